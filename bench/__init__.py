@@ -1,0 +1,1 @@
+"""The harness: contracts, protocol, conditions, costs, records and the command line."""

@@ -1,0 +1,148 @@
+"""The contracts between the harness and its plug-ins (torch only).
+
+Letters in shapes, here and everywhere: B batch, S samples, T frames, L layers, D width, C classes,
+V vocabulary. Padding is on the right; lengths are int64 of shape (B,).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+SAMPLE_RATE_HZ = 16_000
+
+
+class Hidden(NamedTuple):
+    """The hidden states of one batch.
+
+    Attributes:
+        states: L tensors (B, T, D); `states[0]` is the input of the first layer.
+        lengths: (B,) valid frames.
+    """
+
+    states: tuple[Tensor, ...]
+    lengths: Tensor
+
+
+class Upstream(nn.Module, ABC):
+    """A frozen speech encoder: 16 kHz mono float32 in [-1, 1] in, L hidden states out.
+
+    Features of an utterance must not depend on what else is in the batch. Calling `train()` does
+    nothing, and no parameter requires a gradient once `freeze()` was called.
+
+    Attributes:
+        num_layers: L, counting `states[0]`.
+        hidden_size: D, the same for every layer.
+        stride: samples per frame (320 is 20 ms).
+        min_samples: the shortest input that gives one frame.
+    """
+
+    num_layers: int
+    hidden_size: int
+    stride: int
+    min_samples: int
+
+    @abstractmethod
+    def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
+        """Encode a batch: wavs (B, S) float32, lengths (B,) samples."""
+
+    @abstractmethod
+    def num_frames(self, num_samples: int) -> int:
+        """T for an utterance of `num_samples` samples, by the encoder's own arithmetic."""
+
+    def freeze(self) -> Upstream:
+        """Switch to evaluation mode for good and return self."""
+        self.requires_grad_(False)
+        super().train(False)
+        return self
+
+    def train(self, mode: bool = True) -> Upstream:
+        """Do nothing: an upstream is frozen. Recipes that train one call `nn.Module.train`."""
+        del mode
+        return self
+
+
+@dataclass(frozen=True)
+class UpstreamSource:
+    """What a card's `load` function gets.
+
+    Attributes:
+        config: the card's `config` section.
+        variant: the text after `@` in the upstream's name (a subnet, an option), or None.
+        checkpoint: a verified file, or None for seeded random weights (the untrained control).
+        seed: seed of the random weights, and of a random variant where the variant names none.
+    """
+
+    config: Mapping[str, Any]
+    variant: str | None = None
+    checkpoint: Path | None = None
+    seed: int = 0
+
+
+class Head(nn.Module, ABC):
+    """What is trained on one task, on top of the weighted sum.
+
+    A head is built from the targets of the training split (they give it its classes or its
+    vocabulary), so that it never sees a label of dev or test.
+
+    Attributes:
+        pools_linearly: True when nothing non-linear stands between the features and their mean
+            over time, so that training on `mean_t` per layer is exact. `forward` then gets features
+            with T = 1 and lengths of 1 just as well.
+    """
+
+    pools_linearly: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(
+        self, input_size: int, stride: int, targets: Sequence[Any], **conf: Any
+    ) -> None: ...
+
+    @abstractmethod
+    def forward(self, feats: Tensor, lengths: Tensor) -> Any:
+        """Features (B, T, D) and lengths (B,) to an output that `loss` and `predict` take."""
+
+    @abstractmethod
+    def loss(self, output: Any, targets: Sequence[Any]) -> Tensor:
+        """A scalar: the mean over the batch. `targets` has B items of the manifest's `target`."""
+
+    @abstractmethod
+    def predict(self, output: Any) -> list[Any]:
+        """B JSON-able items."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One item of a manifest.
+
+    Attributes:
+        id: unique within its table.
+        path: audio file (16 kHz mono).
+        start: first sample of the utterance in the file.
+        num_samples: length of the utterance in samples.
+        target: label, transcript or other JSON-able target of the task.
+        speaker: speaker label ("" where unknown).
+        source: where the audio comes from (a package, a corpus).
+        key: sha256 hex digest of the utterance's samples; the identity of its sound.
+    """
+
+    id: str
+    path: Path
+    start: int
+    num_samples: int
+    target: Any
+    speaker: str
+    source: str
+    key: str
+
+
+def lengths_to_mask(lengths: Tensor, max_length: int) -> Tensor:
+    """True on valid positions: lengths (B,) to a mask (B, max_length)."""
+    positions = torch.arange(max_length, device=lengths.device)
+    return positions.unsqueeze(0) < lengths.unsqueeze(1)

@@ -1,0 +1,263 @@
+"""Cards: YAML on disk, checked and frozen objects in memory.
+
+A key that nobody reads is an error that names the file and the nearest key; a wrong type is an
+error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench.errors import InvalidDataError, UsageError, did_you_mean
+
+MAX_YAML_BYTES = 256_000
+MAX_YAML_DEPTH = 20
+
+Weights = Literal["published", "house", "untrained", "none"]
+Family = Literal[
+    "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference"
+]
+
+
+class Frozen(BaseModel):
+    """Base of everything read from or written to disk: immutable, no unknown keys, strict types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Checkpoint(Frozen):
+    """Where a file of weights comes from.
+
+    Attributes:
+        file: its name; inside the archive for a wheel.
+        hub: repository on the Hugging Face hub.
+        revision: hub revision (a commit where the authors' repository is pinned).
+        wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
+        sha256: of the file. None where the authors' digest is not known to us: the digest that the
+            server announces is checked instead, and the one found is written into the record.
+        size_bytes: expected size, for the plan.
+    """
+
+    file: str
+    hub: str | None = None
+    revision: str = "main"
+    wheel: str | None = None
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    size_bytes: int | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Checkpoint:
+        if (self.hub is None) == (self.wheel is None):
+            raise ValueError("exactly one of 'hub' and 'wheel' must be given")
+        return self
+
+
+class UpstreamCard(Frozen):
+    """One upstream: shape, weights and provenance.
+
+    Attributes:
+        name: as on the command line.
+        title: for people.
+        family: how it was compressed.
+        teacher: the card of the model it was compressed from.
+        load: `module:attr` of a function from `bench.api.UpstreamSource` to `bench.api.Upstream`.
+        config: arguments of that function.
+        checkpoint: where the weights come from; None for an upstream without trained weights.
+        provenance: whose weights `checkpoint` holds.
+        tap: which hidden states are used; `hidden_states` is all of them, weighted.
+        reported: figures claimed by the authors; checked, never shown as measured.
+    """
+
+    name: str
+    title: str
+    family: Family
+    load: str
+    config: dict[str, Any] = {}
+    checkpoint: Checkpoint | None = None
+    provenance: Literal["published", "house", "none"] = "published"
+    teacher: str | None = None
+    tap: Literal["hidden_states"] = "hidden_states"
+    license: str
+    paper: str | None = None
+    notes: str = ""
+    reported: dict[str, float] = {}
+
+
+class Recipe(Frozen):
+    """How a head is trained.
+
+    Attributes:
+        optimizer: `adam` or `adamw`.
+        lr_grid: learning rates tried; the best on dev is kept.
+        steps: optimizer updates.
+        batch_size: utterances an update.
+        clip: largest L2 norm of the gradient.
+        eval_every: updates between two evaluations on dev.
+        weight_decay: of the optimizer.
+        standardize: z-score every layer and dimension with statistics of the training split. An
+            affine map before a linear layer; makes one grid of learning rates fit upstreams whose
+            features differ by orders of magnitude. Not SUPERB's: off on track `superb`.
+        specaug: time and frequency masks on the weighted sum (training only); `{}` is off.
+    """
+
+    optimizer: Literal["adam", "adamw"] = "adam"
+    lr_grid: tuple[float, ...] = Field(min_length=1)
+    steps: int = Field(gt=0)
+    batch_size: int = Field(gt=0)
+    clip: float = Field(default=1.0, gt=0)
+    eval_every: int = Field(gt=0)
+    weight_decay: float = 0.0
+    standardize: bool = False
+    specaug: dict[str, int] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("lr_grid"), list):
+            return data | {"lr_grid": tuple(data["lr_grid"])}
+        return data
+
+
+class TaskCard(Frozen):
+    """One task on one track.
+
+    Attributes:
+        name, track: the path of the card says the same.
+        version: goes up whenever scores could change.
+        corpus: module in `bench.corpora`.
+        tables: manifest of `train`, `dev` and of every test condition known to the corpus.
+        labels: where the targets come from. `derived` means by rules, not by people.
+        head: `module:attr` of a `bench.api.Head`.
+        metrics: names in `bench.metrics`; the first is the main one and selects on dev.
+        features: `pooled` keeps the mean over time per layer (exact for linear heads), `frames`
+            keeps every frame.
+        cluster: what the bootstrap draws: utterances, or speakers.
+        deviations: how the task differs from SUPERB's; shown to the user.
+    """
+
+    name: str
+    track: str
+    title: str
+    version: int
+    corpus: str
+    tables: dict[str, str]
+    labels: Literal["script", "derived", "official"]
+    head: str
+    head_conf: dict[str, Any] = {}
+    metrics: tuple[str, ...] = Field(min_length=1)
+    features: Literal["pooled", "frames"]
+    recipe: Recipe
+    cluster: Literal["utterance", "speaker"] = "utterance"
+    deviations: str = ""
+    source: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("metrics"), list):
+            return data | {"metrics": tuple(data["metrics"])}
+        return data
+
+    @model_validator(mode="after")
+    def _has_splits(self) -> TaskCard:
+        missing = {"train", "dev", "clean"} - set(self.tables)
+        if missing:
+            raise ValueError(f"tables lacks {', '.join(sorted(missing))}")
+        return self
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """The test tables: `clean` first, then the others in the card's order."""
+        rest = [name for name in self.tables if name not in ("train", "dev", "clean")]
+        return ("clean", *rest)
+
+
+class TrackCard(Frozen):
+    """One track: which corpora, for what use."""
+
+    name: str
+    title: str
+    on_board: bool
+    about: str
+
+
+CardT = TypeVar("CardT", bound=Frozen)
+
+
+def _check_depth(node: yaml.Node | None, path: Path) -> None:
+    """Refuse nested or self-referring YAML before it is built.
+
+    Raises:
+        InvalidDataError: deeper than `MAX_YAML_DEPTH`.
+    """
+    stack: list[tuple[yaml.Node, int]] = [(node, 1)] if node is not None else []
+    while stack:
+        item, depth = stack.pop()
+        if depth > MAX_YAML_DEPTH:
+            raise InvalidDataError(f"{path}: nested deeper than {MAX_YAML_DEPTH} levels")
+        if isinstance(item, yaml.SequenceNode):
+            stack += [(child, depth + 1) for child in item.value]
+        elif isinstance(item, yaml.MappingNode):
+            stack += [(child, depth + 1) for pair in item.value for child in pair]
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping with the safe loader, limited in size and depth.
+
+    Raises:
+        InvalidDataError: unreadable, too large, too deep, with aliases, or not a mapping.
+    """
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
+    if len(raw) > MAX_YAML_BYTES:
+        raise InvalidDataError(f"{path}: {len(raw)} bytes, at most {MAX_YAML_BYTES} expected")
+    try:
+        text = raw.decode("utf-8")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise InvalidDataError(f"{path}: YAML aliases (*name) are not allowed")
+        _check_depth(yaml.compose(text, Loader=yaml.SafeLoader), path)
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidDataError(f"{path}: not valid YAML: {reason[:200]}") from error
+    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
+        raise InvalidDataError(f"{path}: expected a mapping with text keys")
+    return data
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line for the first problem, with a hint for a misspelt key."""
+    problem = error.errors(include_url=False)[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        fields: set[str] = set(model.model_fields)
+        for part in problem["loc"][:-1]:
+            inner = model.model_fields[str(part)].annotation if str(part) in fields else None
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                fields = set(inner.model_fields)
+        return f"unknown key '{where}': {did_you_mean(str(problem['loc'][-1]), fields)}"
+    found = problem.get("input")
+    shown = "" if problem["type"] == "missing" else f" (found {str(found)[:60]!r})"
+    hint = ""
+    if isinstance(found, str) and problem["type"].startswith(("float", "int")):
+        hint = "; YAML reads 1e-4 as text, write 1.0e-4"
+    return f"key '{where}': {problem['msg']}{shown}{hint}" if where else problem["msg"]
+
+
+def read_card(path: Path, model: type[CardT]) -> CardT:
+    """Read and check one card.
+
+    Raises:
+        UsageError: a misspelt key, a missing key or a wrong type, naming the file.
+        InvalidDataError: not a YAML mapping.
+    """
+    try:
+        return model.model_validate(read_yaml(path))
+    except ValidationError as error:
+        raise UsageError(f"{path}: {_first_problem(error, model)}") from error

@@ -1,0 +1,140 @@
+"""Manifests: Hugging Face `datasets` tables on disk (Parquet), one row an utterance.
+
+A corpus lives in one folder: `audio/` (16 kHz mono), `tables/<name>.parquet`, and for speaker
+verification `tables/<name>.trials.parquet`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.api import Utterance
+from bench.errors import InvalidDataError, MissingError
+from bench.paths import atomic_path
+
+COLUMNS = {
+    "id": "string",
+    "path": "string",  # relative to the corpus folder
+    "start": "int64",
+    "num_samples": "int64",
+    "target": "string",  # JSON
+    "speaker": "string",
+    "source": "string",
+    "text": "string",
+    "key": "string",  # sha256 of the utterance's samples
+}
+TRIAL_COLUMNS = {"label": "int64", "enrolment": "string", "test": "string"}
+
+
+class Trial(NamedTuple):
+    """One pair of utterances in speaker verification.
+
+    Attributes:
+        label: 1 when both are of one speaker, else 0.
+        enrolment: utterance id.
+        test: utterance id.
+    """
+
+    label: int
+    enrolment: str
+    test: str
+
+
+def _table_path(corpus: Path, name: str) -> Path:
+    return corpus / "tables" / f"{name}.parquet"
+
+
+def _write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: Path) -> None:
+    from datasets import Dataset, Features, Value
+
+    features = Features({name: Value(kind) for name, kind in columns.items()})
+    data = {name: [row[name] for row in rows] for name in columns}
+    with atomic_path(path) as temporary:
+        Dataset.from_dict(data, features=features).to_parquet(str(temporary))
+
+
+def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    if not path.exists():
+        raise MissingError(f"no manifest {path}: run 'slim-superb data prepare'")
+    try:
+        table = pq.read_table(path)
+    except (OSError, ValueError) as error:
+        raise InvalidDataError(f"{path}: not a Parquet table ({error})") from error
+    missing = set(columns) - set(table.column_names)
+    if missing:
+        raise InvalidDataError(f"{path}: lacks the column {', '.join(sorted(missing))}")
+    rows: list[dict[str, Any]] = table.select(list(columns)).to_pylist()
+    return rows
+
+
+def write_table(corpus: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write one manifest; `target` of a row is any JSON-able value.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    encoded = [{**row, "target": json.dumps(row["target"], ensure_ascii=False)} for row in rows]
+    _write(encoded, COLUMNS, _table_path(corpus, name))
+
+
+def read_table(corpus: Path, name: str) -> list[Utterance]:
+    """Read one manifest.
+
+    Raises:
+        MissingError: it was never prepared.
+        InvalidDataError: not a manifest, a duplicate id, or a path outside the corpus.
+    """
+    path = _table_path(corpus, name)
+    utterances: dict[str, Utterance] = {}
+    for row in _read(path, COLUMNS):
+        if row["id"] in utterances:
+            raise InvalidDataError(f"{path}: duplicate id {row['id']!r}")
+        relative = Path(row["path"])
+        if relative.is_absolute() or ".." in relative.parts:
+            raise InvalidDataError(f"{path}: {row['id']!r} points outside the corpus")
+        utterances[row["id"]] = Utterance(
+            id=row["id"],
+            path=corpus / relative,
+            start=row["start"],
+            num_samples=row["num_samples"],
+            target=json.loads(row["target"]),
+            speaker=row["speaker"],
+            source=row["source"],
+            key=row["key"],
+        )
+    return list(utterances.values())
+
+
+def write_trials(corpus: Path, name: str, trials: Sequence[Trial]) -> None:
+    """Write the trials of one table of speaker verification."""
+    rows = [trial._asdict() for trial in trials]
+    _write(rows, TRIAL_COLUMNS, _table_path(corpus, f"{name}.trials"))
+
+
+def read_trials(corpus: Path, name: str) -> list[Trial]:
+    """Read the trials of one table; empty when the table has none."""
+    path = _table_path(corpus, f"{name}.trials")
+    if not path.exists():
+        return []
+    return [Trial(**row) for row in _read(path, TRIAL_COLUMNS)]
+
+
+def digest(utterances: Iterable[Utterance], trials: Iterable[Trial] = ()) -> str:
+    """Identity of a manifest's content: ids, sounds, targets and trials, not paths.
+
+    Returns:
+        a sha256 hex digest.
+    """
+    sha = hashlib.sha256()
+    for item in utterances:
+        fields = [item.id, item.key, item.num_samples, item.speaker, item.target]
+        sha.update(json.dumps(fields, sort_keys=True).encode())
+    for trial in trials:
+        sha.update(json.dumps(list(trial)).encode())
+    return sha.hexdigest()

@@ -1,0 +1,73 @@
+"""Where things live on disk, and how they get there: atomically.
+
+`SLIM_SUPERB_HOME` (default: `slim-superb` in `XDG_CACHE_HOME` or `~/.cache`) holds what can be made
+again: packages, corpora, weights, features. Runs go to `--out` (default `runs`).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import MissingError
+
+
+def home() -> Path:
+    """The folder of everything that can be made again."""
+    explicit = os.environ.get("SLIM_SUPERB_HOME")
+    if explicit:
+        return Path(explicit).expanduser()
+    cache = os.environ.get("XDG_CACHE_HOME")
+    return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "slim-superb"
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission into one clear line that names `path`.
+
+    Raises:
+        MissingError: no space, no permission or a read-only file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise MissingError(f"no space left on the disk while writing {path}: free some") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise MissingError(f"no permission to write {path}: choose another folder") from error
+        raise
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; rename it to `path` when the block succeeds.
+
+    A reader sees the old file or the whole new one, never a part.
+
+    Args:
+        path: the final file; its folder is made.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        os.close(handle)
+        temporary = Path(name)
+        temporary.chmod(0o644)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole UTF-8 text file atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,157 @@
+"""Names to cards, and cards to code, on use.
+
+A card is found by its file name, so adding one touches no list; `module:attr` is imported only when
+it is needed, so one broken plug-in costs one plug-in.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.config import TaskCard, TrackCard, UpstreamCard, read_card
+from bench.errors import UsageError, did_you_mean
+
+ROOT = Path(__file__).resolve().parent.parent
+CARDS = ROOT / "upstreams" / "cards"
+TASKS = ROOT / "downstreams" / "tasks"
+
+
+class UpstreamName(NamedTuple):
+    """An upstream as a user writes it: `NAME[@VARIANT][+untrained[:SEED]]`.
+
+    Attributes:
+        card: name of the card.
+        variant: text after `@`, or None.
+        untrained_seed: seed of random weights asked for by `+untrained`, or None.
+    """
+
+    card: str
+    variant: str | None
+    untrained_seed: int | None
+
+    def text(self) -> str:
+        """The canonical spelling, used in records and paths."""
+        variant = f"@{self.variant}" if self.variant else ""
+        if self.untrained_seed is None:
+            return f"{self.card}{variant}"
+        seed = f":{self.untrained_seed}" if self.untrained_seed else ""
+        return f"{self.card}{variant}+untrained{seed}"
+
+    def untrained(self, seed: int = 0) -> UpstreamName:
+        """The same shape with random weights."""
+        return self._replace(untrained_seed=seed)
+
+
+def parse_upstream_name(text: str) -> UpstreamName:
+    """Parse `NAME[@VARIANT][+untrained[:SEED]]`.
+
+    Raises:
+        UsageError: a suffix that is not `+untrained`, a seed that is no number, an empty part.
+    """
+    body, plus, suffix = text.partition("+")
+    seed: int | None = None
+    if plus:
+        word, colon, number = suffix.partition(":")
+        if word != "untrained" or (colon and not (number.isdecimal() and len(number) < 10)):
+            raise UsageError(f"upstream {text!r}: expected NAME[@VARIANT][+untrained[:SEED]]")
+        seed = int(number) if colon else 0
+    card, at, variant = body.partition("@")
+    if not card or (at and not variant) or "/" in text or ".." in text:
+        raise UsageError(f"upstream {text!r}: expected NAME[@VARIANT][+untrained[:SEED]]")
+    return UpstreamName(card, variant or None, seed)
+
+
+def upstream_names() -> list[str]:
+    """All cards' names, sorted; reads file names only."""
+    return sorted(path.stem for path in CARDS.glob("*.yaml"))
+
+
+def upstream_card(name: str) -> UpstreamCard:
+    """The card of one upstream.
+
+    Raises:
+        UsageError: no such card (with near names), or a card that does not hold.
+    """
+    if name not in upstream_names():
+        raise UsageError(f"unknown upstream {name!r}: {did_you_mean(name, upstream_names())}")
+    card = read_card(CARDS / f"{name}.yaml", UpstreamCard)
+    if card.name != name:
+        raise UsageError(f"{CARDS / name}.yaml: key 'name' is {card.name!r}, the file says {name!r}")
+    return card
+
+
+def track_names() -> list[str]:
+    """All tracks: the folders of task cards."""
+    return sorted(path.parent.name for path in TASKS.glob("*/track.yaml"))
+
+
+def track_card(track: str) -> TrackCard:
+    """The card of one track.
+
+    Raises:
+        UsageError: no such track.
+    """
+    if track not in track_names():
+        raise UsageError(f"unknown track {track!r}: {did_you_mean(track, track_names())}")
+    return read_card(TASKS / track / "track.yaml", TrackCard)
+
+
+def task_names(track: str) -> list[str]:
+    """The tasks of one track.
+
+    Raises:
+        UsageError: no such track.
+    """
+    track_card(track)
+    return sorted(path.stem for path in (TASKS / track).glob("*.yaml") if path.stem != "track")
+
+
+def task_card(name: str, track: str) -> TaskCard:
+    """The card of one task on one track.
+
+    Raises:
+        UsageError: no such task or track (with near names), or a card that does not hold.
+    """
+    if name not in task_names(track):
+        known = task_names(track)
+        raise UsageError(f"unknown task {name!r} on track {track!r}: {did_you_mean(name, known)}")
+    card = read_card(TASKS / track / f"{name}.yaml", TaskCard)
+    if (card.name, card.track) != (name, track):
+        raise UsageError(f"{TASKS / track / name}.yaml: 'name' and 'track' must match the path")
+    return card
+
+
+def resolve(target: str) -> Any:
+    """Import `module:attr` and return the attribute.
+
+    Raises:
+        UsageError: malformed, or no such module or attribute. An error inside the module itself is
+            raised as it is.
+    """
+    module_name, colon, attribute = target.partition(":")
+    if not colon or not module_name or not attribute:
+        raise UsageError(f"{target!r}: expected module:attr")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name and module_name.startswith(error.name):
+            raise UsageError(f"{target!r}: no module named {error.name!r}") from error
+        raise
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise UsageError(f"{target!r}: {did_you_mean(attribute, public)}")
+    return getattr(module, attribute)
+
+
+def corpus_module(name: str) -> Any:
+    """The module `bench.corpora.NAME` (with `prepare`, `status` and `validate`).
+
+    Raises:
+        UsageError: no such corpus.
+    """
+    known = [path.stem for path in (ROOT / "bench" / "corpora").glob("*.py")]
+    if name not in known or name.startswith("_"):
+        raise UsageError(f"unknown corpus {name!r}: {did_you_mean(name, known)}")
+    return importlib.import_module(f"bench.corpora.{name}")

@@ -1,0 +1,1 @@
+"""How it is probed: downstream heads and task cards."""

@@ -1,0 +1,1 @@
+"""What came out: the board, a pure function of committed records (imports no torch)."""

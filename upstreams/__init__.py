@@ -1,0 +1,1 @@
+"""What is measured: encoders, their cards, and the importers of published checkpoints."""

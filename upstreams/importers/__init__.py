@@ -1,0 +1,1 @@
+"""Key maps from published checkpoint formats to our encoder."""
