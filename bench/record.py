@@ -1,0 +1,204 @@
+"""The record of one run: what a number on the board rests on (imports no torch).
+
+One file is one run: (upstream, task, track, seed); test conditions are rows in it. Numbers are
+unrounded; key order is the order of the fields below. Scores are a pure function of the predictions
+kept beside the record and of the manifest, so any of them can be computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from bench.config import Frozen, Weights
+from bench.errors import InvalidDataError
+from bench.paths import write_text
+
+SCHEMA = 1
+PROTOCOL = "2026.1"
+MAX_RECORD_BYTES = 4_000_000
+
+
+class ConditionScore(Frozen):
+    """One metric on one test set.
+
+    Attributes:
+        condition: name of the test set; `clean` is the task's own.
+        metric: name in `bench.metrics`.
+        value: the rate, a fraction (error rates can exceed 1).
+        numerator, denominator: the counts it came from; None where a metric has none (EER).
+        n: utterances scored (trials for EER).
+        low, high: 95 % bootstrap interval.
+    """
+
+    condition: str
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    numerator: float | None = None
+    denominator: float | None = None
+    n: int = Field(ge=0)
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+
+
+class GridPoint(Frozen):
+    """What one learning rate reached on dev.
+
+    Attributes:
+        lr: learning rate.
+        step: updates done when dev was best.
+        value: best dev score; None when the point diverged.
+    """
+
+    lr: float
+    step: int
+    value: float | None
+
+
+class SelectionResult(Frozen):
+    """How the head was chosen: on dev, never on test."""
+
+    split: Literal["dev"] = "dev"
+    metric: str
+    value: float
+    step: int
+    lr: float
+    grid: tuple[GridPoint, ...]
+
+
+class HeadResult(Frozen):
+    """The trained part: its size, and the softmax weights of the L hidden states."""
+
+    params: int
+    layer_weights: tuple[float, ...]
+
+
+class UpstreamCost(Frozen):
+    """What the upstream costs, measured from the module that ran.
+
+    Attributes:
+        params: parameters of the module.
+        macs_per_second: multiply-accumulates a second of audio (rule `plain`, 10 s input).
+        rtf: seconds of computing a second of audio, one CPU thread, batch 1 (None: not timed).
+    """
+
+    params: int
+    macs_per_second: float
+    rtf: float | None = None
+
+
+class Inputs(Frozen):
+    """Digests (sha256) of everything the run depends on."""
+
+    upstream_sha256: str
+    checkpoint_sha256: str | None
+    upstream_card_sha256: str
+    task_card_sha256: str
+    manifests: dict[str, str]
+
+
+class Provenance(Frozen):
+    """Where, when and with what the run was made. Never part of a comparison of two records."""
+
+    spec: str
+    commit: str | None
+    dirty: bool | None
+    device: str
+    precision: str
+    packages: dict[str, str]
+    started: str
+    seconds: float
+    seconds_by_stage: dict[str, float]
+
+
+class Record(Frozen):
+    """One run.
+
+    Attributes:
+        weights: provenance of the upstream's weights; shown wherever the numbers are.
+        labels_shuffled: True for the control whose training and dev labels were permuted.
+        limit: utterances a split was cut to; None for a full run. A limited run is no result.
+        predictions_sha256: of the predictions file of every condition.
+    """
+
+    schema_version: Literal[1] = 1
+    protocol: str = PROTOCOL
+    status: Literal["ok", "error"] = "ok"
+    source: Literal["measured"] = "measured"
+    track: str
+    task: str
+    task_version: int
+    upstream: str
+    family: str
+    weights: Weights
+    tap: str
+    seed: int
+    labels: str
+    labels_shuffled: bool = False
+    limit: int | None = None
+    scores: tuple[ConditionScore, ...]
+    selection: SelectionResult
+    head: HeadResult
+    cost: UpstreamCost
+    inputs: Inputs
+    predictions_sha256: dict[str, str]
+    provenance: Provenance
+    error: str | None = None
+
+    def score(self, condition: str = "clean", metric: str | None = None) -> ConditionScore:
+        """One score; the task's main metric when none is named.
+
+        Raises:
+            KeyError: the record has no such score.
+        """
+        for item in self.scores:
+            if item.condition == condition and metric in (None, item.metric):
+                return item
+        raise KeyError(f"{self.upstream} {self.task}: no score {condition} {metric}")
+
+    def comparable(self) -> dict[str, Any]:
+        """The record without what may differ between two runs of the same thing (timings)."""
+        data = self.model_dump(mode="json", exclude={"provenance"})
+        data["cost"].pop("rtf")
+        return data
+
+
+def dumps(record: Record) -> str:
+    """The record as JSON text, two spaces, fields in order, a final newline."""
+    return json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write one record atomically.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    write_text(path, dumps(record))
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        InvalidDataError: unreadable, too large, not JSON, or not a record (names the first problem).
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_RECORD_BYTES:
+            raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_RECORD_BYTES} expected")
+        return Record.model_validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "file"
+        raise InvalidDataError(f"{path}: not a record: {where}: {problem['msg']}") from error
+
+
+def record_path(results: Path, track: str, upstream: str, task: str, seed: int) -> Path:
+    """Where the record of one run lies below `results`."""
+    return results / track / upstream / f"{task}-s{seed}.json"
