@@ -101,7 +101,6 @@ class Recipe(Frozen):
         standardize: z-score every layer and dimension with statistics of the training split. An
             affine map before a linear layer; makes one grid of learning rates fit upstreams whose
             features differ by orders of magnitude. Not SUPERB's: off on track `superb`.
-        specaug: time and frequency masks on the weighted sum (training only); `{}` is off.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -112,7 +111,6 @@ class Recipe(Frozen):
     eval_every: int = Field(gt=0)
     weight_decay: float = 0.0
     standardize: bool = False
-    specaug: dict[str, int] = {}
 
     @model_validator(mode="before")
     @classmethod

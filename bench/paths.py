@@ -36,7 +36,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            raise MissingError(f"no space left on the disk while writing {path}: free some") from error
+            raise MissingError(
+                f"no space left on the disk while writing {path}: free some"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MissingError(f"no permission to write {path}: choose another folder") from error
         raise

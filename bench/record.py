@@ -184,7 +184,7 @@ def read_record(path: Path) -> Record:
     """Read and check one record.
 
     Raises:
-        InvalidDataError: unreadable, too large, not JSON, or not a record (names the first problem).
+        InvalidDataError: unreadable, too large, not JSON, or not a record.
     """
     try:
         size = path.stat().st_size

@@ -78,7 +78,9 @@ def upstream_card(name: str) -> UpstreamCard:
         raise UsageError(f"unknown upstream {name!r}: {did_you_mean(name, upstream_names())}")
     card = read_card(CARDS / f"{name}.yaml", UpstreamCard)
     if card.name != name:
-        raise UsageError(f"{CARDS / name}.yaml: key 'name' is {card.name!r}, the file says {name!r}")
+        raise UsageError(
+            f"{CARDS / name}.yaml: key 'name' is {card.name!r}, the file says {name!r}"
+        )
     return card
 
 

@@ -1,0 +1,70 @@
+"""The weighted sum of hidden states (SUPERB, Yang et al. 2021, section 3).
+
+Its softmax weights are learned: it is trained jointly with the head, by the same optimizer and learning rate.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+# A dimension that hardly moves (a filter above the band limit) must not be blown up by z-scoring
+# when another recording fills it: no deviation counts as smaller than this part of the layer's
+# median, nor than this absolute value.
+RELATIVE_STD_FLOOR = 0.1
+ABSOLUTE_STD_FLOOR = 1e-3
+
+
+class Moments(NamedTuple):
+    """Mean and standard deviation of the training split's features, each (L, D)."""
+
+    mean: Tensor
+    std: Tensor
+
+    def floored_std(self) -> Tensor:
+        """The deviations (L, D), none smaller than the floors of this module."""
+        median = self.std.median(dim=1, keepdim=True).values
+        return torch.maximum(self.std, RELATIVE_STD_FLOOR * median).clamp_min(ABSOLUTE_STD_FLOOR)
+
+
+class WeightedSum(nn.Module):
+    """softmax(logits) . states, with every layer z-scored first when moments are given.
+
+    Args:
+        num_layers: L. With one layer there is nothing to learn, and no parameter.
+        moments: of the training split; None leaves the features as they are (SUPERB).
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, num_layers: int, moments: Moments | None = None) -> None:
+        super().__init__()
+        self.num_layers = num_layers
+        if num_layers > 1:
+            self.logits = nn.Parameter(torch.zeros(num_layers))
+        self.standardize = moments is not None
+        if moments is not None:
+            self.register_buffer("mean", moments.mean.float())
+            self.register_buffer("scale", 1.0 / moments.floored_std().float())
+
+    def weights(self) -> Tensor:
+        """The softmax weights (L,); they sum to one."""
+        if self.num_layers == 1:
+            return torch.ones(1)
+        return torch.softmax(self.logits, dim=0)
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        """Hidden states (B, L, T, D) to features (B, T, D).
+
+        The z-score is folded into the weights: sum_l w_l (h_l - m_l) s_l is a product with w_l s_l
+        less a constant, so no standardised copy of the hidden states is ever made.
+        """
+        weights = self.weights().to(stacked.device)
+        if not self.standardize:
+            return torch.einsum("l,bltd->btd", weights, stacked)
+        gain = weights.unsqueeze(1) * self.scale  # (L, D)
+        feats = torch.einsum("ld,bltd->btd", gain, stacked)
+        return feats - (gain * self.mean).sum(dim=0)

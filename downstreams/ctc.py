@@ -1,0 +1,137 @@
+"""Sequence tasks: a bidirectional LSTM with CTC, greedy decoding (SUPERB's head of ASR and SLU).
+
+SUPERB: Linear to 1024, two BiLSTM layers of 1024 a direction with dropout 0.2 after each, Linear to
+the vocabulary. Sizes are arguments. `frame_ms` joins neighbouring frames of a faster upstream (a
+10 ms filter bank) until the frame is that long, so that every upstream's head costs the same; 0
+leaves frames as they are (SUPERB).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Head
+from downstreams.frames import frames_to_join, join_frames
+from downstreams.recurrent import BiLstm
+
+BLANK = 0
+
+
+class CtcOutput(NamedTuple):
+    """log_probs (B, T, V) and the valid frames (B,)."""
+
+    log_probs: Tensor
+    lengths: Tensor
+
+
+def tokens_of(target: Any) -> list[str]:
+    """Tokens of a target: characters of a transcript; slot tags around the words of a slot.
+
+    A slot target is `{"text": ..., "slots": [[type, value], ...]}`, slots in order of occurrence;
+    `MEET FRANK NOW` with `[["person", "FRANK"]]` gives `MEET ` `B-person` `FRANK` `E-person` ` NOW`
+    (SUPERB's slot filling, protocol of s3prl's `CharacterTextSlotEncoder`).
+    """
+    if isinstance(target, str):
+        return list(target)
+    rest, tokens = str(target["text"]), []
+    for kind, value in target["slots"]:
+        before, found, after = _split_at_words(rest, value)
+        tokens += [*before, f"B-{kind}", *found, f"E-{kind}"]
+        rest = after
+    return [*tokens, *rest]
+
+
+def _split_at_words(text: str, value: str) -> tuple[str, str, str]:
+    """Cut `text` around the first whole-word occurrence of `value`.
+
+    Raises:
+        ValueError: it does not occur: the manifest contradicts itself.
+    """
+    start = f" {text} ".find(f" {value} ")
+    if start < 0:
+        raise ValueError(f"slot value {value!r} does not occur in {text!r}")
+    return text[:start], text[start : start + len(value)], text[start + len(value) :]
+
+
+def text_of(tokens: Sequence[str]) -> str:
+    """Tokens back to text; tags are set apart by spaces, as SUPERB's scorer expects."""
+    parts = [f" {token} " if len(token) > 1 else token for token in tokens]
+    return " ".join("".join(parts).split())
+
+
+class CtcBlstm(Head):
+    """Characters (and slot tags) by CTC.
+
+    Args:
+        input_size: D.
+        stride: samples per frame.
+        targets: transcripts or slot targets of the training split; their tokens are the vocabulary.
+        projection: width of the first linear layer.
+        hidden: width of each LSTM direction.
+        layers: BiLSTM layers.
+        dropout: after each BiLSTM layer.
+        frame_ms: shortest frame that the LSTM sees, in milliseconds.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        stride: int,
+        targets: Sequence[Any],
+        *,
+        projection: int = 1024,
+        hidden: int = 1024,
+        layers: int = 2,
+        dropout: float = 0.2,
+        frame_ms: int = 0,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.frames_joined = frames_to_join(stride, frame_ms)
+        tokens = {token for target in targets for token in tokens_of(target)}
+        self.vocabulary: list[str] = ["", *sorted(tokens)]  # index 0 is the blank
+        self._index = {token: index for index, token in enumerate(self.vocabulary)}
+        self.project = nn.Linear(input_size * self.frames_joined, projection)
+        sizes = [projection] + [2 * hidden] * (layers - 1)
+        self.recurrent = nn.ModuleList(BiLstm(size, hidden) for size in sizes)
+        self.dropout = nn.Dropout(dropout)
+        self.classify = nn.Linear(2 * hidden, len(self.vocabulary))
+
+    def forward(self, feats: Tensor, lengths: Tensor) -> CtcOutput:
+        """Features (B, T, D) to log probabilities."""
+        feats, lengths = join_frames(feats, lengths, self.frames_joined)
+        feats = self.project(feats)
+        for layer in self.recurrent:
+            feats = self.dropout(layer(feats, lengths))
+        return CtcOutput(self.classify(feats).log_softmax(dim=2), lengths)
+
+    def loss(self, output: CtcOutput, targets: Sequence[Any]) -> Tensor:
+        """CTC, mean over the batch of the loss per token (`torch.nn.CTCLoss` with `mean`).
+
+        Tokens that the training split does not have are left out of the target; an utterance with
+        fewer frames than tokens adds nothing (`zero_infinity`).
+        """
+        encoded = [
+            torch.tensor([self._index[t] for t in tokens_of(target) if t in self._index])
+            for target in targets
+        ]
+        return nn.functional.ctc_loss(
+            output.log_probs.transpose(0, 1),
+            torch.cat(encoded).to(output.log_probs.device),
+            output.lengths,
+            torch.tensor([item.numel() for item in encoded]),
+            blank=BLANK,
+            zero_infinity=True,
+        )
+
+    def predict(self, output: CtcOutput) -> list[Any]:
+        """Greedy decoding: best token a frame, repeats merged, blanks dropped."""
+        best = output.log_probs.argmax(dim=2).cpu()
+        texts = []
+        for row, length in zip(best, output.lengths.tolist(), strict=True):
+            merged = torch.unique_consecutive(row[:length]).tolist()
+            texts.append(text_of([self.vocabulary[index] for index in merged if index != BLANK]))
+        return texts

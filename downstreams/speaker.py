@@ -1,0 +1,118 @@
+"""Speaker verification: an x-vector head trained with additive-margin softmax (SUPERB's ASV).
+
+Time-delay layers without padding, mean and standard deviation over time, two affine layers; the
+embedding is what the first affine layer gives (Snyder et al. 2018; SUPERB section 4). The head
+predicts embeddings; the metric pairs them by the list of trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Head, lengths_to_mask
+from bench.errors import InvalidDataError
+from downstreams.frames import frames_to_join, join_frames
+
+# (context, dilation) of each time-delay layer (SUPERB's x-vector): 14 frames shorter in all.
+CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
+LOST_FRAMES = sum((context - 1) * dilation for context, dilation in CONTEXTS)
+
+
+class XVector(Head):
+    """Embeddings of speakers.
+
+    Args:
+        input_size: D.
+        stride: samples per frame.
+        targets: speakers of the training split.
+        width: of the time-delay layers and of the embedding (SUPERB: 512).
+        pooled_width: of the last time-delay layer (SUPERB: 1500).
+        scale, margin: of the additive-margin softmax (SUPERB: 30 and 0.4).
+        frame_ms: shortest frame that the head sees, in milliseconds; 0 leaves frames as they are.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        stride: int,
+        targets: Sequence[Any],
+        *,
+        width: int = 512,
+        pooled_width: int = 1500,
+        scale: float = 30.0,
+        margin: float = 0.4,
+        frame_ms: int = 0,
+    ) -> None:
+        nn.Module.__init__(self)
+        self.frames_joined = frames_to_join(stride, frame_ms)
+        self.speakers: list[str] = sorted(set(targets))
+        self._index = {speaker: index for index, speaker in enumerate(self.speakers)}
+        self.scale, self.margin = scale, margin
+        self.connect = nn.Linear(input_size * self.frames_joined, width)
+        widths = [width] * len(CONTEXTS) + [pooled_width]
+        self.delays = nn.ModuleList(
+            nn.Conv1d(widths[i], widths[i + 1], context, dilation=dilation)
+            for i, (context, dilation) in enumerate(CONTEXTS)
+        )
+        self.embed = nn.Linear(2 * pooled_width, width)
+        self.segment = nn.Linear(width, width)
+        self.prototypes = nn.Parameter(torch.empty(width, len(self.speakers)))
+        nn.init.xavier_normal_(self.prototypes)
+
+    def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, T, D) to embeddings (B, width), before normalisation.
+
+        Utterances shorter than the context of the time-delay layers are filled up by repeating
+        their last frame, so that at least two frames are left to take a deviation over.
+        """
+        feats, lengths = join_frames(feats, lengths, self.frames_joined)
+        feats = self.connect(feats)
+        feats, lengths = _at_least(feats, lengths, LOST_FRAMES + 2)
+        hidden = feats.transpose(1, 2)
+        for delay in self.delays:
+            hidden = torch.relu(delay(hidden))
+        embedding: Tensor = self.embed(_mean_and_std(hidden, lengths - LOST_FRAMES))
+        return torch.relu(embedding)
+
+    def loss(self, output: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Additive-margin softmax (Wang et al. 2018) on the second affine layer.
+
+        Raises:
+            InvalidDataError: a speaker that the training split does not have.
+        """
+        unknown = set(targets) - set(self._index)
+        if unknown:
+            raise InvalidDataError(f"speakers not in the training split: {sorted(unknown)[:3]}")
+        index = torch.tensor([self._index[speaker] for speaker in targets], device=output.device)
+        hidden = nn.functional.normalize(torch.relu(self.segment(output)), dim=1)
+        cosine = hidden @ nn.functional.normalize(self.prototypes, dim=0)  # (B, C)
+        margin = self.margin * nn.functional.one_hot(index, len(self.speakers))
+        return nn.functional.cross_entropy(self.scale * (cosine - margin), index)
+
+    def predict(self, output: Tensor) -> list[Any]:
+        """L2-normalised embeddings as lists of floats."""
+        embeddings: list[Any] = nn.functional.normalize(output, dim=1).tolist()
+        return embeddings
+
+
+def _at_least(feats: Tensor, lengths: Tensor, frames: int) -> tuple[Tensor, Tensor]:
+    """Repeat the last valid frame until every utterance has `frames`: (B, T, D), (B,)."""
+    total = max(feats.shape[1], frames)
+    positions = torch.arange(total, device=feats.device).unsqueeze(0)
+    source = torch.minimum(positions, lengths.unsqueeze(1) - 1)
+    filled = feats.gather(1, source.unsqueeze(2).expand(-1, -1, feats.shape[2]))
+    return filled, lengths.clamp_min(frames)
+
+
+def _mean_and_std(hidden: Tensor, lengths: Tensor) -> Tensor:
+    """Mean and unbiased deviation over valid frames: (B, D, T) and (B,) to (B, 2 D)."""
+    mask = lengths_to_mask(lengths, hidden.shape[2]).unsqueeze(1)
+    count = lengths.unsqueeze(1)
+    mean = (hidden * mask).sum(dim=2) / count
+    squares = ((hidden - mean.unsqueeze(2)) * mask).square().sum(dim=2)
+    std = (squares / (count - 1) + 1e-10).sqrt()  # the gradient of a root at zero is infinite
+    return torch.cat([mean, std], dim=1)
