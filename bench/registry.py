@@ -125,6 +125,15 @@ def task_card(name: str, track: str) -> TaskCard:
     return card
 
 
+def corpora_of_track(track: str) -> list[str]:
+    """The corpora that the tasks of a track need.
+
+    Raises:
+        UsageError: no such track.
+    """
+    return sorted({task_card(name, track).corpus for name in task_names(track)})
+
+
 def resolve(target: str) -> Any:
     """Import `module:attr` and return the attribute.
 

@@ -43,7 +43,7 @@ def import_torchaudio(submodule: str = "") -> Any:
     if "torchaudio" not in sys.modules:
         try:
             importlib.import_module("torchaudio")
-        except OSError:
+        except (OSError, RuntimeError):  # a library is missing; CUDA versions differ
             for loaded in [key for key in sys.modules if key.split(".")[0] == "torchaudio"]:
                 del sys.modules[loaded]
             sys.modules["torchaudio._extension"] = _without_extension()

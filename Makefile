@@ -1,0 +1,83 @@
+# Slim-SUPERB. `make help` lists the targets; every one does all the set-up that it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+# Installed first, so that pip does not choose another build of it for a dependency.
+TORCH ?= torch==2.13.0
+BIN := $(VENV)/bin
+CLI := $(BIN)/slim-superb
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+TRACK ?= quick
+SEED ?= 0
+OUT ?= runs
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev data eval cost check board validate-track align test lint type golden clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make eval UPSTREAM=lighthubert_small TASK=asr [TRACK=quick] [SEED=0] [WEIGHTS=FILE]"
+	@echo "            [STRICT=1] [FORCE=1] [LR=1e-3] [LIMIT=N] [DEB_DIR=DIR] [OUT=runs] [JSON=1]"
+
+$(VENV)/.made: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV) (about a minute)"
+	@$(PIP) "$(TORCH)"
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.made-dev: $(VENV)/.made
+	@echo "adding what the tests need"
+	@$(PIP) --editable '.[test]'
+	@touch $@
+
+setup: $(VENV)/.made ## virtual environment with all that an evaluation needs
+
+setup-dev: $(VENV)/.made-dev ## the same, with what tests, lint and types need
+
+data: setup ## prepare the corpora of a track: make data TRACK=quick [DEB_DIR=DIR]
+	@$(CLI) data prepare --track $(TRACK) $(if $(DEB_DIR),--deb-dir $(DEB_DIR))
+
+eval: setup ## evaluate: make eval UPSTREAM=lighthubert_small TASK=asr
+	@test -n "$(UPSTREAM)" -a -n "$(TASK)" || \
+	  { echo "make eval: name both, as in: make eval UPSTREAM=lighthubert_small TASK=asr" >&2; exit 2; }
+	@$(CLI) eval '$(UPSTREAM)' '$(TASK)' --track '$(TRACK)' --seed $(SEED) --out '$(OUT)' \
+	  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)') \
+	  $(if $(LR),--lr $(LR)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(STRICT),--strict) \
+	  $(if $(FORCE),--force) $(if $(JSON),--json)
+
+cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lighthubert_small
+	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }
+	@$(CLI) cost '$(UPSTREAM)' $(if $(RULE),--rule $(RULE)) $(if $(JSON),--json)
+
+check: setup ## verify the contract of an upstream: make check UPSTREAM=lighthubert_small
+	@test -n "$(UPSTREAM)" || { echo "make check: name UPSTREAM=..." >&2; exit 2; }
+	@$(CLI) check '$(UPSTREAM)' $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+board: setup ## build the board from the committed records into site/
+	@$(CLI) board
+
+validate-track: setup ## show that a track measures something: make validate-track TRACK=quick (hours)
+	@$(CLI) validate-track '$(TRACK)' --out '$(OUT)'
+
+align: setup-dev ## verify every line of the embedded corpus against its audio anew (an hour)
+	@$(PIP) --editable '.[align]'
+	@$(BIN)/python -m bench.corpora._alignment
+
+test: lint type ## lint, types and all tests, as continuous integration runs them
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: setup-dev ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+type: setup-dev ## mypy --strict
+	@$(BIN)/mypy
+
+golden: setup-dev ## write the golden files of the tests anew (review the diff)
+	@$(BIN)/python -m pytest -q --golden tests
+
+clean: ## remove the virtual environment and caches (not the corpora)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache site

@@ -1,0 +1,179 @@
+"""What a run is asked to do, and what it resolves to: everything before the first computation."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.api import Utterance
+from bench.config import TaskCard
+from bench.data import Trial, digest, read_table, read_trials
+from bench.errors import UsageError
+from bench.load import Loaded
+from bench.record import PROTOCOL, Inputs
+from bench.registry import corpus_module
+from bench.seeds import derive_seed
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One run as asked for.
+
+    Attributes:
+        upstream: `NAME[@VARIANT][+untrained[:SEED]]`.
+        task, track: names.
+        seed: of the head's initialisation, the order of batches and dropout.
+        lr: instead of the card's grid.
+        shuffle_labels: permute the training targets: the control that a probe must beat. Dev stays
+            true, which favours the control.
+        limit: keep only so many utterances a split (a smoke test; no result).
+    """
+
+    upstream: str
+    task: str
+    track: str = "quick"
+    seed: int = 0
+    lr: float | None = None
+    shuffle_labels: bool = False
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise UsageError(f"seed {self.seed}: expected 0 or more")
+        if self.lr is not None and not 0 < self.lr < float("inf"):
+            raise UsageError(f"lr {self.lr}: expected a number above 0")
+        if self.limit is not None and self.limit < 2:
+            raise UsageError(f"limit {self.limit}: expected 2 or more")
+
+
+@dataclass(frozen=True)
+class Table:
+    """One manifest, as the run sees it.
+
+    Attributes:
+        utterances: in manifest order.
+        trials: pairs for speaker verification, else empty.
+        sha256: identity of the content.
+    """
+
+    utterances: tuple[Utterance, ...]
+    trials: tuple[Trial, ...]
+    sha256: str
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of audio."""
+        return sum(item.num_samples for item in self.utterances) / 16_000
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A run with everything that it depends on at hand.
+
+    Attributes:
+        spec: as asked for, the upstream under the name that was really loaded.
+        card: of the task.
+        loaded: the upstream, its provenance and digest.
+        tables: by split or condition.
+    """
+
+    spec: RunSpec
+    card: TaskCard
+    loaded: Loaded
+    tables: dict[str, Table]
+
+    def inputs(self) -> Inputs:
+        """Digests of everything the result depends on."""
+        return Inputs(
+            upstream_sha256=self.loaded.digest,
+            checkpoint_sha256=self.loaded.checkpoint_sha256,
+            upstream_card_sha256=card_digest(self.loaded.card),
+            task_card_sha256=card_digest(self.card),
+            manifests={name: table.sha256 for name, table in self.tables.items()},
+        )
+
+    def digest(self) -> str:
+        """Identity of the run (sha256): equal digests are the same run."""
+        content = {
+            "protocol": PROTOCOL,
+            "spec": asdict(self.spec),
+            "inputs": self.inputs().model_dump(),
+        }
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def learning_rates(self) -> tuple[float, ...]:
+        """The grid: the card's, or the one rate that was asked for."""
+        return self.card.recipe.lr_grid if self.spec.lr is None else (self.spec.lr,)
+
+    def run_name(self) -> str:
+        """Stem of the record's file: task and seed, and whatever makes the run a special one."""
+        parts = [f"{self.card.name}-s{self.spec.seed}"]
+        parts += [f"lr{self.spec.lr:g}"] if self.spec.lr is not None else []
+        parts += ["shuffled"] if self.spec.shuffle_labels else []
+        parts += [f"limit{self.spec.limit}"] if self.spec.limit is not None else []
+        return "-".join(parts)
+
+
+def card_digest(card: Any) -> str:
+    """Identity of a card (sha256 of its canonical JSON, comments and key order left out)."""
+    text = json.dumps(card.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _limited(
+    utterances: Sequence[Utterance], trials: Sequence[Trial], limit: int
+) -> tuple[list[Utterance], list[Trial]]:
+    """The first `limit` utterances; for trials, those that the first pairs of each kind need."""
+    if trials:
+        half = max(1, limit // 2)
+        kept = [t for t in trials if t.label == 1][:half] + [t for t in trials if not t.label][
+            :half
+        ]
+        needed = {identifier for t in kept for identifier in (t.enrolment, t.test)}
+        return [item for item in utterances if item.id in needed], kept
+    step = max(1, len(utterances) // limit)  # spread over the table: speakers and classes come on
+    return list(utterances[::step])[:limit], []
+
+
+def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
+    """The utterances with their targets permuted."""
+    generator = torch.Generator().manual_seed(derive_seed(seed, "shuffled labels"))
+    order = torch.randperm(len(utterances), generator=generator).tolist()
+    return [
+        replace(item, target=utterances[other].target)
+        for item, other in zip(utterances, order, strict=True)
+    ]
+
+
+def read_tables(card: TaskCard, corpus: Path, spec: RunSpec) -> dict[str, Table]:
+    """The manifests of a task, as one run sees them.
+
+    Raises:
+        MissingError, InvalidDataError: the corpus is not prepared or is damaged.
+    """
+    tables = {}
+    for split, name in card.tables.items():
+        utterances, trials = read_table(corpus, name), read_trials(corpus, name)
+        if spec.limit is not None:
+            utterances, trials = _limited(utterances, trials, spec.limit)
+        if spec.shuffle_labels and split == "train":
+            utterances = _shuffled(utterances, spec.seed)
+        tables[split] = Table(tuple(utterances), tuple(trials), digest(utterances, trials))
+    return tables
+
+
+def resolve_run(spec: RunSpec, card: TaskCard, loaded: Loaded, home: Path) -> Resolved:
+    """Bring together what a run depends on; the corpus must be prepared.
+
+    Raises:
+        MissingError, InvalidDataError: the corpus is not prepared or is damaged.
+    """
+    corpus: Path = corpus_module(card.corpus).folder(home)
+    named = replace(spec, upstream=loaded.name.text())
+    return Resolved(named, card, loaded, read_tables(card, corpus, spec))
