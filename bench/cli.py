@@ -147,7 +147,10 @@ def _board(options: argparse.Namespace) -> int:
 def _validate(options: argparse.Namespace) -> int:
     from bench.validation import validate_track
 
-    _print(validate_track(options.track, home=home(), out=options.out, docs=options.docs))
+    tasks = options.tasks.split(",") if options.tasks else ()
+    _print(
+        validate_track(options.track, home=home(), out=options.out, docs=options.docs, tasks=tasks)
+    )
     return 0
 
 
@@ -244,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     validate.add_argument("track")
     validate.add_argument("--out", type=Path, default=Path("runs"), help="folder of records")
+    validate.add_argument("--tasks", help="only these, as in asr,ks (writes no table)")
     validate.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the table")
     return parser
 

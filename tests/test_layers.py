@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 OURS = {"bench", "upstreams", "downstreams", "leaderboard"}
 LEAVES = {"bench.errors", "bench.paths"}
-LOW = {"audio", "data", "featurizer", "metrics"}
+LOW = {"audio", "data", "featurizer", "metrics", "alignment", "detection", "stats"}
 
 
 def modules():
@@ -47,7 +47,8 @@ def allowed(module: str) -> set[str] | None:
     if rest in {"api", "paths", "config", "record", "seeds", "torchaudio_guard", "progress"}:
         return LEAVES | {"bench.config"}
     if rest.split(".")[0] in LOW | {"corpora", "distortions"}:
-        return LEAVES | {"bench.api", "bench.audio", "bench.data", "bench.progress"}
+        low = {f"bench.{name}" for name in LOW}
+        return LEAVES | low | {"bench.api", "bench.progress"}
     return None
 
 

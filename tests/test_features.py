@@ -1,0 +1,102 @@
+"""The feature store keeps exactly what the upstream gives, and survives what disks do."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.errors import InvalidDataError
+from bench.features import FeatureStore
+
+
+@pytest.fixture
+def stores(tmp_path):
+    return lambda mode: FeatureStore(tmp_path / "features", "d" * 64, mode)
+
+
+def test_frames_equal_the_upstream_to_half_precision(
+    stores, toy_upstream, utterances, through_upstream
+):
+    store = stores("frames")
+    store.extract(toy_upstream, utterances)
+    features = store.read(utterances)
+    for index, item in enumerate(utterances):
+        expected = through_upstream(toy_upstream, item)  # (L, T, D)
+        found = features.utterance(index)
+        assert found.shape == expected.shape
+        np.testing.assert_allclose(found, expected, rtol=6e-4, atol=1e-6)
+
+
+def test_pooled_is_the_mean_over_time(stores, toy_upstream, utterances, through_upstream):
+    store = stores("pooled")
+    store.extract(toy_upstream, utterances)
+    features = store.read(utterances)
+    for index, item in enumerate(utterances):
+        expected = through_upstream(toy_upstream, item).mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(features.utterance(index), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_kept_is_not_computed_again(stores, toy_upstream, utterances):
+    stores("frames").extract(toy_upstream, utterances[:10])
+    again = stores("frames")
+    assert {item.id for item in again.missing(utterances)} == {u.id for u in utterances[10:]}
+    seen = []
+    again.extract(toy_upstream, utterances, lambda item: seen.append(item.id))
+    assert seen == [item.id for item in utterances[10:]]
+
+
+def test_an_interrupted_pass_goes_on_with_the_same_features(
+    stores, toy_upstream, utterances, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("bench.features.SHARD_UTTERANCES", 4)
+    whole = FeatureStore(tmp_path / "whole", "d" * 64, "frames")
+    whole.extract(toy_upstream, utterances)
+
+    def interrupt(item):
+        if item.id == utterances[9].id:
+            raise KeyboardInterrupt
+
+    store = stores("frames")
+    with pytest.raises(KeyboardInterrupt):
+        store.extract(toy_upstream, utterances, interrupt)
+    resumed = stores("frames")
+    assert len(resumed.missing(utterances)) == len(utterances) - 8
+    resumed.extract(toy_upstream, utterances)
+    first, second = whole.read(utterances), resumed.read(utterances)
+    for index in range(len(utterances)):
+        np.testing.assert_array_equal(first.utterance(index), second.utterance(index))
+
+
+def test_a_truncated_shard_is_made_again(stores, toy_upstream, utterances):
+    store = stores("frames")
+    store.extract(toy_upstream, utterances)
+    shard = next(store.folder.glob("*.npy"))
+    shard.write_bytes(shard.read_bytes()[:-10])
+    assert len(stores("frames").missing(utterances)) == len(utterances)
+
+
+def test_batches_are_padded_with_zeros_and_moments_skip_padding(stores, toy_upstream, utterances):
+    store = stores("frames")
+    store.extract(toy_upstream, utterances)
+    features = store.read(utterances)
+    batch = features.batch([0, 1, 2])
+    for row, length in enumerate(batch.lengths.tolist()):
+        assert not batch.stacked[row, :, length:].any()
+    frames = np.concatenate([features.utterance(i) for i in range(len(features))], axis=1)
+    moments = features.moments()
+    np.testing.assert_allclose(moments.mean, frames.mean(axis=1), atol=1e-5)
+    np.testing.assert_allclose(moments.std, frames.std(axis=1), atol=1e-5)
+
+
+def test_features_that_are_not_finite_are_refused(stores, toy_upstream, utterances):
+    with torch.no_grad():
+        toy_upstream.first.bias.fill_(1e6)  # beyond half precision
+    with pytest.raises(InvalidDataError, match="not finite in float16"):
+        stores("frames").extract(toy_upstream, utterances[:1])
+
+
+def test_an_utterance_shorter_than_a_frame_is_refused(stores, toy_upstream, utterances):
+    from dataclasses import replace
+
+    short = replace(utterances[0], num_samples=100, key="short")
+    with pytest.raises(InvalidDataError, match="needs at least 320"):
+        stores("frames").extract(toy_upstream, [short])

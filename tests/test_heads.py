@@ -1,0 +1,149 @@
+"""Heads: against their definitions, against padding, against a hand count."""
+
+import pytest
+import torch
+from torch import nn
+
+from bench.errors import InvalidDataError
+from downstreams.classify import UtteranceClassifier
+from downstreams.ctc import CtcBlstm, text_of, tokens_of
+from downstreams.frames import join_frames
+from downstreams.recurrent import BiLstm
+from downstreams.speaker import XVector
+
+SLOT = {"text": "MEET FRANK AT THE INN", "slots": [["person", "FRANK"], ["place", "THE INN"]]}
+
+
+def params(module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(12, 199_948), (24, 203_032), (1251, 518_371)])
+def test_classifier_has_superbs_size(classes, expected):
+    head = UtteranceClassifier(768, 320, [f"c{i}" for i in range(classes)])
+    assert params(head) == expected
+
+
+def test_ctc_head_has_superbs_size_up_to_the_second_recurrent_bias():
+    """s3prl: 42,828,832. PyTorch keeps two biases a direction in both, so the sizes are equal."""
+    head = CtcBlstm(768, 320, ["".join(chr(65 + i) for i in range(26)) + "'|12 "])
+    head.classify = nn.Linear(2048, 32)
+    assert params(head) == 42_828_832
+
+
+def test_x_vector_has_superbs_size():
+    head = XVector(768, 320, [f"s{i}" for i in range(1211)])
+    assert params(head) == 5_716_444 + 393_728 + 512 * 1211
+
+
+@pytest.mark.parametrize("stride", [160, 320])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda stride: UtteranceClassifier(6, stride, ["a", "b"], projection=4),
+        lambda stride: CtcBlstm(6, stride, ["AB"], projection=5, hidden=4, frame_ms=20),
+        lambda stride: XVector(6, stride, ["a", "b"], width=5, pooled_width=7, frame_ms=20),
+    ],
+    ids=["classifier", "ctc", "x-vector"],
+)
+def test_padding_does_not_matter(make, stride):
+    head = make(stride).eval()
+    feats, lengths = torch.randn(3, 50, 6), torch.tensor([50, 31, 40])
+    whole = head(feats, lengths)
+    for row, length in enumerate(lengths.tolist()):
+        alone = head(feats[row : row + 1, :length], torch.tensor([length]))
+        if isinstance(whole, tuple):
+            valid = int(alone.lengths[0])
+            left, right = whole.log_probs[row, :valid], alone.log_probs[0, :valid]
+        else:
+            left, right = whole[row], alone[0]
+        if head.__class__ is not UtteranceClassifier and stride == 160 and length % 2:
+            continue  # the last joined frame of an odd length holds a frame of padding
+        torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
+
+
+def test_bilstm_equals_torch_on_packed_sequences():
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    ours, reference = BiLstm(6, 5), nn.LSTM(6, 5, batch_first=True, bidirectional=True)
+    with torch.no_grad():
+        for name, parameter in ours.left_to_right.named_parameters():
+            getattr(reference, name).copy_(parameter)
+        for name, parameter in ours.right_to_left.named_parameters():
+            getattr(reference, f"{name}_reverse").copy_(parameter)
+    feats, lengths = torch.randn(4, 20, 6), torch.tensor([20, 7, 13, 1])
+    packed = pack_padded_sequence(feats, lengths, batch_first=True, enforce_sorted=False)
+    expected, _ = pad_packed_sequence(reference(packed)[0], batch_first=True)
+    torch.testing.assert_close(ours(feats, lengths), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_pooling_first_gives_the_same_logits():
+    """Why pooled features are exact: Linear, mean, Linear commutes with the mean over time."""
+    head = UtteranceClassifier(6, 320, ["a", "b", "c"], projection=4)
+    feats, lengths = torch.randn(2, 9, 6), torch.tensor([9, 5])
+    pooled = torch.stack([feats[0].mean(0), feats[1, :5].mean(0)]).unsqueeze(1)
+    torch.testing.assert_close(head(feats, lengths), head(pooled, torch.tensor([1, 1])))
+
+
+def test_join_frames_counts_a_half_filled_group():
+    feats = torch.arange(10.0).reshape(1, 5, 2)
+    joined, lengths = join_frames(feats, torch.tensor([5]), 2)
+    assert lengths.tolist() == [3]
+    assert joined[0].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 0, 0]]
+
+
+def test_slot_tokens_and_back():
+    tokens = tokens_of(SLOT)
+    text = text_of(tokens)
+    assert text == "MEET B-person FRANK E-person AT B-place THE INN E-place"
+    assert tokens_of("HI") == ["H", "I"]
+
+
+def test_slot_values_match_whole_words_in_order():
+    target = {"text": "FRANKLY FRANK SAW FRANK", "slots": [["person", "FRANK"]] * 2}
+    assert text_of(tokens_of(target)) == (
+        "FRANKLY B-person FRANK E-person SAW B-person FRANK E-person"
+    )
+    with pytest.raises(ValueError, match="does not occur"):
+        tokens_of({"text": "NOBODY", "slots": [["person", "FRANK"]]})
+
+
+def test_ctc_learns_a_tiny_set_and_decodes_it():
+    torch.manual_seed(0)
+    targets = ["AB", "BA", "AAB"]
+    head = CtcBlstm(4, 320, targets, projection=16, hidden=16, layers=1, dropout=0.0)
+    feats, lengths = torch.randn(3, 12, 4), torch.tensor([12, 10, 12])
+    optimizer = torch.optim.Adam(head.parameters(), lr=2e-2)
+    for _ in range(150):
+        optimizer.zero_grad()
+        head.loss(head(feats, lengths), targets).backward()
+        optimizer.step()
+    assert head.predict(head(feats, lengths)) == targets
+
+
+def test_am_softmax_against_its_formula():
+    head = XVector(6, 320, ["a", "b", "c"], width=5, pooled_width=4, scale=3.0, margin=0.2)
+    output = torch.rand(2, 5)
+    hidden = nn.functional.normalize(torch.relu(head.segment(output)), dim=1)
+    cosine = hidden @ nn.functional.normalize(head.prototypes, dim=0)
+    expected = []
+    for row, label in enumerate([2, 0]):
+        logits = 3.0 * cosine[row].double().clone()
+        logits[label] -= 3.0 * 0.2
+        expected.append(-(logits[label] - logits.logsumexp(0)))
+    torch.testing.assert_close(
+        head.loss(output, ["c", "a"]).double(), sum(expected) / 2, rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("head", [UtteranceClassifier, XVector])
+def test_a_label_unknown_to_training_is_an_error(head):
+    module = head(6, 320, ["a", "b"])
+    with pytest.raises(InvalidDataError, match="not in the training split"):
+        module.loss(module(torch.randn(1, 30, 6), torch.tensor([30])), ["z"])
+
+
+def test_short_utterances_have_an_embedding():
+    head = XVector(6, 320, ["a", "b"], width=5, pooled_width=4).eval()
+    out = head(torch.randn(2, 3, 6), torch.tensor([3, 1]))
+    assert torch.isfinite(out).all()
