@@ -231,7 +231,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """One line for the first problem, with a hint for a misspelt key."""
-    problem = error.errors(include_url=False)[0]
+    problems = error.errors(include_url=False)
+    # A misspelt key also leaves its right spelling missing: say the former.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
         fields: set[str] = set(model.model_fields)
