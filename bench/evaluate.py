@@ -68,7 +68,7 @@ def score_condition(
     scores = []
     for name in card.metrics:
         items = METRICS[name].per_item(predictions, utterances, trials)
-        score = METRICS[name].score(items)
+        score = items.score()
         low, high = bootstrap(items, cluster=card.cluster)
         scores.append(
             ConditionScore(

@@ -119,7 +119,8 @@ class Record(Frozen):
 
     Attributes:
         weights: provenance of the upstream's weights; shown wherever the numbers are.
-        labels_shuffled: True for the control whose training and dev labels were permuted.
+        labels_shuffled: True for the control whose training labels were permuted.
+        ceiling: True when a small encoder trained end to end stood in for the protocol's head.
         limit: utterances a split was cut to; None for a full run. A limited run is no result.
         predictions_sha256: of the predictions file of every condition.
     """
@@ -138,6 +139,7 @@ class Record(Frozen):
     seed: int
     labels: str
     labels_shuffled: bool = False
+    ceiling: bool = False
     limit: int | None = None
     scores: tuple[ConditionScore, ...]
     selection: SelectionResult

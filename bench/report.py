@@ -22,6 +22,7 @@ def _counts(score: ConditionScore) -> str:
 def name_with_weights(record: Record) -> str:
     """The upstream's name and whose weights it has, never one without the other."""
     control = ", training labels shuffled" if record.labels_shuffled else ""
+    control += ", end-to-end ceiling instead of the protocol's head" if record.ceiling else ""
     limited = f", limited to {record.limit} utterances a split" if record.limit else ""
     return f"{record.upstream} ({record.weights} weights{control}{limited})"
 

@@ -40,7 +40,7 @@ from bench.record import (
     write_record,
 )
 from bench.registry import ROOT, corpus_module, task_card
-from bench.spec import Resolved, RunSpec, read_tables, resolve_run
+from bench.spec import Resolved, RunSpec, ceiling_card, read_tables, resolve_run
 from bench.stages import best_probe, extract, predict_tests, save_head, score_tests, train
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "jiwer", "soundfile")
@@ -98,6 +98,8 @@ def run(
     """
     clock = Clock()
     card = task_card(spec.task, spec.track)
+    if spec.ceiling:
+        card = ceiling_card(card)
     with clock.stage("load"):
         loaded = load_upstream(spec.upstream, weights=weights, strict=strict)
     if loaded.warning:
@@ -195,6 +197,7 @@ def _record(
         seed=spec.seed,
         labels=card.labels,
         labels_shuffled=spec.shuffle_labels,
+        ceiling=spec.ceiling,
         limit=spec.limit,
         scores=scores,
         selection=SelectionResult(

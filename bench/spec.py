@@ -32,6 +32,8 @@ class RunSpec:
         lr: instead of the card's grid.
         shuffle_labels: permute the training targets: the control that a probe must beat. Dev stays
             true, which favours the control.
+        ceiling: replace the protocol's head by a small encoder trained end to end, on the features
+            of a filter bank: whether the task can be learned at all. No result.
         limit: keep only so many utterances a split (a smoke test; no result).
     """
 
@@ -41,6 +43,7 @@ class RunSpec:
     seed: int = 0
     lr: float | None = None
     shuffle_labels: bool = False
+    ceiling: bool = False
     limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -116,8 +119,24 @@ class Resolved:
         parts = [f"{self.card.name}-s{self.spec.seed}"]
         parts += [f"lr{self.spec.lr:g}"] if self.spec.lr is not None else []
         parts += ["shuffled"] if self.spec.shuffle_labels else []
+        parts += ["ceiling"] if self.spec.ceiling else []
         parts += [f"limit{self.spec.limit}"] if self.spec.limit is not None else []
         return "-".join(parts)
+
+
+def ceiling_card(card: TaskCard) -> TaskCard:
+    """The task with a small encoder trained end to end in place of the protocol's linear head.
+
+    Raises:
+        UsageError: the task's own head is already a recurrent encoder.
+    """
+    if card.features != "pooled":
+        raise UsageError(f"task {card.name}: the head on a filter bank is its own ceiling")
+    recipe = card.recipe.model_copy(update={"lr_grid": (1e-3,), "steps": 2 * card.recipe.steps})
+    head = "downstreams.ceiling:EndToEndClassifier"
+    return card.model_copy(
+        update={"head": head, "head_conf": {}, "features": "frames", "recipe": recipe}
+    )
 
 
 def card_digest(card: Any) -> str:

@@ -41,7 +41,7 @@ def _dev_score(resolved: Resolved) -> Any:
             item.id: prediction
             for item, prediction in zip(dev.utterances, predictions, strict=True)
         }
-        return metric.score(metric.per_item(by_id, dev.utterances, dev.trials)).value
+        return metric.score(by_id, dev.utterances, dev.trials).value
 
     return score
 
