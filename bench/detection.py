@@ -1,0 +1,61 @@
+"""Detection by a threshold: operating points under weights, equal error rate, minimum cost."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+# Costs of a miss and of a false alarm are 1; the cost is divided by that of the better system that
+# never looks at its input (NIST 2016 Speaker Recognition Evaluation Plan, section 3).
+DCF_TARGET_PRIOR = 0.01
+
+
+def operating_points(
+    scores: Floats, labels: NDArray[np.bool_], weights: Floats
+) -> tuple[Floats, Floats]:
+    """False alarm and miss rates at every threshold that changes them.
+
+    Args:
+        scores: (n,) higher is more alike.
+        labels: (n,) True for target trials.
+        weights: (..., n) not negative. 1 for each trial gives `sklearn.metrics.roc_curve`'s points;
+            a leading axis holds resamples, which would each need a sort of their own there.
+
+    Returns:
+        false alarm rates and miss rates, (..., K); K - 1 different scores. The first point accepts
+        nothing, the last everything. NaN where a class has no weight.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+    sides = []
+    for side in (~labels, labels):
+        mass = np.cumsum(np.where(side, weights, 0.0)[..., order], axis=-1)[..., last_of_ties]
+        mass = np.concatenate([np.zeros((*mass.shape[:-1], 1)), mass], axis=-1)
+        total = mass[..., -1:]
+        sides.append(np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0))
+    return sides[0], 1.0 - sides[1]
+
+
+def equal_error_rate(false_alarms: Floats, misses: Floats) -> Floats:
+    """Where the line through the operating points (..., K) has equal rates, as SUPERB interpolates.
+
+    s3prl searches the root with `brentq` on `interp1d`; on a piecewise linear curve it is closed
+    form.
+    """
+    gap = misses - false_alarms  # falls from 1 to -1
+    after = np.argmax(~(gap > 0), axis=-1)[..., None]
+    after = np.maximum(after, 1)
+    left, right = (np.take_along_axis(gap, after - shift, axis=-1) for shift in (1, 0))
+    low, high = (np.take_along_axis(false_alarms, after - shift, axis=-1) for shift in (1, 0))
+    result: Floats = (low + left / (left - right) * (high - low))[..., 0]
+    return result
+
+
+def minimum_cost(false_alarms: Floats, misses: Floats) -> Floats:
+    """The smallest normalised detection cost over the operating points (..., K)."""
+    prior = DCF_TARGET_PRIOR
+    cost = prior * misses + (1.0 - prior) * false_alarms
+    result: Floats = cost.min(axis=-1) / min(prior, 1.0 - prior)
+    return result

@@ -1,0 +1,48 @@
+"""Text against text: edits by jiwer, and slots out of tagged text. Counts only, no rates."""
+
+from __future__ import annotations
+
+import re
+
+_SLOT = re.compile(r"B-(\S+) (.+?) E-\1")
+_TAG = re.compile(r"(?:^|(?<=\s))[BE]-\S+")
+
+
+def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
+    """Word edits (substitutions, deletions, insertions) and reference words.
+
+    An empty reference makes every hypothesis word an insertion against 0 words; an empty hypothesis
+    deletes every reference word. White space separates words, however much of it.
+    """
+    words, guesses = reference.split(), hypothesis.split()
+    if not words or not guesses:
+        return len(words) + len(guesses), len(words)
+    import jiwer
+
+    found = jiwer.process_words(" ".join(words), " ".join(guesses))
+    return found.substitutions + found.deletions + found.insertions, len(words)
+
+
+def character_errors(reference: str, hypothesis: str) -> tuple[int, int]:
+    """Character edits and reference characters; single spaces between words count.
+
+    Characters are code points after white space was collapsed; empty sides as in `word_errors`.
+    """
+    text, guess = " ".join(reference.split()), " ".join(hypothesis.split())
+    if not text or not guess:
+        return len(text) + len(guess), len(text)
+    import jiwer
+
+    found = jiwer.process_characters(text, guess)
+    return found.substitutions + found.deletions + found.insertions, len(text)
+
+
+def tagged_slots(text: str) -> list[tuple[str, str]]:
+    """Slots (type, value) of text such as `TELL B-person FRANK E-person NOW`.
+
+    As SUPERB reads its CTC output (s3prl, `downstream/ctc/metric.py`): white space is collapsed,
+    a slot ends at the first `E-` of its own type, unterminated tags are dropped, and tags inside a
+    value are removed from it.
+    """
+    found = _SLOT.findall(" ".join(text.split()))
+    return [(kind, " ".join(_TAG.sub("", value).split())) for kind, value in found]

@@ -1,0 +1,205 @@
+"""Intervals and comparisons by bootstrap, over utterances or over speakers.
+
+A resample is a weight for every item: how often its cluster was drawn. One seed gives the same
+resamples to every system scored on the same items, which is what makes a comparison a paired one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.detection import Floats
+from bench.errors import InvalidDataError
+from bench.items import Items, TrialItems
+
+Cluster = Literal["utterance", "speaker"]
+INTERVAL = (2.5, 97.5)  # percentiles
+MAX_BLOCK_NUMBERS = 4_000_000  # 32 MB of weights at a time
+MIN_USABLE = 0.5
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two systems on the same items.
+
+    Attributes:
+        difference: rate of the first minus rate of the second.
+        low, high: 95 % percentile interval of the difference.
+        p_value: two-sided, of the difference being 0: twice the smaller share of resamples on
+            either side, counting the data themselves as one resample, at most 1.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p_value: float
+
+
+def _codes(labels: NDArray[np.str_], what: str) -> tuple[NDArray[np.intp], int]:
+    """Cluster number of every item, and how many clusters.
+
+    Raises:
+        InvalidDataError: fewer than two clusters, which say nothing about spread.
+    """
+    names, codes = np.unique(labels, return_inverse=True)
+    if len(names) < 2:
+        raise InvalidDataError(
+            f"bootstrap by {what}: {len(names)} {what} among {len(labels)} items, at least 2 needed"
+        )
+    return codes, len(names)
+
+
+def _counts(clusters: int, width: int, draws: int, seed: int) -> Iterator[Floats]:
+    """Blocks (d, clusters) of how often each cluster was drawn; `draws` rows in all.
+
+    Args:
+        clusters: how many there are.
+        width: numbers that the caller makes for a row, so that a block stays small.
+        draws: resamples.
+        seed: of numpy's default generator; block sizes do not change what is drawn.
+    """
+    generator = np.random.default_rng(seed)
+    shares = np.full(clusters, 1.0 / clusters)
+    block = max(1, MAX_BLOCK_NUMBERS // max(clusters, width))
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        yield generator.multinomial(clusters, shares, size=size).astype(np.float64)
+
+
+def _ratio_replicates(items: Items, cluster: Cluster, draws: int, seed: int) -> Floats:
+    labels = items.ids if cluster == "utterance" else items.clusters
+    codes, size = _codes(labels, cluster)
+    top = np.bincount(codes, weights=items.numerators, minlength=size)
+    bottom = np.bincount(codes, weights=items.denominators, minlength=size)
+    parts = []
+    for counts in _counts(size, size, draws, seed):
+        below = counts @ bottom
+        rates = np.divide(counts @ top, below, out=np.full(len(below), np.nan), where=below > 0)
+        parts.append(rates)
+    return np.concatenate(parts)
+
+
+def _trial_replicates(items: TrialItems, cluster: Cluster, draws: int, seed: int) -> Floats:
+    """Each trial weighs the product of its two sides' counts.
+
+    By speaker, both sides of a target trial are one speaker, who is drawn once: the count itself.
+    """
+    by_speaker = cluster == "speaker"
+    left = items.enrolment_speakers if by_speaker else items.enrolments
+    right = items.test_speakers if by_speaker else items.tests
+    codes, size = _codes(np.concatenate([left, right]), cluster)
+    first, second = codes[: len(left)], codes[len(left) :]
+    parts = []
+    for counts in _counts(size, 4 * len(left), draws, seed):
+        weights = counts[:, first] * np.where(first == second, 1.0, counts[:, second])
+        parts.append(items.weighted(weights))
+    return np.concatenate(parts)
+
+
+def replicates(
+    items: Items | TrialItems, *, cluster: Cluster, draws: int = 1000, seed: int = 0
+) -> Floats:
+    """The metric on `draws` resamples, (draws,); NaN where a resample has nothing to score.
+
+    Args:
+        items: of one system on one test set.
+        cluster: what is drawn with replacement, as many as there are.
+        draws: resamples.
+        seed: the same seed gives the same resamples for items of the same ids and speakers.
+
+    Raises:
+        InvalidDataError: fewer than two clusters, or more than half of the resamples are NaN.
+    """
+    if isinstance(items, TrialItems):
+        values = _trial_replicates(items, cluster, draws, seed)
+    else:
+        values = _ratio_replicates(items, cluster, draws, seed)
+    usable = float(np.isfinite(values).mean())
+    if usable < MIN_USABLE:
+        raise InvalidDataError(
+            f"bootstrap by {cluster}: only {usable:.0%} of the resamples hold anything to score; "
+            "the test set is too small for an interval"
+        )
+    return values
+
+
+def _interval(values: Floats) -> tuple[float, float]:
+    low, high = np.percentile(values[np.isfinite(values)], INTERVAL)
+    return float(low), float(high)
+
+
+def bootstrap(
+    items: Items | TrialItems, *, cluster: Cluster, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % percentile interval of a metric.
+
+    Resamples with nothing to score (all drawn speakers the same, no reference slot) are left out.
+
+    Args:
+        items: of one system on one test set.
+        cluster: `speaker` where utterances of a speaker are alike and new speakers are meant.
+        draws: resamples.
+        seed: of the resamples.
+
+    Returns:
+        low and high, in the unit of the metric.
+
+    Raises:
+        InvalidDataError: as `replicates`.
+    """
+    return _interval(replicates(items, cluster=cluster, draws=draws, seed=seed))
+
+
+def _same_items(a: Items | TrialItems, b: Items | TrialItems) -> bool:
+    if isinstance(a, Items) and isinstance(b, Items):
+        pairs = [(a.ids, b.ids), (a.clusters, b.clusters)]
+    elif isinstance(a, TrialItems) and isinstance(b, TrialItems):
+        pairs = [(a.enrolments, b.enrolments), (a.tests, b.tests)]
+        pairs += [(a.enrolment_speakers, b.enrolment_speakers)]
+        pairs += [(a.test_speakers, b.test_speakers)]
+        if not np.array_equal(a.labels, b.labels):
+            return False
+    else:
+        return False
+    return all(np.array_equal(left, right) for left, right in pairs)
+
+
+def paired(
+    items_a: Items | TrialItems,
+    items_b: Items | TrialItems,
+    *,
+    cluster: Cluster,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two systems over the same resamples of the same items.
+
+    Args:
+        items_a: one metric of the first system.
+        items_b: the same metric of the second system, the same items in one order.
+        cluster: as in `bootstrap`.
+        draws: resamples; the smallest p value is 2 / (draws + 1).
+        seed: of the resamples.
+
+    Raises:
+        InvalidDataError: the items are not of the same ids, speakers and trials.
+    """
+    if not _same_items(items_a, items_b):
+        raise InvalidDataError("the two systems were not scored on the same items in one order")
+    options = {"draws": draws, "seed": seed}
+    values = replicates(items_a, cluster=cluster, **options)
+    values = values - replicates(items_b, cluster=cluster, **options)
+    values = values[np.isfinite(values)]
+    low, high = _interval(values)
+    tail = 1 + min(int((values <= 0).sum()), int((values >= 0).sum()))
+    return Comparison(
+        difference=items_a.score().value - items_b.score().value,
+        low=low,
+        high=high,
+        p_value=min(1.0, 2.0 * tail / (len(values) + 1)),
+    )
