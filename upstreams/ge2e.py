@@ -1,0 +1,174 @@
+"""A pretrained speaker encoder: three LSTM layers on mel energies (Wan et al., GE2E, 2018).
+
+The weights are those that the resemblyzer package carries; nothing of the package is imported.
+Its front end: volume raised to -30 dBFS where it is lower, 40 mel energies (Slaney's scale, power,
+no logarithm), 25 ms windows every 10 ms, centred.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, lengths_to_mask
+from bench.errors import InvalidDataError, UsageError
+from upstreams.checkpoint import read_checkpoint
+
+MEL_BINS = 40
+WINDOW_SAMPLES = 400  # 25 ms
+STRIDE_SAMPLES = 160  # 10 ms
+TARGET_DBFS = -30.0
+HIDDEN_SIZE = 256
+NUM_LSTM = 3
+
+# Beside the LSTM in the file: the projection and the loss, which come after the hidden states.
+EXTRAS = ("linear.weight", "linear.bias", "similarity_weight", "similarity_bias")
+
+# Slaney's mel scale (Auditory Toolbox, 1998): linear to 1 kHz, then logarithmic.
+LINEAR_HZ_PER_MEL = 200.0 / 3
+BREAK_HZ = 1_000.0
+LOG_STEP = math.log(6.4) / 27
+
+
+def hz_to_mel(hz: Tensor) -> Tensor:
+    """Slaney's mels of frequencies in hertz."""
+    above = BREAK_HZ / LINEAR_HZ_PER_MEL + torch.log(hz.clamp(min=BREAK_HZ) / BREAK_HZ) / LOG_STEP
+    return torch.where(hz < BREAK_HZ, hz / LINEAR_HZ_PER_MEL, above)
+
+
+def mel_to_hz(mel: Tensor) -> Tensor:
+    """Frequencies in hertz of Slaney's mels."""
+    edge = BREAK_HZ / LINEAR_HZ_PER_MEL
+    above = BREAK_HZ * torch.exp(LOG_STEP * (mel - edge).clamp(min=0))
+    return torch.where(mel < edge, mel * LINEAR_HZ_PER_MEL, above)
+
+
+def mel_filters() -> Tensor:
+    """Triangles of equal area: (bins of the spectrum, `MEL_BINS`)."""
+    nyquist = SAMPLE_RATE_HZ / 2
+    bins_hz = torch.linspace(0, nyquist, WINDOW_SAMPLES // 2 + 1, dtype=torch.float64)
+    top = hz_to_mel(torch.tensor(nyquist, dtype=torch.float64))
+    edges = mel_to_hz(torch.linspace(0, 1, MEL_BINS + 2, dtype=torch.float64) * top)
+    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
+    rising = (bins_hz[:, None] - low) / (centre - low)
+    falling = (high - bins_hz[:, None]) / (high - centre)
+    triangles = torch.minimum(rising, falling).clamp(min=0)
+    return (triangles * 2 / (high - low)).to(torch.float32)
+
+
+class SpeakerEncoder(Upstream):
+    """Three hidden states: the outputs of the LSTM layers, (B, T, 256)."""
+
+    filters: Tensor
+    window: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.variant: str | None = None
+        self.num_layers = NUM_LSTM
+        self.hidden_size = HIDDEN_SIZE
+        self.stride = STRIDE_SAMPLES
+        self.min_samples = 1
+        self.lstm = nn.ModuleList(
+            nn.LSTM(MEL_BINS if index == 0 else HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True)
+            for index in range(NUM_LSTM)
+        )
+        self.register_buffer("filters", mel_filters(), persistent=False)
+        self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
+
+    def num_frames(self, num_samples: int) -> int:
+        """T: one frame centred on every 160th sample."""
+        return 1 + num_samples // STRIDE_SAMPLES if num_samples > 0 else 0
+
+    def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
+        """Encode (B, S); the LSTM looks back only, so padding behind changes nothing.
+
+        Raises:
+            InvalidDataError: an empty utterance.
+        """
+        if int(lengths.min()) < self.min_samples:
+            raise InvalidDataError("an utterance of 0 samples: at least 1 is needed")
+        mask = lengths_to_mask(lengths.to(wavs.device), wavs.shape[1])
+        x = self._mel(self._raise_volume(wavs * mask, lengths.to(wavs.device)))
+        states = []
+        for layer in self.lstm:
+            x, _ = layer(x)
+            states.append(x)
+        return Hidden(tuple(states), 1 + lengths // STRIDE_SAMPLES)
+
+    def _raise_volume(self, wavs: Tensor, lengths: Tensor) -> Tensor:
+        """Scale each of (B, S) up to `TARGET_DBFS`, never down; silence stays silence."""
+        power = wavs.square().sum(dim=1) / lengths
+        target = 10 ** (TARGET_DBFS / 20)
+        gain = target / power.sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+        gain = torch.where(power > 0, gain.clamp(min=1.0), torch.ones_like(gain))
+        return wavs * gain.unsqueeze(1)
+
+    def _mel(self, wavs: Tensor) -> Tensor:
+        """Mel energies (B, T, 40) of (B, S)."""
+        half = WINDOW_SAMPLES // 2
+        padded = F.pad(wavs, (half, half))
+        spectrum = torch.stft(
+            padded,
+            n_fft=WINDOW_SAMPLES,
+            hop_length=STRIDE_SAMPLES,
+            window=self.window,
+            center=False,
+            return_complex=True,
+        )
+        power = torch.view_as_real(spectrum).square().sum(dim=-1)  # (B, bins, T)
+        mel: Tensor = power.transpose(1, 2) @ self.filters
+        return mel
+
+
+def import_state(data: object) -> dict[str, Tensor]:
+    """The LSTM's weights from the published file: a dict with `model_state`.
+
+    Raises:
+        InvalidDataError: another kind of file, tensors missing, unexpected, misshaped or not
+            finite.
+    """
+    model = data.get("model_state") if isinstance(data, dict) else None
+    if not isinstance(model, dict):
+        raise InvalidDataError("GE2E checkpoint: expected a dict with 'model_state'")
+    with torch.device("meta"):
+        wanted = {key: tuple(value.shape) for key, value in SpeakerEncoder().state_dict().items()}
+    state: dict[str, Tensor] = {}
+    known = set(EXTRAS)
+    for name, shape in wanted.items():
+        _, index, rest = name.split(".")
+        theirs = f"lstm.{rest.removesuffix('_l0')}_l{index}"
+        known.add(theirs)
+        tensor = model.get(theirs)
+        if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
+            raise InvalidDataError(f"GE2E checkpoint: {theirs}: missing, or not float32")
+        if tuple(tensor.shape) != shape or not bool(torch.isfinite(tensor).all()):
+            raise InvalidDataError(f"GE2E checkpoint: {theirs}: expected finite weights {shape}")
+        state[name] = tensor
+    unexpected = sorted(str(key) for key in model if key not in known)
+    if unexpected:
+        raise InvalidDataError(f"GE2E checkpoint: unexpected tensors: {', '.join(unexpected[:3])}")
+    return state
+
+
+def load(source: UpstreamSource) -> Upstream:
+    """The speaker encoder, with its weights or with torch's seeded start for LSTMs.
+
+    Raises:
+        UsageError: a variant or a `config` (it has neither).
+        InvalidDataError: the checkpoint is not its.
+    """
+    if source.variant is not None or source.config:
+        raise UsageError("ge2e: no variants and no config")
+    encoder = SpeakerEncoder()
+    if source.checkpoint is not None:
+        encoder.load_state_dict(import_state(read_checkpoint(source.checkpoint)), strict=True)
+    else:
+        generator = torch.Generator().manual_seed(source.seed)
+        bound = 1 / math.sqrt(HIDDEN_SIZE)
+        for parameter in encoder.parameters():
+            nn.init.uniform_(parameter, -bound, bound, generator=generator)
+    return encoder.freeze()

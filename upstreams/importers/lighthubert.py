@@ -1,0 +1,83 @@
+"""LightHuBERT: any subnet of the published supernets, cut into an encoder of its own size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.api import Upstream, UpstreamSource
+from bench.errors import InvalidDataError, UsageError
+from upstreams.checkpoint import read_checkpoint
+from upstreams.encoder import EncoderConfig
+from upstreams.importers.names import fairseq_names, take
+from upstreams.state import State, build, random_state
+from upstreams.subnet import cut, parse_subnet, search_space, subnet_config, supernet_config
+
+# The supernets: utterances normalised, layer norms in the front end, hidden states from before the
+# positional convolution on (the authors' `extract_features(ret_hs=True)`).
+BASE = EncoderConfig(extractor_mode="layer_norm", normalize_wav=True, first_state="projection")
+
+# Beside the encoder in the published files: HuBERT's targets and the distillation head.
+EXTRAS = ("label_embs_concat", "final_proj.", "layer_pred_heads.")
+
+
+def load(source: UpstreamSource) -> Upstream:
+    """Load the subnet that the card or its variant names.
+
+    The card's `config` has a `search_space`, the `default` subnet, and optionally the ending that
+    the checkpoint's `pruner_supernet` must have (`supernet`).
+
+    Raises:
+        UsageError: a card or a variant that does not hold.
+        InvalidDataError: the checkpoint does not hold this supernet.
+    """
+    config = dict(source.config)
+    unknown = set(config) - {"search_space", "default", "supernet"}
+    if unknown or "search_space" not in config:
+        raise UsageError(
+            f"lighthubert config: the keys search_space, default, supernet expected, "
+            f"found {', '.join(sorted(config)) or 'none'}"
+        )
+    space = search_space(config["search_space"])
+    default = parse_subnet(config.get("default", "max"), space, space.largest())
+    subnet = default
+    if source.variant is not None:
+        subnet = parse_subnet(source.variant, space, default, seed=source.seed)
+    full = supernet_config(BASE)
+    if source.checkpoint is None:
+        state = random_state(full, source.seed)
+    else:
+        state = import_state(read_checkpoint(source.checkpoint), full, config.get("supernet"))
+    encoder = build(subnet_config(full, subnet), cut(state, full, subnet))
+    if subnet != default:
+        short = {space.smallest(): "min", space.largest(): "max"}
+        encoder.variant = short.get(subnet, subnet.text())
+    return encoder
+
+
+def import_state(data: Any, config: EncoderConfig, supernet: str | None = None) -> State:
+    """The supernet's state from a published file: a dict with `cfg` and `model`.
+
+    Args:
+        data: what the file holds.
+        config: of the supernet.
+        supernet: what the recorded `pruner_supernet` must end in, in lower case; None for the
+            first-stage student, which records none.
+
+    Raises:
+        InvalidDataError: another kind of file, another supernet, or tensors that do not fit.
+    """
+    if not isinstance(data, dict) or not {"cfg", "model"} <= set(data):
+        raise InvalidDataError("LightHuBERT checkpoint: expected a dict with 'cfg' and 'model'")
+    model = data["cfg"].get("model", {}) if isinstance(data["cfg"], dict) else {}
+    kind = model.get("_name") if isinstance(model, dict) else None
+    expected = "student_hubert" if supernet is None else "hubert_pruner"
+    if kind != expected:
+        raise InvalidDataError(
+            f"LightHuBERT checkpoint: expected a {expected!r} model, found {kind!r}"
+        )
+    found = str(model.get("pruner_supernet", "")).lower()
+    if supernet is not None and not found.endswith(supernet):
+        raise InvalidDataError(
+            f"LightHuBERT checkpoint: expected the supernet of {supernet!r}, found {found!r}"
+        )
+    return take(data["model"], fairseq_names(config), config, EXTRAS)

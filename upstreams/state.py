@@ -1,0 +1,153 @@
+"""Encoder weights as plain names to tensors: their shapes, a random start, and the way in.
+
+A `State` has the layout of the published files (queries, keys and values apart; convolutions as
+(C_out, C_in, kernel)); `pack` turns it into what the module holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from upstreams.encoder import Encoder, EncoderConfig
+
+State = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
+
+PROJECTIONS = ("query", "key", "value")
+
+
+def _norm(name: str, width: int) -> Shapes:
+    """Shapes of a layer or group norm."""
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Shapes:
+    """Shapes of a linear map."""
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _extractor_shapes(config: EncoderConfig) -> Shapes:
+    """Shapes of the convolutional front end."""
+    shapes: Shapes = {}
+    inputs = 1
+    for index, (channels, kernel, _) in enumerate(config.conv_layers):
+        shapes[f"extractor.{index}.conv.weight"] = (channels, inputs, kernel)
+        if config.conv_bias:
+            shapes[f"extractor.{index}.conv.bias"] = (channels,)
+        if config.extractor_mode == "layer_norm" or index == 0:
+            shapes |= _norm(f"extractor.{index}.norm", channels)
+        inputs = channels
+    return shapes
+
+
+def shapes(config: EncoderConfig) -> Shapes:
+    """Name and shape of every tensor of an encoder's state."""
+    width, channels = config.embed_dim, config.conv_layers[-1][0]
+    kernel, groups = config.pos_conv_kernel, config.pos_conv_groups
+    out = _extractor_shapes(config)
+    if config.feature_norm:
+        out |= _norm("feature_norm", channels)
+    out |= _linear("projection", channels, width)
+    if config.mask_embedding:
+        out["mask_embedding"] = (config.mask_embedding,)
+    if config.pos_conv_gain:
+        out["pos_conv.gain"] = (1, 1, kernel)
+    kind = "direction" if config.pos_conv_gain else "weight"
+    out[f"pos_conv.{kind}"] = (width, width // groups, kernel)
+    out["pos_conv.bias"] = (width,)
+    out |= _norm("norm", width)
+    for index, (heads, ffn) in enumerate(zip(config.heads, config.ffn, strict=True)):
+        layer = f"layers.{index}"
+        for name in PROJECTIONS:
+            out |= _linear(f"{layer}.attention.{name}", width, heads * config.head_dim)
+        out |= _linear(f"{layer}.attention.out", heads * config.head_dim, width)
+        out |= _norm(f"{layer}.attention_norm", width)
+        out |= _linear(f"{layer}.ffn_in", width, ffn)
+        out |= _linear(f"{layer}.ffn_out", ffn, width)
+        out |= _norm(f"{layer}.ffn_norm", width)
+    if config.prediction_heads:
+        out |= _linear("predict.inner", width, config.prediction_heads * width)
+        out["predict.weight"] = (config.prediction_heads, width, width)
+        out["predict.bias"] = (config.prediction_heads, width)
+    return out
+
+
+def num_parameters(config: EncoderConfig) -> int:
+    """Parameters of the encoder that `config` describes, without building it."""
+    return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def random_state(config: EncoderConfig, seed: int) -> State:
+    """Weights as fairseq draws them for HuBERT before training, from `seed` alone.
+
+    Convolutions: He's normal; linear maps of the layers: normal, deviation 0.02, zero bias (BERT);
+    the projection and the prediction heads: torch's default for linear maps; positional
+    convolution: normal with deviation sqrt(4 / (kernel D)), gain equal to its norm; norms: ones
+    and zeros; mask embedding: uniform in [0, 1). (fairseq: wav2vec2.py, `init_bert_params`.)
+    """
+    generator = torch.Generator().manual_seed(seed)
+    state: State = {}
+    for name, shape in shapes(config).items():
+        state[name] = _draw(name, shape, generator)
+    if config.pos_conv_gain:
+        direction = state["pos_conv.direction"]
+        state["pos_conv.gain"] = torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True)
+    return state
+
+
+def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """One tensor of `random_state`."""
+    part, _, kind = name.rpartition(".")
+    tensor = torch.zeros(shape)
+    if part.endswith("norm"):
+        return torch.ones(shape) if kind == "weight" else tensor
+    if name == "mask_embedding":
+        return tensor.uniform_(generator=generator)
+    if part.endswith("conv") and part != "pos_conv":
+        if kind == "weight":
+            nn.init.kaiming_normal_(tensor, generator=generator)
+        return tensor
+    if part == "pos_conv":
+        if kind in ("direction", "weight"):
+            deviation = math.sqrt(4 / (shape[0] * shape[2]))
+            tensor.normal_(std=deviation, generator=generator)
+        return tensor
+    if part.startswith("layers."):
+        return tensor.normal_(std=0.02, generator=generator) if kind == "weight" else tensor
+    # The projection and the heads: uniform in +-1/sqrt(inputs); all of them have D or C inputs.
+    inputs = shape[-2] if name == "predict.weight" else shape[-1]
+    bound = 1 / math.sqrt(inputs)
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+def pack(state: Mapping[str, Tensor]) -> State:
+    """What the module holds: convolutions time-major, queries, keys and values in one."""
+    packed: State = {}
+    for name, tensor in state.items():
+        if name.startswith("extractor."):
+            index, rest = name.removeprefix("extractor.").split(".", 1)
+            value = tensor.permute(2, 1, 0).contiguous() if tensor.dim() == 3 else tensor
+            packed[f"extractor.layers.{index}.{rest}"] = value
+        elif ".attention.query." in name:
+            parts = [state[name.replace(".query.", f".{kind}.")] for kind in PROJECTIONS]
+            packed[name.replace(".query.", ".qkv.")] = torch.cat(parts)
+        elif ".attention.key." not in name and ".attention.value." not in name:
+            packed[name] = tensor
+    return packed
+
+
+def build(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
+    """A frozen encoder with these weights, in float32 and in memory of its own."""
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    packed = {
+        name: tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
+        for name, tensor in pack(state).items()
+    }
+    encoder.load_state_dict(packed, strict=True, assign=True)
+    encoder.freeze()
+    return encoder
