@@ -80,9 +80,11 @@ def _cost(options: argparse.Namespace) -> int:
     from bench.load import load_upstream
     from bench.progress import say
 
-    loaded = load_upstream(options.upstream, weights=options.weights, shape_only=True)
+    loaded = load_upstream(options.upstream, weights=options.weights)
     if loaded.warning:
-        say("costs do not depend on the weights: measured on random ones")
+        say(
+            "the weights could not be reached; costs do not depend on them: measured on random ones"
+        )
     report = cost_report(loaded.upstream, loaded.name.text(), timing=not options.no_timing)
     _print(report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule))
     return 0
@@ -91,11 +93,11 @@ def _cost(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from bench.check import check, check_table
     from bench.load import load_upstream
-    from bench.progress import warn
+    from bench.progress import say
 
     loaded = load_upstream(options.upstream, weights=options.weights, strict=options.strict)
     if loaded.warning:
-        warn(loaded.warning)
+        say(loaded.warning)
     results = check(loaded.upstream, loaded.card)
     _print(check_table(results))
     return 0 if all(result.ok for result in results) else 4

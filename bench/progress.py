@@ -39,14 +39,3 @@ def say(text: str) -> None:
     """One line for people, on stderr."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-def warn(text: str) -> None:
-    """A warning that nobody can miss: framed, on stderr."""
-    import textwrap
-
-    lines = [line for part in text.splitlines() for line in textwrap.wrap(part, 92) or [""]]
-    width = max(len(line) for line in lines)
-    edge = "!" * (width + 6)
-    body = "\n".join(f"!! {line:<{width}} !!" for line in lines)
-    say(f"{edge}\n{body}\n{edge}")

@@ -27,7 +27,7 @@ from bench.fit import Fitted, Probe, best_of
 from bench.load import load_upstream
 from bench.metrics import METRICS
 from bench.plan import make_plan
-from bench.progress import say, warn
+from bench.progress import say
 from bench.record import (
     ConditionScore,
     GridPoint,
@@ -103,7 +103,7 @@ def run(
     with clock.stage("load"):
         loaded = load_upstream(spec.upstream, weights=weights, strict=strict)
     if loaded.warning:
-        warn(loaded.warning)
+        say(loaded.warning)
     with clock.stage("corpus"):
         corpus_module(card.corpus).prepare(home, deb_dir=deb_dir)
         resolved = resolve_run(spec, card, loaded, home)

@@ -81,7 +81,7 @@ def chance(task: str, track: str, home: Path) -> tuple[ConditionScore, ...]:
 def _constant(metric: str, train: Sequence[Utterance]) -> object:
     if metric == "accuracy":
         return Counter(item.target for item in train).most_common(1)[0][0]
-    if metric == "wer":
+    if metric == "cer":
         return ""
     if metric == "eer":
         return [1.0]

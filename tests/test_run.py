@@ -1,0 +1,271 @@
+"""A whole run on a toy corpus: done means done, interrupted goes on, every number comes again."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from bench.cost import Cost
+from toys import ToyUpstream, make_utterances
+
+from bench import registry, run, spec
+from bench.data import Trial, write_table, write_trials
+from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load import Loaded
+from bench.record import Record, dumps, read_record
+from bench.registry import parse_upstream_name
+from bench.run import rescore
+from bench.spec import RunSpec
+
+CLASSIFY = """
+name: tone
+track: toy
+title: Tone
+version: 1
+corpus: toy
+tables: {train: train, dev: dev, clean: test, ood: ood}
+labels: derived
+head: downstreams.classify:UtteranceClassifier
+head_conf: {projection: 8}
+metrics: [accuracy]
+features: pooled
+recipe: {lr_grid: [1.0e-2, 1.0e-3], steps: 30, batch_size: 4, eval_every: 10, standardize: true}
+deviations: a toy
+"""
+SPEAKER = """
+name: voice
+track: toy
+title: Voice
+version: 1
+corpus: toy
+tables: {train: voices, dev: pairs, clean: pairs}
+labels: script
+head: downstreams.speaker:XVector
+head_conf: {width: 8, pooled_width: 8}
+metrics: [eer, min_dcf]
+features: frames
+cluster: speaker
+recipe: {optimizer: adamw, lr_grid: [1.0e-3], steps: 12, batch_size: 4, eval_every: 4, clip: 1.0e+3}
+deviations: a toy
+"""
+TRACK = "name: toy\ntitle: Toy\non_board: false\nabout: for tests\n"
+
+
+def rows(corpus, utterances, target=lambda item: item.target):
+    return [
+        {
+            "id": item.id,
+            "path": str(item.path.relative_to(corpus)),
+            "start": item.start,
+            "num_samples": item.num_samples,
+            "target": target(item),
+            "speaker": item.speaker,
+            "source": item.source,
+            "text": "",
+            "key": item.key,
+        }
+        for item in utterances
+    ]
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """A track `toy` with two tasks, its corpus, and an upstream `toy`."""
+    home, corpus = tmp_path / "home", tmp_path / "home" / "corpora" / "toy"
+    (corpus / "audio").mkdir(parents=True)
+    splits = {name: make_utterances(corpus / "audio", 16, seed) for seed, name in
+              enumerate(["train", "dev", "test", "ood"])}  # fmt: skip
+    for name, items in splits.items():
+        write_table(corpus, name, rows(corpus, items))
+    write_table(corpus, "voices", rows(corpus, splits["train"], lambda item: item.speaker))
+    write_table(corpus, "pairs", rows(corpus, splits["dev"], lambda item: item.speaker))
+    dev = splits["dev"]
+    pairs = [
+        Trial(int(a.speaker == b.speaker), a.id, b.id) for a in dev for b in dev if a.id < b.id
+    ]
+    write_trials(corpus, "pairs", pairs)
+    tasks = tmp_path / "tasks" / "toy"
+    tasks.mkdir(parents=True)
+    (tasks / "track.yaml").write_text(TRACK)
+    (tasks / "tone.yaml").write_text(CLASSIFY)
+    (tasks / "voice.yaml").write_text(SPEAKER)
+    monkeypatch.setattr(registry, "TASKS", tasks.parent)
+    module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
+    for user in (run, spec):
+        monkeypatch.setattr(user, "corpus_module", lambda name: module)
+    card = registry.upstream_card("fbank")
+
+    def load(text, weights=None, strict=False):
+        name = parse_upstream_name(text)
+        return Loaded(ToyUpstream(), name, card, "none", None, None, "d" * 64)
+
+    monkeypatch.setattr(run, "load_upstream", load)
+    cost = Cost(params=1, macs_per_second=2.0, layers=3, hidden_size=8, stride=320)
+    monkeypatch.setattr(run, "measure", lambda upstream: cost)
+    monkeypatch.setattr(run, "real_time_factor", lambda upstream: 0.5)
+    return SimpleNamespace(home=home, out=tmp_path / "runs", corpus=corpus)
+
+
+def evaluate(toy, task="tone", **options):
+    settings = {key: options.pop(key) for key in ("force",) if key in options}
+    asked = RunSpec("fbank", task, "toy", **options)
+    return run.run(asked, home=toy.home, out=toy.out, **settings)
+
+
+def test_a_run_gives_a_record_with_counts_and_intervals(toy):
+    outcome = evaluate(toy)
+    record = read_record(outcome.path)
+    assert record == outcome.record
+    assert [(s.condition, s.metric, s.n) for s in record.scores] == [
+        ("clean", "accuracy", 16),
+        ("ood", "accuracy", 16),
+    ]
+    clean = record.score()
+    assert clean.value == clean.numerator / clean.denominator
+    assert clean.low <= clean.value <= clean.high
+    assert record.selection.lr in (1e-2, 1e-3)
+    assert len(record.selection.grid) == 2
+    assert abs(sum(record.head.layer_weights) - 1) < 1e-6
+    assert record.weights == "none"
+
+
+def test_the_same_run_is_done_and_forced_it_gives_the_same_record(toy):
+    first = evaluate(toy)
+    again = evaluate(toy)
+    assert again.was_done
+    assert again.record == first.record
+    forced = evaluate(toy, force=True)
+    assert not forced.was_done
+    assert forced.record.comparable() == first.record.comparable()
+
+
+def test_other_options_are_other_runs(toy):
+    paths = {
+        evaluate(toy).path.name,
+        evaluate(toy, seed=1).path.name,
+        evaluate(toy, lr=1e-3).path.name,
+        evaluate(toy, shuffle_labels=True).path.name,
+        evaluate(toy, limit=8).path.name,
+        evaluate(toy, ceiling=True).path.name,
+    }
+    assert len(paths) == 6
+    assert evaluate(toy, limit=8).record.limit == 8
+
+
+@pytest.mark.parametrize("stage", ["extract", "train", "predict_tests", "score_tests"])
+def test_killed_at_any_stage_the_next_run_ends_with_the_same_record(toy, monkeypatch, stage):
+    whole = evaluate(replace_out(toy, "whole"))
+
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, stage, dies)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(toy)
+    resumed = evaluate(toy)
+    assert not resumed.was_done
+    assert resumed.record.comparable() == whole.record.comparable()
+
+
+def replace_out(toy, name):
+    return SimpleNamespace(home=toy.home, out=toy.out.with_name(name), corpus=toy.corpus)
+
+
+def test_a_changed_manifest_is_another_run_and_the_older_record_is_kept(toy):
+    first = evaluate(toy)
+    items = make_utterances(toy.corpus / "audio", 12, 2)
+    write_table(toy.corpus, "test", rows(toy.corpus, items))
+    second = evaluate(toy)
+    assert not second.was_done
+    assert second.record.score().n == 12
+    kept = list(first.path.parent.glob("*.json.old"))
+    assert len(kept) == 1
+    assert Record.model_validate_json(kept[0].read_text()) == first.record
+
+
+def test_scores_come_again_from_the_predictions(toy):
+    for task in ("tone", "voice"):
+        outcome = evaluate(toy, task)
+        record, scores = rescore(outcome.path, toy.home)
+        assert scores == record.scores
+
+
+def test_altered_predictions_and_manifests_are_found(toy):
+    outcome = evaluate(toy)
+    file = outcome.path.with_suffix("") / "predictions" / "clean.jsonl"
+    text = file.read_text()
+    file.write_text(text.replace('"low"', '"high"', 1))
+    with pytest.raises(InvalidDataError, match="altered"):
+        rescore(outcome.path, toy.home)
+    file.write_text(text)
+    write_table(toy.corpus, "test", rows(toy.corpus, make_utterances(toy.corpus / "audio", 4, 2)))
+    with pytest.raises(InvalidDataError, match="another manifest"):
+        rescore(outcome.path, toy.home)
+    file.unlink()
+    write_table(toy.corpus, "test", rows(toy.corpus, make_utterances(toy.corpus / "audio", 16, 2)))
+    with pytest.raises(MissingError, match="no predictions"):
+        rescore(outcome.path, toy.home)
+
+
+def test_speaker_verification_scores_trials(toy):
+    record = evaluate(toy, "voice").record
+    eer = record.score("clean", "eer")
+    assert eer.n == 16 * 15 // 2
+    assert eer.numerator is None
+    assert 0 <= eer.value <= 1
+
+
+def test_shuffling_permutes_only_the_training_targets(toy):
+    card = registry.task_card("tone", "toy")
+    plain = spec.read_tables(card, toy.corpus, RunSpec("fbank", "tone", "toy"))
+    asked = RunSpec("fbank", "tone", "toy", shuffle_labels=True)
+    shuffled = spec.read_tables(card, toy.corpus, asked)
+    before = [item.target for item in plain["train"].utterances]
+    after = [item.target for item in shuffled["train"].utterances]
+    assert before != after
+    assert sorted(before) == sorted(after)
+    assert all(plain[name] == shuffled[name] for name in ("dev", "clean", "ood"))
+
+
+@pytest.mark.parametrize("options", [{"seed": -1}, {"lr": 0.0}, {"lr": -1.0}, {"limit": 1}])
+def test_nonsense_options_are_refused(options):
+    with pytest.raises(UsageError, match="expected"):
+        RunSpec("fbank", "ks", **options)
+
+
+def test_broken_records_are_refused(toy, tmp_path):
+    outcome = evaluate(toy)
+    path = tmp_path / "record.json"
+    data = json.loads(dumps(outcome.record))
+    for change in ({"scores": 3}, {"surprise": 1}, {"seed": "0"}, {"weights": "trained"}):
+        path.write_text(json.dumps(data | change))
+        with pytest.raises(InvalidDataError, match="not a record"):
+            read_record(path)
+    path.write_text(dumps(outcome.record).replace(str(outcome.record.score().value), "NaN", 1))
+    with pytest.raises(InvalidDataError, match="not a record"):
+        read_record(path)
+    path.write_text("{")
+    with pytest.raises(InvalidDataError, match="not a record"):
+        read_record(path)
+
+
+def test_a_limited_run_keeps_both_kinds_of_trials(toy):
+    card = registry.task_card("voice", "toy")
+    tables = spec.read_tables(card, toy.corpus, RunSpec("fbank", "voice", "toy", limit=8))
+    assert {trial.label for trial in tables["clean"].trials} == {0, 1}
+
+
+def test_the_digest_names_everything_that_matters(toy):
+    base = RunSpec("fbank", "tone", "toy")
+    card, loaded = registry.task_card("tone", "toy"), run.load_upstream("fbank")
+    digests = {
+        spec.resolve_run(item, chosen, from_, toy.home).digest()
+        for item, chosen, from_ in [
+            (base, card, loaded),
+            (replace(base, seed=1), card, loaded),
+            (base, card.model_copy(update={"version": 2}), loaded),
+            (base, card, replace(loaded, digest="e" * 64)),
+        ]
+    }
+    assert len(digests) == 4
