@@ -124,13 +124,6 @@ def test_a_corrupt_package(tmp_path):
     refused(done, 4, ".deb")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_no_write_permission(tmp_path):
-    locked = tmp_path / "locked"
-    locked.mkdir(mode=0o500)
-    refused(call("data", "prepare", home=locked / "home"), 3, "no permission")
-
-
 def test_score_of_a_file_that_is_no_record(tmp_path):
     path = tmp_path / "record.json"
     path.write_text("{}")

@@ -1,0 +1,61 @@
+"""Writing is all or nothing, and a full or locked disk is one clear line."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from bench.errors import MissingError
+from bench.paths import atomic_path, home, write_text
+
+
+def failing(code):
+    def replace(*_):
+        raise OSError(code, "simulated")
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "no space left on the disk while writing .*file.txt"),
+        (errno.EROFS, "no permission to write .*file.txt"),
+        (errno.EACCES, "no permission to write .*file.txt"),
+    ],
+)
+def test_disk_trouble_is_one_line_and_leaves_no_part(tmp_path, monkeypatch, code, message):
+    target = tmp_path / "file.txt"
+    target.write_text("old")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", failing(code))
+        with pytest.raises(MissingError, match=message):
+            write_text(target, "new")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "replace", failing(errno.EIO))
+    with pytest.raises(OSError, match="simulated"):
+        write_text(tmp_path / "file.txt", "new")
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    target = tmp_path / "folder" / "file.txt"
+    write_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as temporary:
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_home_follows_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "a"))
+    assert home() == tmp_path / "a"
+    monkeypatch.delenv("SLIM_SUPERB_HOME")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "b"))
+    assert home() == tmp_path / "b" / "slim-superb"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert home() == Path.home() / ".cache" / "slim-superb"
