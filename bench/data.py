@@ -49,8 +49,9 @@ def _table_path(corpus: Path, name: str) -> Path:
 
 
 def _write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: Path) -> None:
-    from datasets import Dataset, Features, Value
+    from datasets import Dataset, Features, Value, disable_progress_bars
 
+    disable_progress_bars()
     features = Features({name: Value(kind) for name, kind in columns.items()})
     data = {name: [row[name] for row in rows] for name in columns}
     with atomic_path(path) as temporary:

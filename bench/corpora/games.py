@@ -1,0 +1,271 @@
+"""The embedded corpus: acted speech of two talkie adventure games, packaged by Debian.
+
+`flight-of-the-amazon-queen` (30 characters) and `drascula` (10, out of domain) hold recorded lines
+with their exact script and the character that speaks: everything that the tracks `quick` and `open`
+are made of. `prepare` fetches the packages, reads their containers, converts the clips
+(`bench.corpora._sound`), drops the lines that do not fit their sound (`_alignment`) and writes the
+manifests (`_tables`; `_splits` says who is on which side, `_labels` how labels are derived).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from bench.corpora import _alignment, _deb, _drascula, _files, _notes, _queen, _sound, _tables
+from bench.corpora._reader import Line
+from bench.corpora._splits import Clip
+from bench.corpora._text import normalise
+from bench.errors import MissingError
+from bench.paths import disk_errors, write_text
+
+NAME = "games-v1"
+MARK = "corpus.json"
+NEEDED_BYTES = 900_000_000
+
+PACKAGES = (
+    _deb.Package(
+        _queen.SOURCE,
+        "40c08fd258d6fe95c46c1eaf5e9137f84ba330657995a281bd887c94a560a0f1",
+        rf"(?:/{_queen.FILE}|/doc/[^/]+/(?:copyright|readme\.txt(?:\.gz)?))$",
+    ),
+    _deb.Package(
+        _drascula.SOURCE,
+        "ed4af8e2d41ad446e2f3b73533daa1804e2f13f62f596c0b02b8dc39544f22b4",
+        rf"(?:/{_drascula.FILE}|\.ALS|/doc/[^/]+/(?:copyright|readme\.txt(?:\.gz)?))$",
+    ),
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is of the corpus.
+
+    Attributes:
+        name: of the corpus.
+        prepared: it is complete and made by the present recipe.
+        num_utterances: clips in it.
+        hours: of sound.
+        size_bytes: on disk.
+        problems: what is wrong at first sight, a line each (`validate` looks closer).
+    """
+
+    name: str
+    prepared: bool
+    num_utterances: int
+    hours: float
+    size_bytes: int
+    problems: tuple[str, ...]
+
+
+def folder(home: Path) -> Path:
+    """Where the corpus lies."""
+    return home / "corpora" / NAME
+
+
+def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
+    """Make the corpus, or return at once when it is there; an interrupted run is continued.
+
+    Args:
+        home: the folder of everything that can be made again.
+        deb_dir: a folder with the two .deb files, for systems without apt.
+
+    Returns:
+        the corpus folder.
+
+    Raises:
+        MissingError: a package cannot be had, no space, no permission.
+        InvalidDataError: a package or a container is corrupt.
+    """
+    target = folder(home)
+    mark = _read_mark(target)
+    if mark.get("recipe") == _recipe() and not any(_files.missing(target)):
+        return target
+    with disk_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        (target / MARK).unlink(missing_ok=True)
+    _check_space(target)
+    files = _read_packages(home / "packages", deb_dir)
+    found = _lines(files)
+    sounds = _sounds(found.values(), target)
+    alignments, stale = _alignments(found, sounds, target)
+    clips, dropped = _clips(found, sounds, alignments, stale)
+    _tables.write(clips, target)
+    _notes.write(target, files, dropped, len(clips))
+    _files.remove_unused(target, {_sound.audio_path(clip.id) for clip in clips})
+    _files.write_digests(target)
+    summary = {
+        "name": NAME,
+        "recipe": _recipe(),
+        "num_utterances": len(clips),
+        "hours": round(sum(clip.seconds for clip in clips) / 3600, 3),
+        "dropped": dropped,
+    }
+    write_text(target / MARK, json.dumps(summary, indent=2) + "\n")
+    return target
+
+
+def status(home: Path) -> Status:
+    """What there is of the corpus, at first sight."""
+    target = folder(home)
+    mark = _read_mark(target)
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    problems = list(_files.missing(target)) if mark else []
+    if mark and mark.get("recipe") != _recipe():
+        problems.append(f"{target}: made by another version of the recipe; prepare it again")
+    elif not mark and size:
+        problems.append(f"{target}: not complete; prepare it again")
+    return Status(
+        name=NAME,
+        prepared=bool(mark) and not problems,
+        num_utterances=int(str(mark.get("num_utterances", 0))),
+        hours=float(str(mark.get("hours", 0.0))),
+        size_bytes=size,
+        problems=tuple(problems),
+    )
+
+
+def validate(folder: Path) -> list[str]:
+    """Everything that is wrong with a prepared corpus, one line each; empty when it is whole.
+
+    Finds files that are missing, truncated, silent, duplicated, altered or not of the corpus, and
+    rows of manifests that point beyond a file.
+    """
+    return _files.problems(folder)
+
+
+def _read_mark(target: Path) -> Mapping[str, object]:
+    try:
+        mark = json.loads((target / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return mark if isinstance(mark, dict) else {}
+
+
+def _recipe() -> str:
+    """Identity of the code and the data that make the corpus: a change makes its tables again."""
+    sha = hashlib.sha256()
+    here = Path(__file__).parent
+    for path in sorted([*here.glob("_*.py"), _alignment.TABLE]):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def _check_space(target: Path) -> None:
+    used = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    free = shutil.disk_usage(target).free
+    if free + used < NEEDED_BYTES:
+        raise MissingError(
+            f"no space on the disk for {target}: {NEEDED_BYTES // 1_000_000} MB needed, "
+            f"{free // 1_000_000} MB free"
+        )
+
+
+def lines(deb_dir: Path) -> dict[str, Line]:
+    """All lines of both games, by id, from a folder of .deb files.
+
+    Raises:
+        MissingError: a package is not there.
+        InvalidDataError: a package or a container is corrupt.
+    """
+    return _lines(_read_packages(deb_dir, deb_dir))
+
+
+def _read_packages(place: Path, deb_dir: Path | None) -> dict[str, dict[str, bytes]]:
+    debs = {item: _deb.fetch(item, place, deb_dir) for item in PACKAGES}
+    return {item.name: _deb.read(item, path) for item, path in debs.items()}
+
+
+def _lines(files: Mapping[str, Mapping[str, bytes]]) -> dict[str, Line]:
+    """All lines of both games, by id."""
+    queen = _by_name(files[_queen.SOURCE])
+    drascula = _by_name(files[_drascula.SOURCE])
+    for name, found in ((_queen.FILE, queen), (_drascula.FILE, drascula)):
+        if name not in found:
+            raise MissingError(f"the package holds no {name}: another version? get Debian 12's")
+    return _queen.parse(queen[_queen.FILE]) | _drascula.parse(drascula[_drascula.FILE], drascula)
+
+
+def _by_name(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {Path(path).name: content for path, content in files.items()}
+
+
+def _sounds(lines: Iterable[Line], target: Path) -> dict[str, _sound.Sound]:
+    """Write all clips. Threads are enough: decoding, filtering and hashing release the lock."""
+    work = list(lines)
+    with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(partial(_sound.make, folder=target), work)
+        bar = tqdm(made, total=len(work), desc="decode", unit="clip", file=sys.stderr)
+        return {sound.id: sound for sound in bar if sound is not None}
+
+
+def _alignments(
+    lines: Mapping[str, Line], sounds: Mapping[str, _sound.Sound], target: Path
+) -> tuple[Mapping[str, _alignment.Alignment], set[str]]:
+    """The committed alignments, and anew those of clips that are not the ones aligned then."""
+    table = _alignment.read()
+    stale = {
+        name
+        for name in sounds
+        if name not in table or table[name].identity != _alignment.identity(lines[name])
+    }
+    if not stale:
+        return table, stale
+    if not _alignment.available():
+        _log.warning(
+            "%d clips differ from the ones that were verified and are dropped; "
+            "'pip install slim-superb[align]' would verify them",
+            len(stale),
+        )
+        return table, stale
+    scripts = [line.text for line in lines.values()]
+    work = [lines[name] for name in sorted(stale)]
+    return table | _alignment.align(work, scripts, target), set()
+
+
+def _clips(
+    lines: Mapping[str, Line],
+    sounds: Mapping[str, _sound.Sound],
+    alignments: Mapping[str, _alignment.Alignment],
+    stale: set[str],
+) -> tuple[list[Clip], dict[str, int]]:
+    """Distinct, audible clips, and how many lines were dropped by which rule."""
+    clips: dict[str, Clip] = {}
+    dropped: Counter[str] = Counter()
+    for name, line in lines.items():
+        sound = sounds.get(name)
+        if sound is None or sound.silent:
+            dropped["undecodable" if sound is None else "silent"] += 1
+            continue
+        if sound.key in clips:
+            dropped["duplicate"] += 1
+            continue
+        verdict = "changed" if name in stale else alignments[name].verdict
+        if verdict != "ok":
+            dropped[f"not verified: {verdict}"] += 1
+        clips[sound.key] = Clip(
+            id=name,
+            speaker=line.speaker,
+            source=line.source,
+            transcript=normalise(line.text) or "",
+            asks=line.text.rstrip("\" .'").endswith(("?", "?!")),
+            num_samples=sound.num_samples,
+            key=sound.key,
+            words=alignments[name].words if verdict == "ok" else (),
+            accepted=verdict == "ok",
+        )
+    return list(clips.values()), dict(sorted(dropped.items()))
