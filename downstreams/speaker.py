@@ -1,25 +1,60 @@
-"""Speaker verification: an x-vector head trained with additive-margin softmax (SUPERB's ASV).
+"""Speaker verification: heads trained with additive-margin softmax (SUPERB's ASV).
 
-Time-delay layers without padding, mean and standard deviation over time, two affine layers; the
-embedding is what the first affine layer gives (Snyder et al. 2018; SUPERB section 4). The head
-predicts embeddings; the metric pairs them by the list of trials.
+`XVector` is SUPERB's: time-delay layers without padding, mean and standard deviation over time, two
+affine layers; the embedding is what the first affine layer gives (Snyder et al. 2018; SUPERB
+section 4). `LinearSpeaker` is for few training speakers. A head predicts embeddings; the metric
+pairs them by the list of trials.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.api import Head, lengths_to_mask
 from bench.errors import InvalidDataError
+from downstreams.classify import masked_mean
 from downstreams.frames import frames_to_join, join_frames
 
 # (context, dilation) of each time-delay layer (SUPERB's x-vector): 14 frames shorter in all.
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
 LOST_FRAMES = sum((context - 1) * dilation for context, dilation in CONTEXTS)
+
+
+class MarginSoftmax(nn.Module):
+    """Additive-margin softmax (Wang et al. 2018): cross entropy of s (cos - m [own speaker]).
+
+    Args:
+        width: of the vectors.
+        targets: speakers of the training split.
+        scale, margin: s and m.
+    """
+
+    def __init__(self, width: int, targets: Sequence[Any], *, scale: float, margin: float) -> None:
+        super().__init__()
+        self.speakers: list[str] = sorted(set(targets))
+        self._index = {speaker: index for index, speaker in enumerate(self.speakers)}
+        self.scale, self.margin = scale, margin
+        self.prototypes = nn.Parameter(torch.empty(width, len(self.speakers)))
+        nn.init.xavier_normal_(self.prototypes)
+
+    def forward(self, vectors: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Vectors (B, D) and their speakers to a scalar.
+
+        Raises:
+            InvalidDataError: a speaker that the training split does not have.
+        """
+        unknown = set(targets) - set(self._index)
+        if unknown:
+            raise InvalidDataError(f"speakers not in the training split: {sorted(unknown)[:3]}")
+        index = torch.tensor([self._index[speaker] for speaker in targets], device=vectors.device)
+        prototypes = nn.functional.normalize(self.prototypes, dim=0)
+        cosine = nn.functional.normalize(vectors, dim=1) @ prototypes  # (B, C)
+        margin = self.margin * nn.functional.one_hot(index, len(self.speakers))
+        return nn.functional.cross_entropy(self.scale * (cosine - margin), index)
 
 
 class XVector(Head):
@@ -49,9 +84,6 @@ class XVector(Head):
     ) -> None:
         nn.Module.__init__(self)
         self.frames_joined = frames_to_join(stride, frame_ms)
-        self.speakers: list[str] = sorted(set(targets))
-        self._index = {speaker: index for index, speaker in enumerate(self.speakers)}
-        self.scale, self.margin = scale, margin
         self.connect = nn.Linear(input_size * self.frames_joined, width)
         widths = [width] * len(CONTEXTS) + [pooled_width]
         self.delays = nn.ModuleList(
@@ -60,8 +92,7 @@ class XVector(Head):
         )
         self.embed = nn.Linear(2 * pooled_width, width)
         self.segment = nn.Linear(width, width)
-        self.prototypes = nn.Parameter(torch.empty(width, len(self.speakers)))
-        nn.init.xavier_normal_(self.prototypes)
+        self.margin_softmax = MarginSoftmax(width, targets, scale=scale, margin=margin)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, D) to embeddings (B, width), before normalisation.
@@ -79,19 +110,9 @@ class XVector(Head):
         return torch.relu(embedding)
 
     def loss(self, output: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Additive-margin softmax (Wang et al. 2018) on the second affine layer.
-
-        Raises:
-            InvalidDataError: a speaker that the training split does not have.
-        """
-        unknown = set(targets) - set(self._index)
-        if unknown:
-            raise InvalidDataError(f"speakers not in the training split: {sorted(unknown)[:3]}")
-        index = torch.tensor([self._index[speaker] for speaker in targets], device=output.device)
-        hidden = nn.functional.normalize(torch.relu(self.segment(output)), dim=1)
-        cosine = hidden @ nn.functional.normalize(self.prototypes, dim=0)  # (B, C)
-        margin = self.margin * nn.functional.one_hot(index, len(self.speakers))
-        return nn.functional.cross_entropy(self.scale * (cosine - margin), index)
+        """Additive-margin softmax on the second affine layer."""
+        loss: Tensor = self.margin_softmax(torch.relu(self.segment(output)), targets)
+        return loss
 
     def predict(self, output: Tensor) -> list[Any]:
         """L2-normalised embeddings as lists of floats."""
@@ -116,3 +137,51 @@ def _mean_and_std(hidden: Tensor, lengths: Tensor) -> Tensor:
     squares = ((hidden - mean.unsqueeze(2)) * mask).square().sum(dim=2)
     std = (squares / (count - 1) + 1e-10).sqrt()  # the gradient of a root at zero is infinite
     return torch.cat([mean, std], dim=1)
+
+
+class LinearSpeaker(Head):
+    """Embeddings of speakers by one linear map of the mean over time: the light head of ASV.
+
+    For corpora with a dozen training speakers, where an x-vector learns those speakers and forgets
+    what the upstream knew. Linear throughout, so that it trains on mean-pooled hidden states.
+
+    Args:
+        input_size: D.
+        stride: samples per frame; not used.
+        targets: speakers of the training split.
+        width: of the embedding; the map starts orthogonal, so that cosines start as the features'.
+        scale, margin: of the additive-margin softmax.
+    """
+
+    pools_linearly: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        input_size: int,
+        stride: int,
+        targets: Sequence[Any],
+        *,
+        width: int = 256,
+        scale: float = 15.0,
+        margin: float = 0.1,
+    ) -> None:
+        nn.Module.__init__(self)
+        del stride
+        self.embed = nn.Linear(input_size, width, bias=False)
+        nn.init.orthogonal_(self.embed.weight)
+        self.margin_softmax = MarginSoftmax(width, targets, scale=scale, margin=margin)
+
+    def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
+        """Features (B, T, D) to embeddings (B, width), before normalisation."""
+        embedding: Tensor = self.embed(masked_mean(feats, lengths))
+        return embedding
+
+    def loss(self, output: Tensor, targets: Sequence[Any]) -> Tensor:
+        """Additive-margin softmax of embeddings (B, width)."""
+        loss: Tensor = self.margin_softmax(output, targets)
+        return loss
+
+    def predict(self, output: Tensor) -> list[Any]:
+        """L2-normalised embeddings as lists of floats."""
+        embeddings: list[Any] = nn.functional.normalize(output, dim=1).tolist()
+        return embeddings

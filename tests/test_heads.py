@@ -10,7 +10,7 @@ from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm, text_of, tokens_of
 from downstreams.frames import join_frames
 from downstreams.recurrent import BiLstm
-from downstreams.speaker import XVector
+from downstreams.speaker import LinearSpeaker, XVector
 
 SLOT = {"text": "MEET FRANK AT THE INN", "slots": [["person", "FRANK"], ["place", "THE INN"]]}
 
@@ -43,10 +43,11 @@ def test_x_vector_has_superbs_size():
     [
         lambda stride: UtteranceClassifier(6, stride, ["a", "b"], projection=4),
         lambda stride: CtcBlstm(6, stride, ["AB"], projection=5, hidden=4, frame_ms=20),
+        lambda stride: LinearSpeaker(6, stride, ["a", "b"], width=5),
         lambda stride: EndToEndClassifier(6, stride, ["a", "b"], width=4),
         lambda stride: XVector(6, stride, ["a", "b"], width=5, pooled_width=7, frame_ms=20),
     ],
-    ids=["classifier", "ctc", "ceiling", "x-vector"],
+    ids=["classifier", "ctc", "speaker", "ceiling", "x-vector"],
 )
 def test_padding_does_not_matter(make, stride):
     head = make(stride).eval()
@@ -79,9 +80,10 @@ def test_bilstm_equals_torch_on_packed_sequences():
     torch.testing.assert_close(ours(feats, lengths), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_pooling_first_gives_the_same_logits():
-    """Why pooled features are exact: Linear, mean, Linear commutes with the mean over time."""
-    head = UtteranceClassifier(6, 320, ["a", "b", "c"], projection=4)
+@pytest.mark.parametrize("make", [UtteranceClassifier, LinearSpeaker])
+def test_pooling_first_gives_the_same_output(make):
+    """Why pooled features are exact: linear layers commute with the mean over time."""
+    head = make(6, 320, ["a", "b", "c"])
     feats, lengths = torch.randn(2, 9, 6), torch.tensor([9, 5])
     pooled = torch.stack([feats[0].mean(0), feats[1, :5].mean(0)]).unsqueeze(1)
     torch.testing.assert_close(head(feats, lengths), head(pooled, torch.tensor([1, 1])))
@@ -127,7 +129,7 @@ def test_am_softmax_against_its_formula():
     head = XVector(6, 320, ["a", "b", "c"], width=5, pooled_width=4, scale=3.0, margin=0.2)
     output = torch.rand(2, 5)
     hidden = nn.functional.normalize(torch.relu(head.segment(output)), dim=1)
-    cosine = hidden @ nn.functional.normalize(head.prototypes, dim=0)
+    cosine = hidden @ nn.functional.normalize(head.margin_softmax.prototypes, dim=0)
     expected = []
     for row, label in enumerate([2, 0]):
         logits = 3.0 * cosine[row].double().clone()
@@ -138,7 +140,7 @@ def test_am_softmax_against_its_formula():
     )
 
 
-@pytest.mark.parametrize("head", [UtteranceClassifier, XVector])
+@pytest.mark.parametrize("head", [UtteranceClassifier, LinearSpeaker, XVector])
 def test_a_label_unknown_to_training_is_an_error(head):
     module = head(6, 320, ["a", "b"])
     with pytest.raises(InvalidDataError, match="not in the training split"):
