@@ -1,0 +1,207 @@
+"""The board: a golden miniature, and what it refuses."""
+
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from bench import registry
+from bench.errors import InvalidDataError, UsageError
+from bench.record import read_record, write_record
+from leaderboard.build import build_board
+from leaderboard.columns import FACTS
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.fixture(autouse=True)
+def own_tracks(monkeypatch):
+    monkeypatch.setattr(registry, "TASKS", GOLDEN / "tasks")
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Path(shutil.copytree(GOLDEN / "results", tmp_path / "results"))
+
+
+def change(results, place, **updates):
+    """Write one record again with other values."""
+    path = results / place
+    write_record(read_record(path).model_copy(update=updates), path)
+    return path
+
+
+def built(results, tmp_path):
+    build_board(results, tmp_path / "site")
+    return tuple((tmp_path / "site" / n).read_text("utf-8") for n in ("index.html", "board.md"))
+
+
+def test_golden_board(tmp_path, request):
+    page, text = built(GOLDEN / "results", tmp_path)
+    files = {GOLDEN / "board.html": page, GOLDEN / "board.md": text}
+    if request.config.getoption("--golden"):
+        for path, content in files.items():
+            path.write_text(content, encoding="utf-8")
+    for path, content in files.items():
+        assert content == path.read_text(encoding="utf-8"), f"{path.name}: see pytest --golden"
+
+
+def test_built_twice_is_the_same_bytes(tmp_path):
+    assert built(GOLDEN / "results", tmp_path) == built(GOLDEN / "results", tmp_path)
+
+
+def test_summary_says_what_was_left_out(tmp_path):
+    summary = build_board(GOLDEN / "results", tmp_path)
+    assert (summary.records, summary.upstreams) == (8, 3)
+    assert summary.skipped == ("track quick: never on the board",)
+    assert "8 records of 3 upstreams" in str(summary) and "index.html" in str(summary)
+
+
+def test_means_over_seeds_and_differences_to_clean(tmp_path):
+    _, text = built(GOLDEN / "results", tmp_path)
+    assert "62.00 (\\[50.00, 74.00\\]; mean of 3 seeds, n = 100)" in text
+    assert "52.50 (-9.50 to clean; \\[40.00, 66.25\\]; mean of 3 seeds, n = 80)" in text
+    assert "125.00 (\\[110.00, 140.00\\]; 1 seed, 250 / 200 words)" in text
+    assert "0.750 (\\[0.700, 0.800\\]; 1 seed, n = 2,000)" in text
+
+
+def test_controls_stand_after_what_is_measured(tmp_path):
+    _, text = built(GOLDEN / "results", tmp_path)
+    names = re.findall(r"^\| (\S[^|]*?) +\|", text.split("###")[1], flags=re.MULTILINE)
+    assert names[1:] == [
+        "fbank",
+        "ge2e",
+        "fbank (ceiling: a small encoder trained end to end)",
+        "fbank (control: training labels shuffled)",
+        "lighthubert_small+untrained (control: untrained)",
+    ]
+
+
+class Page(HTMLParser):
+    """Collects tags, and every attribute that could fetch something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.links += [v for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
+
+
+def test_page_is_self_contained_and_accessible(tmp_path):
+    page, _ = built(GOLDEN / "results", tmp_path)
+    parsed = Page(page)
+    tags = [tag for tag, _ in parsed.tags]
+    assert parsed.links == []
+    assert not {"script", "link", "img", "iframe"} & set(tags)
+    assert "url(" not in page and "@import" not in page and "http" not in page.replace("http-", "")
+    assert "prefers-color-scheme: dark" in page and "default-src 'none'" in page
+    assert tags.count("caption") == tags.count("table") == 2
+    assert all("scope" in attributes for tag, attributes in parsed.tags if tag == "th")
+    assert page.count("published by the authors") == 1  # in each table's row, as text
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+HOSTILE = "<script>alert(1)</script>|`x` [a](javascript:b)\n# c &amp; \"'"
+
+
+def test_hostile_text_in_a_record_is_text(results, tmp_path):
+    change(results, "open/ge2e/asv-s0.json", family=HOSTILE)
+    page, text = built(results, tmp_path)
+    assert "<script" not in page + text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\\|\\`x\\` \\[a\\](javascript:b) \\# c &amp;amp;" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    bars = {len(re.findall(r"(?<!\\)\|", line)) for line in rows[:3]}
+    assert len(bars) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "updates", "match"),
+    [
+        ("open/ge2e/ks-s0.json", {"protocol": "2027.1"}, "two of protocol, 2026.1 .* 2027.1"),
+        ("open/ge2e/ks-s0.json", {"task_version": 2}, "two of task version, 1 .* 2"),
+        ("open/fbank/ks-s1.json", {"protocol": "2027.1"}, "two of protocol"),
+        ("open/fbank/ks-s1.json", {"weights": "house"}, "different weights"),
+        ("open/fbank/ks-s1.json", {"seed": 7}, "belongs elsewhere"),
+        ("open/fbank/ks-s1.json", {"upstream": "other"}, "belongs elsewhere"),
+        ("open/fbank/ks-s1.json", {"track": "quick"}, "belongs elsewhere"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(results, tmp_path, place, updates, match):
+    if not (results / place).exists():
+        record = read_record(results / "open/fbank/ks-s0.json")
+        ge2e = read_record(results / "open/ge2e/asv-s0.json")
+        same = {name: getattr(ge2e, name) for name in ("upstream", "family", "weights", "cost")}
+        write_record(record.model_copy(update=same), results / place)
+    change(results, place, **updates)
+    with pytest.raises(InvalidDataError, match=match):
+        build_board(results, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_two_test_sets_in_one_column_are_refused(results, tmp_path):
+    path = results / "open/fbank/ks-s1.json"
+    record = read_record(path)
+    manifests = record.inputs.manifests | {"clean": "9" * 64}
+    change(
+        results,
+        "open/fbank/ks-s1.json",
+        inputs=record.inputs.model_copy(update={"manifests": manifests}),
+    )
+    with pytest.raises(InvalidDataError, match="two of test set"):
+        build_board(results, tmp_path / "site")
+
+
+def test_one_seed_twice_and_two_sizes_are_refused(results, tmp_path):
+    folder = results / "open/fbank"
+    shutil.copy(folder / "ks-s0.json", folder / "ks-s0-lr0.1.json")
+    with pytest.raises(InvalidDataError, match="one task and seed twice"):
+        build_board(results, tmp_path)
+    (folder / "ks-s0-lr0.1.json").unlink()
+    cost = read_record(folder / "ks-s1.json").cost.model_copy(update={"params": 5})
+    change(results, "open/fbank/ks-s1.json", cost=cost)
+    with pytest.raises(InvalidDataError, match="different size"):
+        build_board(results, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("updates", "reason"),
+    [({"limit": 8}, "limited to 8"), ({"status": "error", "error": "x"}, "the run failed")],
+)
+def test_no_results_are_left_out_and_named(results, tmp_path, updates, reason):
+    change(results, "open/fbank/asr-s0.json", **updates)
+    summary = build_board(results, tmp_path)
+    assert summary.records == 7
+    assert any(reason in item and "asr-s0.json" in item for item in summary.skipped)
+
+
+def test_broken_files_and_unknown_tracks_are_errors(results, tmp_path):
+    (results / "open/fbank/ks-s9.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidDataError, match=r"ks-s9\.json"):
+        build_board(results, tmp_path)
+    (results / "open/fbank/ks-s9.json").unlink()
+    (results / "opne").mkdir()
+    with pytest.raises(UsageError, match="did you mean 'open'"):
+        build_board(results, tmp_path)
+
+
+def test_empty_states(tmp_path):
+    for folder in ("missing", "empty", "track"):
+        results = tmp_path / folder
+        if folder != "missing":
+            results.mkdir()
+        if folder == "track":
+            (results / "open").mkdir()
+        assert build_board(results, tmp_path / "site").records == 0
+        for name in ("index.html", "board.md"):
+            assert "No records yet." in (tmp_path / "site" / name).read_text("utf-8")
+
+
+def test_a_column_is_one_entry():
+    assert len({column.title for column in FACTS}) == len(FACTS)
