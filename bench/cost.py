@@ -26,6 +26,8 @@ SLT2022_BUCKETS: dict[str, tuple[int, ...]] = {
     "long": (92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640),
     "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
 }
+BUSY = 0.1  # interquartile range over median above which a time says little
+UNCOUNTED = "MACs leave out Fourier transforms and torchaudio's mel filters and deltas."
 REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; its weights do not matter
 
 
@@ -215,18 +217,19 @@ def _bucket_rows(macs: BucketMacs) -> list[tuple[str, str]]:
     rates = f"{_giga(macs.per_second_min)} to {_giga(macs.per_second_max)}"
     return [
         (f"MACs, 32 utterances, {macs.rule}", f"{macs.total / 1e12:.4f} T"),
-        ("  short / medium / long / longer", " / ".join(map(_giga, shares))),
-        ("  a second of audio", rates),
+        ("- short / medium / long / longer", " / ".join(map(_giga, shares))),
+        ("- a second of audio", rates),
     ]
 
 
 def _timing_rows(timing: Timing) -> list[tuple[str, str]]:
-    rows = [
-        ("real-time factor, 1 thread", f"{timing.rtf:.4f} (IQR {timing.rtf_iqr:.4f})"),
-    ]
+    busy = timing.rtf_iqr > BUSY * timing.rtf
+    remark = ", a busy machine: measure again" if busy else ""
+    found = f"{timing.rtf:.4f} (IQR {timing.rtf_iqr:.4f}{remark})"
+    rows = [("real-time factor, 1 thread", found)]
     if timing.reference_rtf is not None and timing.reference_iqr is not None:
         found = f"{timing.reference_rtf:.4f} (IQR {timing.reference_iqr:.4f})"
-        rows += [(f"  of {REFERENCE}", found), ("  speed-up", f"{timing.speedup:.2f} x")]
+        rows += [(f"- of {REFERENCE}", found), ("- speed-up", f"{timing.speedup:.2f} x")]
     return rows
 
 
@@ -245,4 +248,5 @@ def cost_table(found: CostReport, rule: Rule | None = None) -> str:
         rows += _timing_rows(found.timing)
     if found.peak_memory_bytes is not None:
         rows.append(("peak memory", f"{found.peak_memory_bytes / 1e6:.0f} MB"))
-    return str(tabulate(rows, headers=("cost", found.upstream), disable_numparse=True))
+    text = tabulate(rows, headers=("cost", found.upstream), disable_numparse=True)
+    return f"{text}\n{UNCOUNTED}"
