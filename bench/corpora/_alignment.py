@@ -1,6 +1,6 @@
 """Does a line say what its script says, and when? Forced alignment, done once and committed.
 
-`games_alignment.tsv.gz` holds, for each line, its id, an identity of its sound and its script, the
+`games_alignment.tsv.gz` holds, for each line, its id, an identity of its sound and transcript, the
 verdict, and where each word lies; no script. `python -m bench.corpora._alignment DEB_DIR
 FOLDER` makes it again from the packages and a prepared corpus (needs `pocketsphinx`; 2 minutes).
 
@@ -58,7 +58,7 @@ class Alignment:
     """What the aligner found in one line.
 
     Attributes:
-        identity: of its sound and its script.
+        identity: of its sound and its transcript.
         verdict: `ok`, or why the line is not used.
         words: where each word of the transcript lies, in samples at 16 kHz.
     """
@@ -69,8 +69,9 @@ class Alignment:
 
 
 def identity(line: Line) -> str:
-    """24 hex digits of the sha256 of a line's bytes and script."""
-    return hashlib.sha256(line.audio + b"\0" + line.text.encode()).hexdigest()[:24]
+    """24 hex digits of the sha256 of a line's bytes and transcript."""
+    transcript = repr(normalise(line.text)).encode()
+    return hashlib.sha256(line.audio + b"\0" + transcript).hexdigest()[:24]
 
 
 def read(path: Path = TABLE) -> dict[str, Alignment]:
@@ -81,9 +82,12 @@ def read(path: Path = TABLE) -> dict[str, Alignment]:
     """
     try:
         rows = gzip.decompress(path.read_bytes()).decode().splitlines()
-        return dict(_parse(row) for row in rows)
+        table = dict(_parse(row) for row in rows)
     except (OSError, EOFError, ValueError) as error:
         raise InvalidDataError(f"{path}: not a table of alignments ({error})") from error
+    if not table:
+        raise InvalidDataError(f"{path}: not a table of alignments (empty)")
+    return table
 
 
 def write(table: Mapping[str, Alignment], path: Path = TABLE) -> None:

@@ -1,10 +1,10 @@
 """The container of the package `drascula`: spoken lines with script and speaker.
 
-`drascula.dat` holds, after the bytes 01 F5 4E 42, ten tables of texts; each is a 16-bit count and
-then six languages (English first) of a 16-bit length and a body of length-prefixed texts, all
-big-endian. Text number 7 of the table `VB` is spoken in `VB7.ALS`: unsigned 8-bit mono samples at
-11,025 Hz. A table belongs to one character; the first is the hero's. The format was learned from
-ScummVM; none of its code is used.
+`drascula.dat` holds, among other things, ten tables of texts; each is a 16-bit count and then six
+languages (English first) of a 16-bit length and a body of length-prefixed texts, all big-endian.
+The first is found by its count and length: 501 texts, 20,034 bytes of English. Text number 7 of the
+table `VB` is spoken in `VB7.ALS`: unsigned 8-bit mono samples at 11,025 Hz. A table belongs to one
+character; the first is the hero's. The format was learned from ScummVM; none of its code is used.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.errors import InvalidDataError
 
 SOURCE = "drascula"
 FILE = "drascula.dat"
-MARK = b"\x01\xf5\x4e\x42"
+MARK = (501).to_bytes(2, "big") + (20_034).to_bytes(2, "big")  # begins the first table
 TABLES = ("", "D", "B", "BJ", "E", "I", "L", "P", "T", "VB")
 HERO = "HACKER"
 NUM_LANGUAGES = 6

@@ -1,15 +1,15 @@
 """The manifests of the tracks `open` and `quick`: which clip is in which task, split and track.
 
-`open` is everything that qualifies. `quick` is a part of it: clips of 1 to 6 s, drawn in a fixed
-random order (by the sha256 of task and id) until the minutes below are full; where classes or
-speakers are the target they take turns, and clips of ASV have 1.5 to 3 s, so that more pairs fit. Both depend on nothing but the packages and the committed
-alignment, and a test holds the digests of the resulting tables.
+`open` is everything that qualifies. `quick` is a part of it: clips of 1 to 6 s (ASV: 1.5 to 3 s, so
+that more pairs fit), drawn in a fixed random order (by the sha256 of task and id) until the minutes
+below are full; where classes or speakers are the target they take turns. Both depend on nothing but
+the packages and the committed alignment, and a test holds the digests of the resulting tables.
 
 - ASR: every accepted line with at least two words or 0.8 s.
 - KS: `bench.corpora._keywords`.
-- SID: characters that have 50 accepted clips of 0.8 to 12 s, each with other words; in script order the first 3/5 of them
-  give 30 training clips, the next sixth 8 dev clips, the rest 12 test clips, so that neighbouring
-  lines are mostly on one side.
+- SID: characters that have 50 accepted clips of 0.8 to 12 s, each with other words; in script order
+  the first 3/5 of them give 30 training clips, the next sixth 8 dev clips, the rest 12 test clips,
+  so that neighbouring lines are mostly on one side.
 - ASV: `bench.corpora._trials`; training has up to 200 clips a speaker.
 - IC, SLU: `bench.corpora._labels`. Dev, test and ood of SLU hold only lines whose slots all occur
   in training; every line has a slot.
@@ -162,11 +162,13 @@ def _write_keywords(folder: Path, split: str, clips: Sequence[Clip]) -> None:
 
 
 def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None:
-    long_enough = [clip for clip in clips if clip.seconds >= _trials.MIN_SECONDS]
-    for track, pool in (("open", long_enough), ("quick", _quick("asv", split, long_enough))):
+    pool = [clip for clip in clips if clip.seconds >= _trials.MIN_SECONDS]
+    for track in ("open", "quick"):
         name = f"{track}/asv/{split}"
+        pool = pool if track == "open" else _quick("asv", split, pool)
         chosen: list[Trial] = _trials.trials(pool, name, TRIALS[track][split])
-        _write(folder, name, _trials.used(pool, chosen), _speaker)
+        pool = _trials.used(pool, chosen)
+        _write(folder, name, pool, _speaker)
         write_trials(folder, name, chosen)
 
 

@@ -22,7 +22,7 @@ ALPHABET = " 'ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 _DIRECTION = re.compile(r"\([^()]{0,60}\)|<[^<>]{0,60}>")
 _UNSPEAKABLE = re.compile(r"[0-9@#$%&*+/=^_~|\\()<>]")
-_SPELLED = re.compile(r"\b(?:[A-Z]\.){2,}|\b(?:[A-Z]\.)+[A-Z]\b")
+_SPELLED = re.compile(r"\b(?:[A-Z]\.){2,}(?:[A-Z]\b)?|\b[A-Z]\.[A-Z]\b")
 _NOT_A_LETTER = re.compile(r"[^A-Z']+")
 _REPEATED = re.compile(r"([A-Z])\1{2,}")
 _CLIPPED = re.compile(r"^'(?:EM|TIS|TWAS|CAUSE|BOUT|TIL)$|^[A-Z]{2,}(?:IN|N|O|S)'$")

@@ -1,9 +1,10 @@
 """Speaker verification: pairs of utterances of speakers that training never heard.
 
 Half of the trials are of one speaker, from two pieces of script with different words (clips that
-are cut from one piece are one recording, and a line that comes twice may be one take); half are impostors: two speakers of one source, no look-alike pair
-(`bench.corpora._splits`). Both halves are spread evenly over the speakers, or the pairs of
-speakers, that can make them, and no pair of utterances comes twice.
+are cut from one piece are one recording, and a line that comes twice may be one take); half are
+impostors: two speakers of one source, no look-alike pair (`bench.corpora._splits`). Both halves are
+spread evenly over the speakers, or the pairs of speakers, that can make them, and no pair of
+utterances comes twice.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ manifests (`_tables`; `_splits` says who is on which side, `_labels` how labels 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -16,8 +17,9 @@ import os
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -91,15 +93,39 @@ def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
         MissingError: a package cannot be had, no space, no permission.
         InvalidDataError: a package or a container is corrupt.
     """
-    target = folder(home)
-    mark = _read_mark(target)
-    if mark.get("recipe") == _recipe() and not any(_files.missing(target)):
+    target, recipe = folder(home), _recipe()
+    if _complete(target, recipe):
         return target
     with disk_errors(target):
         target.mkdir(parents=True, exist_ok=True)
+    with _alone(target):
+        if not _complete(target, recipe):  # another process may have made it meanwhile
+            _make(target, recipe, home / "packages", deb_dir)
+    return target
+
+
+def _complete(target: Path, recipe: str) -> bool:
+    return _read_mark(target).get("recipe") == recipe and not any(_files.missing(target))
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system gives back whatever happens to us."""
+    with disk_errors(target), (target / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _log.warning("%s: another process prepares it; waiting", target)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _make(target: Path, recipe: str, packages: Path, deb_dir: Path | None) -> None:
+    """Everything, in order; the mark that says 'complete' last."""
+    with disk_errors(target):
         (target / MARK).unlink(missing_ok=True)
     _check_space(target)
-    files = _read_packages(home / "packages", deb_dir)
+    files = _read_packages(packages, deb_dir)
     found = _lines(files)
     sounds = _sounds(found.values(), target)
     alignments, stale = _alignments(found, sounds, target)
@@ -110,13 +136,12 @@ def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
     _files.write_digests(target)
     summary = {
         "name": NAME,
-        "recipe": _recipe(),
+        "recipe": recipe,
         "num_utterances": len(clips),
         "hours": round(sum(clip.seconds for clip in clips) / 3600, 3),
         "dropped": dropped,
     }
     write_text(target / MARK, json.dumps(summary, indent=2) + "\n")
-    return target
 
 
 def status(home: Path) -> Status:
