@@ -17,8 +17,10 @@ The verdicts, the first that applies:
 - `rate`: fewer than 4 or more than 26 letters a second between its first and its last word.
 - `ok`: none of these.
 
-A wrong line passes with a chance of 2 to 3 in 100 (measured on 100 clips with a wrong line among
-seven other wrong ones), a right one with about 9 in 10.
+Measured: a wrong line of equal length, put in the place of the right one, was `ok` in 6 of 400
+clips (1.5 %). Of the games' 5,289 lines 4,294 are `ok` (81 %): 493 `decoy`, 296 `path`, 126 `word`,
+44 `rate`, 27 `sign`, 9 `empty`. Most of the rest are right too, but unclear, cut tightly or acted
+beyond what the aligner follows; so what is left is somewhat easier than the games are.
 """
 
 from __future__ import annotations
