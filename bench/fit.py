@@ -228,7 +228,7 @@ class Trainer:
         self.optimizer.step()
 
     def _evaluate(self) -> None:
-        value = self.dev_score(predict(self.probe, self.dev))
+        value = float(self.dev_score(predict(self.probe, self.dev)))
         best = self.progress.best_value
         sign = 1.0 if self.higher_is_better else -1.0
         if best is None or sign * value > sign * best:

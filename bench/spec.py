@@ -132,7 +132,9 @@ def ceiling_card(card: TaskCard) -> TaskCard:
     """
     if card.metrics[0] != "accuracy":
         raise UsageError(f"task {card.name}: only classification has a ceiling of its own")
-    recipe = card.recipe.model_copy(update={"lr_grid": (1e-3,), "steps": 2 * card.recipe.steps})
+    recipe = card.recipe.model_copy(
+        update={"lr_grid": (1e-3,), "steps": card.recipe.steps, "eval_every": 100}
+    )
     head = "downstreams.ceiling:EndToEndClassifier"
     return card.model_copy(
         update={"head": head, "head_conf": {}, "features": "frames", "recipe": recipe}

@@ -15,14 +15,10 @@ classes as many as a keyword has on average in that split. What is used is drawn
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator
 
-from bench.audio import Wav, read_wav, samples_digest
-from bench.corpora._sound import audio_path
 from bench.corpora._splits import Clip, order
+from bench.corpora._windows import MARGIN, Window
 
 KEYWORDS = (
     *("FIND", "GOOD", "HELP", "HERE", "JOE", "JUNGLE", "KNOW", "LOOK"),
@@ -30,23 +26,10 @@ KEYWORDS = (
 )
 UNKNOWN = "_unknown_"
 SILENCE = "_silence_"
-MARGIN = 800  # samples: 50 ms
 WORD_SAMPLES = (1_600, 14_400)
 MIN_PAUSE = 4_800
 MAX_SILENCE = 9_600
 MOST = {"train": 80, "dev": 30, "test": 30, "ood": 30}
-
-
-@dataclass(frozen=True)
-class Window:
-    """A part of a clip with its label."""
-
-    id: str
-    clip: Clip
-    start: int
-    num_samples: int
-    target: str
-    text: str
 
 
 def windows(clips: Iterable[Clip], split: str) -> list[Window]:
@@ -67,30 +50,6 @@ def windows(clips: Iterable[Clip], split: str) -> list[Window]:
     for target in (UNKNOWN, SILENCE):
         used += by_target[target][:average]
     return used
-
-
-def rows(used: Sequence[Window], folder: Path) -> list[dict[str, Any]]:
-    """Rows of the manifest; reads each clip once."""
-    sounds: dict[str, Wav] = {}
-    for window in used:
-        if window.clip.id not in sounds:
-            sounds[window.clip.id] = read_wav(folder / audio_path(window.clip.id))
-    return [
-        {
-            "id": window.id,
-            "path": audio_path(window.clip.id),
-            "start": window.start,
-            "num_samples": window.num_samples,
-            "target": window.target,
-            "speaker": window.clip.speaker,
-            "source": window.clip.source,
-            "text": window.text,
-            "key": samples_digest(
-                sounds[window.clip.id][window.start : window.start + window.num_samples]
-            ),
-        }
-        for window in used
-    ]
 
 
 def _words(clip: Clip) -> Iterator[Window]:

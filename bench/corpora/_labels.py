@@ -100,7 +100,17 @@ def _entities() -> tuple[re.Pattern[str], dict[str, str]]:
     return re.compile(rf"(?<![A-Z'])(?:{'|'.join(longest_first)})(?![A-Z'])"), kinds
 
 
+def slot_spans(transcript: str) -> list[tuple[str, str, int, int]]:
+    """The entities of a line in order: type, value, first word, and the word after the last."""
+    pattern, kinds = _entities()
+    spans = []
+    for match in pattern.finditer(transcript):
+        first = transcript[: match.start()].count(" ")
+        value = match.group()
+        spans.append((kinds[value], value, first, first + value.count(" ") + 1))
+    return spans
+
+
 def slots(transcript: str) -> list[list[str]]:
     """The entities of a line, as `[["person", "FRANK"], ...]` in order of occurrence."""
-    pattern, kinds = _entities()
-    return [[kinds[match], match] for match in pattern.findall(transcript)]
+    return [[kind, value] for kind, value, _, _ in slot_spans(transcript)]

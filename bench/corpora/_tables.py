@@ -11,8 +11,8 @@ the packages and the committed alignment, and a test holds the digests of the re
   the first 3/5 of them give 30 training clips, the next sixth 8 dev clips, the rest 12 test clips,
   so that neighbouring lines are mostly on one side.
 - ASV: `bench.corpora._trials`; training has up to 200 clips a speaker.
-- IC, SLU: `bench.corpora._labels`. Dev, test and ood of SLU hold only lines whose slots all occur
-  in training; every line has a slot.
+- IC: `bench.corpora._labels`.
+- SLU: `bench.corpora._phrases`.
 - `unlabelled/train`: clips of training characters, verified or not, of 0.7 s or more, that are in
   no dev or test table.
 """
@@ -25,15 +25,16 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
-from bench.corpora import _keywords, _labels, _trials
+from bench.corpora import _keywords, _labels, _phrases, _trials
 from bench.corpora._sound import audio_path
-from bench.corpora._splits import SPLITS, Clip, shuffled
+from bench.corpora._splits import SPLITS, Clip, order, shuffled
+from bench.corpora._windows import Window, rows
 from bench.data import Trial, write_table, write_trials
 
 MINUTES = {
     "asr": {"train": 17.0, "dev": 2.5, "test": 4.0, "ood": 1.5},
-    "slu": {"train": 17.0, "dev": 2.5, "test": 4.0, "ood": 1.5},
-    "ic": {"train": 12.0, "dev": 2.0, "test": 3.0, "ood": 1.0},
+    "slu": {"train": 12.0, "dev": 2.0, "test": 4.0, "ood": 1.0},
+    "ic": {"train": 18.0, "dev": 2.5, "test": 6.0, "ood": 1.5},
     "sid": {"train": 10.0, "dev": 2.5, "test": 4.0},
     "asv": {"train": 10.0, "dev": 2.0, "test": 4.0, "ood": 1.5},
     "ks": {"train": 7.0, "dev": 1.0, "test": 3.0, "ood": 1.0},
@@ -69,8 +70,11 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
             held_out |= {clip.id for clip in chosen}
         _write(folder, f"open/{task}/{split}", chosen, target)
         _write(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
+    known = _phrases.known_slots(accepted)
     for split in SPLITS:
-        _write_keywords(folder, split, [clip for clip in accepted if clip.split == split])
+        here = [clip for clip in accepted if clip.split == split]
+        _write_windows(folder, "ks", split, _keywords.windows(here, split))
+        _write_windows(folder, "slu", split, _phrases.windows(here, known))
     for split in ("dev", "test", "ood"):
         _write_verification(folder, split, [clip for clip in accepted if clip.split == split])
     _write(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
@@ -78,17 +82,10 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
 
 def _by_target(accepted: Sequence[Clip]) -> Iterable[tuple[str, str, list[Clip], Target]]:
     """Tables whose targets are one a clip: task, split, clips, target."""
-    known = {
-        tuple(slot)
-        for clip in accepted
-        if clip.split == "train"
-        for slot in _labels.slots(clip.transcript)
-    }
     for split in SPLITS:
         here = [clip for clip in accepted if clip.split == split]
         yield "asr", split, [clip for clip in here if _is_line(clip)], _transcript
         yield "ic", split, [clip for clip in here if _act(clip)], _act
-        yield "slu", split, [clip for clip in here if _has_slots(clip, known)], _slots
     for split, chosen in _closed_set(accepted).items():
         yield "sid", split, chosen, _speaker
     yield "asv", "train", _verification_train(accepted), _speaker
@@ -96,11 +93,6 @@ def _by_target(accepted: Sequence[Clip]) -> Iterable[tuple[str, str, list[Clip],
 
 def _is_line(clip: Clip) -> bool:
     return len(clip.words) >= 2 or clip.seconds >= 0.8
-
-
-def _has_slots(clip: Clip, known: set[tuple[str, ...]]) -> bool:
-    found = _labels.slots(clip.transcript)
-    return bool(found) and all(tuple(slot) in known for slot in found)
 
 
 def _transcript(clip: Clip) -> str:
@@ -113,10 +105,6 @@ def _speaker(clip: Clip) -> str:
 
 def _act(clip: Clip) -> str | None:
     return _labels.dialogue_act(clip.transcript, clip.asks)
-
-
-def _slots(clip: Clip) -> dict[str, Any]:
-    return {"text": clip.transcript, "slots": _labels.slots(clip.transcript)}
 
 
 def _closed_set(accepted: Sequence[Clip]) -> dict[str, list[Clip]]:
@@ -151,14 +139,22 @@ def _verification_train(accepted: Sequence[Clip]) -> list[Clip]:
     return list(chain.from_iterable(found[:ASV_MOST] for found in by_speaker.values()))
 
 
-def _write_keywords(folder: Path, split: str, clips: Sequence[Clip]) -> None:
-    found = _keywords.rows(_keywords.windows(clips, split), folder)
-    write_table(folder, f"open/ks/{split}", sorted(found, key=lambda row: str(row["id"])))
+def _write_windows(folder: Path, task: str, split: str, windows: Sequence[Window]) -> None:
+    """Write the tables of a task whose utterances are parts of clips."""
+    found = rows(windows, folder)
+    write_table(folder, f"open/{task}/{split}", sorted(found, key=lambda row: str(row["id"])))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in found:
-        groups[row["target"]].append(row)
-    part = _fill(_turns(groups), MINUTES["ks"][split], lambda row: row["num_samples"] / 16_000)
-    write_table(folder, f"quick/ks/{split}", sorted(part, key=lambda row: str(row["id"])))
+    for row in sorted(found, key=lambda row: order(f"quick/{task}", str(row["id"]))):
+        groups[_group(row["target"])].append(row)
+    part = _fill(_turns(groups), MINUTES[task][split], lambda row: row["num_samples"] / 16_000)
+    write_table(folder, f"quick/{task}/{split}", sorted(part, key=lambda row: str(row["id"])))
+
+
+def _group(target: Any) -> str:
+    """What takes turns in `quick`: a keyword, or the types of a phrase's slots."""
+    if isinstance(target, str):
+        return target
+    return "+".join(sorted({kind for kind, _ in target["slots"]}))
 
 
 def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None:
