@@ -24,8 +24,8 @@ TARGET_DBFS = -30.0
 HIDDEN_SIZE = 256
 NUM_LSTM = 3
 
-# Beside the LSTM in the file: the projection and the loss, which come after the hidden states.
-EXTRAS = ("linear.weight", "linear.bias", "similarity_weight", "similarity_bias")
+# Beside the encoder in the file: the scale and offset of the training loss.
+EXTRAS = ("similarity_weight", "similarity_bias")
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear to 1 kHz, then logarithmic.
 LINEAR_HZ_PER_MEL = 200.0 / 3
@@ -60,7 +60,10 @@ def mel_filters() -> Tensor:
 
 
 class SpeakerEncoder(Upstream):
-    """Three hidden states: the outputs of the LSTM layers, (B, T, 256)."""
+    """Four hidden states (B, T, 256): the outputs of the LSTM layers and of the projection.
+
+    The projection (linear, then ReLU) is applied to every frame; its authors apply it to the last.
+    """
 
     filters: Tensor
     window: Tensor
@@ -68,7 +71,7 @@ class SpeakerEncoder(Upstream):
     def __init__(self) -> None:
         super().__init__()
         self.variant: str | None = None
-        self.num_layers = NUM_LSTM
+        self.num_layers = NUM_LSTM + 1
         self.hidden_size = HIDDEN_SIZE
         self.stride = STRIDE_SAMPLES
         self.min_samples = 1
@@ -76,6 +79,7 @@ class SpeakerEncoder(Upstream):
             nn.LSTM(MEL_BINS if index == 0 else HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True)
             for index in range(NUM_LSTM)
         )
+        self.linear = nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
         self.register_buffer("filters", mel_filters(), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
 
@@ -97,6 +101,7 @@ class SpeakerEncoder(Upstream):
         for layer in self.lstm:
             x, _ = layer(x)
             states.append(x)
+        states.append(F.relu(self.linear(x)))
         return Hidden(tuple(states), 1 + lengths // STRIDE_SAMPLES)
 
     def _raise_volume(self, wavs: Tensor, lengths: Tensor) -> Tensor:
@@ -124,8 +129,16 @@ class SpeakerEncoder(Upstream):
         return mel
 
 
+def _their_name(name: str) -> str:
+    """Our tensor's name in the published file, whose LSTM is one module of three layers."""
+    if not name.startswith("lstm."):
+        return name
+    _, index, rest = name.split(".")
+    return f"lstm.{rest.removesuffix('_l0')}_l{index}"
+
+
 def import_state(data: object) -> dict[str, Tensor]:
-    """The LSTM's weights from the published file: a dict with `model_state`.
+    """The weights from the published file: a dict with `model_state`.
 
     Raises:
         InvalidDataError: another kind of file, tensors missing, unexpected, misshaped or not
@@ -139,8 +152,7 @@ def import_state(data: object) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     known = set(EXTRAS)
     for name, shape in wanted.items():
-        _, index, rest = name.split(".")
-        theirs = f"lstm.{rest.removesuffix('_l0')}_l{index}"
+        theirs = _their_name(name)
         known.add(theirs)
         tensor = model.get(theirs)
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
