@@ -6,7 +6,8 @@ what is kept does not depend on what else was asked for, and a pass that was int
 the first missing shard with the same result.
 
 Two modes. `pooled` keeps mean_t(h_l), (L, D) float32 an utterance: exact for heads that pool
-linearly. `frames` keeps every frame, (L, T, D) in half precision (relative error 5e-4 at most).
+linearly. `frames` keeps every frame, (T, L, D) in half precision (relative error 5e-4 at most), and
+the means beside them.
 """
 
 from __future__ import annotations
@@ -124,6 +125,7 @@ class FeatureStore:
     """
 
     def __init__(self, root: Path, upstream_digest: str, mode: Mode) -> None:
+        self.root, self.digest = root, upstream_digest
         self.folder = root / upstream_digest[:24] / mode
         self.mode: Mode = mode
         self._places = self._read_index()
@@ -156,6 +158,9 @@ class FeatureStore:
     ) -> None:
         """Pass what is missing through the upstream, alone and in order, shard by shard.
 
+        A pass that keeps frames keeps their means too: they cost nothing, and serve tasks whose
+        heads pool linearly on the same utterances.
+
         Args:
             upstream: frozen.
             utterances: any; those that are kept already cost nothing.
@@ -165,21 +170,30 @@ class FeatureStore:
             MissingError, InvalidDataError: an unreadable audio file, no space, or features that are
                 not finite (in half precision, for frames).
         """
+        pooled = self if self.mode == "pooled" else FeatureStore(self.root, self.digest, "pooled")
         for shard in _shards(self.missing(utterances), upstream, self.mode):
-            arrays: list[npt.NDArray[np.generic]] = []
+            frames: dict[str, npt.NDArray[np.generic]] = {}
+            means: dict[str, npt.NDArray[np.generic]] = {}
             for item in shard:
-                arrays.append(_features(upstream, item, self.mode))
+                states = hidden_states(upstream, item)
+                means[item.key] = _kept(states.mean(dim=0, keepdim=True), "pooled", item)
+                if self.mode == "frames":
+                    frames[item.key] = _kept(states, "frames", item)
                 on_utterance(item)
-            self._write_shard([item.key for item in shard], arrays)
+            new = {key: mean for key, mean in means.items() if key not in pooled._places}
+            pooled._write_shard(new)
+            self._write_shard(frames)
 
-    def _write_shard(self, keys: Sequence[str], arrays: list[npt.NDArray[np.generic]]) -> None:
-        """Write one shard, its index last."""
-        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24]
+    def _write_shard(self, arrays: dict[str, npt.NDArray[np.generic]]) -> None:
+        """Write one shard of arrays (T, L, D) by key, its index last."""
+        if not arrays:
+            return
+        name = hashlib.sha256("".join(arrays).encode()).hexdigest()[:24]
         path = self.folder / f"{name}.npy"
         with atomic_path(path) as temporary, temporary.open("wb") as file:
-            np.save(file, np.concatenate(arrays), allow_pickle=False)
+            np.save(file, np.concatenate(list(arrays.values())), allow_pickle=False)
         first, places = 0, {}
-        for key, array in zip(keys, arrays, strict=True):
+        for key, array in arrays.items():
             places[key] = (first, len(array))
             self._places[key] = Place(path, first, len(array))
             first += len(array)
@@ -218,11 +232,11 @@ def _shards(
 
 
 @torch.inference_mode()
-def _features(upstream: Upstream, item: Utterance, mode: Mode) -> npt.NDArray[np.generic]:
-    """One utterance through the upstream: (T, L, D), or (1, L, D) pooled.
+def hidden_states(upstream: Upstream, item: Utterance) -> Tensor:
+    """One utterance, alone, through the upstream: (T, L, D) float32.
 
     Raises:
-        InvalidDataError: too short for one frame, or features that are not finite.
+        InvalidDataError: too short for one frame, or an unreadable file.
     """
     if item.num_samples < upstream.min_samples:
         raise InvalidDataError(
@@ -233,10 +247,17 @@ def _features(upstream: Upstream, item: Utterance, mode: Mode) -> npt.NDArray[np
     device = next((p.device for p in upstream.parameters()), torch.device("cpu"))
     lengths = torch.tensor([wav.size], device=device)
     states, _ = upstream(torch.from_numpy(wav).to(device).unsqueeze(0), lengths)
-    stacked = torch.stack([state[0] for state in states], dim=1)  # (T, L, D)
-    if mode == "pooled":
-        stacked = stacked.mean(dim=0, keepdim=True)
-    array: npt.NDArray[np.generic] = stacked.float().cpu().numpy().astype(DTYPES[mode])
+    return torch.stack([state[0] for state in states], dim=1).float().cpu()
+
+
+def _kept(states: Tensor, mode: Mode, item: Utterance) -> npt.NDArray[np.generic]:
+    """Hidden states (T, L, D) in the precision of a mode.
+
+    Raises:
+        InvalidDataError: not finite, or beyond the range of half precision.
+    """
+    with np.errstate(over="ignore"):
+        array: npt.NDArray[np.generic] = states.numpy().astype(DTYPES[mode])
     if not np.isfinite(array).all():
         raise InvalidDataError(
             f"{item.path}: features of utterance {item.id} are not finite in {array.dtype}"

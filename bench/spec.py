@@ -7,12 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.api import Utterance
-from bench.config import TaskCard
+from bench.config import Frozen, TaskCard
 from bench.data import Trial, digest, read_table, read_trials
 from bench.errors import UsageError
 from bench.load import Loaded
@@ -141,9 +140,13 @@ def ceiling_card(card: TaskCard) -> TaskCard:
     )
 
 
-def card_digest(card: Any) -> str:
-    """Identity of a card (sha256 of its canonical JSON, comments and key order left out)."""
-    text = json.dumps(card.model_dump(mode="json"), sort_keys=True)
+# What a card says for people: a better wording is not another experiment.
+WORDS = {"title", "notes", "paper", "license", "reported", "deviations", "source", "labels"}
+
+
+def card_digest(card: Frozen) -> str:
+    """Identity of what a card makes happen: sha256 of its canonical JSON without the words."""
+    text = json.dumps(card.model_dump(mode="json", exclude=WORDS), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

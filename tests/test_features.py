@@ -35,6 +35,16 @@ def test_pooled_is_the_mean_over_time(stores, toy_upstream, utterances, through_
         np.testing.assert_allclose(features.utterance(index), expected, rtol=1e-5, atol=1e-6)
 
 
+def test_a_pass_that_keeps_frames_keeps_the_same_means(stores, toy_upstream, utterances, tmp_path):
+    stores("frames").extract(toy_upstream, utterances)
+    assert not stores("pooled").missing(utterances)
+    alone = FeatureStore(tmp_path / "other", "d" * 64, "pooled")
+    alone.extract(toy_upstream, utterances)
+    both = stores("pooled").read(utterances), alone.read(utterances)
+    for index in range(len(utterances)):
+        np.testing.assert_array_equal(both[0].utterance(index), both[1].utterance(index))
+
+
 def test_what_is_kept_is_not_computed_again(stores, toy_upstream, utterances):
     stores("frames").extract(toy_upstream, utterances[:10])
     again = stores("frames")
