@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.api import Hidden, Upstream, lengths_to_mask
 from bench.errors import InvalidDataError, UsageError, did_you_mean
 from upstreams.frontend import NORM_EPS, ExtractorMode, WaveExtractor, num_frames, receptive_field
+from upstreams.products import Linear
 from upstreams.transformer import PositionalConv, PredictionHeads, TransformerLayer
 
 # wav2vec 2.0 (Baevski et al., 2020), section 4.2: seven blocks, stride 20 ms, window 25 ms.
@@ -143,7 +144,7 @@ class Encoder(Upstream):
             config.conv_layers, config.extractor_mode, bias=config.conv_bias
         )
         self.feature_norm = nn.LayerNorm(channels, eps=NORM_EPS) if config.feature_norm else None
-        self.projection = nn.Linear(channels, width)
+        self.projection = Linear(channels, width)
         if config.mask_embedding:
             self.mask_embedding = nn.Parameter(torch.empty(config.mask_embedding))
         self.pos_conv = PositionalConv(

@@ -1,9 +1,8 @@
 """The waveform front end of wav2vec 2.0 and HuBERT: a stack of strided convolutions.
 
-One utterance at a time and time-major, (T, C): a strided convolution is then one or two matrix
-products on views of its input, without a copy (see `TimeConv`), the layer norm over channels reads
-contiguous rows, and nothing ever looks at padding: group-norm statistics are those of the
-utterance alone, as in the reference run unpadded.
+One utterance at a time and time-major, (T, C): the layer norm over channels reads contiguous rows,
+no kernel needs a transposed copy, and nothing ever looks at padding, so group-norm statistics are
+those of the utterance alone, as in the reference run unpadded.
 """
 
 from __future__ import annotations
@@ -15,22 +14,18 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from upstreams.products import convolve
+
 ExtractorMode = Literal["group_norm", "layer_norm"]
 
 NORM_EPS = 1e-5
-GATHER_BELOW = 64  # input values a frame below which a copy is cheaper than several products
 
 
 class TimeConv(nn.Module):
-    """A strided 1-d convolution over time, (T, C_in) to (T', C_out), as matrix products.
-
-    Frame t of the output reads input frames `t * stride ... t * stride + kernel - 1`. Cut into
-    pieces of at most `stride` frames, each piece of every window is a row of a plain view of the
-    input (rows of different windows do not overlap), so a kernel of 3 with stride 2 is a product
-    with K = 2 C_in and one with K = C_in that adds to it.
+    """A strided 1-d convolution over time, (T, C_in) to (T', C_out).
 
     Attributes:
-        weight: (kernel, C_in, C_out); the published layout is (C_out, C_in, kernel).
+        weight: (C_out, kernel, C_in); the published layout is (C_out, C_in, kernel).
         bias: (C_out,) or None.
     """
 
@@ -38,45 +33,13 @@ class TimeConv(nn.Module):
         self, in_channels: int, out_channels: int, kernel: int, stride: int, *, bias: bool
     ) -> None:
         super().__init__()
-        self.kernel = kernel
         self.stride = stride
-        self.weight = nn.Parameter(torch.empty(kernel, in_channels, out_channels))
+        self.weight = nn.Parameter(torch.empty(out_channels, kernel, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
-
-    def num_frames(self, num_input: int) -> int:
-        """T' for T input frames; 0 where the input is shorter than the kernel."""
-        return max((num_input - self.kernel) // self.stride + 1, 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (T, C_in) to (T', C_out)."""
-        frames, channels = self.num_frames(x.shape[0]), x.shape[1]
-        x = x.contiguous()
-        step = self.stride * channels
-        if self.kernel * channels < GATHER_BELOW:
-            columns = x.as_strided((frames, self.kernel * channels), (step, 1))
-            out = columns @ self.weight.flatten(0, 1)
-        else:
-            out = self._pieces(x, frames, channels)
-        return out if self.bias is None else out + self.bias
-
-    def _pieces(self, x: Tensor, frames: int, channels: int) -> Tensor:
-        """The sum over pieces of at most `stride` taps; (T, C_in) to (T', C_out)."""
-        step = self.stride * channels
-        keeps_graph = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
-        out: Tensor | None = None
-        for start in range(0, self.kernel, self.stride):
-            taps = min(self.stride, self.kernel - start)
-            offset = x.storage_offset() + start * channels
-            rows = x.as_strided((frames, taps * channels), (step, 1), offset)
-            weight = self.weight[start : start + taps].flatten(0, 1)
-            if out is None:
-                out = rows @ weight
-            elif keeps_graph:
-                out = torch.addmm(out, rows, weight)
-            else:
-                torch.addmm(out, rows, weight, out=out)
-        assert out is not None  # kernels have at least one tap
-        return out
+        return convolve(x.unsqueeze(0), self.weight, self.bias, self.stride).squeeze(0)
 
 
 class TimeGroupNorm(nn.Module):

@@ -130,7 +130,7 @@ def pack(state: Mapping[str, Tensor]) -> State:
     for name, tensor in state.items():
         if name.startswith("extractor."):
             index, rest = name.removeprefix("extractor.").split(".", 1)
-            value = tensor.permute(2, 1, 0).contiguous() if tensor.dim() == 3 else tensor
+            value = tensor.transpose(1, 2).contiguous() if tensor.dim() == 3 else tensor
             packed[f"extractor.layers.{index}.{rest}"] = value
         elif ".attention.query." in name:
             parts = [state[name.replace(".query.", f".{kind}.")] for kind in PROJECTIONS]

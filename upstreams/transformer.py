@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from upstreams.products import Linear
+
 NORM_EPS = 1e-5
 
 
@@ -89,8 +91,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_dim = head_dim
-        self.qkv = nn.Linear(width, 3 * heads * head_dim)
-        self.out = nn.Linear(heads * head_dim, width)
+        self.qkv = Linear(width, 3 * heads * head_dim)
+        self.out = Linear(heads * head_dim, width)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """Attend; `mask` (B, 1, 1, T) is True on valid frames, None where all are."""
@@ -111,8 +113,8 @@ class TransformerLayer(nn.Module):
         super().__init__()
         self.attention = SelfAttention(width, heads, head_dim)
         self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.ffn_in = nn.Linear(width, ffn)
-        self.ffn_out = nn.Linear(ffn, width)
+        self.ffn_in = Linear(width, ffn)
+        self.ffn_out = Linear(ffn, width)
         self.ffn_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.norm_first = norm_first
 
@@ -142,7 +144,7 @@ class PredictionHeads(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.inner = nn.Linear(width, heads * width)
+        self.inner = Linear(width, heads * width)
         self.weight = nn.Parameter(torch.empty(heads, width, width))
         self.bias = nn.Parameter(torch.empty(heads, width))
 
