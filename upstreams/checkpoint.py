@@ -48,8 +48,15 @@ INERT_NAMES = frozenset(
         "numpy._core.multiarray.scalar",
     }
 )
+DEFAULT_DICT = "collections.defaultdict"
 # `optimizers` is s3prl's former module of schedules, pickled into DistilHuBERT's file.
 INERT_PACKAGES = ("fairseq.", "omegaconf.", "optimizers.", "s3prl.optimizers.")
+
+
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    """What a pickled `collections.defaultdict` becomes (omegaconf's metadata has some)."""
+    return {}
+
 
 _GLOBAL = re.compile(r"(?:Unsupported global: |unsupported )GLOBAL (\S+)")
 
@@ -151,6 +158,8 @@ def _check_zip(path: Path) -> None:
         raise InvalidDataError(
             f"{path}: truncated or corrupt ({_line(error)}); fetch it again"
         ) from error
+    if any(member.filename.endswith("/constants.pkl") for member in members):
+        raise InvalidDataError(f"{path}: a TorchScript archive is a program, not a file of weights")
     if sum(member.file_size for member in members) > MAX_BYTES:
         raise InvalidDataError(f"{path}: unpacks to more than {MAX_BYTES} bytes")
     pickles = [member.file_size for member in members if member.filename.endswith(".pkl")]
@@ -167,14 +176,14 @@ def _read_torch(path: Path) -> Any:
     inert: list[str] = []
     while True:
         try:
-            with torch.serialization.safe_globals([(Inert, name) for name in inert]):
+            with torch.serialization.safe_globals([(_stand_in(name), name) for name in inert]):
                 return torch.load(path, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             found = _GLOBAL.search(str(error))
             if not found:
                 raise InvalidDataError(f"{path}: refused: {_line(error)}") from error
             name = _full_name(found.group(1))
-            allowed = name in INERT_NAMES or name.startswith(INERT_PACKAGES)
+            allowed = name in (DEFAULT_DICT, *INERT_NAMES) or name.startswith(INERT_PACKAGES)
             if not allowed or name in inert or len(inert) >= MAX_GLOBALS:
                 raise InvalidDataError(
                     f"{path}: refused: it would run {name!r} when loaded; "
@@ -188,12 +197,17 @@ def _read_torch(path: Path) -> Any:
             ) from error
 
 
+def _stand_in(name: str) -> Any:
+    """What is built in place of an allowed name."""
+    return _plain_dict if name == DEFAULT_DICT else Inert
+
+
 def _full_name(name: str) -> str:
     """The name as the pickle has it: torch leaves out `builtins.` in its message."""
     return name if "." in name else f"builtins.{name}"
 
 
 def _line(error: BaseException) -> str:
-    """The beginning of an error's message, in one line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text[:160]
+    """The beginning of an error's message, in one line, without torch's advice around it."""
+    text = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the doc")[0]
+    return (" ".join(text.split()) or type(error).__name__)[:160]

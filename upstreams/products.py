@@ -9,7 +9,6 @@ copy. Elsewhere a linear map stays what it is.
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 

@@ -106,13 +106,19 @@ def hf_names(config: EncoderConfig) -> dict[str, str]:
 
 
 def plain_spelling(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same tensors with weight normalisation in its older spelling (weight_g, weight_v)."""
+    """The same tensors with weight normalisation in its older spelling (weight_g, weight_v).
+
+    Raises:
+        InvalidDataError: a tensor is there in both spellings.
+    """
     renamed: dict[str, Any] = {}
     for key, value in data.items():
         new = key
         for recent, older in _PARAMETRIZED.items():
             if key.endswith(recent):
                 new = key.removesuffix(recent) + older
+        if new in renamed:
+            raise InvalidDataError(f"checkpoint: {new} is there twice, in two spellings")
         renamed[new] = value
     return renamed
 
@@ -162,6 +168,11 @@ def _checked(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tenso
     if not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
         found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InvalidDataError(f"checkpoint: {name}: expected float32 or float16, found {found}")
+    if tensor.layout != torch.strided or tensor.device.type != "cpu":
+        raise InvalidDataError(
+            f"checkpoint: {name}: expected a plain tensor in memory, found layout "
+            f"{tensor.layout} on {tensor.device}"
+        )
     if ours == "predict.bias" and tensor.dim() == 4:
         tensor = tensor.flatten(0, 1).squeeze(0)  # published as (1, 1, N, D)
     if tuple(tensor.shape) != shape:
