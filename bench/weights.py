@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.config import Checkpoint, UpstreamCard
-from bench.errors import InvalidDataError, MissingError, UserError
+from bench.errors import InvalidDataError, MissingError, UsageError, UserError
 from bench.paths import atomic_path, disk_errors, home, write_text
 
 FOLDER_VARIABLE = "SLIM_SUPERB_WEIGHTS"
@@ -57,6 +57,7 @@ def find_checkpoint(card: UpstreamCard, weights: Path | None = None) -> Found:
 
     Raises:
         MissingError: not here and not to be had.
+        UsageError: `SLIM_SUPERB_WEIGHTS` names no folder.
         InvalidDataError: the digest is not the one the card pins or the server announced.
     """
     assert card.checkpoint is not None  # callers ask for weights only where a card has some
@@ -86,13 +87,17 @@ def how_to_supply(card: UpstreamCard) -> str:
 
 
 def _places(card: UpstreamCard, source: Checkpoint) -> list[Path]:
-    """Where the file may already lie, in order."""
+    """Where the file may already lie, in order.
+
+    Raises:
+        UsageError: the folder that the variable names is not there.
+    """
     given = os.environ.get(FOLDER_VARIABLE)
     roots = []
     if given:
         base = Path(given).expanduser()
         if not base.is_dir():
-            raise MissingError(f"{FOLDER_VARIABLE}={given}: no such folder")
+            raise UsageError(f"{FOLDER_VARIABLE}={given}: no such folder")
         roots = [base / card.name, base]
     return [root / source.file for root in (*roots, folder(card))]
 

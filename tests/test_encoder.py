@@ -26,6 +26,15 @@ TINY = EncoderConfig(
 DISTIL = EncoderConfig(heads=(12,) * 2, ffn=(3072,) * 2, feature_norm=False, mask_embedding=0)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two threads that wait for each other on a busy machine take many times as long as one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def transformers_model(config: EncoderConfig, kind: str = "Hubert") -> nn.Module:
     """The same shape in transformers, with random weights in every tensor."""
     import_torchaudio()  # transformers imports it when it is there, and dies where it cannot load

@@ -9,6 +9,7 @@ from bench.api import UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from bench.registry import upstream_card
 from bench.torchaudio_guard import import_torchaudio
+from upstreams.checkpoint import read_checkpoint
 from upstreams.encoder import EncoderConfig, encoder_config
 from upstreams.importers import lighthubert
 from upstreams.importers.hubert import import_state, load
@@ -25,6 +26,15 @@ TINY = EncoderConfig(
     ffn=(24, 24),
     mask_embedding=16,
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two threads that wait for each other on a busy machine take many times as long as one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def published(config=TINY, names=hf_names, seed=0):
@@ -143,6 +153,15 @@ def test_another_lighthubert_is_told(data, words):
         lighthubert.import_state(data, TINY, "small.yaml")
 
 
+def test_configuration_pickled_as_objects_is_read(tmp_path):
+    omegaconf = pytest.importorskip("omegaconf")
+    cfg = {"model": {"_name": "hubert_pruner", "pruner_supernet": "x/Supernet-Small.yaml"}}
+    model = published(names=fairseq_names)
+    torch.save({"cfg": omegaconf.OmegaConf.create(cfg), "model": model}, tmp_path / "a.pt")
+    data = read_checkpoint(tmp_path / "a.pt")
+    assert same(lighthubert.import_state(data, TINY, "small.yaml"))
+
+
 def test_first_stage_is_a_student_without_supernet():
     data = {"cfg": {"model": {"_name": "student_hubert"}}, "model": published(names=fairseq_names)}
     data["model"]["layer_pred_heads.11.weight"] = torch.ones(2, 2)
@@ -208,7 +227,11 @@ def test_hubert_base_equals_s3prl(tmp_path):
     symbols = [["a", "b"]]
     model = HubertModel(cfg, HubertPretrainingConfig(), symbols)
     path = tmp_path / "hubert.pt"
-    data = {"task_cfg": {"normalize": False}, "model_cfg": vars(cfg), "model_weight": model.state_dict()}
+    data = {
+        "task_cfg": {"normalize": False},
+        "model_cfg": vars(cfg),
+        "model_weight": model.state_dict(),
+    }
     torch.save(data | {"dictionaries_symbols": symbols}, path)
     expert = UpstreamExpert(str(path)).eval()
     config = encoder_config(

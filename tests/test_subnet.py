@@ -13,6 +13,15 @@ from upstreams.state import build, num_parameters
 from upstreams.subnet import cut, parse_subnet, search_space, subnet_config, supernet_config
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two threads that wait for each other on a busy machine take many times as long as one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def space_and_default(name):
     config = upstream_card(name).config
     space = search_space(config["search_space"])

@@ -120,11 +120,12 @@ def read_checkpoint(path: Path) -> Any:
         raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_BYTES} expected")
     if len(head) >= 9 and head[8:9] == b"{":
         return _read_safetensors(path, size, head)
-    if head[:4] == b"PK\x03\x04":
+    is_zip = head[:4] == b"PK\x03\x04"
+    if is_zip:
         _check_zip(path)
     elif head[:1] != b"\x80":
         raise InvalidDataError(f"{path}: neither a safetensors nor a torch file")
-    return _read_torch(path)
+    return _read_torch(path, mapped=is_zip)
 
 
 def _read_safetensors(path: Path, size: int, head: bytes) -> Any:
@@ -160,6 +161,8 @@ def _check_zip(path: Path) -> None:
         ) from error
     if any(member.filename.endswith("/constants.pkl") for member in members):
         raise InvalidDataError(f"{path}: a TorchScript archive is a program, not a file of weights")
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise InvalidDataError(f"{path}: compressed inside; torch writes its archives plainly")
     if sum(member.file_size for member in members) > MAX_BYTES:
         raise InvalidDataError(f"{path}: unpacks to more than {MAX_BYTES} bytes")
     pickles = [member.file_size for member in members if member.filename.endswith(".pkl")]
@@ -167,8 +170,12 @@ def _check_zip(path: Path) -> None:
         raise InvalidDataError(f"{path}: its pickle has more than {MAX_PICKLE_BYTES} bytes")
 
 
-def _read_torch(path: Path) -> Any:
+def _read_torch(path: Path, *, mapped: bool) -> Any:
     """A torch file; a name on the allow-list becomes inert and the file is read again.
+
+    Args:
+        path: the file.
+        mapped: map the tensors rather than read them, so that reading again costs nothing.
 
     Raises:
         InvalidDataError: corrupt, or it names anything else.
@@ -177,7 +184,7 @@ def _read_torch(path: Path) -> Any:
     while True:
         try:
             with torch.serialization.safe_globals([(_stand_in(name), name) for name in inert]):
-                return torch.load(path, map_location="cpu", weights_only=True)
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
             found = _GLOBAL.search(str(error))
             if not found:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from upstreams.checkpoint import read_checkpoint
+from upstreams.checkpoint import plain, read_checkpoint
 from upstreams.encoder import EncoderConfig
 from upstreams.importers.names import fairseq_names, take
 from upstreams.state import State, build, random_state
@@ -68,14 +68,15 @@ def import_state(data: Any, config: EncoderConfig, supernet: str | None = None) 
     """
     if not isinstance(data, dict) or not {"cfg", "model"} <= set(data):
         raise InvalidDataError("LightHuBERT checkpoint: expected a dict with 'cfg' and 'model'")
-    model = data["cfg"].get("model", {}) if isinstance(data["cfg"], dict) else {}
+    cfg = plain(data["cfg"])
+    model = cfg.get("model") if isinstance(cfg, dict) else None
     kind = model.get("_name") if isinstance(model, dict) else None
     expected = "student_hubert" if supernet is None else "hubert_pruner"
     if kind != expected:
         raise InvalidDataError(
             f"LightHuBERT checkpoint: expected a {expected!r} model, found {kind!r}"
         )
-    found = str(model.get("pruner_supernet", "")).lower()
+    found = str(model.get("pruner_supernet", "") if isinstance(model, dict) else "").lower()
     if supernet is not None and not found.endswith(supernet):
         raise InvalidDataError(
             f"LightHuBERT checkpoint: expected the supernet of {supernet!r}, found {found!r}"
