@@ -20,6 +20,7 @@ from bench.paths import atomic_path
 
 Wav = npt.NDArray[np.float32]
 
+EIGHT_BIT = ("PCM_U8", "PCM_S8", "ULAW", "ALAW")
 MAX_SECONDS = 3_600  # an utterance longer than an hour is a header that lies
 
 
@@ -40,7 +41,7 @@ def read_wav(path: Path, *, start: int = 0, num_samples: int | None = None) -> W
     """Read a prepared file, or a part of it: 16 kHz mono, refused otherwise.
 
     Args:
-        path: a file that libsndfile reads, of any sample format.
+        path: a file that libsndfile reads, of 16 bits or more.
         start: first sample.
         num_samples: how many; None reads to the end.
 
@@ -49,8 +50,8 @@ def read_wav(path: Path, *, start: int = 0, num_samples: int | None = None) -> W
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: not sound, another rate, not mono, empty, not finite, or shorter than
-            `start + num_samples`.
+        InvalidDataError: not sound, another rate, not mono, 8-bit, empty, not finite, or shorter
+            than `start + num_samples`.
     """
     if not path.exists():
         raise MissingError(f"{path}: no such audio file; run 'slim-superb data status'")
@@ -60,6 +61,11 @@ def read_wav(path: Path, *, start: int = 0, num_samples: int | None = None) -> W
                 raise InvalidDataError(
                     f"{path}: expected 16000 Hz mono, found {file.samplerate} Hz, "
                     f"{file.channels} channel(s); convert it first (for example with sox or ffmpeg)"
+                )
+            if file.subtype in EIGHT_BIT:
+                raise InvalidDataError(
+                    f"{path}: 8-bit samples ({file.subtype}), 16 bits or more expected: the noise "
+                    "of so few would be measured, not the speech"
                 )
             if file.frames > MAX_SECONDS * SAMPLE_RATE_HZ:
                 raise InvalidDataError(f"{path}: longer than {MAX_SECONDS} s")
