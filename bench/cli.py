@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 
 from bench.errors import UserError
 from bench.paths import home
+
+# OpenMP's threads spin while they wait: where something else runs too, two of them are ten times
+# slower than one. Read when torch is first imported, which no command has done yet.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 INTERRUPTED = 130
 TASKS_HELP = "asr, ks, ic, sid, asv or slu ('list tasks')"

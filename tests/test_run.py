@@ -5,10 +5,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from bench.cost import Cost
 from toys import ToyUpstream, make_utterances
 
 from bench import registry, run, spec
+from bench.cost import Cost
 from bench.data import Trial, write_table, write_trials
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import Loaded
