@@ -167,8 +167,9 @@ class LinearSpeaker(Head):
     ) -> None:
         nn.Module.__init__(self)
         del stride
-        self.embed = nn.Linear(input_size, width, bias=False)
+        self.embed = nn.Linear(input_size, width)
         nn.init.orthogonal_(self.embed.weight)
+        nn.init.zeros_(self.embed.bias)  # to learn: what all speakers have in common
         self.margin_softmax = MarginSoftmax(width, targets, scale=scale, margin=margin)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
