@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def extract(resolved: Resolved, store: FeatureStore) -> None:
     if not missing:
         return
     seconds = sum(item.num_samples for item in missing) / 16_000
-    with bar(total=seconds, label="upstream pass (audio)", unit="s") as progress:
+    with bar(total=math.ceil(seconds), label="upstream pass (audio)", unit="s") as progress:
 
         def on_utterance(item: Utterance) -> None:
             progress.update(item.num_samples / 16_000)
