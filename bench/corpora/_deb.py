@@ -119,19 +119,13 @@ def _download(package: Package, folder: Path) -> Path:
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder, prefix=".apt-") as temporary:
-            command = ["apt-get", "-q", "-y", "download", package.name]
-            try:
-                done = subprocess.run(
-                    command,
-                    cwd=temporary,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    text=True,
-                    timeout=APT_TIMEOUT_S,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise MissingError(f"apt-get download {package.name} took too long") from error
+            done = _apt(["download", package.name], temporary)
+            if done.returncode != 0:
+                # A fresh machine has no package lists. Lists of our own need no root to be fetched.
+                lists = ["-o", f"Dir::State::Lists={Path(temporary).resolve() / 'lists'}"]
+                (Path(temporary) / "lists" / "partial").mkdir(parents=True)
+                _apt([*lists, "update"], temporary)
+                done = _apt([*lists, "download", package.name], temporary)
             found = sorted(Path(temporary).glob("*.deb"))
             if done.returncode != 0 or not found:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
@@ -140,6 +134,26 @@ def _download(package: Package, folder: Path) -> Path:
                     "or give a folder of .deb files with --deb-dir"
                 )
             return found[0].replace(folder / found[0].name)
+
+
+def _apt(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
+    """Run one apt-get command in a folder.
+
+    Raises:
+        MissingError: it took too long.
+    """
+    try:
+        return subprocess.run(
+            ["apt-get", "-q", "-y", *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=APT_TIMEOUT_S,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise MissingError(f"apt-get {arguments[-1]} took too long") from error
 
 
 def _sha256(path: Path) -> str:
