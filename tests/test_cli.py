@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ["eval", "list", "cost", "check", "data", "score", "board", "validate-track"]
+COMMANDS = sorted(
+    path.stem.replace("_", "-")
+    for path in (Path(__file__).resolve().parent.parent / "bench" / "commands").glob("[!_]*.py")
+)
 
 
 def call(*arguments, home=None, **environment):

@@ -1,0 +1,24 @@
+"""`slim-superb board`: the board, from records."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Build the board (HTML and Markdown) from records."
+EXAMPLE = "slim-superb board --out site"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--results", type=Path, default=Path("leaderboard/results"))
+    parser.add_argument("--out", type=Path, default=Path("site"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build and say what was built."""
+    from leaderboard.build import build_board
+
+    summary = build_board(options.results, options.out)
+    print(str(summary))
+    return 0

@@ -1,0 +1,34 @@
+"""`slim-superb cost`: what an upstream costs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Measure what an upstream costs: parameters, MACs, time, memory."
+EXAMPLE = "slim-superb cost lighthubert_small@min --rule superb_slt2022"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("upstream", help="NAME[@VARIANT][+untrained[:SEED]]")
+    parser.add_argument("--weights", type=Path, help="checkpoint file")
+    parser.add_argument("--rule", choices=["plain", "superb_slt2022"], help="show one rule only")
+    parser.add_argument("--no-timing", action="store_true", help="leave out time and memory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measure and print."""
+    from bench.cost import cost_report, cost_table
+    from bench.load import load_upstream
+    from bench.progress import say
+
+    loaded = load_upstream(options.upstream, weights=options.weights)
+    if loaded.warning:
+        say(
+            "the weights could not be reached; costs do not depend on them: measured on random ones"
+        )
+    report = cost_report(loaded.upstream, loaded.name.text(), timing=not options.no_timing)
+    print(report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule))
+    return 0

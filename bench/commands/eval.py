@@ -1,0 +1,60 @@
+"""`slim-superb eval`: one upstream on one task."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Evaluate a frozen upstream on a task."
+EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("upstream", help="NAME[@VARIANT][+untrained[:SEED]] ('list upstreams')")
+    parser.add_argument("task", help="asr, ks, ic, sid, asv or slu ('list tasks')")
+    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
+    parser.add_argument("--lr", type=float, help="one learning rate instead of the card's grid")
+    parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
+    parser.add_argument("--strict", action="store_true", help="missing weights are an error")
+    parser.add_argument("--force", action="store_true", help="run anew even when done")
+    parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
+    parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
+    parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
+    parser.add_argument("--json", action="store_true", help="print the record")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run, or show what is done."""
+    from bench.progress import say
+    from bench.record import dumps
+    from bench.report import table
+    from bench.run import run
+    from bench.spec import RunSpec
+
+    spec = RunSpec(
+        upstream=options.upstream,
+        task=options.task,
+        track=options.track,
+        seed=options.seed,
+        lr=options.lr,
+        shuffle_labels=options.shuffle_labels,
+        limit=options.limit,
+    )
+    outcome = run(
+        spec,
+        home=home(),
+        out=options.out,
+        weights=options.weights,
+        deb_dir=options.deb_dir,
+        strict=options.strict,
+        force=options.force,
+    )
+    if outcome.was_done:
+        say("this very run is done; here it is (--force runs it anew)")
+    print(dumps(outcome.record).rstrip() if options.json else table(outcome.record, outcome.path))
+    return 0

@@ -1,0 +1,32 @@
+"""`slim-superb score`: scores again, from predictions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Compute a record's scores again from its predictions."
+EXAMPLE = "slim-superb score runs/quick/fbank/ks-s0.json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("record", type=Path)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Compare what the record says with what its predictions give."""
+    from bench.report import table
+    from bench.run import rescore
+
+    record, scores = rescore(options.record, home())
+    print(table(record, options.record))
+    if scores != record.scores:
+        differing = [s for s, old in zip(scores, record.scores, strict=False) if s != old]
+        names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
+        print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
+        return 4
+    print(f"\nall {len(scores)} scores computed again from the predictions: identical")
+    return 0
