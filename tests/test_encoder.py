@@ -8,7 +8,8 @@ from torch import nn
 
 from bench.errors import InvalidDataError, UsageError
 from bench.torchaudio_guard import import_torchaudio
-from upstreams.encoder import Encoder, EncoderConfig, encoder_config
+from upstreams.config import EncoderConfig, encoder_config
+from upstreams.encoder import Encoder
 from upstreams.importers.hubert import import_state
 from upstreams.state import build, num_parameters, random_state
 

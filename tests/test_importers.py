@@ -10,7 +10,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.registry import upstream_card
 from bench.torchaudio_guard import import_torchaudio
 from upstreams.checkpoint import read_checkpoint
-from upstreams.encoder import EncoderConfig, encoder_config
+from upstreams.config import EncoderConfig, encoder_config
 from upstreams.importers import lighthubert
 from upstreams.importers.hubert import import_state, load
 from upstreams.importers.names import fairseq_names, hf_names, plain_spelling

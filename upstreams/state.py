@@ -12,7 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from upstreams.encoder import Encoder, EncoderConfig
+from upstreams.config import EncoderConfig
+from upstreams.encoder import Encoder
 
 State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.errors import UsageError
-from upstreams.encoder import EncoderConfig
+from upstreams.config import EncoderConfig
 from upstreams.state import State
 from upstreams.transformer import weight_norm
 

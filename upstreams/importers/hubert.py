@@ -8,7 +8,7 @@ from typing import Any
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from upstreams.checkpoint import read_checkpoint
-from upstreams.encoder import EncoderConfig, encoder_config
+from upstreams.config import EncoderConfig, encoder_config
 from upstreams.importers.names import fairseq_names, hf_names, take
 from upstreams.state import State, build, random_state
 

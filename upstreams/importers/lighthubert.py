@@ -7,7 +7,7 @@ from typing import Any
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from upstreams.checkpoint import plain, read_checkpoint
-from upstreams.encoder import EncoderConfig
+from upstreams.config import EncoderConfig
 from upstreams.importers.names import fairseq_names, take
 from upstreams.state import State, build, random_state
 from upstreams.subnet import cut, parse_subnet, search_space, subnet_config, supernet_config

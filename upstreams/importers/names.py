@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bench.errors import InvalidDataError
-from upstreams.encoder import EncoderConfig
+from upstreams.config import EncoderConfig
 from upstreams.state import State, shapes
 
 SHOWN = 3  # tensors named in an error
