@@ -221,11 +221,27 @@ def test_too_short_is_told():
         ({"embed_dim": "768"}, "must be int"),
         ({"heads": [12, 12], "ffn": 3072}, "one of each a layer"),
         ({"embed_dim": 760}, "not a multiple"),
+        ({"num_layers": 10**9}, "'num_layers' must be between 1 and 200, found 1000000000"),
+        ({"num_layers": "12"}, "'num_layers' must be between"),
+        ({"heads": [12] * 10**6, "ffn": 8}, "'heads' has 1000000 items"),
+        ({"ffn": 10**12}, "'ffn' must be between 0 and 65536"),
+        ({"ffn": "many"}, "'ffn' must be a number or a list of numbers, found 'many'"),
+        ({"heads": [12.5], "ffn": [8]}, "'heads' must hold whole numbers, found 12.5"),
+        ({"conv_layers": [[512, 10]]}, "must be a list of .channels, kernel, stride."),
+        ({"conv_layers": [[512, 10, 0]]}, "'conv_layers' must be between 1"),
+        ({"extractor_mode": "batch_norm"}, "one of group_norm, layer_norm, found 'batch_norm'"),
+        ({"pos_conv_groups": 0}, "'pos_conv_groups' must be between 1"),
     ],
 )
 def test_config_that_does_not_hold(section, words):
     with pytest.raises(UsageError, match=words):
         encoder_config(section)
+
+
+def test_more_parameters_than_any_encoder_has():
+    config = replace(TINY, ffn=(65_536,) * 200, heads=(4,) * 200, embed_dim=32_768)
+    with pytest.raises(UsageError, match=r"parameters, at most 2,147,483,648"):
+        random_state(config, 0)
 
 
 def test_config_from_a_card():

@@ -6,7 +6,7 @@ layer to layer, and either part of a layer may be missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -15,6 +15,17 @@ from upstreams.frontend import ExtractorMode
 
 # wav2vec 2.0 (Baevski et al., 2020), section 4.2: seven blocks, stride 20 ms, window 25 ms.
 BASE_CNN = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
+
+# What a configuration may ask for: far above every published encoder, far below what a machine has.
+MAX_LAYERS = 200
+MAX_SIZE = 1 << 16
+AT_LEAST_ONE = frozenset(
+    {"conv_layers", "embed_dim", "head_dim", "pos_conv_kernel", "pos_conv_groups"}
+)
+CHOICES = {
+    "extractor_mode": ("group_norm", "layer_norm"),
+    "first_state": ("layers", "projection"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +74,17 @@ class EncoderConfig:
         """Refuse shapes that cannot be built.
 
         Raises:
-            UsageError: lists of different lengths, a width the groups do not divide.
+            UsageError: lists of different lengths, a width the groups do not divide, numbers that
+                no encoder has.
         """
+        for field in fields(self):
+            _check_sizes(field.name, getattr(self, field.name))
+        for key, choices in CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise UsageError(
+                    f"encoder config: {key!r} must be one of {', '.join(choices)}, "
+                    f"found {getattr(self, key)!r}"
+                )
         if len(self.heads) != len(self.ffn) or not self.heads:
             raise UsageError(
                 f"encoder config: {len(self.heads)} 'heads' and {len(self.ffn)} 'ffn' widths; "
@@ -82,9 +102,63 @@ class EncoderConfig:
         return len(self.heads)
 
 
-def _per_layer(value: Any, num_layers: int) -> tuple[int, ...]:
-    """One number a layer from a number or a list."""
-    return tuple(value) if isinstance(value, Sequence) else (value,) * num_layers
+def _check_sizes(name: str, value: Any) -> None:
+    """Refuse sizes that are no encoder's, wherever they stand in a value.
+
+    Raises:
+        UsageError: a number below 0 (or 1, where none makes no sense) or above `MAX_SIZE`, a list
+            longer than `MAX_LAYERS`, or something else than numbers.
+    """
+    if isinstance(value, tuple):
+        if len(value) > MAX_LAYERS:
+            raise UsageError(
+                f"encoder config: {name!r} has {len(value)} items, at most {MAX_LAYERS} expected"
+            )
+        for item in value:
+            _check_sizes(name, item)
+    elif type(value) is int:
+        smallest = 1 if name in AT_LEAST_ONE else 0
+        if not smallest <= value <= MAX_SIZE:
+            raise UsageError(
+                f"encoder config: {name!r} must be between {smallest} and {MAX_SIZE}, found {value}"
+            )
+    elif not isinstance(value, (bool, str)):
+        raise UsageError(f"encoder config: {name!r} must hold whole numbers, found {value!r}")
+
+
+def _per_layer(name: str, value: Any, num_layers: Any) -> tuple[Any, ...]:
+    """One number a layer from a number or a list.
+
+    Raises:
+        UsageError: no number of layers, or more than `MAX_LAYERS`.
+    """
+    if isinstance(value, list):
+        return tuple(value)
+    if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:
+        raise UsageError(
+            f"encoder config: 'num_layers' must be between 1 and {MAX_LAYERS}, found {num_layers!r}"
+        )
+    if type(value) is not int:
+        raise UsageError(
+            f"encoder config: {name!r} must be a number or a list of numbers, found {value!r}"
+        )
+    return (value,) * num_layers
+
+
+def _conv_layers(value: Any) -> tuple[tuple[int, ...], ...]:
+    """The convolutions of a card, as tuples.
+
+    Raises:
+        UsageError: not a list of (channels, kernel, stride).
+    """
+    if not isinstance(value, list) or not all(
+        isinstance(layer, list) and len(layer) == 3 for layer in value
+    ):
+        raise UsageError(
+            f"encoder config: 'conv_layers' must be a list of [channels, kernel, stride], "
+            f"found {str(value)[:60]!r}"
+        )
+    return tuple(tuple(layer) for layer in value)
 
 
 def encoder_config(section: Mapping[str, Any]) -> EncoderConfig:
@@ -102,10 +176,10 @@ def encoder_config(section: Mapping[str, Any]) -> EncoderConfig:
             raise UsageError(f"encoder config: unknown key {key!r}: {did_you_mean(key, known)}")
     num_layers = values.pop("num_layers", 12)
     default = EncoderConfig()
-    values["heads"] = _per_layer(values.get("heads", default.heads[0]), num_layers)
-    values["ffn"] = _per_layer(values.get("ffn", default.ffn[0]), num_layers)
+    for key, number in (("heads", default.heads[0]), ("ffn", default.ffn[0])):
+        values[key] = _per_layer(key, values.get(key, number), num_layers)
     if "conv_layers" in values:
-        values["conv_layers"] = tuple(tuple(layer) for layer in values["conv_layers"])
+        values["conv_layers"] = _conv_layers(values["conv_layers"])
     for key in values:
         expected, found = getattr(default, key), values[key]
         if type(expected) is not type(found):

@@ -12,12 +12,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.encoder import Encoder
 
 State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
 
+MAX_PARAMETERS = 1 << 31  # twice the largest published encoder of the family (XLS-R, 1 B)
 PROJECTIONS = ("query", "key", "value")
 
 
@@ -89,7 +91,15 @@ def random_state(config: EncoderConfig, seed: int) -> State:
     the projection and the prediction heads: torch's default for linear maps; positional
     convolution: normal with deviation sqrt(4 / (kernel D)), gain equal to its norm; norms: ones
     and zeros; mask embedding: uniform in [0, 1). (fairseq: wav2vec2.py, `init_bert_params`.)
+
+    Raises:
+        UsageError: more than `MAX_PARAMETERS`.
     """
+    if num_parameters(config) > MAX_PARAMETERS:
+        raise UsageError(
+            f"encoder config: {num_parameters(config):,} parameters, at most {MAX_PARAMETERS:,} "
+            f"expected"
+        )
     generator = torch.Generator().manual_seed(seed)
     state: State = {}
     for name, shape in shapes(config).items():
