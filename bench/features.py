@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from bench.api import Upstream, Utterance
-from bench.audio import read_wav
+from bench.audio import Wav, read_wav
 from bench.errors import InvalidDataError
 from bench.featurizer import Moments
 from bench.paths import atomic_path, write_text
@@ -34,6 +34,7 @@ from bench.paths import atomic_path, write_text
 Mode = Literal["pooled", "frames"]
 SHARD_BYTES = 64_000_000
 SHARD_UTTERANCES = 500
+Sound = Callable[[Utterance], Wav]
 DTYPES: dict[Mode, npt.DTypeLike] = {"pooled": np.float32, "frames": np.float16}
 
 
@@ -109,6 +110,11 @@ class FeatureSet:
         return Moments(torch.from_numpy(mean), torch.from_numpy(np.sqrt(variance)))
 
 
+def clean_sound(item: Utterance) -> Wav:
+    """The samples (S,) of an utterance, as they are on disk."""
+    return read_wav(item.path, start=item.start, num_samples=item.num_samples)
+
+
 def bytes_per_utterance(upstream: Upstream, mode: Mode, num_samples: int) -> int:
     """Size on disk of one utterance's features."""
     frames = 1 if mode == "pooled" else upstream.num_frames(num_samples)
@@ -155,6 +161,7 @@ class FeatureStore:
         upstream: Upstream,
         utterances: Sequence[Utterance],
         on_utterance: Callable[[Utterance], None] = lambda _: None,
+        sound: Sound = clean_sound,
     ) -> None:
         """Pass what is missing through the upstream, alone and in order, shard by shard.
 
@@ -165,6 +172,8 @@ class FeatureStore:
             upstream: frozen.
             utterances: any; those that are kept already cost nothing.
             on_utterance: called after each, for a progress bar.
+            sound: gives an utterance's samples. Whoever distorts them gives the utterances keys of
+                their own (`Utterance.key` is all that the store knows a sound by).
 
         Raises:
             MissingError, InvalidDataError: an unreadable audio file, no space, or features that are
@@ -175,7 +184,7 @@ class FeatureStore:
             frames: dict[str, npt.NDArray[np.generic]] = {}
             means: dict[str, npt.NDArray[np.generic]] = {}
             for item in shard:
-                states = hidden_states(upstream, item)
+                states = hidden_states(upstream, item, sound)
                 means[item.key] = _kept(states.mean(dim=0, keepdim=True), "pooled", item)
                 if self.mode == "frames":
                     frames[item.key] = _kept(states, "frames", item)
@@ -232,18 +241,18 @@ def _shards(
 
 
 @torch.inference_mode()
-def hidden_states(upstream: Upstream, item: Utterance) -> Tensor:
+def hidden_states(upstream: Upstream, item: Utterance, sound: Sound = clean_sound) -> Tensor:
     """One utterance, alone, through the upstream: (T, L, D) float32.
 
     Raises:
         InvalidDataError: too short for one frame, or an unreadable file.
     """
-    if item.num_samples < upstream.min_samples:
+    wav = sound(item)
+    if wav.size < upstream.min_samples:
         raise InvalidDataError(
-            f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
+            f"{item.path}: utterance {item.id} has {wav.size} samples, "
             f"the upstream needs at least {upstream.min_samples}"
         )
-    wav = read_wav(item.path, start=item.start, num_samples=item.num_samples)
     device = next((p.device for p in upstream.parameters()), torch.device("cpu"))
     lengths = torch.tensor([wav.size], device=device)
     states, _ = upstream(torch.from_numpy(wav).to(device).unsqueeze(0), lengths)
