@@ -6,7 +6,7 @@ resamples to every system scored on the same items, which is what makes a compar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ Cluster = Literal["utterance", "speaker"]
 INTERVAL = (2.5, 97.5)  # percentiles
 MAX_BLOCK_NUMBERS = 4_000_000  # 32 MB of weights at a time
 MIN_USABLE = 0.5
+SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -29,15 +30,85 @@ class Comparison:
 
     Attributes:
         difference: rate of the first minus rate of the second.
-        low, high: 95 % percentile interval of the difference.
-        p_value: two-sided, of the difference being 0: twice the smaller share of resamples on
-            either side, counting the data themselves as one resample, at most 1.
+        low, high: 95 % interval of the difference, as `studentised`.
+        p_value: two-sided, of the difference being 0; below 0.05 just where 0 is outside.
     """
 
     difference: float
     low: float
     high: float
     p_value: float
+
+
+def studentised(difference: float, values: Floats, clusters: int) -> Comparison:
+    """Interval and p value of a difference, from its bootstrap standard error.
+
+    Student's t with one degree of freedom less than there are clusters: a dozen speakers say less
+    than their resamples pretend. The standard error is widened by sqrt(G / (G - 1)), the bias of a
+    bootstrap of G clusters (Davison and Hinkley 1997, section 2.3). Shares of resamples on either
+    side of 0 would not do: they end at 1 / draws, too coarse for many comparisons in one column.
+
+    Args:
+        difference: on the data themselves.
+        values: (draws,) the difference on every resample; NaN where one holds nothing to score.
+        clusters: G, what was drawn: utterances or speakers.
+
+    Raises:
+        InvalidDataError: fewer than two clusters or two usable resamples.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    usable = values[np.isfinite(values)]
+    if clusters < 2 or len(usable) < 2:
+        raise InvalidDataError(
+            f"comparison: {clusters} clusters and {len(usable)} usable resamples, "
+            "at least 2 of each needed"
+        )
+    error = float(np.std(usable, ddof=1)) * float(np.sqrt(clusters / (clusters - 1)))
+    if error == 0.0:
+        return Comparison(difference, difference, difference, float(difference == 0.0))
+    freedom = clusters - 1
+    half = float(stdtrit(freedom, 0.975)) * error
+    p_value = 2.0 * float(stdtr(freedom, -abs(difference) / error))
+    return Comparison(difference, difference - half, difference + half, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P values corrected for being many, by Holm's step-down rule (Holm 1979), in their order."""
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    corrected, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = largest
+    return corrected
+
+
+def rank_bands(
+    values: Sequence[float], p_values: NDArray[np.float64], *, higher_is_better: bool
+) -> list[tuple[int, int]]:
+    """The ranks that each system may hold: best and worst, 1 being the first.
+
+    A system's best rank is one more than the number of those that are better beyond doubt; its
+    worst rank leaves as many behind as are worse beyond doubt. Every pair is tested, and the tests
+    are corrected together by Holm's rule, so that no band is wrong with a probability of 95 %.
+
+    Args:
+        values: (N,) rates.
+        p_values: (N, N) symmetric; of the pair's difference being 0.
+        higher_is_better: direction of the metric.
+    """
+    count = len(values)
+    left, right = np.triu_indices(count, k=1)
+    corrected = np.array(holm(list(p_values[left, right])))
+    better = np.zeros(count, dtype=np.int64)
+    worse = np.zeros(count, dtype=np.int64)
+    for one, two, p_value in zip(left, right, corrected, strict=True):
+        if p_value < SIGNIFICANT:
+            first = (values[one] > values[two]) == higher_is_better
+            winner, loser = (one, two) if first else (two, one)
+            better[loser] += 1
+            worse[winner] += 1
+    return [(int(b) + 1, count - int(w)) for b, w in zip(better, worse, strict=True)]
 
 
 def _codes(labels: NDArray[np.str_], what: str) -> tuple[NDArray[np.intp], int]:
@@ -183,7 +254,7 @@ def paired(
         items_a: one metric of the first system.
         items_b: the same metric of the second system, the same items in one order.
         cluster: as in `bootstrap`.
-        draws: resamples; the smallest p value is 2 / (draws + 1).
+        draws: resamples.
         seed: of the resamples.
 
     Raises:
@@ -194,12 +265,15 @@ def paired(
     options = {"draws": draws, "seed": seed}
     values = replicates(items_a, cluster=cluster, **options)
     values = values - replicates(items_b, cluster=cluster, **options)
-    values = values[np.isfinite(values)]
-    low, high = _interval(values)
-    tail = 1 + min(int((values <= 0).sum()), int((values >= 0).sum()))
-    return Comparison(
-        difference=items_a.score().value - items_b.score().value,
-        low=low,
-        high=high,
-        p_value=min(1.0, 2.0 * tail / (len(values) + 1)),
-    )
+    difference = items_a.score().value - items_b.score().value
+    return studentised(difference, values, num_clusters(items_a, cluster))
+
+
+def num_clusters(items: Items | TrialItems, cluster: Cluster) -> int:
+    """How many utterances or speakers a resample draws from."""
+    if isinstance(items, Items):
+        return len(np.unique(items.ids if cluster == "utterance" else items.clusters))
+    by_speaker = cluster == "speaker"
+    left = items.enrolment_speakers if by_speaker else items.enrolments
+    right = items.test_speakers if by_speaker else items.tests
+    return len(np.unique(np.concatenate([left, right])))

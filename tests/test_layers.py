@@ -37,7 +37,7 @@ def allowed(module: str) -> set[str] | None:
     """Modules of ours that `module` may import; None means anything in bench."""
     package, _, rest = module.partition(".")
     if package == "leaderboard":
-        names = ("record", "config", "registry", "stats", "metrics")
+        names = ("record", "config", "registry", "stats", "metrics", "draws")
         return LEAVES | {f"bench.{name}" for name in names}
     if package == "upstreams":
         return LEAVES | {"bench.api", "bench.torchaudio_guard"}

@@ -9,7 +9,7 @@ import scipy.stats
 from bench.detection import equal_error_rate, operating_points
 from bench.errors import InvalidDataError
 from bench.items import Items, TrialItems
-from bench.stats import bootstrap, paired, replicates
+from bench.stats import bootstrap, holm, paired, rank_bands, replicates, studentised
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, speakers: np.ndarray | None = None) -> Items:
@@ -161,19 +161,93 @@ def test_paired_sees_a_difference_that_two_intervals_hide() -> None:
     found = paired(a, b, cluster="utterance")
     assert found.difference == pytest.approx(float(better.mean() - hard.mean()))
     assert 0 < found.low < found.difference < found.high
-    assert found.p_value == pytest.approx(2 / 1001)
+    expected = scipy.stats.ttest_rel(better * 1.0, hard * 1.0)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=0.5) and found.p_value < 1e-4
+    interval = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=0.06)
 
 
 def test_paired_of_equals_and_of_noise() -> None:
     hits = ratio(np.arange(100) % 2, np.ones(100))
     same = paired(hits, hits, cluster="utterance")
     assert (same.difference, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize(("speakers", "each"), [(12, 12), (40, 4)])
+def test_null_is_rejected_in_one_case_of_twenty(speakers: int, each: int) -> None:
+    """Two systems as good as each other, by utterance, and by speakers that are a dozen or many."""
     rng = np.random.default_rng(12)
-    rejected = 0
-    for _ in range(300):
-        a, b = (ratio(rng.random(150) < 0.4, np.ones(150)) for _ in range(2))
-        rejected += paired(a, b, cluster="utterance", draws=300).p_value < 0.05
-    assert rejected / 300 < 0.09
+    names = np.repeat([f"s{i}" for i in range(speakers)], each)
+    trials, rejected = 800, {"utterance": 0, "speaker": 0}
+    for _ in range(trials):
+        for cluster in rejected:
+            lean = rng.normal(0, 0.1, size=speakers).repeat(each) if cluster == "speaker" else 0.0
+            hits = [rng.random(len(names)) < 0.5 + side * lean for side in (1, -1)]
+            a, b = (ratio(hit, np.ones(len(names)), names) for hit in hits)
+            found = paired(a, b, cluster=cluster, draws=150)
+            rejected[cluster] += found.p_value < 0.05
+            assert (found.p_value < 0.05) == (found.low > 0 or found.high < 0)
+    for cluster, count in rejected.items():
+        assert 0.03 <= count / trials <= 0.07, cluster
+
+
+def test_null_of_trials_is_rejected_in_one_case_of_twenty() -> None:
+    """Two embeddings of the same speakers, alike in law; error rates are no means of trials."""
+    rng = np.random.default_rng(15)
+    names = np.repeat([f"s{i}" for i in range(24)], 3)
+    left, right = np.triu_indices(len(names), k=1)
+    labels = names[left] == names[right]
+    ids = np.array([f"u{i}" for i in range(len(names))])
+    trials, rejected = 250, 0
+    for _ in range(trials):
+        voices = rng.normal(size=(24, 8)).repeat(3, axis=0)
+        scores = []
+        for _ in range(2):
+            unit = voices + rng.normal(0, 1.5, size=(24, 8)).repeat(3, axis=0)
+            unit = unit + rng.normal(0, 1.0, size=(len(names), 8))
+            unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+            scores.append((unit[left] * unit[right]).sum(axis=1))
+        sides = (ids[left], ids[right], names[left], names[right])
+        one, two = (TrialItems(equal_error_rate, score, labels, *sides) for score in scores)
+        rejected += paired(one, two, cluster="speaker", draws=200).p_value < 0.05
+    assert 0.02 <= rejected / trials <= 0.08
+
+
+def test_paired_interval_covers_the_difference() -> None:
+    rng = np.random.default_rng(14)
+    hit, trials = 0, 1000
+    for _ in range(trials):
+        hard = rng.random(150)
+        a, b = (ratio(hard < rate, np.ones(150)) for rate in (0.6, 0.5))
+        found = paired(a, b, cluster="utterance", draws=200)
+        hit += found.low <= 0.1 <= found.high
+    assert 0.93 <= hit / trials <= 0.97
+
+
+def test_holm_by_hand() -> None:
+    assert holm([]) == []
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_rank_bands() -> None:
+    """The first two cannot be told apart, the third is worse than both, the last is unknown."""
+    p_values = np.ones((4, 4))
+    for one, two in [(0, 2), (1, 2)]:
+        p_values[one, two] = p_values[two, one] = 0.001
+    values = [0.9, 0.88, 0.5, 0.6]
+    bands = rank_bands(values, p_values, higher_is_better=True)
+    assert bands == [(1, 3), (1, 3), (3, 4), (1, 4)]
+    bands = rank_bands(values, p_values, higher_is_better=False)
+    assert bands == [(2, 4), (2, 4), (1, 2), (1, 4)]
+    assert rank_bands([0.5], np.ones((1, 1)), higher_is_better=True) == [(1, 1)]
+
+
+def test_studentised_needs_clusters_and_resamples() -> None:
+    with pytest.raises(InvalidDataError, match="at least 2"):
+        studentised(0.1, np.array([0.1, 0.2]), 1)
+    with pytest.raises(InvalidDataError, match="at least 2"):
+        studentised(0.1, np.array([0.1, np.nan]), 5)
 
 
 def test_paired_works_for_trials_and_refuses_other_items() -> None:
