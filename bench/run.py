@@ -20,8 +20,6 @@ from pathlib import Path
 import torch
 
 from bench.cost import measure, real_time_factor
-from bench.errors import InvalidDataError
-from bench.evaluate import read_predictions, score_condition
 from bench.features import FeatureStore
 from bench.fit import Fitted, Probe, best_of
 from bench.load import load_upstream
@@ -40,7 +38,7 @@ from bench.record import (
     write_record,
 )
 from bench.registry import ROOT, corpus_module, task_card
-from bench.spec import Resolved, RunSpec, ceiling_card, read_tables, resolve_run
+from bench.spec import Resolved, RunSpec, ceiling_card, resolve_run
 from bench.stages import best_probe, extract, predict_tests, save_head, score_tests, train
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "jiwer", "soundfile")
@@ -244,39 +242,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
-
-
-def rescore(path: Path, home: Path) -> tuple[Record, tuple[ConditionScore, ...]]:
-    """Compute every score of a record again from its predictions and the manifests.
-
-    Args:
-        path: the record; its predictions lie in the folder of the same name beside it.
-        home: folder of corpora.
-
-    Returns:
-        the record, and the scores as computed now.
-
-    Raises:
-        InvalidDataError: predictions or manifests are not those of the record.
-        MissingError: they are not there.
-    """
-    record = read_record(path)
-    card = task_card(record.task, record.track)
-    spec = RunSpec(record.upstream, record.task, record.track, record.seed, limit=record.limit)
-    corpus: Path = corpus_module(card.corpus).folder(home)
-    tables = read_tables(card, corpus, spec)
-    scores: list[ConditionScore] = []
-    for condition, expected in record.predictions_sha256.items():
-        if condition not in tables:
-            raise InvalidDataError(f"{path}: the task card has no condition {condition!r}")
-        table = tables[condition]
-        if table.sha256 != record.inputs.manifests.get(condition):
-            raise InvalidDataError(f"{path}: made on another manifest of {condition!r}")
-        file = path.with_suffix("") / "predictions" / f"{condition}.jsonl"
-        predictions, found = read_predictions(file)
-        if found != expected:
-            raise InvalidDataError(
-                f"{file}: altered: sha256 {found[:12]}, expected {expected[:12]}"
-            )
-        scores += score_condition(card, condition, predictions, table.utterances, table.trials)
-    return record, tuple(scores)

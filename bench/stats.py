@@ -99,10 +99,10 @@ def rank_bands(
     """
     count = len(values)
     left, right = np.triu_indices(count, k=1)
-    corrected = np.array(holm(list(p_values[left, right])))
+    corrected = holm(p_values[left, right].tolist())
     better = np.zeros(count, dtype=np.int64)
     worse = np.zeros(count, dtype=np.int64)
-    for one, two, p_value in zip(left, right, corrected, strict=True):
+    for one, two, p_value in zip(left.tolist(), right.tolist(), corrected, strict=True):
         if p_value < SIGNIFICANT:
             first = (values[one] > values[two]) == higher_is_better
             winner, loser = (one, two) if first else (two, one)

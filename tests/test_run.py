@@ -8,13 +8,14 @@ import pytest
 from toys import ToyUpstream, make_utterances
 
 from bench import registry, run, spec
+from bench import rescore as again
 from bench.cost import Cost
 from bench.data import Trial, write_table, write_trials
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import Loaded
 from bench.record import Record, dumps, read_record
 from bench.registry import parse_upstream_name
-from bench.run import rescore
+from bench.rescore import rescore
 from bench.spec import RunSpec
 
 CLASSIFY = """
@@ -91,7 +92,7 @@ def toy(tmp_path, monkeypatch):
     (tasks / "voice.yaml").write_text(SPEAKER)
     monkeypatch.setattr(registry, "TASKS", tasks.parent)
     module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
-    for user in (run, spec):
+    for user in (run, spec, again):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
     card = registry.upstream_card("fbank")
 

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compare what the record says with what its predictions give."""
     from bench.report import table
-    from bench.run import rescore
+    from bench.rescore import rescore
 
     record, scores = rescore(options.record, home())
     print(table(record, options.record))

@@ -1,0 +1,102 @@
+"""Scores again from what a run left behind: a record, its predictions and the manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.config import TaskCard
+from bench.draws import DrawnScore, drawn, kept
+from bench.errors import InvalidDataError
+from bench.evaluate import read_predictions, score_condition
+from bench.metrics import METRICS
+from bench.record import ConditionScore, Record, read_record
+from bench.registry import corpus_module, task_card
+from bench.spec import RunSpec, Table, read_tables
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One test set of a run: what was predicted, and what is true.
+
+    Attributes:
+        predictions: by utterance id.
+        table: utterances and trials.
+    """
+
+    card: TaskCard
+    condition: str
+    predictions: Mapping[str, Any]
+    table: Table
+
+    def scores(self) -> list[ConditionScore]:
+        """Every metric, with counts and interval.
+
+        Raises:
+            InvalidDataError: predictions of other utterances than the manifest's, or malformed.
+        """
+        table = self.table
+        return score_condition(
+            self.card, self.condition, self.predictions, table.utterances, table.trials
+        )
+
+    def draws(self) -> list[DrawnScore]:
+        """The draws to keep.
+
+        Raises:
+            InvalidDataError: as `scores`.
+        """
+        found = []
+        for name in kept(self.card, self.condition):
+            items = METRICS[name].per_item(
+                self.predictions, self.table.utterances, self.table.trials
+            )
+            found.append(drawn(items, self.card, self.condition, name))
+        return found
+
+
+def evidence(path: Path, home: Path) -> Iterator[Evidence]:
+    """The test sets of a record whose predictions lie in the folder of the same name beside it.
+
+    Raises:
+        InvalidDataError: predictions or manifests are not those of the record.
+        MissingError: they are not there.
+    """
+    record = read_record(path)
+    card = task_card(record.task, record.track)
+    spec = RunSpec(record.upstream, record.task, record.track, record.seed, limit=record.limit)
+    corpus: Path = corpus_module(card.corpus).folder(home)
+    tables = read_tables(card, corpus, spec)
+    for condition, expected in record.predictions_sha256.items():
+        if condition not in tables:
+            raise InvalidDataError(f"{path}: the task card has no condition {condition!r}")
+        table = tables[condition]
+        if table.sha256 != record.inputs.manifests.get(condition):
+            raise InvalidDataError(f"{path}: made on another manifest of {condition!r}")
+        file = path.with_suffix("") / "predictions" / f"{condition}.jsonl"
+        predictions, found = read_predictions(file)
+        if found != expected:
+            raise InvalidDataError(
+                f"{file}: altered: sha256 {found[:12]}, expected {expected[:12]}"
+            )
+        yield Evidence(card, condition, predictions, table)
+
+
+def rescore(path: Path, home: Path) -> tuple[Record, tuple[ConditionScore, ...]]:
+    """Compute every score of a record again from its predictions and the manifests.
+
+    Args:
+        path: the record; its predictions lie in the folder of the same name beside it.
+        home: folder of corpora.
+
+    Returns:
+        the record, and the scores as computed now.
+
+    Raises:
+        InvalidDataError: predictions or manifests are not those of the record.
+        MissingError: they are not there.
+    """
+    scores = tuple(score for item in evidence(path, home) for score in item.scores())
+    return read_record(path), scores
