@@ -40,9 +40,17 @@ class EncoderConfig:
         embed_dim: D.
         pos_conv_kernel, pos_conv_groups: of the positional convolution.
         pos_conv_gain: its weight is kept as weight normalisation's gain and direction.
-        heads: attention heads, one number a layer; their count is the number of layers.
+        heads: attention heads, one number a layer; their count is the number of layers. 0 is a
+            layer without attention (pruned away).
         head_dim: width of a head.
-        ffn: feed-forward width, one a layer.
+        ffn: feed-forward width, one a layer; 0 is a layer without feed-forward part.
+        feature_scale: a factor a channel behind the front end (DPHuBERT keeps the soft mask of the
+            last convolution there).
+        relative_buckets: rows of WavLM's table of relative positions; 0 where there is none. The
+            first layer owns it: pruned of its attention, there is none either.
+        relative_distance: frames beyond which all relative positions share a bucket.
+        kept_heads: of models with relative positions, which of the embed_dim / head_dim original
+            heads each layer still has (the gates are those of all of them); empty where all are.
         layer_norm_first: norms before attention and feed-forward (the large models).
         normalize_wav: zero mean and unit variance over the utterance before everything.
         mask_embedding: width of the pre-training mask vector (counted in published sizes, not used
@@ -64,6 +72,10 @@ class EncoderConfig:
     heads: tuple[int, ...] = (12,) * 12
     head_dim: int = 64
     ffn: tuple[int, ...] = (3072,) * 12
+    feature_scale: bool = False
+    relative_buckets: int = 0
+    relative_distance: int = 800
+    kept_heads: tuple[tuple[int, ...], ...] = ()
     layer_norm_first: bool = False
     normalize_wav: bool = False
     mask_embedding: int = 768
@@ -96,10 +108,44 @@ class EncoderConfig:
                 f"pos_conv_groups {self.pos_conv_groups}"
             )
 
+        if self.relative_buckets:
+            self._check_heads()
+
+    def _check_heads(self) -> None:
+        """Refuse relative positions that do not fit the heads.
+
+        Raises:
+            UsageError: as told.
+        """
+        total, buckets, distance = self.total_heads, self.relative_buckets, self.relative_distance
+        if self.embed_dim % self.head_dim or buckets % 4 or not buckets // 4 < distance:
+            raise UsageError(
+                f"encoder config: relative positions need a width of whole heads, a multiple of 4 "
+                f"buckets and a distance beyond a quarter of them; found width {self.embed_dim}, "
+                f"head_dim {self.head_dim}, {buckets} buckets, distance {distance}"
+            )
+        kept = self.kept_heads or tuple(tuple(range(total)) for _ in self.heads)
+        if len(kept) != len(self.heads):
+            raise UsageError(
+                f"encoder config: 'kept_heads' of {len(kept)} layers, {len(self.heads)} expected"
+            )
+        for index, (heads, layer) in enumerate(zip(self.heads, kept, strict=True)):
+            known = sorted(set(layer)) == list(layer) and set(layer) <= set(range(total))
+            if heads and (not known or len(layer) != heads):
+                raise UsageError(
+                    f"encoder config: layer {index} has {heads} of {total} heads, "
+                    f"'kept_heads' names {list(layer)[:20]}"
+                )
+
     @property
     def num_layers(self) -> int:
         """Transformer layers."""
         return len(self.heads)
+
+    @property
+    def total_heads(self) -> int:
+        """Heads of a layer before any was pruned, where relative positions are per head."""
+        return self.embed_dim // self.head_dim
 
 
 def _check_sizes(name: str, value: Any) -> None:

@@ -16,8 +16,14 @@ from bench.api import Hidden, Upstream, lengths_to_mask
 from bench.errors import InvalidDataError
 from upstreams.config import EncoderConfig
 from upstreams.frontend import NORM_EPS, WaveExtractor, num_frames, receptive_field
+from upstreams.positions import PositionGate, RelativePositions
 from upstreams.products import Linear
-from upstreams.transformer import PositionalConv, PredictionHeads, TransformerLayer
+from upstreams.transformer import (
+    PositionalConv,
+    PredictionHeads,
+    SelfAttention,
+    TransformerLayer,
+)
 
 
 class Encoder(Upstream):
@@ -40,6 +46,8 @@ class Encoder(Upstream):
         self.extractor = WaveExtractor(
             config.conv_layers, config.extractor_mode, bias=config.conv_bias
         )
+        if config.feature_scale:
+            self.feature_scale = nn.Parameter(torch.empty(channels))
         self.feature_norm = nn.LayerNorm(channels, eps=NORM_EPS) if config.feature_norm else None
         self.projection = Linear(channels, width)
         if config.mask_embedding:
@@ -48,12 +56,26 @@ class Encoder(Upstream):
             width, config.pos_conv_kernel, config.pos_conv_groups, gain=config.pos_conv_gain
         )
         self.norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.layers = nn.ModuleList(
-            TransformerLayer(width, heads, config.head_dim, ffn, norm_first=config.layer_norm_first)
-            for heads, ffn in zip(config.heads, config.ffn, strict=True)
+        self.positions = (
+            RelativePositions(config.relative_buckets, config.total_heads, config.relative_distance)
+            if config.relative_buckets and config.heads[0]
+            else None
         )
+        self.layers = nn.ModuleList(self._layer(index) for index in range(config.num_layers))
         self.predict = (
             PredictionHeads(width, config.prediction_heads) if config.prediction_heads else None
+        )
+
+    def _layer(self, index: int) -> TransformerLayer:
+        """One layer of the transformer."""
+        config, heads = self.config, self.config.heads[index]
+        gate: PositionGate | None = None
+        if config.relative_buckets:
+            kept = config.kept_heads[index] if config.kept_heads else None
+            gate = PositionGate(config.total_heads, config.head_dim, kept)
+        attention = SelfAttention(config.embed_dim, heads, config.head_dim, gate) if heads else None
+        return TransformerLayer(
+            config.embed_dim, attention, config.ffn[index], norm_first=config.layer_norm_first
         )
 
     def num_frames(self, num_samples: int) -> int:
@@ -89,6 +111,8 @@ class Encoder(Upstream):
         if self.config.normalize_wav:
             wav = F.layer_norm(wav, wav.shape, eps=NORM_EPS)
         features: Tensor = self.extractor(wav)
+        if self.config.feature_scale:
+            features = features * self.feature_scale
         if self.feature_norm is not None:
             features = self.feature_norm(features)
         projected: Tensor = self.projection(features)
@@ -102,8 +126,9 @@ class Encoder(Upstream):
         if not config.layer_norm_first:
             x = self.norm(x)
         states = [projected if config.first_state == "projection" else x]
+        bias = self.positions(x.shape[1]) if self.positions is not None else None
         for layer in self.layers:
-            x = layer(x, mask)
+            x = layer(x, mask, bias)
             states.append(x)
         if config.layer_norm_first:
             states[-1] = self.norm(x)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.encoder import Encoder
+from upstreams.positions import GATE_WIDTH
 
 State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
@@ -47,11 +48,32 @@ def _extractor_shapes(config: EncoderConfig) -> Shapes:
     return shapes
 
 
+def _layer_shapes(config: EncoderConfig, index: int) -> Shapes:
+    """Shapes of one layer; its norms are there even where what they belong to was pruned."""
+    width, heads, ffn = config.embed_dim, config.heads[index], config.ffn[index]
+    layer = f"layers.{index}"
+    out: Shapes = {}
+    if heads:
+        for name in PROJECTIONS:
+            out |= _linear(f"{layer}.attention.{name}", width, heads * config.head_dim)
+        out |= _linear(f"{layer}.attention.out", heads * config.head_dim, width)
+        if config.relative_buckets:
+            out |= _linear(f"{layer}.attention.gate.linear", config.head_dim, GATE_WIDTH)
+            out[f"{layer}.attention.gate.constant"] = (1, config.total_heads, 1, 1)
+    out |= _norm(f"{layer}.attention_norm", width)
+    if ffn:
+        out |= _linear(f"{layer}.ffn_in", width, ffn)
+        out |= _linear(f"{layer}.ffn_out", ffn, width)
+    return out | _norm(f"{layer}.ffn_norm", width)
+
+
 def shapes(config: EncoderConfig) -> Shapes:
     """Name and shape of every tensor of an encoder's state."""
     width, channels = config.embed_dim, config.conv_layers[-1][0]
     kernel, groups = config.pos_conv_kernel, config.pos_conv_groups
     out = _extractor_shapes(config)
+    if config.feature_scale:
+        out["feature_scale"] = (channels,)
     if config.feature_norm:
         out |= _norm("feature_norm", channels)
     out |= _linear("projection", channels, width)
@@ -63,15 +85,10 @@ def shapes(config: EncoderConfig) -> Shapes:
     out[f"pos_conv.{kind}"] = (width, width // groups, kernel)
     out["pos_conv.bias"] = (width,)
     out |= _norm("norm", width)
-    for index, (heads, ffn) in enumerate(zip(config.heads, config.ffn, strict=True)):
-        layer = f"layers.{index}"
-        for name in PROJECTIONS:
-            out |= _linear(f"{layer}.attention.{name}", width, heads * config.head_dim)
-        out |= _linear(f"{layer}.attention.out", heads * config.head_dim, width)
-        out |= _norm(f"{layer}.attention_norm", width)
-        out |= _linear(f"{layer}.ffn_in", width, ffn)
-        out |= _linear(f"{layer}.ffn_out", ffn, width)
-        out |= _norm(f"{layer}.ffn_norm", width)
+    if config.relative_buckets and config.heads[0]:
+        out["positions.table"] = (config.relative_buckets, config.total_heads)
+    for index in range(config.num_layers):
+        out |= _layer_shapes(config, index)
     if config.prediction_heads:
         out |= _linear("predict.inner", width, config.prediction_heads * width)
         out["predict.weight"] = (config.prediction_heads, width, width)
@@ -116,8 +133,12 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
     tensor = torch.zeros(shape)
     if part.endswith("norm"):
         return torch.ones(shape) if kind == "weight" else tensor
+    if name == "feature_scale" or kind == "constant":
+        return torch.ones(shape)
     if name == "mask_embedding":
         return tensor.uniform_(generator=generator)
+    if name == "positions.table":
+        return tensor.normal_(std=0.02, generator=generator)
     if part.endswith("conv") and part != "pos_conv":
         if kind == "weight":
             nn.init.kaiming_normal_(tensor, generator=generator)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from upstreams.positions import PositionGate
 from upstreams.products import Linear
 
 NORM_EPS = 1e-5
@@ -85,18 +86,34 @@ class PositionalConv(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention of any number of heads: (B, T, D) to (B, T, D)."""
+    """Multi-head self-attention of any number of heads: (B, T, D) to (B, T, D).
 
-    def __init__(self, width: int, heads: int, head_dim: int) -> None:
+    Attributes:
+        gate: of WavLM, scales the bias of relative positions; None where there are none.
+    """
+
+    def __init__(
+        self, width: int, heads: int, head_dim: int, gate: PositionGate | None = None
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.head_dim = head_dim
         self.qkv = Linear(width, 3 * heads * head_dim)
         self.out = Linear(heads * head_dim, width)
+        self.gate = gate
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend; `mask` (B, 1, 1, T) is True on valid frames, None where all are."""
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D).
+            mask: (B, 1, 1, T), True on valid frames; None where all are.
+            bias: (heads before pruning, T, T) of relative positions, for the gate.
+        """
         batch, frames, _ = x.shape
+        if self.gate is not None and bias is not None:
+            gated = self.gate(x, bias)  # (B, heads, T, T), added to the scores
+            mask = gated if mask is None else gated.masked_fill(~mask, -torch.inf)
         qkv = self.qkv(x).view(batch, frames, 3, self.heads, self.head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
@@ -105,30 +122,44 @@ class SelfAttention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and feed-forward with residuals; layer norms after them, or before."""
+    """Attention and feed-forward with residuals; layer norms after them, or before.
+
+    Either part may be missing (no heads, a width of zero). Its norm stays: behind a part it is
+    applied all the same, before one it has nothing to do (DPHuBERT; Peng et al., 2023).
+    """
 
     def __init__(
-        self, width: int, heads: int, head_dim: int, ffn: int, *, norm_first: bool
+        self,
+        width: int,
+        attention: SelfAttention | None,
+        ffn: int,
+        *,
+        norm_first: bool,
     ) -> None:
         super().__init__()
-        self.attention = SelfAttention(width, heads, head_dim)
+        self.attention = attention
         self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
-        self.ffn_in = Linear(width, ffn)
-        self.ffn_out = Linear(ffn, width)
+        self.ffn_in = Linear(width, ffn) if ffn else None
+        self.ffn_out = Linear(ffn, width) if ffn else None
         self.ffn_norm = nn.LayerNorm(width, eps=NORM_EPS)
         self.norm_first = norm_first
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Apply to (B, T, D); `mask` as in `SelfAttention`."""
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        """Apply to (B, T, D); `mask` and `bias` as in `SelfAttention`."""
         if self.norm_first:
-            x = x + self.attention(self.attention_norm(x), mask)
-            x = x + self._feed_forward(self.ffn_norm(x))
-        else:
-            x = self.attention_norm(x + self.attention(x, mask))
-            x = self.ffn_norm(x + self._feed_forward(x))
-        return x
+            if self.attention is not None:
+                x = x + self.attention(self.attention_norm(x), mask, bias)
+            return x + self._feed_forward(self.ffn_norm(x)) if self.ffn_in is not None else x
+        if self.attention is not None:
+            x = x + self.attention(x, mask, bias)
+        x = self.attention_norm(x)
+        if self.ffn_in is not None:
+            x = x + self._feed_forward(x)
+        normed: Tensor = self.ffn_norm(x)
+        return normed
 
     def _feed_forward(self, x: Tensor) -> Tensor:
+        assert self.ffn_in is not None and self.ffn_out is not None  # made together
         hidden: Tensor = self.ffn_out(F.gelu(self.ffn_in(x)))
         return hidden
 
