@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from references import alone, noise, relative_error, transformers_model
 from torch import nn
 
 from bench.errors import InvalidDataError, UsageError
-from bench.torchaudio_guard import import_torchaudio
 from upstreams.config import EncoderConfig, encoder_config
 from upstreams.encoder import Encoder
-from upstreams.importers.hubert import import_state
+from upstreams.layout import import_encoder
 from upstreams.state import build, num_parameters, random_state
 
 TINY_CNN = ((32, 10, 5), (32, 3, 2), (24, 2, 2))
@@ -36,49 +36,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def transformers_model(config: EncoderConfig, kind: str = "Hubert") -> nn.Module:
-    """The same shape in transformers, with random weights in every tensor."""
-    import_torchaudio()  # transformers imports it when it is there, and dies where it cannot load
-    transformers = pytest.importorskip("transformers")
-    theirs = getattr(transformers, f"{kind}Config")(
-        hidden_size=config.embed_dim,
-        num_hidden_layers=config.num_layers,
-        num_attention_heads=config.heads[0],
-        intermediate_size=config.ffn[0],
-        conv_dim=[channels for channels, _, _ in config.conv_layers],
-        conv_kernel=[kernel for _, kernel, _ in config.conv_layers],
-        conv_stride=[stride for _, _, stride in config.conv_layers],
-        conv_bias=config.conv_bias,
-        num_feat_extract_layers=len(config.conv_layers),
-        feat_extract_norm=config.extractor_mode.removesuffix("_norm"),
-        num_conv_pos_embeddings=config.pos_conv_kernel,
-        num_conv_pos_embedding_groups=config.pos_conv_groups,
-        do_stable_layer_norm=config.layer_norm_first,
-    )
-    torch.manual_seed(0)
-    model = getattr(transformers, f"{kind}Model")(theirs).eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() == 1:  # biases and norms start at zeros and ones: too easy
-                parameter += 0.1 * torch.randn_like(parameter)
-            elif "original0" in name or "weight_g" in name:
-                parameter *= 1 + torch.rand_like(parameter)
-    return model
-
-
-def relative_error(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return float((found - expected).norm() / expected.norm())
-
-
-def noise(*shape: int, seed: int = 0) -> torch.Tensor:
-    return 0.1 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def alone(encoder, wav):
-    with torch.no_grad():
-        return encoder(wav[None], torch.tensor([wav.numel()]))
-
-
 @pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2"])
 @pytest.mark.parametrize(
     "config",
@@ -91,7 +48,7 @@ def alone(encoder, wav):
 )
 def test_equals_transformers_in_every_state(config, kind):
     model = transformers_model(config, kind)
-    encoder = build(config, import_state(model.state_dict(), config))
+    encoder = build(*import_encoder(model.state_dict(), config))
     for size in (100, 1_234, 5_001):
         wav = noise(size)
         with torch.no_grad():
@@ -107,7 +64,7 @@ def test_hubert_base_equals_transformers():
     config = EncoderConfig()
     model = transformers_model(config)
     assert sum(parameter.numel() for parameter in model.parameters()) == 94_371_712
-    encoder = build(config, import_state(model.state_dict(), config))
+    encoder = build(*import_encoder(model.state_dict(), config))
     for size in (400, 9_001):
         wav = noise(size)
         with torch.no_grad():

@@ -12,8 +12,10 @@ from bench.torchaudio_guard import import_torchaudio
 from upstreams.checkpoint import read_checkpoint
 from upstreams.config import EncoderConfig, encoder_config
 from upstreams.importers import lighthubert
-from upstreams.importers.hubert import import_state, load
-from upstreams.importers.names import fairseq_names, hf_names, plain_spelling
+from upstreams.importers.hubert import load
+from upstreams.layout import import_encoder, plain_spelling
+from upstreams.layouts.fairseq import fairseq_names
+from upstreams.layouts.huggingface import hf_names
 from upstreams.state import build, random_state, shapes
 
 TINY = EncoderConfig(
@@ -35,6 +37,12 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+def import_state(data, config):
+    found, state = import_encoder(data, config)
+    assert found == config
+    return state
 
 
 def published(config=TINY, names=hf_names, seed=0):
@@ -114,11 +122,13 @@ def test_what_does_not_fit_is_named(damage, words):
 
 def test_long_lists_are_cut_and_other_things_refused():
     with pytest.raises(InvalidDataError, match=r"missing tensors: .*, .*, .* and \d+ more"):
-        import_state({}, TINY)
+        import_state({"feature_projection.projection.weight": torch.ones(1)}, TINY)
+    with pytest.raises(InvalidDataError, match=r"layout not known here .*fairseq.*begin with x, y"):
+        import_state({"x": 1, "y": 2}, TINY)
     for other in (None, [1], torch.ones(3)):
         with pytest.raises(InvalidDataError, match="mapping"):
             import_state(other, TINY)
-    with pytest.raises(InvalidDataError, match="only in s3prl's own files"):
+    with pytest.raises(InvalidDataError, match=r"this layout have no predict\.inner"):
         import_state(published(), replace(TINY, prediction_heads=2))
 
 

@@ -8,7 +8,8 @@ from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from upstreams.checkpoint import plain, read_checkpoint
 from upstreams.config import EncoderConfig
-from upstreams.importers.names import fairseq_names, take
+from upstreams.layout import take
+from upstreams.layouts.fairseq import fairseq_names
 from upstreams.state import State, build, random_state
 from upstreams.subnet import cut, parse_subnet, search_space, subnet_config, supernet_config
 

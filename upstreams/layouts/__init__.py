@@ -1,0 +1,1 @@
+"""Layouts of published weights, one a file; `upstreams.layout` finds them by scanning."""
