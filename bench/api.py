@@ -41,8 +41,10 @@ class Upstream(nn.Module, ABC):
         hidden_size: D, the same for every layer.
         stride: samples per frame (320 is 20 ms).
         min_samples: the shortest input that gives one frame.
+        tap: which of its states it gives; what others it has is its own business.
     """
 
+    tap: str = "hidden_states"
     num_layers: int
     hidden_size: int
     stride: int
@@ -77,12 +79,15 @@ class UpstreamSource:
         variant: the text after `@` in the upstream's name (a subnet, an option), or None.
         checkpoint: a verified file, or None for seeded random weights (the untrained control).
         seed: seed of the random weights, and of a random variant where the variant names none.
+        tap: which hidden states are asked for. The upstream gives them and says so in its own
+            `tap`, or stays at `hidden_states`, which is refused where another was asked for.
     """
 
     config: Mapping[str, Any]
     variant: str | None = None
     checkpoint: Path | None = None
     seed: int = 0
+    tap: str = "hidden_states"
 
 
 class Head(nn.Module, ABC):

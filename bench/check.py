@@ -210,7 +210,8 @@ def _reported(subject: _Subject) -> str:
     said = subject.card.reported.get("params") if subject.card is not None else None
     if said is None:
         return f"{found:,} (the card reports none)"
-    if getattr(subject.upstream, "variant", None) is not None:
+    card_tap = subject.card.tap if subject.card is not None else None
+    if getattr(subject.upstream, "variant", None) is not None or subject.upstream.tap != card_tap:
         return f"{found:,} (the card reports {said:,.0f} of its default, this is a variant)"
     share = (found - said) / max(said, 1.0)
     detail = f"{found:,}; the card reports {said:,.0f} ({share:+.2%})"

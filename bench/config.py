@@ -37,6 +37,7 @@ class Checkpoint(Frozen):
         hub: repository on the Hugging Face hub.
         revision: hub revision (a commit where the authors' repository is pinned).
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
+        page: address of a web page where people get the file; nothing is downloaded from there.
         sha256: of the file. None where the authors' digest is not known to us: the digest that the
             server announces is checked instead, and the one found is written into the record.
         size_bytes: expected size, for the plan.
@@ -46,13 +47,14 @@ class Checkpoint(Frozen):
     hub: str | None = None
     revision: str = "main"
     wheel: str | None = None
+    page: str | None = None
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     size_bytes: int | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Checkpoint:
-        if (self.hub is None) == (self.wheel is None):
-            raise ValueError("exactly one of 'hub' and 'wheel' must be given")
+        if [self.hub, self.wheel, self.page].count(None) != 2:
+            raise ValueError("exactly one of 'hub', 'wheel' and 'page' must be given")
         return self
 
 
@@ -68,7 +70,10 @@ class UpstreamCard(Frozen):
         config: arguments of that function.
         checkpoint: where the weights come from; None for an upstream without trained weights.
         provenance: whose weights `checkpoint` holds.
-        tap: which hidden states are used; `hidden_states` is all of them, weighted.
+        tap: which hidden states are used unless `NAME@tap=...` asks for others; `hidden_states` is
+            all of them, weighted. What others there are, the upstream says.
+        paper_tap: the tap behind the authors' published rows, where it is not `tap`; it goes by
+            `NAME@tap=paper` as well.
         reported: figures claimed by the authors; checked, never shown as measured.
     """
 
@@ -80,7 +85,8 @@ class UpstreamCard(Frozen):
     checkpoint: Checkpoint | None = None
     provenance: Literal["published", "house", "none"] = "published"
     teacher: str | None = None
-    tap: Literal["hidden_states"] = "hidden_states"
+    tap: str = "hidden_states"
+    paper_tap: str | None = None
     license: str
     paper: str | None = None
     notes: str = ""

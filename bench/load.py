@@ -31,6 +31,8 @@ class Loaded:
         checkpoint_sha256: of the file of weights, None where there is none.
         warning: to be shown to the user, None if all is as asked.
         digest: sha256 of the architecture and of all weights.
+
+    Which hidden states are used (`upstream.tap`) is part of the name where it is not the card's.
     """
 
     upstream: Upstream
@@ -57,6 +59,7 @@ def load_upstream(text: str, *, weights: Path | None = None, strict: bool = Fals
     """
     name = parse_upstream_name(text)
     card = upstream_card(name.card)
+    name, tap = _split_tap(name, card)
     if weights is not None and (card.checkpoint is None or name.untrained_seed is not None):
         raise UsageError(f"upstream {text!r} takes no file of weights")
     if name.untrained_seed is not None and card.checkpoint is None:
@@ -71,8 +74,9 @@ def load_upstream(text: str, *, weights: Path | None = None, strict: bool = Fals
                 raise
             name = name.untrained()
             warning = _warning(card, name, error)
-    upstream = _construct(card, name, found)
-    name = name._replace(variant=getattr(upstream, "variant", name.variant))
+    upstream = _construct(card, name, found, tap)
+    items = [getattr(upstream, "variant", name.variant), f"tap={tap}" if tap != card.tap else None]
+    name = name._replace(variant=",".join(filter(None, items)) or None)
     return Loaded(
         upstream=upstream,
         name=name,
@@ -84,21 +88,41 @@ def load_upstream(text: str, *, weights: Path | None = None, strict: bool = Fals
     )
 
 
-def _construct(card: UpstreamCard, name: UpstreamName, found: Found | None) -> Upstream:
+def _split_tap(name: UpstreamName, card: UpstreamCard) -> tuple[UpstreamName, str]:
+    """The name without the item `tap=...` of its variant, and the tap that is meant.
+
+    Raises:
+        UsageError: the item is there twice, or empty.
+    """
+    items = name.variant.split(",") if name.variant else []
+    asked = [item.removeprefix("tap=") for item in items if item.startswith("tap=")]
+    if len(asked) > 1 or "" in asked:
+        raise UsageError(f"upstream {name.text()!r}: expected one tap=NAME")
+    tap = asked[0] if asked else card.tap
+    if tap == "paper":
+        tap = card.paper_tap or card.tap
+    rest = ",".join(item for item in items if not item.startswith("tap="))
+    return name._replace(variant=rest or None), tap
+
+
+def _construct(card: UpstreamCard, name: UpstreamName, found: Found | None, tap: str) -> Upstream:
     """Call the card's `load` function.
 
     Raises:
-        UsageError: it does not give an upstream.
+        UsageError: it does not give an upstream, or not these hidden states of it.
     """
     source = UpstreamSource(
         config=card.config,
         variant=name.variant,
         checkpoint=found.path if found else None,
         seed=name.untrained_seed or 0,
+        tap=tap,
     )
     upstream = resolve(card.load)(source)
     if not isinstance(upstream, Upstream):
         raise UsageError(f"card {card.name}: {card.load} gave {type(upstream).__name__}")
+    if upstream.tap != tap:
+        raise UsageError(f"upstream {card.name} has no tap {tap!r}, only {upstream.tap!r}")
     return upstream.freeze()
 
 
@@ -139,6 +163,8 @@ def upstream_digest(upstream: Upstream, card: UpstreamCard, variant: str | None)
         "variant": variant,
         "states": [upstream.num_layers, upstream.hidden_size, upstream.stride],
     }
+    if upstream.tap != Upstream.tap:
+        shape["tap"] = upstream.tap
     digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
     for key, tensor in sorted(upstream.state_dict().items()):
         digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -191,7 +191,7 @@ def _record(
         upstream=spec.upstream,
         family=loaded.card.family,
         weights=loaded.provenance,
-        tap=loaded.card.tap,
+        tap=loaded.upstream.tap,
         seed=spec.seed,
         labels=card.labels,
         labels_shuffled=spec.shuffle_labels,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -142,11 +143,13 @@ def ceiling_card(card: TaskCard) -> TaskCard:
 
 # What a card says for people: a better wording is not another experiment.
 WORDS = {"title", "notes", "paper", "license", "reported", "deviations", "source", "labels"}
+# Nor what only says where to look: the tap by its other name, the page where the file is found.
+EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | {"checkpoint": {"page"}}
 
 
 def card_digest(card: Frozen) -> str:
     """Identity of what a card makes happen: sha256 of its canonical JSON without the words."""
-    text = json.dumps(card.model_dump(mode="json", exclude=WORDS), sort_keys=True)
+    text = json.dumps(card.model_dump(mode="json", exclude=EXCLUDED), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -71,8 +71,12 @@ def find_checkpoint(card: UpstreamCard, weights: Path | None = None) -> Found:
             return _verified(path, source)
     if source.hub is not None:
         return _from_hub(card, source, source.hub)
-    assert source.wheel is not None  # a checkpoint has one source (bench.config)
-    return _from_wheel(card, source, source.wheel)
+    if source.wheel is not None:
+        return _from_wheel(card, source, source.wheel)
+    raise MissingError(
+        f"{card.name}: the weights are behind a web page and cannot be fetched; "
+        f"{how_to_supply(card)}"
+    )
 
 
 def how_to_supply(card: UpstreamCard) -> str:
@@ -80,6 +84,7 @@ def how_to_supply(card: UpstreamCard) -> str:
     assert card.checkpoint is not None  # as in find_checkpoint
     source = card.checkpoint
     origin = f"https://huggingface.co/{source.hub}" if source.hub else f"the wheel {source.wheel}"
+    origin = source.page or origin
     return (
         f"get {source.file} from {origin} and give it with WEIGHTS=path (--weights path), put it "
         f"into the folder that {FOLDER_VARIABLE} names, or into {folder(card)}"

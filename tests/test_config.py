@@ -86,7 +86,7 @@ load: upstreams.fbank:load
 license: MIT
 checkpoint: {file: a.pt}
 """
-    with pytest.raises(UsageError, match="exactly one of 'hub' and 'wheel'"):
+    with pytest.raises(UsageError, match="exactly one of 'hub', 'wheel' and 'page'"):
         read_card(card(tmp_path, text), UpstreamCard)
 
 

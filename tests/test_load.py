@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+from toys import ToyUpstream
 
 from bench import load as loading
 from bench.api import UpstreamSource
+from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import load_upstream
 from bench.registry import resolve, upstream_card
@@ -141,6 +143,66 @@ def test_identity_follows_every_weight():
 def test_requests_that_make_no_sense(name, words):
     with pytest.raises(UsageError, match=words):
         load_upstream(name)
+
+
+class Tapped(ToyUpstream):
+    """The toy, with its last state apart."""
+
+    def __init__(self, source):
+        super().__init__()
+        if source.variant is not None:
+            self.variant = source.variant
+        if source.tap == "last":
+            self.tap, self.num_layers = "last", 1
+
+
+@pytest.fixture
+def tapped(monkeypatch):
+    """A card whose authors' rows used the last state; called with the fields to change."""
+
+    def make(**changes):
+        card = upstream_card("fbank").model_copy(update={"name": "toy", **changes})
+        monkeypatch.setattr(loading, "upstream_card", lambda name: card)
+        monkeypatch.setattr(loading, "resolve", lambda target: Tapped)
+
+    return make
+
+
+def test_taps_are_part_of_the_name_and_of_the_identity(tapped):
+    tapped(paper_tap="last")
+    whole, last = load_upstream("toy"), load_upstream("toy@tap=paper")
+    assert (whole.name.text(), whole.upstream.tap) == ("toy", "hidden_states")
+    assert (last.name.text(), last.upstream.tap) == ("toy@tap=last", "last")
+    assert last.digest != whole.digest
+    assert load_upstream("toy@tap=hidden_states").digest == whole.digest
+    both = load_upstream("toy@tap=last,wide=2")
+    assert both.name.text() == "toy@wide=2,tap=last"
+    tapped(tap="last")
+    again = load_upstream("toy@tap=paper")
+    assert again.name.text() == "toy" and again.upstream.num_layers == 1
+    assert again.digest != whole.digest
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("toy@tap=deep", "toy has no tap 'deep', only 'hidden_states'"),
+        ("toy@tap=", "expected one tap=NAME"),
+        ("toy@tap=last,tap=last", "expected one tap=NAME"),
+    ],
+)
+def test_taps_that_are_not_there(tapped, name, words):
+    tapped()
+    with pytest.raises(UsageError, match=words):
+        load_upstream(name)
+
+
+def test_a_file_behind_a_web_page_is_told(tapped):
+    page = Checkpoint(file="a.ckpt", page="https://example.org/folder")
+    tapped(checkpoint=page, provenance="published")
+    with pytest.raises(MissingError, match=r"get a\.ckpt from https://example\.org/folder"):
+        load_upstream("toy", strict=True)
+    assert load_upstream("toy").name.text() == "toy+untrained"
 
 
 @pytest.mark.parametrize("name", ["fbank", "ge2e+untrained"])
