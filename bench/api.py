@@ -99,7 +99,9 @@ class Head(nn.Module, ABC):
     Attributes:
         pools_linearly: True when nothing non-linear stands between the features and their mean
             over time, so that training on `mean_t` per layer is exact. `forward` then gets features
-            with T = 1 and lengths of 1 just as well.
+            with T = 1 and lengths of 1 just as well; `encode` gives a tensor (N, ...), and
+            `forward` and `loss` are pure functions of tensors without randomness, so that
+            `torch.func.vmap` trains many such heads at once.
     """
 
     pools_linearly: ClassVar[bool] = False
@@ -114,8 +116,12 @@ class Head(nn.Module, ABC):
         """Features (B, T, D) and lengths (B,) to an output that `loss` and `predict` take."""
 
     @abstractmethod
-    def loss(self, output: Any, targets: Sequence[Any]) -> Tensor:
-        """A scalar: the mean over the batch. `targets` has B items of the manifest's `target`."""
+    def encode(self, targets: Sequence[Any]) -> Sequence[Tensor] | Tensor:
+        """N items of the manifest's `target` as tensors, once a training; what `loss` takes."""
+
+    @abstractmethod
+    def loss(self, output: Any, targets: Any) -> Tensor:
+        """A scalar: the mean over the batch. `targets` holds B items of what `encode` gave."""
 
     @abstractmethod
     def predict(self, output: Any) -> list[Any]:

@@ -130,6 +130,13 @@ def predict(probe: Probe, features: FeatureSet, batch_size: int = 32) -> list[An
     return predictions
 
 
+def _take(encoded: Sequence[Tensor] | Tensor, indices: Sequence[int]) -> Sequence[Tensor] | Tensor:
+    """Some of the targets that a head encoded."""
+    if isinstance(encoded, Tensor):
+        return encoded[list(indices)]
+    return [encoded[index] for index in indices]
+
+
 def _optimizer(probe: Probe, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     parameters = probe.parameters()
     if recipe.optimizer == "adamw":
@@ -188,6 +195,7 @@ class Trainer:
         self.optimizer = _optimizer(self.probe, recipe, lr)
         self.schedule = Schedule(features.lengths(), recipe.batch_size, seed)
         self.progress = _Progress()
+        self._targets = self.probe.head.encode(train.targets)
 
     def _save(self) -> None:
         state = {
@@ -217,7 +225,7 @@ class Trainer:
         """One optimizer update."""
         indices = self.schedule.batch(self.progress.step)
         output = self.probe(self.train_split.features.batch(indices))
-        loss = self.probe.head.loss(output, [self.train_split.targets[i] for i in indices])
+        loss = self.probe.head.loss(output, _take(self._targets, indices))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.probe.parameters(), self.recipe.clip)

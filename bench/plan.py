@@ -74,11 +74,11 @@ def _update_seconds(resolved: Resolved) -> float:
     count = min(recipe.batch_size, len(train))
     shape = (count, upstream.num_layers, max(1, frames), upstream.hidden_size)
     batch = Batch(torch.randn(shape), torch.full((count,), shape[2]))
-    targets = [item.target for item in train[:count]]
     with torch.random.fork_rng(devices=[]):
         factory = head_factory(resolved)
         probe = Probe(upstream.num_layers, upstream.hidden_size, factory, None)
         optimizer = torch.optim.Adam(probe.parameters())
+        targets = probe.head.encode([item.target for item in train[:count]])
         begin = time.perf_counter()
         for update in range(TIMED_UPDATES + 1):
             if update == 1:  # the first warms up

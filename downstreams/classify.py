@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from bench.api import Head, lengths_to_mask
-from bench.errors import InvalidDataError
+from downstreams.labels import Labels
 
 
 def masked_mean(feats: Tensor, lengths: Tensor) -> Tensor:
@@ -39,28 +38,23 @@ class UtteranceClassifier(Head):
     ) -> None:
         nn.Module.__init__(self)
         del stride
-        self.classes: list[str] = sorted(set(targets))
-        self._index = {label: index for index, label in enumerate(self.classes)}
+        self.labels = Labels(targets)
         self.project = nn.Linear(input_size, projection)
-        self.classify = nn.Linear(projection, len(self.classes))
+        self.classify = nn.Linear(projection, len(self.labels))
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, D) to logits (B, C)."""
         logits: Tensor = self.classify(masked_mean(self.project(feats), lengths))
         return logits
 
-    def loss(self, output: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Cross entropy of logits (B, C).
+    def encode(self, targets: Sequence[Any]) -> Tensor:
+        """Class numbers (N,)."""
+        return self.labels.encode(targets)
 
-        Raises:
-            InvalidDataError: a label that the training split does not have.
-        """
-        unknown = set(targets) - set(self._index)
-        if unknown:
-            raise InvalidDataError(f"labels not in the training split: {sorted(unknown)[:3]}")
-        index = torch.tensor([self._index[label] for label in targets], device=output.device)
-        return nn.functional.cross_entropy(output, index)
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
+        """Cross entropy of logits (B, C) and class numbers (B,)."""
+        return nn.functional.cross_entropy(output, targets)
 
     def predict(self, output: Tensor) -> list[Any]:
         """The most likely label of each utterance."""
-        return [self.classes[index] for index in output.argmax(dim=1).tolist()]
+        return [self.labels.names[index] for index in output.argmax(dim=1).tolist()]

@@ -108,21 +108,26 @@ class CtcBlstm(Head):
             feats = self.dropout(layer(feats, lengths))
         return CtcOutput(self.classify(feats).log_softmax(dim=2), lengths)
 
-    def loss(self, output: CtcOutput, targets: Sequence[Any]) -> Tensor:
-        """CTC, mean over the batch of the loss per token (`torch.nn.CTCLoss` with `mean`).
+    def encode(self, targets: Sequence[Any]) -> list[Tensor]:
+        """Token numbers of each target; tokens that the training split does not have are left out.
 
-        Tokens that the training split does not have are left out of the target; an utterance with
-        fewer frames than tokens adds nothing (`zero_infinity`).
+        Heads see only training targets here, so nothing is.
         """
-        encoded = [
+        return [
             torch.tensor([self._index[t] for t in tokens_of(target) if t in self._index])
             for target in targets
         ]
+
+    def loss(self, output: CtcOutput, targets: Sequence[Tensor]) -> Tensor:
+        """CTC, mean over the batch of the loss per token (`torch.nn.CTCLoss` with `mean`).
+
+        An utterance with fewer frames than tokens adds nothing (`zero_infinity`).
+        """
         return nn.functional.ctc_loss(
             output.log_probs.transpose(0, 1),
-            torch.cat(encoded).to(output.log_probs.device),
+            torch.cat(list(targets)).to(output.log_probs.device),
             output.lengths,
-            torch.tensor([item.numel() for item in encoded]),
+            torch.tensor([item.numel() for item in targets]),
             blank=BLANK,
             zero_infinity=True,
         )

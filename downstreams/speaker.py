@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Head, lengths_to_mask
-from bench.errors import InvalidDataError
 from downstreams.classify import masked_mean
 from downstreams.frames import frames_to_join, join_frames
+from downstreams.labels import Labels
 
 # (context, dilation) of each time-delay layer (SUPERB's x-vector): 14 frames shorter in all.
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
@@ -29,31 +29,21 @@ class MarginSoftmax(nn.Module):
 
     Args:
         width: of the vectors.
-        targets: speakers of the training split.
+        speakers: C of the training split.
         scale, margin: s and m.
     """
 
-    def __init__(self, width: int, targets: Sequence[Any], *, scale: float, margin: float) -> None:
+    def __init__(self, width: int, speakers: int, *, scale: float, margin: float) -> None:
         super().__init__()
-        self.speakers: list[str] = sorted(set(targets))
-        self._index = {speaker: index for index, speaker in enumerate(self.speakers)}
         self.scale, self.margin = scale, margin
-        self.prototypes = nn.Parameter(torch.empty(width, len(self.speakers)))
+        self.prototypes = nn.Parameter(torch.empty(width, speakers))
         nn.init.xavier_normal_(self.prototypes)
 
-    def forward(self, vectors: Tensor, targets: Sequence[Any]) -> Tensor:
-        """Vectors (B, D) and their speakers to a scalar.
-
-        Raises:
-            InvalidDataError: a speaker that the training split does not have.
-        """
-        unknown = set(targets) - set(self._index)
-        if unknown:
-            raise InvalidDataError(f"speakers not in the training split: {sorted(unknown)[:3]}")
-        index = torch.tensor([self._index[speaker] for speaker in targets], device=vectors.device)
+    def forward(self, vectors: Tensor, index: Tensor) -> Tensor:
+        """Vectors (B, D) and the numbers of their speakers (B,) to a scalar."""
         prototypes = nn.functional.normalize(self.prototypes, dim=0)
         cosine = nn.functional.normalize(vectors, dim=1) @ prototypes  # (B, C)
-        margin = self.margin * nn.functional.one_hot(index, len(self.speakers))
+        margin = self.margin * nn.functional.one_hot(index, self.prototypes.shape[1])
         return nn.functional.cross_entropy(self.scale * (cosine - margin), index)
 
 
@@ -92,7 +82,8 @@ class XVector(Head):
         )
         self.embed = nn.Linear(2 * pooled_width, width)
         self.segment = nn.Linear(width, width)
-        self.margin_softmax = MarginSoftmax(width, targets, scale=scale, margin=margin)
+        self.labels = Labels(targets)
+        self.margin_softmax = MarginSoftmax(width, len(self.labels), scale=scale, margin=margin)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, D) to embeddings (B, width), before normalisation.
@@ -109,7 +100,11 @@ class XVector(Head):
         embedding: Tensor = self.embed(_mean_and_std(hidden, lengths - LOST_FRAMES))
         return torch.relu(embedding)
 
-    def loss(self, output: Tensor, targets: Sequence[Any]) -> Tensor:
+    def encode(self, targets: Sequence[Any]) -> Tensor:
+        """Numbers of the speakers (N,)."""
+        return self.labels.encode(targets)
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Additive-margin softmax on the second affine layer."""
         loss: Tensor = self.margin_softmax(torch.relu(self.segment(output)), targets)
         return loss
@@ -170,14 +165,19 @@ class LinearSpeaker(Head):
         self.embed = nn.Linear(input_size, width)
         nn.init.orthogonal_(self.embed.weight)
         nn.init.zeros_(self.embed.bias)  # to learn: what all speakers have in common
-        self.margin_softmax = MarginSoftmax(width, targets, scale=scale, margin=margin)
+        self.labels = Labels(targets)
+        self.margin_softmax = MarginSoftmax(width, len(self.labels), scale=scale, margin=margin)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Features (B, T, D) to embeddings (B, width), before normalisation."""
         embedding: Tensor = self.embed(masked_mean(feats, lengths))
         return embedding
 
-    def loss(self, output: Tensor, targets: Sequence[Any]) -> Tensor:
+    def encode(self, targets: Sequence[Any]) -> Tensor:
+        """Numbers of the speakers (N,)."""
+        return self.labels.encode(targets)
+
+    def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Additive-margin softmax of embeddings (B, width)."""
         loss: Tensor = self.margin_softmax(output, targets)
         return loss
