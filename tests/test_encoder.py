@@ -186,7 +186,7 @@ def test_too_short_is_told():
         ({"heads": [12.5], "ffn": [8]}, "'heads' must hold whole numbers, found 12.5"),
         ({"conv_layers": [[512, 10]]}, "must be a list of .channels, kernel, stride."),
         ({"conv_layers": [[512, 10, 0]]}, "'conv_layers' must be between 1"),
-        ({"extractor_mode": "batch_norm"}, "one of group_norm, layer_norm, found 'batch_norm'"),
+        ({"extractor_mode": "batch_norm"}, "one of group_norm, layer_norm, mel, found"),
         ({"pos_conv_groups": 0}, "'pos_conv_groups' must be between 1"),
     ],
 )

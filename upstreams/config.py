@@ -23,7 +23,7 @@ AT_LEAST_ONE = frozenset(
     {"conv_layers", "embed_dim", "head_dim", "pos_conv_kernel", "pos_conv_groups"}
 )
 CHOICES = {
-    "extractor_mode": ("group_norm", "layer_norm"),
+    "extractor_mode": ("group_norm", "layer_norm", "mel"),
     "first_state": ("layers", "projection"),
 }
 
@@ -34,7 +34,9 @@ class EncoderConfig:
 
     Attributes:
         conv_layers: (channels, kernel, stride) of each convolution.
-        extractor_mode: `group_norm` after the first convolution, or `layer_norm` after each.
+        extractor_mode: `group_norm` after the first convolution, `layer_norm` after each, or `mel`:
+            no convolutions but a filter bank, whose channels (mel bins times stacked frames),
+            window (400) and stride are the one entry of `conv_layers`.
         conv_bias: convolutions have a bias (the large models).
         feature_norm: a layer norm between front end and projection (not in DistilHuBERT).
         embed_dim: D.
@@ -59,6 +61,8 @@ class EncoderConfig:
             the output of the projection, before the positional convolution (LightHuBERT,
             DistilHuBERT).
         prediction_heads: DistilHuBERT's heads; their outputs are the last states.
+        mel_top_hz: upper edge of the filter bank.
+        mel_mean, mel_std: of its log energies over a training set, all bins together.
     """
 
     conv_layers: tuple[tuple[int, int, int], ...] = BASE_CNN
@@ -81,6 +85,9 @@ class EncoderConfig:
     mask_embedding: int = 768
     first_state: Literal["projection", "layers"] = "layers"
     prediction_heads: int = 0
+    mel_top_hz: float = 8_000.0
+    mel_mean: float = 0.0
+    mel_std: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse shapes that cannot be built.
@@ -90,7 +97,8 @@ class EncoderConfig:
                 no encoder has.
         """
         for field in fields(self):
-            _check_sizes(field.name, getattr(self, field.name))
+            if not isinstance(getattr(self, field.name), float):
+                _check_sizes(field.name, getattr(self, field.name))
         for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
                 raise UsageError(
@@ -108,6 +116,16 @@ class EncoderConfig:
                 f"pos_conv_groups {self.pos_conv_groups}"
             )
 
+        if not (0 < self.mel_top_hz <= 8_000 and self.mel_std > 0):
+            raise UsageError(
+                f"encoder config: 'mel_top_hz' up to 8000 and 'mel_std' above 0 expected, found "
+                f"{self.mel_top_hz} and {self.mel_std}"
+            )
+        if self.extractor_mode == "mel" and [size for _, size, _ in self.conv_layers] != [400]:
+            raise UsageError(
+                f"encoder config: a filter bank has one entry [channels, 400, stride] in "
+                f"'conv_layers', found {self.conv_layers}"
+            )
         if self.relative_buckets:
             self._check_heads()
 

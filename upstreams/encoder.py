@@ -16,6 +16,7 @@ from bench.api import Hidden, Upstream, lengths_to_mask
 from bench.errors import InvalidDataError
 from upstreams.config import EncoderConfig
 from upstreams.frontend import NORM_EPS, WaveExtractor, num_frames, receptive_field
+from upstreams.mel import MelExtractor
 from upstreams.positions import PositionGate, RelativePositions
 from upstreams.products import Linear
 from upstreams.transformer import (
@@ -24,6 +25,16 @@ from upstreams.transformer import (
     SelfAttention,
     TransformerLayer,
 )
+
+
+def _extractor(config: EncoderConfig) -> nn.Module:
+    """The front end: waveform convolutions or a filter bank."""
+    if config.extractor_mode != "mel":
+        return WaveExtractor(config.conv_layers, config.extractor_mode, bias=config.conv_bias)
+    channels, _, stride = config.conv_layers[0]
+    return MelExtractor(
+        channels, stride, top_hz=config.mel_top_hz, mean=config.mel_mean, std=config.mel_std
+    )
 
 
 class Encoder(Upstream):
@@ -43,9 +54,7 @@ class Encoder(Upstream):
         self.stride = math.prod(stride for _, _, stride in config.conv_layers)
         self.min_samples = receptive_field(config.conv_layers)
         channels, width = config.conv_layers[-1][0], config.embed_dim
-        self.extractor = WaveExtractor(
-            config.conv_layers, config.extractor_mode, bias=config.conv_bias
-        )
+        self.extractor = _extractor(config)
         if config.feature_scale:
             self.feature_scale = nn.Parameter(torch.empty(channels))
         self.feature_norm = nn.LayerNorm(channels, eps=NORM_EPS) if config.feature_norm else None
@@ -93,6 +102,15 @@ class Encoder(Upstream):
         Raises:
             InvalidDataError: an utterance too short for one frame.
         """
+        x, frames = self.project(wavs, lengths)
+        return Hidden(tuple(self.transform(x, frames)), frames)
+
+    def project(self, wavs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Front end and projection of (B, S): (B, T, D), zeros on padding, and frames (B,).
+
+        Raises:
+            InvalidDataError: an utterance too short for one frame.
+        """
         sizes = [int(size) for size in lengths]
         if min(sizes) < self.min_samples:
             raise InvalidDataError(
@@ -100,11 +118,14 @@ class Encoder(Upstream):
             )
         features = [self._extract(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]
         frames = torch.tensor([len(item) for item in features], device=lengths.device)
-        x = nn.utils.rnn.pad_sequence(features, batch_first=True)  # (B, T, D), zeros behind
+        return nn.utils.rnn.pad_sequence(features, batch_first=True), frames
+
+    def transform(self, x: Tensor, frames: Tensor) -> list[Tensor]:
+        """Everything behind the projection: (B, T, D), zeros on padding, to the L states."""
         mask: Tensor | None = None
         if len(set(frames.tolist())) > 1:
             mask = lengths_to_mask(frames.to(x.device), x.shape[1])[:, None, None, :]
-        return Hidden(tuple(self._encode(x, mask)), frames)
+        return self._encode(x, mask)
 
     def _extract(self, wav: Tensor) -> Tensor:
         """Front end and projection of one utterance: (S,) to (T, D)."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from upstreams.products import convolve
 
-ExtractorMode = Literal["group_norm", "layer_norm"]
+ExtractorMode = Literal["group_norm", "layer_norm", "mel"]
 
 NORM_EPS = 1e-5
 

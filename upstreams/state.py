@@ -37,6 +37,8 @@ def _linear(name: str, inputs: int, outputs: int) -> Shapes:
 def _extractor_shapes(config: EncoderConfig) -> Shapes:
     """Shapes of the convolutional front end."""
     shapes: Shapes = {}
+    if config.extractor_mode == "mel":
+        return shapes
     inputs = 1
     for index, (channels, kernel, _) in enumerate(config.conv_layers):
         shapes[f"extractor.{index}.conv.weight"] = (channels, inputs, kernel)
@@ -172,14 +174,36 @@ def pack(state: Mapping[str, Tensor]) -> State:
     return packed
 
 
+def unpack(encoder: Encoder) -> State:
+    """The state of a module, in the layout that `pack` takes."""
+    state: State = {}
+    for name, tensor in encoder.state_dict().items():
+        if name.startswith("extractor.layers."):
+            value = tensor.transpose(1, 2) if tensor.dim() == 3 else tensor
+            state[name.replace(".layers.", ".", 1)] = value.contiguous()
+        elif ".attention.qkv." in name:
+            for kind, part in zip(PROJECTIONS, tensor.chunk(3), strict=True):
+                state[name.replace(".qkv.", f".{kind}.")] = part.contiguous()
+        else:
+            state[name] = tensor
+    return state
+
+
 def build(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
     """A frozen encoder with these weights, in float32 and in memory of its own."""
-    with torch.device("meta"):
+    encoder = trainable(config, state)
+    encoder.freeze()
+    return encoder
+
+
+def trainable(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
+    """The same encoder, not frozen: for recipes."""
+    # What a filter bank precomputes is no weight, so it is made for real and not on `meta`.
+    with torch.device("cpu" if config.extractor_mode == "mel" else "meta"):
         encoder = Encoder(config)
     packed = {
         name: tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
         for name, tensor in pack(state).items()
     }
     encoder.load_state_dict(packed, strict=True, assign=True)
-    encoder.freeze()
     return encoder

@@ -1,0 +1,43 @@
+"""`slim-superb compress`: make a compressed upstream by a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Train a teacher or a compressed upstream by a recipe; an interrupted run goes on."
+EXAMPLE = "slim-superb compress house_distil --teacher house_teacher --data games:unlabelled/train"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("recipe", help="name ('list recipes'), or a YAML file of your own")
+    parser.add_argument("--teacher", help="upstream to learn from, instead of the recipe's")
+    parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
+    parser.add_argument("--data", help="CORPUS:TABLE or a folder of 16 kHz mono audio")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--hours", type=float, help="of audio to present, instead of the recipe's")
+    parser.add_argument("--out", type=Path, help="folder of the run (runs/compress/NAME-sSEED)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Train and export."""
+    from bench.compress import Request, compress
+
+    overrides = {} if options.hours is None else {"hours": options.hours}
+    request = Request(
+        recipe=options.recipe,
+        out=options.out,
+        teacher=options.teacher,
+        teacher_weights=options.teacher_weights,
+        data=options.data,
+        seed=options.seed,
+        device=options.device,
+        overrides=overrides,
+    )
+    path = compress(request, home())
+    print(f"card: {path}\nweights: {path.with_suffix('.safetensors')}")
+    return 0

@@ -1,0 +1,63 @@
+"""Upstreams trained by the recipes of this repository: safetensors in our own layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.api import Upstream, UpstreamSource
+from bench.errors import InvalidDataError, UsageError
+from upstreams.checkpoint import read_checkpoint
+from upstreams.config import EncoderConfig, encoder_config
+from upstreams.state import State, build, random_state, shapes
+
+# In the file beside the encoder's weights: unit heads and the mask embedding, for other recipes.
+EXTRA = "extra."
+
+
+def split_state(data: Any, config: EncoderConfig) -> tuple[State, State]:
+    """The encoder's weights and the extras of a file, in float32.
+
+    Raises:
+        InvalidDataError: tensors missing, unexpected, misshaped or not finite.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
+    wanted = shapes(config)
+    state: State = {}
+    extras: State = {}
+    for name, tensor in data.items():
+        if not isinstance(tensor, Tensor) or not bool(torch.isfinite(tensor).all()):
+            raise InvalidDataError(f"checkpoint: {name}: not a finite tensor")
+        if name.startswith(EXTRA):
+            extras[name.removeprefix(EXTRA)] = tensor.float()
+        elif tuple(tensor.shape) != wanted.get(name):
+            expected = wanted.get(name, "no such tensor")
+            raise InvalidDataError(
+                f"checkpoint: {name} has shape {tuple(tensor.shape)}, expected {expected}"
+            )
+        else:
+            state[name] = tensor.float()
+    missing = sorted(set(wanted) - set(state))
+    if missing:
+        raise InvalidDataError(f"checkpoint: lacks {', '.join(missing[:3])}")
+    return state, extras
+
+
+def load(source: UpstreamSource) -> Upstream:
+    """Load the encoder that the card's `config` describes (keys of `EncoderConfig`).
+
+    Raises:
+        UsageError: a card that does not hold, or a variant (there are none).
+        InvalidDataError: the checkpoint does not hold this encoder.
+    """
+    if source.variant is not None:
+        raise UsageError(f"variant {source.variant!r}: this upstream has no variants")
+    config = encoder_config(source.config)
+    if source.checkpoint is None:
+        return build(config, random_state(config, source.seed))
+    state, _ = split_state(read_checkpoint(source.checkpoint), config)
+    return build(config, state)

@@ -1,0 +1,1 @@
+"""Recipes: how compressed upstreams are made. One objective a file, one YAML a model."""

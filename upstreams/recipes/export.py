@@ -1,0 +1,66 @@
+"""A trained upstream as files: half-precision safetensors and the card that names them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from bench.errors import InvalidDataError
+from bench.paths import atomic_path, write_text
+from upstreams.house import EXTRA
+from upstreams.recipes.objective import Product
+
+
+def write_weights(product: Product, path: Path) -> str:
+    """Write encoder and extras in half precision; the file's sha256.
+
+    Raises:
+        InvalidDataError: a weight that is not finite in half precision.
+    """
+    from safetensors.torch import save_file
+
+    named = dict(product.state) | {EXTRA + key: value for key, value in product.extras.items()}
+    halves = {
+        key: value.detach().cpu().to(torch.float16).contiguous() for key, value in named.items()
+    }
+    for key, value in halves.items():
+        if not bool(torch.isfinite(value).all()):
+            raise InvalidDataError(f"{path}: {key} is not finite in half precision")
+    with atomic_path(path) as temporary:
+        save_file(halves, temporary)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_card(
+    product: Product, path: Path, *, weights: Path, sha256: str, about: Mapping[str, Any]
+) -> None:
+    """Write the card of an upstream whose weights are shipped with the repository.
+
+    Args:
+        product: what was trained.
+        path: the card.
+        weights: the file, by its name in `upstreams/weights`.
+        sha256: its digest.
+        about: further keys: name, title, family, license, notes and teacher.
+    """
+    card = {
+        **about,
+        "load": product.load,
+        "config": json.loads(json.dumps(product.config)),
+        "checkpoint": {
+            "file": weights.name,
+            "shipped": True,
+            "sha256": sha256,
+            "size_bytes": weights.stat().st_size,
+        },
+        "provenance": "house",
+    }
+    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
+    write_text(path, text)

@@ -1,0 +1,305 @@
+"""The training loop that all recipes share: schedule, precision, checkpoints, exact resume, log.
+
+Progress is counted in seconds of audio presented, not in updates, because batches differ in size:
+schedule, stages and the end of a run all follow from it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.errors import InvalidDataError, UsageError
+from bench.paths import atomic_path
+from bench.seeds import derive_seed
+from upstreams.recipes.objective import Moment, Objective, Product
+from upstreams.recipes.runlog import RunLog
+from upstreams.recipes.stream import Batch, Stream
+
+CHECKPOINT = "checkpoint.pt"
+SECONDS_AN_HOUR = 3_600.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a recipe is optimised. All of it is in the checkpoint's identity.
+
+    Attributes:
+        hours: of audio to present, over all epochs.
+        batch_s: seconds of audio an update, with padding.
+        max_s: clips are cut to this.
+        lr: the peak.
+        warmup: share of a stage in which the rate rises from zero.
+        decay: share of a stage, at its end, in which it falls to zero.
+        weight_decay: of AdamW.
+        clip: largest L2 norm of the gradient.
+        held_out: clips (evenly spread over the list) never trained on, for the validation loss.
+        save_s: seconds of wall clock between two checkpoints.
+        log_steps: updates between two lines of the log.
+        keep_hours: export the upstream as it is at these points too.
+    """
+
+    hours: float = 1.0
+    batch_s: float = 12.0
+    max_s: float = 10.0
+    lr: float = 1.0e-3
+    warmup: float = 0.02
+    decay: float = 0.6
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    held_out: int = 0
+    save_s: float = 120.0
+    log_steps: int = 50
+    keep_hours: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            UsageError: naming the key.
+        """
+        for key in ("hours", "batch_s", "max_s", "lr", "clip", "log_steps"):
+            if getattr(self, key) <= 0:
+                raise UsageError(f"training: {key!r} must be above 0")
+        if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
+            raise UsageError("training: 'warmup' and 'decay' are shares of a stage, at most 1 both")
+
+    def factor(self, fraction: float) -> float:
+        """What the peak learning rate is multiplied by when `fraction` of a stage is done."""
+        rise = fraction / self.warmup if self.warmup else 1.0
+        fall = (1 - fraction) / self.decay if self.decay else 1.0
+        return max(min(rise, fall, 1.0), 0.0)
+
+
+@dataclass
+class Place:
+    """How far a run is; what a checkpoint keeps beside weights."""
+
+    step: int = 0
+    epoch: int = 0
+    number: int = 0  # of the next batch in the epoch
+    presented_s: float = 0.0
+    wall_s: float = 0.0
+
+
+class Run:
+    """One training run in one folder."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        stream: Stream,
+        validation: list[Batch],
+        training: Training,
+        *,
+        folder: Path,
+        identity: str,
+        seed: int,
+        device: torch.device,
+        keep: Callable[[Product, float], None],
+    ) -> None:
+        """Set up.
+
+        Args:
+            objective: what is trained.
+            stream: the training data.
+            validation: batches for the validation loss; may be empty.
+            training: how.
+            folder: of the checkpoint and the log.
+            identity: digest of all that the run depends on; a checkpoint of another is refused.
+            seed: of the run.
+            device: where it runs.
+            keep: called with the upstream at each of `keep_hours`.
+        """
+        self.objective = objective.to(device)
+        self.stream = stream
+        self.validation = validation
+        self.training = training
+        self.folder = folder
+        self.identity = identity
+        self.seed = seed
+        self.device = device
+        self.keep = keep
+        self.place = Place()
+        self.log = RunLog(folder)
+        self._stage = -1
+        groups = objective.groups(training.lr, training.weight_decay)
+        self._peaks = [float(group["lr"]) for group in groups]
+        self.optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=(0.9, 0.98))
+
+    @property
+    def total_s(self) -> float:
+        """Seconds of audio to present in all."""
+        return self.training.hours * SECONDS_AN_HOUR
+
+    def run(self, on_step: Callable[[float, dict[str, float]], None]) -> None:
+        """Train to the end, from the checkpoint where there is one.
+
+        Args:
+            on_step: called with the seconds of audio presented and the log's figures.
+
+        Raises:
+            InvalidDataError: the loss is not finite; the last checkpoint is kept.
+            UsageError: the checkpoint is of another run.
+        """
+        self.resume()
+        self.log.drop_after(self.place.step)
+        saved = time.monotonic()
+        for batch in self._batches():
+            begun = time.monotonic()
+            before = self.place.presented_s
+            figures = self._update(batch)
+            self.place.wall_s += time.monotonic() - begun
+            self.log.add(figures)
+            self._keep_between(before)
+            if self.place.step % self.training.log_steps == 0:
+                on_step(self.place.presented_s, self._write_log())
+            else:
+                on_step(self.place.presented_s, {})
+            if time.monotonic() - saved > self.training.save_s:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def moment(self) -> Moment:
+        """Where the run is, with the generator of the next update."""
+        fraction = min(self.place.presented_s / self.total_s, 1.0)
+        begin, stage = 0.0, 0
+        shares = self.objective.stages
+        while stage < len(shares) - 1 and fraction >= begin + shares[stage]:
+            begin += shares[stage]
+            stage += 1
+        return Moment(
+            step=self.place.step,
+            fraction=fraction,
+            stage=stage,
+            stage_fraction=min((fraction - begin) / shares[stage], 1.0),
+            generator=_generator(self.seed, "step", self.place.step),
+        )
+
+    def _batches(self) -> Iterator[Batch]:
+        """Batches until all audio is presented; the place moves with them."""
+        if self.place.presented_s >= self.total_s:
+            return
+        for epoch, number, batch in self.stream.batches(self.place.epoch, self.place.number):
+            yield batch
+            self.place.epoch, self.place.number = epoch, number
+            if self.place.presented_s >= self.total_s:
+                return
+
+    def _update(self, batch: Batch) -> dict[str, float]:
+        """One update; its figures.
+
+        Raises:
+            InvalidDataError: the loss or the gradient is not finite.
+        """
+        at = self.moment()
+        if at.stage != self._stage:
+            self.objective.begin(at.stage)
+            self._stage = at.stage
+        factor = self.training.factor(at.stage_fraction)
+        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
+            group["lr"] = peak * factor
+        batch = batch.to(self.device)
+        self.objective.before_step(batch, at)
+        with self._precision():
+            loss, figures = self.objective.loss(batch, at)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.training.clip)
+        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            raise InvalidDataError(
+                f"training broke down at update {at.step}: loss {loss.item():g}, gradient "
+                f"{norm.item():g}; the last checkpoint is kept in {self.folder}: lower 'lr' or "
+                f"look at the data"
+            )
+        self.optimizer.step()
+        self.place.step += 1
+        self.place.presented_s += batch.seconds
+        return {"loss": loss.item(), "gradient": norm.item(), **figures}
+
+    def _precision(self) -> AbstractContextManager[Any]:
+        """Bfloat16 products on CUDA, where they are several times as fast; float32 elsewhere."""
+        if self.device.type == "cuda":
+            return torch.autocast("cuda", torch.bfloat16)
+        return nullcontext()
+
+    def _write_log(self) -> dict[str, float]:
+        """One line of the log: means since the last, and the rate."""
+        return self.log.write(
+            step=self.place.step,
+            hours=self.place.presented_s / SECONDS_AN_HOUR,
+            lr=self.optimizer.param_groups[0]["lr"],
+            wall_s=self.place.wall_s,
+        )
+
+    def _keep_between(self, before_s: float) -> None:
+        """Export and validate at the hours that the last update passed."""
+        for hours in (*self.training.keep_hours, self.training.hours):
+            if before_s < hours * SECONDS_AN_HOUR <= self.place.presented_s:
+                self.log.event(step=self.place.step, hours=hours, validation=self.validate())
+                self.keep(self.objective.product(), hours)
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mean figures over the held-out batches, drawn the same way each time."""
+        totals: dict[str, float] = {}
+        seconds = sum(batch.seconds for batch in self.validation)
+        at = self.moment()
+        for index, batch in enumerate(self.validation):
+            generator = _generator(self.seed, "validation", index)
+            drawn = Moment(at.step, at.fraction, at.stage, at.stage_fraction, generator)
+            loss, figures = self.objective.loss(batch.to(self.device), drawn)
+            for key, value in {"loss": float(loss), **figures}.items():
+                totals[key] = totals.get(key, 0.0) + value * batch.seconds / seconds
+        return totals
+
+    def save(self) -> None:
+        """Write the checkpoint, atomically."""
+        content = {
+            "identity": self.identity,
+            "place": asdict(self.place),
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        with atomic_path(self.folder / CHECKPOINT) as temporary:
+            torch.save(content, temporary)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint, if there is one.
+
+        Raises:
+            UsageError: it is of another run.
+            InvalidDataError: it is damaged.
+        """
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return
+        try:
+            content = torch.load(path, map_location=self.device, weights_only=True)
+            same = content["identity"] == self.identity
+        except Exception as error:  # whatever a damaged file provokes in torch's reader
+            raise InvalidDataError(f"{path}: damaged; remove it to start anew") from error
+        if not same:
+            raise UsageError(
+                f"{path}: made by another configuration or other data; choose another --out, or "
+                f"remove it to start anew"
+            )
+        self.place = Place(**content["place"])
+        self.objective.load_state_dict(content["objective"])
+        self._stage = self.moment().stage
+        self.objective.begin(self._stage)
+        self.optimizer.load_state_dict(content["optimizer"])
+
+
+def _generator(*parts: object) -> torch.Generator:
+    """A generator on the CPU, seeded by what it is for."""
+    return torch.Generator().manual_seed(derive_seed(*parts))

@@ -1,0 +1,36 @@
+"""Span masks over frames (HuBERT, Hsu et al. 2021, section 2.3: starts at random, spans of ten)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.api import lengths_to_mask
+
+
+def span_mask(
+    frames: Tensor, max_frames: int, *, start_prob: float, span: int, generator: torch.Generator
+) -> Tensor:
+    """True where a frame is masked.
+
+    Every frame starts a span with `start_prob`; spans may overlap and run into the end. An
+    utterance without any start gets one, so that each has something to predict.
+
+    Args:
+        frames: (B,) valid frames.
+        max_frames: T.
+        start_prob: probability of a start.
+        span: frames a span.
+        generator: on the CPU.
+
+    Returns:
+        (B, T) bool, False on padding.
+    """
+    valid = lengths_to_mask(frames, max_frames)
+    starts = (torch.rand(valid.shape, generator=generator) < start_prob) & valid
+    place = (torch.rand(len(frames), generator=generator) * frames).long()
+    lonely = ~starts.any(dim=1)
+    starts[lonely, place[lonely]] = True
+    padded = torch.nn.functional.pad(starts.float(), (span - 1, 0))
+    covered = torch.nn.functional.max_pool1d(padded.unsqueeze(1), span, stride=1).squeeze(1) > 0
+    return covered & valid

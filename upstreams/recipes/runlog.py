@@ -1,0 +1,66 @@
+"""The log of a training run: one JSON object a line, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from bench.paths import write_text
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Means over some updates to `log.jsonl`, in the order of updates."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOG
+        self._sums: dict[str, float] = {}
+        self._count = 0
+        self._board: Any = None
+        if find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Count the figures of one update in."""
+        self._count += 1
+        for key, value in figures.items():
+            self._sums[key] = self._sums.get(key, 0.0) + value
+
+    def write(self, *, step: int, hours: float, lr: float, wall_s: float) -> dict[str, float]:
+        """Write the means since the last line; return them."""
+        means = {key: value / max(self._count, 1) for key, value in self._sums.items()}
+        self._sums, self._count = {}, 0
+        place = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
+        self._append({key: _short(value) for key, value in {**place, **means}.items()})
+        if self._board is not None:
+            for key, value in means.items():
+                self._board.add_scalar(key, value, step)
+        return means
+
+    def event(self, *, step: int, hours: float, validation: dict[str, float]) -> None:
+        """Write a line of validation."""
+        figures = {f"validation_{key}": _short(value) for key, value in validation.items()}
+        self._append({"step": step, "hours": _short(hours), **figures})
+
+    def drop_after(self, step: int) -> None:
+        """Forget lines that a resumed run will write again."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_text(self._path, "".join(line + "\n" for line in kept))
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _short(value: float) -> float:
+    """Six significant digits."""
+    return float(f"{value:.6g}")
