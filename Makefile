@@ -13,7 +13,7 @@ SEED ?= 0
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev data eval cost check board validate-track align test lint type golden clean
+.PHONY: help setup setup-dev data eval cost check compress board validate-track align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lig
 check: setup ## verify the contract of an upstream: make check UPSTREAM=lighthubert_small
 	@test -n "$(UPSTREAM)" || { echo "make check: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) check '$(UPSTREAM)' $(if $(WEIGHTS),--weights '$(WEIGHTS)')
+
+compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER=house_teacher] [DATA=DIR]
+	@test -n "$(RECIPE)" || { echo "make compress: name RECIPE=... ('slim-superb list recipes')" >&2; exit 2; }
+	@$(CLI) compress '$(RECIPE)' --seed $(SEED) $(if $(TEACHER),--teacher '$(TEACHER)') \
+	  $(if $(DATA),--data '$(DATA)') $(if $(HOURS),--hours $(HOURS)) $(if $(DEVICE),--device $(DEVICE))
 
 board: setup ## build the board from the committed records into site/
 	@$(CLI) board

@@ -86,7 +86,7 @@ load: upstreams.fbank:load
 license: MIT
 checkpoint: {file: a.pt}
 """
-    with pytest.raises(UsageError, match="exactly one of 'hub', 'wheel' and 'page'"):
+    with pytest.raises(UsageError, match="exactly one of 'hub', 'wheel', 'page' and"):
         read_card(card(tmp_path, text), UpstreamCard)
 
 

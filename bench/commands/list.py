@@ -10,7 +10,7 @@ EXAMPLE = "slim-superb list upstreams"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("what", choices=["upstreams", "tasks", "tracks"])
+    parser.add_argument("what", choices=["upstreams", "tasks", "tracks", "recipes"])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,6 +31,12 @@ def run(options: argparse.Namespace) -> int:
         ]
         rows = [[t.name, t.track, ", ".join(t.metrics), t.labels, t.title] for t in tasks]
         head = ["task", "track", "metrics", "labels", "title"]
+    elif options.what == "recipes":
+        from bench.compress import recipe_card, recipe_names
+
+        recipes = [recipe_card(name) for name in recipe_names()]
+        rows = [[r.name, r.family, r.teacher or "-", r.data, r.title] for r in recipes]
+        head = ["recipe", "family", "teacher", "data", "title"]
     else:
         tracks = [registry.track_card(name) for name in registry.track_names()]
         rows = [[t.name, "yes" if t.on_board else "never", t.about] for t in tracks]

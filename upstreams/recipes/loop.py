@@ -152,10 +152,11 @@ class Run:
         self.resume()
         self.log.drop_after(self.place.step)
         saved = time.monotonic()
-        for batch in self._batches():
+        for epoch, number, batch in self._batches():
             begun = time.monotonic()
             before = self.place.presented_s
             figures = self._update(batch)
+            self.place.epoch, self.place.number = epoch, number
             self.place.wall_s += time.monotonic() - begun
             self.log.add(figures)
             self._keep_between(before)
@@ -184,13 +185,12 @@ class Run:
             generator=_generator(self.seed, "step", self.place.step),
         )
 
-    def _batches(self) -> Iterator[Batch]:
-        """Batches until all audio is presented; the place moves with them."""
+    def _batches(self) -> Iterator[tuple[int, int, Batch]]:
+        """Batches until all audio is presented, each with the place of the next."""
         if self.place.presented_s >= self.total_s:
             return
-        for epoch, number, batch in self.stream.batches(self.place.epoch, self.place.number):
-            yield batch
-            self.place.epoch, self.place.number = epoch, number
+        for item in self.stream.batches(self.place.epoch, self.place.number):
+            yield item
             if self.place.presented_s >= self.total_s:
                 return
 
