@@ -44,6 +44,41 @@ class ConditionScore(Frozen):
     high: float = Field(allow_inf_nan=False)
 
 
+class DegradedScore(ConditionScore):
+    """A score beside the run's own on the clean test set.
+
+    Attributes:
+        relative: how much worse than clean, as a fraction of the clean value: (clean - value) /
+            clean where higher is better, (value - clean) / clean where lower is. None where the
+            clean value is 0.
+        relative_low, relative_high: 95 % bootstrap interval; over the same resamples of the same
+            utterances where the condition is a distortion.
+    """
+
+    relative: float | None = Field(allow_inf_nan=False)
+    relative_low: float | None = Field(allow_inf_nan=False)
+    relative_high: float | None = Field(allow_inf_nan=False)
+
+
+class ConditionResult(Frozen):
+    """What a trained head scored under one condition.
+
+    Attributes:
+        condition: name in `bench/conditions.yaml`, perhaps with `@test-only`.
+        sha256: identity of the distortion and its noise, or of the other test set.
+        predictions_sha256: of the predictions kept beside the record.
+        commit, dirty: of the project when it was scored.
+        scores: one a metric.
+    """
+
+    condition: str
+    sha256: str
+    predictions_sha256: str
+    commit: str | None
+    dirty: bool | None
+    scores: tuple[DegradedScore, ...]
+
+
 class GridPoint(Frozen):
     """What one learning rate reached on dev.
 
@@ -122,7 +157,8 @@ class Record(Frozen):
         labels_shuffled: True for the control whose training labels were permuted.
         ceiling: True when a small encoder trained end to end stood in for the protocol's head.
         limit: utterances a split was cut to; None for a full run. A limited run is no result.
-        predictions_sha256: of the predictions file of every condition.
+        predictions_sha256: of the predictions file of every condition in `scores`.
+        conditions: what was scored beyond the task's own test sets, by name.
     """
 
     schema_version: Literal[1] = 1
@@ -149,6 +185,7 @@ class Record(Frozen):
     predictions_sha256: dict[str, str]
     provenance: Provenance
     error: str | None = None
+    conditions: tuple[ConditionResult, ...] = ()
 
     def score(self, condition: str = "clean", metric: str | None = None) -> ConditionScore:
         """One score; the task's main metric when none is named.
@@ -165,6 +202,8 @@ class Record(Frozen):
         """The record without what may differ between two runs of the same thing (timings)."""
         data = self.model_dump(mode="json", exclude={"provenance"})
         data["cost"].pop("rtf")
+        for item in data["conditions"]:
+            del item["commit"], item["dirty"]
         return data
 
 

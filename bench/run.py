@@ -214,11 +214,11 @@ def _record(
 
 def _provenance(spec_digest: str, clock: Clock) -> Provenance:
     """Where, when and with what the run was made."""
-    commit = _git("rev-parse", "HEAD")
+    commit, dirty = project_state()
     return Provenance(
         spec=spec_digest,
         commit=commit,
-        dirty=None if commit is None else bool(_git("status", "--porcelain")),
+        dirty=dirty,
         device=f"CPU {platform.machine()}, {torch.get_num_threads()} threads",
         precision="float32",
         packages={name: version(name) for name in PACKAGES},
@@ -226,6 +226,12 @@ def _provenance(spec_digest: str, clock: Clock) -> Provenance:
         seconds=sum(clock.seconds.values()),
         seconds_by_stage=dict(clock.seconds),
     )
+
+
+def project_state() -> tuple[str | None, bool | None]:
+    """The project's commit, and whether it was changed since; None where there is no checkout."""
+    commit = _git("rev-parse", "HEAD")
+    return commit, None if commit is None else bool(_git("status", "--porcelain"))
 
 
 def _git(*arguments: str) -> str | None:

@@ -1,0 +1,41 @@
+"""`slim-superb score-conditions`: trained heads under conditions."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Score the trained head of a run under conditions; trains nothing."
+EXAMPLE = "slim-superb score-conditions runs/quick/ge2e/ks-s0.json --conditions distorted-seen,ood"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("records", type=Path, nargs="+", metavar="RECORD")
+    parser.add_argument("--conditions", required=True, help="names and sets ('list conditions')")
+    parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
+    parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
+    parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
+    parser.add_argument("--force", action="store_true", help="score anew what is there")
+    parser.add_argument("--discard-features", action="store_true", help="keep scores only")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Score and show."""
+    from bench.condition_report import condition_table
+    from bench.condition_sets import Sources
+    from bench.robustness import score_conditions
+
+    sources = Sources(home(), options.deb_dir, options.noise_dir, options.weights)
+    for path in options.records:
+        record = score_conditions(
+            path,
+            options.conditions,
+            sources,
+            force=options.force,
+            keep_features=not options.discard_features,
+        )
+        print(condition_table(record, path))
+    return 0

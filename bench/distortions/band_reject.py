@@ -1,0 +1,52 @@
+"""Band rejection: one band of the spectrum is gone, somewhere at random."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from bench.audio import Wav
+from bench.distortions._filter import window_fir
+from bench.errors import UsageError
+
+KEEPS_BAND = True
+LIBRARIES = ("scipy",)
+LOWEST_HZ = 100.0
+
+
+def mel(hertz: float) -> float:
+    """O'Shaughnessy's mel scale."""
+    return 2595.0 * math.log10(1.0 + hertz / 700.0)
+
+
+def hertz(mels: float) -> float:
+    """Inverse of `mel`."""
+    return 700.0 * (math.pow(10.0, mels / 2595.0) - 1.0)
+
+
+def reject(wav: Wav, low_hz: float, high_hz: float) -> Wav:
+    """Remove what lies between two frequencies from (S,): -6 dB there, -90 dB 60 Hz inside."""
+    return window_fir(wav, [low_hz, high_hz], keep="bandstop")
+
+
+def distort(
+    wav: Wav, rng: np.random.Generator, *, width_mel: float, band_hz: float = 8_000.0
+) -> Wav:
+    """Remove a band of a width on the mel scale, at a place drawn uniformly on it.
+
+    Args:
+        wav: (S,).
+        rng: draws the place.
+        width_mel: width of the band.
+        band_hz: upper end of where it may lie (the band of the corpus).
+
+    Raises:
+        UsageError: wider than what there is.
+    """
+    low, high = mel(LOWEST_HZ), mel(band_hz) - 1.0
+    if not 0.0 < width_mel < high - low:
+        raise UsageError(f"width_mel {width_mel!r}: expected above 0 and below {high - low:.0f}")
+    start = rng.uniform(low, high - width_mel)
+    edges = hertz(start), hertz(start + width_mel)
+    return reject(wav, *edges)

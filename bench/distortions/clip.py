@@ -1,0 +1,29 @@
+"""Clipping: a microphone or converter that is overdriven."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.audio import Wav
+from bench.errors import UsageError
+
+KEEPS_BAND = False
+LIBRARIES = ()
+
+
+def distort(wav: Wav, rng: np.random.Generator, *, below_peak_db: float) -> Wav:
+    """Cut (S,) off at a level below its own peak.
+
+    Args:
+        wav: samples.
+        rng: not used.
+        below_peak_db: how far below; 0 changes nothing.
+
+    Raises:
+        UsageError: negative.
+    """
+    del rng
+    if not below_peak_db >= 0.0:
+        raise UsageError(f"below_peak_db {below_peak_db!r}: expected 0 or more")
+    limit = float(np.max(np.abs(wav))) * 10.0 ** (-below_peak_db / 20.0)
+    return np.clip(wav, -limit, limit)

@@ -1,0 +1,21 @@
+"""Wideband telephony: sub-band ADPCM at 16 kHz, 64 kbit/s (ITU-T G.722)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from bench.audio import Wav
+from bench.distortions._codec import in_place, through_packets
+
+KEEPS_BAND = False
+LIBRARIES = ("av",)
+
+_codec = partial(through_packets, name="g722", decoder="g722")
+
+
+def distort(wav: Wav, rng: np.random.Generator) -> Wav:
+    """(S,) through G.722 and back."""
+    del rng
+    return in_place(wav, _codec)

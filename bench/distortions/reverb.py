@@ -1,0 +1,25 @@
+"""Reverberation of simulated rooms."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.audio import Wav
+from bench.distortions._room import convolve, room_response
+
+KEEPS_BAND = True
+LIBRARIES = ("pyroomacoustics",)
+NUM_ROOMS = 16
+
+
+def distort(wav: Wav, rng: np.random.Generator, *, rt60_s: float, rooms: str = "seen") -> Wav:
+    """The sound in one of 16 rooms of a reverberation time; the direct sound stays in its place.
+
+    Args:
+        wav: (S,).
+        rng: draws the room.
+        rt60_s: reverberation time in seconds, as measured (T30).
+        rooms: family of rooms; `seen` and `unseen` share none.
+    """
+    number = int(rng.integers(NUM_ROOMS))
+    return convolve(wav, room_response(rt60_s, rooms, number))

@@ -1,0 +1,28 @@
+"""Speed: tempo and pitch together, as of a tape that runs too fast."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bench.audio import Wav
+from bench.errors import UsageError
+
+KEEPS_BAND = False
+KEEPS_LENGTH = False
+LIBRARIES = ("soxr",)
+RATE_HZ = 16_000.0
+
+
+def distort(wav: Wav, rng: np.random.Generator, *, factor: float) -> Wav:
+    """Resample (S,) to S / factor samples.
+
+    Raises:
+        UsageError: a factor outside 0.5 to 2.
+    """
+    import soxr
+
+    del rng
+    if not 0.5 <= factor <= 2.0:
+        raise UsageError(f"factor {factor!r}: expected 0.5 to 2")
+    faster: Wav = soxr.resample(wav, RATE_HZ * factor, RATE_HZ).astype(np.float32)
+    return faster

@@ -1,0 +1,244 @@
+"""Score a trained head under conditions: nothing is trained, the test set passes the upstream once.
+
+What was scored is written into the record after each condition, so an interrupted command goes on
+where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from bench.api import Utterance
+from bench.condition_file import Condition
+from bench.condition_sets import TEST_SIDE, ConditionSet, Sources, condition_set, spec_of
+from bench.conditions import expand
+from bench.data import Trial
+from bench.degradation import relative_degradation
+from bench.errors import InvalidDataError, MissingError
+from bench.evaluate import read_predictions, score_condition, write_predictions
+from bench.features import FeatureStore, seconds_per_audio_second
+from bench.featurizer import Moments
+from bench.fit import Probe, predict
+from bench.load import load_upstream
+from bench.metrics import METRICS
+from bench.paths import disk_errors
+from bench.plan import head_factory
+from bench.progress import bar, say
+from bench.record import ConditionResult, DegradedScore, Record, read_record, write_record
+from bench.registry import corpus_module, task_card
+from bench.run import project_state
+from bench.spec import Resolved, ceiling_card, resolve_run
+
+
+def score_conditions(
+    path: Path,
+    names: str,
+    sources: Sources,
+    *,
+    force: bool = False,
+    keep_features: bool = True,
+) -> Record:
+    """Score the saved head of a run under conditions and write them into its record.
+
+    Args:
+        path: the record; head and predictions lie in the folder of the same name beside it.
+        names: conditions and sets with commas between them, or `all`.
+        sources: where things are.
+        force: score anew what is there.
+        keep_features: keep the features of every condition in the store, like all others; for many
+            conditions of a large test set they are many gigabytes.
+
+    Returns:
+        the record as it is now on disk.
+
+    Raises:
+        UserError: an unknown condition, a head that is missing or of another run, noise that cannot
+            be had.
+    """
+    record = read_record(path)
+    card = task_card(record.task, record.track)
+    card = ceiling_card(card) if record.ceiling else card
+    chosen = expand(names, card, has_noise_dir=sources.noise_dir is not None)
+    corpus_module(card.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
+    tests = {item.name: condition_set(item, record, sources) for item in chosen}
+    done = {item.condition: item for item in record.conditions}
+    todo = [
+        item
+        for item in chosen
+        if force or item.name not in done or done[item.name].sha256 != tests[item.name].sha256
+    ]
+    if not todo:
+        return record
+    scorer = Scorer(path, record, sources)
+    scorer.say_plan([tests[item.name] for item in todo])
+    for item in todo:
+        done[item.name] = scorer.score(item, tests[item.name], keep_features=keep_features)
+        record = record.model_copy(update={"conditions": tuple(done[key] for key in sorted(done))})
+        write_record(record, path)
+    return record
+
+
+class Scorer:
+    """A trained head with its upstream.
+
+    Args:
+        path: the record.
+        record: its content.
+        sources: where things are.
+
+    Raises:
+        InvalidDataError: another upstream, test set or head than the record's.
+        MissingError: the head or the predictions were not kept.
+    """
+
+    def __init__(self, path: Path, record: Record, sources: Sources) -> None:
+        self.record, self.path, self.sources = record, path, sources
+        card = task_card(record.task, record.track)
+        card = ceiling_card(card) if record.ceiling else card
+        loaded = load_upstream(record.upstream, weights=sources.weights, strict=True)
+        if loaded.digest != record.inputs.upstream_sha256:
+            raise InvalidDataError(
+                f"{path}: made with another {record.upstream} ({loaded.digest[:12]} is here, "
+                f"{record.inputs.upstream_sha256[:12]} in the record); evaluate it again"
+            )
+        self.resolved = resolve_run(spec_of(record), card, loaded, sources.home)
+        self.clean = self.resolved.tables["clean"]
+        self._check_tables()
+        self.probe = load_head(self.resolved, path.with_suffix("") / "head.safetensors")
+        self.clean_predictions = self._clean_predictions()
+
+    def _check_tables(self) -> None:
+        for name in ("train", "clean"):
+            if self.resolved.tables[name].sha256 != self.record.inputs.manifests.get(name):
+                raise InvalidDataError(f"{self.path}: made on another manifest of {name!r}")
+
+    def _clean_predictions(self) -> dict[str, Any]:
+        file = self.path.with_suffix("") / "predictions" / "clean.jsonl"
+        predictions, found = read_predictions(file)
+        if found != self.record.predictions_sha256["clean"]:
+            raise InvalidDataError(f"{file}: altered since the record was made")
+        return predictions
+
+    def say_plan(self, tests: Sequence[ConditionSet]) -> None:
+        """What will be done and about how long it takes, to stderr."""
+        seconds = sum(item.num_samples for test in tests for item in test.utterances) / 16_000
+        rate = seconds_per_audio_second(self.resolved.loaded.upstream)
+        say(
+            f"plan: {self.record.upstream} {self.record.task} under {len(tests)} condition(s), "
+            f"{seconds / 60:.1f} min of audio, about {seconds * (rate + 0.01):.0f} s at most; "
+            "nothing is trained"
+        )
+
+    def score(
+        self, condition: Condition, test: ConditionSet, *, keep_features: bool
+    ) -> ConditionResult:
+        """One condition: the upstream's pass, predictions on disk, scores."""
+        home = self.sources.home
+        with disk_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=home, prefix=".features-") as temporary:
+                root = home / "features" if keep_features else Path(temporary)
+                predictions = self._predict(condition, test, root)
+        file = self.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
+        ids = [item.id for item in test.utterances]
+        sha256 = write_predictions(file, ids, predictions)
+        commit, dirty = project_state()
+        by_id = dict(zip(ids, predictions, strict=True))
+        return ConditionResult(
+            condition=condition.name,
+            sha256=test.sha256,
+            predictions_sha256=sha256,
+            commit=commit,
+            dirty=dirty,
+            scores=self.degraded(condition, test, by_id),
+        )
+
+    def _predict(self, condition: Condition, test: ConditionSet, root: Path) -> list[Any]:
+        loaded, mode = self.resolved.loaded, self.resolved.card.features
+        store = FeatureStore(root, loaded.digest, mode)
+        missing = store.missing(test.utterances)
+        seconds = math.ceil(sum(item.num_samples for item in missing) / 16_000)
+        with bar(total=seconds, label=condition.name, unit="s") as progress:
+            store.extract(
+                loaded.upstream,
+                missing,
+                lambda item: progress.update(item.num_samples / 16_000),
+                sound=test.sound,
+            )
+        return predict(self.probe, store.read(test.utterances))
+
+    def degraded(
+        self, condition: Condition, test: ConditionSet, predictions: dict[str, Any]
+    ) -> tuple[DegradedScore, ...]:
+        """Every metric with its degradation relative to clean."""
+        card = self.resolved.card
+        args = predictions, test.utterances, test.trials
+        scores = score_condition(card, condition.name, *args)
+        found = []
+        for score in scores:
+            metric = METRICS[score.metric]
+            relative = relative_degradation(
+                metric.per_item(*args),
+                metric.per_item(*self._beside(condition, test)),
+                is_paired=bool(condition.steps),
+                higher_is_better=metric.higher_is_better,
+                cluster=card.cluster,
+            )
+            found.append(
+                DegradedScore(
+                    **score.model_dump(),
+                    relative=relative.difference if relative else None,
+                    relative_low=relative.low if relative else None,
+                    relative_high=relative.high if relative else None,
+                )
+            )
+        return tuple(found)
+
+    def _beside(
+        self, condition: Condition, test: ConditionSet
+    ) -> tuple[dict[str, Any], Sequence[Utterance], Sequence[Trial]]:
+        """Clean predictions in the shape of a condition's, so that they pair up."""
+        if not condition.test_only:
+            return self.clean_predictions, self.clean.utterances, self.clean.trials
+        predictions = {
+            item.id: self.clean_predictions[item.id.removesuffix(TEST_SIDE)]
+            for item in test.utterances
+        }
+        return predictions, test.utterances, test.trials
+
+
+def load_head(resolved: Resolved, path: Path) -> Probe:
+    """The trained weighted sum and head of a run.
+
+    Raises:
+        MissingError: not kept.
+        InvalidDataError: not a file of tensors, or of another head.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.exists():
+        raise MissingError(f"no trained head {path}: bring the whole run's folder, or evaluate it")
+    upstream = resolved.loaded.upstream
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InvalidDataError(f"{path}: not a file of tensors ({error})") from error
+    moments = None
+    if resolved.card.recipe.standardize:  # their values come with the state
+        shape = (upstream.num_layers, upstream.hidden_size)
+        moments = Moments(torch.zeros(shape), torch.ones(shape))
+    probe = Probe(upstream.num_layers, upstream.hidden_size, head_factory(resolved), moments)
+    try:
+        probe.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InvalidDataError(f"{path}: another head than the run's ({reason})") from error
+    probe.eval()
+    return probe
