@@ -42,9 +42,12 @@ class Upstream(nn.Module, ABC):
         stride: samples per frame (320 is 20 ms).
         min_samples: the shortest input that gives one frame.
         tap: which of its states it gives; what others it has is its own business.
+        attention_dropout: whether attention was trained with dropout. Only the published rule of
+            counting MACs looks at it (`bench.macs`).
     """
 
     tap: str = "hidden_states"
+    attention_dropout: bool = True
     num_layers: int
     hidden_size: int
     stride: int

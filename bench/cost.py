@@ -7,10 +7,12 @@ subnet is cut before it is measured. Time and memory are in `bench.timing`.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import Field
 from tabulate import tabulate
 
 from bench.api import SAMPLE_RATE_HZ, Upstream
@@ -79,6 +81,7 @@ class CostReport(Frozen):
         counted_on: `meta` (shapes only) or `cpu` (the module does not allow it).
         timing: None when not timed.
         peak_memory_bytes: None when not measured.
+        reported: the authors' own figures, from the card; shown beside, never instead.
     """
 
     upstream: str
@@ -93,6 +96,7 @@ class CostReport(Frozen):
     buckets: tuple[BucketMacs, ...]
     timing: Timing | None = None
     peak_memory_bytes: int | None = None
+    reported: dict[str, float] = Field(default_factory=dict)
 
 
 def num_params(upstream: Upstream) -> int:
@@ -172,7 +176,12 @@ def real_time_factor(upstream: Upstream) -> float:
 
 
 def cost_report(
-    upstream: Upstream, name: str, *, timing: bool = True, seconds: float = 10.0
+    upstream: Upstream,
+    name: str,
+    *,
+    timing: bool = True,
+    seconds: float = 10.0,
+    reported: Mapping[str, float] | None = None,
 ) -> CostReport:
     """Measure everything.
 
@@ -181,6 +190,7 @@ def cost_report(
         name: its name, for the report and for the fresh process that measures memory.
         timing: measure time (beside `REFERENCE`) and peak memory as well.
         seconds: length of the input for MACs, time and memory.
+        reported: the card's `reported` figures; keys `params` and `macs_superb`.
 
     Raises:
         InvalidDataError: an operation ran that the counter does not know.
@@ -205,6 +215,7 @@ def cost_report(
         buckets=standard_macs(upstream),
         timing=timed,
         peak_memory_bytes=peak_memory_bytes(name, seconds) if timing else None,
+        reported=dict(reported or {}),
     )
 
 
@@ -212,11 +223,12 @@ def _giga(macs: float) -> str:
     return f"{macs / 1e9:.2f} G"
 
 
-def _bucket_rows(macs: BucketMacs) -> list[tuple[str, str]]:
+def _bucket_rows(macs: BucketMacs, published: float | None) -> list[tuple[str, str]]:
     shares = [macs.short, macs.medium, macs.long, macs.longer]
     rates = f"{_giga(macs.per_second_min)} to {_giga(macs.per_second_max)}"
+    beside = f" (published {published / 1e12:.4g} T)" if published is not None else ""
     return [
-        (f"MACs, 32 utterances, {macs.rule}", f"{macs.total / 1e12:.4f} T"),
+        (f"MACs, 32 utterances, {macs.rule}", f"{macs.total / 1e12:.4f} T{beside}"),
         ("- short / medium / long / longer", " / ".join(map(_giga, shares))),
         ("- a second of audio", rates),
     ]
@@ -235,15 +247,17 @@ def _timing_rows(timing: Timing) -> list[tuple[str, str]]:
 
 def cost_table(found: CostReport, rule: Rule | None = None) -> str:
     """The report as a text table; with `rule`, of the 32 utterances in that rule only."""
+    beside = f" (published {found.reported['params']:,.0f})" if "params" in found.reported else ""
     rows = [
-        ("parameters", f"{found.params:,}"),
+        ("parameters", f"{found.params:,}{beside}"),
         ("states L x D, stride", f"{found.layers} x {found.hidden_size}, {found.stride} samples"),
         ("stored, float32", f"{found.stored_bytes / 1e6:.1f} MB"),
         (f"MACs a second ({found.seconds:g} s, plain)", _giga(found.macs_per_second)),
     ]
     for macs in found.buckets:
         if rule in (None, macs.rule):
-            rows += _bucket_rows(macs)
+            published = found.reported.get("macs_superb")
+            rows += _bucket_rows(macs, published if macs.rule == "superb_slt2022" else None)
     if found.timing is not None:
         rows += _timing_rows(found.timing)
     if found.peak_memory_bytes is not None:

@@ -137,6 +137,13 @@ def test_attention_terms_of_the_challenge():
     assert count(Wrapped(nn.Linear(320, 7)), 16_000).attention_terms == 0
 
 
+def test_models_trained_without_dropout_have_one_term_less():
+    upstream = Wrapped(Sdpa())
+    upstream.attention_dropout = False
+    found = count(upstream, 16_000)
+    assert found.attention_terms == 4 * N * 320 + 3 * 4 * N * N
+
+
 def test_an_unknown_operation_is_an_error_not_a_zero():
     with pytest.raises(InvalidDataError, match=r"no formula for .*linalg_lu_factor"):
         count(Wrapped(Lambda(lambda x: torch.linalg.lu_factor(x)[0])), 16_000)
@@ -317,3 +324,7 @@ def test_report_is_json_and_a_table():
     text = cost_table(full, "superb_slt2022")
     assert "0.2500 (IQR 0.0100)" in text and "2.00 x" in text and "150 MB" in text
     assert "32 utterances" not in cost_table(full, "plain")
+    beside = full.model_copy(update={"reported": {"params": 94.68e6, "macs_superb": 1669.0e9}})
+    text = cost_table(beside)
+    assert "(published 94,680,000)" in text and "0.0000 T (published 1.669 T)" in text
+    assert "published" not in cost_table(full)

@@ -139,6 +139,23 @@ def test_both_spellings_together_are_not_silently_merged():
         plain_spelling(data)
 
 
+def test_parts_that_some_files_leave_out():
+    """A mask embedding, and the biases of convolutions: all of them or none."""
+    config = replace(TINY, conv_bias=True)
+    data = published(config)
+    assert same(import_state(data, config), config=config)
+    without_mask = {key: value for key, value in data.items() if key != "masked_spec_embed"}
+    found, state = import_encoder(without_mask, config)
+    assert found == replace(config, mask_embedding=0) and "mask_embedding" not in state
+    without_biases = {key: data[key] for key in data if not key.endswith("conv.bias")}
+    without_biases["encoder.pos_conv_embed.conv.bias"] = data["encoder.pos_conv_embed.conv.bias"]
+    found, _ = import_encoder(without_biases, config)
+    assert found == replace(config, conv_bias=False)
+    del data["feature_extractor.conv_layers.1.conv.bias"]
+    with pytest.raises(InvalidDataError, match=r"missing tensors: .*conv_layers.1.conv.bias"):
+        import_encoder(data, config)
+
+
 def test_no_variants():
     with pytest.raises(UsageError, match="no variants"):
         load(UpstreamSource({}, variant="min"))

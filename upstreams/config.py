@@ -53,6 +53,8 @@ class EncoderConfig:
         relative_distance: frames beyond which all relative positions share a bucket.
         kept_heads: of models with relative positions, which of the embed_dim / head_dim original
             heads each layer still has (the gates are those of all of them); empty where all are.
+        attention_dropout: attention was trained with dropout (not so HuBERT Large, WavLM Large);
+            nothing is dropped here, but a published way of counting MACs asks.
         layer_norm_first: norms before attention and feed-forward (the large models).
         normalize_wav: zero mean and unit variance over the utterance before everything.
         mask_embedding: width of the pre-training mask vector (counted in published sizes, not used
@@ -80,6 +82,7 @@ class EncoderConfig:
     relative_buckets: int = 0
     relative_distance: int = 800
     kept_heads: tuple[tuple[int, ...], ...] = ()
+    attention_dropout: bool = True
     layer_norm_first: bool = False
     normalize_wav: bool = False
     mask_embedding: int = 768

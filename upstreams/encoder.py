@@ -49,6 +49,7 @@ class Encoder(Upstream):
         super().__init__()
         self.config = config
         self.variant: str | None = None
+        self.attention_dropout = config.attention_dropout
         self.hidden_size = config.embed_dim
         self.num_layers = config.num_layers + 1 + config.prediction_heads
         self.stride = math.prod(stride for _, _, stride in config.conv_layers)

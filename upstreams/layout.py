@@ -77,8 +77,9 @@ def find_layout(data: Any) -> Published:
 def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, State]:
     """An encoder's state from a file of any layout, strictly.
 
-    The mask embedding of pre-training plays no part here; where a file leaves it out, the encoder
-    has none.
+    The mask embedding of pre-training plays no part here, and Hugging Face gave HuBERT Large biases
+    of its convolutions that the authors' file does not have: where a file leaves these out, the
+    encoder has none.
 
     Args:
         data: what the file holds.
@@ -93,9 +94,12 @@ def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, Sta
     """
     found = find_layout(data)
     check_stated(found, config)
-    theirs = found.names(config).get("mask_embedding")
-    if theirs is not None and theirs not in found.tensors:
+    names = found.names(config)
+    if "mask_embedding" in names and names["mask_embedding"] not in found.tensors:
         config = replace(config, mask_embedding=0)
+    biases = {theirs for ours, theirs in names.items() if ours.endswith(".conv.bias")}
+    if biases and biases.isdisjoint(found.tensors):
+        config = replace(config, conv_bias=False)
     return config, take(found.tensors, found.names(config), config, found.extras)
 
 

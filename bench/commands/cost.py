@@ -29,6 +29,12 @@ def run(options: argparse.Namespace) -> int:
         say(
             "the weights could not be reached; costs do not depend on them: measured on random ones"
         )
-    report = cost_report(loaded.upstream, loaded.name.text(), timing=not options.no_timing)
+    report = cost_report(
+        loaded.upstream,
+        loaded.name.text(),
+        timing=not options.no_timing,
+        # What the authors say of the model; a variant is another one.
+        reported=None if loaded.name.variant else loaded.card.reported,
+    )
     print(report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule))
     return 0
