@@ -5,20 +5,20 @@ A cell is text and perhaps a note below it; rounding happens here and nowhere be
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
+from typing import Literal
 
-from bench.metrics import METRICS
-from bench.record import ConditionScore, Record
+from bench.metrics import Metric
+from leaderboard.degradation import mean_over_all, worst
+from leaderboard.ranking import Ranking, rank_column
+from leaderboard.rows import Row
+from leaderboard.superb_score import Anchors, superb_score
+from leaderboard.texts import METRIC_TITLES
 
-WEIGHTS_TEXT = {
-    "published": "published by the authors",
-    "house": "trained by this project",
-    "untrained": "random (untrained control)",
-    "none": "no trained weights",
-}
+Group = Literal["upstream", "cost", "score", "summary"]
 PERCENT = 100.0
+ABOVE = 0.001  # p values below are shown as such
 
 
 @dataclass(frozen=True)
@@ -26,36 +26,21 @@ class Cell:
     """What stands in one place of a table.
 
     Attributes:
-        text: the main text; a dash where nothing was measured.
+        text: the main text; a dash where nothing is known.
         note: interval, counts and seeds; may be empty.
+        value: what it sorts by, in the unit of the text; None sorts last.
+        low, high: 95 % interval, in the unit of the text.
+        ranking: of a score.
+        detail: more, shown on hover and kept for the section of the row.
     """
 
     text: str
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """All records of one upstream on one track, in one role.
-
-    Attributes:
-        upstream: as on the command line.
-        role: `measured`, or which control it is.
-        records: of every task and seed, sorted by task and seed.
-    """
-
-    upstream: str
-    role: str
-    records: tuple[Record, ...]
-
-    @property
-    def is_control(self) -> bool:
-        """True for what shows that a task measures something, and is no competitor."""
-        return self.role != "measured"
-
-    def of_task(self, task: str) -> list[Record]:
-        """Records of one task, one a seed."""
-        return [record for record in self.records if record.task == task]
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    ranking: Ranking | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,95 +48,221 @@ class Column:
     """One column.
 
     Attributes:
+        key: unique on a track; part of the page's address.
         title: head of the column.
         about: unit and direction, below the title.
+        group: what it can be hidden with.
         cell: what a row shows.
+        higher_is_better: None where there is no better.
+        log: axes of this quantity are logarithmic.
     """
 
+    key: str
     title: str
     about: str
+    group: Group
     cell: Callable[[Row], Cell]
+    higher_is_better: bool | None = None
+    log: bool = False
+    numeric: bool = True
 
 
 DASH = Cell("\N{EN DASH}")
 
 
+def _number(value: float | None, scale: float, digits: int, note: str = "") -> Cell:
+    """A number in a unit; a dash where it is not known."""
+    if value is None:
+        return DASH
+    return Cell(f"{value / scale:,.{digits}f}", note, value / scale)
+
+
 def _family(row: Row) -> Cell:
-    return Cell(row.records[0].family)
+    return Cell(row.family)
 
 
-def _weights(row: Row) -> Cell:
-    return Cell(WEIGHTS_TEXT[row.records[0].weights])
+def _teacher(row: Row) -> Cell:
+    return Cell(row.teacher) if row.teacher else DASH
 
 
 def _params(row: Row) -> Cell:
-    params = row.records[0].cost.params
-    return Cell(f"{params / 1e6:.2f}", f"{params:,}")
+    return _number(row.params, 1e6, 2)
 
 
 def _macs(row: Row) -> Cell:
-    return Cell(f"{row.records[0].cost.macs_per_second / 1e9:.3f}")
+    return _number(row.macs_per_second, 1e9, 3)
 
 
-def _rtf(row: Row) -> Cell:
-    factors = [record.cost.rtf for record in row.records if record.cost.rtf is not None]
-    return Cell(f"{min(factors):.3f}") if factors else DASH
+def _macs_superb(row: Row) -> Cell:
+    return _number(row.macs_superb, 1e9, 1)
+
+
+def _relative_time(row: Row) -> Cell:
+    timing = row.cost.timing if row.cost else None
+    if timing is None or timing.relative is None:
+        return DASH
+    note = f"{timing.rtf:.4f} alone" + (", busy machine" if timing.busy else "")
+    return _number(timing.relative, 1.0, 3, note)
+
+
+def _stored(row: Row) -> Cell:
+    return _number(row.cost.stored_bytes if row.cost else None, 1e6, 1)
+
+
+def _memory(row: Row) -> Cell:
+    return _number(row.cost.peak_memory_bytes if row.cost else None, 1e6, 0)
 
 
 FACTS: tuple[Column, ...] = (
-    Column("Family", "how it was made", _family),
-    Column("Weights", "where they come from", _weights),
-    Column("Parameters", "millions", _params),
-    Column("MACs", "G per second of audio", _macs),
-    Column("Real-time factor", "one CPU thread, best run", _rtf),
-)
+    Column("family", "Family", "how it was made", "upstream", _family, numeric=False),
+    Column("teacher", "Teacher", "compressed from", "upstream", _teacher, numeric=False),
+    Column("params", "Parameters", "millions", "cost", _params, False, log=True),
+    Column("macs", "MACs", "G a second of audio, rule plain", "cost", _macs, False, log=True),
+    Column("macs-superb", "MACs, SUPERB", "G, 32 utterances, SUPERB's rule", "cost", _macs_superb,
+           False, log=True),
+)  # fmt: skip
 
 
-def shown(metric: str, value: float, *, signed: bool = False) -> str:
+def unit_of(metric: Metric) -> tuple[float, int, str]:
+    """Scale, digits and unit in which a metric is shown."""
+    if metric.unit == "cost":
+        return 1.0, 4 if metric.name == "mtwv" else 3, ""
+    return PERCENT, 2, " %"
+
+
+def shown(metric: Metric, value: float, *, signed: bool = False) -> str:
     """A value as the board shows it: a percentage, or a plain number for a cost."""
-    scale = 1.0 if METRICS[metric].unit == "cost" else PERCENT
-    digits = 3 if scale == 1.0 else 2
+    scale, digits, _ = unit_of(metric)
     return f"{value * scale:{'+' if signed else ''}.{digits}f}"
 
 
-def _counts(scores: Sequence[ConditionScore]) -> str:
-    """Where one seed's rate comes from, or how many seeds and items the mean is over."""
-    first = scores[0]
-    unit = METRICS[first.metric].unit
-    if len(scores) > 1:
-        return f"mean of {len(scores)} seeds, n = {first.n:,}"
-    if first.numerator is None or first.denominator is None:
-        return f"1 seed, n = {first.n:,}"
-    return f"1 seed, {first.numerator:,.6g} / {first.denominator:,.6g} {unit}"
+def score_column(
+    task: str, metric: Metric, rows: Sequence[Row], *, condition: str = "clean"
+) -> Column:
+    """The column of one metric of one task on one test set, with ranks among `rows`.
 
-
-def score_column(task: str, condition: str, metric: str) -> Column:
-    """The column of one metric of one task on one test set.
-
-    The rate is the mean over seeds; the interval spans all seeds' 95 % intervals. On another test
-    set than `clean` the note begins with the difference to the row's own clean score.
+    On another test set than `clean` the note begins with the difference to the row's own clean
+    score.
     """
-    definition = METRICS[metric]
-    unit = "" if definition.unit == "cost" else ", %"
-    direction = "higher is better" if definition.higher_is_better else "lower is better"
+    key = (task, metric.name, condition)
+    ranks = rank_column(rows, key, metric)
+    scale, _, unit = unit_of(metric)
 
     def cell(row: Row) -> Cell:
-        records = [record for record in row.of_task(task) if matching(record, condition, metric)]
-        scores = [found for record in records for found in matching(record, condition, metric)]
-        if not scores:
+        score = row.scores.get(key)
+        if score is None:
             return DASH
-        value = fmean(score.value for score in scores)
-        low, high = min(s.low for s in scores), max(s.high for s in scores)
-        parts = [f"[{shown(metric, low)}, {shown(metric, high)}]", _counts(scores)]
-        clean = [found for record in records for found in matching(record, "clean", metric)]
-        if condition != "clean" and clean:
-            change = value - fmean(score.value for score in clean)
-            parts.insert(0, f"{shown(metric, change, signed=True)} to clean")
-        return Cell(shown(metric, value), "; ".join(parts))
+        notes = []
+        clean = row.scores.get((task, metric.name, "clean"))
+        if condition != "clean" and clean is not None:
+            notes.append(f"{shown(metric, score.value - clean.value, signed=True)} to clean")
+        if score.low is None or score.high is None:
+            return Cell(shown(metric, score.value), "; ".join(notes), score.value * scale,
+                        detail=score.about)  # fmt: skip
+        notes.append(f"[{shown(metric, score.low)}, {shown(metric, score.high)}]")
+        ranking = ranks.get(row.key)
+        return Cell(
+            shown(metric, score.value),
+            "; ".join(notes),
+            score.value * scale,
+            score.low * scale,
+            score.high * scale,
+            ranking,
+            score.about + (f"; {rank_text(ranking)}" if ranking else ""),
+        )
 
-    return Column(f"{task.upper()} {metric}", f"{direction}{unit}", cell)
+    direction = "higher is better" if metric.higher_is_better else "lower is better"
+    title = f"{task.upper()} {metric_title(metric.name)}"
+    name = f"{task}.{metric.name}"
+    about = f"{direction}{',' + unit if unit else ''}"
+    return Column(name, title, about, "score", cell, metric.higher_is_better)
 
 
-def matching(record: Record, condition: str, metric: str) -> list[ConditionScore]:
-    """The score of one metric on one test set; none where it was not measured."""
-    return [s for s in record.scores if (s.condition, s.metric) == (condition, metric)]
+def metric_title(name: str) -> str:
+    """A metric as people write it."""
+    return METRIC_TITLES.get(name, name.replace("_", " "))
+
+
+def rank_text(ranking: Ranking) -> str:
+    """Rank band and the test against the row above, in words."""
+    text = f"{band(ranking)} of {ranking.of}"
+    if ranking.p_above is not None:
+        p = f"< {ABOVE}" if ranking.p_above < ABOVE else f"= {ranking.p_above:.3f}"
+        text += f"; against {ranking.above}: p {p} (Holm)"
+    return text
+
+
+def band(ranking: Ranking) -> str:
+    """`rank 2` or `rank 1 to 3`."""
+    if ranking.best == ranking.worst:
+        return f"rank {ranking.best}"
+    return f"rank {ranking.best} to {ranking.worst}"
+
+
+def superb_column(ends: Anchors) -> Column:
+    """The SUPERB score, where every task of it is there."""
+
+    def cell(row: Row) -> Cell:
+        return _number(superb_score(row, ends), 1.0, 0)
+
+    about = "0 is FBANK, higher is better"
+    return Column("superb", "SUPERB score", about, "summary", cell, higher_is_better=True)
+
+
+def _mean_degradation(row: Row) -> Cell:
+    found = mean_over_all(row)
+    if found is None:
+        return DASH
+    note = "" if found.low is None else f"[{100 * found.low:+.1f}, {100 * (found.high or 0):+.1f}]"
+    return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value,
+                detail=f"{found.tasks} pairs of task and condition")  # fmt: skip
+
+
+def _worst_degradation(row: Row) -> Cell:
+    found = worst(row)
+    if found is None:
+        return DASH
+    name, item = found
+    return Cell(f"{100 * item.value:+.1f}", name, 100 * item.value)
+
+
+def _provenance(row: Row) -> Cell:
+    standing = row.standing
+    parts = [row.tap, f"protocol {row.protocol}", row.verified]
+    if row.kind != "reported":
+        parts.append(f"{standing.division} division")
+    parts += [flag.replace("-", " ") for flag in standing.flags]
+    return Cell(row.weights, ", ".join(parts))
+
+
+LAST: tuple[Column, ...] = (
+    Column("mean-degradation", "Mean degradation", "%, relative to clean, all conditions",
+           "summary", _mean_degradation, False),
+    Column("worst-degradation", "Worst condition", "%, relative to clean, mean over tasks",
+           "summary", _worst_degradation, False),
+    Column("time", "Relative time", "real-time factor over HuBERT Base's", "cost", _relative_time,
+           False, log=True),
+    Column("bytes", "Stored", "MB, float32", "cost", _stored, False, log=True),
+    Column("memory", "Peak memory", "MB", "cost", _memory, False, log=True),
+    Column("provenance", "Provenance", "weights, tap, protocol, checks", "upstream", _provenance,
+           numeric=False),
+)  # fmt: skip
+
+
+def all_columns(
+    rows: Sequence[Row],
+    metrics: Mapping[tuple[str, str], Metric],
+    ends: Anchors | None,
+) -> tuple[Column, ...]:
+    """Every column that says something of at least one row.
+
+    Args:
+        rows: of one track.
+        metrics: by (task, metric), in the order of the columns.
+        ends: of the SUPERB score; None where the track has none.
+    """
+    found = [*FACTS]
+    found += [score_column(task, metric, rows) for (task, _), metric in metrics.items()]
+    found += [superb_column(ends)] if ends is not None else []
+    found += LAST
+    return tuple(column for column in found if any(column.cell(row) != DASH for row in rows))

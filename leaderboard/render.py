@@ -1,79 +1,232 @@
-"""A board as one self-contained HTML page, and as Markdown. Text in a record is never markup."""
+"""A board as one self-contained HTML page. Text in a record is never markup, nor a script.
+
+Jinja escapes every text; the page's policy lets no other script run than the one it was built with
+(by its digest), loads nothing and sends nothing.
+"""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import Any
 
-from tabulate import tabulate
+from bench.standing import FLAGS, LEVELS
+from leaderboard.build import Board, View
+from leaderboard.columns import Cell, Column, band
+from leaderboard.degradation import mean_over_tasks, severity
+from leaderboard.export import bibtex
+from leaderboard.pareto import Picture, Point, draw
+from leaderboard.rows import Row
+from leaderboard.sections import costs, reported_lines, task_lines
+from leaderboard.texts import EMPTY, HOW_TO_COMPARE_LOSS, HOW_TO_READ, KINDS
 
-from leaderboard.columns import Cell, Column, Row
+PAGE = Path(__file__).with_name("page")
+COSTS = ("params", "macs", "macs-superb", "time", "bytes")  # the picture's choice of x
+HEAT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # relative degradation where the next shade begins
 
-if TYPE_CHECKING:
-    from leaderboard.build import Board, Table
 
-TEMPLATE = Path(__file__).with_name("template.html")
-EMPTY = "No records yet."
-HOW_TO_READ = (
-    "Numbers are means over seeds; in brackets a 95 % bootstrap interval that spans those of all "
-    "seeds, then the counts. Controls are no competitors: they show what chance, random weights or "
-    "a model trained for the task itself reach. A dash means not measured."
-)
-# Characters that Markdown or the HTML inside it would read as markup.
-_MARKUP = re.compile(r"([\\`*\[\]|~!#])")
+@dataclass(frozen=True)
+class Figure:
+    """The picture that is shown without a script."""
+
+    x: Column
+    y: Column
+    picture: Picture | None
 
 
 def html(board: Board) -> str:
     """The whole page; readable without JavaScript, with no reference to anything outside it."""
-    from jinja2 import Environment, StrictUndefined
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(PAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(board=board, how_to_read=HOW_TO_READ, empty=EMPTY) + "\n"
+    environment.filters |= {
+        "band": band, "bibtex": bibtex, "corners": _corners, "costs": costs, "heat": _heat,
+        "interval": _interval, "loss": mean_over_tasks, "px": _px,
+        "reported_lines": reported_lines, "signed": _signed,
+        "task_lines": task_lines, "web": web,
+    }  # fmt: skip
+    style = _squeezed((PAGE / "board.css").read_text(encoding="utf-8"))
+    parts = [path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js"))]
+    script = _no_blank_lines("(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();")
+    figures = {view.key: figure(view) for view in board.views}
+    texts = SimpleNamespace(
+        EMPTY=EMPTY,
+        HOW_TO_READ=HOW_TO_READ,
+        HOW_TO_COMPARE_LOSS=HOW_TO_COMPARE_LOSS,
+        LEVELS=LEVELS,
+        FLAGS=FLAGS,
+    )
+    page = environment.get_template("page.html").render(
+        board=board,
+        texts=texts,
+        figures=figures,
+        frontiers={key: _on_frontier(found) for key, found in figures.items()},
+        policy=_policy(script, style),
+        style=Markup(style),
+        script=Markup(script),
+        data=Markup(page_data(board)),
+    )
+    return _no_blank_lines(page) + "\n"
 
 
-def plain(text: str) -> str:
-    """Text for a Markdown table: one line, nothing in it is markup."""
-    one_line = " ".join(text.split())
-    safe = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKUP.sub(r"\\\1", safe)
+def _no_blank_lines(text: str) -> str:
+    """The same without blank lines; done twice it is done once, so that digests stay true."""
+    return re.sub(r"\n\s*\n+", "\n", text)
 
 
-def _cell(cell: Cell) -> str:
-    return plain(f"{cell.text} ({cell.note})" if cell.note else cell.text)
+def _squeezed(css: str) -> str:
+    """Style without comments and line ends."""
+    return re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)).strip()
 
 
-def _head(column: Column) -> str:
-    return plain(f"{column.title} ({column.about})")
+def _policy(script: str, style: str) -> str:
+    """The content security policy: this script and this style, pictures made by the page itself."""
+
+    def digest(text: str) -> str:
+        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+    return (
+        f"default-src 'none'; script-src 'sha256-{digest(script)}'; "
+        f"style-src 'sha256-{digest(style)}'; img-src data: blob:; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
-def _name(row: Row) -> str:
-    return plain(f"{row.upstream} ({row.role})" if row.is_control else row.upstream)
+def web(address: str | None) -> str:
+    """An address that may be linked to; empty for everything that is not plain https."""
+    return address if address and re.fullmatch(r"https://[\w./%#?=&+~-]+", address) else ""
 
 
-def _table(table: Table) -> str:
-    head = ["Upstream", *map(_head, table.columns)]
-    rows = [
-        [_name(row), *(_cell(column.cell(row)) for column in table.columns)] for row in table.rows
+def _px(value: float) -> str:
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def _corners(points: Sequence[tuple[float, float]]) -> str:
+    return " ".join(f"{_px(x)},{_px(y)}" for x, y in points)
+
+
+def _interval(note: str) -> str:
+    """A shorter spelling of an interval: `50.00 to 74.00`."""
+    match = re.fullmatch(r"\[([^,\]]+), ([^,\]]+)\]", note)
+    return f"{match[1]} to {match[2]}" if match else note
+
+
+def _signed(value: float) -> str:
+    """A share in percent, with its sign."""
+    return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _heat(value: float) -> str:
+    """The class of a shade: `c` better than on clean, `h0` the same, `h6` much worse."""
+    if value < -HEAT[0]:
+        return "c"
+    return f"h{sum(value >= edge for edge in HEAT)}"
+
+
+def figure(view: View) -> Figure | None:
+    """The picture of a view as it is first shown: the first cost and score that rows have."""
+    by_key = {column.key: i for i, column in enumerate(view.columns)}
+    costs_here = [by_key[key] for key in COSTS if key in by_key]
+    ys = [i for i, c in enumerate(view.columns) if c.key == "superb"]
+    ys += [i for i, c in enumerate(view.columns) if c.group == "score"]
+    if not costs_here or not ys:
+        return None
+    x, y = costs_here[0], ys[0]
+    known = [
+        (row, cost, score)
+        for row, cells in zip(view.rows, view.cells, strict=True)
+        if (cost := cells[x].value) is not None and (score := cells[y].value) is not None
     ]
-    return str(tabulate(rows, headers=head, tablefmt="github", disable_numparse=True))
+    teachers = {row.teacher for row, _, _ in known if row.teacher}
+    points = [
+        Point(
+            row.key,
+            row.label,
+            row.kind,
+            cost,
+            score,
+            curve=_curve(row),
+            competes=row.competes,
+            baseline=row.family == "baseline",
+            teaches=row.competes and row.card_name in teachers,
+        )
+        for row, cost, score in known
+    ]
+    higher = view.columns[y].higher_is_better is True
+    return Figure(view.columns[x], view.columns[y], draw(points, higher_is_better=higher))
 
 
-def markdown(board: Board) -> str:
-    """The same tables as Markdown."""
-    lines = ["# Slim-SUPERB", "", HOW_TO_READ, ""]
-    if board.protocols:
-        protocols = plain(", ".join(board.protocols))
-        lines += [f"{board.num_records} records, protocol {protocols}.", ""]
-    if not board.num_records:
-        lines += [EMPTY, ""]
-    for section in board.sections:
-        lines += [f"## {plain(section.track.title)}", "", plain(section.track.about), ""]
-        if not section.tables:
-            lines += [EMPTY, ""]
-        for table in section.tables:
-            lines += [f"### Test condition: {plain(table.condition)}", "", _table(table), ""]
-    return "\n".join(lines)
+def _curve(row: Row) -> str:
+    """The supernet that a subnet was cut from; empty for other rows."""
+    return row.card_name if row.family == "once-for-all" and row.kind == "measured" else ""
+
+
+def _on_frontier(found: Figure | None) -> set[str]:
+    picture = found.picture if found else None
+    return {dot.point.key for dot in picture.dots if dot.on_frontier} if picture else set()
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five digits are more than any screen shows."""
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _numbers(cell: Cell) -> Any:
+    """A value, or a value with its interval."""
+    if cell.value is None or cell.low is None:
+        return _rounded(cell.value)
+    return [_rounded(cell.value), _rounded(cell.low), _rounded(cell.high)]
+
+
+def _row_data(row: Row, cells: Sequence[Cell], view: View) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "k": row.key, "n": row.name, "p": row.label, "d": row.kind, "f": row.family,
+        "t": row.teacher,
+        "w": row.weights, "c": _curve(row), "o": int(row.competes), "g": row.card_name,
+        "v": [_numbers(cell) for cell in cells],
+    }  # fmt: skip
+    tasks = list(dict.fromkeys(task for task, _ in row.degradations))
+    data["l"] = {
+        task: [
+            [round(1000 * x) for x in (found.value, found.low, found.high) if x is not None]
+            if (found := row.degradations.get((task, name))) is not None
+            else 0
+            for name in view.conditions
+        ]
+        for task in tasks
+    }
+    return data
+
+
+def page_data(board: Board) -> str:
+    """What the page's script works with, as JSON that cannot end its element."""
+    views = []
+    for view in board.views:
+        columns = [
+            {"k": c.key, "t": c.title, "a": c.about, "g": c.group, "b": c.higher_is_better,
+             "l": int(c.log), "n": int(c.numeric)}
+            for c in view.columns
+        ]  # fmt: skip
+        rows = [
+            _row_data(row, cells, view)
+            for row, cells in zip(view.rows, view.cells, strict=True)
+        ]  # fmt: skip
+        severities = [severity(name) for name in view.conditions]
+        views.append({"k": view.key, "t": view.title, "cols": columns, "rows": rows,
+                      "conds": view.conditions, "sev": severities})  # fmt: skip
+    text = json.dumps({"views": views, "kinds": KINDS, "heat": HEAT}, separators=(",", ":"),
+                      allow_nan=False)  # fmt: skip
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "Build the board (HTML and Markdown) from records."
+HELP = "Build the board (HTML, Markdown, CSV, JSON, LaTeX) from records."
 EXAMPLE = "slim-superb board --out site"
 
 
@@ -18,7 +18,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Build and say what was built."""
     from leaderboard.build import build_board
+    from leaderboard.stamp import git_stamp
 
-    summary = build_board(options.results, options.out)
+    stamp = git_stamp(options.results.parent) if options.results.exists() else None
+    summary = build_board(options.results, options.out, stamp)
     print(str(summary))
     return 0

@@ -1,0 +1,125 @@
+"""How much a row loses in every condition, relative to its own clean score."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from bench.detection import Floats
+from bench.draws import Draws
+from bench.metrics import METRICS
+from leaderboard.rows import Degradation, Row, Score, ScoreKey
+
+INTERVAL = (2.5, 97.5)
+_SEVERITY = re.compile(r"^(.+?)-(-?\d+(?:\.\d+)?)([a-z]*)$")
+
+
+def degradations(
+    scores: Mapping[ScoreKey, Score],
+    metrics: Mapping[str, str],
+    manifests: Mapping[tuple[str, str], str],
+) -> dict[tuple[str, str], Degradation]:
+    """Relative degradation of every task's main metric in every condition but `clean`.
+
+    Args:
+        scores: of one row.
+        metrics: main metric of every task.
+        manifests: digest of the test set, by task and condition: two conditions on the same
+            utterances are compared draw by draw.
+    """
+    found = {}
+    for (task, metric, condition), score in scores.items():
+        clean = scores.get((task, metric, "clean"))
+        if condition == "clean" or metrics.get(task) != metric or not clean or not clean.value:
+            continue
+        sign = -1.0 if METRICS[metric].higher_is_better else 1.0
+        value = sign * (score.value - clean.value) / clean.value
+        low, high = None, None
+        if clean.draws is not None and score.draws is not None:
+            same = manifests.get((task, condition)) == manifests.get((task, "clean"))
+            pairs = _relative(clean.draws, score.draws, sign, same=same)
+            low, high = map(float, np.nanpercentile(pairs, INTERVAL))
+        found[task, condition] = Degradation(value, low, high)
+    return found
+
+
+def _relative(clean: Draws, other: Draws, sign: float, *, same: bool) -> Floats:
+    """The degradation on every resample, (draws,).
+
+    Test sets of other utterances were resampled apart: their draws are turned around, so that no
+    pair shares a state of the generator.
+    """
+    values = other.values if same else other.values[::-1]
+    change: Floats = sign * (values - clean.values)
+    below = np.where(clean.values > 0, clean.values, np.nan)
+    return change / below
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Over tasks.
+
+    Attributes:
+        value: mean of the tasks' degradations.
+        low, high: mean of the tasks' interval bounds: an interval that treats tasks as moving
+            together, which is wider than the mean's own.
+        tasks: over how many.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    tasks: int
+
+
+def conditions_of(rows: Iterable[Row]) -> list[str]:
+    """All conditions but `clean`: by family, mild before severe as their numbers say."""
+    names = {condition for row in rows for _, condition in row.degradations}
+    return sorted(names, key=lambda name: (severity(name)[0], severity(name)[1] or 0.0, name))
+
+
+def severity(condition: str) -> tuple[str, float | None, str]:
+    """Family, number and unit of a name such as `noise-babble-10db`; None without a number."""
+    match = _SEVERITY.match(condition)
+    if match is None:
+        return condition, None, ""
+    return match[1], float(match[2]), match[3]
+
+
+def mean_over_tasks(row: Row, condition: str) -> Summary | None:
+    """Mean degradation of a row in one condition; None where it was not measured."""
+    parts = [found for (_, name), found in row.degradations.items() if name == condition]
+    return _mean(parts)
+
+
+def mean_over_all(row: Row) -> Summary | None:
+    """Mean degradation over all conditions and tasks; None where none was measured."""
+    return _mean(list(row.degradations.values()))
+
+
+def worst(row: Row) -> tuple[str, Summary] | None:
+    """The condition that costs most, mean over tasks."""
+    found = {name: mean_over_tasks(row, name) for name in conditions_of([row])}
+    known = {name: item for name, item in found.items() if item is not None}
+    if not known:
+        return None
+    name = max(known, key=lambda key: known[key].value)
+    return name, known[name]
+
+
+def _mean(parts: list[Degradation]) -> Summary | None:
+    if not parts:
+        return None
+    lows = [part.low for part in parts if part.low is not None]
+    highs = [part.high for part in parts if part.high is not None]
+    whole = len(lows) == len(highs) == len(parts)
+    return Summary(
+        value=fmean(part.value for part in parts),
+        low=fmean(lows) if whole else None,
+        high=fmean(highs) if whole else None,
+        tasks=len(parts),
+    )

@@ -1,0 +1,42 @@
+const DATA = JSON.parse(document.getElementById('data').textContent);
+const VIEWS = Object.fromEntries(DATA.views.map((view) => [view.k, view]));
+const MAX_PINS = 4;
+
+/* An element; text is text, never markup. */
+function make(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, '');
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) if (value != null) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const value = (cell) => (Array.isArray(cell) ? cell[0] : cell);
+const sectionOf = (view) => document.getElementById(view.k);
+
+let toastTimer = 0;
+function toast(...content) {
+  const box = document.getElementById('toast');
+  box.replaceChildren(...content);
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => box.replaceChildren(), 6000);
+}
+
+function download(name, type, text) {
+  const blob = text instanceof Blob ? text : new Blob([text], { type });
+  const link = make('a', { href: URL.createObjectURL(blob), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

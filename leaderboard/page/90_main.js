@@ -1,0 +1,43 @@
+function show() {
+  for (const link of document.querySelectorAll('nav a[data-view]')) {
+    if (link.dataset.view === state.v) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
+  for (const view of DATA.views) sectionOf(view).hidden = view.k !== state.v;
+  const view = VIEWS[state.v];
+  if (!view || !tables[view.k]) return;
+  showTable(view);
+  showTools(view);
+  showCompare(view);
+  showPlot(view);
+  showRobust(view);
+}
+
+function visit() {
+  state = readHash();
+  show();
+  const target = location.hash.slice(1);
+  if (target && !target.includes('=') && !VIEWS[target]) openSection(target);
+}
+
+for (const view of DATA.views) {
+  setUpTable(view);
+  setUpPlot(view);
+  setUpRobust(view);
+}
+document.addEventListener('click', (event) => {
+  const link = event.target.closest?.('a[href^="#"]');
+  if (!link) return;
+  const key = link.getAttribute('href').slice(1);
+  if (VIEWS[key] && link.dataset.view) {
+    event.preventDefault();
+    set({ ...DEFAULTS, v: key });
+  } else if (document.getElementById(key)?.matches('details')) {
+    event.preventDefault();
+    openSection(key);
+  }
+});
+document.addEventListener('toggle', (event) => { if (event.target.matches?.('details.up[open]')) drawBars(event.target); }, true);
+addEventListener('popstate', visit);
+addEventListener('hashchange', () => { if (location.hash.includes('=') || !location.hash) visit(); });
+visit();

@@ -1,0 +1,97 @@
+"""What the section of one upstream says, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.metrics import METRICS
+from bench.record import Record
+from leaderboard.columns import Column, metric_title, shown
+from leaderboard.rows import Row
+
+
+@dataclass(frozen=True)
+class TaskLine:
+    """One task of one upstream: its main metric everywhere, and how the head was chosen.
+
+    Attributes:
+        values: on clean speech, then in every condition; a dash where it was not measured.
+        rates: dev score of every learning rate; the one chosen in brackets.
+        weights: softmax weights of the L hidden states, in percent, of the first seed.
+        head: its parameters and the seeds.
+    """
+
+    task: str
+    metric: str
+    values: tuple[str, ...]
+    rates: str
+    weights: str
+    head: str
+
+
+def task_lines(row: Row, conditions: Sequence[str]) -> list[TaskLine]:
+    """One line a task."""
+    by_task: dict[str, list[Record]] = {}
+    for record in row.records:
+        by_task.setdefault(record.task, []).append(record)
+    return [_line(row, records, conditions) for records in by_task.values()]
+
+
+def _line(row: Row, records: Sequence[Record], conditions: Sequence[str]) -> TaskLine:
+    first = records[0]
+    metric = METRICS[first.selection.metric]
+    found = [row.scores.get((first.task, metric.name, c)) for c in ("clean", *conditions)]
+    seeds = ", ".join(str(record.seed) for record in records)
+    layers = first.head.layer_weights
+    return TaskLine(
+        task=first.task.upper(),
+        metric=metric_title(metric.name),
+        values=tuple(shown(metric, s.value) if s else "\N{EN DASH}" for s in found),
+        rates=_rates(first),
+        weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
+        head=f"{first.head.params:,}; seed {seeds}",
+    )
+
+
+def _rates(record: Record) -> str:
+    """Learning rate and dev score, one after the other."""
+    metric = METRICS[record.selection.metric]
+    parts = []
+    for point in record.selection.grid:
+        text = "diverged" if point.value is None else shown(metric, point.value)
+        mark = "[{}]" if point.lr == record.selection.lr else "{}"
+        parts.append(mark.format(f"{point.lr:g}: {text}"))
+    return ", ".join(parts)
+
+
+def costs(row: Row) -> str:
+    """Everything that is known of a row's cost, in a sentence."""
+    parts = []
+    if row.params is not None:
+        parts.append(f"{row.params:,} parameters")
+    if row.macs_per_second is not None:
+        parts.append(f"{row.macs_per_second / 1e9:.3f} G MACs a second of audio (plain)")
+    if row.macs_superb is not None:
+        parts.append(f"{row.macs_superb / 1e9:,.1f} G MACs for 32 utterances (SUPERB's rule)")
+    if row.rtf is not None:
+        parts.append(f"real-time factor {row.rtf:.4f}")
+    cost = row.cost
+    if cost is not None:
+        parts.append(f"{cost.stored_bytes:,} bytes stored")
+        if cost.timing is not None and cost.timing.relative is not None:
+            busy = " on a busy machine" if cost.timing.busy else ""
+            parts.append(f"{cost.timing.relative:.3f} of HuBERT Base's time{busy}")
+        if cost.peak_memory_bytes is not None:
+            parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory")
+    return "; ".join(parts) or "not known"
+
+
+def reported_lines(row: Row, columns: Sequence[Column]) -> list[str]:
+    """Every reported score with where it stands."""
+    found = []
+    for column in columns:
+        cell = column.cell(row)
+        if column.group == "score" and cell.value is not None:
+            found.append(f"{column.title}: {cell.text} ({cell.detail})")
+    return found

@@ -1,0 +1,60 @@
+"""The SUPERB score: how far a system is from FBANK to the best of four large models.
+
+Feng et al. 2022, SUPERB at SLT 2022: 1000 times the mean over tasks, the metrics of one task
+averaged first, of (s - zero) / (one - zero). Only rows that have every task get one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from bench.metrics import Metric
+from leaderboard.published import PublishedRow, SourcesFile, definitions
+from leaderboard.rows import Row
+
+Pair = tuple[str, str]  # task, metric
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Both ends of every metric, by (task, metric)."""
+
+    zero: Mapping[Pair, float]
+    one: Mapping[Pair, float]
+
+
+def anchors(about: SourcesFile, rows: Sequence[PublishedRow]) -> Anchors | None:
+    """The anchors as published rows give them; None where one of those rows is not there."""
+    by_name = {row.name: row for row in rows}
+    if not {about.score_zero, *about.score_one} <= by_name.keys():
+        return None
+    metrics = definitions(about)
+    ends = [_values(by_name[name]) for name in about.score_one]
+    one = {pair: _best(metrics[pair], [end[pair] for end in ends]) for pair in metrics}
+    return Anchors(_values(by_name[about.score_zero]), one)
+
+
+def _values(row: PublishedRow) -> dict[Pair, float]:
+    found = {}
+    for name, cell in row.scores.items():
+        task, metric = name.split(" ")
+        found[task, metric] = cell.value
+    return found
+
+
+def _best(metric: Metric, values: Sequence[float]) -> float:
+    return max(values) if metric.higher_is_better else min(values)
+
+
+def superb_score(row: Row, ends: Anchors) -> float | None:
+    """The score of a row; None where a task is missing."""
+    tasks: dict[str, list[float]] = {}
+    for (task, metric), zero in ends.zero.items():
+        score = row.scores.get((task, metric, "clean"))
+        if score is None:
+            return None
+        share = (score.value - zero) / (ends.one[task, metric] - zero)
+        tasks.setdefault(task, []).append(share)
+    return 1000.0 * fmean(fmean(parts) for parts in tasks.values())
