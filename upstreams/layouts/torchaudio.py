@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from bench.errors import InvalidDataError
 from upstreams.config import EncoderConfig
 from upstreams.layout import Published, Table, without_prefix
 from upstreams.layouts.huggingface import LAYER
@@ -30,7 +32,6 @@ PREFIXES = ("model.", "wav2vec2.")
 EXTRAS = ("aux.", "logit_generator.")  # an output layer, HuBERT's targets
 _JOINT = ".attention.attention."
 
-
 TABLE = Table(_FIXED, LAYER, "encoder.transformer.layers.", "conv", "layer_norm")
 
 
@@ -48,15 +49,31 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _apart(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Queries, keys and values of WavLM's attention as tensors of their own."""
+    """Queries, keys and values of WavLM's attention as tensors of their own.
+
+    Raises:
+        InvalidDataError: some of them are there both ways.
+    """
     apart: dict[Any, Any] = {}
     for key, value in tensors.items():
         layer, joint, part = str(key).partition(_JOINT)
-        if not joint or not part.startswith("in_proj_") or not isinstance(value, Tensor):
-            apart[key if not joint else f"{layer}.attention.{part}"] = value
-            continue
-        kind, width = part.removeprefix("in_proj_"), value.shape[0] // 3 if value.dim() else 0
-        for index, name in enumerate("qkv"):
-            end = None if index == 2 else (index + 1) * width
-            apart[f"{layer}.attention.{name}_proj.{kind}"] = value[index * width : end]
+        found = {key: value}
+        if joint and part.startswith("in_proj_"):
+            kind = part.removeprefix("in_proj_")
+            names = [f"{layer}.attention.{name}_proj.{kind}" for name in "qkv"]
+            found = dict(zip(names, _thirds(value), strict=True))
+        elif joint:
+            found = {f"{layer}.attention.{part}": value}
+        for name, tensor in found.items():
+            if name in apart:
+                raise InvalidDataError(f"checkpoint: {name} is there twice, alone and joined")
+            apart[name] = tensor
     return apart
+
+
+def _thirds(value: Any) -> tuple[Any, Any, Any]:
+    """A joint tensor in three; what cannot be cut stays whole, to be refused by name."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.dim():
+        return value, value, value
+    width = value.shape[0] // 3
+    return value[:width], value[width : 2 * width], value[2 * width :]
