@@ -13,13 +13,14 @@ SEED ?= 0
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev data eval cost check compress board validate-track align test lint type golden clean
+.PHONY: help setup setup-dev setup-conditions data eval cost check compress board validate-track align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make eval UPSTREAM=lighthubert_small TASK=asr [TRACK=quick] [SEED=0] [WEIGHTS=FILE]"
 	@echo "            [STRICT=1] [FORCE=1] [LR=1e-3] [LIMIT=N] [DEB_DIR=DIR] [OUT=runs] [JSON=1]"
+	@echo "            [CONDITIONS=distorted-seen,ood] [NOISE_DIR=DIR]"
 
 $(VENV)/.made: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -37,16 +38,24 @@ setup: $(VENV)/.made ## virtual environment with all that an evaluation needs
 
 setup-dev: $(VENV)/.made-dev ## the same, with what tests, lint and types need
 
+$(VENV)/.made-conditions: $(VENV)/.made
+	@echo "adding what distortions need"
+	@$(PIP) --editable '.[conditions,plots]'
+	@touch $@
+
+setup-conditions: $(VENV)/.made-conditions ## the same, with simulated rooms, codecs and plots
+
 data: setup ## prepare the corpora of a track: make data TRACK=quick [DEB_DIR=DIR]
 	@$(CLI) data prepare --track $(TRACK) $(if $(DEB_DIR),--deb-dir $(DEB_DIR))
 
-eval: setup ## evaluate: make eval UPSTREAM=lighthubert_small TASK=asr
+eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM=lighthubert_small TASK=asr
 	@test -n "$(UPSTREAM)" -a -n "$(TASK)" || \
 	  { echo "make eval: name both, as in: make eval UPSTREAM=lighthubert_small TASK=asr" >&2; exit 2; }
 	@$(CLI) eval '$(UPSTREAM)' '$(TASK)' --track '$(TRACK)' --seed $(SEED) --out '$(OUT)' \
 	  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)') \
 	  $(if $(LR),--lr $(LR)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(STRICT),--strict) \
-	  $(if $(FORCE),--force) $(if $(JSON),--json)
+	  $(if $(FORCE),--force) $(if $(JSON),--json) \
+	  $(if $(CONDITIONS),--conditions '$(CONDITIONS)') $(if $(NOISE_DIR),--noise-dir '$(NOISE_DIR)')
 
 cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lighthubert_small
 	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }

@@ -23,6 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="run anew even when done")
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
+    parser.add_argument("--conditions", help="names and sets, or all ('list conditions')")
+    parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--json", action="store_true", help="print the record")
@@ -30,9 +32,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run, or show what is done."""
+    from bench.condition_report import condition_table
+    from bench.condition_sets import Sources
+    from bench.conditions import expand
     from bench.progress import say
     from bench.record import dumps
+    from bench.registry import task_card
     from bench.report import table
+    from bench.robustness import score_conditions
     from bench.run import run
     from bench.spec import RunSpec
 
@@ -45,6 +52,9 @@ def run(options: argparse.Namespace) -> int:
         shuffle_labels=options.shuffle_labels,
         limit=options.limit,
     )
+    if options.conditions:  # a misspelt name is told now, not after the training
+        card = task_card(options.task, options.track)
+        expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
     outcome = run(
         spec,
         home=home(),
@@ -56,5 +66,10 @@ def run(options: argparse.Namespace) -> int:
     )
     if outcome.was_done:
         say("this very run is done; here it is (--force runs it anew)")
+    if options.conditions:
+        sources = Sources(home(), options.deb_dir, options.noise_dir, options.weights)
+        record = score_conditions(outcome.path, options.conditions, sources)
+        print(dumps(record).rstrip() if options.json else condition_table(record, outcome.path))
+        return 0
     print(dumps(outcome.record).rstrip() if options.json else table(outcome.record, outcome.path))
     return 0

@@ -10,7 +10,7 @@ EXAMPLE = "slim-superb list upstreams"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("what", choices=["upstreams", "tasks", "tracks", "recipes"])
+    parser.add_argument("what", choices=["upstreams", "tasks", "tracks", "recipes", "conditions"])
 
 
 def run(options: argparse.Namespace) -> int:
@@ -37,9 +37,37 @@ def run(options: argparse.Namespace) -> int:
         recipes = [recipe_card(name) for name in recipe_names()]
         rows = [[r.name, r.family, r.teacher or "-", r.data, r.title] for r in recipes]
         head = ["recipe", "family", "teacher", "data", "title"]
+    elif options.what == "conditions":
+        head = ["condition or set", "members or steps", "about"]
+        rows = _conditions()
     else:
         tracks = [registry.track_card(name) for name in registry.track_names()]
         rows = [[t.name, "yes" if t.on_board else "never", t.about] for t in tracks]
         head = ["track", "on the board", "about"]
     print(tabulate(rows, headers=head, maxcolwidths=[None] * (len(head) - 1) + [70]))
     return 0
+
+
+def _conditions() -> list[list[str]]:
+    """Sets first, with their size, then every condition with its effects."""
+    from bench.condition_file import catalogue
+
+    found = catalogue()
+    rows = [
+        [name, f"{len(members)} conditions", " ".join(found.abouts[name].split())]
+        for name, members in found.sets.items()
+    ]
+    for item in found.conditions.values():
+        steps = [
+            " ".join([step.effect, *(f"{key}={_short(value)}" for key, value in step.params)])
+            for step in item.steps
+        ]
+        rows.append([item.name, ", then ".join(steps) or "another test set", item.about])
+    return rows
+
+
+def _short(value: object) -> str:
+    """A parameter, or what it is drawn from."""
+    if isinstance(value, dict) and "from" in value:
+        return f"{value['from']}..{value['to']}"
+    return str(value)

@@ -1,0 +1,41 @@
+"""`slim-superb listen`: what a condition sounds like."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Write an utterance before and after a condition, with a picture of both."
+EXAMPLE = "slim-superb listen reverb-0.8s --out heard"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("condition", help="name ('list conditions')")
+    parser.add_argument("--utterance", metavar="ID", help="of the test set (default: its longest)")
+    parser.add_argument("--task", default="asr", help="whose test set (default asr)")
+    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
+    parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write two WAV files and, where matplotlib is installed, a PNG."""
+    from bench.condition_sets import Sources
+    from bench.listen import listen
+
+    sources = Sources(home(), options.deb_dir, options.noise_dir)
+    written = listen(
+        options.condition,
+        sources,
+        task=options.task,
+        track=options.track,
+        utterance=options.utterance,
+        out=options.out,
+    )
+    for path in written:
+        print(path)
+    return 0
