@@ -58,10 +58,10 @@ FREE_OPERATIONS = frozenset(
         _weight_norm_interface all amax amin aminmax any arange argmax argmin as_strided
         avg_pool1d avg_pool2d cat clone constant_pad_nd copy cummax cumprod cumsum detach
         embedding empty empty_like empty_permuted empty_strided equal eye fill flip floor_divide
-        full full_like gather glu hann_window im2col index index_add index_copy index_fill
-        index_put index_select linalg_vector_norm linspace logcumsumexp logsumexp masked_fill
-        masked_scatter masked_select max max_pool1d max_pool2d_with_indices mean median min
-        native_batch_norm native_dropout native_group_norm native_layer_norm new_empty
+        full full_like gather glu hamming_window hann_window im2col index index_add index_copy
+        index_fill index_put index_select linalg_vector_norm linspace logcumsumexp logsumexp
+        masked_fill masked_scatter masked_select max max_pool1d max_pool2d_with_indices mean median
+        min native_batch_norm native_dropout native_group_norm native_layer_norm new_empty
         new_empty_strided new_full new_ones new_zeros nonzero norm ones ones_like prod rand
         rand_like randn randn_like randperm reflection_pad1d reflection_pad2d repeat
         replication_pad1d resize roll scalar_tensor scatter scatter_add select_scatter set

@@ -46,11 +46,21 @@ INERT_NAMES = frozenset(
         "numpy.dtype",
         "numpy.core.multiarray.scalar",
         "numpy._core.multiarray.scalar",
+        "numpy.ndarray",
+        "numpy.core.multiarray._reconstruct",
+        "numpy._core.multiarray._reconstruct",
     }
 )
 DEFAULT_DICT = "collections.defaultdict"
 # `optimizers` is s3prl's former module of schedules, pickled into DistilHuBERT's file.
-INERT_PACKAGES = ("fairseq.", "omegaconf.", "optimizers.", "s3prl.optimizers.")
+# Lightning names its callbacks by their classes; MelHuBERT's runner keeps numpy's random state.
+INERT_PACKAGES = (
+    "fairseq.",
+    "omegaconf.",
+    "optimizers.",
+    "s3prl.optimizers.",
+    "pytorch_lightning.",
+)
 
 
 def _plain_dict(*_: Any) -> dict[Any, Any]:

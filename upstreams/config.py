@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from bench.errors import UsageError, did_you_mean
 from upstreams.frontend import ExtractorMode
+from upstreams.kaldi import KaldiConfig, kaldi_config
+from upstreams.taps import check_tap
 
 # wav2vec 2.0 (Baevski et al., 2020), section 4.2: seven blocks, stride 20 ms, window 25 ms.
 BASE_CNN = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
@@ -20,7 +22,14 @@ BASE_CNN = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
 MAX_LAYERS = 200
 MAX_SIZE = 1 << 16
 AT_LEAST_ONE = frozenset(
-    {"conv_layers", "embed_dim", "head_dim", "pos_conv_kernel", "pos_conv_groups"}
+    {
+        "conv_layers",
+        "embed_dim",
+        "head_dim",
+        "pos_conv_kernel",
+        "pos_conv_groups",
+        "time_reduction",
+    }
 )
 CHOICES = {
     "extractor_mode": ("group_norm", "layer_norm", "mel"),
@@ -37,8 +46,11 @@ class EncoderConfig:
         extractor_mode: `group_norm` after the first convolution, `layer_norm` after each, or `mel`:
             no convolutions but a filter bank, whose channels (mel bins times stacked frames),
             window (400) and stride are the one entry of `conv_layers`.
+        kaldi: Kaldi's filter bank in place of all that (MelHuBERT); None where there is none.
         conv_bias: convolutions have a bias (the large models).
         feature_norm: a layer norm between front end and projection (not in DistilHuBERT).
+        feature_projection: a linear map from the front end's channels to D; students whose front
+            end has that width already have none.
         embed_dim: D.
         pos_conv_kernel, pos_conv_groups: of the positional convolution.
         pos_conv_gain: its weight is kept as weight normalisation's gain and direction.
@@ -55,6 +67,14 @@ class EncoderConfig:
             heads each layer still has (the gates are those of all of them); empty where all are.
         attention_dropout: attention was trained with dropout (not so HuBERT Large, WavLM Large);
             nothing is dropped here, but a published way of counting MACs asks.
+        reuses: layers that take the attention map of the last layer before them that does not, and
+            have no queries and keys (ARMHuBERT); empty where none does.
+        time_reduction: frames that become one before the first layer (FitHuBERT); 1 for none.
+        layer_projection: width that the layers' projections lead to, the teacher's; 0 where there
+            are none.
+        spare_expansion: FitHuBERT's second inverse of time reduction, which nothing uses: counted
+            in its published size.
+        tap: which states are given (`upstreams.taps`).
         layer_norm_first: norms before attention and feed-forward (the large models).
         normalize_wav: zero mean and unit variance over the utterance before everything.
         mask_embedding: width of the pre-training mask vector (counted in published sizes, not used
@@ -69,8 +89,10 @@ class EncoderConfig:
 
     conv_layers: tuple[tuple[int, int, int], ...] = BASE_CNN
     extractor_mode: ExtractorMode = "group_norm"
+    kaldi: KaldiConfig | None = None
     conv_bias: bool = False
     feature_norm: bool = True
+    feature_projection: bool = True
     embed_dim: int = 768
     pos_conv_kernel: int = 128
     pos_conv_groups: int = 16
@@ -83,6 +105,11 @@ class EncoderConfig:
     relative_distance: int = 800
     kept_heads: tuple[tuple[int, ...], ...] = ()
     attention_dropout: bool = True
+    reuses: tuple[bool, ...] = ()
+    time_reduction: int = 1
+    layer_projection: int = 0
+    spare_expansion: bool = False
+    tap: str = "hidden_states"
     layer_norm_first: bool = False
     normalize_wav: bool = False
     mask_embedding: int = 768
@@ -100,7 +127,7 @@ class EncoderConfig:
                 no encoder has.
         """
         for field in fields(self):
-            if not isinstance(getattr(self, field.name), float):
+            if field.name != "kaldi" and not isinstance(getattr(self, field.name), float):
                 _check_sizes(field.name, getattr(self, field.name))
         for key, choices in CHOICES.items():
             if getattr(self, key) not in choices:
@@ -131,6 +158,8 @@ class EncoderConfig:
             )
         if self.relative_buckets:
             self._check_heads()
+        self._check_student()
+        check_tap(self)
 
     def _check_heads(self) -> None:
         """Refuse relative positions that do not fit the heads.
@@ -157,6 +186,45 @@ class EncoderConfig:
                     f"encoder config: layer {index} has {heads} of {total} heads, "
                     f"'kept_heads' names {list(layer)[:20]}"
                 )
+
+    def _check_student(self) -> None:
+        """Refuse what students' parts do not allow.
+
+        Raises:
+            UsageError: as told.
+        """
+        if self.kaldi is not None and self.extractor_mode == "mel":
+            raise UsageError(
+                "encoder config: 'kaldi' and the 'extractor_mode' mel are two front ends"
+            )
+        if not self.feature_projection and self.channels != self.embed_dim:
+            raise UsageError(
+                f"encoder config: without 'feature_projection' the front end must have the width "
+                f"{self.embed_dim}, it has {self.channels}"
+            )
+        if self.time_reduction > 1 and self.first_state == "projection":
+            raise UsageError(
+                "encoder config: with 'time_reduction' the first state must be that of the "
+                "'layers': the projection has more frames"
+            )
+        if not self.reuses:
+            return
+        said = {type(item) for item in self.reuses} == {bool} and not self.reuses[0]
+        if len(self.reuses) != self.num_layers or not said:
+            raise UsageError(
+                f"encoder config: 'reuses' must say of each of {self.num_layers} layers whether it "
+                f"takes another's attention map, and the first cannot; found {self.reuses}"
+            )
+        if self.layer_norm_first or self.relative_buckets or len(set(self.heads)) != 1:
+            raise UsageError(
+                "encoder config: 'reuses' needs equally many heads everywhere, norms behind the "
+                "parts of a layer and no relative positions"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Width of the front end's frames."""
+        return self.kaldi.channels if self.kaldi is not None else self.conv_layers[-1][0]
 
     @property
     def num_layers(self) -> int:
@@ -231,13 +299,14 @@ def _conv_layers(value: Any) -> tuple[tuple[int, ...], ...]:
 def encoder_config(section: Mapping[str, Any]) -> EncoderConfig:
     """The configuration that a card's `config` section describes.
 
-    `heads` and `ffn` are a list, or one number together with `num_layers` (default 12).
+    `heads` and `ffn` are a list, or one number together with `num_layers` (default 12). The tap is
+    a key of the card itself.
 
     Raises:
         UsageError: an unknown key, or values of a wrong type.
     """
     values = dict(section)
-    known = {field.name for field in fields(EncoderConfig)} | {"num_layers"}
+    known = {field.name for field in fields(EncoderConfig)} - {"tap"} | {"num_layers"}
     for key in values:
         if key not in known:
             raise UsageError(f"encoder config: unknown key {key!r}: {did_you_mean(key, known)}")
@@ -247,9 +316,14 @@ def encoder_config(section: Mapping[str, Any]) -> EncoderConfig:
         values[key] = _per_layer(key, values.get(key, number), num_layers)
     if "conv_layers" in values:
         values["conv_layers"] = _conv_layers(values["conv_layers"])
+    if "kaldi" in values:
+        values["kaldi"] = kaldi_config(values["kaldi"])
     for key in values:
-        expected, found = getattr(default, key), values[key]
-        if type(expected) is not type(found):
+        expected = getattr(default, key)
+        if isinstance(expected, tuple) and isinstance(values[key], list):
+            values[key] = tuple(tuple(v) if isinstance(v, list) else v for v in values[key])
+        found = values[key]
+        if key != "kaldi" and type(expected) is not type(found):
             raise UsageError(
                 f"encoder config: {key!r} must be {type(expected).__name__}, found {found!r}"
             )

@@ -31,18 +31,23 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Ten
     return out.permute(0, 2, 3, 1).squeeze(1).contiguous()
 
 
-class Linear(nn.Linear):
-    """A linear map (..., D_in) to (..., D_out).
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A linear map (..., D_in) to (..., D_out), `weight` (D_out, D_in) contiguous.
 
     On the CPU an input row is taken for two frames of half the width and the weight for a kernel of
     two frames with stride two: the same sums, but torch gives strided convolutions to oneDNN.
     """
+    outputs, inputs = weight.shape
+    if x.device.type != "cpu" or inputs % 2:
+        return F.linear(x, weight, bias)
+    frames = x.reshape(1, -1, inputs // 2)
+    kernel = weight.view(outputs, 2, inputs // 2)
+    return convolve(frames, kernel, bias, 2).view(*x.shape[:-1], outputs)
+
+
+class Linear(nn.Linear):
+    """A linear map (..., D_in) to (..., D_out) by `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
-        if x.device.type != "cpu" or self.in_features % 2:
-            return F.linear(x, self.weight, self.bias)
-        half = self.in_features // 2
-        frames = x.reshape(1, -1, half)
-        kernel = self.weight.view(self.out_features, 2, half)
-        return convolve(frames, kernel, self.bias, 2).view(*x.shape[:-1], self.out_features)
+        return linear(x, self.weight, self.bias)

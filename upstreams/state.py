@@ -16,6 +16,7 @@ from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.encoder import Encoder
 from upstreams.positions import GATE_WIDTH
+from upstreams.taps import projected_layers
 
 State = dict[str, Tensor]
 Shapes = dict[str, tuple[int, ...]]
@@ -37,7 +38,7 @@ def _linear(name: str, inputs: int, outputs: int) -> Shapes:
 def _extractor_shapes(config: EncoderConfig) -> Shapes:
     """Shapes of the convolutional front end."""
     shapes: Shapes = {}
-    if config.extractor_mode == "mel":
+    if config.extractor_mode == "mel" or config.kaldi is not None:
         return shapes
     inputs = 1
     for index, (channels, kernel, _) in enumerate(config.conv_layers):
@@ -56,7 +57,8 @@ def _layer_shapes(config: EncoderConfig, index: int) -> Shapes:
     layer = f"layers.{index}"
     out: Shapes = {}
     if heads:
-        for name in PROJECTIONS:
+        reuses = bool(config.reuses) and config.reuses[index]
+        for name in PROJECTIONS[2:] if reuses else PROJECTIONS:
             out |= _linear(f"{layer}.attention.{name}", width, heads * config.head_dim)
         out |= _linear(f"{layer}.attention.out", heads * config.head_dim, width)
         if config.relative_buckets:
@@ -71,14 +73,15 @@ def _layer_shapes(config: EncoderConfig, index: int) -> Shapes:
 
 def shapes(config: EncoderConfig) -> Shapes:
     """Name and shape of every tensor of an encoder's state."""
-    width, channels = config.embed_dim, config.conv_layers[-1][0]
+    width, channels = config.embed_dim, config.channels
     kernel, groups = config.pos_conv_kernel, config.pos_conv_groups
     out = _extractor_shapes(config)
     if config.feature_scale:
         out["feature_scale"] = (channels,)
     if config.feature_norm:
         out |= _norm("feature_norm", channels)
-    out |= _linear("projection", channels, width)
+    if config.feature_projection:
+        out |= _linear("projection", channels, width)
     if config.mask_embedding:
         out["mask_embedding"] = (config.mask_embedding,)
     if config.pos_conv_gain:
@@ -95,6 +98,23 @@ def shapes(config: EncoderConfig) -> Shapes:
         out |= _linear("predict.inner", width, config.prediction_heads * width)
         out["predict.weight"] = (config.prediction_heads, width, width)
         out["predict.bias"] = (config.prediction_heads, width)
+    return out | _student_shapes(config)
+
+
+def _student_shapes(config: EncoderConfig) -> Shapes:
+    """Shapes of time reduction and of the projections that the tap needs."""
+    width, factor = config.embed_dim, config.time_reduction
+    resampler = (width, width, factor)
+    out: Shapes = {}
+    if factor > 1:
+        out |= {"reduction.weight": resampler, "reduction.bias": (width,)}
+    for index in projected_layers(config):
+        name = f"projections.{index}"
+        if factor > 1:
+            out |= {f"{name}.expand.weight": resampler, f"{name}.expand.bias": (width,)}
+        out |= _linear(f"{name}.linear", width, config.layer_projection)
+    if config.spare_expansion and projected_layers(config):
+        out |= {"spare_expansion.weight": resampler, "spare_expansion.bias": (width,)}
     return out
 
 
@@ -152,8 +172,10 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
         return tensor
     if part.startswith("layers."):
         return tensor.normal_(std=0.02, generator=generator) if kind == "weight" else tensor
-    # The projection and the heads: uniform in +-1/sqrt(inputs); all of them have D or C inputs.
+    # Projections, heads and resamplers: uniform in +-1/sqrt(inputs), as torch has it.
     inputs = shape[-2] if name == "predict.weight" else shape[-1]
+    if len(shape) == 3 and name != "predict.weight":
+        inputs = shape[1] * shape[2]
     bound = 1 / math.sqrt(inputs)
     return tensor.uniform_(-bound, bound, generator=generator)
 
@@ -166,10 +188,16 @@ def pack(state: Mapping[str, Tensor]) -> State:
             index, rest = name.removeprefix("extractor.").split(".", 1)
             value = tensor.transpose(1, 2).contiguous() if tensor.dim() == 3 else tensor
             packed[f"extractor.layers.{index}.{rest}"] = value
+        elif name == "reduction.weight":
+            packed[name] = tensor.transpose(1, 2)
+        elif name.endswith("expand.weight") or name == "spare_expansion.weight":
+            packed[name] = tensor.permute(2, 1, 0)
         elif ".attention.query." in name:
             parts = [state[name.replace(".query.", f".{kind}.")] for kind in PROJECTIONS]
             packed[name.replace(".query.", ".qkv.")] = torch.cat(parts)
-        elif ".attention.key." not in name and ".attention.value." not in name:
+        elif ".attention.key." in name:
+            continue
+        elif ".attention.value." not in name or name.replace(".value.", ".query.") not in state:
             packed[name] = tensor
     return packed
 

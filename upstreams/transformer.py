@@ -124,6 +124,8 @@ class SelfAttention(nn.Module):
 class TransformerLayer(nn.Module):
     """Attention and feed-forward with residuals; layer norms after them, or before.
 
+    The attention is called with x (B, T, D), the mask and what layers share.
+
     Either part may be missing (no heads, a width of zero). Its norm stays: behind a part it is
     applied all the same, before one it has nothing to do (DPHuBERT; Peng et al., 2023).
     """
@@ -131,7 +133,7 @@ class TransformerLayer(nn.Module):
     def __init__(
         self,
         width: int,
-        attention: SelfAttention | None,
+        attention: nn.Module | None,
         ffn: int,
         *,
         norm_first: bool,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bench.api import Upstream, UpstreamSource
@@ -21,7 +22,7 @@ def load(source: UpstreamSource) -> Upstream:
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: this upstream has no variants")
-    config = encoder_config(source.config)
+    config = replace(encoder_config(source.config), tap=source.tap)
     if source.checkpoint is None:
         return build(config, random_state(config, source.seed))
     data: Any = read_checkpoint(source.checkpoint)

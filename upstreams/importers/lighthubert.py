@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from bench.api import Upstream, UpstreamSource
@@ -43,7 +44,7 @@ def load(source: UpstreamSource) -> Upstream:
     subnet = default
     if source.variant is not None:
         subnet = parse_subnet(source.variant, space, default, seed=source.seed)
-    full = supernet_config(BASE)
+    full = replace(supernet_config(BASE), tap=source.tap)
     if source.checkpoint is None:
         state = random_state(full, source.seed)
     else:

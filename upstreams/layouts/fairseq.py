@@ -1,7 +1,8 @@
 """fairseq's layout: HuBERT and wav2vec 2.0, Microsoft's WavLM, s3prl's conversions, DistilHuBERT.
 
 What is around the state dict differs: `args` or `cfg` with `model` (fairseq, WavLM), `task_cfg`,
-`model_cfg` and `model_weight` (s3prl's converter), `Config` and `Distiller` (s3prl's DistilHuBERT).
+`model_cfg` and `model_weight` (s3prl's converter), `Config` and `Distiller` (s3prl's DistilHuBERT;
+RobustDistiller, and the distortion-robust students, who write `Up_Config` beside it).
 """
 
 from __future__ import annotations
@@ -40,8 +41,16 @@ _FIXED = {
 }
 
 # Known in the published files and not part of the encoder: quantiser and projections of wav2vec
-# 2.0's pre-training, HuBERT's targets; DistilHuBERT is counted without its heads.
-EXTRAS = ("quantizer.", "project_q.", "final_proj.", "label_embs_concat", "output_layer.")
+# 2.0's pre-training, HuBERT's targets; DistilHuBERT is counted without its heads, RobustDistiller
+# without the enhancement head it is trained with.
+EXTRAS = (
+    "quantizer.",
+    "project_q.",
+    "final_proj.",
+    "label_embs_concat",
+    "output_layer.",
+    "reconstruction_head.",
+)
 
 # Keys of the pickled configurations to fields of `EncoderConfig`.
 _STATED = {
@@ -62,6 +71,8 @@ def fairseq_names(config: EncoderConfig) -> dict[str, str]:
 
 def find(data: Mapping[Any, Any]) -> Published | None:
     """A file of this layout, or None."""
+    if "Upstream_Config" in data:  # MelHuBERT's
+        return None
     for key in ("Distiller", "model_weight", "model"):
         if isinstance(data.get(key), Mapping):
             return Published("fairseq", data[key], fairseq_names, EXTRAS, _stated(data))
@@ -71,7 +82,7 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
     """What the configurations beside the state dict say, as far as it is checked."""
     sections: list[Mapping[str, Any]] = []
-    for key in ("args", "cfg", "model_cfg", "task_cfg", "Config"):
+    for key in ("args", "cfg", "model_cfg", "task_cfg", "Config", "Up_Config"):
         section = plain(data.get(key))
         if isinstance(section, Mapping):
             inner = [section.get(name) for name in ("model", "task", "distiller")]
