@@ -6,50 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
+from dphubert_file import COMMON, CONV, HEAD_DIM, HUBERT, LAYERS, WAVLM, published
 from references import alone, disturb, noise, relative_error
 
 from bench.api import UpstreamSource
-from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.torchaudio_guard import import_torchaudio
 from upstreams.config import EncoderConfig
 from upstreams.importers.dphubert import import_pruned, load
 from upstreams.layouts.torchaudio import torchaudio_names
 from upstreams.state import build, num_parameters, random_state
 
-LAYERS, WIDTH, HEAD_DIM = 4, 48, 12
-CONV = [(20, 10, 5), (13, 3, 2), (9, 2, 2)]
-COMMON = {
-    "extractor_mode": "group_norm",
-    "extractor_conv_layer_config": CONV,
-    "extractor_conv_bias": False,
-    "encoder_embed_dim": WIDTH,
-    "encoder_projection_dropout": 0.1,
-    "encoder_pos_conv_kernel": 8,
-    "encoder_pos_conv_groups": 4,
-    "encoder_num_layers": LAYERS,
-    "encoder_use_attention": [True, True, False, True],
-    "encoder_use_feed_forward": [True, False, True, True],
-    "encoder_attention_dropout": 0.1,
-    "encoder_ff_interm_features": [31, 0, 64, 7],
-    "encoder_ff_interm_dropout": 0.1,
-    "encoder_dropout": 0.1,
-    "encoder_layer_norm_first": False,
-    "encoder_layer_drop": 0.05,
-    "aux_num_out": None,
-    "normalize_waveform": False,
-    "extractor_prune_conv_channels": False,
-    "encoder_prune_attention_heads": False,
-    "encoder_prune_attention_layer": False,
-    "encoder_prune_feed_forward_intermediate": False,
-    "encoder_prune_feed_forward_layer": False,
-}
-HUBERT = COMMON | {"encoder_num_heads": [3, 1, 4, 2], "encoder_head_dim": HEAD_DIM}
-WAVLM = COMMON | {
-    "encoder_total_num_heads": [4] * LAYERS,
-    "encoder_remaining_heads": [[0, 2, 3], [1], [], [0, 3]],
-    "encoder_num_buckets": 32,
-    "encoder_max_distance": 40,
-}
 CONFIGS = pytest.mark.parametrize("config", [HUBERT, WAVLM], ids=["hubert", "wavlm"])
 
 
@@ -60,52 +26,6 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-def published(config):
-    """A file of this shape; its names and shapes written out, not asked of the importer."""
-    generator = torch.Generator().manual_seed(0)
-    shapes = {"feature_extractor.dummy_weight": (CONV[-1][0],)}
-    inputs = 1
-    for index, (channels, kernel, _) in enumerate(CONV):
-        shapes[f"feature_extractor.conv_layers.{index}.conv.weight"] = (channels, inputs, kernel)
-        inputs = channels
-    norms = {"feature_extractor.conv_layers.0.layer_norm": CONV[0][0]}
-    norms |= {"encoder.feature_projection.layer_norm": inputs}
-    norms |= {"encoder.transformer.layer_norm": WIDTH}
-    linears = {"encoder.feature_projection.projection": (WIDTH, inputs)}
-    pos_conv = "encoder.transformer.pos_conv_embed.conv"
-    shapes |= {f"{pos_conv}.weight_g": (1, 1, 8), f"{pos_conv}.weight_v": (WIDTH, WIDTH // 4, 8)}
-    shapes[f"{pos_conv}.bias"] = (WIDTH,)
-    wavlm = "encoder_remaining_heads" in config
-    for index in range(LAYERS):
-        layer = f"encoder.transformer.layers.{index}"
-        if config["encoder_use_attention"][index]:
-            heads = config["encoder_remaining_heads" if wavlm else "encoder_num_heads"][index]
-            inner = HEAD_DIM * (len(heads) if wavlm else heads)
-            linears |= {f"{layer}.attention.{name}_proj": (inner, WIDTH) for name in "qkv"}
-            linears[f"{layer}.attention.out_proj"] = (WIDTH, inner)
-            if wavlm:
-                linears[f"{layer}.attention.gru_rel_pos_linear"] = (8, HEAD_DIM)
-                shapes[f"{layer}.attention.gru_rel_pos_const"] = (1, 4, 1, 1)
-        if config["encoder_use_feed_forward"][index]:
-            inner = config["encoder_ff_interm_features"][index]
-            linears[f"{layer}.feed_forward.intermediate_dense"] = (inner, WIDTH)
-            linears[f"{layer}.feed_forward.output_dense"] = (WIDTH, inner)
-        norms |= {f"{layer}.layer_norm": WIDTH, f"{layer}.final_layer_norm": WIDTH}
-    if wavlm:
-        shapes["encoder.transformer.layers.0.attention.rel_attn_embed.weight"] = (32, 4)
-    for name, shape in linears.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    for name, width in norms.items():
-        shapes |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
-    tensors = {
-        name: 0.3 * torch.randn(shape, generator=generator)
-        + (1.0 if name.endswith(("norm.weight", "dummy_weight", "const")) else 0.0)
-        for name, shape in shapes.items()
-    }
-    projections = {"0.weight": torch.ones(2, 2)}
-    return {"state_dict": tensors, "config": config, "distill_linear_projs": projections}
 
 
 def bucket(offset, buckets=32, distance=40):
@@ -300,74 +220,3 @@ def test_every_name_is_the_files():
     names = torchaudio_names(config)
     assert set(names.values()) == published(WAVLM)["state_dict"].keys()
     assert random_state(config, 0).keys() == names.keys()
-
-
-def change(key, value):
-    return lambda data: data["config"].__setitem__(key, value)
-
-
-def tensor(name, value):
-    return lambda data: data["state_dict"].__setitem__(name, value)
-
-
-FC = "encoder.transformer.layers.0.feed_forward.intermediate_dense.weight"
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"),
-    [
-        (change("encoder_num_layers", 10**9), "for each of 1000000000 layers, found 4 items"),
-        (change("encoder_num_layers", "12"), "'encoder_num_layers' must be a whole number"),
-        (change("encoder_embed_dim", 10**9), "'embed_dim' must be between 1 and"),
-        (change("encoder_embed_dim", [48]), "'encoder_embed_dim' must be a whole number"),
-        (change("encoder_ff_interm_features", [10**12] * 4), "'ffn' must be between 0 and"),
-        (change("encoder_ff_interm_features", [-1] * 4), "'ffn' must be between 0 and"),
-        (change("encoder_ff_interm_features", [1.5] * 4), "must list whole numbers"),
-        (change("encoder_use_attention", [1] * 4), "must list true and false"),
-        (change("encoder_use_attention", None), "must list one item for each of 4"),
-        (change("extractor_mode", ["group_norm"]), "'extractor_mode' must hold"),
-        (change("extractor_conv_layer_config", "x" * 99), "must list .channels, kernel, stride"),
-        (change("extractor_conv_layer_config", [[512, 10, 10**9]]), "'conv_layers' must be"),
-        (change("extractor_conv_layer_config", [["a", 1, 1]]), "must list .channels"),
-        (change("encoder_remaining_heads", [[0, 0]] * 4), "'kept_heads' names"),
-        (change("encoder_remaining_heads", [[9]] * 4), "'kept_heads' names"),
-        (change("encoder_remaining_heads", [["a"]] * 4), "must list the indices"),
-        (change("encoder_remaining_heads", [0] * 4), "must list the indices"),
-        (change("encoder_total_num_heads", [4, 4, 4, 5]), "one number of heads for all layers"),
-        (change("encoder_num_buckets", 10**9), "'relative_buckets' must be between"),
-        (change("encoder_prune_attention_heads", True), "its gates are still to be pruned"),
-        (change("surprise", 1), "has the unknown surprise"),
-        (lambda data: data["config"].pop("encoder_embed_dim"), "lacks encoder_embed_dim"),
-        (lambda data: data.__setitem__("config", [1]), "'config' must be a dict"),
-        (lambda data: data.pop("config"), "a dict with 'config', 'state_dict'"),
-        (lambda data: data.__setitem__("state_dict", 3), "mapping from names to tensors"),
-        (lambda data: data["state_dict"].pop(FC), f"missing tensors: {FC}"),
-        (tensor("surprise", torch.ones(1)), "unexpected tensors: surprise"),
-        (tensor(FC, torch.ones(31, 47)), r"expected shape \(31, 48\), found \(31, 47\)"),
-        (tensor(FC, torch.full((31, 48), torch.nan)), "holds NaN"),
-        (tensor(FC, torch.ones(31, 48, dtype=torch.int32)), "found torch.int32"),
-        (tensor(FC, torch.ones(31, 48, device="meta")), "meta"),
-    ],
-)
-def test_what_does_not_fit_is_told_in_one_line(damage, words):
-    data = published(dict(WAVLM))
-    damage(data)
-    with pytest.raises(InvalidDataError, match=words) as caught:
-        import_pruned(data)
-    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
-
-
-def test_without_the_file_there_is_no_shape(tmp_path):
-    with pytest.raises(MissingError, match="shape of a pruned model is in its file"):
-        load(UpstreamSource({}))
-    with pytest.raises(UsageError, match="none expected"):
-        load(UpstreamSource({"heads": 1}))
-    with pytest.raises(UsageError, match="no variants"):
-        load(UpstreamSource({}, variant="min"))
-    whole = tmp_path / "whole.pth"
-    torch.save(published(HUBERT), whole)
-    for part in (0.3, 0.9):
-        path = tmp_path / "part.pth"
-        path.write_bytes(whole.read_bytes()[: int(part * whole.stat().st_size)])
-        with pytest.raises(InvalidDataError, match="truncated or corrupt"):
-            load(UpstreamSource({}, checkpoint=path))

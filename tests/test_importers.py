@@ -109,6 +109,7 @@ FC1 = "encoder.layers.1.feed_forward.intermediate_dense.weight"
         (put(FC1, "text"), "found str"),
         (put(FC1, torch.ones(24, 16).to_sparse()), "layout"),
         (put(FC1, torch.ones(24, 16, device="meta")), "meta"),
+        (put(FC1, torch.ones(1, 1).expand(24, 16)), "overlap: .* bytes of weights in .* bytes"),
         (put(7, torch.ones(1)), "from names to tensors"),
     ],
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -214,7 +214,8 @@ def take(
         extras: beginnings of names that are known and not part of the encoder.
 
     Raises:
-        InvalidDataError: missing, unexpected or misshaped tensors, another dtype, NaN or infinity.
+        InvalidDataError: missing, unexpected or misshaped tensors, another dtype, NaN or infinity,
+            or more weights than the file has bytes for.
     """
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
         raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
@@ -232,12 +233,38 @@ def take(
         raise InvalidDataError(f"checkpoint: unexpected tensors: {_some(unexpected)}")
     state: State = {}
     for ours, shape in expected.items():
-        state[ours] = _checked(names[ours], tensors[names[ours]], shape, ours)
+        state[ours] = _fitting(names[ours], tensors[names[ours]], shape, ours)
+    _check_storage(state.values())
+    for ours, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise InvalidDataError(f"checkpoint: {names[ours]}: holds NaN or infinite weights")
+        state[ours] = tensor.to(torch.float32)
     return state
 
 
-def _checked(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tensor:
-    """One tensor in float32, of the shape expected.
+def _check_storage(tensors: Iterable[Tensor]) -> None:
+    """Refuse views that are larger than what they look at, before anything is made of them.
+
+    A small file can name tensors of any size: with a stride of zero, or by looking at the same
+    numbers many times.
+
+    Raises:
+        InvalidDataError: as told.
+    """
+    needed, held = 0, {}
+    for tensor in tensors:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        needed += tensor.numel() * tensor.element_size()
+    if needed > sum(held.values()):
+        raise InvalidDataError(
+            f"checkpoint: its tensors overlap: {needed} bytes of weights in "
+            f"{sum(held.values())} bytes of data"
+        )
+
+
+def _fitting(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tensor:
+    """One tensor of the kind and shape expected, as it is in the file.
 
     Raises:
         InvalidDataError: it is not.
@@ -256,7 +283,5 @@ def _checked(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tenso
         raise InvalidDataError(
             f"checkpoint: {name}: expected shape {shape}, found {tuple(tensor.shape)}"
         )
-    if not bool(torch.isfinite(tensor).all()):
-        raise InvalidDataError(f"checkpoint: {name}: holds NaN or infinite weights")
-    checked: Tensor = tensor.to(torch.float32)
-    return checked
+    fitting: Tensor = tensor
+    return fitting
