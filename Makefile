@@ -21,6 +21,7 @@ help: ## this list
 	@echo "  make eval UPSTREAM=lighthubert_small TASK=asr [TRACK=quick] [SEED=0] [WEIGHTS=FILE]"
 	@echo "            [STRICT=1] [FORCE=1] [LR=1e-3] [LIMIT=N] [DEB_DIR=DIR] [OUT=runs] [JSON=1]"
 	@echo "            [CONDITIONS=distorted-seen,ood] [NOISE_DIR=DIR]"
+	@echo "            [SEEDS=0,1,2] [STORE_GB=50] [DEVICE=cuda] [PRECISION=bf16]"
 
 $(VENV)/.made: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -54,7 +55,9 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 	@$(CLI) eval '$(UPSTREAM)' '$(TASK)' --track '$(TRACK)' --seed $(SEED) --out '$(OUT)' \
 	  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)') \
 	  $(if $(LR),--lr $(LR)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(STRICT),--strict) \
-	  $(if $(FORCE),--force) $(if $(JSON),--json) \
+	  $(if $(FORCE),--force) $(if $(JSON),--json) $(if $(SEEDS),--seeds $(SEEDS)) \
+	  $(if $(STORE_GB),--store-gb $(STORE_GB)) $(if $(DEVICE),--device $(DEVICE)) \
+	  $(if $(PRECISION),--precision $(PRECISION)) \
 	  $(if $(CONDITIONS),--conditions '$(CONDITIONS)') $(if $(NOISE_DIR),--noise-dir '$(NOISE_DIR)')
 
 cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lighthubert_small

@@ -12,7 +12,7 @@ from bench.audio import Wav
 from bench.condition_file import Condition
 from bench.data import Trial, digest, read_table, read_trials
 from bench.distort import Distorter, make_distorter
-from bench.features import Sound, clean_sound
+from bench.passes import Sound, clean_sound
 from bench.record import Record
 from bench.registry import corpus_module, task_card
 from bench.spec import RunSpec, Table, read_tables

@@ -45,7 +45,7 @@ class WeightedSum(nn.Module):
         self.num_layers = num_layers
         if num_layers > 1:
             self.logits = nn.Parameter(torch.zeros(num_layers))
-        self.standardize = moments is not None
+        self.standardize_features = moments is not None
         if moments is not None:
             self.register_buffer("mean", moments.mean.float())
             self.register_buffer("scale", 1.0 / moments.floored_std().float())
@@ -56,15 +56,17 @@ class WeightedSum(nn.Module):
             return torch.ones(1)
         return torch.softmax(self.logits, dim=0)
 
-    def forward(self, stacked: Tensor) -> Tensor:
-        """Hidden states (B, L, T, D) to features (B, T, D).
+    def standardize(self, stacked: Tensor) -> Tensor:
+        """Z-score hidden states (L, B, T, D) in place, where moments were given.
 
-        The z-score is folded into the weights: sum_l w_l (h_l - m_l) s_l is a product with w_l s_l
-        less a constant, so no standardised copy of the hidden states is ever made.
+        Apart from `forward` because it does not depend on what is learned: it is done once for all
+        heads that see a batch.
         """
+        if self.standardize_features:
+            stacked.sub_(self.mean[:, None, None]).mul_(self.scale[:, None, None])
+        return stacked
+
+    def forward(self, stacked: Tensor) -> Tensor:
+        """Hidden states (L, B, T, D), standardised, to features (B, T, D): one product."""
         weights = self.weights().to(stacked.device)
-        if not self.standardize:
-            return torch.einsum("l,bltd->btd", weights, stacked)
-        gain = weights.unsqueeze(1) * self.scale  # (L, D)
-        feats = torch.einsum("ld,bltd->btd", gain, stacked)
-        return feats - (gain * self.mean).sum(dim=0)
+        return (weights.unsqueeze(0) @ stacked.flatten(1)).view(stacked.shape[1:])

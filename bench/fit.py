@@ -1,268 +1,247 @@
-"""Train the weighted sum and one head on kept features, for one learning rate; select on dev.
+"""Train the weighted sum and one head for a whole grid of learning rates and seeds; dev selects.
 
-Resumable: the state after every evaluation on dev is on disk (weights, optimizer, generator, best
-so far), and the order of batches is a function of (seed, epoch), so an interrupted training ends
-with the same weights as one that was not.
+Resumable: the state of every point after an evaluation on dev is on disk (weights, optimizer, best
+so far), and batches and dropout are functions of (seed, step), so an interrupted training ends with
+the same weights as one that was not.
 """
 
 from __future__ import annotations
 
-import math
 import pickle
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import Head
 from bench.config import Recipe
 from bench.errors import InvalidDataError
-from bench.features import Batch, FeatureSet
-from bench.featurizer import Moments, WeightedSum
+from bench.features import Batch, Rows, Source, ahead
+from bench.featurizer import Moments
+from bench.grid import Grid, HeadFactory, Looped, Point, Probe, Targets, make_grid
 from bench.paths import atomic_path
-from bench.seeds import derive_seed
+from bench.schedule import Schedule, Step
 
-# Batches are cut from windows of this many batches sorted by length: little padding, still random.
-WINDOW_BATCHES = 50
-
-
-class Probe(nn.Module):
-    """What is trained: the weighted sum and a head.
-
-    Args:
-        features: of the training split; they give L, D and the moments.
-        make_head: builds the head from the input size D.
-        moments: for z-scored features, or None.
-    """
-
-    def __init__(
-        self, num_layers: int, hidden_size: int, make_head: HeadFactory, moments: Moments | None
-    ) -> None:
-        super().__init__()
-        self.weighted_sum = WeightedSum(num_layers, moments)
-        self.head = make_head(hidden_size)
-
-    def forward(self, batch: Batch) -> Any:
-        """Features of a batch to the head's output."""
-        return self.head(self.weighted_sum(batch.stacked), batch.lengths)
-
-
-HeadFactory = Callable[[int], Head]
-
-
-@dataclass(frozen=True)
-class Split:
-    """Features and targets of one split, in one order."""
-
-    features: FeatureSet
-    targets: Sequence[Any]
+EVAL_BATCH = 32
+POOLED_EVAL_BATCH = 1_024
+SECONDS_BETWEEN_SAVES = 15.0
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The best state on dev for one learning rate.
+    """The best state on dev for one learning rate and seed.
 
     Attributes:
         lr: learning rate.
         step: updates done when dev was best.
         value: best dev score; None when the loss diverged before the first evaluation.
         state: state dict of the `Probe`; None likewise.
+        seed: of the head and its batches.
     """
 
     lr: float
     step: int
     value: float | None
     state: dict[str, Tensor] | None
+    seed: int = 0
 
 
-def epoch_batches(
-    lengths: Sequence[int], batch_size: int, seed: int, epoch: int
-) -> list[list[int]]:
-    """The batches of one epoch: random, but of utterances of similar length.
+@dataclass(frozen=True)
+class Lesson:
+    """What a grid of heads is trained on and how.
 
-    Every utterance comes once; the last batch may be smaller.
+    Attributes:
+        train: features of the training split.
+        targets: its targets, in order, by seed (a shuffled control permutes them by its seed).
+        dev: features that select.
+        make_head: builds the head from D.
+        recipe: how to train.
+        moments: of the training features, when the recipe z-scores them.
+        dev_score: predictions on dev to a score.
+        higher_is_better: direction of that score.
+        device: where heads are trained.
     """
-    generator = torch.Generator().manual_seed(derive_seed(seed, "order", epoch))
-    order = torch.randperm(len(lengths), generator=generator).tolist()
-    window = batch_size * WINDOW_BATCHES
-    batches = []
-    for start in range(0, len(order), window):
-        chunk = sorted(order[start : start + window], key=lambda index: (lengths[index], index))
-        batches += [chunk[at : at + batch_size] for at in range(0, len(chunk), batch_size)]
-    shuffled = torch.randperm(len(batches), generator=generator).tolist()
-    return [batches[index] for index in shuffled]
+
+    train: Source
+    targets: Mapping[int, Sequence[Any]]
+    dev: Source
+    make_head: HeadFactory
+    recipe: Recipe
+    moments: Moments | None
+    dev_score: Callable[[list[Any]], float]
+    higher_is_better: bool
+    device: str = "cpu"
 
 
-class Schedule:
-    """Which utterances update number `step` sees; a pure function of the seed."""
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self._lengths, self._batch_size, self._seed = lengths, batch_size, seed
-        self._per_epoch = math.ceil(len(lengths) / batch_size)
-        self._epoch, self._batches = -1, [[0]]
-
-    def batch(self, step: int) -> list[int]:
-        """Indices of the utterances of update `step`, counted from 0."""
-        epoch, position = divmod(step, self._per_epoch)
-        if epoch != self._epoch:
-            self._batches = epoch_batches(self._lengths, self._batch_size, self._seed, epoch)
-            self._per_epoch, self._epoch = len(self._batches), epoch
-        return self._batches[position]
-
-
-def predict(probe: Probe, features: FeatureSet, batch_size: int = 32) -> list[Any]:
-    """Predictions for every utterance, in order; batches of similar length, no gradient."""
-    lengths = features.lengths()
-    order = sorted(range(len(features)), key=lambda index: lengths[index])
-    predictions: list[Any] = [None] * len(features)
-    was_training = probe.training
-    probe.eval()
-    with torch.inference_mode():
-        for start in range(0, len(order), batch_size):
-            indices = order[start : start + batch_size]
-            found = probe.head.predict(probe(features.batch(indices)))
-            for index, prediction in zip(indices, found, strict=True):
-                predictions[index] = prediction
-    probe.train(was_training)
-    return predictions
-
-
-def _take(encoded: Sequence[Tensor] | Tensor, indices: Sequence[int]) -> Sequence[Tensor] | Tensor:
+def _take(encoded: Targets, indices: Sequence[int], device: str) -> Targets:
     """Some of the targets that a head encoded."""
     if isinstance(encoded, Tensor):
-        return encoded[list(indices)]
+        return encoded[list(indices)].to(device)
     return [encoded[index] for index in indices]
 
 
-def _optimizer(probe: Probe, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    parameters = probe.parameters()
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=recipe.weight_decay)
-    return torch.optim.Adam(parameters, lr=lr, weight_decay=recipe.weight_decay)
+def _dev_batches(
+    source: Source, size: int, probe: Probe, device: str
+) -> Iterator[tuple[list[int], Batch]]:
+    """All of a source in batches of similar length, standardised, each read once."""
+    lengths = source.lengths()
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    for start in range(0, len(order), size):
+        indices = order[start : start + size]
+        batch = source.rows(indices).batch(range(len(indices)), device)
+        yield indices, probe.standardized(batch)
 
 
-@dataclass
-class _Progress:
-    """Where a training stands; everything that a resumed one needs beside weights."""
+def predict_all(grid: Grid, source: Source, device: str = "cpu") -> list[list[Any]]:
+    """Predictions of every point for every utterance, in order; every batch is read once."""
+    probes = [point.probe for point in grid.points]
+    found: list[list[Any]] = [[None] * len(source) for _ in probes]
+    size = POOLED_EVAL_BATCH if probes[0].head.pools_linearly else EVAL_BATCH
+    for probe in probes:
+        probe.eval()
+    for indices, batch in ahead(_dev_batches(source, size, probes[0], device)):
+        for probe, own, output in zip(probes, found, grid.outputs(batch), strict=True):
+            for index, prediction in zip(indices, probe.head.predict(output), strict=True):
+                own[index] = prediction
+    for probe in probes:
+        probe.train()
+    return found
 
-    step: int = 0
-    best_step: int = 0
-    best_value: float | None = None
-    best_state: dict[str, Tensor] | None = None
-    diverged: bool = False
+
+def predict(probe: Probe, source: Source, device: str = "cpu") -> list[Any]:
+    """Predictions of one trained probe for every utterance, in order."""
+    alone = Point(0.0, 0, probe, torch.optim.SGD(probe.parameters()))
+    return predict_all(Looped([alone], clip=1.0), source, device)[0]
 
 
 class Trainer:
-    """One training: one head, one learning rate, one seed.
+    """One training of a grid.
 
     Args:
-        train: training split.
-        make_head: builds the head.
-        recipe: how to train.
-        moments: of the training features, when the recipe z-scores them.
-        seed: of the run.
-        lr: learning rate.
-        dev_score: predictions on dev to a score.
-        higher_is_better: direction of that score.
-        dev: dev features.
+        lesson: what is trained on what.
+        rates: learning rates.
+        seeds: of the heads.
         checkpoint: file of the resumable state.
     """
 
     def __init__(
-        self,
-        train: Split,
-        dev: FeatureSet,
-        *,
-        make_head: HeadFactory,
-        recipe: Recipe,
-        moments: Moments | None,
-        seed: int,
-        lr: float,
-        dev_score: Callable[[list[Any]], float],
-        higher_is_better: bool,
-        checkpoint: Path,
+        self, lesson: Lesson, rates: Sequence[float], seeds: Sequence[int], *, checkpoint: Path
     ) -> None:
-        self.train_split, self.dev = train, dev
-        self.recipe, self.lr = recipe, lr
-        self.dev_score, self.higher_is_better = dev_score, higher_is_better
-        self.checkpoint = checkpoint
-        torch.manual_seed(derive_seed(seed, "head"))
-        features = train.features
-        self.probe = Probe(features.num_layers, features.hidden_size, make_head, moments)
-        self.optimizer = _optimizer(self.probe, recipe, lr)
-        self.schedule = Schedule(features.lengths(), recipe.batch_size, seed)
-        self.progress = _Progress()
-        self._targets = self.probe.head.encode(train.targets)
+        self.lesson, self.checkpoint = lesson, checkpoint
+        train, recipe = lesson.train, lesson.recipe
+        self.grid = make_grid(
+            train, lesson.make_head, recipe, lesson.moments, rates, seeds, lesson.device
+        )
+        self.step = 0
+        self._saved = time.monotonic()
+        self._schedule = Schedule(train.lengths(), recipe.batch_size, seeds)
+        head = self.grid.points[0].probe.head
+        self._targets = {seed: head.encode(lesson.targets[seed]) for seed in seeds}
 
     def _save(self) -> None:
-        state = {
-            "probe": self.probe.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generator": torch.get_rng_state(),
-            "progress": vars(self.progress),
-        }
+        points = [
+            {
+                "probe": point.probe.state_dict(),
+                "optimizer": point.optimizer.state_dict(),
+                "best": [point.best_step, point.best_value, point.best_state],
+                "diverged": point.diverged,
+            }
+            for point in self.grid.points
+        ]
         with atomic_path(self.checkpoint) as temporary:
-            torch.save(state, temporary)
+            torch.save({"step": self.step, "points": points}, temporary)
+        self._saved = time.monotonic()
 
     def _restore(self) -> None:
         """Go on from the checkpoint when there is one; start anew when it cannot be read."""
         if not self.checkpoint.exists():
             return
         try:
-            state = torch.load(self.checkpoint, weights_only=True)
+            state = torch.load(self.checkpoint, weights_only=True, map_location=self.lesson.device)
         except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
             self.checkpoint.unlink()
             return
-        self.probe.load_state_dict(state["probe"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["generator"])
-        self.progress = _Progress(**state["progress"])
+        for point, kept in zip(self.grid.points, state["points"], strict=True):
+            point.probe.load_state_dict(kept["probe"])
+            point.optimizer.load_state_dict(kept["optimizer"])
+            point.best_step, point.best_value, point.best_state = kept["best"]
+            point.diverged = kept["diverged"]
+        self.step = state["step"]
 
-    def _update(self) -> None:
-        """One optimizer update."""
-        indices = self.schedule.batch(self.progress.step)
-        output = self.probe(self.train_split.features.batch(indices))
-        loss = self.probe.head.loss(output, _take(self._targets, indices))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.probe.parameters(), self.recipe.clip)
-        self.progress.step += 1
-        if not (torch.isfinite(loss) and torch.isfinite(norm)):
-            self.progress.diverged = True
-            return
-        self.optimizer.step()
+    def _feed(self) -> Iterator[tuple[Step, dict[int, Batch]]]:
+        """The batches of all updates that are left; a group is read once for all seeds."""
+        probe, device = self.grid.points[0].probe, self.lesson.device
+        group: tuple[int, ...] = ()
+        rows: Rows | None = None
+        for step in self._schedule.steps(self.step, self.lesson.recipe.steps):
+            if rows is None or step.group != group:
+                group, rows = step.group, self.lesson.train.rows(step.group)
+            yield (
+                step,
+                {
+                    seed: probe.standardized(rows.batch(positions, device))
+                    for seed, positions in step.positions.items()
+                },
+            )
+
+    def _targets_of(self, step: Step) -> dict[int, Targets]:
+        """What the heads of each seed should answer on their batches."""
+        return {
+            seed: _take(
+                self._targets[seed], [step.group[place] for place in places], self.lesson.device
+            )
+            for seed, places in step.positions.items()
+        }
 
     def _evaluate(self) -> None:
-        value = float(self.dev_score(predict(self.probe, self.dev)))
-        best = self.progress.best_value
-        sign = 1.0 if self.higher_is_better else -1.0
-        if best is None or sign * value > sign * best:
-            self.progress.best_value, self.progress.best_step = value, self.progress.step
-            self.progress.best_state = {
-                name: tensor.detach().clone() for name, tensor in self.probe.state_dict().items()
-            }
+        """Score every point on dev."""
+        sign = 1.0 if self.lesson.higher_is_better else -1.0
+        found = predict_all(self.grid, self.lesson.dev, self.lesson.device)
+        for point, predictions in zip(self.grid.points, found, strict=True):
+            if point.diverged:
+                continue
+            value = float(self.lesson.dev_score(predictions))
+            if point.best_value is None or sign * value > sign * point.best_value:
+                point.best_value, point.best_step = value, self.step
+                point.best_state = {
+                    name: tensor.detach().cpu().clone()
+                    for name, tensor in point.probe.state_dict().items()
+                }
 
-    def run(self, on_step: Callable[[int, float | None], None] = lambda *_: None) -> Fitted:
-        """Train to the end of the recipe and return the best state on dev.
+    def best_value(self) -> float | None:
+        """The best dev score of any point so far."""
+        values = [p.best_value for p in self.grid.points if p.best_value is not None]
+        return (max if self.lesson.higher_is_better else min)(values, default=None)
+
+    def run(self, on_step: Callable[[int, float | None], None] = lambda *_: None) -> list[Fitted]:
+        """Train to the end of the recipe; the best state on dev of every point, in order.
 
         Args:
             on_step: called with the number of updates done and the best dev score so far.
         """
+        recipe = self.lesson.recipe
         self._restore()
-        self.probe.train()
-        on_step(self.progress.step, self.progress.best_value)
-        while self.progress.step < self.recipe.steps and not self.progress.diverged:
-            self._update()
-            step, last = self.progress.step, self.progress.step >= self.recipe.steps
-            if not self.progress.diverged and (step % self.recipe.eval_every == 0 or last):
+        for point in self.grid.points:
+            point.probe.train()
+        on_step(self.step, self.best_value())
+        for step, batches in ahead(self._feed()):
+            if all(point.diverged for point in self.grid.points):
+                break
+            self.grid.update(step.number, batches, self._targets_of(step))
+            self.step = step.number + 1
+            last = self.step >= recipe.steps
+            if self.step % recipe.eval_every == 0 or last:
                 self._evaluate()
-                self._save()
-            on_step(step, self.progress.best_value)
-        progress = self.progress
-        return Fitted(self.lr, progress.best_step, progress.best_value, progress.best_state)
+                if last or time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
+                    self._save()
+            on_step(self.step, self.best_value())
+        return [
+            Fitted(point.lr, point.best_step, point.best_value, point.best_state, point.seed)
+            for point in self.grid.points
+        ]
 
 
 def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:

@@ -11,7 +11,7 @@ from bench.conditions import condition, why_not
 from bench.data import read_table
 from bench.distort import make_distorter
 from bench.errors import UsageError, did_you_mean
-from bench.features import clean_sound
+from bench.passes import clean_sound
 from bench.paths import atomic_path
 from bench.progress import say
 from bench.registry import corpus_module, task_card

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from bench.api import Head
-from bench.features import (
-    Batch,
-    FeatureStore,
-    bytes_per_utterance,
-    seconds_per_audio_second,
-)
-from bench.fit import Probe
+from bench.features import Batch
+from bench.grid import make_grid
+from bench.kept import Features
+from bench.passes import Stream, seconds_per_audio_second
 from bench.registry import resolve
 from bench.spec import Resolved
+from bench.store import bytes_per_utterance
 
 TIMED_UPDATES = 3
 
@@ -28,33 +26,48 @@ class Plan:
 
     Attributes:
         audio_seconds: sound in all tables.
-        new_audio_seconds: what has not yet passed the upstream.
+        new_audio_seconds: what has not yet passed the upstream and will be kept.
         new_bytes: what its features will take on disk.
-        upstream_seconds: estimate of that pass.
-        updates: of all learning rates together.
+        passes: how often the upstream runs over each split that is not kept.
+        streamed_seconds: sound of those passes together.
+        upstream_seconds: estimate of all passes.
+        points: learning rates x seeds.
+        updates: of each point.
         training_seconds: estimate of the training, without the evaluations on dev.
     """
 
     audio_seconds: float
     new_audio_seconds: float
     new_bytes: int
+    passes: dict[str, int]
+    streamed_seconds: float
     upstream_seconds: float
+    points: int
     updates: int
     training_seconds: float
 
-    def lines(self, resolved: Resolved) -> list[str]:
+    def lines(self, features: Features) -> list[str]:
         """The plan for people."""
+        resolved = features.resolved
         spec, card = resolved.spec, resolved.card
         sizes = ", ".join(f"{name} {len(t.utterances)}" for name, t in resolved.tables.items())
-        return [
+        found = [
             f"plan: {card.title} ({card.name}, track {card.track}) with {spec.upstream}",
             f"  utterances: {sizes}; {self.audio_seconds / 60:.1f} min of audio",
-            f"  upstream pass: {self.new_audio_seconds / 60:.1f} min of audio not yet kept, about "
-            f"{self.upstream_seconds:.0f} s and {self.new_bytes / 1e6:.0f} MB of disk "
-            f"({card.features})",
-            f"  head: {self.updates} updates over {len(resolved.learning_rates())} learning "
-            f"rate(s), about {self.training_seconds:.0f} s; selection on dev by {card.metrics[0]}",
+            f"  upstream pass: {self.new_audio_seconds / 60:.1f} min of audio not yet kept, "
+            f"{self.new_bytes / 1e6:.0f} MB of disk ({card.features}, --store-gb "
+            f"{features.store_gb:g}); about {self.upstream_seconds:.0f} s in all",
+            f"  head: {self.points} point(s) of the grid in one training of {self.updates} "
+            f"updates, about {self.training_seconds:.0f} s; selection on dev by {card.metrics[0]}",
         ]
+        if self.passes:
+            named = ", ".join(f"{name} {count} times" for name, count in self.passes.items())
+            found.insert(
+                3,
+                f"  streaming: over the budget, so the upstream runs over {named} "
+                f"({self.streamed_seconds / 3600:.1f} h of audio)",
+            )
+        return found
 
 
 def head_factory(resolved: Resolved) -> Callable[[int], Head]:
@@ -65,44 +78,50 @@ def head_factory(resolved: Resolved) -> Callable[[int], Head]:
     return lambda size: make(size, stride, targets, **resolved.card.head_conf)
 
 
-def _update_seconds(resolved: Resolved) -> float:
-    """Seconds of one update on random features of the run's shape."""
+def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
+    """Seconds of one update of the whole grid on random features of the run's shape."""
+    resolved, store = features.resolved, features.store
     upstream, recipe = resolved.loaded.upstream, resolved.card.recipe
     train = resolved.tables["train"].utterances
     samples = sum(item.num_samples for item in train) // len(train)
-    frames = 1 if resolved.card.features == "pooled" else upstream.num_frames(samples)
-    count = min(recipe.batch_size, len(train))
-    shape = (count, upstream.num_layers, max(1, frames), upstream.hidden_size)
-    batch = Batch(torch.randn(shape), torch.full((count,), shape[2]))
+    frames = 1 if store.mode == "pooled" else max(1, upstream.num_frames(samples))
+    chosen = train[: recipe.batch_size]
+    shape = (upstream.num_layers, len(chosen), frames, upstream.hidden_size)
+    device = store.engine.device
+    batch = Batch(torch.randn(shape), torch.full((len(chosen),), frames))
+    batch = Batch(batch.stacked.to(device), batch.lengths.to(device))
     with torch.random.fork_rng(devices=[]):
-        factory = head_factory(resolved)
-        probe = Probe(upstream.num_layers, upstream.hidden_size, factory, None)
-        optimizer = torch.optim.Adam(probe.parameters())
-        targets = probe.head.encode([item.target for item in train[:count]])
+        source = Stream(upstream, train, store.mode, store.engine)
+        make_head = head_factory(resolved)
+        grid = make_grid(source, make_head, recipe, None, resolved.learning_rates(), seeds, device)
+        encoded = grid.points[0].probe.head.encode([item.target for item in chosen])
+        if isinstance(encoded, torch.Tensor):
+            encoded = encoded.to(device)
         begin = time.perf_counter()
         for update in range(TIMED_UPDATES + 1):
             if update == 1:  # the first warms up
                 begin = time.perf_counter()
-            optimizer.zero_grad()
-            probe.head.loss(probe(batch), targets).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            grid.update(update, dict.fromkeys(seeds, batch), dict.fromkeys(seeds, encoded))
     return (time.perf_counter() - begin) / TIMED_UPDATES
 
 
-def make_plan(resolved: Resolved, store: FeatureStore) -> Plan:
-    """Estimate a run by timing the upstream and the head for a moment."""
-    upstream = resolved.loaded.upstream
-    everything = [item for table in resolved.tables.values() for item in table.utterances]
-    new = store.missing(everything)
+def make_plan(features: Features, seeds: Sequence[int]) -> Plan:
+    """Estimate some runs, alike but for their seeds, by timing upstream and heads for a moment."""
+    resolved, store = features.resolved, features.store
+    upstream, recipe, tables = resolved.loaded.upstream, resolved.card.recipe, resolved.tables
+    new = store.missing(features.wanted())
     new_seconds = sum(item.num_samples for item in new) / 16_000
-    rate = seconds_per_audio_second(upstream) if new else 0.0
-    updates = resolved.card.recipe.steps * len(resolved.learning_rates())
-    mode = resolved.card.features
+    passes = features.passes()
+    streamed = sum(count * tables[name].seconds for name, count in passes.items())
+    rate = seconds_per_audio_second(upstream, store.engine) if new or passes else 0.0
     return Plan(
-        audio_seconds=sum(table.seconds for table in resolved.tables.values()),
+        audio_seconds=sum(table.seconds for table in tables.values()),
         new_audio_seconds=new_seconds,
-        new_bytes=sum(bytes_per_utterance(upstream, mode, item.num_samples) for item in new),
-        upstream_seconds=rate * new_seconds,
-        updates=updates,
-        training_seconds=updates * _update_seconds(resolved),
+        new_bytes=sum(bytes_per_utterance(upstream, store.mode, i.num_samples) for i in new),
+        passes=passes,
+        streamed_seconds=streamed,
+        upstream_seconds=rate * (new_seconds + streamed),
+        points=len(resolved.learning_rates()) * len(seeds),
+        updates=recipe.steps,
+        training_seconds=recipe.steps * _update_seconds(features, seeds),
     )

@@ -22,11 +22,12 @@ from bench.data import Trial
 from bench.degradation import relative_degradation
 from bench.errors import InvalidDataError, MissingError
 from bench.evaluate import read_predictions, score_condition, write_predictions
-from bench.features import FeatureStore, seconds_per_audio_second
 from bench.featurizer import Moments
-from bench.fit import Probe, predict
+from bench.fit import predict
+from bench.grid import Probe
 from bench.load import load_upstream
 from bench.metrics import METRICS
+from bench.passes import seconds_per_audio_second
 from bench.paths import disk_errors
 from bench.plan import head_factory
 from bench.progress import bar, say
@@ -34,6 +35,7 @@ from bench.record import ConditionResult, DegradedScore, Record, read_record, wr
 from bench.registry import corpus_module, task_card
 from bench.run import project_state
 from bench.spec import Resolved, ceiling_card, resolve_run
+from bench.store import FeatureStore
 
 
 def score_conditions(
@@ -161,7 +163,7 @@ class Scorer:
 
     def _predict(self, condition: Condition, test: ConditionSet, root: Path) -> list[Any]:
         loaded, mode = self.resolved.loaded, self.resolved.card.features
-        store = FeatureStore(root, loaded.digest, mode)
+        store = FeatureStore(root, loaded.digest, mode, name=loaded.name.text())
         missing = store.missing(test.utterances)
         seconds = math.ceil(sum(item.num_samples for item in missing) / 16_000)
         with bar(total=seconds, label=condition.name, unit="s") as progress:

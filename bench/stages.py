@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.api import Utterance
+import torch
+
 from bench.evaluate import read_predictions, score_condition, write_predictions
-from bench.features import FeatureStore
-from bench.fit import Fitted, Probe, Split, Trainer, predict
+from bench.fit import Fitted, Lesson, Trainer, predict
+from bench.grid import Probe
+from bench.kept import Features
 from bench.metrics import METRICS
 from bench.paths import atomic_path
 from bench.plan import head_factory
 from bench.progress import bar
 from bench.record import ConditionScore
 from bench.spec import Resolved
-
-
-def extract(resolved: Resolved, store: FeatureStore) -> None:
-    """Pass every utterance of the run that is not yet kept through the upstream."""
-    everything = [item for table in resolved.tables.values() for item in table.utterances]
-    missing = store.missing(everything)
-    if not missing:
-        return
-    seconds = sum(item.num_samples for item in missing) / 16_000
-    with bar(total=math.ceil(seconds), label="upstream pass (audio)", unit="s") as progress:
-
-        def on_utterance(item: Utterance) -> None:
-            progress.update(item.num_samples / 16_000)
-
-        store.extract(resolved.loaded.upstream, missing, on_utterance)
 
 
 def _dev_score(resolved: Resolved) -> Any:
@@ -47,44 +34,81 @@ def _dev_score(resolved: Resolved) -> Any:
     return score
 
 
-def train(resolved: Resolved, store: FeatureStore, checkpoints: Path) -> list[Fitted]:
-    """Train the head at every learning rate of the grid; dev decides, test is not touched."""
-    card, tables = resolved.card, resolved.tables
-    features = store.read(tables["train"].utterances)
-    split = Split(features, [item.target for item in tables["train"].utterances])
-    dev = store.read(tables["dev"].utterances)
-    moments = features.moments() if card.recipe.standardize else None
-    metric = METRICS[card.metrics[0]]
-    points = []
-    for lr in resolved.learning_rates():
-        trainer = Trainer(
-            split,
-            dev,
-            make_head=head_factory(resolved),
-            recipe=card.recipe,
-            moments=moments,
-            seed=resolved.spec.seed,
-            lr=lr,
-            dev_score=_dev_score(resolved),
-            higher_is_better=metric.higher_is_better,
-            checkpoint=checkpoints / f"lr{lr:g}.pt",
-        )
-        with bar(total=card.recipe.steps, label=f"head (lr {lr:g})", unit="updates") as progress:
-
-            def on_step(step: int, best: float | None, progress: Any = progress) -> None:
-                if best is not None:
-                    progress.set_postfix({f"dev {metric.name}": f"{best:.4f}"}, refresh=False)
-                progress.update(step - progress.n)
-
-            points.append(trainer.run(on_step))
-    return points
+def _lesson(features: Features, runs: Sequence[Resolved]) -> Lesson:
+    """What the heads of some runs, alike but for their seeds, are trained on."""
+    resolved = features.resolved
+    card = resolved.card
+    return Lesson(
+        features.source("train"),
+        {run.spec.seed: [item.target for item in run.tables["train"].utterances] for run in runs},
+        features.source("dev"),
+        make_head=head_factory(resolved),
+        recipe=card.recipe,
+        moments=features.moments(),
+        dev_score=_dev_score(resolved),
+        higher_is_better=METRICS[card.metrics[0]].higher_is_better,
+        device=features.store.engine.device,
+    )
 
 
-def best_probe(resolved: Resolved, store: FeatureStore, best: Fitted) -> Probe:
+def train(
+    features: Features, runs: Sequence[Resolved], folders: Sequence[Path]
+) -> list[list[Fitted]]:
+    """Train the heads of some runs, alike but for their seeds, at every learning rate, in one go.
+
+    Dev decides, test is not touched. What is done is kept in each run's folder; a run whose heads
+    are all there is not trained again.
+
+    Args:
+        features: of the runs.
+        runs: one a seed.
+        folders: one a run, for what was trained.
+
+    Returns:
+        the points of each run, in the order of its learning rates.
+    """
+    rates = runs[0].learning_rates()
+    left = [index for index, folder in enumerate(folders) if not _all_done(folder, rates)]
+    if left:
+        seeds = [runs[index].spec.seed for index in left]
+        checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.pt"
+        lesson = _lesson(features, [runs[index] for index in left])
+        trainer = Trainer(lesson, rates, seeds, checkpoint=checkpoint)
+        points = iter(_with_progress(trainer, runs[0]))
+        for index in left:
+            for lr in rates:
+                with atomic_path(folders[index] / f"lr{lr:g}.pt") as temporary:
+                    torch.save(vars(next(points)), temporary)
+        checkpoint.unlink(missing_ok=True)
+    return [
+        [Fitted(**torch.load(folder / f"lr{lr:g}.pt", weights_only=True)) for lr in rates]
+        for folder in folders
+    ]
+
+
+def _all_done(folder: Path, rates: Sequence[float]) -> bool:
+    return all((folder / f"lr{lr:g}.pt").exists() for lr in rates)
+
+
+def _with_progress(trainer: Trainer, resolved: Resolved) -> list[Fitted]:
+    """Run a training with a bar."""
+    card, points = resolved.card, len(trainer.grid.points)
+    label = f"{points} heads" if points > 1 else "head"
+    with bar(total=card.recipe.steps, label=label, unit="updates") as progress:
+
+        def on_step(step: int, best: float | None) -> None:
+            if best is not None:
+                progress.set_postfix({f"best dev {card.metrics[0]}": f"{best:.4f}"}, refresh=False)
+            progress.update(step - progress.n)
+
+        return trainer.run(on_step)
+
+
+def best_probe(features: Features, best: Fitted) -> Probe:
     """The trained part that dev chose."""
-    features = store.read(resolved.tables["train"].utterances)
-    moments = features.moments() if resolved.card.recipe.standardize else None
-    probe = Probe(features.num_layers, features.hidden_size, head_factory(resolved), moments)
+    source = features.source("train")
+    factory = head_factory(features.resolved)
+    probe = Probe(source.num_layers, source.hidden_size, factory, features.moments())
     if best.state is None:
         raise AssertionError("best_of returned a point without weights")
     probe.load_state_dict(best.state)
@@ -99,14 +123,12 @@ def save_head(probe: Probe, path: Path) -> None:
         save_file({k: v.contiguous() for k, v in probe.state_dict().items()}, temporary)
 
 
-def predict_tests(
-    resolved: Resolved, store: FeatureStore, probe: Probe, folder: Path
-) -> dict[str, str]:
+def predict_tests(features: Features, probe: Probe, folder: Path) -> dict[str, str]:
     """Predict every test set and write the predictions; their sha256 by condition."""
     digests = {}
-    for condition in resolved.card.conditions:
-        utterances = resolved.tables[condition].utterances
-        predictions = predict(probe, store.read(utterances))
+    for condition in features.resolved.card.conditions:
+        utterances = features.resolved.tables[condition].utterances
+        predictions = predict(probe, features.source(condition))
         ids = [item.id for item in utterances]
         digests[condition] = write_predictions(folder / f"{condition}.jsonl", ids, predictions)
     return digests

@@ -1,6 +1,7 @@
 """A whole run on a toy corpus: done means done, interrupted goes on, every number comes again."""
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -108,9 +109,13 @@ def toy(tmp_path, monkeypatch):
 
 
 def evaluate(toy, task="tone", **options):
-    settings = {key: options.pop(key) for key in ("force",) if key in options}
+    return evaluate_seeds(toy, (options.get("seed", 0),), task, **options)[0]
+
+
+def evaluate_seeds(toy, seeds, task="tone", **options):
+    settings = {key: options.pop(key) for key in ("force", "store_gb") if key in options}
     asked = RunSpec("fbank", task, "toy", **options)
-    return run.run(asked, home=toy.home, out=toy.out, **settings)
+    return run.run_seeds(asked, seeds, home=toy.home, out=toy.out, **settings)
 
 
 def test_a_run_gives_a_record_with_counts_and_intervals(toy):
@@ -183,6 +188,75 @@ def test_a_changed_manifest_is_another_run_and_the_older_record_is_kept(toy):
     kept = list(first.path.parent.glob("*.json.old"))
     assert len(kept) == 1
     assert Record.model_validate_json(kept[0].read_text()) == first.record
+
+
+def test_a_replaced_run_keeps_its_predictions_beside_its_record(toy):
+    first = evaluate(toy)
+    files = {"head.safetensors", "predictions/clean.jsonl", "predictions/ood.jsonl"}
+    before = {name: (first.path.with_suffix("") / name).read_bytes() for name in files}
+    write_table(toy.corpus, "dev", rows(toy.corpus, make_utterances(toy.corpus / "audio", 10, 1)))
+    assert not evaluate(toy).was_done
+    (kept,) = first.path.parent.glob("*.json.old")
+    folder = kept.with_name(kept.name.removesuffix(".json.old"))
+    assert {name: (folder / name).read_bytes() for name in files} == before
+
+
+@pytest.mark.parametrize("task", ["tone", "voice"])
+def test_seeds_together_give_the_records_of_each_alone(toy, task):
+    alone = [evaluate(replace_out(toy, "alone"), task, seed=seed) for seed in (0, 2)]
+    both = evaluate_seeds(toy, (0, 2), task)
+    for one, other in zip(alone, both, strict=True):
+        assert one.path.name == other.path.name
+        assert [s.value for s in one.record.scores] == [s.value for s in other.record.scores]
+        assert one.record.selection.step == other.record.selection.step
+        assert one.record.head.layer_weights == pytest.approx(other.record.head.layer_weights)
+
+
+def test_only_the_seeds_that_are_missing_are_trained(toy, monkeypatch):
+    first = evaluate(toy, seed=1)
+    trained = []
+    train = run.train
+
+    def watched(features, runs, folders):
+        trained.extend(resolved.spec.seed for resolved in runs)
+        return train(features, runs, folders)
+
+    monkeypatch.setattr(run, "train", watched)
+    outcomes = evaluate_seeds(toy, (0, 1, 2))
+    assert trained == [0, 2]
+    assert [outcome.was_done for outcome in outcomes] == [False, True, False]
+    assert outcomes[1].record == first.record
+
+
+@pytest.mark.parametrize("stage", ["train", "predict_tests", "write_record"])
+def test_seeds_killed_together_end_with_the_same_records(toy, monkeypatch, stage):
+    whole = evaluate_seeds(replace_out(toy, "whole"), (0, 1))
+    calls = []
+
+    def dies_at_the_second(*args, **options):
+        calls.append(args)
+        if len(calls) == (1 if stage == "train" else 2):
+            raise KeyboardInterrupt
+        return original(*args, **options)
+
+    original = getattr(run, stage)
+    with monkeypatch.context() as patch:
+        patch.setattr(run, stage, dies_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_seeds(toy, (0, 1))
+    resumed = evaluate_seeds(toy, (0, 1))
+    for one, other in zip(whole, resumed, strict=True):
+        assert one.record.comparable() == other.record.comparable()
+
+
+@pytest.mark.parametrize("task", ["tone", "voice"])
+def test_a_budget_too_small_streams_and_gives_the_same_record(toy, task):
+    kept = evaluate(replace_out(toy, "kept"), task)
+    other = SimpleNamespace(home=toy.home, out=toy.out, corpus=toy.corpus)
+    shutil.rmtree(toy.home / "features")
+    streamed = evaluate(other, task, store_gb=0.0)
+    assert not list((toy.home / "features").glob("*/*/*.npy"))
+    assert streamed.record.comparable() == kept.record.comparable()
 
 
 def test_scores_come_again_from_the_predictions(toy):

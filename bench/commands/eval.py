@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.engine_options import add_engine, engine_of, seeds_of
 from bench.paths import home
 
 HELP = "Evaluate a frozen upstream on a task."
@@ -17,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", help="asr, ks, ic, sid, asv or slu ('list tasks')")
     parser.add_argument("--track", default="quick", help="quick (default) or open")
     parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
+    parser.add_argument("--seeds", help="several, such as 0,1,2: trained together, a record each")
     parser.add_argument("--lr", type=float, help="one learning rate instead of the card's grid")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--strict", action="store_true", help="missing weights are an error")
@@ -28,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--json", action="store_true", help="print the record")
+    add_engine(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.registry import task_card
     from bench.report import table
     from bench.robustness import score_conditions
-    from bench.run import run
+    from bench.run import run_seeds
     from bench.spec import RunSpec
 
     spec = RunSpec(
@@ -55,21 +58,26 @@ def run(options: argparse.Namespace) -> int:
     if options.conditions:  # a misspelt name is told now, not after the training
         card = task_card(options.task, options.track)
         expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
-    outcome = run(
+    outcomes = run_seeds(
         spec,
+        seeds_of(options),
         home=home(),
         out=options.out,
         weights=options.weights,
         deb_dir=options.deb_dir,
         strict=options.strict,
         force=options.force,
+        engine=engine_of(options),
+        store_gb=options.store_gb,
     )
-    if outcome.was_done:
-        say("this very run is done; here it is (--force runs it anew)")
-    if options.conditions:
-        sources = Sources(home(), options.deb_dir, options.noise_dir, options.weights)
-        record = score_conditions(outcome.path, options.conditions, sources)
-        print(dumps(record).rstrip() if options.json else condition_table(record, outcome.path))
-        return 0
-    print(dumps(outcome.record).rstrip() if options.json else table(outcome.record, outcome.path))
+    for outcome in outcomes:
+        if outcome.was_done:
+            say("this very run is done; here it is (--force runs it anew)")
+        if options.conditions:
+            sources = Sources(home(), options.deb_dir, options.noise_dir, options.weights)
+            record = score_conditions(outcome.path, options.conditions, sources)
+            shown = condition_table(record, outcome.path)
+        else:
+            record, shown = outcome.record, table(outcome.record, outcome.path)
+        print(dumps(record).rstrip() if options.json else shown)
     return 0

@@ -1,0 +1,122 @@
+"""The features of a run: what is kept of them, what streams, and the pass that makes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+
+import torch
+
+from bench.api import Utterance
+from bench.engine_options import STORE_GB
+from bench.features import Source, moments
+from bench.featurizer import Moments
+from bench.passes import Stream
+from bench.paths import atomic_path
+from bench.progress import bar, say
+from bench.shelf import GB, make_room
+from bench.spec import Resolved
+from bench.store import FeatureStore, bytes_per_utterance
+
+
+@dataclass(frozen=True)
+class Features:
+    """Where the features of a run come from: kept ones, or the upstream again and again.
+
+    Attributes:
+        resolved: the run.
+        store: of its upstream and mode.
+        store_gb: budget of the whole store, in units of 10^9 bytes.
+    """
+
+    resolved: Resolved
+    store: FeatureStore
+    store_gb: float = STORE_GB
+
+    def kept(self) -> tuple[str, ...]:
+        """The splits whose features are kept: the small ones first, as many as fit the budget.
+
+        A function of sizes and budget alone, so that a run made again does the same.
+        """
+        upstream, mode = self.resolved.loaded.upstream, self.store.mode
+        sizes = {
+            name: sum(
+                bytes_per_utterance(upstream, mode, item.num_samples) for item in table.utterances
+            )
+            for name, table in self.resolved.tables.items()
+        }
+        found, room = [], self.store_gb * GB
+        for name in sorted(sizes, key=lambda name: (name == "train", sizes[name])):
+            if sizes[name] <= room:
+                found.append(name)
+                room -= sizes[name]
+        return tuple(found)
+
+    def wanted(self) -> list[Utterance]:
+        """The utterances of all splits that are kept."""
+        kept = set(self.kept())
+        tables = self.resolved.tables.items()
+        return [item for name, table in tables if name in kept for item in table.utterances]
+
+    def source(self, split: str) -> Source:
+        """The features of one split."""
+        utterances = self.resolved.tables[split].utterances
+        if split in self.kept():
+            return self.store.read(utterances)
+        upstream = self.resolved.loaded.upstream
+        return Stream(upstream, utterances, self.store.mode, self.store.engine)
+
+    def passes(self) -> dict[str, int]:
+        """How often the upstream runs over each split that is not kept.
+
+        Once an epoch and once for the moments over `train`, at every evaluation over `dev`; means
+        over time are so small that they stay in memory after one pass.
+        """
+        recipe, kept = self.resolved.card.recipe, self.kept()
+        per_epoch = math.ceil(len(self.resolved.tables["train"].utterances) / recipe.batch_size)
+        often = {
+            "train": math.ceil(recipe.steps / per_epoch) + recipe.standardize,
+            "dev": math.ceil(recipe.steps / recipe.eval_every),
+        }
+        pooled = self.store.mode == "pooled"
+        return {
+            name: 1 if pooled else often.get(name, 1)
+            for name in self.resolved.tables
+            if name not in kept
+        }
+
+    def moments(self) -> Moments | None:
+        """Of the training features, when the recipe z-scores them; kept, for they take a pass."""
+        if not self.resolved.card.recipe.standardize:
+            return None
+        keys = [item.key for item in self.resolved.tables["train"].utterances]
+        name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
+        path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.pt"
+        if path.exists():
+            return Moments(*torch.load(path, weights_only=True))
+        found = moments(self.source("train"))
+        with atomic_path(path) as temporary:
+            torch.save(tuple(found), temporary)
+        return found
+
+
+def extract(features: Features) -> None:
+    """Pass every utterance of the run that is to be kept, and is not, through the upstream."""
+    store, upstream = features.store, features.resolved.loaded.upstream
+    missing = store.missing(features.wanted())
+    if not missing:
+        return
+    need = sum(bytes_per_utterance(upstream, store.mode, item.num_samples) for item in missing)
+    keep = store.shards_of(features.wanted())
+    removed = make_room(store.root, need, features.store_gb, keep)
+    if removed:
+        say(f"store: removed {removed / GB:.2f} GB of the least recently used features")
+    seconds = sum(item.num_samples for item in missing) / 16_000
+    with bar(total=math.ceil(seconds), label="upstream pass (audio)", unit="s") as progress:
+
+        def on_utterance(item: Utterance) -> None:
+            progress.update(item.num_samples / 16_000)
+
+        store.extract(upstream, missing, on_utterance)
