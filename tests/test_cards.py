@@ -28,6 +28,14 @@ EXACT = {
     "lighthubert_small": 26_879_744,
     "lighthubert_base": 66_897_664,
     "lighthubert_stage1": 94_377_728,
+    "fithubert": 22_492_064,
+    "armhubert": 26_447_968,
+    "armhubert_s": 22_393_648,
+    "armwavlm_s": 22_393_648,
+    "maskhubert": 26_635_360,
+    "starhubert": 22_308_592,
+    "starhubert_l": 26_626_672,
+    "rd_hubert": 23_491_200,
 }
 SHAPE_IN_FILE = ("dphubert", "dpwavlm")
 CARDS = [name for name in upstream_names() if name not in SHAPE_IN_FILE]
@@ -115,8 +123,20 @@ def lighthubert_small_as_published(upstream):
     return total
 
 
+def written_out(upstream):
+    """The plain rule: attention written out by hand shows the profiler its products only."""
+    return total_macs(upstream, "plain")
+
+
 # Cards whose published figure counts something else than rule superb_slt2022 on the module.
-EXPLAINED = {"lighthubert_small": lighthubert_small_as_published}
+EXPLAINED = {
+    "lighthubert_small": lighthubert_small_as_published,
+    "starhubert": written_out,
+    "starhubert_l": written_out,
+}
+# Cards whose figure nobody could explain: what we count by both rules; their notes say so. (The
+# published 449.4 G may be 449.94 that lost a digit.)
+UNEXPLAINED = {"armhubert_s": 449.94e9, "armhubert_s_100h": 449.94e9}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +146,11 @@ def test_macs_beside_the_published_figure(name, loaded):
     card = upstream_card(name)
     upstream = loaded(card)
     counted = total_macs(upstream, "superb_slt2022")
+    if name in UNEXPLAINED:
+        assert counted == total_macs(upstream, "plain")
+        assert counted == pytest.approx(UNEXPLAINED[name], abs=0.005e9)
+        assert "where that comes from is not known" in " ".join(card.notes.split())
+        return
     if name in EXPLAINED:
         assert f"{counted:.3e}" != f"{card.reported['macs_superb']:.3e}"
         counted = EXPLAINED[name](upstream)
@@ -143,5 +168,6 @@ def test_no_card_of_a_published_figure_is_left_out():
         "hubert_base": 1669, "hubert_large": 4324, "wav2vec2_base": 1669, "wav2vec2_large": 4326,
         "wavlm_base": 1670, "wavlm_base_plus": 1670, "wavlm_large": 4326,
         "lighthubert_small": 860.7, "dphubert": 654.1, "dpwavlm": 589.2,
+        "starhubert": 463.5, "starhubert_l": 511.9, "armhubert_s": 449.4,
     }  # fmt: skip
     assert known.items() <= {key: pytest.approx(value) for key, value in reported.items()}.items()
