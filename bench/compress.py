@@ -199,7 +199,7 @@ def _train(run: Any, name: str) -> None:
         def on_step(presented_s: float, figures: dict[str, float]) -> None:
             if figures:
                 progress.set_postfix({"loss": f"{figures['loss']:.3f}"}, refresh=False)
-            progress.update(presented_s / 3600 - progress.n)
+            progress.update(min(presented_s, run.total_s) / 3600 - progress.n)
 
         run.run(on_step)
 

@@ -1,0 +1,186 @@
+"""A student that predicts a teacher's hidden states: DistilHuBERT and its relatives.
+
+The student's last state goes through one head a target layer; each prediction is compared by L1
+and cosine (`students.regression_loss`). With `code_weight` the discriminative loss is added, at
+frames that the student does not see (`codes`). Students may be shallow and wide or deep and thin,
+and start from the teacher's layers or from nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import lengths_to_mask
+from bench.errors import UsageError
+from upstreams.config import EncoderConfig
+from upstreams.encoder import Encoder
+from upstreams.recipes.codes import CodeLoss, teacher_heads
+from upstreams.recipes.masking import span_mask
+from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
+from upstreams.recipes.pretrain import config_section
+from upstreams.recipes.section import read_section
+from upstreams.recipes.stream import Batch
+from upstreams.recipes.students import (
+    TargetHeads,
+    check_grid,
+    initial_state,
+    regression_loss,
+    standardised,
+    student_config,
+    teacher_of,
+)
+from upstreams.state import State, trainable, unpack
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the recipe's `config`, beside `student`.
+
+    Attributes:
+        targets: hidden states of the teacher that are predicted (0 is the input of its layers).
+        take: teacher layers that the student starts from; empty starts from nothing.
+        cosine_weight: lambda of the regression loss.
+        code_weight: of the discriminative loss; 0 leaves it out.
+        start_prob: probability that a masked span starts at a frame of the student's input; 0
+            masks nothing.
+        span: frames masked at a time.
+    """
+
+    targets: tuple[int, ...] = (4, 8, 12)
+    take: tuple[int, ...] = ()
+    cosine_weight: float = 1.0
+    code_weight: float = 0.0
+    start_prob: float = 0.0
+    span: int = 6
+
+
+class Distil(Objective):
+    """Distillation of a frozen teacher into a student."""
+
+    def __init__(
+        self,
+        teacher: Encoder,
+        config: EncoderConfig,
+        state: State,
+        options: Options,
+        codes: CodeLoss | None,
+        *,
+        seed: int,
+    ) -> None:
+        """Build.
+
+        Args:
+            teacher: frozen.
+            config: of the student.
+            state: where the student starts.
+            options: of the loss.
+            codes: the discriminative loss, where `code_weight` asks for it.
+            seed: of the heads and the mask embedding.
+
+        Raises:
+            UsageError: targets that the teacher does not have, frames that differ, a
+                discriminative loss without masked frames.
+        """
+        super().__init__()
+        if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
+            raise UsageError(
+                f"'targets' must name hidden states of the teacher, 0 to "
+                f"{teacher.num_layers - 1}, found {list(options.targets)}"
+            )
+        if codes is not None and not options.start_prob:
+            raise UsageError("'code_weight' needs masked frames: set 'start_prob' above 0")
+        self.config = config
+        self.options = options
+        self._teacher = [teacher]  # in a list: frozen, and no part of the checkpoint
+        self.student = trainable(config, state)
+        check_grid(teacher, self.student)
+        width = teacher.config.embed_dim
+        self.heads = TargetHeads(config.embed_dim, width, len(options.targets), seed)
+        self.codes = codes
+        self.mask = nn.Parameter(torch.empty(config.embed_dim)) if options.start_prob else None
+        if self.mask is not None:
+            nn.init.uniform_(self.mask, generator=torch.Generator().manual_seed(seed))
+        self.min_samples = max(teacher.min_samples, self.student.min_samples)
+
+    @torch.no_grad()
+    def teach(self, wavs: Tensor, lengths: Tensor) -> list[Tensor]:
+        """The teacher's hidden states (B, T, D) of sound (B, S)."""
+        teacher = self._teacher[0].to(wavs.device)
+        return list(teacher(wavs, lengths).states)
+
+    def study(self, batch: Batch, at: Moment) -> tuple[list[Tensor], Tensor, Tensor]:
+        """The student's states (B, T, D), which frames are valid, which are masked: (B, T)."""
+        x, frames = self.student.project(batch.wavs, batch.lengths)
+        valid = lengths_to_mask(frames, x.shape[1]).to(x.device)
+        masked = torch.zeros_like(valid)
+        if self.mask is not None:
+            options = self.options
+            masked = span_mask(
+                frames,
+                x.shape[1],
+                start_prob=options.start_prob,
+                span=options.span,
+                generator=at.generator,
+            ).to(x.device)
+            x = torch.where(masked.unsqueeze(-1), self.mask.to(x.dtype), x)
+        return self.student.transform(x, frames), valid, masked
+
+    def compare(
+        self, states: list[Tensor], targets: list[Tensor], valid: Tensor, masked: Tensor
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The loss of the student's states against the teacher's, and its parts."""
+        last = states[-1]
+        wanted = standardised([targets[index] for index in self.options.targets], valid)
+        guesses = self.heads(last[valid])
+        losses = [
+            regression_loss(guess, target, self.options.cosine_weight)
+            for guess, target in zip(guesses, wanted, strict=True)
+        ]
+        total = torch.stack(losses).mean()
+        figures = {"regression": total.item()}
+        if self.codes is not None:
+            agreement = self.codes(last[masked], targets[-1][masked])
+            figures["codes"] = agreement.item()
+            total = total + self.options.code_weight * agreement
+        return total, figures
+
+    def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """As told at the top."""
+        targets = self.teach(batch.wavs, batch.lengths)
+        states, valid, masked = self.study(batch, at)
+        return self.compare(states, targets, valid, masked)
+
+    def product(self) -> Product:
+        """The student without its heads."""
+        return Product(config_section(self.config), unpack(self.student))
+
+
+def parts(source: Ingredients) -> tuple[Encoder, EncoderConfig, State, Options, CodeLoss | None]:
+    """What a distillation is built from, as the recipe's `config` says.
+
+    Raises:
+        UsageError: a configuration that does not hold, or no fitting teacher.
+    """
+    section = dict(source.config)
+    teacher = teacher_of(source)
+    config = student_config(teacher.config, section.pop("student", {}))
+    options = read_section(Options, section, "recipe config")
+    state = initial_state(config, teacher, take=options.take, seed=source.seed)
+    codes: CodeLoss | None = None
+    if options.code_weight:
+        heads = teacher_heads(source.teacher_file, teacher.config)
+        codes = CodeLoss(heads, config.embed_dim, source.seed)
+    return teacher, config, state, options, codes
+
+
+def make(source: Ingredients) -> Objective:
+    """The objective that the recipe's `config` describes.
+
+    Raises:
+        UsageError: a configuration that does not hold, or no fitting teacher.
+    """
+    teacher, config, state, options, codes = parts(source)
+    return Distil(teacher, config, state, options, codes, seed=source.seed)
