@@ -1,0 +1,92 @@
+"""Remove what gates closed: a genuinely smaller encoder that gives what the gated one gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from upstreams.config import EncoderConfig
+from upstreams.recipes.gates import kept_indices
+from upstreams.state import PROJECTIONS, State
+
+
+@dataclass(frozen=True)
+class Openings:
+    """Gates as they are, one vector a place; empty where nothing is gated.
+
+    Attributes:
+        channels: (C,) of each convolution.
+        heads: (H,) of each layer.
+        units: (F,) of each layer.
+    """
+
+    channels: Sequence[Tensor] = ()
+    heads: Sequence[Tensor] = ()
+    units: Sequence[Tensor] = ()
+
+
+def remove(state: State, config: EncoderConfig, gates: Openings) -> tuple[EncoderConfig, State]:
+    """The configuration and the weights of what is left; open gates are folded into weights.
+
+    A gate behind a GELU is folded into what reads the channel or unit, a head's into the output
+    projection.
+    """
+    left = dict(state)
+    config = _remove_channels(left, config, gates.channels)
+    heads, units = list(config.heads), list(config.ffn)
+    for index, gate in enumerate(gates.heads):
+        kept = kept_indices(gate)
+        heads[index] = len(kept)
+        _remove_heads(left, f"layers.{index}.attention", kept, gate, config.head_dim)
+    for index, gate in enumerate(gates.units):
+        kept = kept_indices(gate)
+        units[index] = len(kept)
+        layer = f"layers.{index}"
+        left[f"{layer}.ffn_in.weight"] = left[f"{layer}.ffn_in.weight"][kept]
+        left[f"{layer}.ffn_in.bias"] = left[f"{layer}.ffn_in.bias"][kept]
+        left[f"{layer}.ffn_out.weight"] = left[f"{layer}.ffn_out.weight"][:, kept] * gate[kept]
+    return replace(config, heads=tuple(heads), ffn=tuple(units)), left
+
+
+def _remove_heads(left: State, name: str, kept: Tensor, gate: Tensor, head_dim: int) -> None:
+    """Drop the closed heads of one attention."""
+    rows = (kept[:, None] * head_dim + torch.arange(head_dim)).flatten()
+    for kind in PROJECTIONS:
+        left[f"{name}.{kind}.weight"] = left[f"{name}.{kind}.weight"][rows]
+        left[f"{name}.{kind}.bias"] = left[f"{name}.{kind}.bias"][rows]
+    scale = gate[kept].repeat_interleave(head_dim)
+    left[f"{name}.out.weight"] = left[f"{name}.out.weight"][:, rows] * scale
+
+
+def _remove_channels(left: State, config: EncoderConfig, gates: Sequence[Tensor]) -> EncoderConfig:
+    """Drop the closed channels of the convolutions; the last layer's gate becomes its scale."""
+    if not gates:
+        return config
+    layers = list(config.conv_layers)
+    before: Tensor | None = None
+    for index, gate in enumerate(gates):
+        name, kept = f"extractor.{index}", kept_indices(gate)
+        weight = left[f"{name}.conv.weight"]
+        if before is not None:
+            inputs = kept_indices(before)
+            weight = weight[:, inputs] * before[inputs][:, None]
+        left[f"{name}.conv.weight"] = weight[kept]
+        for part in ("conv.bias", "norm.weight", "norm.bias"):
+            if f"{name}.{part}" in left:
+                left[f"{name}.{part}"] = left[f"{name}.{part}"][kept]
+        layers[index] = (len(kept), *layers[index][1:])
+        before = gate
+    assert before is not None  # there is at least one convolution
+    kept = kept_indices(before)
+    if config.feature_norm:
+        # The norm's statistics are those of the scaled channels that are left, so the scale stays.
+        left["feature_norm.weight"] = left["feature_norm.weight"][kept]
+        left["feature_norm.bias"] = left["feature_norm.bias"][kept]
+        left["feature_scale"] = before[kept]
+        left["projection.weight"] = left["projection.weight"][:, kept]
+    else:
+        left["projection.weight"] = left["projection.weight"][:, kept] * before[kept]
+    return replace(config, conv_layers=tuple(layers), feature_scale=config.feature_norm)
