@@ -42,6 +42,7 @@ class Product(Frozen):
 
     about: str
     name: str
+    from_folder: bool = False
     first: dict[str, dict[str, Any] | None]
     last: dict[str, dict[str, Any] | None]
 
@@ -50,6 +51,7 @@ class Single(Frozen):
     """A chain of steps, a table of the task's card, or another corpus: exactly one of them."""
 
     about: str
+    from_folder: bool = False
     steps: list[dict[str, Any]] = Field(default_factory=list)
     table: str | None = None
     corpus: str | None = None
@@ -105,6 +107,7 @@ class Condition:
         ladder: which ladder it is a rung of, or None.
         severity: its number on the ladder.
         test_only: enrolments of speaker verification stay clean.
+        from_folder: part of what `--noise-dir` gives: not in `all` without one.
     """
 
     name: str
@@ -118,6 +121,7 @@ class Condition:
     ladder: str | None = None
     severity: float | None = None
     test_only: bool = False
+    from_folder: bool = False
 
     @property
     def base(self) -> str:
@@ -195,7 +199,10 @@ def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[s
                     name = product.name.format("-".join(names))
                     steps = tuple(_step(item, f"{path}: {name}") for item in chosen)
                     about = f"{' after '.join(names)}, one of {key}"
-                    found.append((Condition(name, about, file.version, steps), (key,)))
+                    condition = Condition(
+                        name, about, file.version, steps, from_folder=product.from_folder
+                    )
+                    found.append((condition, (key,)))
     for name, single in file.singles.items():
         steps = tuple(_step(item, f"{path}: {name}") for item in single.steps)
         condition = Condition(
@@ -207,6 +214,7 @@ def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[s
             corpus=single.corpus,
             beside=single.beside,
             tables=tuple(sorted(single.tables.items())),
+            from_folder=single.from_folder,
         )
         found.append((condition, ()))
     return found
@@ -246,38 +254,38 @@ def _step(data: dict[str, Any], where: str) -> Step:
     params = {key: value for key, value in data.items() if key != "effect"}
     try:
         known = parameters(str(data.get("effect")))
+        for name in params:
+            if name not in known:
+                raise UsageError(f"unknown parameter {name!r}: {did_you_mean(name, known)}")
+            _check_value(name, params[name], known[name].annotation)
+        for name, item in known.items():
+            if item.default is item.empty and name not in params:
+                raise UsageError(f"effect {data['effect']!r} lacks the parameter {name!r}")
     except UsageError as error:
         raise UsageError(f"{where}: {error}") from error
-    for name in params:
-        if name not in known:
-            raise UsageError(f"{where}: unknown parameter {name!r}: {did_you_mean(name, known)}")
-        _check_value(name, params[name], known[name].annotation, where)
-    for name, item in known.items():
-        if item.default is item.empty and name not in params:
-            raise UsageError(f"{where}: effect {data['effect']!r} lacks the parameter {name!r}")
     return Step(str(data["effect"]), tuple(sorted(params.items())))
 
 
-def _check_value(name: str, value: Any, kind: Any, where: str) -> None:
+def _check_value(name: str, value: Any, kind: Any) -> None:
     """Refuse a value that is not of its parameter's type, or a draw that is none."""
     from bench.noises import check_source
 
     if isinstance(value, dict):
         if set(value) not in DRAW_KEYS:
-            raise UsageError(f"{where}: {name}: expected {{from, to[, step]}} or {{one_of}}")
+            raise UsageError(f"{name}: expected {{from, to[, step]}} or {{one_of}}")
         values = value["one_of"] if "one_of" in value else list(value.values())
         if not isinstance(values, list) or not values:
-            raise UsageError(f"{where}: {name}: one_of: expected a list")
+            raise UsageError(f"{name}: one_of: expected a list")
         for item in values:
-            _check_value(name, item, kind, where)
+            _check_value(name, item, kind)
     elif kind in (float, int):
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not math.isfinite(value):
-            raise UsageError(f"{where}: {name}: expected a finite number, found {value!r}")
+            raise UsageError(f"{name}: expected a finite number, found {value!r}")
     elif kind is bool:
         if not isinstance(value, bool):
-            raise UsageError(f"{where}: {name}: expected true or false, found {value!r}")
+            raise UsageError(f"{name}: expected true or false, found {value!r}")
     elif not isinstance(value, str):
-        raise UsageError(f"{where}: {name}: expected text, found {value!r}")
+        raise UsageError(f"{name}: expected text, found {value!r}")
     elif kind is not str:
         check_source(value)

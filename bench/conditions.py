@@ -12,7 +12,6 @@ from dataclasses import replace
 from bench.condition_file import TEST_ONLY, Condition, catalogue, parameters
 from bench.config import TaskCard
 from bench.errors import UsageError, did_you_mean
-from bench.noises import needs_folder
 
 
 def condition(name: str) -> Condition:
@@ -64,7 +63,8 @@ def expand(text: str, card: TaskCard, *, has_noise_dir: bool = False) -> tuple[C
     for name in (part.strip() for part in text.split(",")):
         base = name.removesuffix(TEST_ONLY)
         if base == "all":
-            members = [n for n in catalogue().conditions if has_noise_dir or not _needs_folder(n)]
+            everything = catalogue().conditions.values()
+            members = [item.name for item in everything if has_noise_dir or not item.from_folder]
         else:
             members = list(catalogue().sets.get(base, (base,)))
         suffix = name[len(base) :]
@@ -75,10 +75,6 @@ def expand(text: str, card: TaskCard, *, has_noise_dir: bool = False) -> tuple[C
             raise UsageError(f"condition {name!r}: {reasons[0]}")
         chosen |= {item.name: item for item in usable}
     return tuple(chosen.values())
-
-
-def _needs_folder(name: str) -> bool:
-    return any(needs_folder(source) for source in noise_sources([catalogue().conditions[name]]))
 
 
 def noise_sources(conditions: Sequence[Condition]) -> list[str]:

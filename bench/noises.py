@@ -61,11 +61,6 @@ def check_source(text: str) -> list[str]:
     return parts
 
 
-def needs_folder(text: str) -> bool:
-    """Whether a source is only to be had with `--noise-dir`."""
-    return any(part in PACKS for part in check_source(text))
-
-
 def find_noise(
     text: str,
     *,
