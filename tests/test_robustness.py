@@ -1,0 +1,229 @@
+"""Trained heads under conditions: nothing is trained, everything can be counted again."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_run import evaluate, toy  # noqa: F401
+from toys import make_utterances
+
+from bench import condition_sets, registry, robustness, run
+from bench.condition_report import condition_table, sets_of, summary
+from bench.condition_sets import TEST_SIDE, Sources
+from bench.data import write_table
+from bench.degradation import relative_degradation
+from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.evaluate import read_predictions
+from bench.fit import Trainer
+from bench.items import Items
+from bench.record import read_record
+from bench.robustness import load_head, score_conditions
+
+
+@pytest.fixture
+def trained(toy, monkeypatch):  # noqa: F811
+    """A finished run on tones, and how to score it."""
+    module = run.corpus_module("toy")
+    for user in (robustness, condition_sets):
+        monkeypatch.setattr(user, "corpus_module", lambda name: module)
+    monkeypatch.setattr(robustness, "load_upstream", run.load_upstream)
+    path = evaluate(toy, "tone").path
+    return SimpleNamespace(toy=toy, path=path, sources=Sources(toy.home))
+
+
+def scored(trained, names, **options):
+    return score_conditions(trained.path, names, trained.sources, **options)
+
+
+def test_a_head_is_scored_under_conditions_and_not_trained(trained, monkeypatch):
+    monkeypatch.setattr(Trainer, "run", lambda *_: pytest.fail("trained"))
+    before = read_record(trained.path)
+    record = scored(trained, "ladder-white,gsm")
+    assert read_record(trained.path) == record
+    assert [item.condition for item in record.conditions] == [
+        "gsm", "white-0db", "white-10db", "white-20db", "white-5db",
+    ]  # fmt: skip
+    assert record.model_copy(update={"conditions": ()}) == before
+    for item in record.conditions:
+        (score,) = item.scores
+        assert score.value == score.numerator / score.denominator
+        assert score.n == 16
+        clean = before.score().value
+        assert score.relative == pytest.approx((clean - score.value) / clean)
+        assert score.relative_low <= score.relative <= score.relative_high
+    assert before.comparable()["scores"] == record.comparable()["scores"]
+
+
+def test_what_is_scored_is_not_scored_again_and_forced_comes_out_the_same(trained, monkeypatch):
+    first = scored(trained, "white-5db")
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness, "Scorer", lambda *_: pytest.fail("scored again"))
+        assert scored(trained, "white-5db") == first
+    assert scored(trained, "white-5db", force=True) == first
+
+
+def test_an_interrupted_command_goes_on(trained, monkeypatch):
+    whole = scored(trained, "ladder-white")
+    fresh = evaluate(trained.toy, "tone", force=True)
+    assert not fresh.record.conditions
+    real, done = robustness.predict, []
+
+    def dies_at_the_third(*arguments):
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(0)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness, "predict", dies_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            scored(trained, "ladder-white")
+    assert len(read_record(trained.path).conditions) == 2
+    assert scored(trained, "ladder-white").comparable() == whole.comparable()
+
+
+def test_features_of_a_condition_are_kept_unless_they_should_not(trained):
+    def shards():
+        return set((trained.toy.home / "features").rglob("*.npy"))
+
+    before = shards()
+    scored(trained, "white-5db", keep_features=False)
+    assert shards() == before
+    assert not list(trained.toy.home.glob(".features-*"))
+    scored(trained, "white-10db")
+    assert len(shards()) > len(before)
+
+
+def test_another_test_set_is_a_condition_too(trained):
+    record = scored(trained, "drascula")
+    (item,) = record.conditions
+    assert item.scores[0].value == record.score("ood").value
+    assert item.sha256 == record.inputs.manifests["ood"]
+
+
+def test_speaker_verification_distorts_both_sides_or_one(trained):
+    path = evaluate(trained.toy, "voice").path
+    record = score_conditions(path, "white-5db,white-5db@test-only", trained.sources)
+    both, one = record.conditions
+    assert (both.condition, one.condition) == ("white-5db", "white-5db@test-only")
+    folder = path.with_suffix("") / "predictions"
+    clean = read_predictions(folder / "clean.jsonl")[0]
+    one_side = read_predictions(folder / "white-5db@test-only.jsonl")[0]
+    both_sides = read_predictions(folder / "white-5db.jsonl")[0]
+    assert {name for name in one_side if not name.endswith(TEST_SIDE)} <= set(clean)
+    for name, embedding in one_side.items():
+        expected = both_sides[name.removesuffix(TEST_SIDE)]
+        if not name.endswith(TEST_SIDE):
+            expected = clean[name]
+        np.testing.assert_allclose(embedding, expected, atol=1e-4)
+    assert both.scores[0].n == one.scores[0].n == record.score().n
+    assert {score.metric for score in one.scores} == {"eer", "min_dcf"}
+
+
+def test_noise_of_a_folder_is_used_and_its_faults_are_told(trained, tmp_path):
+    sources = Sources(trained.toy.home, noise_dir=tmp_path)
+    with pytest.raises(MissingError, match=r"give the folder .* with --noise-dir"):
+        scored(trained, "own-noise")
+    with pytest.raises(MissingError, match=r"noise folder: no folder/"):
+        score_conditions(trained.path, "own-noise", sources)
+    (tmp_path / "folder").mkdir()
+    make_utterances(tmp_path / "folder", 3, seed=9)
+    record = score_conditions(trained.path, "own-noise", sources)
+    assert record.conditions[0].condition == "own-noise"
+
+
+def test_a_head_that_is_gone_or_another_is_refused(trained):
+    head = trained.path.with_suffix("") / "head.safetensors"
+    content = head.read_bytes()
+    head.write_bytes(content[:-20])
+    with pytest.raises(InvalidDataError, match="not a file of tensors"):
+        scored(trained, "gsm")
+    voice = evaluate(trained.toy, "voice").path.with_suffix("") / "head.safetensors"
+    head.write_bytes(voice.read_bytes())
+    with pytest.raises(InvalidDataError, match="another head than the run's"):
+        scored(trained, "gsm")
+    head.unlink()
+    with pytest.raises(MissingError, match="no trained head"):
+        scored(trained, "gsm")
+
+
+def test_another_upstream_or_test_set_than_the_records_is_refused(trained):
+    data = json.loads(trained.path.read_text())
+    data["inputs"]["upstream_sha256"] = "0" * 64
+    trained.path.write_text(json.dumps(data))
+    with pytest.raises(InvalidDataError, match="made with another fbank"):
+        scored(trained, "gsm")
+    trained.path.write_text(
+        json.dumps(data | {"inputs": data["inputs"] | {"upstream_sha256": "d" * 64}})
+    )
+    corpus = trained.toy.corpus
+    from test_run import rows
+
+    write_table(corpus, "test", rows(corpus, make_utterances(corpus / "audio", 8, 2)))
+    with pytest.raises(InvalidDataError, match="another manifest of 'clean'"):
+        scored(trained, "gsm")
+
+
+def test_unknown_and_impossible_conditions_are_refused_before_anything(trained):
+    for names, message in [("gms", "did you mean 'gsm'"), ("gsm@test-only", "has no trials")]:
+        with pytest.raises(UsageError, match=message):
+            scored(trained, names)
+
+
+def test_sets_have_a_mean_and_a_worst(trained):
+    record = scored(trained, "ladder-white")
+    assert sets_of(record) == {"ladder-white": [f"white-{n}db" for n in (20, 10, 5, 0)]}
+    mean, worst, name = summary(record, sets_of(record)["ladder-white"], "accuracy")
+    values = {item.condition: item.scores[0].relative for item in record.conditions}
+    assert mean == pytest.approx(np.mean(list(values.values())))
+    assert worst == values[name] == max(values.values())
+    text = condition_table(record, trained.path)
+    assert "ladder-white" in text
+    assert "16" in text
+
+
+def test_the_teacher_stands_beside(trained, monkeypatch):
+    scored(trained, "gsm")
+    student = trained.path.parent.with_name("distilhubert")
+    student.mkdir()
+    data = json.loads(trained.path.read_text())
+    (student / trained.path.name).write_text(json.dumps(data | {"upstream": "distilhubert"}))
+    teacher = registry.upstream_card("distilhubert").teacher
+    trained.path.parent.rename(trained.path.parent.with_name(teacher))
+    path = student / trained.path.name
+    assert f"teacher {data['upstream']}" in condition_table(read_record(path), path)
+
+
+def items(numerators):
+    count = len(numerators)
+    names = np.array([f"u{index}" for index in range(count)])
+    return Items(names, np.array(numerators, float), np.ones(count), names)
+
+
+def test_relative_degradation_is_paired_and_signed():
+    options = {"is_paired": True, "cluster": "utterance"}
+    clean, worse = items([1] * 80 + [0] * 20), items([1] * 60 + [0] * 40)
+    found = relative_degradation(worse, clean, higher_is_better=True, **options)
+    assert found.difference == pytest.approx(0.25)
+    assert found.low > 0
+    errors = relative_degradation(worse, clean, higher_is_better=False, **options)
+    assert errors.difference == pytest.approx(-0.25)
+    same = relative_degradation(clean, clean, higher_is_better=True, **options)
+    assert (same.low, same.difference, same.high) == (0, 0, 0)
+    apart = relative_degradation(
+        worse, clean, higher_is_better=True, is_paired=False, cluster="utterance"
+    )
+    assert apart.high - apart.low > found.high - found.low
+    assert relative_degradation(worse, items([0] * 100), higher_is_better=True, **options) is None
+
+
+def test_a_head_is_loaded_as_it_was_saved(trained):
+    record = read_record(trained.path)
+    scorer = robustness.Scorer(trained.path, record, trained.sources)
+    head = trained.path.with_suffix("") / "head.safetensors"
+    first, second = scorer.probe.state_dict(), load_head(scorer.resolved, head).state_dict()
+    assert first.keys() == second.keys()
+    assert all(np.array_equal(first[key], second[key]) for key in first)
