@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bench.audio import Wav, resample, samples_digest, write_wav
+from bench.audio import Wav, read_wav, resample, samples_digest, write_wav
 from bench.corpora._deb import Package, fetch, read
 from bench.corpora._sound import is_silent
-from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
+from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
 from bench.paths import write_text
 
 NAME = "noise-v1"
@@ -176,12 +176,14 @@ def _make(home: Path, name: str, deb_dir: Path | None) -> None:
             if wav is None or not _usable(wav):
                 dropped += 1
                 continue
-            key = samples_digest(wav)
-            if key not in clips.values():
-                clip = f"{len(clips):04d}-{Path(path).stem.replace(' ', '_')}.wav"
-                write_wav(here / clip, wav)
-                clips[clip] = key
-                samples += wav.size
+            clip = f"{len(clips):04d}-{Path(path).stem.replace(' ', '_')}.wav"
+            write_wav(here / clip, wav)
+            key = samples_digest(read_wav(here / clip))
+            if key in clips.values():
+                (here / clip).unlink()
+                continue
+            clips[clip] = key
+            samples += wav.size
     if not clips:
         raise InvalidDataError(f"noise source {name}: its packages hold nothing that sounds")
     mark = {
@@ -270,9 +272,6 @@ def status(home: Path) -> Status:
 
 def validate(home_folder: Path) -> list[str]:
     """Everything that is wrong with prepared sources, one line each: samples, clip by clip."""
-    from bench.audio import read_wav
-    from bench.errors import UserError
-
     problems = []
     for mark_file in sorted(home_folder.glob(f"*/{MARK}")):
         for clip, key in json.loads(mark_file.read_text(encoding="utf-8"))["clips"].items():
