@@ -119,7 +119,7 @@ def log_mel(wav, config):
 
 def melhubert(wav, tensors, config):
     """MelHuBERT's projected frames and layers."""
-    projected = mapped(log_mel(wav, config.mel), tensors, "pre_extract_proj")
+    projected = mapped(log_mel(wav, config.kaldi), tensors, "pre_extract_proj")
     x = normed(positions(projected, tensors, config.pos_conv_groups), tensors, "encoder.layer_norm")
     outputs = []
     for index, heads in enumerate(config.heads):
@@ -215,5 +215,5 @@ def lightning(tensors, **distiller):
 def melhubert_shapes(config):
     """Names and shapes of a MelHuBERT, its head for clusters among them."""
     width = config.embed_dim
-    projection = pair("pre_extract_proj", width, config.mel.channels)
+    projection = pair("pre_extract_proj", width, config.kaldi.channels)
     return projection | encoder_shapes(config) | pair("final_proj", 7, width)

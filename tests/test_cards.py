@@ -36,6 +36,8 @@ EXACT = {
     "starhubert": 22_308_592,
     "starhubert_l": 26_626_672,
     "rd_hubert": 23_491_200,
+    "melhubert_20ms": 89_837_696,
+    "melhubert_10ms": 89_806_976,
 }
 SHAPE_IN_FILE = ("dphubert", "dpwavlm")
 CARDS = [name for name in upstream_names() if name not in SHAPE_IN_FILE]

@@ -7,7 +7,17 @@ from unittest import mock
 
 import pytest
 import torch
-from students import lightning, randomised, student, student_shapes
+from students import (
+    convolved,
+    layers_of,
+    lightning,
+    mapped,
+    normed,
+    positions,
+    randomised,
+    student,
+    student_shapes,
+)
 
 from bench.api import UpstreamSource
 from bench.check import check
@@ -192,6 +202,40 @@ def test_lightning_callbacks_pickled_as_classes_are_read(tmp_path):
         torch.save(data, tmp_path / "a.ckpt")
     config, state = import_encoder(read_checkpoint(tmp_path / "a.ckpt"), ARM)
     assert config == ARM and "layers.1.attention.value.weight" in state
+
+
+def test_robust_students_are_distilhuberts(tmp_path):
+    """RobustDistiller's and the distortion-robust students' files, whatever they keep beside."""
+    config = replace(
+        PLAIN,
+        conv_layers=(*PLAIN.conv_layers[:-1], (14, 2, 2)),
+        feature_norm=False,
+        feature_projection=True,
+        layer_projection=0,
+        first_state="projection",
+        tap="hidden_states",
+    )
+    shapes = student_shapes(config)
+    for name in ("layer_norm.weight", "layer_norm.bias", "mask_emb"):
+        del shapes[name]
+    tensors = randomised(shapes)
+    beside = {"output_layer.0.weight": (48, 16), "output_layer.2.bias": (1, 1, 3, 16)}
+    beside |= {"reconstruction_head.rnn.weight_ih_l0": (64, 16)}
+    section = {"encoder_layers": 4, "encoder_attention_heads": 2, "n_tasks": 3}
+    data = {"Distiller": tensors | randomised(beside), "Config": {"distiller": section}}
+    for name in ("Config", "Up_Config"):
+        whole = data | {name: {"distiller": section, "teacher": {"model": "wavlm"}}, "Step": 1}
+        torch.save(whole, tmp_path / "a.ckpt")
+        encoder = build(*import_encoder(read_checkpoint(tmp_path / "a.ckpt"), config))
+        wav = noise(999)
+        x = mapped(convolved(wav, tensors, (5, 1, 2, 2)), tensors, "post_extract_proj")
+        start = normed(positions(x, tensors, 4), tensors, "encoder.layer_norm")
+        expected = [x, *layers_of(start, tensors, range(4), 2)]
+        for found, reference in zip(alone(encoder, wav).states, expected, strict=True):
+            assert relative_error(found[0], reference) <= 1e-5
+        whole[name] = {"distiller": section | {"encoder_layers": 10**9}}
+        with pytest.raises(InvalidDataError, match="says num_layers 1000000000, the card 4"):
+            import_encoder(whole, config)
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ KNOWN = {
     "armhubert_s+untrained": (12, 768, 22_393_648),
     "maskhubert+untrained": (12, 768, 26_635_360),
     "starhubert+untrained": (12, 432, 22_308_592),
+    "melhubert_20ms+untrained": (13, 768, 89_837_696),
+    "melhubert_10ms+untrained": (13, 768, 89_806_976),
     "fbank": (1, 240, 0),
     "fbank@deltas=0,cmvn=off": (1, 80, 0),
 }
