@@ -13,6 +13,7 @@ from bench.errors import InvalidDataError, UsageError
 from upstreams.checkpoint import read_checkpoint
 from upstreams.config import EncoderConfig, encoder_config
 from upstreams.state import State, build, random_state, shapes
+from upstreams.subnet import cut, parse_subnet, search_space, subnet_config
 
 # In the file beside the encoder's weights: unit heads and the mask embedding, for other recipes.
 EXTRA = "extra."
@@ -61,3 +62,31 @@ def load(source: UpstreamSource) -> Upstream:
         return build(config, random_state(config, source.seed))
     state, _ = split_state(read_checkpoint(source.checkpoint), config)
     return build(config, state)
+
+
+def load_supernet(source: UpstreamSource) -> Upstream:
+    """Cut a subnet out of a supernet trained here: the card's default, or the variant.
+
+    The card's `config` has `supernet` (keys of `EncoderConfig`), `search_space` and `default`.
+
+    Raises:
+        UsageError: a card that does not hold, or a variant outside its search space.
+        InvalidDataError: the checkpoint does not hold this supernet.
+    """
+    if set(source.config) != {"supernet", "search_space", "default"}:
+        raise UsageError("config: the keys supernet, search_space and default expected")
+    full = encoder_config(source.config["supernet"])
+    space = search_space(source.config["search_space"], full.num_layers)
+    default = parse_subnet(source.config["default"], space, space.largest())
+    subnet = default
+    if source.variant is not None:
+        subnet = parse_subnet(source.variant, space, default, seed=source.seed)
+    if source.checkpoint is None:
+        state = random_state(full, source.seed)
+    else:
+        state, _ = split_state(read_checkpoint(source.checkpoint), full)
+    encoder = build(subnet_config(full, subnet), cut(state, full, subnet))
+    if subnet != default:
+        short = {space.smallest(): "min", space.largest(): "max"}
+        encoder.variant = short.get(subnet, subnet.text())
+    return encoder

@@ -202,10 +202,15 @@ def pack(state: Mapping[str, Tensor]) -> State:
     return packed
 
 
-def unpack(encoder: Encoder) -> State:
-    """The state of a module, in the layout that `pack` takes."""
+def unpack(encoder: Encoder, tensors: Mapping[str, Tensor] | None = None) -> State:
+    """The state of a module, in the layout that `pack` takes.
+
+    Args:
+        encoder: the module.
+        tensors: in its layout, instead of its own; gradients flow through.
+    """
     state: State = {}
-    for name, tensor in encoder.state_dict().items():
+    for name, tensor in (encoder.state_dict() if tensors is None else tensors).items():
         if name.startswith("extractor.layers."):
             value = tensor.transpose(1, 2) if tensor.dim() == 3 else tensor
             state[name.replace(".layers.", ".", 1)] = value.contiguous()

@@ -16,8 +16,9 @@ from upstreams.config import EncoderConfig
 from upstreams.state import State
 from upstreams.transformer import weight_norm
 
-# Layers (1-based) that a shallower subnet leaves out; the authors' depth map.
+# Layers (1-based) that a shallower subnet of 12 layers leaves out; the authors' depth map.
 DROPPED = {12: (), 11: (12,), 10: (8, 12)}
+DEPTH = 12
 SUPERNET_DIM = 768
 KEYS = ("embed", "layers", "heads", "ffn")
 
@@ -46,10 +47,14 @@ class Subnet:
         """Feed-forward widths, one a layer."""
         return tuple(int(ratio * self.embed) for ratio in self.ffn)
 
-    @property
-    def kept(self) -> tuple[int, ...]:
-        """Indices (from 0) of the supernet's layers that are in it."""
-        return tuple(index for index in range(12) if index + 1 not in DROPPED[self.layers])
+    def kept(self, depth: int = DEPTH) -> tuple[int, ...]:
+        """Indices (from 0) of the layers that are in it, of a supernet of `depth` layers.
+
+        Of twelve by the authors' depth map; of any other number the first ones.
+        """
+        if depth != DEPTH:
+            return tuple(range(self.layers))
+        return tuple(index for index in range(DEPTH) if index + 1 not in DROPPED[self.layers])
 
     def text(self) -> str:
         """The canonical spelling: a list only where layers differ."""
@@ -114,8 +119,8 @@ class SearchSpace:
                     raise UsageError(f"subnet: {key}={value} is not one of {choices}")
 
 
-def search_space(section: Mapping[str, Any]) -> SearchSpace:
-    """The search space of a card.
+def search_space(section: Mapping[str, Any], depth: int = DEPTH) -> SearchSpace:
+    """The search space of a card, for a supernet of `depth` layers.
 
     Raises:
         UsageError: a dimension is missing, unknown, or not a list of numbers.
@@ -128,8 +133,9 @@ def search_space(section: Mapping[str, Any]) -> SearchSpace:
         if not isinstance(values, list) or not values or not all(type(v) in kinds for v in values):
             raise UsageError(f"search_space: {key} must be a list of numbers, found {values!r}")
     layers = tuple(section["layers"])
-    if not set(layers) <= set(DROPPED):
-        raise UsageError(f"search_space: layers {layers}; a depth map is known for {set(DROPPED)}")
+    depths = set(DROPPED) if depth == DEPTH else set(range(1, depth + 1))
+    if not set(layers) <= depths:
+        raise UsageError(f"search_space: layers {layers}; a depth map is known for {depths}")
     ratios = tuple(float(value) for value in section["ffn"])
     return SearchSpace(tuple(section["embed"]), layers, tuple(section["heads"]), ratios)
 
@@ -218,30 +224,39 @@ def cut(state: State, config: EncoderConfig, subnet: Subnet) -> State:
     Everything is a prefix (the first D rows and columns, the first heads), except the feed-forward
     part: its 3072 units are four blocks of 768, and of each block the first D are taken, so ratio
     3.5 takes half as many of the fourth. Weight normalisation of the positional convolution is
-    computed on the whole tensor before it is cut. The mask embedding stays whole.
+    computed on the whole tensor before it is cut. The mask embedding stays whole. Gradients flow
+    through, so that a subnet can be trained in its supernet.
 
     Args:
         state: of the supernet.
-        config: of the supernet (`supernet_config`).
+        config: of the supernet (`supernet_config`, for LightHuBERT's).
         subnet: what to cut.
     """
     width = subnet.embed
-    kernel = weight_norm(state["pos_conv.gain"], state["pos_conv.direction"])
+    kernel = (
+        weight_norm(state["pos_conv.gain"], state["pos_conv.direction"])
+        if config.pos_conv_gain
+        else state["pos_conv.weight"]
+    )
     small: State = {name: state[name] for name in state if name.startswith("extractor.")}
     small |= {name: state[name] for name in ("mask_embedding",) if name in state}
     small |= {name: state[name] for name in state if name.startswith("feature_norm.")}
     small["pos_conv.weight"] = kernel[:width, : width // config.pos_conv_groups]
     names = ("projection.weight", "projection.bias", "pos_conv.bias", "norm.weight", "norm.bias")
     small |= {name: state[name][:width] for name in names}
-    for index, source in enumerate(subnet.kept):
+    for index, source in enumerate(subnet.kept(config.num_layers)):
         attention, ffn = subnet.heads[index] * config.head_dim, subnet.ffn_widths[index]
-        for name, tensor in _cut_layer(state, source, width, attention, ffn).items():
+        for name, tensor in _cut_layer(
+            state, source, config.embed_dim, width, attention, ffn
+        ).items():
             small[f"layers.{index}.{name}"] = tensor
     return small
 
 
-def _cut_layer(state: State, layer: int, width: int, attention: int, ffn: int) -> State:
-    """The tensors of one layer, cut; named without the layer."""
+def _cut_layer(
+    state: State, layer: int, full_width: int, width: int, attention: int, ffn: int
+) -> State:
+    """The tensors of one layer of a supernet of `full_width`, cut; named without the layer."""
     prefix = f"layers.{layer}."
     full = {
         key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
@@ -250,7 +265,7 @@ def _cut_layer(state: State, layer: int, width: int, attention: int, ffn: int) -
     units = [
         unit
         for block, start in enumerate(blocks)
-        for unit in range(block * SUPERNET_DIM, block * SUPERNET_DIM + min(width, ffn - start))
+        for unit in range(block * full_width, block * full_width + min(width, ffn - start))
     ]
     small: State = {}
     for name, tensor in full.items():
