@@ -6,6 +6,7 @@ resolved here, so that recipes know nothing of corpora.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,11 @@ from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.audio import read_wav, samples_digest
+from bench.condition_file import catalogue
+from bench.conditions import condition
 from bench.config import Family, Frozen, read_card
 from bench.data import digest, read_table
+from bench.distort import make_distorter
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.load import load_upstream
 from bench.progress import bar, say
@@ -43,6 +47,7 @@ class RecipeCard(Frozen):
         notes: for the card that comes out.
         config: arguments of `make`.
         training: how it is optimised (`upstreams.recipes.loop.Training`).
+        distortions: a set of conditions for recipes that distort; none that is tested as unseen.
     """
 
     name: str
@@ -55,6 +60,7 @@ class RecipeCard(Frozen):
     notes: str = ""
     config: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
+    distortions: str | None = None
 
 
 @dataclass(frozen=True)
@@ -141,6 +147,35 @@ def _clip(path: Path, folder: Path) -> Utterance:
     )
 
 
+def make_distort(name: str, data: str, home: Path) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """A function that distorts sound by a condition drawn out of a set, anew each time.
+
+    Args:
+        name: of the set, such as `distorted-seen`.
+        data: of the recipe; its corpus says to which band noise is limited.
+        home: folder of the noises.
+
+    Raises:
+        UsageError: no such set, or one with noise or rooms that are tested as unseen.
+    """
+    known = catalogue().sets
+    if name not in known:
+        raise UsageError(f"distortions {name!r}: {did_you_mean(name, known)}")
+    members = [condition(member) for member in known[name]]
+    for member in members:
+        if "unseen" in repr(member.steps):
+            raise UsageError(f"distortions {name!r}: {member.name} is only to be tested on")
+    corpus = data.partition(":")[0]
+    distorters = [make_distorter(member, corpus, home=home) for member in members]
+
+    def distort(wav: Tensor, generator: torch.Generator) -> Tensor:
+        drawn, number = torch.randint(2**31, (2,), generator=generator).tolist()
+        chosen = distorters[drawn % len(distorters)]
+        return torch.from_numpy(chosen.distort(wav.numpy(), f"training-{number}"))
+
+    return distort
+
+
 def compress(request: Request, home: Path) -> Path:
     """Run a recipe to its end, or from where it was interrupted.
 
@@ -175,6 +210,7 @@ def compress(request: Request, home: Path) -> Path:
             seed=request.seed,
             folder=folder,
             say=say,
+            distort=make_distort(card.distortions, card.data, home) if card.distortions else None,
         )
     )
     facts = {
@@ -185,6 +221,8 @@ def compress(request: Request, home: Path) -> Path:
         "teacher": teacher_id,
         "seed": request.seed,
     }
+    if card.distortions:
+        facts["distortions"] = card.distortions
     run = _run(request, card, training, objective, clips, folder, facts)
     size = sum(p.numel() for p in objective.parameters())
     say(f"{card.name}: {size} parameters in training; log and checkpoints in {folder}")

@@ -208,7 +208,6 @@ class Run:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         batch = batch.to(self.device)
-        self.objective.before_step(batch, at)
         with self._precision():
             loss, figures = self.objective.loss(batch, at)
         self.optimizer.zero_grad(set_to_none=True)

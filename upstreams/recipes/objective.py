@@ -65,7 +65,8 @@ class Ingredients:
         seed: of everything random.
         folder: where the run keeps what it makes.
         say: shows one line to the user.
-        distort: sound (S,), a generator and a clip's id to distorted sound (S,), or None.
+        distort: distorted sound (S,) from sound (S,) and a generator; None where the recipe's YAML
+            names no distortions.
     """
 
     config: Mapping[str, Any]
@@ -113,6 +114,3 @@ class Objective(nn.Module, ABC):
             {"params": decayed, "lr": lr, "weight_decay": weight_decay},
             {"params": others, "lr": lr, "weight_decay": 0.0},
         ]
-
-    def before_step(self, batch: Batch, at: Moment) -> None:
-        """Called before each update; a discriminator of its own makes its move here."""
