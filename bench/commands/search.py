@@ -1,0 +1,64 @@
+"""`slim-superb search`: the best subnet of a once-for-all supernet for a budget."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Find the best subnet of a supernet within a budget, by a quick probe."
+EXAMPLE = "slim-superb search house_ofa --max-params 1.0e+6 --count 12"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("upstream", help="a supernet's card, such as house_ofa")
+    parser.add_argument("--max-params", type=float, help="parameters")
+    parser.add_argument("--max-macs", type=float, help="multiply-accumulates a second of sound")
+    parser.add_argument("--max-rtf", type=float, help="seconds of one CPU thread a second of sound")
+    parser.add_argument("--count", type=int, default=12, help="subnets probed (default 12)")
+    parser.add_argument("--task", default="ks", help="the probe (default ks)")
+    parser.add_argument("--track", default="quick", help="its track (default quick)")
+    parser.add_argument("--seed", type=int, default=0, help="of draws and heads (default 0)")
+    parser.add_argument("--weights", type=Path, help="checkpoint file, instead of the card's")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Search and print; the trade-off curve is marked."""
+    from tabulate import tabulate
+
+    from bench.errors import UsageError
+    from bench.metrics import METRICS
+    from bench.registry import task_card
+    from bench.search import Budget, front, search
+
+    if options.count < 1:
+        raise UsageError("--count must be 1 or more")
+    found = search(
+        options.upstream,
+        Budget(options.max_params, options.max_macs, options.max_rtf),
+        count=options.count,
+        task=options.task,
+        track=options.track,
+        seed=options.seed,
+        home=home(),
+        out=options.out,
+        weights=options.weights,
+    )
+    metric = METRICS[task_card(options.task, options.track).metrics[0]]
+    curve = front(found, higher_is_better=metric.higher_is_better)
+    rows = [
+        [
+            c.name,
+            f"{c.params:,}",
+            f"{c.macs_per_second / 1e6:.1f}",
+            c.dev,
+            "*" if c in curve else "",
+        ]
+        for c in found
+    ]
+    head = ["subnet", "parameters", "million MACs/s", f"dev {metric.name}", "curve"]
+    print(tabulate(rows, headers=head, disable_numparse=[1], floatfmt=".4f"))
+    return 0
