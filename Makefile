@@ -13,7 +13,7 @@ SEED ?= 0
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-conditions data eval cost check compress board validate-track align test lint type golden clean
+.PHONY: help setup setup-dev setup-conditions conditions data eval cost check compress board validate-track align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ board: setup ## build the board from the committed records into site/
 
 validate-track: setup ## show that a track measures something: make validate-track TRACK=quick (hours)
 	@$(CLI) validate-track '$(TRACK)' --out '$(OUT)'
+
+conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
+	@$(CLI) conditions-page --track '$(TRACK)'
 
 align: setup-dev ## verify every line of the embedded corpus against its audio anew (an hour)
 	@$(PIP) --editable '.[align]'

@@ -214,3 +214,39 @@ def test_a_union_has_every_kind_and_noise_is_limited_to_the_band(tmp_path):
 
 def test_names_are_unique():
     assert len(source_names()) == len(PACKS) + len(packaged.SOURCES)
+
+
+def test_prompts_of_a_package_become_a_table(tmp_path, monkeypatch):
+    import gzip
+
+    from bench.corpora import prompts
+    from bench.data import read_table
+
+    script = (
+        "; a comment\nhello-there: Hello there, D.N.A.\none: Word.\nbeep: [a beep, no words]\n"
+        "dir/press-two: Please press 2 now.\nlong-prompt: Please hold the line."
+    )
+    text = {"./usr/share/doc/x/core-sounds-en.txt.gz": gzip.compress(script.encode())}
+    names = ("hello-there", "one", "beep", "dir/press-two", "long-prompt", "no-words-known")
+    sounds = {f"./usr/x/en_US_f_Allison/{name}.g722": name.encode() for name in names}
+    sounds["./usr/x/en_US_f_Allison/silence/1.g722"] = b"silence"
+    for package, files in (
+        ("asterisk-core-sounds-en", text),
+        ("asterisk-core-sounds-en-g722", sounds),
+    ):
+        pack_deb(tmp_path / f"{package}_1_all.deb", lzma.compress(pack_tar(files)))
+    decoded = {name.encode(): sound(1.5, seed=i)[:, 0] for i, name in enumerate(names)}
+    monkeypatch.setattr(prompts, "decode", lambda content, name: decoded[content])
+    home = tmp_path / "home"
+    here = prompts.prepare(home, deb_dir=tmp_path)
+    rows = read_table(here, "open/asr/test")
+    assert {row.id: row.target for row in rows} == {
+        "prompt-hello-there": "HELLO THERE D N A",
+        "prompt-long-prompt": "PLEASE HOLD THE LINE",
+    }
+    assert [row.id for row in read_table(here, "quick/asr/test")] == [row.id for row in rows]
+    assert prompts.validate(here) == []
+    assert prompts.status(home).prepared
+    assert prompts.prepare(home, deb_dir=None) == here
+    write(rows[0].path, sound(1.5, seed=44))
+    assert prompts.validate(here) == ["prompt-hello-there: altered"]

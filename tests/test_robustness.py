@@ -10,17 +10,19 @@ import pytest
 from test_run import evaluate, toy  # noqa: F401
 from toys import make_utterances
 
-from bench import condition_sets, registry, robustness, run
+from bench import condition_sets, paths, registry, robustness, run
 from bench.condition_report import condition_table, sets_of, summary
 from bench.condition_sets import TEST_SIDE, Sources
 from bench.data import write_table
 from bench.degradation import relative_degradation
+from bench.distortion_speed import measure_speed
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.evaluate import read_predictions
 from bench.fit import Trainer
 from bench.items import Items
 from bench.record import read_record
 from bench.robustness import load_head, score_conditions
+from bench.robustness_page import breaks, write_page
 
 
 @pytest.fixture
@@ -227,3 +229,38 @@ def test_a_head_is_loaded_as_it_was_saved(trained):
     first, second = scorer.probe.state_dict(), load_head(scorer.resolved, head).state_dict()
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
+def test_the_page_is_a_pure_function_of_records(trained, tmp_path):
+    pytest.importorskip("matplotlib")
+    with pytest.raises(MissingError, match="no record was scored"):
+        write_page(trained.toy.out, "toy", tmp_path)
+    scored(trained, "ladder-white,gsm")
+    files = write_page(trained.toy.out, "toy", tmp_path / "one")
+    assert [path.name for path in files] == ["conditions.md", "conditions-tone.svg"]
+    text = files[0].read_text()
+    assert "| white-0db" in text
+    assert "3 pairs of neighbouring rungs" in text
+    again = write_page(trained.toy.out, "toy", tmp_path / "two")
+    assert [path.read_bytes() for path in files] == [path.read_bytes() for path in again]
+
+
+def test_a_ladder_that_rises_again_is_told(trained):
+    record = scored(trained, "ladder-white")
+    worse = {"relative": 0.5, "relative_low": 0.4, "relative_high": 0.6}
+    better = {"relative": 0.1, "relative_low": 0.05, "relative_high": 0.2}
+    changed = []
+    for item in record.conditions:
+        values = better if item.condition == "white-0db" else worse
+        (score,) = item.scores
+        changed.append(item.model_copy(update={"scores": (score.model_copy(update=values),)}))
+    found, pairs = breaks([record.model_copy(update={"conditions": tuple(changed)})])
+    assert pairs == 3
+    assert [(item.milder, item.severer) for item in found] == [("white-5db", "white-0db")]
+
+
+@pytest.mark.corpus
+def test_distorting_is_fast_enough():
+    """A tenth of the benchmark's targets, so that a busy machine does not fail."""
+    for found in measure_speed(paths.home(), utterances=4):
+        assert found.ratio > found.target / 10, found

@@ -1,0 +1,253 @@
+"""docs/conditions.md and its plots: a pure function of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.condition_file import Condition, catalogue
+from bench.condition_report import percent, relative_text, score_of, sets_of, summary
+from bench.errors import MissingError
+from bench.paths import atomic_path, write_text
+from bench.record import DegradedScore, Record, read_record
+
+PREFACE = """# What distortions cost, track `{track}`
+
+Written by `make conditions` from the records in `{results}`. Every cell: the
+task's main metric in percent, and how much worse it is than the same upstream on clean speech,
+relative to clean, with a 95 % interval over the same resamples of the same utterances (by speaker
+for SID and ASV); positive is worse. Heads were trained once, on clean speech, seed 0. Conditions
+are defined in `bench/conditions.yaml`; `slim-superb listen CONDITION --out DIR` lets you hear them.
+
+How to read it:
+
+- **An upstream that is near chance loses little**: read the clean score beside the loss.
+- A signal-to-noise ratio is that of mean powers over the whole recording, of noise limited to the
+  4 kHz that the corpus holds.
+- There is **little noise**: {noise}. Each clip is heard many times over.
+- Rooms are simulated; their reverberation time is the measured one (T30).
+- Speech is acted game dialogue: nothing here is comparable with published robustness figures."""
+
+
+@dataclass(frozen=True)
+class Break:
+    """A severer rung that scored better than a milder one, beyond both intervals."""
+
+    upstream: str
+    task: str
+    milder: str
+    severer: str
+
+
+def read_scored(results: Path, track: str) -> dict[str, list[Record]]:
+    """Records of seed 0 that were scored under conditions, by task.
+
+    Raises:
+        MissingError: none.
+        InvalidDataError: a file that is not a record.
+    """
+    found: dict[str, list[Record]] = {}
+    for path in sorted((results / track).glob("*/*-s0.json")):
+        record = read_record(path)
+        if record.conditions:
+            found.setdefault(record.task, []).append(record)
+    if not found:
+        raise MissingError(f"{results / track}: no record was scored under conditions")
+    return dict(sorted(found.items()))
+
+
+def breaks(records: Sequence[Record]) -> tuple[list[Break], int]:
+    """Where ladders do not fall, and how many pairs of neighbouring rungs were looked at."""
+    found, pairs = [], 0
+    for record in records:
+        metric = record.scores[0].metric
+        for rungs in ladders().values():
+            steps = [(rung.name, score_of(record, rung.name, metric)) for rung in rungs]
+            for (milder, one), (severer, other) in pairwise(steps):
+                if one is None or other is None:
+                    continue
+                pairs += 1
+                if _clearly_better(other, one):
+                    found.append(Break(record.upstream, record.task, milder, severer))
+    return found, pairs
+
+
+def _clearly_better(other: DegradedScore, one: DegradedScore) -> bool:
+    """Whether the interval of `other` lies below that of `one`: it lost less."""
+    if other.relative_high is None or one.relative_low is None:
+        return False
+    return other.relative_high < one.relative_low
+
+
+def ladders() -> dict[str, list[Condition]]:
+    """The rungs of every ladder, mild to severe."""
+    found: dict[str, list[Condition]] = {}
+    for item in catalogue().conditions.values():
+        if item.ladder is not None:
+            found.setdefault(item.ladder, []).append(item)
+    return found
+
+
+def write_page(results: Path, track: str, docs: Path) -> list[Path]:
+    """Write `conditions.md` and a plot a task.
+
+    Args:
+        results: folder of `<track>/<upstream>/<task>-s<seed>.json`.
+        track: whose records.
+        docs: where to.
+
+    Raises:
+        MissingError: no record was scored, or matplotlib is not installed.
+        InvalidDataError: a file that is not a record.
+    """
+    by_task = read_scored(results, track)
+    written = []
+    parts = [
+        PREFACE.format(track=track, results=f"{results}/{track}", noise=_noise()),
+        _steady(by_task),
+    ]
+    for task, records in by_task.items():
+        plot = docs / f"conditions-{task}.svg"
+        plot_ladders(records, plot)
+        written.append(plot)
+        parts.append(_section(task, records, plot.name))
+    page = docs / "conditions.md"
+    write_text(page, "\n\n".join(parts) + "\n")
+    return [page, *written]
+
+
+def _noise() -> str:
+    from bench.corpora.noise import SOURCES
+
+    return "; ".join(f"{name}: {source.about}" for name, source in SOURCES.items())
+
+
+def _steady(by_task: Mapping[str, Sequence[Record]]) -> str:
+    """What was scored, and whether scores fall along the ladders."""
+    rows, found, pairs = [], [], 0
+    for task, records in by_task.items():
+        for record in records:
+            rows.append([record.upstream, task, record.weights, len(record.conditions)])
+        more, looked = breaks(records)
+        found += more
+        pairs += looked
+    lines = [
+        f"- `{item.upstream}`, {item.task}: {item.severer} costs less than {item.milder}"
+        for item in found
+    ]
+    head = ["upstream", "task", "weights", "conditions scored"]
+    return "\n\n".join(
+        [
+            "## What was scored",
+            tabulate(rows, headers=head, tablefmt="github"),
+            f"Along the ladders, {pairs} pairs of neighbouring rungs were compared. The severer "
+            f"one costs less, beyond both intervals, in {len(found)}" + (":" if found else "."),
+            *(["\n".join(lines)] if lines else []),
+        ]
+    )
+
+
+def _section(task: str, records: Sequence[Record], plot: str) -> str:
+    """Sets, then every condition, one column an upstream."""
+    metric = records[0].scores[0].metric
+    names = [f"`{record.upstream}`" for record in records]
+    clean = ["clean", *(f"{100 * r.score('clean', metric).value:.1f}" for r in records)]
+    scored = {item.condition for record in records for item in record.conditions}
+    order = {name: place for place, name in enumerate(catalogue().conditions)}
+    ordered = sorted(scored, key=lambda n: (order.get(n.partition("@")[0], len(order)), n))
+    rows = [[name, *(_cell(score_of(r, name, metric)) for r in records)] for name in ordered]
+    sets = {name: members for record in records for name, members in sets_of(record).items()}
+    means = [
+        [name, len(members), *(_mean(record, members, metric) for record in records)]
+        for name, members in sets.items()
+    ]
+    number = records[0].score("clean", metric).n
+    parts = [f"## {task}: {metric}, n = {number}", f"![degradation by severity]({plot})"]
+    if means:
+        head = ["set: mean; worst", "conditions", *names]
+        parts.append(tabulate(means, headers=head, tablefmt="github", disable_numparse=True))
+    head = ["condition", *names]
+    parts.append(tabulate([clean, *rows], headers=head, tablefmt="github", disable_numparse=True))
+    return "\n\n".join(parts)
+
+
+def _cell(score: DegradedScore | None) -> str:
+    return "-" if score is None else f"{100 * score.value:.1f}, {relative_text(score)}"
+
+
+def _mean(record: Record, members: Sequence[str], metric: str) -> str:
+    found = summary(record, members, metric)
+    if found is None:
+        return "-"
+    mean, worst, name = found
+    return f"{percent(mean)}; {percent(worst)} {name}"
+
+
+def plot_ladders(records: Sequence[Record], path: Path) -> None:
+    """Degradation against severity, a panel a ladder, a line an upstream, as SVG.
+
+    Raises:
+        MissingError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingError("plots need matplotlib: pip install 'slim-superb[plots]'") from error
+    metric = records[0].scores[0].metric
+    present = {
+        name: rungs
+        for name, rungs in ladders().items()
+        if any(score_of(record, rung.name, metric) for record in records for rung in rungs)
+    }
+    if not present:
+        raise MissingError(f"{records[0].task}: no ladder was scored")
+    columns = min(4, len(present))
+    rows = -(-len(present) // columns)
+    # Fixed identifiers and no date: the same records give the same bytes.
+    with mpl.rc_context({"svg.hashsalt": "slim-superb", "svg.fonttype": "none", "font.size": 8}):
+        figure = Figure(figsize=(2.7 * columns, 2.2 * rows + 0.4), layout="constrained")
+        for place, (name, rungs) in enumerate(present.items(), start=1):
+            _panel(figure.add_subplot(rows, columns, place), name, rungs, records, metric)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        figure.supylabel(f"{metric}: worse than clean, %")
+        with atomic_path(path) as temporary:
+            figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def _panel(
+    axes: Any, name: str, rungs: Sequence[Condition], records: Sequence[Record], metric: str
+) -> None:
+    """One ladder: rungs from mild to severe, evenly spaced, with intervals."""
+    for shift, record in enumerate(records):
+        points = [
+            (place + 0.06 * shift, score)
+            for place, rung in enumerate(rungs)
+            if (score := score_of(record, rung.name, metric)) is not None
+            and score.relative is not None
+        ]
+        values = [100 * (score.relative or 0.0) for _, score in points]
+        lows = [100 * (score.relative_low or 0.0) for _, score in points]
+        highs = [100 * (score.relative_high or 0.0) for _, score in points]
+        axes.errorbar(
+            [place for place, _ in points],
+            values,
+            yerr=[
+                [max(0.0, v - low) for v, low in zip(values, lows, strict=True)],
+                [max(0.0, high - v) for v, high in zip(values, highs, strict=True)],
+            ],
+            marker="o",
+            markersize=3,
+            linewidth=1,
+            capsize=2,
+            label=record.upstream,
+        )
+    axes.axhline(0.0, color="grey", linewidth=0.5)
+    axes.set_xticks(range(len(rungs)), [f"{rung.severity:g}" for rung in rungs])
+    axes.set_title(f"{name}: {rungs[0].about.rpartition(', ')[2]}", fontsize=7)
