@@ -6,12 +6,13 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.api import Utterance
 from bench.audio import Wav
 from bench.condition_file import Condition
 from bench.data import Trial, digest, read_table, read_trials
-from bench.distort import Distorter, make_distorter
+from bench.distort import make_distorter
 from bench.passes import Sound, clean_sound
 from bench.record import Record
 from bench.registry import corpus_module, task_card
@@ -67,20 +68,60 @@ def spec_of(record: Record) -> RunSpec:
     )
 
 
-def condition_set(condition: Condition, record: Record, sources: Sources) -> ConditionSet:
-    """The utterances of one condition, and how they sound."""
+class References(NamedTuple):
+    """What is predicted and judged under a condition, without its sound.
+
+    Attributes:
+        utterances: the distorted side of trials has ids of its own where enrolments stay clean.
+        trials: of speaker verification.
+        sha256: identity of the table.
+    """
+
+    utterances: tuple[Utterance, ...]
+    trials: tuple[Trial, ...]
+    sha256: str
+
+
+def references(condition: Condition, record: Record, home: Path) -> References:
+    """The utterances and trials of one condition; the corpora must be prepared.
+
+    Raises:
+        MissingError, InvalidDataError: a corpus is not prepared or is damaged.
+    """
     card = task_card(record.task, record.track)
     if condition.corpus is not None:
-        module = corpus_module(condition.corpus)
-        corpus = module.prepare(sources.home, deb_dir=sources.deb_dir)
+        corpus: Path = corpus_module(condition.corpus).folder(home)
         name = f"{record.track}/{dict(condition.tables)[card.name]}"
         utterances, trials = tuple(read_table(corpus, name)), tuple(read_trials(corpus, name))
-        return ConditionSet(utterances, trials, clean_sound, digest(utterances, trials))
-    folder: Path = corpus_module(card.corpus).folder(sources.home)
-    tables = read_tables(card, folder, spec_of(record))
-    table = tables[condition.table or "clean"]
-    if condition.table is not None:
-        return ConditionSet(table.utterances, table.trials, clean_sound, table.sha256)
+        return References(utterances, trials, digest(utterances, trials))
+    folder: Path = corpus_module(card.corpus).folder(home)
+    table = read_tables(card, folder, spec_of(record))[condition.table or "clean"]
+    if condition.test_only:
+        return _with_clean_enrolments(table)
+    return References(table.utterances, table.trials, table.sha256)
+
+
+def _with_clean_enrolments(table: Table) -> References:
+    """Enrolments as they are, the other side of every trial once more under an id of its own."""
+    enrolments = {trial.enrolment for trial in table.trials}
+    tests = {trial.test for trial in table.trials}
+    clean = [item for item in table.utterances if item.id in enrolments]
+    moved = [replace(item, id=item.id + TEST_SIDE) for item in table.utterances if item.id in tests]
+    trials = tuple(trial._replace(test=trial.test + TEST_SIDE) for trial in table.trials)
+    return References((*clean, *moved), trials, table.sha256)
+
+
+def condition_set(condition: Condition, record: Record, sources: Sources) -> ConditionSet:
+    """The utterances of one condition, and how they sound; corpora and noise are fetched.
+
+    Raises:
+        MissingError, InvalidDataError: a corpus or noise cannot be had.
+    """
+    card = task_card(record.task, record.track)
+    corpus_module(condition.corpus or card.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
+    found = references(condition, record, sources.home)
+    if not condition.steps:
+        return ConditionSet(found.utterances, found.trials, clean_sound, found.sha256)
     distorter = make_distorter(
         condition,
         card.corpus,
@@ -88,30 +129,22 @@ def condition_set(condition: Condition, record: Record, sources: Sources) -> Con
         deb_dir=sources.deb_dir,
         noise_dir=sources.noise_dir,
     )
-    identity = json.dumps([table.sha256, distorter.sha256(), condition.test_only])
-    sha256 = hashlib.sha256(identity.encode()).hexdigest()
-    if condition.test_only:
-        return _with_clean_enrolments(table, distorter, sha256)
-    renamed = tuple(distorter.renamed(item) for item in table.utterances)
-    return ConditionSet(renamed, table.trials, distorter, sha256)
 
-
-def _with_clean_enrolments(table: Table, distorter: Distorter, sha256: str) -> ConditionSet:
-    """Enrolments as they are, the other side of every trial distorted, under an id of its own."""
-    by_id = {item.id: item for item in table.utterances}
-    enrolments = {trial.enrolment for trial in table.trials}
-    tests = {trial.test for trial in table.trials}
-    clean = [by_id[name] for name in by_id if name in enrolments]
-    distorted = [distorter.renamed(by_id[name]) for name in by_id if name in tests]
-    keys = {item.key for item in distorted}
+    def renamed(item: Utterance) -> Utterance:
+        if condition.test_only and not item.id.endswith(TEST_SIDE):
+            return item
+        return replace(distorter.renamed(_itself(item)), id=item.id)
 
     def sound(item: Utterance) -> Wav:
-        return distorter(item) if item.key in keys else clean_sound(item)
+        if condition.test_only and not item.id.endswith(TEST_SIDE):
+            return clean_sound(item)
+        return distorter(_itself(item))
 
-    moved = [replace(item, id=item.id + TEST_SIDE) for item in distorted]
-    trials = tuple(trial._replace(test=trial.test + TEST_SIDE) for trial in table.trials)
+    identity = json.dumps([found.sha256, distorter.sha256(), condition.test_only])
+    sha256 = hashlib.sha256(identity.encode()).hexdigest()
+    return ConditionSet(tuple(map(renamed, found.utterances)), found.trials, sound, sha256)
 
-    def sound_by_id(item: Utterance) -> Wav:
-        return sound(replace(item, id=item.id.removesuffix(TEST_SIDE)))
 
-    return ConditionSet((*clean, *moved), trials, sound_by_id, sha256)
+def _itself(item: Utterance) -> Utterance:
+    """An utterance under its own id, which decides how it is distorted."""
+    return replace(item, id=item.id.removesuffix(TEST_SIDE))

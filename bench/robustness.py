@@ -14,24 +14,21 @@ from typing import Any
 
 import torch
 
-from bench.api import Utterance
 from bench.condition_file import Condition
-from bench.condition_sets import TEST_SIDE, ConditionSet, Sources, condition_set, spec_of
+from bench.condition_scores import Judged, degraded_scores
+from bench.condition_sets import ConditionSet, Sources, condition_set, spec_of
 from bench.conditions import expand
-from bench.data import Trial
-from bench.degradation import relative_degradation
 from bench.errors import InvalidDataError, MissingError
-from bench.evaluate import read_predictions, score_condition, write_predictions
+from bench.evaluate import read_predictions, write_predictions
 from bench.featurizer import Moments
 from bench.fit import predict
 from bench.grid import Probe
 from bench.load import load_upstream
-from bench.metrics import METRICS
 from bench.passes import seconds_per_audio_second
 from bench.paths import disk_errors
 from bench.plan import head_factory
 from bench.progress import bar, say
-from bench.record import ConditionResult, DegradedScore, Record, read_record, write_record
+from bench.record import ConditionResult, Record, read_record, write_record
 from bench.registry import corpus_module, task_card
 from bench.run import project_state
 from bench.spec import Resolved, ceiling_card, resolve_run
@@ -158,7 +155,12 @@ class Scorer:
             predictions_sha256=sha256,
             commit=commit,
             dirty=dirty,
-            scores=self.degraded(condition, test, by_id),
+            scores=degraded_scores(
+                self.resolved.card,
+                condition,
+                Judged(by_id, test.utterances, test.trials),
+                Judged(self.clean_predictions, self.clean.utterances, self.clean.trials),
+            ),
         )
 
     def _predict(self, condition: Condition, test: ConditionSet, root: Path) -> list[Any]:
@@ -174,45 +176,6 @@ class Scorer:
                 sound=test.sound,
             )
         return predict(self.probe, store.read(test.utterances))
-
-    def degraded(
-        self, condition: Condition, test: ConditionSet, predictions: dict[str, Any]
-    ) -> tuple[DegradedScore, ...]:
-        """Every metric with its degradation relative to clean."""
-        card = self.resolved.card
-        args = predictions, test.utterances, test.trials
-        scores = score_condition(card, condition.name, *args)
-        found = []
-        for score in scores:
-            metric = METRICS[score.metric]
-            relative = relative_degradation(
-                metric.per_item(*args),
-                metric.per_item(*self._beside(condition, test)),
-                is_paired=bool(condition.steps),
-                higher_is_better=metric.higher_is_better,
-                cluster=card.cluster,
-            )
-            found.append(
-                DegradedScore(
-                    **score.model_dump(),
-                    relative=relative.difference if relative else None,
-                    relative_low=relative.low if relative else None,
-                    relative_high=relative.high if relative else None,
-                )
-            )
-        return tuple(found)
-
-    def _beside(
-        self, condition: Condition, test: ConditionSet
-    ) -> tuple[dict[str, Any], Sequence[Utterance], Sequence[Trial]]:
-        """Clean predictions in the shape of a condition's, so that they pair up."""
-        if not condition.test_only:
-            return self.clean_predictions, self.clean.utterances, self.clean.trials
-        predictions = {
-            item.id: self.clean_predictions[item.id.removesuffix(TEST_SIDE)]
-            for item in test.utterances
-        }
-        return predictions, test.utterances, test.trials
 
 
 def load_head(resolved: Resolved, path: Path) -> Probe:

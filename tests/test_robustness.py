@@ -12,6 +12,7 @@ from toys import make_utterances
 
 from bench import condition_sets, paths, registry, robustness, run
 from bench.condition_report import condition_table, sets_of, summary
+from bench.condition_scores import differing_conditions
 from bench.condition_sets import TEST_SIDE, Sources
 from bench.data import write_table
 from bench.degradation import relative_degradation
@@ -264,3 +265,18 @@ def test_distorting_is_fast_enough():
     """A tenth of the benchmark's targets, so that a busy machine does not fail."""
     for found in measure_speed(paths.home(), utterances=4):
         assert found.ratio > found.target / 10, found
+
+
+def test_scores_under_conditions_come_again_from_the_predictions(trained):
+    path = evaluate(trained.toy, "voice").path
+    record = score_conditions(path, "white-5db,white-5db@test-only", trained.sources)
+    assert differing_conditions(record, path, trained.toy.home) == []
+    first = record.conditions[0]
+    wrong = first.scores[0].model_copy(update={"value": 0.123})
+    altered = first.model_copy(update={"scores": (wrong, *first.scores[1:])})
+    changed = record.model_copy(update={"conditions": (altered, record.conditions[1])})
+    assert differing_conditions(changed, path, trained.toy.home) == ["white-5db"]
+    file = path.with_suffix("") / "predictions" / "white-5db.jsonl"
+    file.write_text(file.read_text().replace("0.", "1.", 1))
+    with pytest.raises(InvalidDataError, match="altered"):
+        differing_conditions(record, path, trained.toy.home)

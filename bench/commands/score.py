@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare what the record says with what its predictions give."""
+    from bench.condition_scores import differing_conditions
     from bench.report import table
     from bench.rescore import rescore
 
@@ -28,5 +29,10 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
         print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
         return 4
-    print(f"\nall {len(scores)} scores computed again from the predictions: identical")
+    differing_names = differing_conditions(record, options.record, home())
+    if differing_names:
+        print(f"\nDIFFERS from what the predictions give: {', '.join(differing_names)}")
+        return 4
+    number = len(scores) + sum(len(item.scores) for item in record.conditions)
+    print(f"\nall {number} scores computed again from the predictions: identical")
     return 0

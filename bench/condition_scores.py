@@ -1,0 +1,100 @@
+"""Scores under conditions beside clean ones: from predictions and references only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.api import Utterance
+from bench.condition_file import Condition
+from bench.condition_sets import TEST_SIDE, references
+from bench.conditions import condition
+from bench.config import TaskCard
+from bench.data import Trial
+from bench.degradation import relative_degradation
+from bench.errors import InvalidDataError
+from bench.evaluate import read_predictions, score_condition
+from bench.metrics import METRICS
+from bench.record import DegradedScore, Record
+from bench.registry import task_card
+
+
+class Judged(NamedTuple):
+    """Predictions by utterance id, and what is true."""
+
+    predictions: Mapping[str, Any]
+    utterances: Sequence[Utterance]
+    trials: Sequence[Trial]
+
+
+def degraded_scores(
+    card: TaskCard, under: Condition, found: Judged, clean: Judged
+) -> tuple[DegradedScore, ...]:
+    """Every metric under a condition, with its degradation relative to clean.
+
+    Args:
+        card: of the task.
+        under: the condition.
+        found: what was predicted under it.
+        clean: what the same head predicted on the clean test set.
+
+    Raises:
+        InvalidDataError: predictions that do not cover the utterances, or too little to resample.
+    """
+    if under.test_only:  # in the shape of the condition's, so that trials pair up
+        known = {item.id: item.id.removesuffix(TEST_SIDE) for item in found.utterances}
+        predictions = {name: clean.predictions[own] for name, own in known.items()}
+        clean = Judged(predictions, found.utterances, found.trials)
+    scores = []
+    for score in score_condition(card, under.name, *found):
+        metric = METRICS[score.metric]
+        relative = relative_degradation(
+            metric.per_item(*found),
+            metric.per_item(*clean),
+            is_paired=bool(under.steps),
+            higher_is_better=metric.higher_is_better,
+            cluster=card.cluster,
+        )
+        scores.append(
+            DegradedScore(
+                **score.model_dump(),
+                relative=relative.difference if relative else None,
+                relative_low=relative.low if relative else None,
+                relative_high=relative.high if relative else None,
+            )
+        )
+    return tuple(scores)
+
+
+def differing_conditions(record: Record, path: Path, home: Path) -> list[str]:
+    """Names of the conditions whose scores are not what their predictions give; empty if none.
+
+    Args:
+        record: as on disk.
+        path: of the record; predictions lie in the folder of the same name beside it.
+        home: folder of corpora.
+
+    Raises:
+        InvalidDataError: predictions that are not those of the record.
+        MissingError: they, or a corpus, are not there.
+    """
+    card = task_card(record.task, record.track)
+    folder = path.with_suffix("") / "predictions"
+
+    def judged(name: str, expected: str, under: Condition) -> Judged:
+        predictions, sha256 = read_predictions(folder / f"{name}.jsonl")
+        if sha256 != expected:
+            raise InvalidDataError(f"{folder / name}.jsonl: altered since the record was made")
+        true = references(under, record, home)
+        return Judged(predictions, true.utterances, true.trials)
+
+    differing = []
+    for item in record.conditions:
+        under = condition(item.condition)
+        plain = Condition("clean", "", 0)
+        clean = judged("clean", record.predictions_sha256["clean"], plain)
+        found = judged(item.condition, item.predictions_sha256, under)
+        if degraded_scores(card, under, found, clean) != item.scores:
+            differing.append(item.condition)
+    return differing
