@@ -19,8 +19,8 @@ from bench.data import read_table
 from bench.distort import Distorter, draw, fit, make_distorter
 from bench.distortions._noise import Clip, Noise
 from bench.errors import InvalidDataError, UsageError
-from bench.features import clean_sound
 from bench.noise_folders import PACKS
+from bench.passes import clean_sound
 from bench.registry import task_card
 
 ASR, SID, ASV = (task_card(name, "quick") for name in ("asr", "sid", "asv"))
