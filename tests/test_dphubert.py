@@ -135,6 +135,19 @@ def test_equals_the_arithmetic_of_the_paper(config, tmp_path):
             assert relative_error(state[0], other) <= 1e-5
 
 
+def test_the_states_that_a_tap_asks_for(tmp_path):
+    torch.save(published(HUBERT), tmp_path / "pruned.pth")
+    wav, found = noise(1_234), {}
+    for tap in ("hidden_states", "layers", "last"):
+        source = UpstreamSource({}, checkpoint=tmp_path / "pruned.pth", tap=tap)
+        encoder = load(source)
+        found[tap] = alone(encoder, wav).states
+        assert encoder.tap == tap and encoder.num_layers == len(found[tap])
+    assert [len(states) for states in found.values()] == [LAYERS + 1, LAYERS, 1]
+    assert torch.equal(found["layers"][0], found["hidden_states"][1])
+    assert torch.equal(found["last"][0], found["hidden_states"][-1])
+
+
 @CONFIGS
 def test_padding_changes_nothing(config):
     encoder = build(*import_pruned(published(config)))

@@ -46,9 +46,9 @@ class RelativePositions(nn.Module):
         """The bias (heads, T, T) of every query (rows) and key (columns)."""
         buckets, device = self.table.shape[0], self.table.device
         found = self.table[position_buckets(frames, buckets, self.distance, device)]
-        # Row s of the windows starts at relative position s - (T - 1): that is query T - 1 - s.
-        windows = found.t().unfold(1, frames, 1)
-        return windows.flip(1)
+        place = torch.arange(frames, device=device)
+        # Relative position key - query, counted from the most negative one.
+        return found.t()[:, place[None, :] - place[:, None] + frames - 1]
 
 
 class PositionGate(nn.Module):

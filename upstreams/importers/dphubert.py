@@ -8,6 +8,7 @@ and `config`, the arguments of the authors' builder (pyf98/DPHuBERT, wav2vec2/mo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from bench.api import Upstream, UpstreamSource
@@ -61,7 +62,7 @@ def load(source: UpstreamSource) -> Upstream:
     """Load the pruned encoder that a file describes; the card's `config` is empty.
 
     Raises:
-        UsageError: a card with a `config`, or a variant (there are none).
+        UsageError: a card with a `config`, a variant (there are none), or an unknown tap.
         MissingError: no file: without it the shape is not known, not even for an untrained control.
         InvalidDataError: the file does not hold such an encoder.
     """
@@ -74,7 +75,8 @@ def load(source: UpstreamSource) -> Upstream:
             "the shape of a pruned model is in its file of weights: without the file there is "
             "not even an untrained control; give it with WEIGHTS=path (--weights path)"
         )
-    return build(*import_pruned(read_checkpoint(source.checkpoint)))
+    config, state = import_pruned(read_checkpoint(source.checkpoint))
+    return build(replace(config, tap=source.tap), state)
 
 
 def import_pruned(data: Any) -> tuple[EncoderConfig, State]:
