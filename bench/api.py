@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -44,10 +44,12 @@ class Upstream(nn.Module, ABC):
         tap: which of its states it gives; what others it has is its own business.
         attention_dropout: whether attention was trained with dropout. Only the published rule of
             counting MACs looks at it (`bench.macs`).
+        identity: of code outside this project, for the upstream's digest; None where there is none.
     """
 
     tap: str = "hidden_states"
     attention_dropout: bool = True
+    identity: str | None = None
     num_layers: int
     hidden_size: int
     stride: int
@@ -73,6 +75,29 @@ class Upstream(nn.Module, ABC):
         return self
 
 
+class Opaque(Upstream):
+    """An upstream that computes outside torch (ONNX): it says itself what cannot be seen from here.
+
+    What it says is found in the file that it runs, not declared by anyone.
+    """
+
+    @abstractmethod
+    def num_parameters(self) -> int:
+        """Weights in the file, tied ones once."""
+
+    @abstractmethod
+    def stored_bytes(self) -> int:
+        """Size of the file, with what lies beside it."""
+
+    @abstractmethod
+    def count_macs(self, num_samples: int) -> int:
+        """Multiply-accumulates of one utterance (rule `plain`).
+
+        Raises:
+            InvalidDataError: the file holds an operation that has no formula.
+        """
+
+
 @dataclass(frozen=True)
 class UpstreamSource:
     """What a card's `load` function gets.
@@ -84,6 +109,11 @@ class UpstreamSource:
         seed: seed of the random weights, and of a random variant where the variant names none.
         tap: which hidden states are asked for. The upstream gives them and says so in its own
             `tap`, or stays at `hidden_states`, which is refused where another was asked for.
+        place: what the card's `source` names: a file, a folder, or s3prl's name of an upstream.
+        untrained: random weights are asked for although there are others.
+        builder: the card's `builder`.
+        args: the card's `args`.
+        folder: of the card; a builder's module may lie there.
     """
 
     config: Mapping[str, Any]
@@ -91,6 +121,11 @@ class UpstreamSource:
     checkpoint: Path | None = None
     seed: int = 0
     tap: str = "hidden_states"
+    place: str | None = None
+    untrained: bool = False
+    builder: str | None = None
+    args: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
 
 
 class Head(nn.Module, ABC):

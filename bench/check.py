@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
 from bench.config import UpstreamCard
+from bench.cost import num_params
 
 PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
 REPORTED_TOLERANCE = 0.01  # authors round, and may count a mask embedding or a projection
@@ -206,7 +207,7 @@ def _shortest(subject: _Subject) -> str:
 
 def _reported(subject: _Subject) -> str:
     """The parameter count is what the authors report, within their rounding."""
-    found = sum(parameter.numel() for parameter in subject.upstream.parameters())
+    found = num_params(subject.upstream)
     said = subject.card.reported.get("params") if subject.card is not None else None
     if said is None:
         return f"{found:,} (the card reports none)"

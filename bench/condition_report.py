@@ -10,8 +10,9 @@ from tabulate import tabulate
 
 from bench.condition_file import TEST_ONLY, catalogue
 from bench.errors import UserError
+from bench.names import parse_upstream_name
 from bench.record import DegradedScore, Record, read_record
-from bench.registry import parse_upstream_name, upstream_card
+from bench.registry import upstream_card, upstream_names
 
 
 def score_of(record: Record, condition: str, metric: str) -> DegradedScore | None:
@@ -29,8 +30,9 @@ def teacher_record(record: Record, path: Path) -> Record | None:
         record: of the upstream.
         path: of the record, `<track>/<upstream>/<task>-s<seed>.json`.
     """
-    teacher = upstream_card(parse_upstream_name(record.upstream).card).teacher
-    if teacher is None:
+    card = parse_upstream_name(record.upstream).card
+    teacher = upstream_card(card).teacher if card in upstream_names() else None
+    if teacher is None:  # there is none, or the card is the user's
         return None
     for name in (teacher, f"{teacher}+untrained"):
         other = path.parent.parent / name / path.name

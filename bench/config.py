@@ -6,7 +6,7 @@ error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -17,10 +17,12 @@ from bench.errors import InvalidDataError, UsageError, did_you_mean
 MAX_YAML_BYTES = 256_000
 MAX_YAML_DEPTH = 20
 
-Weights = Literal["published", "house", "untrained", "none"]
+Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
-    "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference"
+    "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference", "other"
 ]
+# A card's name becomes part of paths and of records.
+NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
 class Frozen(BaseModel):
@@ -33,7 +35,8 @@ class Checkpoint(Frozen):
     """Where a file of weights comes from.
 
     Attributes:
-        file: its name; inside the archive for a wheel.
+        file: its name; inside the archive for a wheel; beside the card where neither `hub` nor
+            `wheel` is given, which only a card outside this project may do.
         hub: repository on the Hugging Face hub.
         revision: hub revision (a commit where the authors' repository is pinned).
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
@@ -55,13 +58,23 @@ class Checkpoint(Frozen):
 
     @model_validator(mode="after")
     def _one_source(self) -> Checkpoint:
-        if [bool(self.hub), bool(self.wheel), bool(self.page), self.shipped].count(True) != 1:
-            raise ValueError("exactly one of 'hub', 'wheel', 'page' and 'shipped' must be given")
+        if [bool(self.hub), bool(self.wheel), bool(self.page), self.shipped].count(True) > 1:
+            raise ValueError("one of 'hub', 'wheel', 'page' and 'shipped' at most")
+        parts = PurePosixPath(self.file).parts
+        if not self.is_local and (self.file.startswith("/") or not parts or ".." in parts):
+            raise ValueError(f"'file' must lie inside the repository or wheel, found {self.file!r}")
         return self
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the file lies beside the card."""
+        return not (self.hub or self.wheel or self.page or self.shipped)
 
 
 class UpstreamCard(Frozen):
     """One upstream: shape, weights and provenance.
+
+    It is made by exactly one of `load`, `source` and `builder`.
 
     Attributes:
         name: as on the command line.
@@ -69,9 +82,14 @@ class UpstreamCard(Frozen):
         family: how it was compressed.
         teacher: the card of the model it was compressed from.
         load: `module:attr` of a function from `bench.api.UpstreamSource` to `bench.api.Upstream`.
-        config: arguments of that function.
-        checkpoint: where the weights come from; None for an upstream without trained weights.
-        provenance: whose weights `checkpoint` holds.
+        source: KIND:PLACE (`bench.names`), a place relative to the card.
+        builder: `module:attr` of a class or function of the user's, called with `args`
+            (`upstreams.sources.python`).
+        args: keyword arguments of `builder`.
+        config: arguments of `load`, or options of the kind of source.
+        checkpoint: where the weights come from; None for an upstream without trained weights, and
+            where `source` names them.
+        provenance: whose weights they are; a card outside this project cannot say `published`.
         tap: which hidden states are used unless `NAME@tap=...` asks for others; `hidden_states` is
             all of them, weighted. What others there are, the upstream says.
         paper_tap: the tap behind the authors' published rows, where it is not `tap`; it goes by
@@ -79,20 +97,33 @@ class UpstreamCard(Frozen):
         reported: figures claimed by the authors; checked, never shown as measured.
     """
 
-    name: str
+    name: str = Field(pattern=NAME_PATTERN)
     title: str
     family: Family
-    load: str
+    load: str | None = None
+    source: str | None = None
+    builder: str | None = None
+    args: dict[str, Any] = {}
     config: dict[str, Any] = {}
     checkpoint: Checkpoint | None = None
     provenance: Literal["published", "house", "none"] = "published"
     teacher: str | None = None
     tap: str = "hidden_states"
     paper_tap: str | None = None
-    license: str
+    license: str = "unknown"
     paper: str | None = None
     notes: str = ""
     reported: dict[str, float] = {}
+
+    @model_validator(mode="after")
+    def _one_maker(self) -> UpstreamCard:
+        given = [key for key in ("load", "source", "builder") if getattr(self, key) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            raise ValueError(f"exactly one of 'load', 'source', 'builder' expected, found {found}")
+        if self.args and self.builder is None:
+            raise ValueError("'args' belong to 'builder'")
+        return self
 
 
 class Recipe(Frozen):

@@ -15,10 +15,10 @@ import torch
 from pydantic import Field
 from tabulate import tabulate
 
-from bench.api import SAMPLE_RATE_HZ, Upstream
+from bench.api import SAMPLE_RATE_HZ, Opaque, Upstream
 from bench.config import Frozen
 from bench.macs import Rule, count
-from bench.timing import Timing, peak_memory_bytes, time_upstream
+from bench.timing import LOADER, REQUEST_LOADER, Timing, peak_memory_bytes, time_upstream
 
 # Samples of the 32 utterances of the SLT 2022 SUPERB challenge: every 82nd of LibriSpeech
 # test-clean by length (B06901052/DeepSpeed, branch superb-challenge, s3prl_profiling_test.py).
@@ -101,6 +101,8 @@ class CostReport(Frozen):
 
 def num_params(upstream: Upstream) -> int:
     """Parameters of the module, tied ones once."""
+    if isinstance(upstream, Opaque):
+        return upstream.num_parameters()
     return sum(parameter.numel() for parameter in upstream.parameters())
 
 
@@ -154,7 +156,12 @@ def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
 
 
 def stored_bytes(upstream: Upstream) -> int:
-    """Size of the module's state as a float32 safetensors file, tied tensors once."""
+    """Size of the module's state as a float32 safetensors file, tied tensors once.
+
+    That of a file which computes outside torch is its own.
+    """
+    if isinstance(upstream, Opaque):
+        return upstream.stored_bytes()
     from safetensors.torch import save_file
 
     state: dict[str, torch.Tensor] = {}
@@ -182,15 +189,18 @@ def cost_report(
     timing: bool = True,
     seconds: float = 10.0,
     reported: Mapping[str, float] | None = None,
+    request: str | None = None,
 ) -> CostReport:
     """Measure everything.
 
     Args:
         upstream: as it runs: cut, frozen, on the CPU.
-        name: its name, for the report and for the fresh process that measures memory.
+        name: its name, for the report.
         timing: measure time (beside `REFERENCE`) and peak memory as well.
         seconds: length of the input for MACs, time and memory.
         reported: the card's `reported` figures; keys `params` and `macs_superb`.
+        request: from which the fresh process that measures memory loads it again
+            (`bench.load.Loaded.request`); the name where there is none.
 
     Raises:
         InvalidDataError: an operation ran that the counter does not know.
@@ -198,10 +208,13 @@ def cost_report(
     """
     cost = measure(upstream, seconds)
     timed: Timing | None = None
+    peak: int | None = None
     if timing:
         from bench.load import load_upstream
 
         timed = time_upstream(upstream, load_upstream(REFERENCE).upstream, seconds=seconds)
+        loader = LOADER if request is None else REQUEST_LOADER
+        peak = peak_memory_bytes(request or name, seconds, loader)
     return CostReport(
         upstream=name,
         params=cost.params,
@@ -214,7 +227,7 @@ def cost_report(
         counted_on=count(upstream, round(seconds * SAMPLE_RATE_HZ)).device,
         buckets=standard_macs(upstream),
         timing=timed,
-        peak_memory_bytes=peak_memory_bytes(name, seconds) if timing else None,
+        peak_memory_bytes=peak,
         reported=dict(reported or {}),
     )
 

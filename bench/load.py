@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench.api import Upstream, UpstreamSource
+from bench.catalog import Entry, find_entry
 from bench.config import UpstreamCard, Weights
-from bench.errors import MissingError, UsageError
-from bench.registry import UpstreamName, parse_upstream_name, resolve, upstream_card
-from bench.weights import Found, find_checkpoint, how_to_supply
+from bench.errors import InvalidDataError, MissingError, UsageError, UserError
+from bench.identity import loader_of, name_loaded, provenance_of, split_tap, upstream_digest
+from bench.names import UpstreamName, modifier_hint, parse_upstream_name
+from bench.places import Place, find_place
+from bench.registry import resolve
+from bench.weights import Found, file_sha256, find_checkpoint, how_to_supply, one_line
 
 
 @dataclass(frozen=True)
@@ -25,12 +30,14 @@ class Loaded:
     Attributes:
         upstream: frozen.
         name: what was loaded, which may not be what was asked for: the variant in its canonical
-            spelling, and `+untrained` where the weights could not be reached.
+            spelling, `+untrained` where the weights could not be reached, and the digest of its
+            content for a model without a card.
         card: its card.
         provenance: whose weights they are.
         checkpoint_sha256: of the file of weights, None where there is none.
         warning: to be shown to the user, None if all is as asked.
         digest: sha256 of the architecture and of all weights.
+        request: what `load_request` makes the same upstream from, in another process.
 
     Which hidden states are used (`upstream.tap`) is part of the name where it is not the card's.
     """
@@ -42,95 +49,176 @@ class Loaded:
     checkpoint_sha256: str | None
     warning: str | None
     digest: str
+    request: str = ""
 
 
-def load_upstream(text: str, *, weights: Path | None = None, strict: bool = False) -> Loaded:
-    """Load what `NAME[@VARIANT][+untrained[:SEED]]` names.
+@dataclass(frozen=True)
+class _Asked:
+    """What `load_upstream` was asked for."""
+
+    text: str
+    weights: Path | None
+    strict: bool
+    cards: tuple[Path, ...]
+    allow_code: bool
+
+    def request(self, name: UpstreamName) -> str:
+        """As JSON, for another process: the name that was loaded, or the place as asked for."""
+        text = self.text if parse_upstream_name(self.text).kind else name.text()
+        return json.dumps(asdict(self) | {"text": text}, default=lambda path: str(path.resolve()))
+
+
+def load_request(request: str) -> Loaded:
+    """Load what an earlier `Loaded.request` says."""
+    data = json.loads(request)
+    weights = Path(data["weights"]) if data["weights"] else None
+    cards = tuple(map(Path, data["cards"]))
+    return load_upstream(
+        data["text"],
+        weights=weights,
+        strict=data["strict"],
+        cards=cards,
+        allow_code=data["allow_code"],
+    )
+
+
+def load_upstream(
+    text: str,
+    *,
+    weights: Path | None = None,
+    strict: bool = False,
+    cards: Sequence[Path] = (),
+    allow_code: bool = False,
+) -> Loaded:
+    """Load what a name (`bench.names`) means.
 
     Args:
         text: the name.
         weights: a file of weights instead of the card's.
         strict: weights that cannot be reached are an error, not a reason for the control.
+        cards: cards outside this project.
+        allow_code: code that neither this project nor an installed package's own card names may
+            run (`bench.catalog`).
 
     Raises:
-        UsageError: no such upstream, a variant it does not have, weights for one without.
+        UsageError: no such upstream, a variant it does not have, weights for one without, or code
+            that would run without consent.
         MissingError: the weights cannot be reached, and `strict` is set.
         InvalidDataError: a file of weights that is there and not what it must be.
     """
+    asked = _Asked(text, weights, strict, tuple(cards), allow_code)
     name = parse_upstream_name(text)
-    card = upstream_card(name.card)
-    name, tap = _split_tap(name, card)
-    if weights is not None and (card.checkpoint is None or name.untrained_seed is not None):
-        raise UsageError(f"upstream {text!r} takes no file of weights")
-    if name.untrained_seed is not None and card.checkpoint is None:
-        raise UsageError(f"upstream {text!r}: {card.name} has no weights to leave untrained")
-    found: Found | None = None
-    warning: str | None = None
-    if card.checkpoint is not None and name.untrained_seed is None:
-        try:
-            found = find_checkpoint(card, weights)
-        except MissingError as error:
-            if strict or weights is not None:
-                raise
-            name = name.untrained()
-            warning = _warning(card, name, error)
-    upstream = _construct(card, name, found, tap)
-    items = [getattr(upstream, "variant", name.variant), f"tap={tap}" if tap != card.tap else None]
-    name = name._replace(variant=",".join(filter(None, items)) or None)
+    entry = find_entry(name, asked.cards)
+    _require_consent(entry, allow_code)
+    place = find_place(entry.card.source, entry.folder) if entry.card.source else None
+    name, tap = split_tap(name, entry.card)
+    found, name, warning = _weights(asked, name, entry)
+    upstream = _construct(entry, name, found, place, tap)
+    name = name_loaded(name, entry, upstream, place, found)
+    digest = upstream_digest(
+        upstream, entry.card, name.variant, content=place.sha256 if place else None
+    )
+    if name.modifier is not None:
+        modified: tuple[Upstream, str] = resolve("bench.modify:modify")(upstream, name.modifier)
+        upstream = modified[0]
+        digest = hashlib.sha256(f"{digest} {name.modifier} {modified[1]}".encode()).hexdigest()
+    sha256 = found.sha256 if found else (place.sha256 if place else None)
     return Loaded(
         upstream=upstream,
         name=name,
-        card=card,
-        provenance=_provenance(card, name),
-        checkpoint_sha256=found.sha256 if found else None,
+        card=entry.card,
+        provenance=provenance_of(entry, name, upstream),
+        checkpoint_sha256=sha256,
         warning=warning,
-        digest=upstream_digest(upstream, card, name.variant),
+        digest=digest,
+        request=asked.request(name),
     )
 
 
-def _split_tap(name: UpstreamName, card: UpstreamCard) -> tuple[UpstreamName, str]:
-    """The name without the item `tap=...` of its variant, and the tap that is meant.
+def _require_consent(entry: Entry, allow_code: bool) -> None:
+    """Refuse to run somebody's code before anything of it is touched.
 
     Raises:
-        UsageError: the item is there twice, or empty.
+        UsageError: `allow_code` is not set.
     """
-    items = name.variant.split(",") if name.variant else []
-    asked = [item.removeprefix("tap=") for item in items if item.startswith("tap=")]
-    if len(asked) > 1 or "" in asked:
-        raise UsageError(f"upstream {name.text()!r}: expected one tap=NAME")
-    tap = asked[0] if asked else card.tap
-    if tap == "paper":
-        tap = card.paper_tap or card.tap
-    rest = ",".join(item for item in items if not item.startswith("tap="))
-    return name._replace(variant=rest or None), tap
+    code = entry.foreign_code()
+    if code is not None and not allow_code:
+        raise UsageError(
+            f"{entry.card.name} would run code: {code}; if you trust it as you trust a program, "
+            f"say --allow-code"
+        )
 
 
-def _construct(card: UpstreamCard, name: UpstreamName, found: Found | None, tap: str) -> Upstream:
-    """Call the card's `load` function.
+def _weights(
+    asked: _Asked, name: UpstreamName, entry: Entry
+) -> tuple[Found | None, UpstreamName, str | None]:
+    """The file of weights, the name that goes with it, and a warning where it is the control.
 
     Raises:
-        UsageError: it does not give an upstream, or not these hidden states of it.
+        UsageError: a file of weights, or `+untrained`, for an upstream that takes none.
+        MissingError: as in `load_upstream`.
     """
+    card, untrained = entry.card, name.untrained_seed is not None
+    of_s3prl = (card.source or "").startswith("s3prl:")
+    if asked.weights is not None and (untrained or not (card.checkpoint or of_s3prl)):
+        raise UsageError(f"upstream {asked.text!r} takes no file of weights")
+    if untrained and card.load is not None and card.checkpoint is None:
+        raise UsageError(f"upstream {asked.text!r}: {card.name} has no weights to leave untrained")
+    if asked.weights is not None and card.checkpoint is None:
+        if not asked.weights.is_file():
+            raise MissingError(f"{asked.weights}: no such file of weights for {card.name}")
+        return Found(asked.weights, file_sha256(asked.weights)), name, None
+    if card.checkpoint is None or untrained:
+        return None, name, None
+    try:
+        return find_checkpoint(card, asked.weights, entry.folder), name, None
+    except MissingError as error:
+        if asked.strict or asked.weights is not None or not entry.ours:
+            raise
+        name = name.untrained()
+        return None, name, _warning(card, name, error)
+
+
+def _construct(
+    entry: Entry, name: UpstreamName, found: Found | None, place: Place | None, tap: str
+) -> Upstream:
+    """Call the card's `load` function, or that of its kind of source.
+
+    Raises:
+        UserError: a request or a file that does not hold, a tap that is not there; whatever
+            code of the user's raises becomes one too.
+    """
+    card = entry.card
     source = UpstreamSource(
         config=card.config,
         variant=name.variant,
         checkpoint=found.path if found else None,
         seed=name.untrained_seed or 0,
         tap=tap,
+        place=place.text if place else None,
+        untrained=name.untrained_seed is not None,
+        builder=card.builder,
+        args=card.args,
+        folder=entry.folder,
     )
-    upstream = resolve(card.load)(source)
+    load = resolve(loader_of(card))
+    try:
+        upstream = load(source)
+    except UsageError as error:
+        raise UsageError(f"{error}{modifier_hint(name.variant)}") from error
+    except UserError:
+        raise
+    except Exception as error:
+        if entry.ours:
+            raise
+        raise InvalidDataError(
+            f"{card.name}: loading it failed: {type(error).__name__}: {one_line(error)}"
+        ) from error
     if not isinstance(upstream, Upstream):
-        raise UsageError(f"card {card.name}: {card.load} gave {type(upstream).__name__}")
+        raise UsageError(f"card {card.name}: {loader_of(card)} gave {type(upstream).__name__}")
     if upstream.tap != tap:
         raise UsageError(f"upstream {card.name} has no tap {tap!r}, only {upstream.tap!r}")
     return upstream.freeze()
-
-
-def _provenance(card: UpstreamCard, name: UpstreamName) -> Weights:
-    """Whose weights were loaded."""
-    if card.checkpoint is None:
-        return "none"
-    return "untrained" if name.untrained_seed is not None else card.provenance
 
 
 def _warning(card: UpstreamCard, name: UpstreamName, error: MissingError) -> str:
@@ -146,27 +234,3 @@ def _warning(card: UpstreamCard, name: UpstreamName, error: MissingError) -> str
         f"!! With --strict this is an error.\n"
         f"{bar}"
     )
-
-
-def upstream_digest(upstream: Upstream, card: UpstreamCard, variant: str | None) -> str:
-    """Identity of what turns sound into features: code path, configuration and every weight.
-
-    Args:
-        upstream: the module; what it can make again by itself (buffers that are not persistent)
-            does not count.
-        card: gives `load` and `config`.
-        variant: in its canonical spelling.
-    """
-    shape = {
-        "load": card.load,
-        "config": card.config,
-        "variant": variant,
-        "states": [upstream.num_layers, upstream.hidden_size, upstream.stride],
-    }
-    if upstream.tap != Upstream.tap:
-        shape["tap"] = upstream.tap
-    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-    for key, tensor in sorted(upstream.state_dict().items()):
-        digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().data)
-    return digest.hexdigest()

@@ -8,59 +8,16 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.config import TaskCard, TrackCard, UpstreamCard, read_card
 from bench.errors import UsageError, did_you_mean
+from bench.names import UpstreamName as UpstreamName
+from bench.names import parse_upstream_name as parse_upstream_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "upstreams" / "cards"
 TASKS = ROOT / "downstreams" / "tasks"
-
-
-class UpstreamName(NamedTuple):
-    """An upstream as a user writes it: `NAME[@VARIANT][+untrained[:SEED]]`.
-
-    Attributes:
-        card: name of the card.
-        variant: text after `@`, or None.
-        untrained_seed: seed of random weights asked for by `+untrained`, or None.
-    """
-
-    card: str
-    variant: str | None
-    untrained_seed: int | None
-
-    def text(self) -> str:
-        """The canonical spelling, used in records and paths."""
-        variant = f"@{self.variant}" if self.variant else ""
-        if self.untrained_seed is None:
-            return f"{self.card}{variant}"
-        seed = f":{self.untrained_seed}" if self.untrained_seed else ""
-        return f"{self.card}{variant}+untrained{seed}"
-
-    def untrained(self, seed: int = 0) -> UpstreamName:
-        """The same shape with random weights."""
-        return self._replace(untrained_seed=seed)
-
-
-def parse_upstream_name(text: str) -> UpstreamName:
-    """Parse `NAME[@VARIANT][+untrained[:SEED]]`.
-
-    Raises:
-        UsageError: a suffix that is not `+untrained`, a seed that is no number, an empty part.
-    """
-    body, plus, suffix = text.partition("+")
-    seed: int | None = None
-    if plus:
-        word, colon, number = suffix.partition(":")
-        if word != "untrained" or (colon and not (number.isdecimal() and len(number) < 10)):
-            raise UsageError(f"upstream {text!r}: expected NAME[@VARIANT][+untrained[:SEED]]")
-        seed = int(number) if colon else 0
-    card, at, variant = body.partition("@")
-    if not card or (at and not variant) or "/" in text or ".." in text:
-        raise UsageError(f"upstream {text!r}: expected NAME[@VARIANT][+untrained[:SEED]]")
-    return UpstreamName(card, variant or None, seed)
 
 
 def upstream_names() -> list[str]:

@@ -89,6 +89,8 @@ def run_seeds(
     weights: Path | None = None,
     deb_dir: Path | None = None,
     strict: bool = False,
+    cards: Sequence[Path] = (),
+    allow_code: bool = False,
     force: bool = False,
     engine: Engine | None = None,
     store_gb: float = STORE_GB,
@@ -105,6 +107,8 @@ def run_seeds(
         weights: checkpoint file instead of the published one.
         deb_dir: folder of Debian packages, where apt is not to be had.
         strict: missing weights are an error on every track.
+        cards: cards outside this project.
+        allow_code: code that they name may run (`bench.catalog`).
         force: run anew even when the same run is done.
         engine: how the upstream runs.
         store_gb: budget of kept features, in units of 10^9 bytes; beyond it they stream.
@@ -117,7 +121,9 @@ def run_seeds(
     if spec.ceiling:
         card = ceiling_card(card)
     with clock.stage("load"):
-        loaded = load_upstream(spec.upstream, weights=weights, strict=strict)
+        loaded = load_upstream(
+            spec.upstream, weights=weights, strict=strict, cards=cards, allow_code=allow_code
+        )
     if loaded.warning:
         say(loaded.warning)
     with clock.stage("corpus"):

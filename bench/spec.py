@@ -146,10 +146,15 @@ WORDS = {"title", "notes", "paper", "license", "reported", "deviations", "source
 # Nor what only says where to look: the tap by its other name, the page where the file is found.
 EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | {"checkpoint": {"page"}}
 
+# Keys that came after the first records: left out where a card does not use them.
+LATER: dict[str, Any] = {"builder": None, "args": {}}
+
 
 def card_digest(card: Frozen) -> str:
     """Identity of what a card makes happen: sha256 of its canonical JSON without the words."""
-    text = json.dumps(card.model_dump(mode="json", exclude=EXCLUDED), sort_keys=True)
+    content = card.model_dump(mode="json", exclude=EXCLUDED)
+    kept = {key: value for key, value in content.items() if LATER.get(key, ...) != value}
+    text = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

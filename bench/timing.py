@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE_HZ = 16_000
 LOADER = "bench.load:load_upstream"
+REQUEST_LOADER = "bench.load:load_request"
 NOISE_LEVEL = 0.1
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, getrusage(2)
 

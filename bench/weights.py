@@ -49,12 +49,15 @@ def folder(card: UpstreamCard) -> Path:
     return home() / "weights" / card.name
 
 
-def find_checkpoint(card: UpstreamCard, weights: Path | None = None) -> Found:
+def find_checkpoint(
+    card: UpstreamCard, weights: Path | None = None, beside: Path | None = None
+) -> Found:
     """The card's file of weights, fetched if need be.
 
     Args:
         card: an upstream with a `checkpoint`.
         weights: a file given by the user; nothing else is looked at.
+        beside: the card's folder, where a file without another source lies.
 
     Raises:
         MissingError: not here and not to be had.
@@ -67,6 +70,11 @@ def find_checkpoint(card: UpstreamCard, weights: Path | None = None) -> Found:
         if not weights.is_file():
             raise MissingError(f"{weights}: no such file of weights for {card.name}")
         return _verified(weights, source)
+    if source.is_local:
+        path = (beside or Path()) / source.file
+        if not path.is_file():
+            raise MissingError(f"{card.name}: {path}: no such file of weights; its card names it")
+        return _verified(path, source)
     for path in _places(card, source):
         if path.is_file():
             return _verified(path, source)
@@ -86,6 +94,8 @@ def how_to_supply(card: UpstreamCard) -> str:
     """What a user can do about weights that cannot be reached, in one line."""
     assert card.checkpoint is not None  # as in find_checkpoint
     source = card.checkpoint
+    if source.is_local:
+        return f"put {source.file} beside the card, or give it with --weights path"
     origin = f"https://huggingface.co/{source.hub}" if source.hub else f"the wheel {source.wheel}"
     origin = source.page or origin
     if source.shipped:
@@ -154,7 +164,7 @@ def _from_hub(card: UpstreamCard, source: Checkpoint, repository: str) -> Found:
     except Exception as error:
         # Of whatever class: the hub's HTTP library (and with it its errors) changed more than once.
         raise MissingError(
-            f"{card.name}: the weights cannot be reached ({_line(error)}); {how_to_supply(card)}"
+            f"{card.name}: the weights cannot be reached ({one_line(error)}); {how_to_supply(card)}"
         ) from error
     try:
         with disk_errors(target):
@@ -165,7 +175,7 @@ def _from_hub(card: UpstreamCard, source: Checkpoint, repository: str) -> Found:
         raise
     except Exception as error:  # as above
         raise InvalidDataError(
-            f"{card.name}: the download of {source.file} broke off ({_line(error)}); try again, "
+            f"{card.name}: the download of {source.file} broke off ({one_line(error)}); try again, "
             f"it goes on from there"
         ) from error
     etag = announced.etag or ""
@@ -192,7 +202,7 @@ def _from_wheel(card: UpstreamCard, source: Checkpoint, requirement: str) -> Fou
             )
             reason = done.stderr.strip().splitlines()[-1:] or ["pip gave no wheel"]
         except (OSError, subprocess.TimeoutExpired) as error:
-            reason = [_line(error)]
+            reason = [one_line(error)]
         wheels = sorted(scratch.glob("*.whl"))
         if not wheels:
             raise MissingError(
@@ -235,6 +245,6 @@ def _keep_if_right(path: Path, source: Checkpoint) -> Found:
         raise
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """The beginning of an error's message, in one line."""
     return (" ".join(str(error).split()) or type(error).__name__)[:160]

@@ -13,8 +13,9 @@ from bench.config import UpstreamCard
 from bench.draws import Draws, draws_path, read_draws
 from bench.errors import InvalidDataError, UsageError
 from bench.metrics import METRICS
+from bench.names import parse_upstream_name
 from bench.record import ConditionScore, Record, read_record
-from bench.registry import parse_upstream_name, task_card, track_card, upstream_card, upstream_names
+from bench.registry import task_card, track_card, upstream_card, upstream_names
 from bench.standing import Standing, read_standing, standing_path
 from leaderboard.costs import CostFacts, read_costs
 from leaderboard.degradation import degradations

@@ -23,6 +23,7 @@ ScoreKey = tuple[str, str, str]  # task, metric, condition
 WEIGHTS_TEXT = {
     "published": "published by the authors",
     "house": "trained by this project",
+    "user": "given by the user",
     "untrained": "random (untrained control)",
     "none": "no trained weights",
     "reported": "as reported",

@@ -5,7 +5,7 @@ import pytest
 from bench import registry
 from bench.config import MAX_YAML_BYTES, TaskCard, UpstreamCard, read_card, read_yaml
 from bench.errors import InvalidDataError, UsageError
-from bench.registry import parse_upstream_name
+from bench.names import parse_upstream_name
 
 TASK = """
 name: ks
@@ -77,6 +77,23 @@ def test_a_huge_file_is_refused(tmp_path):
         read_yaml(card(tmp_path, "#" * (MAX_YAML_BYTES + 1)))
 
 
+def test_a_modifier_is_written_last():
+    assert parse_upstream_name("a@int8,embed=3").text() == "a@embed=3,int8"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a@int8,bf16", "one modifier expected, found int8, bf16"),
+        ("onxx:a.onnx", "unknown kind 'onxx': did you mean 'onnx'"),
+        ("onnx:", "expected NAME"),
+    ],
+)
+def test_names_that_make_no_sense(text, words):
+    with pytest.raises(UsageError, match=words):
+        parse_upstream_name(text)
+
+
 def test_a_checkpoint_has_one_source(tmp_path):
     text = """
 name: a
@@ -84,19 +101,23 @@ title: A
 family: teacher
 load: upstreams.fbank:load
 license: MIT
-checkpoint: {file: a.pt}
+checkpoint: {file: a.pt, hub: a/b, wheel: c==1}
 """
-    with pytest.raises(UsageError, match="exactly one of 'hub', 'wheel', 'page' and"):
+    with pytest.raises(UsageError, match="one of 'hub', 'wheel', 'page' and 'shipped' at most"):
         read_card(card(tmp_path, text), UpstreamCard)
 
 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("fbank", ("fbank", None, None)),
-        ("fbank+untrained", ("fbank", None, 0)),
-        ("a@min+untrained:7", ("a", "min", 7)),
-        ("a@heads=4-4,ffn=3.0", ("a", "heads=4-4,ffn=3.0", None)),
+        ("fbank", ("fbank", None, None, None)),
+        ("fbank+untrained", ("fbank", None, 0, None)),
+        ("a@min+untrained:7", ("a", "min", 7, None)),
+        ("a@heads=4-4,ffn=3.0", ("a", "heads=4-4,ffn=3.0", None, None)),
+        ("a@min,int8+untrained", ("a", "min", 0, "int8")),
+        ("a@bf16", ("a", None, None, "bf16")),
+        ("onnx:a/b@c+d.onnx", ("onnx:a/b@c+d.onnx", None, None, None)),
+        ("hf:../x/y@int8+untrained:3", ("hf:../x/y", None, 3, "int8")),
     ],
 )
 def test_upstream_names(text, expected):

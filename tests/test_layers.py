@@ -38,7 +38,7 @@ def allowed(module: str) -> set[str] | None:
     """Modules of ours that `module` may import; None means anything in bench."""
     package, _, rest = module.partition(".")
     if package == "leaderboard":
-        names = ("record", "config", "registry", "stats", "metrics", "draws", "standing")
+        names = ("record", "config", "registry", "names", "stats", "metrics", "draws", "standing")
         return LEAVES | {"bench.detection"} | {f"bench.{name}" for name in names}
     if package == "upstreams":
         return LEAVES | {"bench.api", "bench.torchaudio_guard"}

@@ -6,10 +6,11 @@ from toys import ToyUpstream
 
 from bench import load as loading
 from bench.api import UpstreamSource
+from bench.catalog import Entry
 from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import load_upstream
-from bench.registry import resolve, upstream_card
+from bench.registry import CARDS, resolve, upstream_card
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ def unpinned(monkeypatch):
     card = upstream_card("ge2e")
     checkpoint = card.checkpoint.model_copy(update={"sha256": None})
     changed = card.model_copy(update={"checkpoint": checkpoint})
-    monkeypatch.setattr(loading, "upstream_card", lambda name: changed)
+    monkeypatch.setattr(loading, "find_entry", lambda *_: Entry(changed, CARDS, ours=True))
 
 
 def test_published_weights_from_a_file(tmp_path, unpinned):
@@ -162,7 +163,7 @@ def tapped(monkeypatch):
 
     def make(**changes):
         card = upstream_card("fbank").model_copy(update={"name": "toy", **changes})
-        monkeypatch.setattr(loading, "upstream_card", lambda name: card)
+        monkeypatch.setattr(loading, "find_entry", lambda *_: Entry(card, CARDS, ours=True))
         monkeypatch.setattr(loading, "resolve", lambda target: Tapped)
 
     return make

@@ -14,8 +14,8 @@ from bench.cost import Cost
 from bench.data import Trial, write_table, write_trials
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import Loaded
+from bench.names import parse_upstream_name
 from bench.record import Record, dumps, read_record
-from bench.registry import parse_upstream_name
 from bench.rescore import rescore
 from bench.spec import RunSpec
 
@@ -97,7 +97,7 @@ def toy(tmp_path, monkeypatch):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
     card = registry.upstream_card("fbank")
 
-    def load(text, weights=None, strict=False):
+    def load(text, **options):
         name = parse_upstream_name(text)
         return Loaded(ToyUpstream(), name, card, "none", None, None, "d" * 64)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
+
+from bench.options import add_upstream, load_asked
 
 HELP = "Measure what an upstream costs: parameters, MACs, time, memory."
 EXAMPLE = "slim-superb cost lighthubert_small@min --rule superb_slt2022"
@@ -11,8 +12,7 @@ EXAMPLE = "slim-superb cost lighthubert_small@min --rule superb_slt2022"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("upstream", help="NAME[@VARIANT][+untrained[:SEED]]")
-    parser.add_argument("--weights", type=Path, help="checkpoint file")
+    add_upstream(parser)
     parser.add_argument("--rule", choices=["plain", "superb_slt2022"], help="show one rule only")
     parser.add_argument("--no-timing", action="store_true", help="leave out time and memory")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -21,10 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print."""
     from bench.cost import cost_report, cost_table
-    from bench.load import load_upstream
     from bench.progress import say
 
-    loaded = load_upstream(options.upstream, weights=options.weights)
+    loaded = load_asked(options)
     if loaded.warning:
         say(
             "the weights could not be reached; costs do not depend on them: measured on random ones"
@@ -33,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
         loaded.upstream,
         loaded.name.text(),
         timing=not options.no_timing,
+        request=loaded.request,
         # What the authors say of the model; a variant is another one.
         reported=None if loaded.name.variant else loaded.card.reported,
     )

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.engine_options import add_engine, engine_of, seeds_of
+from bench.options import add_upstream, upstream_name
 from bench.paths import home
 
 HELP = "Evaluate a frozen upstream on a task."
@@ -14,14 +15,12 @@ EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("upstream", help="NAME[@VARIANT][+untrained[:SEED]] ('list upstreams')")
+    add_upstream(parser)
     parser.add_argument("task", help="asr, ks, ic, sid, asv or slu ('list tasks')")
     parser.add_argument("--track", default="quick", help="quick (default) or open")
     parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
     parser.add_argument("--seeds", help="several, such as 0,1,2: trained together, a record each")
     parser.add_argument("--lr", type=float, help="one learning rate instead of the card's grid")
-    parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
-    parser.add_argument("--strict", action="store_true", help="missing weights are an error")
     parser.add_argument("--force", action="store_true", help="run anew even when done")
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
@@ -47,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.spec import RunSpec
 
     spec = RunSpec(
-        upstream=options.upstream,
+        upstream=upstream_name(options),
         task=options.task,
         track=options.track,
         seed=options.seed,
@@ -66,6 +65,8 @@ def run(options: argparse.Namespace) -> int:
         weights=options.weights,
         deb_dir=options.deb_dir,
         strict=options.strict,
+        cards=options.card,
+        allow_code=options.allow_code,
         force=options.force,
         engine=engine_of(options),
         store_gb=options.store_gb,

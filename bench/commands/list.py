@@ -18,10 +18,12 @@ def run(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench import registry
+    from bench.catalog import installed
 
     if options.what == "upstreams":
         cards = [registry.upstream_card(name) for name in registry.upstream_names()]
         rows = [[c.name, c.family, c.teacher or "-", c.provenance, c.title] for c in cards]
+        rows += [_offered(name) for name in sorted(installed())]
         head = ["upstream", "family", "teacher", "weights", "title"]
     elif options.what == "tasks":
         tasks = [
@@ -71,3 +73,17 @@ def _short(value: object) -> str:
     if isinstance(value, dict) and "from" in value:
         return f"{value['from']}..{value['to']}"
     return str(value)
+
+
+def _offered(name: str) -> list[str]:
+    """The row of a card in an installed package; of one that does not hold, what is wrong."""
+    from bench.catalog import find_entry
+    from bench.errors import UserError
+    from bench.names import UpstreamName
+
+    try:
+        entry = find_entry(UpstreamName(name))
+    except UserError as error:
+        return [name, "-", "-", "-", f"does not hold: {error}"]
+    card = entry.card
+    return [name, card.family, card.teacher or "-", "user", f"{card.title} ({entry.package})"]

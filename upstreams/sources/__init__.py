@@ -1,0 +1,1 @@
+"""Models from anywhere: one module a kind of source, with `load(source)`."""

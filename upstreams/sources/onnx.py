@@ -1,0 +1,87 @@
+"""ONNX files: `onnx:FILE`, run by onnxruntime on one CPU thread.
+
+The graph has one input, float32 waveforms (B, S) or (S,), and its outputs are the hidden states:
+each (B, T, D), in the order of the graph, or one stacked output (L, B, T, D). A file with other
+outputs beside them needs a card that names the right ones (`config: {outputs: [...]}`). Frames and
+stride are measured.
+
+A file cannot run code of its own: custom operators are refused, and so are weights outside its
+folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.api import Opaque, Upstream, UpstreamSource
+from bench.errors import InvalidDataError, UsageError
+from upstreams.sources.adapter import Adapter, as_states, options
+from upstreams.sources.onnx_graph import OnnxGraph
+
+MAX_BYTES = 4 << 30
+
+
+class OnnxUpstream(Adapter, Opaque):
+    """An ONNX graph as an upstream; it has no parameters of torch's."""
+
+    def __init__(self, graph: OnnxGraph, session: Any, **given: Any) -> None:
+        outputs = given["outputs"] or [item.name for item in session.get_outputs()]
+        unknown = set(outputs) - {item.name for item in session.get_outputs()}
+        if unknown:
+            raise UsageError(f"{graph.path}: no output {', '.join(map(repr, sorted(unknown)))}")
+        inputs = session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) > 2:
+            shown = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
+            raise InvalidDataError(
+                f"{graph.path}: expected one input, float32 waveforms (B, S) or (S,), found {shown}"
+            )
+        flat = len(inputs[0].shape) == 1
+
+        def encode(wavs: Tensor) -> Any:
+            feed = {inputs[0].name: (wavs[0] if flat else wavs).numpy()}
+            found = [torch.from_numpy(item) for item in session.run(outputs, feed)]
+            states = [item[None] if flat and item.dim() == 2 else item for item in found]
+            return as_states(states[0] if len(states) == 1 else states, str(graph.path))
+
+        super().__init__(encode, str(graph.path), normalize_wav=given["normalize_wav"])
+        self.graph = graph
+
+    def num_parameters(self) -> int:
+        """Weights in the file."""
+        return self.graph.num_parameters()
+
+    def stored_bytes(self) -> int:
+        """Size of the file and of the weights beside it."""
+        return self.graph.num_bytes()
+
+    def count_macs(self, num_samples: int) -> int:
+        """Multiply-accumulates of one utterance, from the shapes of a real run.
+
+        Raises:
+            InvalidDataError: an operation without a formula.
+        """
+        return self.graph.count_macs(num_samples)
+
+
+def load(source: UpstreamSource) -> Upstream:
+    """Load a graph.
+
+    Raises:
+        UsageError: `+untrained` or a variant, an unknown option, onnxruntime is not installed.
+        InvalidDataError: not an ONNX file, or one that does not keep the contract above.
+    """
+    if source.untrained or source.variant is not None:
+        raise UsageError("onnx: a file has its weights and no variants")
+    given = options(source.config, "onnx", outputs=[], normalize_wav=False)
+    if not all(isinstance(item, str) for item in given["outputs"]):
+        raise UsageError(f"onnx: 'outputs': names expected, found {given['outputs']!r}")
+    assert source.place is not None  # bench.places found the file
+    path = Path(source.place)
+    if path.stat().st_size > MAX_BYTES:
+        raise InvalidDataError(f"{path}: more than {MAX_BYTES} bytes")
+    graph = OnnxGraph(path)
+    return OnnxUpstream(graph, graph.session(), **given)

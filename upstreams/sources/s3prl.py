@@ -1,0 +1,166 @@
+"""Any upstream of s3prl: `s3prl:NAME`, its expert imported alone.
+
+`s3prl.hub` imports all experts and fails with today's torchaudio because two of them do. Here NAME
+is the folder of an expert (`distiller`, `hubert`), which needs a file of weights (`--weights`, or a
+card's `checkpoint`), or a function of a `hubconf.py` (`fbank`, `tera`), found by reading the file
+rather than importing it. A card's `config` gives keyword arguments of the expert.
+
+Checkpoints are read as data: while an expert is made, `torch.load` is `upstreams.checkpoint`'s
+reader, because some experts ask for pickles that may run code.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Upstream, UpstreamSource
+from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
+from bench.torchaudio_guard import import_torchaudio
+from upstreams.checkpoint import read_checkpoint
+from upstreams.sources.adapter import Adapter
+
+
+class _Expert(nn.Module):
+    """An expert, called with one waveform."""
+
+    def __init__(self, expert: Any) -> None:
+        super().__init__()
+        self.expert = expert
+
+    def forward(self, wavs: Tensor) -> Any:
+        """The expert's `hidden_states` for (1, S)."""
+        return self.expert(list(wavs))
+
+
+def load(source: UpstreamSource) -> Upstream:
+    """Make an expert and wrap it.
+
+    Raises:
+        UsageError: no such expert (with near names), a variant, or arguments that it does not take.
+        MissingError: its weights are to be had neither from a file nor from s3prl's server.
+        InvalidDataError: it cannot be imported today, or its file of weights does not hold.
+    """
+    if source.variant is not None or source.untrained:
+        raise UsageError("s3prl: an expert has no variants and no untrained control here")
+    assert source.place is not None  # the name
+    folder, entry = _find(source.place)
+    module = _import(f"s3prl.upstream.{folder}.{'hubconf' if entry else 'expert'}")
+    arguments = dict(source.config)
+    if entry is None and source.checkpoint is None:
+        raise MissingError(
+            f"s3prl:{source.place}: an expert needs a file of weights: --weights FILE, or "
+            f"'checkpoint' in a card"
+        )
+    with _reading_data_only():
+        try:
+            if source.checkpoint is None:
+                made = getattr(module, str(entry))(**arguments)
+            else:
+                expert = _import(f"s3prl.upstream.{folder}.expert").UpstreamExpert
+                made = expert(str(source.checkpoint), **arguments)
+        except UserError:
+            raise
+        except OSError as error:
+            raise MissingError(
+                f"s3prl:{source.place}: its weights cannot be fetched ({_line(error)}); give them "
+                f"with --weights FILE"
+            ) from error
+        except Exception as error:
+            raise InvalidDataError(
+                f"s3prl:{source.place}: the expert cannot be made "
+                f"({type(error).__name__}: {_line(error)})"
+            ) from error
+    upstream = Adapter(_Expert(made), f"s3prl:{source.place}")
+    upstream.identity = f"s3prl {version('s3prl')} {folder} {entry}"
+    return upstream
+
+
+def _find(name: str) -> tuple[str, str | None]:
+    """The expert's folder, and the function of its `hubconf.py` where NAME is one.
+
+    Raises:
+        UsageError: neither, with near names; or s3prl is not installed.
+    """
+    spec = importlib.util.find_spec("s3prl")
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError("s3prl: is not installed")
+    root = Path(spec.submodule_search_locations[0]) / "upstream"
+    entries: dict[str, str] = {}
+    for path in sorted(root.glob("*/hubconf.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in tree.body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+                entries.setdefault(node.name, path.parent.name)
+    folders = {path.parent.name for path in root.glob("*/expert.py")}
+    if name in entries and not name.endswith(("_local", "_url", "_custom")):
+        return entries[name], name
+    if name in folders:
+        return name, None
+    raise UsageError(f"s3prl has no upstream {name!r}: {did_you_mean(name, [*folders, *entries])}")
+
+
+def _import(name: str) -> Any:
+    """Import one module of s3prl, with what today's torchaudio no longer has.
+
+    Raises:
+        InvalidDataError: it does not import.
+    """
+    torchaudio = import_torchaudio()
+    if not hasattr(torchaudio, "set_audio_backend"):  # gone with torchaudio 2.9; did nothing before
+        torchaudio.set_audio_backend = lambda *_: None
+    if "torchaudio.sox_effects" not in sys.modules:
+        stand_in = ModuleType("torchaudio.sox_effects")  # gone as well; only imported, never called
+        stand_in.apply_effects_tensor = _no_sox  # type: ignore[attr-defined]
+        sys.modules["torchaudio.sox_effects"] = torchaudio.sox_effects = stand_in
+    logging.getLogger("s3prl").setLevel(logging.ERROR)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # whatever an old module does when imported today
+        raise InvalidDataError(
+            f"{name} cannot be imported today ({type(error).__name__}: {_line(error)})"
+        ) from error
+
+
+def _no_sox(*_: Any, **__: Any) -> Any:
+    raise NotImplementedError("torchaudio has no sox effects any more")
+
+
+@contextmanager
+def _reading_data_only() -> Iterator[None]:
+    """Let `torch.load` read tensors and plain containers only, whatever its caller asks for."""
+    original = torch.load
+
+    def load_data(path: Any, *_: Any, **__: Any) -> Any:
+        with _torch_load(original):  # which the reader itself needs
+            return read_checkpoint(Path(path))
+
+    with _torch_load(load_data):
+        yield
+
+
+@contextmanager
+def _torch_load(function: Any) -> Iterator[None]:
+    """Put `function` in the place of `torch.load` for a while."""
+    before = torch.load
+    setattr(torch, "load", function)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(torch, "load", before)  # noqa: B010
+
+
+def _line(error: BaseException) -> str:
+    return (" ".join(str(error).split()) or "without a message")[:160]
