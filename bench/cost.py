@@ -18,6 +18,7 @@ from tabulate import tabulate
 from bench.api import SAMPLE_RATE_HZ, Opaque, Upstream
 from bench.config import Frozen
 from bench.macs import Rule, count
+from bench.modify import plain_tensors
 from bench.timing import LOADER, REQUEST_LOADER, Timing, peak_memory_bytes, time_upstream
 
 # Samples of the 32 utterances of the SLT 2022 SUPERB challenge: every 82nd of LibriSpeech
@@ -28,6 +29,7 @@ SLT2022_BUCKETS: dict[str, tuple[int, ...]] = {
     "long": (92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640),
     "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
 }
+KEPT_DTYPES = (torch.int8, torch.bfloat16)  # of modified upstreams (`bench.modify`)
 BUSY = 0.1  # interquartile range over median above which a time says little
 UNCOUNTED = "MACs leave out Fourier transforms and torchaudio's mel filters and deltas."
 REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; its weights do not matter
@@ -156,9 +158,10 @@ def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
 
 
 def stored_bytes(upstream: Upstream) -> int:
-    """Size of the module's state as a float32 safetensors file, tied tensors once.
+    """Size of the module's state as a safetensors file, tied tensors once.
 
-    That of a file which computes outside torch is its own.
+    Quantised tensors are what they are kept as (integers and scales) and bfloat16 ones stay so;
+    everything else is float32. The size of a file which computes outside torch is its own.
     """
     if isinstance(upstream, Opaque):
         return upstream.stored_bytes()
@@ -167,10 +170,12 @@ def stored_bytes(upstream: Upstream) -> int:
     state: dict[str, torch.Tensor] = {}
     seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
     for name, tensor in upstream.state_dict().items():
-        identity = (tensor.data_ptr(), tensor.shape, tensor.stride())
-        if identity not in seen:
-            seen.add(identity)
-            state[name] = tensor.detach().to(torch.float32).contiguous()
+        for part, kept in plain_tensors(tensor):
+            identity = (kept.data_ptr(), kept.shape, kept.stride())
+            if identity not in seen:
+                seen.add(identity)
+                dtype = kept.dtype if kept.dtype in KEPT_DTYPES else torch.float32
+                state[name + part] = kept.detach().to(dtype).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"
         save_file(state, path)

@@ -129,6 +129,11 @@ def _lstm_flops(shape: Sequence[int], *weights: Any, **_: Any) -> int:
     return FLOPS_PER_MAC * rows * (_product(weights[0]) + _product(weights[1]))
 
 
+def _int_mm_flops(left: Sequence[int], right: Sequence[int], *_: Any, **__: Any) -> int:
+    """Of `aten._int_mm` (a quantised linear map): (N, I) times (I, O)."""
+    return FLOPS_PER_MAC * _product(left) * int(right[1])
+
+
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Looks at every operation that runs: counted, free, or unknown.
 
@@ -206,7 +211,10 @@ def _count_on(upstream: Upstream, num_samples: int, device: Literal["meta", "cpu
     """
     wavs: Tensor = torch.zeros(1, num_samples, device=device)  # (1, S)
     lengths = torch.tensor([num_samples])
-    extra = {torch.ops.aten.mkldnn_rnn_layer: _lstm_flops}
+    extra = {
+        torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
+        torch.ops.aten._int_mm: _int_mm_flops,
+    }
     counter = FlopCounterMode(display=False, custom_mapping=extra)
     watch = _Watch(counter.flop_registry)
     attention = _Attention(dropout=upstream.attention_dropout)

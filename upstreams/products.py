@@ -46,7 +46,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear map (..., D_in) to (..., D_out) by `linear`."""
+    """A linear map (..., D_in) to (..., D_out) by `linear`.
+
+    Attributes:
+        is_linear_map: `nn.Linear` may take its place (`bench.modify` quantises that).
+    """
+
+    is_linear_map = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""

@@ -1,0 +1,136 @@
+"""int8 and bf16: near the upstream itself, with their own sizes, identity and names."""
+
+import pytest
+import torch
+from models import TwoStates
+from torch import nn
+
+from bench.api import Hidden, Upstream
+from bench.check import check, check_table
+from bench.cost import measure, num_params, stored_bytes
+from bench.errors import InvalidDataError, UsageError
+from bench.load import load_upstream
+from bench.modify import modify
+from upstreams.config import EncoderConfig
+from upstreams.sources.adapter import Adapter
+from upstreams.state import build, random_state
+
+TINY = EncoderConfig(
+    conv_layers=((32, 10, 5), *((32, 3, 2),) * 4, *((32, 2, 2),) * 2),
+    embed_dim=64,
+    pos_conv_groups=4,
+    heads=(2, 2),
+    head_dim=32,
+    ffn=(256, 256),
+    mask_embedding=64,
+)
+
+
+def tiny():
+    return build(TINY, random_state(TINY, 0))
+
+
+def encode(upstream, num_samples=9_001):
+    wav = 0.1 * torch.randn(1, num_samples, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        return upstream(wav, torch.tensor([num_samples])).states
+
+
+@pytest.mark.parametrize(("modifier", "share"), [("int8", 0.75), ("bf16", 0.55)])
+def test_a_modified_upstream(modifier, share):
+    plain, (modified, made_by) = tiny(), modify(tiny(), modifier)
+    assert made_by.split()[0] in ("torch", "torchao")
+    for state, reference in zip(encode(modified), encode(plain), strict=True):
+        assert state.dtype == torch.float32 and state.shape == reference.shape
+        error = float((state - reference).norm() / reference.norm())
+        assert 1e-4 < error < 0.05
+    assert num_params(modified) == num_params(plain)
+    assert measure(modified, 2.0) == measure(plain, 2.0)
+    assert stored_bytes(modified) < share * stored_bytes(plain)
+    results = check(modified)
+    assert all(item.ok for item in results), check_table(results)
+
+
+def test_sizes_by_hand():
+    """int8: a byte a weight and a float a row; the rest as it was."""
+    linear = [(3 * 64, 64), (64, 64), (256, 64), (64, 256)] * 2 + [(64, 32)]
+    weights = sum(rows * columns for rows, columns in linear)
+    scales = sum(rows for rows, _ in linear)
+    saved = stored_bytes(tiny()) - stored_bytes(modify(tiny(), "int8")[0])
+    assert saved == pytest.approx(3 * weights - 4 * scales, abs=8 * 2_048)  # and headers
+
+
+@pytest.fixture
+def tiny_card(tmp_path):
+    path = tmp_path / "card.yaml"
+    path.write_text(
+        "name: mine\ntitle: M\nfamily: distilled\nload: upstreams.importers.hubert:load\n"
+        "config: {num_layers: 2, embed_dim: 64, heads: 2, head_dim: 32, ffn: 256,\n"
+        "  conv_layers: [[32, 10, 5], [32, 3, 4], [32, 3, 4], [32, 4, 4]],\n"
+        "  pos_conv_groups: 4, mask_embedding: 64}\ncheckpoint: {file: none.pt}\n"
+    )
+    return path
+
+
+def test_names_and_identity(tiny_card):
+    names = ("mine+untrained", "mine@int8+untrained", "mine@bf16+untrained")
+    loaded = [load_upstream(name, cards=[tiny_card]) for name in names]
+    assert [item.name.text() for item in loaded] == list(names)
+    assert len({item.digest for item in loaded}) == 3
+    again = load_upstream(names[1], cards=[tiny_card])
+    assert again.digest == loaded[1].digest
+    for state, same in zip(encode(again.upstream), encode(loaded[1].upstream), strict=True):
+        assert torch.equal(state, same)
+
+
+class ReadsWeights(nn.Module):
+    """A model that multiplies by its layers' weights itself, as many attentions do."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = TwoStates(width=512)
+
+    def forward(self, wavs):
+        first = self.inner.conv(wavs[:, None]).transpose(1, 2)
+        return torch.baddbmm(first, first, self.inner.linear.weight.view(512, 512)[None])
+
+
+def test_what_cannot_be_modified():
+    with pytest.raises(UsageError, match="no weights of torch's"):
+        load_upstream("fbank@int8")
+    with pytest.raises(UsageError, match="only 256 of 6,688 parameters are in linear maps"):
+        modify(Adapter(TwoStates(), "m"), "int8")
+    with pytest.raises(InvalidDataError, match="@int8: the upstream does not run so"):
+        modify(Adapter(ReadsWeights(), "m"), "int8")
+
+
+class Overflows(Upstream):
+    num_layers, hidden_size, stride, min_samples = 1, 1, 320, 320
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def num_frames(self, num_samples):
+        return num_samples // 320
+
+    def forward(self, wavs, lengths):
+        state = wavs.unfold(1, 320, 320).mean(-1, keepdim=True) * self.weight / 0
+        return Hidden((state,), lengths // 320)
+
+
+def test_states_that_are_not_finite():
+    with pytest.raises(InvalidDataError, match="not finite"):
+        modify(Overflows().freeze(), "bf16")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("distilhubert@int9+untrained", "did you mean the modifier 'int8'"),
+        ("lighthubert_small@fp16+untrained", "did you mean the modifier 'bf16'"),
+    ],
+)
+def test_near_modifiers_are_suggested(name, words):
+    with pytest.raises(UsageError, match=words):
+        load_upstream(name)
