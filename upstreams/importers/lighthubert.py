@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from upstreams.layout import take
 from upstreams.layouts.fairseq import fairseq_names
 from upstreams.state import State, build, random_state
 from upstreams.subnet import cut, parse_subnet, search_space, subnet_config, supernet_config
+from upstreams.subnet_counts import Family
 
 # The supernets: utterances normalised, layer norms in the front end, hidden states from before the
 # positional convolution on (the authors' `extract_features(ret_hs=True)`).
@@ -54,6 +56,17 @@ def load(source: UpstreamSource) -> Upstream:
         short = {space.smallest(): "min", space.largest(): "max"}
         encoder.variant = short.get(subnet, subnet.text())
     return encoder
+
+
+def subnets(config: Mapping[str, Any]) -> Family:
+    """All subnets of a card, to list and to count without building any (`bench.subnets`).
+
+    Raises:
+        UsageError: a card that does not hold.
+    """
+    if "search_space" not in config:
+        raise UsageError("lighthubert config: the key search_space expected")
+    return Family(search_space(config["search_space"]), supernet_config(BASE))
 
 
 def import_state(data: Any, config: EncoderConfig, supernet: str | None = None) -> State:
