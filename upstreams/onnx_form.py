@@ -1,0 +1,48 @@
+"""The encoder in the form that is exported to ONNX: one utterance of any length, no mask."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from bench.api import Upstream
+from bench.errors import UsageError
+from upstreams.encoder import Encoder
+from upstreams.taps import select
+
+
+class _Alone:
+    """Stands for the numbers of valid frames, which are all alike for one utterance.
+
+    As a tensor they would tie the graph to the length that it was traced with.
+    """
+
+    def tolist(self) -> list[int]:
+        """One utterance."""
+        return [0]
+
+    def __floordiv__(self, _: int) -> _Alone:
+        return self
+
+
+class OneUtterance(nn.Module):
+    """An encoder as a function of a waveform alone.
+
+    Raises:
+        UsageError: not an encoder of this family.
+    """
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__()
+        if not isinstance(upstream, Encoder):
+            raise UsageError(
+                f"only upstreams of the encoder family can be exported, "
+                f"not {type(upstream).__name__}"
+            )
+        self.encoder = upstream
+
+    def forward(self, wavs: Tensor) -> tuple[Tensor, ...]:
+        """All hidden states of (1, S): L tensors (1, T, D)."""
+        encoder = self.encoder
+        x = encoder._extract(wavs[0])[None]
+        states = encoder.transform(x, _Alone())  # type: ignore[arg-type]
+        return tuple(select(encoder.config, states, encoder._layer_projection))
