@@ -30,12 +30,19 @@ class Sources:
         deb_dir: folder of Debian packages, without apt.
         noise_dir: folder of noise corpora.
         weights: checkpoint file instead of the published one.
+        cards: cards outside this project.
+        allow_code: code that they name may run (`bench.catalog`).
+        upstream: how to load the record's upstream where its name there is none to load by (a model
+            without a card is recorded by its digest); that it is the same is checked.
     """
 
     home: Path
     deb_dir: Path | None = None
     noise_dir: Path | None = None
     weights: Path | None = None
+    cards: tuple[Path, ...] = ()
+    allow_code: bool = False
+    upstream: str | None = None
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,13 @@ class Scorer:
         self.record, self.path, self.sources = record, path, sources
         card = task_card(record.task, record.track)
         card = ceiling_card(card) if record.ceiling else card
-        loaded = load_upstream(record.upstream, weights=sources.weights, strict=True)
+        loaded = load_upstream(
+            sources.upstream or record.upstream,
+            weights=sources.weights,
+            strict=True,
+            cards=sources.cards,
+            allow_code=sources.allow_code,
+        )
         if loaded.digest != record.inputs.upstream_sha256:
             raise InvalidDataError(
                 f"{path}: made with another {record.upstream} ({loaded.digest[:12]} is here, "

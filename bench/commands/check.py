@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 
 from bench.options import add_upstream, load_asked
 
@@ -23,6 +24,15 @@ def run(options: argparse.Namespace) -> int:
     loaded = load_asked(options)
     if loaded.warning:
         say(loaded.warning)
+    begin = time.perf_counter()
     results = check(loaded.upstream, loaded.card)
+    seconds = time.perf_counter() - begin
+    weights = f"weights: {loaded.provenance}"
+    if loaded.checkpoint_sha256 is not None:
+        weights += f", file {loaded.checkpoint_sha256[:12]}"
+    print(f"{loaded.name.text()}: {loaded.card.title} ({weights}, identity {loaded.digest[:12]})")
     print(check_table(results))
+    broken = sum(not result.ok for result in results)
+    verdict = f"{broken} of {len(results)} promises broken" if broken else "keeps the contract"
+    print(f"\n{verdict}; checked in {seconds:.1f} s")
     return 0 if all(result.ok for result in results) else 4

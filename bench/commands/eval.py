@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.condition_report import condition_table
     from bench.condition_sets import Sources
     from bench.conditions import expand
+    from bench.names import parse_upstream_name
     from bench.progress import say
     from bench.record import dumps
     from bench.registry import task_card
@@ -75,7 +76,15 @@ def run(options: argparse.Namespace) -> int:
         if outcome.was_done:
             say("this very run is done; here it is (--force runs it anew)")
         if options.conditions:
-            sources = Sources(home(), options.deb_dir, options.noise_dir, options.weights)
+            sources = Sources(
+                home(),
+                options.deb_dir,
+                options.noise_dir,
+                options.weights,
+                cards=tuple(options.card),
+                allow_code=options.allow_code,
+                upstream=spec.upstream if parse_upstream_name(spec.upstream).kind else None,
+            )
             record = score_conditions(outcome.path, options.conditions, sources)
             shown = condition_table(record, outcome.path)
         else:

@@ -17,6 +17,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--conditions", required=True, help="names and sets ('list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
+    parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
+    parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
+    parser.add_argument("--upstream", help="KIND:PLACE of a model without a card, as evaluated")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--force", action="store_true", help="score anew what is there")
     parser.add_argument("--discard-features", action="store_true", help="keep scores only")
@@ -28,7 +31,15 @@ def run(options: argparse.Namespace) -> int:
     from bench.condition_sets import Sources
     from bench.robustness import score_conditions
 
-    sources = Sources(home(), options.deb_dir, options.noise_dir, options.weights)
+    sources = Sources(
+        home(),
+        options.deb_dir,
+        options.noise_dir,
+        options.weights,
+        cards=tuple(options.card),
+        allow_code=options.allow_code,
+        upstream=options.upstream,
+    )
     for path in options.records:
         record = score_conditions(
             path,
