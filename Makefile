@@ -10,6 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 TRACK ?= quick
 SEED ?= 0
+THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
@@ -63,6 +64,12 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lighthubert_small
 	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) cost '$(UPSTREAM)' $(if $(RULE),--rule $(RULE)) $(if $(JSON),--json)
+
+bench: setup ## measure how fast passes and trainings are (half an hour): writes docs/benchmarks.md
+	@OMP_NUM_THREADS=$(THREADS) $(CLI) bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+
+store: setup ## what is kept of upstreams: make store (slim-superb store verify|prune)
+	@$(CLI) store status
 
 check: setup ## verify the contract of an upstream: make check UPSTREAM=lighthubert_small
 	@test -n "$(UPSTREAM)" || { echo "make check: name UPSTREAM=..." >&2; exit 2; }

@@ -126,6 +126,18 @@ class UpstreamCard(Frozen):
         return self
 
 
+class CropRule(Frozen):
+    """Training sees pieces of long utterances.
+
+    Attributes:
+        seconds: length of a piece (SUPERB: 8 in SID and ASV).
+        count: pieces of an utterance, drawn once; every epoch takes one of them.
+    """
+
+    seconds: float = Field(gt=0)
+    count: int = Field(gt=0)
+
+
 class Recipe(Frozen):
     """How a head is trained.
 
@@ -140,6 +152,7 @@ class Recipe(Frozen):
         standardize: z-score every layer and dimension with statistics of the training split. An
             affine map before a linear layer; makes one grid of learning rates fit upstreams whose
             features differ by orders of magnitude. Not SUPERB's: off on track `superb`.
+        crops: pieces of long training utterances instead of the whole.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -150,6 +163,8 @@ class Recipe(Frozen):
     eval_every: int = Field(gt=0)
     weight_decay: float = 0.0
     standardize: bool = False
+    # Left out of a card's identity where there is none, as in cards of before there were crops.
+    crops: CropRule | None = Field(default=None, exclude_if=lambda rule: rule is None)
 
     @model_validator(mode="before")
     @classmethod

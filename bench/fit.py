@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.config import Recipe
+from bench.crops import Cropped, at_epoch
 from bench.errors import InvalidDataError
 from bench.features import Batch, Rows, Source, ahead
 from bench.featurizer import Moments
@@ -174,11 +175,13 @@ class Trainer:
     def _feed(self) -> Iterator[tuple[Step, dict[int, Batch]]]:
         """The batches of all updates that are left; a group is read once for all seeds."""
         probe, device = self.grid.points[0].probe, self.lesson.device
-        group: tuple[int, ...] = ()
+        train = self.lesson.train
+        read: tuple[int, tuple[int, ...]] = (-1, ())
         rows: Rows | None = None
         for step in self._schedule.steps(self.step, self.lesson.recipe.steps):
-            if rows is None or step.group != group:
-                group, rows = step.group, self.lesson.train.rows(step.group)
+            wanted = (step.epoch if isinstance(train, Cropped) else 0, step.group)
+            if rows is None or read != wanted:
+                read, rows = wanted, at_epoch(train, step.epoch).rows(step.group)
             yield (
                 step,
                 {

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.api import Utterance
+from bench.crops import cropped, crops_of
 from bench.engine_options import STORE_GB
 from bench.features import Source, moments
 from bench.featurizer import Moments
@@ -43,9 +44,9 @@ class Features:
         upstream, mode = self.resolved.loaded.upstream, self.store.mode
         sizes = {
             name: sum(
-                bytes_per_utterance(upstream, mode, item.num_samples) for item in table.utterances
+                bytes_per_utterance(upstream, mode, item.num_samples) for item in self.heard(name)
             )
-            for name, table in self.resolved.tables.items()
+            for name in self.resolved.tables
         }
         found, room = [], self.store_gb * GB
         for name in sorted(sizes, key=lambda name: (name == "train", sizes[name])):
@@ -56,17 +57,30 @@ class Features:
 
     def wanted(self) -> list[Utterance]:
         """The utterances of all splits that are kept."""
-        kept = set(self.kept())
-        tables = self.resolved.tables.items()
-        return [item for name, table in tables if name in kept for item in table.utterances]
+        return [item for name in self.kept() for item in self.heard(name)]
+
+    def crops(self, split: str) -> list[list[Utterance]]:
+        """What passes the upstream for each utterance of a split: itself, or crops of it."""
+        rule, utterances = self.resolved.card.recipe.crops, self.resolved.tables[split].utterances
+        if rule is None or split != "train":
+            return [[item] for item in utterances]
+        return [crops_of(item, rule) for item in utterances]
+
+    def heard(self, split: str) -> list[Utterance]:
+        """Everything that passes the upstream for a split."""
+        return [crop for crops in self.crops(split) for crop in crops]
 
     def source(self, split: str) -> Source:
         """The features of one split."""
-        utterances = self.resolved.tables[split].utterances
+        crops, source = self.crops(split), self._source(split)
+        return source if len(source) == len(crops) else cropped(crops, source)
+
+    def _source(self, split: str) -> Source:
+        """The features of everything that passes the upstream for a split."""
         if split in self.kept():
-            return self.store.read(utterances)
+            return self.store.read(self.heard(split))
         upstream = self.resolved.loaded.upstream
-        return Stream(upstream, utterances, self.store.mode, self.store.engine)
+        return Stream(upstream, self.heard(split), self.store.mode, self.store.engine)
 
     def passes(self) -> dict[str, int]:
         """How often the upstream runs over each split that is not kept.
@@ -91,12 +105,12 @@ class Features:
         """Of the training features, when the recipe z-scores them; kept, for they take a pass."""
         if not self.resolved.card.recipe.standardize:
             return None
-        keys = [item.key for item in self.resolved.tables["train"].utterances]
+        keys = [item.key for item in self.heard("train")]
         name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
         path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.pt"
         if path.exists():
             return Moments(*torch.load(path, weights_only=True))
-        found = moments(self.source("train"))
+        found = moments(self._source("train"))
         with atomic_path(path) as temporary:
             torch.save(tuple(found), temporary)
         return found

@@ -157,12 +157,12 @@ def upstream_pass(
     cut = buckets(utterances, engine.bucket_seconds)
     wavs = _sounds([item for bucket in cut for item in bucket], engine.workers, sound)
     for bucket in cut:
-        states = _forward(module, [next(wavs) for _ in bucket], engine)
+        states = forward_bucket(module, [next(wavs) for _ in bucket], engine)
         yield from zip(bucket, states, strict=True)
 
 
 @torch.inference_mode()
-def _forward(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Tensor]:
+def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Tensor]:
     """One bucket of sounds to hidden states (T, L, D) each."""
     lengths = torch.tensor([wav.size for wav in wavs])
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(w) for w in wavs], batch_first=True)
@@ -256,6 +256,6 @@ def seconds_per_audio_second(
     module, best = engine.place(upstream), float("inf")
     for _ in range(3):  # the first warms up
         begin = time.perf_counter()
-        _forward(module, [wav.astype(np.float32)], engine)
+        forward_bucket(module, [wav.astype(np.float32)], engine)
         best = min(best, time.perf_counter() - begin)
     return best / seconds

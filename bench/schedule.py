@@ -25,11 +25,13 @@ class Step(NamedTuple):
 
     Attributes:
         number: counted from 0.
+        epoch: counted from 0.
         group: utterances of the group that the update belongs to.
         positions: by seed, those of the batch as places in `group`.
     """
 
     number: int
+    epoch: int
     group: tuple[int, ...]
     positions: dict[int, list[int]]
 
@@ -80,6 +82,6 @@ class Schedule:
                 for index in range(math.ceil(len(group) / self._batch_size)):
                     if first <= number < last:
                         chosen = {seed: batches[index] for seed, batches in own.items()}
-                        yield Step(number, group, chosen)
+                        yield Step(number, epoch, group, chosen)
                     number += 1
             epoch += 1

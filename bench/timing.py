@@ -131,8 +131,8 @@ def time_upstream(
     )
 
 
-def _peak_rss_bytes() -> int:
-    """Peak resident set of this process since it began or, on Linux, since `_forget_peak`.
+def peak_rss_bytes() -> int:
+    """Peak resident set of this process since it began or, on Linux, since `forget_peak`.
 
     `ru_maxrss` would not do on Linux: a new process starts with the peak of the one it came from.
     """
@@ -145,7 +145,7 @@ def _peak_rss_bytes() -> int:
     return int(found[1]) * 1024
 
 
-def _forget_peak() -> None:
+def forget_peak() -> None:
     """Set this process's peak back to what it holds now, so that loading does not count (Linux)."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
@@ -162,13 +162,13 @@ def own_peak_bytes(name: str, seconds: float, loader: str = LOADER) -> int:
     """
     wavs, lengths = noise(seconds)
     load = resolve(loader)
-    _forget_peak()
-    before = _peak_rss_bytes()
+    forget_peak()
+    before = peak_rss_bytes()
     upstream = load(name).upstream
-    _forget_peak()
+    forget_peak()
     with one_thread():
         upstream(wavs, lengths)
-    return max(_peak_rss_bytes() - before, 0)
+    return max(peak_rss_bytes() - before, 0)
 
 
 def peak_memory_bytes(name: str, seconds: float = 10.0, loader: str = LOADER) -> int:
