@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-conditions conditions data eval cost check compress board validate-track align test lint type golden clean
+.PHONY: help setup setup-dev setup-conditions conditions data eval cost bench store check compress board validate-track align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -2,9 +2,9 @@
 
 A point's result is that of its training alone, to rounding: points share what they read, never what
 they compute. `Stacked` trains heads that pool linearly as one batched product over all points;
-`Looped` trains any head, point after point on a batch that was read once (an LSTM runs in a fused
-kernel that cannot be batched over weights: written out step by step for `vmap`, it was slower than
-one fused LSTM after another; docs/benchmarks.md has the figures).
+`Looped` trains any head, point after point on a batch that was read once: an LSTM's fused kernel
+cannot be batched over weights, and without it three LSTMs of 192 on 16 x 150 frames took 0.60
+CPU seconds forward and backward as batched products, 0.09 fused one after another.
 """
 
 from __future__ import annotations

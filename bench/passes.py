@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench.allocation import keep_freed_memory
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.audio import Wav, read_wav
 from bench.errors import InvalidDataError, MissingError, UserError
@@ -63,6 +64,8 @@ class Engine:
         if self.device.startswith("cuda"):
             torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+        else:
+            keep_freed_memory()
         upstream.to(self.device)
         return torch.compile(upstream, dynamic=True) if self.compile else upstream
 

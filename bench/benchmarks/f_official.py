@@ -11,6 +11,7 @@ from bench.api import Upstream
 from bench.benchmarks._paired import clock
 from bench.benchmarks._setting import Setting
 from bench.load import load_upstream
+from bench.passes import Engine
 from bench.timing import noise
 
 TITLE = "A plan for the official corpora"
@@ -116,6 +117,7 @@ def _cpu_rate(upstream: Upstream) -> float:
 
 def _upstream(name: str) -> str:
     upstream = load_upstream(name).upstream
+    Engine().place(upstream)
     rate = _cpu_rate(upstream)
     rows, totals = [], [0.0, 0.0, 0.0]
     for corpus in CORPORA:
