@@ -228,3 +228,32 @@ def test_an_error_names_condition_and_utterance(items):
     with pytest.raises(InvalidDataError, match=rf"environment-5db, {items[0].id}: .*silent"):
         broken(items[0])
     assert clean_sound(items[0]).size == items[0].num_samples
+
+
+@pytest.mark.corpus
+def test_every_condition_can_be_heard(items):
+    """On one line, with speech backwards for noise that would have to be fetched."""
+    wav = read_wav(items[1].path)
+    backwards = wav[::-1].copy()
+    noise = Noise("backwards", ((Clip("backwards", lambda: backwards),),), "0")
+    for item in catalogue().conditions.values():
+        if item.steps:
+            noises = dict.fromkeys(noise_sources([item]), noise)
+            out = Distorter(item, noises, 4_000.0).distort(wav, "line")
+            assert np.isfinite(out).all(), item.name
+            assert 0 < np.abs(out).max() <= 1, item.name
+            assert out.size == wav.size or any(step.effect == "speed" for step in item.steps)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [("drascula", "has no table 'ood'"), ("gms", "did you mean 'gsm'")],
+)
+def test_eval_tells_what_cannot_be_before_it_trains(names, message, capsys, monkeypatch):
+    from bench import cli
+
+    monkeypatch.setattr("bench.run.run", lambda *_, **__: pytest.fail("trained"))
+    assert cli.main(["eval", "fbank", "sid", "--conditions", names]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
