@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
+from bench.api import SAMPLE_RATE_HZ, Head, Upstream, Utterance
 from bench.audio import read_wav, samples_digest
 from bench.condition_file import catalogue
 from bench.conditions import condition
-from bench.config import Family, Frozen, read_card
+from bench.config import Family, Frozen, TaskCard, read_card
 from bench.data import digest, read_table
 from bench.distort import make_distorter
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.load import load_upstream
 from bench.progress import bar, say
-from bench.registry import ROOT, corpus_module, resolve, upstream_card
+from bench.registry import ROOT, corpus_module, resolve, task_card, upstream_card
 from bench.weights import find_checkpoint
 
 RECIPES = ROOT / "upstreams" / "recipes"
@@ -42,6 +42,7 @@ class RecipeCard(Frozen):
         family: as on the card that comes out.
         make: `module:attr` of a function from `Ingredients` to `Objective` (upstreams.recipes).
         data: `CORPUS:TABLE`, or a folder of audio.
+        task: `TRACK/TASK` for recipes that prune for a task: its training table is the data.
         teacher: an upstream's name, where the recipe needs one.
         paper: where the method comes from.
         notes: for the card that comes out.
@@ -54,13 +55,20 @@ class RecipeCard(Frozen):
     title: str
     family: Family
     make: str
-    data: str
+    data: str | None = None
+    task: str | None = None
     teacher: str | None = None
     paper: str | None = None
     notes: str = ""
     config: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     distortions: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> RecipeCard:
+        if (self.data is None) == (self.task is None):
+            raise ValueError("exactly one of 'data' and 'task' must be given")
+        return self
 
 
 @dataclass(frozen=True)
@@ -194,7 +202,8 @@ def compress(request: Request, home: Path) -> Path:
     training = _recipes("section").read_section(
         loop.Training, card.training | request.overrides, "training"
     )
-    clips = find_clips(request.data or card.data, home)
+    task, data = _task(card, request.data)
+    clips = find_clips(data, home)
     teacher, teacher_file, teacher_id = _teacher(request, card)
     folder = request.out or Path("runs") / "compress" / f"{card.name}-s{request.seed}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +219,8 @@ def compress(request: Request, home: Path) -> Path:
             seed=request.seed,
             folder=folder,
             say=say,
-            distort=make_distort(card.distortions, card.data, home) if card.distortions else None,
+            distort=make_distort(card.distortions, data, home) if card.distortions else None,
+            make_head=_head_maker(task, clips) if task else None,
         )
     )
     facts = {
@@ -221,13 +231,37 @@ def compress(request: Request, home: Path) -> Path:
         "teacher": teacher_id,
         "seed": request.seed,
     }
-    if card.distortions:
-        facts["distortions"] = card.distortions
+    for key in ("distortions", "task"):
+        if getattr(card, key) is not None:
+            facts[key] = getattr(card, key)
     run = _run(request, card, training, objective, clips, folder, facts)
     size = sum(p.numel() for p in objective.parameters())
     say(f"{card.name}: {size} parameters in training; log and checkpoints in {folder}")
     _train(run, card.name)
     return _export(card, objective.product(), folder, facts, training.hours)
+
+
+def _task(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, str]:
+    """The task of a recipe that prunes for one, and where the clips come from.
+
+    Raises:
+        UsageError: no such task, or other data for one.
+    """
+    if card.task is None:
+        assert card.data is not None  # RecipeCard: one of both
+        return None, data or card.data
+    if data is not None:
+        raise UsageError(f"recipe {card.name} trains on the task {card.task}: no --data")
+    track, _, name = card.task.partition("/")
+    task = task_card(name, track)
+    return task, f"{task.corpus}:{task.tables['train']}"
+
+
+def _head_maker(task: TaskCard, clips: list[Utterance]) -> Callable[[int, int], Head]:
+    """The task's head from D and the stride; its classes come from the training targets."""
+    targets = [clip.target for clip in clips]
+    make: Callable[..., Head] = resolve(task.head)
+    return lambda size, stride: make(size, stride, targets, **task.head_conf)
 
 
 def _train(run: Any, name: str) -> None:

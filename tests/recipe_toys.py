@@ -41,7 +41,9 @@ WAVE = EncoderConfig(
 )
 
 
-def ingredients(folder: Path, config: dict, *, teacher=None, file=None, distort=None, count=12):
+def ingredients(
+    folder: Path, config: dict, *, teacher=None, file=None, distort=None, make_head=None, count=12
+):
     audio = folder / "audio"
     audio.mkdir(exist_ok=True)
     return Ingredients(
@@ -54,6 +56,7 @@ def ingredients(folder: Path, config: dict, *, teacher=None, file=None, distort=
         folder=folder,
         say=lambda _: None,
         distort=distort,
+        make_head=make_head,
     )
 
 

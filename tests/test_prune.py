@@ -4,18 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipe_toys import MEL, WAVE, first_batch, ingredients, moment
+from recipe_toys import MEL, WAVE, first_batch, ingredients, moment, stream
 
 from bench.cost import measure
 from bench.errors import UsageError
 from bench.macs import count
 from upstreams.config import EncoderConfig, encoder_config
-from upstreams.recipes import prune
+from upstreams.recipes import prune, prune_task
 from upstreams.recipes.gated import GatedEncoder, gate_counts
 from upstreams.recipes.gates import Gates
 from upstreams.recipes.prune import Constraint, Options, Prune
 from upstreams.recipes.removal import remove
 from upstreams.recipes.sizes import extractor_params, macs_per_second, transformer_params
+from upstreams.recipes.stream import Stream
 from upstreams.state import build, num_parameters, random_state, trainable, unpack
 
 ALL = ("channels", "heads", "units")
@@ -219,3 +220,50 @@ def test_channels_of_a_bank_cannot_be_pruned(tmp_path):
     teacher = build(MEL, random_state(MEL, 0))
     with pytest.raises(UsageError, match="not in 'mel'"):
         prune.make(ingredients(tmp_path, {"targets": [2]}, teacher=teacher))
+
+
+@pytest.fixture
+def with_task(tmp_path):
+    """A recipe that prunes while it learns to tell high tones from low ones."""
+    from downstreams.classify import UtteranceClassifier
+
+    teacher = build(WAVE, random_state(WAVE, 0))
+
+    def make(config):
+        return ingredients(
+            tmp_path,
+            {"targets": [2], "sparsity": 0.3, **config},
+            teacher=teacher,
+            make_head=lambda size, stride: UtteranceClassifier(size, stride, ["high", "low"]),
+        )
+
+    return make
+
+
+def test_pruning_for_a_task_learns_the_task(with_task):
+    source = with_task({"gate_lr": 0.1})
+    objective = prune_task.make(source)
+    data = Stream(source.clips, source.read, batch_s=9, max_s=9, min_samples=400, seed=0)
+    batch = data.load(data.plan(0)[0])
+    optimizer = torch.optim.AdamW(objective.groups(5e-3, 0.0))
+    losses = []
+    for step in range(40):
+        loss, figures = objective.loss(batch, replace(moment(step), stage_fraction=step / 40))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(figures["task"])
+    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
+    assert set(figures) == {"task", "sparsity0"}
+    product = objective.product()
+    assert build(encoder_config(product.config), product.state).hidden_size == 16
+
+
+def test_a_task_takes_whole_utterances(with_task, tmp_path):
+    source = with_task({})
+    objective = prune_task.make(source)
+    cut = [part for batch in stream(source).plan(0) for part in batch if part.num_samples == 8_000]
+    with pytest.raises(UsageError, match="cuts an utterance"):
+        objective.loss(stream(source).load(cut[:1]), moment())
+    with pytest.raises(UsageError, match="needs 'task'"):
+        prune_task.make(replace(source, make_head=None))

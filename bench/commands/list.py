@@ -37,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
         from bench.compress import recipe_card, recipe_names
 
         recipes = [recipe_card(name) for name in recipe_names()]
-        rows = [[r.name, r.family, r.teacher or "-", r.data, r.title] for r in recipes]
+        rows = [
+            [r.name, r.family, r.teacher or "-", r.data or r.task or "-", r.title] for r in recipes
+        ]
         head = ["recipe", "family", "teacher", "data", "title"]
     elif options.what == "conditions":
         head = ["condition or set", "members or steps", "about"]

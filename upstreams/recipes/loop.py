@@ -208,6 +208,7 @@ class Run:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         batch = batch.to(self.device)
+        torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # heads of tasks have some
         with self._precision():
             loss, figures = self.objective.loss(batch, at)
         self.optimizer.zero_grad(set_to_none=True)

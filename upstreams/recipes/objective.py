@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.api import Upstream, Utterance
+from bench.api import Head, Upstream, Utterance
 from upstreams.recipes.stream import Batch, Read
 from upstreams.state import State
 
@@ -67,6 +67,7 @@ class Ingredients:
         say: shows one line to the user.
         distort: distorted sound (S,) from sound (S,) and a generator; None where the recipe's YAML
             names no distortions.
+        make_head: the head of the task from D and the stride; None where the YAML names no task.
     """
 
     config: Mapping[str, Any]
@@ -78,6 +79,7 @@ class Ingredients:
     folder: Path
     say: Callable[[str], None]
     distort: Callable[[Tensor, torch.Generator], Tensor] | None = None
+    make_head: Callable[[int, int], Head] | None = None
 
 
 class Objective(nn.Module, ABC):

@@ -7,7 +7,8 @@ et al., 2020). s is the expected sparsity, t the target, which rises from zero.
 
 Three targets, as in HJ-Pruning: `size` (one constraint on everything), `separate` (front end and
 transformer apart), `macs` (one constraint on the multiply-accumulates). In the second stage the
-gates are settled and what is left is trained on; then it is cut out.
+gates are settled and what is left is trained on; then it is cut out. `prune_task` is the same with
+a downstream task in the place of the teacher.
 """
 
 from __future__ import annotations
@@ -172,7 +173,7 @@ class Prune(Objective):
             self.gated.draw(at.generator)
         else:
             self.gated.settle()
-        total, figures = self._distance(batch)
+        total, figures = self.distance(batch)
         if at.stage == 0:
             rise = min(at.stage_fraction / self.options.ramp, 1.0) if self.options.ramp else 1.0
             found = zip(self.constraints, self.sparsities(), self._wanted, strict=True)
@@ -181,7 +182,7 @@ class Prune(Objective):
                 figures[f"sparsity{index}"] = float(torch.as_tensor(sparsity).detach())
         return total, figures
 
-    def _distance(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
+    def distance(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The regression loss over target states."""
         with torch.no_grad():
             wanted, frames = self._teacher[0].to(batch.wavs.device)(batch.wavs, batch.lengths)
