@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from toys import make_utterances
 
-from bench.compress import read_part
+from bench.recipe import read_part
 from upstreams.config import EncoderConfig
 from upstreams.recipes.objective import Ingredients, Moment
 from upstreams.recipes.stream import Stream

@@ -12,15 +12,17 @@ from safetensors.torch import load_file
 from toys import write_tone
 
 from bench.cli import main
-from bench.compress import RECIPES, Request, compress, recipe_card, recipe_names
+from bench.compress import Request, compress
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.recipe import RECIPES, recipe_card, recipe_names
 from bench.registry import resolve
 from upstreams.house import split_state
-from upstreams.recipes.loop import Run, Training
+from upstreams.recipes.loop import Run
 from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Objective, Product
 from upstreams.recipes.section import read_section
 from upstreams.recipes.stream import Stream
+from upstreams.recipes.training import Training
 
 
 class Line(Objective):
@@ -270,6 +272,37 @@ def test_the_command_trains_exports_and_is_done(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert main(["compress", str(path), "--out", str(out), "--seed", "1"]) == 2
     assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_how_long_and_keeps_nothing(tmp_path, capsys):
+    path = recipe_file(tmp_path)
+    assert main(["compress", str(path), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    told = capsys.readouterr().err
+    assert "h would take about" in told and "'embed_dim': 16" in told
+    assert not list((tmp_path / "run").glob("checkpoint*"))
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
+    import soundfile
+
+    path = recipe_file(tmp_path)
+    soundfile.write(tmp_path / "speech" / "cd.wav", np.zeros(44_100), 44_100)
+    assert main(["compress", str(path), "--out", str(tmp_path / "run")]) == 4
+    assert "cd.wav: expected 16000 Hz mono, found 44100 Hz" in capsys.readouterr().err
+    (tmp_path / "speech" / "cd.wav").write_bytes(b"no sound")
+    assert main(["compress", str(path), "--out", str(tmp_path / "run")]) == 4
+    assert "not readable as sound" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("hubert_")])
+def test_recipes_for_hubert_base_run(tmp_path, name, capsys):
+    recipe_file(tmp_path)
+    command = ["compress", name, "--dry-run", "--teacher", "hubert_base+untrained"]
+    command += ["--data", str(tmp_path / "speech"), "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    assert "would take about" in capsys.readouterr().err
 
 
 def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):

@@ -7,8 +7,8 @@ import pytest
 import torch
 from recipe_toys import MEL, first_batch, ingredients, moment
 
-from bench.compress import make_distort
 from bench.errors import UsageError
+from bench.recipe import make_distort
 from upstreams.recipes import robust
 from upstreams.recipes.adversary import Adversary, ramp, reverse
 from upstreams.state import build, random_state

@@ -20,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--hours", type=float, help="of audio to present, instead of the recipe's")
+    parser.add_argument("--dry-run", action="store_true", help="a few updates and an estimate")
     parser.add_argument("--out", type=Path, help="folder of the run (runs/compress/NAME-sSEED)")
 
 
@@ -37,7 +38,10 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         device=options.device,
         overrides=overrides,
+        dry_run=options.dry_run,
     )
     path = compress(request, home())
+    if path is None:
+        return 0
     print(f"card: {path}\nweights: {path.with_suffix('.safetensors')}")
     return 0

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
         rows = [[t.name, t.track, ", ".join(t.metrics), t.labels, t.title] for t in tasks]
         head = ["task", "track", "metrics", "labels", "title"]
     elif options.what == "recipes":
-        from bench.compress import recipe_card, recipe_names
+        from bench.recipe import recipe_card, recipe_names
 
         recipes = [recipe_card(name) for name in recipe_names()]
         rows = [

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,71 +22,9 @@ from bench.seeds import derive_seed
 from upstreams.recipes.objective import Moment, Objective, Product
 from upstreams.recipes.runlog import RunLog
 from upstreams.recipes.stream import Batch, Stream
+from upstreams.recipes.training import SECONDS_AN_HOUR, Place, Training
 
 CHECKPOINT = "checkpoint.pt"
-SECONDS_AN_HOUR = 3_600.0
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a recipe is optimised. All of it is in the checkpoint's identity.
-
-    Attributes:
-        hours: of audio to present, over all epochs.
-        batch_s: seconds of audio an update, with padding.
-        max_s: clips are cut to this.
-        lr: the peak.
-        warmup: share of a stage in which the rate rises from zero.
-        decay: share of a stage, at its end, in which it falls to zero.
-        weight_decay: of AdamW.
-        clip: largest L2 norm of the gradient.
-        held_out: clips (evenly spread over the list) never trained on, for the validation loss.
-        save_s: seconds of wall clock between two checkpoints.
-        log_steps: updates between two lines of the log.
-        keep_hours: export the upstream as it is at these points too.
-    """
-
-    hours: float = 1.0
-    batch_s: float = 12.0
-    max_s: float = 10.0
-    lr: float = 1.0e-3
-    warmup: float = 0.02
-    decay: float = 0.6
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    held_out: int = 0
-    save_s: float = 120.0
-    log_steps: int = 50
-    keep_hours: tuple[float, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be run.
-
-        Raises:
-            UsageError: naming the key.
-        """
-        for key in ("hours", "batch_s", "max_s", "lr", "clip", "log_steps"):
-            if getattr(self, key) <= 0:
-                raise UsageError(f"training: {key!r} must be above 0")
-        if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
-            raise UsageError("training: 'warmup' and 'decay' are shares of a stage, at most 1 both")
-
-    def factor(self, fraction: float) -> float:
-        """What the peak learning rate is multiplied by when `fraction` of a stage is done."""
-        rise = fraction / self.warmup if self.warmup else 1.0
-        fall = (1 - fraction) / self.decay if self.decay else 1.0
-        return max(min(rise, fall, 1.0), 0.0)
-
-
-@dataclass
-class Place:
-    """How far a run is; what a checkpoint keeps beside weights."""
-
-    step: int = 0
-    epoch: int = 0
-    number: int = 0  # of the next batch in the epoch
-    presented_s: float = 0.0
-    wall_s: float = 0.0
 
 
 class Run:
@@ -168,6 +106,21 @@ class Run:
                 self.save()
                 saved = time.monotonic()
         self.save()
+
+    def rehearse(self, updates: int) -> float:
+        """Make some updates that nothing is kept of; seconds of wall clock a second of audio.
+
+        The first, which also sets things up, is not timed.
+        """
+        begun, presented = time.monotonic(), 0.0
+        for made, (_, _, batch) in enumerate(self._batches()):
+            if made == 1:
+                begun = time.monotonic()
+            if made > updates:
+                break
+            self._update(batch)
+            presented += batch.seconds if made else 0.0
+        return (time.monotonic() - begun) / presented
 
     def moment(self) -> Moment:
         """Where the run is, with the generator of the next update."""
