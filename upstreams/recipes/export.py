@@ -34,6 +34,7 @@ def write_weights(product: Product, path: Path) -> str:
             raise InvalidDataError(f"{path}: {key} is not finite in half precision")
     with atomic_path(path) as temporary:
         save_file(halves, temporary)
+        temporary.chmod(0o644)  # safetensors leaves it to its owner alone
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
