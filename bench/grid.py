@@ -196,8 +196,9 @@ class Stacked(Grid):
             point.diverged = point.diverged or not finite[index]
             if point.diverged:
                 continue
+            # The fused optimizer reads memory in order; what comes out of vmap may be transposed.
             for parameter, gradient in zip(own, gradients, strict=True):
-                mine = gradient[index]
+                mine = gradient[index].contiguous()
                 parameter.grad = mine * factors[index] if clipped[index] else mine
             point.optimizer.step()
 

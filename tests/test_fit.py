@@ -221,3 +221,19 @@ def test_every_seed_has_its_own_batches_in_every_epoch_and_shares_the_groups():
     orders = {tuple(map(tuple, (s.positions[0] for s in first[i : i + 5]))) for i in (0, 5)}
     assert len(orders) == 2
     assert [s.positions[0] for s in first] != [s.positions[1] for s in first]
+
+
+@pytest.mark.parametrize(("rates", "seeds"), [([1e-2], [0]), ([1e-2, 3e-3], [1, 2])])
+def test_an_update_of_a_grid_is_one_of_plain_torch(lesson, tmp_path, rates, seeds):
+    """The weights too: a fused optimizer reads gradients in the order in which they lie."""
+    recipe = RECIPE.model_copy(update={"steps": 1})
+    before = Trainer(lesson(recipe=recipe), rates, seeds, checkpoint=tmp_path / "a.pt")
+    starts = [[p.detach().clone() for p in q.probe.parameters()] for q in before.grid.points]
+    before.run()
+    for point, start in zip(before.grid.points, starts, strict=True):
+        plain = [torch.nn.Parameter(tensor) for tensor in start]
+        for one, trained in zip(plain, point.probe.parameters(), strict=True):
+            one.grad = trained.grad.clone()
+        torch.optim.Adam(plain, lr=point.lr, fused=False, foreach=False).step()
+        for one, trained in zip(plain, point.probe.parameters(), strict=True):
+            torch.testing.assert_close(trained.detach(), one.detach(), rtol=1e-5, atol=1e-6)
