@@ -269,7 +269,7 @@ def cost_table(found: CostReport, rule: Rule | None = None) -> str:
     rows = [
         ("parameters", f"{found.params:,}{beside}"),
         ("states L x D, stride", f"{found.layers} x {found.hidden_size}, {found.stride} samples"),
-        ("stored, float32", f"{found.stored_bytes / 1e6:.1f} MB"),
+        ("stored", f"{found.stored_bytes / 1e6:.1f} MB"),
         (f"MACs a second ({found.seconds:g} s, plain)", _giga(found.macs_per_second)),
     ]
     for macs in found.buckets:

@@ -12,8 +12,6 @@ from typing import Any
 
 from bench.config import TaskCard, TrackCard, UpstreamCard, read_card
 from bench.errors import UsageError, did_you_mean
-from bench.names import UpstreamName as UpstreamName
-from bench.names import parse_upstream_name as parse_upstream_name
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "upstreams" / "cards"

@@ -16,8 +16,9 @@ from bench.cost import measure, real_time_factor
 from bench.errors import UsageError
 from bench.load import load_upstream
 from bench.metrics import METRICS
+from bench.names import parse_upstream_name
 from bench.progress import say
-from bench.registry import parse_upstream_name, task_card, upstream_card
+from bench.registry import task_card, upstream_card
 from bench.run import run
 from bench.seeds import derive_seed
 from bench.spec import RunSpec
