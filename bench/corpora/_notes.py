@@ -12,7 +12,7 @@ from bench.data import read_table, read_trials
 from bench.errors import InvalidDataError
 from bench.paths import write_text
 
-_MODIFIED = """\
+GAMES = """\
 THIS IS A MODIFIED VERSION of parts of two games: single spoken lines were taken out, converted to
 16 kHz mono, low-passed at 4 kHz, and arranged as a corpus for speech research. The games themselves
 are neither included nor sold.
@@ -28,17 +28,22 @@ ask; whoever passes this audio on passes them on too. Provided as is, without an
 
 
 def write(
-    folder: Path, files: Mapping[str, Mapping[str, bytes]], dropped: Mapping[str, int], kept: int
+    folder: Path,
+    notice: str,
+    files: Mapping[str, Mapping[str, bytes]],
+    dropped: Mapping[str, int],
+    kept: int,
 ) -> None:
     """Write `notices/`.
 
     Args:
         folder: the corpus, with its tables.
+        notice: where the sound is from, and what was done to it.
         files: what was read of each package.
         dropped: lines by rule.
         kept: distinct, audible clips.
     """
-    write_text(folder / "notices" / "NOTICE.txt", _MODIFIED)
+    write_text(folder / "notices" / "NOTICE.txt", notice)
     for package, found in files.items():
         for path, content in found.items():
             if "/doc/" in path:
@@ -57,11 +62,12 @@ def _unpacked(path: str, content: bytes) -> bytes:
 
 def _readme(folder: Path, dropped: Mapping[str, int], kept: int) -> str:
     lines = [
-        "# The corpus of the tracks `quick` and `open`",
+        "# What is in this corpus",
         "",
-        f"{kept} distinct, audible clips. The labels of IC and SLU are derived by rules.",
+        f"{kept} distinct, audible clips. The labels of IC and SLU, if it has any, are derived by "
+        "rules. NOTICE.txt says where the sound is from.",
         "",
-        "Lines dropped, or kept for unlabelled training only (`not verified`):",
+        "Dropped, or kept for unlabelled training only (`not verified`):",
         "",
         *(f"- {reason}: {count}" for reason, count in dropped.items()),
         "",

@@ -1,4 +1,4 @@
-"""Clips of the games to 16 kHz mono files of one bandwidth.
+"""Clips to 16 kHz mono files of one bandwidth.
 
 Everything is low-passed at 4 kHz: the clips of `flight-of-the-amazon-queen` hold almost nothing
 above 4.2 kHz, those of `drascula` reach 5.5 kHz, and bandwidth must not tell a source. Loudness is
@@ -81,6 +81,11 @@ def _decode(line: Line) -> Wav:
         rate_hz = U8_RATE_HZ
     if not 0 < wav.size <= MAX_SAMPLES:
         raise InvalidDataError(f"{line.id}: {wav.size} samples; expected up to a minute")
+    return convert(wav, rate_hz)
+
+
+def convert(wav: Wav, rate_hz: int) -> Wav:
+    """Samples (S,) at any rate to 16 kHz, low-passed, within [-1, 1)."""
     filtered = low_pass(resample(wav, rate_hz), edge_hz=EDGE_HZ)
     clipped: Wav = np.clip(filtered, -1.0, 32_767 / 32_768).astype(np.float32)
     return clipped

@@ -68,8 +68,8 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
     for task, split, chosen, target in _by_target(accepted):
         if split != "train":
             held_out |= {clip.id for clip in chosen}
-        _write(folder, f"open/{task}/{split}", chosen, target)
-        _write(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
+        write_clips(folder, f"open/{task}/{split}", chosen, target)
+        write_clips(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
     known = _phrases.known_slots(accepted)
     for split in SPLITS:
         here = [clip for clip in accepted if clip.split == split]
@@ -77,7 +77,7 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
         _write_windows(folder, "slu", split, _phrases.windows(here, known))
     for split in ("dev", "test", "ood"):
         _write_verification(folder, split, [clip for clip in accepted if clip.split == split])
-    _write(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
+    write_clips(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
 
 
 def _by_target(accepted: Sequence[Clip]) -> Iterable[tuple[str, str, list[Clip], Target]]:
@@ -164,7 +164,7 @@ def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None
         pool = pool if track == "open" else _quick("asv", split, pool)
         chosen: list[Trial] = _trials.trials(pool, name, TRIALS[track][split])
         pool = _trials.used(pool, chosen)
-        _write(folder, name, pool, _speaker)
+        write_clips(folder, name, pool, _speaker)
         write_trials(folder, name, chosen)
 
 
@@ -207,7 +207,12 @@ def _unlabelled(clips: Sequence[Clip], held_out: set[str]) -> list[Clip]:
     ]
 
 
-def _write(folder: Path, name: str, clips: Sequence[Clip], target: Target) -> None:
+def write_clips(folder: Path, name: str, clips: Sequence[Clip], target: Target) -> None:
+    """Write one table of whole clips, by id.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
     rows = [
         {
             "id": clip.id,

@@ -9,32 +9,36 @@ manifests (`_tables`; `_splits` says who is on which side, `_labels` how labels 
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import json
 import logging
 import os
-import shutil
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
-from bench.corpora import _alignment, _deb, _drascula, _files, _notes, _queen, _sound, _tables
+from bench.corpora import (
+    _alignment,
+    _deb,
+    _drascula,
+    _files,
+    _folder,
+    _notes,
+    _queen,
+    _sound,
+    _tables,
+)
 from bench.corpora._reader import Line
 from bench.corpora._splits import Clip
 from bench.corpora._text import normalise
 from bench.errors import MissingError
-from bench.paths import disk_errors, write_text
+from bench.paths import disk_errors
 
 NAME = "games-v1"
-MARK = "corpus.json"
 NEEDED_BYTES = 900_000_000
 
 PACKAGES = (
@@ -51,27 +55,6 @@ PACKAGES = (
 )
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Status:
-    """What there is of the corpus.
-
-    Attributes:
-        name: of the corpus.
-        prepared: it is complete and made by the present recipe.
-        num_utterances: clips in it.
-        hours: of sound.
-        size_bytes: on disk.
-        problems: what is wrong at first sight, a line each (`validate` looks closer).
-    """
-
-    name: str
-    prepared: bool
-    num_utterances: int
-    hours: float
-    size_bytes: int
-    problems: tuple[str, ...]
 
 
 def folder(home: Path) -> Path:
@@ -94,74 +77,31 @@ def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
         InvalidDataError: a package or a container is corrupt.
     """
     target, recipe = folder(home), _recipe()
-    if _complete(target, recipe):
+    if _folder.complete(target, recipe):
         return target
-    with disk_errors(target):
-        target.mkdir(parents=True, exist_ok=True)
-    with _alone(target):
-        if not _complete(target, recipe):  # another process may have made it meanwhile
+    with _folder.alone(target):
+        if not _folder.complete(target, recipe):  # another process may have made it meanwhile
             _make(target, recipe, home / "packages", deb_dir)
     return target
 
 
-def _complete(target: Path, recipe: str) -> bool:
-    return _read_mark(target).get("recipe") == recipe and not any(_files.missing(target))
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """Hold the folder's lock, which the system gives back whatever happens to us."""
-    with disk_errors(target), (target / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            _log.warning("%s: another process prepares it; waiting", target)
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _make(target: Path, recipe: str, packages: Path, deb_dir: Path | None) -> None:
     """Everything, in order; the mark that says 'complete' last."""
-    with disk_errors(target):
-        (target / MARK).unlink(missing_ok=True)
-    _check_space(target)
+    _folder.begin(target, NEEDED_BYTES)
     files = _read_packages(packages, deb_dir)
     found = _lines(files)
     sounds = _sounds(found.values(), target)
     alignments, stale = _alignments(found, sounds, target)
     clips, dropped = _clips(found, sounds, alignments, stale)
     _tables.write(clips, target)
-    _notes.write(target, files, dropped, len(clips))
+    _notes.write(target, _notes.GAMES, files, dropped, len(clips))
     _files.remove_unused(target, {_sound.audio_path(clip.id) for clip in clips})
-    _files.write_digests(target)
-    summary = {
-        "name": NAME,
-        "recipe": recipe,
-        "num_utterances": len(clips),
-        "hours": round(sum(clip.seconds for clip in clips) / 3600, 3),
-        "dropped": dropped,
-    }
-    write_text(target / MARK, json.dumps(summary, indent=2) + "\n")
+    _folder.finish(target, NAME, recipe, [clip.seconds for clip in clips], dropped)
 
 
-def status(home: Path) -> Status:
+def status(home: Path) -> _folder.Status:
     """What there is of the corpus, at first sight."""
-    target = folder(home)
-    mark = _read_mark(target)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    problems = list(_files.missing(target)) if mark else []
-    if mark and mark.get("recipe") != _recipe():
-        problems.append(f"{target}: made by another version of the recipe; prepare it again")
-    elif not mark and size:
-        problems.append(f"{target}: not complete; prepare it again")
-    return Status(
-        name=NAME,
-        prepared=bool(mark) and not problems,
-        num_utterances=int(str(mark.get("num_utterances", 0))),
-        hours=float(str(mark.get("hours", 0.0))),
-        size_bytes=size,
-        problems=tuple(problems),
-    )
+    return _folder.status(folder(home), NAME, _recipe())
 
 
 def validate(folder: Path) -> list[str]:
@@ -173,14 +113,6 @@ def validate(folder: Path) -> list[str]:
     return _files.problems(folder)
 
 
-def _read_mark(target: Path) -> Mapping[str, object]:
-    try:
-        mark = json.loads((target / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return mark if isinstance(mark, dict) else {}
-
-
 def _recipe() -> str:
     """Identity of the code and the data that make the corpus: a change makes its tables again."""
     sha = hashlib.sha256()
@@ -188,16 +120,6 @@ def _recipe() -> str:
     for path in sorted([*here.glob("_*.py"), _alignment.TABLE]):
         sha.update(path.read_bytes())
     return sha.hexdigest()
-
-
-def _check_space(target: Path) -> None:
-    used = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    free = shutil.disk_usage(target).free
-    if free + used < NEEDED_BYTES:
-        raise MissingError(
-            f"no space on the disk for {target}: {NEEDED_BYTES // 1_000_000} MB needed, "
-            f"{free // 1_000_000} MB free"
-        )
 
 
 def lines(deb_dir: Path) -> dict[str, Line]:
