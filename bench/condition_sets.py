@@ -16,7 +16,7 @@ from bench.distort import make_distorter
 from bench.passes import Sound, clean_sound
 from bench.record import Record
 from bench.registry import corpus_module, task_card
-from bench.spec import RunSpec, Table, read_tables
+from bench.spec import RunSpec, Table, prepare_corpora, read_tables
 
 TEST_SIDE = "@test"
 
@@ -101,8 +101,7 @@ def references(condition: Condition, record: Record, home: Path) -> References:
         name = f"{record.track}/{dict(condition.tables)[card.name]}"
         utterances, trials = tuple(read_table(corpus, name)), tuple(read_trials(corpus, name))
         return References(utterances, trials, digest(utterances, trials))
-    folder: Path = corpus_module(card.corpus).folder(home)
-    table = read_tables(card, folder, spec_of(record))[condition.table or "clean"]
+    table = read_tables(card, home, spec_of(record))[condition.table or "clean"]
     if condition.test_only:
         return _with_clean_enrolments(table)
     return References(table.utterances, table.trials, table.sha256)
@@ -125,7 +124,10 @@ def condition_set(condition: Condition, record: Record, sources: Sources) -> Con
         MissingError, InvalidDataError: a corpus or noise cannot be had.
     """
     card = task_card(record.task, record.track)
-    corpus_module(condition.corpus or card.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
+    if condition.corpus is None:
+        prepare_corpora(card, sources.home, sources.deb_dir)
+    else:
+        corpus_module(condition.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
     found = references(condition, record, sources.home)
     if not condition.steps:
         return ConditionSet(found.utterances, found.trials, clean_sound, found.sha256)

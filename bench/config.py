@@ -181,7 +181,8 @@ class TaskCard(Frozen):
         name, track: the path of the card says the same.
         version: goes up whenever scores could change.
         corpus: module in `bench.corpora`.
-        tables: manifest of `train`, `dev` and of every test condition known to the corpus.
+        tables: manifest of `train`, `dev` and of every test condition known to the corpus; several
+            are joined. `CORPUS:TABLE` is one of another corpus.
         labels: where the targets come from. `derived` means by rules, not by people.
         head: `module:attr` of a `bench.api.Head`.
         metrics: names in `bench.metrics`; the first is the main one and selects on dev.
@@ -196,7 +197,7 @@ class TaskCard(Frozen):
     title: str
     version: int
     corpus: str
-    tables: dict[str, str]
+    tables: dict[str, str | tuple[str, ...]]
     labels: Literal["script", "derived", "official"]
     head: str
     head_conf: dict[str, Any] = {}
@@ -211,7 +212,13 @@ class TaskCard(Frozen):
     @classmethod
     def _lists_are_tuples(cls, data: Any) -> Any:
         if isinstance(data, dict) and isinstance(data.get("metrics"), list):
-            return data | {"metrics": tuple(data["metrics"])}
+            data = data | {"metrics": tuple(data["metrics"])}
+        if isinstance(data, dict) and isinstance(data.get("tables"), dict):
+            tables = {
+                split: tuple(names) if isinstance(names, list) else names
+                for split, names in data["tables"].items()
+            }
+            data = data | {"tables": tables}
         return data
 
     @model_validator(mode="after")
@@ -220,6 +227,21 @@ class TaskCard(Frozen):
         if missing:
             raise ValueError(f"tables lacks {', '.join(sorted(missing))}")
         return self
+
+    def parts(self, split: str) -> list[tuple[str, str]]:
+        """The manifests that make up a split: corpus and table of each."""
+        names = self.tables[split]
+        found = []
+        for name in (names,) if isinstance(names, str) else names:
+            corpus, colon, table = name.partition(":")
+            found.append((corpus, table) if colon else (self.corpus, name))
+        return found
+
+    @property
+    def corpora(self) -> tuple[str, ...]:
+        """Every corpus that the task needs, its own first."""
+        named = [corpus for split in self.tables for corpus, _ in self.parts(split)]
+        return tuple(dict.fromkeys([self.corpus, *named]))
 
     @property
     def conditions(self) -> tuple[str, ...]:

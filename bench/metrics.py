@@ -151,6 +151,14 @@ def _slot_type_f1(target: Any, found: str, name: str) -> tuple[float, float]:
     return 2.0 * len(wanted & guessed) / (len(wanted) + len(guessed)), 1.0
 
 
+def _slot_f1(target: Any, found: str, name: str) -> tuple[float, float]:
+    """F1 of the sets of slots, type and value together, against 1, as for the types alone."""
+    wanted, guessed = set(_slots(target, name)), set(tagged_slots(found))
+    if not wanted and not guessed:
+        return 1.0, 1.0
+    return 2.0 * len(wanted & guessed) / (len(wanted) + len(guessed)), 1.0
+
+
 def _slot_value_cer(target: Any, found: str, name: str) -> tuple[float, float]:
     """Character edits of every reference slot against the nearest guess of its type.
 
@@ -226,13 +234,14 @@ ACCURACY = Metric("accuracy", "utterances", True, _ratio(_hits))
 WER = Metric("wer", "words", False, _ratio(_wer))
 CER = Metric("cer", "characters", False, _ratio(_cer))
 SLOT_TYPE_F1 = Metric("slot_type_f1", "F1", True, _ratio(_slot_type_f1))
+SLOT_F1 = Metric("slot_f1", "F1", True, _ratio(_slot_f1))
 SLOT_VALUE_CER = Metric("slot_value_cer", "characters", False, _ratio(_slot_value_cer))
 EER = Metric("eer", "trials", False, _of_trials(equal_error_rate))
 MIN_DCF = Metric("min_dcf", "cost", False, _of_trials(minimum_cost))
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
-    for metric in (ACCURACY, WER, CER, SLOT_TYPE_F1, SLOT_VALUE_CER, EER, MIN_DCF)
+    for metric in (ACCURACY, WER, CER, SLOT_F1, SLOT_TYPE_F1, SLOT_VALUE_CER, EER, MIN_DCF)
 }
 
 

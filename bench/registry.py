@@ -86,7 +86,7 @@ def corpora_of_track(track: str) -> list[str]:
     Raises:
         UsageError: no such track.
     """
-    return sorted({task_card(name, track).corpus for name in task_names(track)})
+    return sorted({one for name in task_names(track) for one in task_card(name, track).corpora})
 
 
 def resolve(target: str) -> Any:

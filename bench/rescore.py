@@ -13,7 +13,7 @@ from bench.errors import InvalidDataError
 from bench.evaluate import read_predictions, score_condition
 from bench.metrics import METRICS
 from bench.record import ConditionScore, Record, read_record
-from bench.registry import corpus_module, task_card
+from bench.registry import task_card
 from bench.spec import RunSpec, Table, read_tables
 
 
@@ -67,8 +67,7 @@ def evidence(path: Path, home: Path) -> Iterator[Evidence]:
     record = read_record(path)
     card = task_card(record.task, record.track)
     spec = RunSpec(record.upstream, record.task, record.track, record.seed, limit=record.limit)
-    corpus: Path = corpus_module(card.corpus).folder(home)
-    tables = read_tables(card, corpus, spec)
+    tables = read_tables(card, home, spec)
     for condition, expected in record.predictions_sha256.items():
         if condition not in tables:
             raise InvalidDataError(f"{path}: the task card has no condition {condition!r}")

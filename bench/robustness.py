@@ -29,9 +29,9 @@ from bench.paths import disk_errors
 from bench.plan import head_factory
 from bench.progress import bar, say
 from bench.record import ConditionResult, Record, read_record, write_record
-from bench.registry import corpus_module, task_card
+from bench.registry import task_card
 from bench.run import project_state
-from bench.spec import Resolved, ceiling_card, resolve_run
+from bench.spec import Resolved, ceiling_card, prepare_corpora, resolve_run
 from bench.store import FeatureStore
 
 
@@ -64,7 +64,7 @@ def score_conditions(
     card = task_card(record.task, record.track)
     card = ceiling_card(card) if record.ceiling else card
     chosen = expand(names, card, has_noise_dir=sources.noise_dir is not None)
-    corpus_module(card.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
+    prepare_corpora(card, sources.home, sources.deb_dir)
     tests = {item.name: condition_set(item, record, sources) for item in chosen}
     done = {item.condition: item for item in record.conditions}
     todo = [

@@ -41,8 +41,8 @@ from bench.record import (
     read_record,
     write_record,
 )
-from bench.registry import ROOT, corpus_module, task_card
-from bench.spec import Resolved, RunSpec, ceiling_card, resolve_run
+from bench.registry import ROOT, task_card
+from bench.spec import Resolved, RunSpec, ceiling_card, prepare_corpora, resolve_run
 from bench.stages import best_probe, predict_tests, save_head, score_tests, train
 from bench.store import FeatureStore
 
@@ -127,7 +127,7 @@ def run_seeds(
     if loaded.warning:
         say(loaded.warning)
     with clock.stage("corpus"):
-        corpus_module(card.corpus).prepare(home, deb_dir=deb_dir)
+        prepare_corpora(card, home, deb_dir)
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, home) for seed in seeds]
     folder = out / spec.track / runs[0].spec.upstream
     paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]

@@ -14,7 +14,7 @@ import torch
 from bench.api import Utterance
 from bench.config import Frozen, TaskCard
 from bench.data import Trial, digest, read_table, read_trials
-from bench.errors import UsageError
+from bench.errors import InvalidDataError, UsageError
 from bench.load import Loaded
 from bench.record import PROTOCOL, Inputs
 from bench.registry import corpus_module
@@ -183,15 +183,43 @@ def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
     ]
 
 
-def read_tables(card: TaskCard, corpus: Path, spec: RunSpec) -> dict[str, Table]:
+def prepare_corpora(card: TaskCard, home: Path, deb_dir: Path | None = None) -> None:
+    """Make what a task needs, unless it is there.
+
+    Raises:
+        MissingError, InvalidDataError: as the `prepare` of the corpora.
+    """
+    for name in card.corpora:
+        corpus_module(name).prepare(home, deb_dir=deb_dir)
+
+
+def read_split(card: TaskCard, split: str, home: Path) -> tuple[list[Utterance], list[Trial]]:
+    """The utterances and trials of one split, from all manifests that make it up.
+
+    Raises:
+        MissingError, InvalidDataError: a corpus is not prepared or is damaged, or two of them use
+            one id.
+    """
+    utterances: list[Utterance] = []
+    trials: list[Trial] = []
+    for name, table in card.parts(split):
+        corpus: Path = corpus_module(name).folder(home)
+        utterances += read_table(corpus, table)
+        trials += read_trials(corpus, table)
+    if len({item.id for item in utterances}) < len(utterances):
+        raise InvalidDataError(f"task {card.name}, {split}: two of its manifests share an id")
+    return utterances, trials
+
+
+def read_tables(card: TaskCard, home: Path, spec: RunSpec) -> dict[str, Table]:
     """The manifests of a task, as one run sees them.
 
     Raises:
         MissingError, InvalidDataError: the corpus is not prepared or is damaged.
     """
     tables = {}
-    for split, name in card.tables.items():
-        utterances, trials = read_table(corpus, name), read_trials(corpus, name)
+    for split in card.tables:
+        utterances, trials = read_split(card, split, home)
         if spec.limit is not None:
             utterances, trials = _limited(utterances, trials, spec.limit)
         if spec.shuffle_labels and split == "train":
@@ -206,6 +234,5 @@ def resolve_run(spec: RunSpec, card: TaskCard, loaded: Loaded, home: Path) -> Re
     Raises:
         MissingError, InvalidDataError: the corpus is not prepared or is damaged.
     """
-    corpus: Path = corpus_module(card.corpus).folder(home)
     named = replace(spec, upstream=loaded.name.text())
-    return Resolved(named, card, loaded, read_tables(card, corpus, spec))
+    return Resolved(named, card, loaded, read_tables(card, home, spec))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,14 @@ from tabulate import tabulate
 
 from bench.api import Utterance
 from bench.config import TaskCard
-from bench.data import read_table, read_trials
 from bench.evaluate import read_predictions, score_condition
 from bench.metrics import METRICS
 from bench.paths import write_text
 from bench.progress import say
 from bench.record import ConditionScore, Record
-from bench.registry import corpus_module, task_card, task_names
+from bench.registry import task_card, task_names
 from bench.run import Outcome, run
-from bench.spec import RunSpec
+from bench.spec import RunSpec, prepare_corpora, read_split
 from bench.stats import Comparison, paired
 
 FILTER_BANKS = ("fbank", "fbank@deltas=0", "fbank@cmvn=off", "fbank@deltas=0,cmvn=off")
@@ -67,10 +67,8 @@ class Testbed:
 
     def __init__(self, task: str, track: str, home: Path) -> None:
         self.card = task_card(task, track)
-        corpus: Path = corpus_module(self.card.corpus).folder(home)
-        self.train = read_table(corpus, self.card.tables["train"])
-        self.test = read_table(corpus, self.card.tables["clean"])
-        self.trials = read_trials(corpus, self.card.tables["clean"])
+        self.train, _ = read_split(self.card, "train", home)
+        self.test, self.trials = read_split(self.card, "clean", home)
 
     def scores(self, row: Row) -> tuple[ConditionScore, ...]:
         """Every metric of a row on the clean test set."""
@@ -105,8 +103,9 @@ def specs_of(task: str, track: str) -> list[RunSpec]:
 def chance(bed: Testbed) -> Row:
     """The best prediction that ignores the sound, chosen on the training split.
 
-    For labels the most frequent one, for transcripts an empty one, for slots the most frequent set
-    of slots with its most frequent values, for speaker verification the same embedding for all.
+    For labels the most frequent one, for transcripts an empty one, for slots the
+    most frequent values of the types that score best so on the training split, for speaker
+    verification the same embedding for all.
     """
     constant = _constant(bed.card, bed.train)
     predictions = {item.id: constant for item in bed.test}
@@ -120,9 +119,25 @@ def _constant(card: TaskCard, train: Sequence[Utterance]) -> object:
         return ""
     if "eer" in card.metrics:
         return [1.0]
-    slots = Counter(tuple(map(tuple, item.target["slots"])) for item in train)
-    most_common = slots.most_common(1)[0][0]
-    return " ".join(f"B-{kind} {value} E-{kind}" for kind, value in most_common)
+    return _constant_slots(card, train)
+
+
+def _constant_slots(card: TaskCard, train: Sequence[Utterance]) -> str:
+    """Of some types the most frequent value each: those that score best on the training split."""
+    counts = Counter((kind, value) for item in train for kind, value in item.target["slots"])
+    tops = {kind: value for (kind, value), _ in reversed(counts.most_common())}
+    guesses = [
+        " ".join(f"B-{kind} {tops[kind]} E-{kind}" for kind in kinds)
+        for size in range(1, len(tops) + 1)
+        for kinds in combinations(sorted(tops), size)
+    ]
+    metric = METRICS[card.metrics[0]]
+    sign = 1 if metric.higher_is_better else -1
+
+    def value(guess: str) -> float:
+        return sign * metric.score({item.id: guess for item in train}, train).value
+
+    return max(guesses, key=value)
 
 
 def _rows(bed: Testbed, home: Path, out: Path) -> list[Row]:
@@ -223,9 +238,8 @@ def validate_track(
     Returns:
         the table as Markdown.
     """
-    corpora = {task_card(task, track).corpus for task in task_names(track)}
-    for name in corpora:
-        corpus_module(name).prepare(home)
+    for task in tasks or task_names(track):
+        prepare_corpora(task_card(task, track), home)
     parts = []
     for task in tasks or task_names(track):
         bed = Testbed(task, track, home)

@@ -9,6 +9,7 @@ leaves frames as they are (SUPERB).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -28,15 +29,19 @@ class CtcOutput(NamedTuple):
     lengths: Tensor
 
 
-def tokens_of(target: Any) -> list[str]:
+def tokens_of(target: Any, *, whole_slots: bool = False) -> list[str]:
     """Tokens of a target: characters of a transcript; slot tags around the words of a slot.
 
-    A slot target is `{"text": ..., "slots": [[type, value], ...]}`, slots in order of occurrence;
+    A slot target is `{"text": ..., "slots": [[type, value], ...]}`, slots in order of occurrence.
+    With `whole_slots` a slot is one token (`B-person FRANK E-person`) and the words around it have
+    none: CTC's blank stands for them. Otherwise
     `MEET FRANK NOW` with `[["person", "FRANK"]]` gives `MEET ` `B-person` `FRANK` `E-person` ` NOW`
     (SUPERB's slot filling, protocol of s3prl's `CharacterTextSlotEncoder`).
     """
     if isinstance(target, str):
         return list(target)
+    if whole_slots:
+        return [f"B-{kind} {value} E-{kind}" for kind, value in target["slots"]]
     rest, tokens = str(target["text"]), []
     for kind, value in target["slots"]:
         before, found, after = _split_at_words(rest, value)
@@ -75,6 +80,8 @@ class CtcBlstm(Head):
         layers: BiLSTM layers.
         dropout: after each BiLSTM layer.
         frame_ms: shortest frame that the LSTM sees, in milliseconds.
+        whole_slots: one token a slot, as in `tokens_of`: for corpora where a value is heard often
+            and characters cannot be learnt. Not SUPERB's.
     """
 
     def __init__(
@@ -88,10 +95,12 @@ class CtcBlstm(Head):
         layers: int = 2,
         dropout: float = 0.2,
         frame_ms: int = 0,
+        whole_slots: bool = False,
     ) -> None:
         nn.Module.__init__(self)
         self.frames_joined = frames_to_join(stride, frame_ms)
-        tokens = {token for target in targets for token in tokens_of(target)}
+        self._tokens_of = partial(tokens_of, whole_slots=whole_slots)
+        tokens = {token for target in targets for token in self._tokens_of(target)}
         self.vocabulary: list[str] = ["", *sorted(tokens)]  # index 0 is the blank
         self._index = {token: index for index, token in enumerate(self.vocabulary)}
         self.project = nn.Linear(input_size * self.frames_joined, projection)
@@ -114,7 +123,7 @@ class CtcBlstm(Head):
         Heads see only training targets here, so nothing is.
         """
         return [
-            torch.tensor([self._index[t] for t in tokens_of(target) if t in self._index])
+            torch.tensor([self._index[t] for t in self._tokens_of(target) if t in self._index])
             for target in targets
         ]
 

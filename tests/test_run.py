@@ -9,7 +9,6 @@ import pytest
 from toys import ToyUpstream, make_utterances
 
 from bench import registry, run, spec
-from bench import rescore as again
 from bench.cost import Cost
 from bench.data import Trial, write_table, write_trials
 from bench.errors import InvalidDataError, MissingError, UsageError
@@ -93,7 +92,7 @@ def toy(tmp_path, monkeypatch):
     (tasks / "voice.yaml").write_text(SPEAKER)
     monkeypatch.setattr(registry, "TASKS", tasks.parent)
     module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
-    for user in (run, spec, again):
+    for user in (spec,):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
     card = registry.upstream_card("fbank")
 
@@ -293,9 +292,9 @@ def test_speaker_verification_scores_trials(toy):
 
 def test_shuffling_permutes_only_the_training_targets(toy):
     card = registry.task_card("tone", "toy")
-    plain = spec.read_tables(card, toy.corpus, RunSpec("fbank", "tone", "toy"))
+    plain = spec.read_tables(card, toy.home, RunSpec("fbank", "tone", "toy"))
     asked = RunSpec("fbank", "tone", "toy", shuffle_labels=True)
-    shuffled = spec.read_tables(card, toy.corpus, asked)
+    shuffled = spec.read_tables(card, toy.home, asked)
     before = [item.target for item in plain["train"].utterances]
     after = [item.target for item in shuffled["train"].utterances]
     assert before != after
@@ -327,7 +326,7 @@ def test_broken_records_are_refused(toy, tmp_path):
 
 def test_a_limited_run_keeps_both_kinds_of_trials(toy):
     card = registry.task_card("voice", "toy")
-    tables = spec.read_tables(card, toy.corpus, RunSpec("fbank", "voice", "toy", limit=8))
+    tables = spec.read_tables(card, toy.home, RunSpec("fbank", "voice", "toy", limit=8))
     assert {trial.label for trial in tables["clean"].trials} == {0, 1}
 
 

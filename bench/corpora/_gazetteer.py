@@ -1,49 +1,16 @@
-"""The entities that slots are made of: persons, items and places that both games talk about.
+"""The entities that slots are made of: persons, items and places, named or pointed at.
 
-Names and nouns that the scripts use at least twice, most of them in the training and in the test
-lines. Written as in a transcript; a plural is an entry of its own.
+Names alone (eighty were tried) are each heard five to twenty times in the training lines, too
+seldom for a small model to learn any: no system got above the best constant guess. The words that
+stand for persons, things and places are heard twenty to six hundred times. Written as in a
+transcript.
 """
 
 GAZETTEER: dict[str, tuple[str, ...]] = {
-    kind: tuple(entry.strip() for entry in " ".join(text.split()).split(","))
-    for kind, text in {
-        "person": """
-            JOE, JOE KING, SPARKY, BOB, TRADER BOB, NAOMI, FAYE, FAYE RUSSEL, MISS
-            RUSSEL, LOU, MARY LOU, LOLA, MISS LOLA, ANDERSON, KARL, BARRET, JACKSON,
-            JIM, JIMMY, FRANK, IRONSTEIN, DOCTOR IRONSTEIN, FRANK IRONSTEIN, DOCTOR,
-            DOC, SKIP, BUD, AZURA, PRINCESS, PRINCESS AZURA, PRINCE, ALMAXAQUOTTL,
-            PRINCE ALMAXAQUOTTL, WEDGEWOOD, COMMANDER ROCKET, CAPTAIN HATE, JOHN,
-            LARIS, KLUNK, CHIEF, QUEEN, KRAZY KEVIN, BERTRAND, GEHRIG, WITCH, WITCH
-            DOCTOR, PILOT, MECHANIC, EXPLORER, GIRL, GIRLFRIEND, GRANDFATHER, PIRATE,
-            MISSIONARIES, PYGMY, PYGMIES, AMAZONS, NATIVES, GUARD, SCIENTIST, MONSTER,
-            FRIEND, SOLDIER, SOLDIERS, HERO, AGENT, WOMAN, WOMEN, MEN, MAN, GUY, GUYS,
-            GODS, GOD, KID, CUSTOMER, CUSTOMERS, PEOPLE, LADY, KING, BROTHER, MOTHER,
-            FATHER, UNCLE, AUNT, DRASCULA, VAMPIRE, HACKER, DUDE, BOYS, CHILDREN,
-            PARTNER, FAMILY, TROOPS
-        """,
-        "item": """
-            SKULL, CRYSTAL SKULL, CRYSTAL, PLANE, COMIC, COMICS, COMIC BOOK, COMIC
-            BOOKS, BOOK, BOOKS, PERFUME, SCISSORS, VACUUM CLEANER, VACUUM CLEANER
-            THINGY, KEY, KEYS, ROPE, MONEY, MIRROR, BAT, BASEBALL BAT, STICK,
-            DICTIONARY, FISH, BAIT, BEEF JERKY, BEEF, LEDERHOSEN, DINOSAUR, DINOSAURS,
-            ROCKET PACK, DOOR, DOORS, DESK, TREE, TREES, ROCK, STONE, SARCOPHAGUS,
-            PAPER, FUEL, GAS, BOTTLE, BAG, MILK, CHICKEN, FOOD, LUNCH, NAIL FILE,
-            NAILS, FILE, BANANA, BANANAS, RAT, DOG, MONKEYS, MONKEY, PIG, SLOTH,
-            SLOTHS, GORILLA, GORILLAS, PARROT, BATS, CHAIR, TABLE, BOX, RADIO, PHONE,
-            GUN, RAY, ROBOT, MACHINE, ENGINE, BLUEPRINT, CROSS, COFFIN, TEETH, HAIR,
-            HEAD, HANDS, HAND, CLOAK, DRESS, CLOTHES, CLOTHING, LETTER, MESSAGE, SIGN,
-            STATUE, WATER, DRINK, BEER, TEA, COFFEE, PIZZA, RIDDLE, EQUIPMENT, BONE,
-            BONES, KNIFE, LIGHT, BOAT, ZEPPELIN, CURE, INGREDIENTS, ANTIDOTE, WEIGHT,
-            GLASSES, BREW
-        """,
-        "place": """
-            JUNGLE, AMAZON, AMAZON JUNGLE, TEMPLE, VALLEY, VALLEY OF THE MISTS, FLODA,
-            SLOTH ISLAND, ISLAND, VILLAGE, PYGMY VILLAGE, DUNGEON, FORTRESS, FACTORY,
-            LABORATORY, LAB, HOTEL, SOUTH AMERICA, AFRICA, ARKANSAS, KANSAS, CHICAGO,
-            RIO, BORNEO, EUROPE, VENEZUELA, STORE, SHOP, ROOM, CORRIDOR, RIVER, TOMB,
-            SCHOOL, HEAVEN, HEAVENS, MISSION, BAR, WORLD, EARTH, KITCHEN, HOUSE, HOME,
-            PINNACLE, FOREST, POOL, WALL, HOLE, TOWN, CITY, CASTLE, CEMETERY,
-            TRANSILVANIA, MUSEUM, OFFICE, BRIDGE, SKY, MINE, PRISON
-        """,
-    }.items()
+    "person": (
+        *("YOU", "ME", "HE", "SHE", "WE", "THEY", "HIM", "HER", "THEM"),
+        *("PEOPLE", "JOE", "KING"),
+    ),
+    "item": ("THIS", "THAT", "ONE", "ALL", "SOMETHING", "SKULL", "PLANE"),
+    "place": ("HERE", "THERE", "OUT", "OVER", "AROUND", "BACK", "OFF", "JUNGLE", "TEMPLE"),
 }

@@ -6,19 +6,21 @@ bank learned neither the slots nor their values (slot-value CER 1.07 on unseen s
 saying nothing), so nothing but a large pretrained model could have been told from chance.
 
 Only values that occur at least `MIN_TRAIN` times in the training lines are used, in every split; a
-phrase with an entity that is rarer is left out.
+phrase with an entity that is rarer is left out. No value comes more often than `MOST` in a split,
+so that naming the most frequent one is worth little.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from bench.corpora import _labels
-from bench.corpora._splits import Clip
+from bench.corpora._splits import Clip, order
 from bench.corpora._windows import MARGIN, Window
 
-MIN_TRAIN = 5
+MIN_TRAIN = 15
+MOST = {"train": 200, "dev": 15, "test": 15, "ood": 15}
 CONTEXT_WORDS = 1
 
 Slot = tuple[str, str]
@@ -44,6 +46,18 @@ def windows(clips: Iterable[Clip], known: frozenset[Slot]) -> list[Window]:
             if window is not None:
                 found[window.id] = window
     return list(found.values())
+
+
+def level(found: Sequence[Window], split: str) -> list[Window]:
+    """Phrases in a fixed random order, left out where one of their values has come `MOST` times."""
+    counts: Counter[str] = Counter()
+    chosen = []
+    for window in sorted(found, key=lambda window: order("slu", window.id)):
+        values = [value for _, value in window.target["slots"]]
+        if all(counts[value] < MOST[split] for value in values):
+            counts.update(values)
+            chosen.append(window)
+    return chosen
 
 
 def _phrase(clip: Clip, first: int, end: int, known: frozenset[Slot]) -> Window | None:

@@ -149,7 +149,7 @@ def _make(target: Path, recipe: str, place: Path, deb_dir: Path | None) -> None:
     for voice in tqdm(voices(files), desc="voices", unit="voice", file=sys.stderr):
         made = _utterances(voice, target, dropped)
         if len(made) < MIN_UTTERANCES:
-            dropped["clips' voices with too little sound"] += 1
+            dropped["voices with too little sound"] += 1
             continue
         clips += made
     for track, most in MOST_UTTERANCES.items():
