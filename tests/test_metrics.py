@@ -102,21 +102,22 @@ def test_tagged_slots_by_hand(text: str, slots: list[tuple[str, str]]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "found", "f1", "edits", "length"),
+    ("target", "found", "type_f1", "f1", "edits", "length"),
     [
-        (slu(("p", "FRANK")), "B-p FRANK E-p", 1.0, 0, 5),
-        (slu(("p", "FRANK")), "B-p FRAN E-p", 1.0, 1, 5),
-        (slu(("p", "FRANK")), "FRANK", 0.0, 5, 5),
-        (slu(("p", "FRANK"), ("i", "KEY")), "B-p FRANK E-p", 2 / 3, 3, 8),
-        (slu(("p", "AB"), ("p", "CD")), "B-p CD E-p B-p AB E-p", 1.0, 0, 4),
-        (slu(("p", "AB")), "B-p AB E-p B-x YY E-x", 2 / 3, 0, 2),  # extra values are free
-        (slu(("p", "A")), "B-p LONGER E-p", 1.0, 6, 1),  # a rate of 6
+        (slu(("p", "FRANK")), "B-p FRANK E-p", 1.0, 1.0, 0, 5),
+        (slu(("p", "FRANK")), "B-p FRAN E-p", 1.0, 0.0, 1, 5),
+        (slu(("p", "FRANK")), "FRANK", 0.0, 0.0, 5, 5),
+        (slu(("p", "FRANK"), ("i", "KEY")), "B-p FRANK E-p", 2 / 3, 2 / 3, 3, 8),
+        (slu(("p", "AB"), ("p", "CD")), "B-p CD E-p B-p AB E-p", 1.0, 1.0, 0, 4),
+        (slu(("p", "AB")), "B-p AB E-p B-x YY E-x", 2 / 3, 2 / 3, 0, 2),  # extra values are free
+        (slu(("p", "A")), "B-p LONGER E-p", 1.0, 0.0, 6, 1),  # a rate of 6
     ],
 )
 def test_slots_by_hand(
-    target: dict[str, Any], found: str, f1: float, edits: int, length: int
+    target: dict[str, Any], found: str, type_f1: float, f1: float, edits: int, length: int
 ) -> None:
-    assert score("slot_type_f1", [(target, found)]).value == pytest.approx(f1)
+    assert score("slot_type_f1", [(target, found)]).value == pytest.approx(type_f1)
+    assert score("slot_f1", [(target, found)]).value == pytest.approx(f1)
     result = score("slot_value_cer", [(target, found)])
     assert (result.numerator, result.denominator) == (edits, length)
 
@@ -265,6 +266,7 @@ def test_unknown_metric_gets_a_hint() -> None:
 def test_names_and_directions() -> None:
     assert [name for name, item in METRICS.items() if item.higher_is_better] == [
         "accuracy",
+        "slot_f1",
         "slot_type_f1",
     ]
     assert all(name == item.name for name, item in METRICS.items())
