@@ -31,6 +31,7 @@ METRIC_TITLES = {
     "min_dcf": "min DCF",
     "mtwv": "MTWV",
     "per": "PER",
+    "slot_f1": "slot-value F1",
     "slot_type_f1": "slot F1",
     "slot_value_cer": "slot CER",
     "wer": "WER",
