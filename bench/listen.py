@@ -8,13 +8,13 @@ from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.audio import Wav, write_wav
 from bench.condition_sets import Sources
 from bench.conditions import condition, why_not
-from bench.data import read_table
 from bench.distort import make_distorter
 from bench.errors import UsageError, did_you_mean
 from bench.passes import clean_sound
 from bench.paths import atomic_path
 from bench.progress import say
-from bench.registry import corpus_module, task_card
+from bench.registry import task_card
+from bench.spec import prepare_corpora, read_split
 
 
 def listen(
@@ -47,9 +47,9 @@ def listen(
     reason = why_not(chosen, card)
     if reason:
         raise UsageError(f"condition {name!r}: {reason}")
-    module = corpus_module(card.corpus)
-    corpus: Path = module.prepare(sources.home, deb_dir=sources.deb_dir)
-    item = _find(read_table(corpus, card.tables["clean"]), utterance)
+    prepare_corpora(card, sources.home, sources.deb_dir)
+    utterances, _ = read_split(card, "clean", sources.home)
+    item = _find(utterances, utterance)
     distorter = make_distorter(
         chosen,
         card.corpus,
