@@ -73,6 +73,29 @@ def studentised(difference: float, values: Floats, clusters: int) -> Comparison:
     return Comparison(difference, difference - half, difference + half, p_value)
 
 
+def studentised_pairs(values: Floats, draws: Floats, clusters: int) -> Floats:
+    """P values of `studentised` for every pair at once, (N, N).
+
+    Args:
+        values: (N,) of N systems on the data themselves.
+        draws: (N, draws) on the resamples; none missing.
+        clusters: G.
+    """
+    from scipy.special import stdtr
+
+    covariance = np.atleast_2d(np.cov(draws))
+    own = np.diag(covariance)
+    variance = (own[:, None] + own[None, :] - 2 * covariance) * clusters / (clusters - 1)
+    difference = np.abs(values[:, None] - values[None, :])
+    # What is left of equal draws is rounding, of the size of their own variance times 1e-16.
+    known = variance > 1e-12 * (own[:, None] + own[None, :])
+    ratio = np.divide(difference, np.sqrt(np.where(known, variance, 1.0)))
+    p_values: Floats = np.where(
+        known, 2.0 * stdtr(clusters - 1, -ratio), (difference == 0).astype(np.float64)
+    )
+    return p_values
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """P values corrected for being many, by Holm's step-down rule (Holm 1979), in their order."""
     order = sorted(range(len(p_values)), key=lambda index: p_values[index])

@@ -1,0 +1,59 @@
+"""`slim-superb compare`: two upstreams, paired."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.paths import home
+
+if TYPE_CHECKING:
+    from leaderboard.reading import Found
+
+HELP = "Compare two rows of the board: paired differences with interval and p value."
+EXAMPLE = "slim-superb compare ge2e fbank --track open"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("first")
+    parser.add_argument("second")
+    parser.add_argument("--track", default="open")
+    parser.add_argument("--condition", default="clean")
+    parser.add_argument("--board", type=Path, default=Path("leaderboard"))
+    parser.add_argument("--runs", type=Path, help="folder of own runs, with their predictions")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one line a metric."""
+    from leaderboard.compare import compare_rows, table
+
+    own = _own(options.runs / options.track) if options.runs else []
+    found = compare_rows(
+        options.first,
+        options.second,
+        track=options.track,
+        condition=options.condition,
+        board=options.board,
+        own=own,
+    )
+    print(table(found, options.first, options.second))
+    return 0
+
+
+def _own(folder: Path) -> list[Found]:
+    """Records of a folder of runs, with draws made from their predictions."""
+    from bench.draws import decoded
+    from bench.record import read_record
+    from bench.rescore import evidence
+    from leaderboard.reading import Found
+
+    found = []
+    for path in sorted(folder.glob("*/*.json")):
+        record = read_record(path)
+        if record.limit is None and record.status == "ok":
+            items = [item for part in evidence(path, home()) for item in part.draws()]
+            draws = {(item.condition, item.metric): decoded(item, path) for item in items}
+            found.append(Found(path, record, draws))
+    return found

@@ -1,0 +1,50 @@
+"""`slim-superb submit`: gather a row for the board."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from bench.paths import home
+from bench.standing import Division, Flag
+
+HELP = "Gather card, records, predictions and costs of an upstream for the board, and check them."
+EXAMPLE = "slim-superb submit ge2e --track open --out ge2e.tar.gz"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("upstream", help="NAME[@VARIANT][+untrained[:SEED]]")
+    parser.add_argument("--track", default="open", help="open (default) or superb")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of records (runs)")
+    parser.add_argument("--out", type=Path, help="NAME.tar.gz, or a folder")
+    parser.add_argument("--cost", type=Path, help="a cost report, instead of measuring now")
+    parser.add_argument("--division", choices=get_args(Division), default="closed")
+    parser.add_argument("--flag", choices=get_args(Flag), action="append", default=[])
+    parser.add_argument("--by", default="", help="who sends it, as shown on the board")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Gather, check, and say what is missing."""
+    from bench.bundle import BundleCard
+    from bench.submit import submit
+
+    about = BundleCard(
+        upstream=options.upstream,
+        track=options.track,
+        division=options.division,
+        flags=tuple(options.flag),
+        submitted_by=options.by,
+    )
+    out = options.out or Path(f"{options.upstream}-{options.track}.tar.gz")
+    found = submit(about, runs=options.runs, out=out, home=home(), cost=options.cost)
+    for line in found.report.problems:
+        print(f"problem: {line}")
+    for line in found.report.remarks:
+        print(f"remark: {line}")
+    if found.path is None:
+        print("nothing written: mend the problems and submit again")
+        return 4
+    print(f"wrote {found.path}; how to send it: docs/submitting.md")
+    return 0

@@ -1,0 +1,52 @@
+"""`slim-superb verify`: is a bundle what it says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+from bench.standing import Level
+
+HELP = "Check a submitted bundle: everything that can be computed again is."
+EXAMPLE = "slim-superb verify ge2e.tar.gz"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("bundle", type=Path, help="folder or .tar.gz archive")
+    parser.add_argument(
+        "--rerun", metavar="TASK[:N]", help="run a task, or N random test utterances, again"
+    )
+    parser.add_argument("--board", type=Path, default=Path("leaderboard"), help="to compare with")
+    parser.add_argument(
+        "--accept", action="store_true", help="put records, draws and costs into the board's folder"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Check, report, and perhaps accept."""
+    from bench.accept import accept, differences
+    from bench.bundle import opened
+    from bench.rerun import rerun
+    from bench.verify import check
+
+    with opened(options.bundle) as folder:
+        bundle, report = check(folder, home())
+        if options.rerun and bundle is not None and not report.problems:
+            report.problems += rerun(folder, options.rerun, home())
+        for line in report.problems:
+            print(f"refused: {line}")
+        for line in report.remarks:
+            print(f"remark: {line}")
+        if report.problems or bundle is None:
+            return 4
+        level: Level = "rerun" if options.rerun else "rescored"
+        print(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
+              f"records hold ({level})")  # fmt: skip
+        for line in differences(bundle.records, bundle.draws, bundle.about, options.board):
+            print(line)
+        if options.accept:
+            for path in accept(bundle, options.board, level):
+                print(f"wrote {path}")
+    return 0

@@ -1,0 +1,120 @@
+"""Run what a bundle claims again, from the weights: a whole task, or some test utterances."""
+
+from __future__ import annotations
+
+import math
+import random
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.api import Utterance
+from bench.errors import InvalidDataError, UsageError
+from bench.evaluate import read_predictions
+from bench.fit import predict
+from bench.load import load_upstream
+from bench.record import Record, read_record
+from bench.registry import task_card
+from bench.robustness import load_head
+from bench.run import run
+from bench.seeds import derive_seed
+from bench.spec import RunSpec, resolve_run
+from bench.store import FeatureStore
+
+CLOSE = 0.999  # cosine of two embeddings of one utterance; half precision and threads move the rest
+AGREE = 0.99  # share of labels or texts that must be the same
+
+
+def rerun(bundle: Path, what: str, home: Path) -> Iterator[str]:
+    """Compare with what comes out of the weights here.
+
+    Args:
+        bundle: folder of the bundle.
+        what: `TASK` for a whole run of its first seed, `TASK:N` for N random test utterances.
+        home: folder of corpora, weights and features.
+
+    Yields:
+        a line a problem.
+
+    Raises:
+        UsageError: no such task in the bundle, or a number that is none.
+        MissingError: the weights cannot be reached.
+    """
+    task, colon, number = what.partition(":")
+    if colon and not (number.isdecimal() and 0 < int(number) < 1_000_000):
+        raise UsageError(f"--rerun {what!r}: expected TASK or TASK:N")
+    paths = sorted((bundle / "records").glob(f"{task}-s*.json"))
+    paths = [path for path in paths if not read_record(path).labels_shuffled]
+    if not paths:
+        raise UsageError(f"--rerun {what!r}: the bundle has no record of {task!r}")
+    record = read_record(paths[0])
+    if colon:
+        return _some(paths[0], record, int(number), home)
+    return _all(record, home)
+
+
+def _spec(record: Record) -> RunSpec:
+    return RunSpec(record.upstream, record.task, record.track, record.seed)
+
+
+def _all(record: Record, home: Path) -> Iterator[str]:
+    """The whole task: scores within the recorded intervals."""
+    with tempfile.TemporaryDirectory(prefix="slim-superb-") as out:
+        found = run(_spec(record), home=home, out=Path(out), strict=True).record
+    for score in record.scores:
+        again = found.score(score.condition, score.metric)
+        if not score.low <= again.value <= score.high:
+            yield (
+                f"rerun {record.task}: {score.metric} on {score.condition} is {again.value:.4f}, "
+                f"recorded {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+            )
+
+
+def _some(path: Path, record: Record, number: int, home: Path) -> Iterator[str]:
+    """Random utterances of the clean test set, through upstream and trained head again."""
+    loaded = load_upstream(record.upstream, strict=True)
+    resolved = resolve_run(_spec(record), task_card(record.task, record.track), loaded, home)
+    utterances = list(resolved.tables["clean"].utterances)
+    chosen = random.Random(derive_seed("rerun", record.provenance.spec)).sample(
+        utterances, min(number, len(utterances))
+    )
+    probe = load_head(resolved, path.with_suffix("") / "head.safetensors")
+    with tempfile.TemporaryDirectory(prefix="slim-superb-") as folder:
+        store = FeatureStore(Path(folder), loaded.digest, resolved.card.features)
+        store.extract(loaded.upstream, chosen, lambda item: None)
+        again = predict(probe, store.read(chosen))
+    recorded, _ = read_predictions(path.with_suffix("") / "predictions" / "clean.jsonl")
+    yield from disagreement(record.task, chosen, again, recorded)
+
+
+def disagreement(
+    task: str, utterances: Sequence[Utterance], again: Sequence[Any], recorded: dict[str, Any]
+) -> Iterator[str]:
+    """At most one line: how many predictions are not the recorded ones.
+
+    Raises:
+        InvalidDataError: an utterance without a recorded prediction.
+    """
+    differing = []
+    for item, found in zip(utterances, again, strict=True):
+        if item.id not in recorded:
+            raise InvalidDataError(f"rerun {task}: no recorded prediction of {item.id!r}")
+        if not _same(found, recorded[item.id]):
+            differing.append(item.id)
+    if len(differing) > (1.0 - AGREE) * len(again):
+        yield (
+            f"rerun {task}: {len(differing)} of {len(again)} predictions differ from the "
+            f"recorded ones, first {differing[0]!r}"
+        )
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Equal labels or texts, or embeddings that point the same way."""
+    if not (isinstance(one, list) and isinstance(two, list)):
+        return bool(one == two)
+    if len(one) != len(two):
+        return False
+    dot = sum(a * b for a, b in zip(one, two, strict=True))
+    length = math.sqrt(sum(a * a for a in one) * sum(b * b for b in two))
+    return length > 0 and dot / length >= CLOSE
