@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-conditions conditions data eval cost bench store check compress board validate-track align test lint type golden clean
+.PHONY: help setup setup-dev setup-conditions conditions data eval cost bench store check compress board submit publish validate-track align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,6 +82,16 @@ compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER
 
 board: setup ## build the board from the committed records into site/
 	@$(CLI) board
+
+submit: setup ## gather a row for the board: make submit UPSTREAM=ge2e TRACK=open [BY="Your name"]
+	@test -n "$(UPSTREAM)" || { echo "make submit: name UPSTREAM=..." >&2; exit 2; }
+	@mkdir -p submissions
+	@$(CLI) submit '$(UPSTREAM)' --track '$(TRACK)' --runs '$(OUT)' --by '$(BY)' \
+	  --out 'submissions/$(UPSTREAM).tar.gz'
+
+publish: setup ## the board, ready to serve: make publish DEST=folder
+	@test -n "$(DEST)" || { echo "make publish: name DEST=..." >&2; exit 2; }
+	@$(CLI) publish --dest '$(DEST)'
 
 validate-track: setup ## show that a track measures something: make validate-track TRACK=quick (hours)
 	@$(CLI) validate-track '$(TRACK)' --out '$(OUT)'

@@ -31,7 +31,8 @@ class Cell:
         value: what it sorts by, in the unit of the text; None sorts last.
         low, high: 95 % interval, in the unit of the text.
         ranking: of a score.
-        detail: more, shown on hover and kept for the section of the row.
+        detail: more, shown on hover.
+        counts: what a score was counted from, for the other formats.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Cell:
     high: float | None = None
     ranking: Ranking | None = None
     detail: str = ""
+    counts: str = ""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,7 @@ def score_column(
             notes.append(f"{shown(metric, score.value - clean.value, signed=True)} to clean")
         if score.low is None or score.high is None:
             return Cell(shown(metric, score.value), "; ".join(notes), score.value * scale,
-                        detail=score.about)  # fmt: skip
+                        detail=score.about, counts=score.about)  # fmt: skip
         notes.append(f"[{shown(metric, score.low)}, {shown(metric, score.high)}]")
         ranking = ranks.get(row.key)
         return Cell(
@@ -168,7 +170,8 @@ def score_column(
             score.low * scale,
             score.high * scale,
             ranking,
-            score.about + (f"; {rank_text(ranking)}" if ranking else ""),
+            rank_text(ranking) if ranking else "",
+            score.about,
         )
 
     direction = "higher is better" if metric.higher_is_better else "lower is better"
@@ -184,19 +187,18 @@ def metric_title(name: str) -> str:
 
 
 def rank_text(ranking: Ranking) -> str:
-    """Rank band and the test against the row above, in words."""
-    text = f"{band(ranking)} of {ranking.of}"
-    if ranking.p_above is not None:
-        p = f"< {ABOVE}" if ranking.p_above < ABOVE else f"= {ranking.p_above:.3f}"
-        text += f"; against {ranking.above}: p {p} (Holm)"
-    return text
+    """The paired test against the row just above, in words."""
+    if ranking.p_above is None:
+        return f"first of {ranking.of}"
+    p = f"< {ABOVE}" if ranking.p_above < ABOVE else f"= {ranking.p_above:.3f}"
+    return f"p {p} against {ranking.above}"
 
 
 def band(ranking: Ranking) -> str:
-    """`rank 2` or `rank 1 to 3`."""
+    """`rank 2` or `rank 1to 3`."""
     if ranking.best == ranking.worst:
         return f"rank {ranking.best}"
-    return f"rank {ranking.best} to {ranking.worst}"
+    return f"rank {ranking.best}\N{EN DASH}{ranking.worst}"
 
 
 def superb_column(ends: Anchors) -> Column:

@@ -5,17 +5,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from bench.config import read_card
 from bench.detection import Floats
 from bench.draws import Draws
 from bench.metrics import METRICS
+from bench.record import Record
 from leaderboard.rows import Degradation, Row, Score, ScoreKey
 
+if TYPE_CHECKING:
+    from bench.condition_file import ConditionFile
+
 INTERVAL = (2.5, 97.5)
-_SEVERITY = re.compile(r"^(.+?)-(-?\d+(?:\.\d+)?)([a-z]*)$")
 
 
 def degradations(
@@ -45,6 +51,29 @@ def degradations(
             low, high = map(float, np.nanpercentile(pairs, INTERVAL))
         found[task, condition] = Degradation(value, low, high)
     return found
+
+
+def recorded(records: Iterable[Record]) -> dict[tuple[str, str], Degradation]:
+    """Degradations of the main metrics that records carry themselves, means over seeds.
+
+    Over several seeds the interval spans all of theirs.
+    """
+    parts: dict[tuple[str, str], list[Degradation]] = {}
+    for record in records:
+        for result in record.conditions:
+            for score in result.scores:
+                if score.metric == record.selection.metric and score.relative is not None:
+                    found = Degradation(score.relative, score.relative_low, score.relative_high)
+                    parts.setdefault((record.task, result.condition), []).append(found)
+    return {key: _spanning(found) for key, found in parts.items()}
+
+
+def _spanning(parts: list[Degradation]) -> Degradation:
+    lows = [part.low for part in parts if part.low is not None]
+    highs = [part.high for part in parts if part.high is not None]
+    return Degradation(
+        fmean(part.value for part in parts), min(lows, default=None), max(highs, default=None)
+    )
 
 
 def _relative(clean: Draws, other: Draws, sign: float, *, same: bool) -> Floats:
@@ -77,17 +106,49 @@ class Summary:
 
 
 def conditions_of(rows: Iterable[Row]) -> list[str]:
-    """All conditions but `clean`: by family, mild before severe as their numbers say."""
+    """All conditions but `clean`: ladders first, mild before severe, then all others by name."""
     names = {condition for row in rows for _, condition in row.degradations}
-    return sorted(names, key=lambda name: (severity(name)[0], severity(name)[1] or 0.0, name))
+    order = {name: index for index, name in enumerate(_ladders())} if names else {}
+    last = len(order)
+    return sorted(names, key=lambda name: (order.get(_base(name), last), name))
+
+
+def _base(name: str) -> str:
+    """The condition without what follows `@`."""
+    return name.partition("@")[0]
+
+
+@lru_cache(maxsize=1)
+def _file() -> ConditionFile:
+    """`conditions.yaml` as it is; its effects are not imported, which would take seconds."""
+    from bench.condition_file import FILE, ConditionFile
+
+    return read_card(FILE, ConditionFile)
+
+
+def _ladders() -> dict[str, tuple[str, float]]:
+    """Ladder and number of every rung, by name."""
+    return {
+        ladder.name.format(f"{abs(value):g}"): (key, float(value))
+        for key, ladder in _file().ladders.items()
+        for value in ladder.values
+    }
 
 
 def severity(condition: str) -> tuple[str, float | None, str]:
-    """Family, number and unit of a name such as `noise-babble-10db`; None without a number."""
-    match = _SEVERITY.match(condition)
-    if match is None:
+    """Ladder, number and unit of a rung such as `babble-10db`; no number off the ladders."""
+    known = _ladders().get(_base(condition))
+    if known is None:
         return condition, None, ""
-    return match[1], float(match[2]), match[3]
+    unit = re.search(r"[a-z]*$", _base(condition))
+    after = "".join(condition.partition("@")[1:])
+    return known[0] + after, known[1], unit[0] if unit else ""
+
+
+def same_test_set(condition: str) -> str | None:
+    """The task's own table that a condition is another name of; None for all others."""
+    known = _file().singles.get(_base(condition))
+    return known.table if known is not None else None
 
 
 def mean_over_tasks(row: Row, condition: str) -> Summary | None:

@@ -12,7 +12,7 @@ from typing import Any
 from tabulate import tabulate
 
 from leaderboard.build import Board, View
-from leaderboard.columns import Cell, Column
+from leaderboard.columns import Cell, Column, band
 from leaderboard.rows import Row
 from leaderboard.texts import EMPTY, HOW_TO_READ, KINDS
 
@@ -50,7 +50,9 @@ def name_of(row: Row) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    notes = "; ".join(part for part in (cell.note, cell.detail) if part)
+    ranks = band(cell.ranking) if cell.ranking else ""
+    rest = [cell.counts] if cell.detail == cell.counts else [cell.counts, ranks, cell.detail]
+    notes = "; ".join(part for part in (cell.note, *rest) if part)
     return plain(f"{cell.text} ({notes})" if notes else cell.text)
 
 

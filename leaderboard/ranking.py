@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bench.detection import Floats
 from bench.errors import InvalidDataError
 from bench.metrics import Metric
-from bench.stats import Comparison, holm, rank_bands, studentised
+from bench.stats import Comparison, holm, rank_bands, studentised, studentised_pairs
 from leaderboard.rows import Row, Score, ScoreKey
 
 
@@ -54,6 +55,26 @@ def compare(one: Score, two: Score) -> Comparison:
     return studentised(one.value - two.value, values, one.draws.clusters)
 
 
+def all_pairs(scores: Sequence[Score]) -> Floats:
+    """P values of `compare` for all pairs, (N, N): from one covariance where no draw is missing.
+
+    Raises:
+        InvalidDataError: as `compare`.
+    """
+    first = scores[0].draws
+    whole = all(s.draws is not None and bool(np.isfinite(s.draws.values).all()) for s in scores)
+    if not whole or any(s.draws and first and s.draws.clusters != first.clusters for s in scores):
+        p_values = np.ones((len(scores), len(scores)))
+        for i, one in enumerate(scores):
+            for j in range(i):
+                p_values[i, j] = p_values[j, i] = compare(one, scores[j]).p_value
+        return p_values
+    values = np.array([score.value for score in scores])
+    draws = np.array([score.draws.values for score in scores if score.draws is not None])
+    clusters = first.clusters if first is not None else 0
+    return studentised_pairs(values, draws, clusters)
+
+
 def rank_column(rows: Sequence[Row], key: ScoreKey, metric: Metric) -> dict[str, Ranking]:
     """The ranks of all rows of a column that compete and whose draws are kept, by row key.
 
@@ -69,10 +90,7 @@ def rank_column(rows: Sequence[Row], key: ScoreKey, metric: Metric) -> dict[str,
     ranked.sort(key=lambda pair: (sign * pair[1].value, pair[0].name))
     if len(ranked) < 2:
         return {}
-    p_values = np.ones((len(ranked), len(ranked)))
-    for i, (_, one) in enumerate(ranked):
-        for j in range(i):
-            p_values[i, j] = p_values[j, i] = compare(one, ranked[j][1]).p_value
+    p_values = all_pairs([score for _, score in ranked])
     values = [score.value for _, score in ranked]
     bands = rank_bands(values, p_values, higher_is_better=metric.higher_is_better)
     neighbours = holm([float(p_values[i, i - 1]) for i in range(1, len(ranked))])

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
+from bench import registry
 from bench.config import UpstreamCard
 from bench.draws import Draws, draws_path, read_draws
 from bench.errors import InvalidDataError, UsageError
@@ -18,8 +20,8 @@ from bench.record import ConditionScore, Record, read_record
 from bench.registry import task_card, track_card, upstream_card, upstream_names
 from bench.standing import Standing, read_standing, standing_path
 from leaderboard.costs import CostFacts, read_costs
-from leaderboard.degradation import degradations
-from leaderboard.rows import WEIGHTS_TEXT, Kind, Row, Score, ScoreKey, unique_keys
+from leaderboard.degradation import degradations, recorded, same_test_set
+from leaderboard.rows import WEIGHTS_TEXT, Degradation, Kind, Row, Score, ScoreKey, unique_keys
 
 INTERVAL = (2.5, 97.5)
 
@@ -199,7 +201,9 @@ def _check_same(first: Found, item: Found) -> None:
         raise InvalidDataError(f"{item.path} and {first.path}: one upstream, different {what}")
 
 
-def _card(name: str) -> UpstreamCard | None:
+@lru_cache(maxsize=256)
+def _card(name: str, cards: Path) -> UpstreamCard | None:
+    """A card of ours, read once; `cards` only keeps two folders of cards apart."""
     return upstream_card(name) if name in upstream_names() else None
 
 
@@ -208,7 +212,7 @@ def _row(key: str, group: list[Found], sources: Sources, costs: dict[str, CostFa
     record, role = group[0].record, role_of(group[0].record)
     kind: Kind = "control" if role else "measured"
     card_name = _card_name(record.upstream)
-    card, cost = _card(card_name), costs.get(record.upstream)
+    card, cost = _card(card_name, registry.CARDS), costs.get(record.upstream)
     if cost is not None and cost.params != record.cost.params:
         raise InvalidDataError(
             f"costs of {record.upstream}: {cost.params} parameters, its records say "
@@ -238,7 +242,7 @@ def _row(key: str, group: list[Found], sources: Sources, costs: dict[str, CostFa
         standing=read_standing(standing)
         if standing.exists()
         else Standing(upstream=record.upstream, track=record.track),
-        degradations=degradations(scores, _main_metrics(group), _manifests(group)),
+        degradations=_degradations(group, scores),
         records=tuple(item.record for item in group),
         note=card.notes if card else "",
     )
@@ -249,6 +253,22 @@ def _card_name(upstream: str) -> str:
         return parse_upstream_name(upstream).card
     except UsageError:
         return upstream
+
+
+def _degradations(
+    group: Sequence[Found], scores: dict[ScoreKey, Score]
+) -> dict[tuple[str, str], Degradation]:
+    """What the records carry, and from their draws what they carry for the task's other tables."""
+    carried = recorded(item.record for item in group)
+    own = degradations(scores, _main_metrics(group), _manifests(group))
+    return {
+        **{key: found for key, found in own.items() if key not in carried},
+        **{
+            (task, condition): found
+            for (task, condition), found in carried.items()
+            if (task, same_test_set(condition)) not in own
+        },
+    }
 
 
 def _main_metrics(group: Sequence[Found]) -> dict[str, str]:
@@ -268,7 +288,8 @@ def _scores(group: Sequence[Found]) -> dict[ScoreKey, Score]:
     """All scores of a row, means over seeds."""
     found: dict[ScoreKey, list[tuple[ConditionScore, Draws | None]]] = {}
     for item in group:
-        for score in item.record.scores:
+        beyond = [score for result in item.record.conditions for score in result.scores]
+        for score in (*item.record.scores, *beyond):
             key = (item.record.task, score.metric, score.condition)
             pair = (score, item.draws.get((score.condition, score.metric)))
             found.setdefault(key, []).append(pair)

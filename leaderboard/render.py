@@ -22,12 +22,13 @@ from leaderboard.columns import Cell, Column, band
 from leaderboard.degradation import mean_over_tasks, severity
 from leaderboard.export import bibtex
 from leaderboard.pareto import Picture, Point, draw
-from leaderboard.rows import Row
-from leaderboard.sections import costs, reported_lines, task_lines
+from leaderboard.rows import Degradation, Row
+from leaderboard.sections import costs, first_of_card, reported_lines, task_lines
 from leaderboard.texts import EMPTY, HOW_TO_COMPARE_LOSS, HOW_TO_READ, KINDS
 
 PAGE = Path(__file__).with_name("page")
 COSTS = ("params", "macs", "macs-superb", "time", "bytes")  # the picture's choice of x
+SMALL_BOARD = 600  # rows times conditions up to which every section has a table of them
 HEAT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # relative degradation where the next shade begins
 
 
@@ -53,14 +54,15 @@ def html(board: Board) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "band": band, "bibtex": bibtex, "corners": _corners, "costs": costs, "heat": _heat,
+        "band": band, "bibtex": bibtex, "corners": _corners, "costs": costs,
+        "first_of_card": first_of_card, "heat": _heat,
         "interval": _interval, "loss": mean_over_tasks, "px": _px,
         "reported_lines": reported_lines, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip
     style = _squeezed((PAGE / "board.css").read_text(encoding="utf-8"))
     parts = [path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js"))]
-    script = _no_blank_lines("(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();")
+    script = _lean("(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();")
     figures = {view.key: figure(view) for view in board.views}
     texts = SimpleNamespace(
         EMPTY=EMPTY,
@@ -72,6 +74,7 @@ def html(board: Board) -> str:
     page = environment.get_template("page.html").render(
         board=board,
         texts=texts,
+        small_board=SMALL_BOARD,
         figures=figures,
         frontiers={key: _on_frontier(found) for key, found in figures.items()},
         policy=_policy(script, style),
@@ -85,6 +88,12 @@ def html(board: Board) -> str:
 def _no_blank_lines(text: str) -> str:
     """The same without blank lines; done twice it is done once, so that digests stay true."""
     return re.sub(r"\n\s*\n+", "\n", text)
+
+
+def _lean(code: str) -> str:
+    """The script without indentation and comments, which fill lines of their own."""
+    code = re.sub(r"^\s*/\*.*?\*/\s*$", "", code, flags=re.MULTILINE | re.DOTALL)
+    return _no_blank_lines("\n".join(line.strip() for line in code.splitlines()))
 
 
 def _squeezed(css: str) -> str:
@@ -184,28 +193,40 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.5g}")
 
 
-def _numbers(cell: Cell) -> Any:
-    """A value, or a value with its interval."""
-    if cell.value is None or cell.low is None:
-        return _rounded(cell.value)
-    return [_rounded(cell.value), _rounded(cell.low), _rounded(cell.high)]
+DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+MISSING = "*" * 7
+
+
+def packed(found: Degradation | None) -> str:
+    """A degradation in seven letters: value, and what the interval reaches below and above it.
+
+    In steps of 0.001, to base 64: three letters for the value plus 131,072, two for each reach (at
+    most 4.094; `__` where there is no interval).
+    """
+    if found is None:
+        return MISSING
+    value = min(max(round(1000 * found.value) + 2**17, 0), 2**18 - 1)
+    text = DIGITS[value >> 12] + DIGITS[(value >> 6) & 63] + DIGITS[value & 63]
+    if found.low is None or found.high is None:
+        return text + "____"
+    for reach in (found.value - found.low, found.high - found.value):
+        steps = min(max(round(1000 * reach), 0), 4094)
+        text += DIGITS[steps >> 6] + DIGITS[steps & 63]
+    return text
 
 
 def _row_data(row: Row, cells: Sequence[Cell], view: View) -> dict[str, Any]:
     data: dict[str, Any] = {
-        "k": row.key, "n": row.name, "p": row.label, "d": row.kind, "f": row.family,
+        "k": row.key, "n": row.name, "d": row.kind, "f": row.family,
         "t": row.teacher,
         "w": row.weights, "c": _curve(row), "o": int(row.competes), "g": row.card_name,
-        "v": [_numbers(cell) for cell in cells],
+        "v": [_rounded(cell.value) for cell in cells],
     }  # fmt: skip
+    if row.label != row.name:
+        data["p"] = row.label
     tasks = list(dict.fromkeys(task for task, _ in row.degradations))
     data["l"] = {
-        task: [
-            [round(1000 * x) for x in (found.value, found.low, found.high) if x is not None]
-            if (found := row.degradations.get((task, name))) is not None
-            else 0
-            for name in view.conditions
-        ]
+        task: "".join(packed(row.degradations.get((task, name))) for name in view.conditions)
         for task in tasks
     }
     return data

@@ -17,6 +17,7 @@ class TaskLine:
 
     Attributes:
         values: on clean speech, then in every condition; a dash where it was not measured.
+        counts: what the clean score was counted from.
         rates: dev score of every learning rate; the one chosen in brackets.
         weights: softmax weights of the L hidden states, in percent, of the first seed.
         head: its parameters and the seeds.
@@ -25,6 +26,7 @@ class TaskLine:
     task: str
     metric: str
     values: tuple[str, ...]
+    counts: str
     rates: str
     weights: str
     head: str
@@ -48,6 +50,7 @@ def _line(row: Row, records: Sequence[Record], conditions: Sequence[str]) -> Tas
         task=first.task.upper(),
         metric=metric_title(metric.name),
         values=tuple(shown(metric, s.value) if s else "\N{EN DASH}" for s in found),
+        counts=found[0].about if found[0] else "",
         rates=_rates(first),
         weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
         head=f"{first.head.params:,}; seed {seeds}",
@@ -95,3 +98,11 @@ def reported_lines(row: Row, columns: Sequence[Column]) -> list[str]:
         if column.group == "score" and cell.value is not None:
             found.append(f"{column.title}: {cell.text} ({cell.detail})")
     return found
+
+
+def first_of_card(rows: Sequence[Row]) -> set[str]:
+    """Rows that show their card's notes and BibTeX: the first of every card, not each subnet."""
+    seen: dict[str, str] = {}
+    for row in rows:
+        seen.setdefault(row.card_name if row.card is not None else row.key, row.key)
+    return set(seen.values())

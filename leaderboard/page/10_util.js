@@ -21,7 +21,7 @@ function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
-const value = (cell) => (Array.isArray(cell) ? cell[0] : cell);
+for (const view of DATA.views) for (const row of view.rows) row.p ??= row.n;
 const sectionOf = (view) => document.getElementById(view.k);
 
 let toastTimer = 0;

@@ -48,6 +48,7 @@ function openSection(key) {
   if (!details) return;
   details.open = true;
   drawBars(details);
+  drawConditions(details);
   details.scrollIntoView({ block: 'start' });
   details.querySelector('summary').focus({ preventScroll: true });
 }

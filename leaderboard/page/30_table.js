@@ -54,7 +54,7 @@ function matches(view, row) {
   for (const [key, limit] of [['params', state.p], ['macs', state.m]]) {
     if (limit === '' || Number.isNaN(Number(limit))) continue;
     const index = costIndex(view, key);
-    const cost = index < 0 ? null : value(row.data.v[index]);
+    const cost = index < 0 ? null : row.data.v[index];
     if (cost == null || cost > Number(limit)) return false;
   }
   return state.q.toLowerCase().split(/\s+/).every((word) => row.text.includes(word));
@@ -77,7 +77,7 @@ function showTable(view) {
   const known = key === 'name' || index >= 0;
   const keyOf = (row) => {
     if (key === 'name') return row.data.n.toLowerCase();
-    const cell = value(row.data.v[index]);
+    const cell = row.data.v[index];
     return cell == null && !view.cols[index].n ? row.node.cells[index + 1].textContent.toLowerCase() : cell;
   };
   const list = Object.values(rows);
@@ -94,19 +94,24 @@ function showTable(view) {
   });
   const hidden = listOf(state.h);
   found.shown = [];
+  const sequence = list.map((row) => row.data.k).join();
+  const moved = found.sequence !== sequence;
+  found.sequence = sequence;
   for (const body of bodies) {
-    const fragment = document.createDocumentFragment();
+    const rows_ = list.filter((row) => row.body === body);
+    if (moved) body.append(...rows_.map((row) => row.node));
     let any = false;
-    for (const row of list) {
-      if (row.body !== body) continue;
-      const visible = pins.includes(row.data.k) || matches(view, row);
-      row.node.hidden = !visible;
-      row.node.classList.toggle('pinned', pins.includes(row.data.k));
-      row.node.querySelector('.pin').setAttribute('aria-pressed', String(pins.includes(row.data.k)));
+    for (const row of rows_) {
+      const isPinned = pins.includes(row.data.k);
+      const visible = isPinned || matches(view, row);
+      if (row.node.hidden === visible) row.node.hidden = !visible;
+      if (row.isPinned !== isPinned) {
+        row.isPinned = isPinned;
+        row.node.classList.toggle('pinned', isPinned);
+        row.node.querySelector('.pin').setAttribute('aria-pressed', String(isPinned));
+      }
       if (visible) { found.shown.push(row.data); any = true; }
-      fragment.append(row.node);
     }
-    body.append(fragment);
     body.hidden = !any;
   }
   heads.forEach((head, at) => {
@@ -130,7 +135,7 @@ function markFrontier(view, frontier) {
   for (const [key, row] of Object.entries(found.rows)) {
     const star = row.node.querySelector('.star');
     if (frontier.has(key) && !star) {
-      const mark = make('span', { class: 'star', title: 'on the frontier of the figure below' }, '\u2605', make('span', { class: 'vh' }, ' on the frontier'));
+      const mark = make('span', { class: 'star', title: 'on the frontier' }, '\u2605', make('span', { class: 'vh' }, ' on the frontier'));
       row.node.cells[0].querySelector('a').after(mark);
     } else if (!frontier.has(key) && star) star.remove();
   }

@@ -65,6 +65,7 @@ function columnChoice(view) {
   details.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') { details.open = false; details.firstChild.focus(); }
   });
+  document.addEventListener('click', (event) => { if (details.open && !details.contains(event.target)) details.open = false; });
   return details;
 }
 

@@ -29,8 +29,9 @@ function axes(view) {
 
 function pointsOf(view, x, y) {
   const [ix, iy] = [view.cols.indexOf(x), view.cols.indexOf(y)];
-  const found = tables[view.k].shown
-    .map((row) => ({ row, x: value(row.v[ix]), y: value(row.v[iy]) }))
+  const shown = new Set(tables[view.k].shown);
+  const found = view.rows.filter((row) => shown.has(row))
+    .map((row) => ({ row, x: row.v[ix], y: row.v[iy] }))
     .filter((point) => point.x != null && point.y != null);
   const others = found.filter((point) => point.row.o && point.row.f !== 'baseline');
   return others.length >= CROWD ? found.filter((point) => point.row.f !== 'baseline') : found;
@@ -110,6 +111,9 @@ function showPlot(view) {
   box.querySelector('[name=x]').value = x.k;
   box.querySelector('[name=y]').value = y.k;
   const points = pointsOf(view, x, y);
+  const drawn = [x.k, y.k, state.c, ...points.map((point) => point.row.k).sort()].join();
+  if (tables[view.k].drawn === drawn) return;
+  tables[view.k].drawn = drawn;
   picture.setAttribute('aria-label', `${y.t} against ${x.t}; ${points.length} rows`);
   if (!points.length) {
     picture.replaceChildren(svg('text', { x: BOX.w / 2, y: BOX.h / 2, 'text-anchor': 'middle' }, 'No row has both.'));

@@ -5,15 +5,33 @@ function setUpRobust(view) {
   const tasks = unique(view.rows.flatMap((row) => Object.keys(row.l)));
   const options = [['', 'mean over tasks'], ...tasks.map((task) => [task, task.toUpperCase()])];
   box.append(choice('Task', options, (task) => set({ r: task }), 'r'));
+  const table = sectionOf(view).querySelector('table.heat');
+  const byKey = Object.fromEntries(view.rows.map((row) => [row.k, row]));
+  tables[view.k].heat = [...table.tBodies[0].rows].map((node) => ({ node, row: byKey[node.dataset.k], cells: [...node.cells].slice(1) }));
+  sectionOf(view).dataset.task = '';
+  table.addEventListener('mouseover', (event) => {
+    const cell = event.target.closest('td');
+    if (cell && !cell.title) cell.title = `${cell.parentNode.cells[0].textContent}, ${view.conds[cell.cellIndex - 1]}`;
+  });
   box.hidden = false;
 }
 
 const shade = (loss) => (loss < -DATA.heat[0] ? 'c' : `h${DATA.heat.filter((edge) => loss >= edge).length}`);
 const signed = (loss) => `${loss < 0 ? '\u2212' : '+'}${Math.abs(100 * loss).toFixed(1)}`;
 
+/* Seven letters a condition, as leaderboard/render.py packs them: [value, low, high] in 0.001. */
+const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+function unpack(text, index) {
+  const part = text.slice(7 * index, 7 * index + 7);
+  if (part.length < 7 || part[0] === '*') return null;
+  const number = (from, to) => [...part.slice(from, to)].reduce((sum, letter) => 64 * sum + DIGITS.indexOf(letter), 0);
+  const loss = number(0, 3) - 131072;
+  return part.endsWith('____') ? [loss] : [loss, loss - number(3, 5), loss + number(5, 7)];
+}
+
 /* [value, low, high] of a row in a condition: of one task, or the mean over tasks. */
 function lossOf(row, index, task) {
-  const parts = (task ? [row.l[task]] : Object.values(row.l)).filter((list) => list && list[index]).map((list) => list[index]);
+  const parts = (task ? [row.l[task]] : Object.values(row.l)).filter(Boolean).map((text) => unpack(text, index)).filter(Boolean);
   if (!parts.length) return null;
   const whole = parts.every((part) => part.length === 3);
   return [0, 1, 2].slice(0, whole ? 3 : 1).map((at) => parts.reduce((sum, part) => sum + part[at], 0) / parts.length / 1000);
@@ -26,23 +44,29 @@ function showRobust(view) {
   const task = view.rows.some((row) => row.l[state.r]) ? state.r : '';
   box.querySelector('[name=r]').value = task;
   const shown = new Set(tables[view.k].shown.map((row) => row.k));
-  const byKey = Object.fromEntries(view.rows.map((row) => [row.k, row]));
-  for (const node of section.querySelectorAll('table.heat tbody tr')) {
-    const row = byKey[node.dataset.k];
-    node.hidden = !shown.has(row.k);
-    if (section.dataset.task === task || node.hidden) { if (section.dataset.task === task) continue; }
-    view.conds.forEach((condition, index) => {
-      const cell = node.cells[index + 1];
-      const loss = lossOf(row, index, task);
-      cell.className = loss ? `n ${shade(loss[0])}` : 'n';
-      cell.replaceChildren(loss ? signed(loss[0]) : '\u2013');
-      if (loss && loss.length === 3) cell.append(make('small', {}, `${signed(loss[1])} to ${signed(loss[2])}`));
-      cell.title = loss ? `${row.n}, ${condition}: ${cell.textContent}` : '';
-    });
+  const { heat } = tables[view.k];
+  for (const { node, row, cells } of heat) {
+    const visible = shown.has(row.k);
+    if (node.hidden === visible) node.hidden = !visible;
+    if (section.dataset.task === task) continue;
+    cells.forEach((cell, index) => fill(cell, lossOf(row, index, task)));
   }
+  if (section.dataset.task !== task) section.querySelector('table.heat caption').textContent = `${view.t}: relative degradation in %, ${task ? task.toUpperCase() : 'mean over tasks'}`;
   section.dataset.task = task;
-  section.querySelector('table.heat caption').textContent = `${view.t}: relative degradation in %, ${task ? task.toUpperCase() : 'mean over tasks'}`;
+  const wanted = [task, state.c, ...[...shown].sort()].join();
+  if (tables[view.k].curves === wanted) return;
+  tables[view.k].curves = wanted;
   showCurves(view, section.querySelector('.curves'), task);
+}
+
+/* Write a degradation into a cell; what is there already is changed, not made anew. */
+function fill(cell, loss) {
+  const name = loss ? shade(loss[0]) : '';
+  if (cell.className !== name) cell.className = name;
+  cell.firstChild.data = loss ? signed(loss[0]) : '\u2013';
+  const interval = loss && loss.length === 3 ? `${signed(loss[1])} to ${signed(loss[2])}` : '';
+  if (cell.children.length) cell.firstElementChild.textContent = interval;
+  else if (interval) cell.append(make('i', {}, interval));
 }
 
 function showCurves(view, box, task) {
@@ -51,11 +75,17 @@ function showCurves(view, box, task) {
     if (level != null) (families[family] ||= []).push({ level, unit, index });
   });
   const pins = listOf(state.c);
-  const candidates = tables[view.k].shown.filter((row) => Object.keys(row.l).length);
+  const shown = new Set(tables[view.k].shown);
+  const candidates = view.rows.filter((row) => shown.has(row) && Object.keys(row.l).length);
   const rows = (pins.length ? candidates.filter((row) => pins.includes(row.k)) : candidates.filter((row) => row.o)).slice(0, MAX_PINS);
   const figures = Object.entries(families).filter(([, levels]) => levels.length > 1)
-    .map(([family, levels]) => curveFigure(family, levels.sort((a, b) => a.level - b.level), rows, task));
-  box.replaceChildren(...figures);
+    .map(([family, levels]) => curveFigure(family, levels, rows, task));
+  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [svgKey(at), ` ${row.p}  `]));
+  box.replaceChildren(...(figures.length ? [key, ...figures] : []));
+}
+
+function svgKey(at) {
+  return svg('svg', { class: 'curve-plot', viewBox: '0 0 28 8', width: 28, height: 8, 'aria-hidden': 'true' }, svg('polyline', { class: `s${at}`, points: '0,4 28,4' }));
 }
 
 function curveFigure(family, levels, rows, task) {
@@ -69,18 +99,56 @@ function curveFigure(family, levels, rows, task) {
   for (const tick of niceTicks(100 * low, 100 * high)) picture.append(svg('line', { class: 'grid', x1: l, x2: r, y1: py(tick / 100), y2: py(tick / 100) }), svg('text', { x: l - 6, y: py(tick / 100) + 4, 'text-anchor': 'end' }, String(tick)));
   levels.forEach(({ level, unit }, at) => picture.append(svg('text', { x: px(at), y: b + 16, 'text-anchor': at ? (at === levels.length - 1 ? 'end' : 'middle') : 'start' }, `${level} ${unit}`)));
   lines.forEach((line, at) => picture.append(svg('polyline', { class: `s${at}`, points: line.map(([i, loss]) => `${px(i).toFixed(1)},${py(loss[0]).toFixed(1)}`).join(' ') })));
-  rows.forEach((row, at) => picture.append(svg('text', { class: `s${at}`, x: l + 6, y: t + 12 + 13 * at, fill: 'currentColor' }, `\u2014 ${row.n}`)));
   return make('figure', {}, picture, make('figcaption', {}, `${family}: relative degradation in %`));
 }
 
-/* Layer weights as small bars over the numbers they are drawn from. */
+/* Every condition of a row: in the page where the board is small, made on opening where it is not. */
+function drawConditions(details) {
+  const place = details.querySelector('p.all');
+  const view = VIEWS[details.closest('.view').id];
+  const row = place && view.rows.find((item) => item.k === details.id);
+  if (!row) return;
+  const tasks = Object.keys(row.l);
+  const head = make('tr', {}, make('th', { scope: 'col', class: 't' }, 'Condition'), ...tasks.map((task) => make('th', { scope: 'col' }, task.toUpperCase())));
+  const body = view.conds.map((name, index) => make('tr', {}, make('th', { scope: 'row' }, name), ...tasks.map((task) => {
+    const loss = unpack(row.l[task], index);
+    const cell = make('td', { class: loss ? shade(loss[0] / 1000) : null }, loss ? signed(loss[0] / 1000) : '\u2013');
+    if (loss && loss.length === 3) cell.append(make('i', {}, `${signed(loss[1] / 1000)} to ${signed(loss[2] / 1000)}`));
+    return cell;
+  })));
+  const table = make('table', { class: 'heat' }, make('caption', {}, 'Relative degradation in %, by task'), make('thead', {}, head), make('tbody', {}, ...body));
+  place.replaceWith(make('div', { class: 'scroll', role: 'region', tabindex: '0', 'aria-label': `${row.n}: every condition` }, table));
+}
+
+/* Layer weights as small bars, learning rates as a small curve, over the numbers they come from. */
 function drawBars(details) {
   for (const cell of details.querySelectorAll('td.lw')) {
+    if (cell.dataset.drawn) continue;
+    cell.dataset.drawn = '1';
+    drawRates(cell.previousElementSibling);
     const weights = cell.textContent.trim().split(' ').map(Number);
-    if (cell.firstElementChild || weights.length < 2 || weights.some(Number.isNaN)) continue;
+    if (weights.length < 2 || weights.some(Number.isNaN)) continue;
     const top = Math.max(...weights, 1);
-    const picture = svg('svg', { class: 'bars', viewBox: `0 0 ${10 * weights.length} 28`, width: 10 * weights.length, height: 28, 'aria-hidden': 'true' });
+    const width = 10 * weights.length;
+    const picture = svg('svg', { class: 'bars', viewBox: `0 0 ${width} 28`, width, height: 28, 'aria-hidden': 'true' });
     weights.forEach((weight, at) => picture.append(svg('rect', { x: 10 * at + 1, y: 28 - (27 * weight) / top, width: 8, height: (27 * weight) / top, fill: 'currentColor' })));
     cell.prepend(picture);
   }
+}
+
+/* Dev score against learning rate, small rates at the left; the chosen one is a disc. */
+function drawRates(cell) {
+  const points = [...cell.textContent.matchAll(/(\[?)([\d.e-]+): ([\d.]+)/g)]
+    .map(([, mark, rate, score]) => ({ chosen: mark === '[', rate: Math.log10(rate), score: Number(score) }))
+    .sort((a, b) => a.rate - b.rate);
+  if (points.length < 3) return;
+  const ends = (key) => [Math.min(...points.map((point) => point[key])), Math.max(...points.map((point) => point[key]))];
+  const [[left, right], [low, high]] = [ends('rate'), ends('score')];
+  const px = (point) => (4 + (82 * (point.rate - left)) / (right - left)).toFixed(1);
+  const py = (point) => (24 - (20 * (point.score - low)) / (high - low || 1)).toFixed(1);
+  const best = points.find((point) => point.chosen);
+  const picture = svg('svg', { class: 'bars', viewBox: '0 0 90 28', width: 90, height: 28, 'aria-hidden': 'true' },
+    svg('polyline', { points: points.map((point) => `${px(point)},${py(point)}`).join(' '), fill: 'none', stroke: 'currentColor' }));
+  if (best) picture.append(svg('circle', { cx: px(best), cy: py(best), r: 3, fill: 'currentColor' }));
+  cell.prepend(picture);
 }

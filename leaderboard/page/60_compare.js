@@ -9,12 +9,12 @@ function showCompare(view) {
   view.cols.forEach((column, index) => {
     const cells = nodes.map((node) => node.cells[index + 1]);
     if (cells.every((cell) => cell.textContent === '\u2013')) return;
-    const values = pins.map((row) => value(row.v[index]));
+    const values = pins.map((row) => row.v[index]);
     const known = values.filter((item) => item != null);
     const best = column.b == null || known.length < 2 ? null : column.b ? Math.max(...known) : Math.min(...known);
     const line = make('tr', {}, make('th', { scope: 'row' }, column.t, make('small', {}, column.a)));
     cells.forEach((cell, at) => {
-      const copy = make('td', { class: column.n ? 'n' : null });
+      const copy = make('td', { class: column.n ? null : 't' });
       copy.append(...[...cell.childNodes].map((node) => node.cloneNode(true)));
       if (best != null && values[at] === best) { copy.replaceChildren(make('b', {}, ...copy.childNodes)); }
       if (at && column.n && values[at] != null && values[0] != null) {
@@ -25,7 +25,7 @@ function showCompare(view) {
     });
     body.append(line);
   });
-  const head = make('tr', {}, make('th', { scope: 'col' }, 'Column'), ...pins.map((row) => make('th', { scope: 'col' }, row.n)));
+  const head = make('tr', {}, make('th', { scope: 'col', class: 't' }, 'Column'), ...pins.map((row) => make('th', { scope: 'col' }, row.n)));
   const table = make('table', {}, make('caption', {}, `${pins.length} rows side by side`), make('thead', {}, head), body);
   const close = make('button', { type: 'button', name: 'unpin', onclick: () => set({ c: '' }) }, 'Unpin all');
   const hint = make('p', { class: 'legend' }, `For a paired difference with its interval: slim-superb compare '${pins[0].n}' '${pins[1].n}' --track ${view.k}`);

@@ -14,10 +14,10 @@ function downloadCsv(view) {
   for (const row of tables[view.k].shown) {
     const line = [row.n, row.d];
     for (const [column, index] of columns) {
-      const cell = row.v[index];
-      const text = () => tables[view.k].rows[row.k].node.cells[index + 1].textContent;
-      if (column.g === 'score') line.push(...(Array.isArray(cell) ? cell : [cell, '', '']).map((item) => item ?? ''));
-      else line.push(column.n ? cell ?? '' : text());
+      const node = tables[view.k].rows[row.k].node.cells[index + 1];
+      const found = node.querySelector('small')?.textContent.match(/^([\d.]+) to ([\d.]+)$/) || ['', '', ''];
+      if (column.g === 'score') line.push(row.v[index] ?? '', found[1], found[2]);
+      else line.push(column.n ? row.v[index] ?? '' : node.textContent);
     }
     lines.push(line);
   }
@@ -25,7 +25,9 @@ function downloadCsv(view) {
 }
 
 function downloadBibtex(view) {
-  const entries = tables[view.k].shown.map((row) => document.getElementById(row.k)?.querySelector('.bib')?.textContent).filter(Boolean);
+  const bib = (row) => document.getElementById(row.k)?.querySelector('.bib')?.textContent;
+  const byCard = Object.fromEntries(view.rows.filter(bib).map((row) => [row.g, bib(row)]));
+  const entries = tables[view.k].shown.map((row) => bib(row) || byCard[row.g]).filter(Boolean);
   if (!entries.length) { toast('None of the rows shown names a paper.'); return; }
   download(`slim-superb-${view.k}.bib`, 'application/x-bibtex', [...new Set(entries)].join('\n\n') + '\n');
 }

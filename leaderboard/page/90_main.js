@@ -37,7 +37,7 @@ document.addEventListener('click', (event) => {
     openSection(key);
   }
 });
-document.addEventListener('toggle', (event) => { if (event.target.matches?.('details.up[open]')) drawBars(event.target); }, true);
+document.addEventListener('toggle', (event) => { if (event.target.matches?.('details.up[open]')) { drawBars(event.target); drawConditions(event.target); } }, true);
 addEventListener('popstate', visit);
 addEventListener('hashchange', () => { if (location.hash.includes('=') || !location.hash) visit(); });
 visit();
