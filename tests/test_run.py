@@ -6,115 +6,20 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from toys import ToyUpstream, make_utterances
+from toy_track import evaluate, evaluate_seeds, make_toy, rows
+from toys import make_utterances
 
 from bench import registry, run, spec
-from bench.cost import Cost
-from bench.data import Trial, write_table, write_trials
+from bench.data import write_table
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.load import Loaded
-from bench.names import parse_upstream_name
 from bench.record import Record, dumps, read_record
 from bench.rescore import rescore
 from bench.spec import RunSpec
 
-CLASSIFY = """
-name: tone
-track: toy
-title: Tone
-version: 1
-corpus: toy
-tables: {train: train, dev: dev, clean: test, ood: ood}
-labels: derived
-head: downstreams.classify:UtteranceClassifier
-head_conf: {projection: 8}
-metrics: [accuracy]
-features: pooled
-recipe: {lr_grid: [1.0e-2, 1.0e-3], steps: 30, batch_size: 4, eval_every: 10, standardize: true}
-deviations: a toy
-"""
-SPEAKER = """
-name: voice
-track: toy
-title: Voice
-version: 1
-corpus: toy
-tables: {train: voices, dev: pairs, clean: pairs}
-labels: script
-head: downstreams.speaker:XVector
-head_conf: {width: 8, pooled_width: 8}
-metrics: [eer, min_dcf]
-features: frames
-cluster: speaker
-recipe: {optimizer: adamw, lr_grid: [1.0e-3], steps: 12, batch_size: 4, eval_every: 4, clip: 1.0e+3}
-deviations: a toy
-"""
-TRACK = "name: toy\ntitle: Toy\non_board: false\nabout: for tests\n"
-
-
-def rows(corpus, utterances, target=lambda item: item.target):
-    return [
-        {
-            "id": item.id,
-            "path": str(item.path.relative_to(corpus)),
-            "start": item.start,
-            "num_samples": item.num_samples,
-            "target": target(item),
-            "speaker": item.speaker,
-            "source": item.source,
-            "text": "",
-            "key": item.key,
-        }
-        for item in utterances
-    ]
-
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A track `toy` with two tasks, its corpus, and an upstream `toy`."""
-    home, corpus = tmp_path / "home", tmp_path / "home" / "corpora" / "toy"
-    (corpus / "audio").mkdir(parents=True)
-    splits = {name: make_utterances(corpus / "audio", 16, seed) for seed, name in
-              enumerate(["train", "dev", "test", "ood"])}  # fmt: skip
-    for name, items in splits.items():
-        write_table(corpus, name, rows(corpus, items))
-    write_table(corpus, "voices", rows(corpus, splits["train"], lambda item: item.speaker))
-    write_table(corpus, "pairs", rows(corpus, splits["dev"], lambda item: item.speaker))
-    dev = splits["dev"]
-    pairs = [
-        Trial(int(a.speaker == b.speaker), a.id, b.id) for a in dev for b in dev if a.id < b.id
-    ]
-    write_trials(corpus, "pairs", pairs)
-    tasks = tmp_path / "tasks" / "toy"
-    tasks.mkdir(parents=True)
-    (tasks / "track.yaml").write_text(TRACK)
-    (tasks / "tone.yaml").write_text(CLASSIFY)
-    (tasks / "voice.yaml").write_text(SPEAKER)
-    monkeypatch.setattr(registry, "TASKS", tasks.parent)
-    module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
-    for user in (spec,):
-        monkeypatch.setattr(user, "corpus_module", lambda name: module)
-    card = registry.upstream_card("fbank")
-
-    def load(text, **options):
-        name = parse_upstream_name(text)
-        return Loaded(ToyUpstream(), name, card, "none", None, None, "d" * 64)
-
-    monkeypatch.setattr(run, "load_upstream", load)
-    cost = Cost(params=1, macs_per_second=2.0, layers=3, hidden_size=8, stride=320)
-    monkeypatch.setattr(run, "measure", lambda upstream: cost)
-    monkeypatch.setattr(run, "real_time_factor", lambda upstream: 0.5)
-    return SimpleNamespace(home=home, out=tmp_path / "runs", corpus=corpus)
-
-
-def evaluate(toy, task="tone", **options):
-    return evaluate_seeds(toy, (options.get("seed", 0),), task, **options)[0]
-
-
-def evaluate_seeds(toy, seeds, task="tone", **options):
-    settings = {key: options.pop(key) for key in ("force", "store_gb") if key in options}
-    asked = RunSpec("fbank", task, "toy", **options)
-    return run.run_seeds(asked, seeds, home=toy.home, out=toy.out, **settings)
+    return make_toy(tmp_path, monkeypatch)
 
 
 def test_a_run_gives_a_record_with_counts_and_intervals(toy):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from toys import ToyUpstream, make_utterances
 
 from bench import registry, run, spec
-from bench import rescore as again
 from bench.cost import Cost
 from bench.data import Trial, write_table, write_trials
 from bench.load import Loaded
@@ -85,7 +84,7 @@ def make_toy(tmp_path, monkeypatch, track=TRACK):
     (tasks / "voice.yaml").write_text(SPEAKER)
     monkeypatch.setattr(registry, "TASKS", tasks.parent)
     module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
-    for user in (run, spec, again):
+    for user in (spec,):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
     card = registry.upstream_card("fbank")
 
