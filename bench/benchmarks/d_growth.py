@@ -31,6 +31,7 @@ def measure(setting: Setting) -> str:
             bed.store(root / f"part{next(rounds)}").extract(bed.upstream, some)
 
         source = bed.extract(root / "kept").read(train)
+        bed.fit(source, rates, SEEDS, root)  # what is loaded at first use is not growth
         passes = in_turn({f"{p:g}": partial(part, p) for p in PARTS}, setting.repeats)
         heads = in_turn(
             {name: partial(bed.fit, source, *grid, root) for name, grid in grids.items()},
