@@ -140,7 +140,8 @@ def _steady(by_task: Mapping[str, Sequence[Record]]) -> str:
         f"- `{item.upstream}`, {item.task}: {item.severer} costs less than {item.milder}"
         for item in found
     ]
-    head = ["upstream", "task", "weights", "conditions scored"]
+    whole = sum(not item.from_folder for item in catalogue().conditions.values())
+    head = ["upstream", "task", "weights", f"conditions scored, of {whole}"]
     return "\n\n".join(
         [
             "## What was scored",
