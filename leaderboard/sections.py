@@ -50,7 +50,7 @@ def _line(row: Row, records: Sequence[Record], conditions: Sequence[str]) -> Tas
         task=first.task.upper(),
         metric=metric_title(metric.name),
         values=tuple(shown(metric, s.value) if s else "\N{EN DASH}" for s in found),
-        counts=found[0].about if found[0] else "",
+        counts=found[0].about.removeprefix("1 seed, ") if found[0] else "",
         rates=_rates(first),
         weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
         head=f"{first.head.params:,}; seed {seeds}",

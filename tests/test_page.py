@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,11 @@ def numbers(texts):
     return [float(text) for text in texts if text != "\N{EN DASH}"]
 
 
+def rises(values):
+    """In order, but for what two spellings of one number round to."""
+    return all(two - one > -0.011 for one, two in pairwise(values))
+
+
 def head(page, text, track="open"):
     return page.locator(f"#{track} table.main thead button", has_text=text).first
 
@@ -108,15 +114,15 @@ def test_sort_has_three_states(page):
     assert header.get_attribute("aria-sort") is None
     head(page, "ASR CER").click()
     values = numbers(column(page, "asr.cer"))
-    assert values == sorted(values) and header.get_attribute("aria-sort") == "ascending"
+    assert rises(values) and header.get_attribute("aria-sort") == "ascending"
     head(page, "ASR CER").click()
     values = numbers(column(page, "asr.cer"))
-    assert values == sorted(values)[::-1] and header.get_attribute("aria-sort") == "descending"
+    assert rises(values[::-1]) and header.get_attribute("aria-sort") == "descending"
     head(page, "ASR CER").click()
     assert names(page) == before and header.get_attribute("aria-sort") is None
     head(page, "KS accuracy").click()  # higher is better: the best come first
     values = numbers(column(page, "ks.accuracy"))
-    assert values == sorted(values)[::-1]
+    assert rises(values[::-1])
     head(page, "Family").click()
     assert column(page, "family") == sorted(column(page, "family"))
 
@@ -203,7 +209,7 @@ def test_views_are_apart(page):
     assert page.locator("nav a[aria-current]").text_content() == "SUPERB"
     assert len(names(page, "superb")) == len(list((ROOT / "leaderboard/published").glob("[!_]*")))
     assert page.locator("#superb tr.reported .badge").first.text_content() == "reported"
-    assert page.locator("#superb tr.measured").count() == 0
+    assert page.locator("#superb table.main tbody tr:not(.reported)").count() == 0
     assert page.locator("#open tr.reported").count() == 0
 
 
