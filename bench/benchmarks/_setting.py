@@ -19,9 +19,9 @@ from bench.grid import make_grid
 from bench.load import Loaded, load_upstream
 from bench.passes import Engine, clean_sound, forward_bucket
 from bench.plan import head_factory
-from bench.registry import corpus_module, task_card
+from bench.registry import task_card
 from bench.schedule import Schedule
-from bench.spec import Resolved, RunSpec, resolve_run
+from bench.spec import Resolved, RunSpec, prepare_corpora, resolve_run
 from bench.store import FeatureStore
 
 TRACK = "open"
@@ -55,7 +55,7 @@ class Setting:
         card = task_card(name, TRACK)
         if full_size:
             card = card.model_copy(update={"head_conf": FULL_SIZE})
-        corpus_module(card.corpus).prepare(self.home)
+        prepare_corpora(card, self.home)
         spec = RunSpec(self.upstream, name, TRACK, limit=self.utterances)
         return Bed(resolve_run(spec, card, self.loaded(), self.home))
 

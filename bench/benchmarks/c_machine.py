@@ -14,7 +14,7 @@ from bench.benchmarks._setting import Setting
 from bench.load import load_upstream
 from bench.macs import count
 from bench.passes import Engine, buckets
-from bench.registry import corpus_module, task_card, task_names
+from bench.registry import task_card, task_names
 
 TITLE = "The upstream pass against the machine"
 SECONDS = 10
@@ -104,14 +104,14 @@ def _profile(upstream: torch.nn.Module, wav: Tensor, lengths: Tensor) -> str:
 
 def _padding(setting: Setting) -> str:
     """Padded samples of every training table, by arithmetic."""
-    from bench.data import read_table
+    from bench.spec import prepare_corpora, read_split
 
     rows = []
     for track in ("quick", "open"):
         for task in task_names(track):
             card = task_card(task, track)
-            folder = corpus_module(card.corpus).folder(setting.home)
-            items = read_table(folder, card.tables["train"])
+            prepare_corpora(card, setting.home)
+            items, _ = read_split(card, "train", setting.home)
             cut = buckets(items, BUCKET_SECONDS)
             padded = sum(max(i.num_samples for i in bucket) * len(bucket) for bucket in cut)
             real = sum(item.num_samples for item in items)

@@ -18,7 +18,7 @@ from bench.errors import MissingError
 from bench.features import Source
 from bench.passes import Engine, Stream
 from bench.paths import home
-from bench.registry import corpus_module, task_card
+from bench.registry import task_card
 from bench.schedule import Schedule
 from bench.store import FeatureStore
 
@@ -75,10 +75,10 @@ random groups from the memory-mapped store; `stream`: the same epoch without a s
 
 def _repeated(hours: float) -> list[Utterance]:
     """The training lines of ASR until there are enough of them, each with a key of its own."""
-    from bench.data import read_table
+    from bench.spec import read_split
 
     card = task_card("asr", TRACK)
-    lines = read_table(corpus_module(card.corpus).folder(home()), card.tables["train"])
+    lines, _ = read_split(card, "train", home())
     found: list[Utterance] = []
     seconds = 0.0
     while seconds < hours * 3_600:

@@ -15,8 +15,8 @@ from bench.fit import best_of, predict
 from bench.kept import Features, extract
 from bench.load import Loaded, load_upstream
 from bench.metrics import METRICS
-from bench.registry import corpus_module, task_card
-from bench.spec import RunSpec, resolve_run
+from bench.registry import task_card
+from bench.spec import RunSpec, prepare_corpora, resolve_run
 from bench.stages import best_probe, train
 from bench.store import FeatureStore
 
@@ -29,7 +29,7 @@ COUNTS = (1, 2, 4, 8)
 def measure(setting: Setting) -> str:
     """Speaker identification from crops, by how many of each utterance are kept."""
     card, loaded = task_card(TASK, TRACK), load_upstream(UPSTREAM)
-    corpus_module(card.corpus).prepare(setting.home)
+    prepare_corpora(card, setting.home)
     with scratch() as root:
         scores = {
             str(count): _scores(setting, card, loaded, root, CropRule(seconds=SECONDS, count=count))
