@@ -135,7 +135,9 @@ def _import(name: str) -> Any:
 
 
 def _no_sox(*_: Any, **__: Any) -> Any:
-    raise NotImplementedError("torchaudio has no sox effects any more")
+    raise InvalidDataError(
+        "this upstream applies sox effects, which torchaudio no longer has: it cannot run"
+    )
 
 
 @contextmanager
