@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-conditions conditions data eval cost bench store check compress board submit publish validate-track align test lint type golden clean
+.PHONY: help setup setup-dev setup-conditions conditions data eval cost bench store check compress board submit publish validate-track page-speed align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ publish: setup ## the board, ready to serve: make publish DEST=folder
 
 validate-track: setup ## show that a track measures something: make validate-track TRACK=quick (hours)
 	@$(CLI) validate-track '$(TRACK)' --out '$(OUT)'
+
+page-speed: setup-dev ## how long the page is busy with an interaction: docs/page-speed.md
+	@$(BIN)/python tests/page_speed.py
 
 conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
 	@$(CLI) conditions-page --track '$(TRACK)'
