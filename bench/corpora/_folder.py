@@ -69,13 +69,15 @@ def alone(target: Path) -> Iterator[None]:
 
 
 def begin(target: Path, needed_bytes: int) -> None:
-    """Take the mark away and see that there is space.
+    """Take the mark and the tables of another recipe away and see that there is space.
 
     Raises:
         MissingError: less than `needed_bytes` on the disk.
     """
     with disk_errors(target):
         (target / MARK).unlink(missing_ok=True)
+        if (target / "tables").is_dir():
+            shutil.rmtree(target / "tables")
     used = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     free = shutil.disk_usage(target).free
     if free + used < needed_bytes:
