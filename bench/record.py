@@ -18,7 +18,7 @@ from bench.errors import InvalidDataError
 from bench.paths import write_text
 
 SCHEMA = 1
-PROTOCOL = "2026.1"
+PROTOCOL = "2026.2"
 MAX_RECORD_BYTES = 4_000_000
 
 

@@ -2,8 +2,10 @@
 
 `open` is everything that qualifies. `quick` is a part of it: clips of 1 to 6 s (ASV: 1.5 to 3 s, so
 that more pairs fit), drawn in a fixed random order (by the sha256 of task and id) until the minutes
-below are full; where classes or speakers are the target they take turns. Both depend on nothing but
-the packages and the committed alignment, and a test holds the digests of the resulting tables.
+below are full; where classes or speakers are the target they take turns. The ASV test is the same
+for both tracks: with a dozen speakers, short clips leave upstreams within each other's intervals.
+Both depend on nothing but the packages and the committed alignment, and a test holds the digests of
+the resulting tables.
 
 - ASR: every accepted line with at least two words or 0.8 s.
 - KS: `bench.corpora._keywords`.
@@ -36,12 +38,12 @@ MINUTES = {
     "slu": {"train": 16.0, "dev": 3.0, "test": 4.0, "ood": 2.0},
     "ic": {"train": 18.0, "dev": 2.5, "test": 6.0, "ood": 1.5},
     "sid": {"train": 10.0, "dev": 2.5, "test": 4.0},
-    "asv": {"train": 10.0, "dev": 2.0, "test": 8.0, "ood": 2.5},
+    "asv": {"train": 10.0, "dev": 2.0, "ood": 2.5},
     "ks": {"train": 7.0, "dev": 1.0, "test": 3.0, "ood": 1.0},
 }
 TRIALS = {
     "open": {"dev": 2_000, "test": 4_600, "ood": 2_000},
-    "quick": {"dev": 600, "test": 2_400, "ood": 500},
+    "quick": {"dev": 600, "ood": 500},
 }
 QUICK_SECONDS = {"asv": (_trials.MIN_SECONDS, 3.0)}
 OTHER_QUICK_SECONDS = (1.0, 6.0)
@@ -160,7 +162,9 @@ def _group(target: Any) -> str:
 
 def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None:
     pool = [clip for clip in clips if clip.seconds >= _trials.MIN_SECONDS]
-    for track in ("open", "quick"):
+    for track in TRIALS:
+        if split not in TRIALS[track]:
+            continue
         name = f"{track}/asv/{split}"
         pool = pool if track == "open" else _quick("asv", split, pool)
         chosen: list[Trial] = _trials.trials(pool, name, TRIALS[track][split])
