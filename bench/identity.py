@@ -66,13 +66,21 @@ def _stem(place: Place | None) -> str:
     return kept.strip("-.")[:40] or "model"
 
 
-def provenance_of(entry: Entry, name: UpstreamName, upstream: Upstream) -> Weights:
-    """Whose weights were loaded. What is not a card of this project is never `published`."""
+def provenance_of(
+    entry: Entry, name: UpstreamName, upstream: Upstream, found: Found | None
+) -> Weights:
+    """Whose weights were loaded.
+
+    What is not a card of this project is never `published`, nor is a file that the user supplied
+    and whose digest neither the card nor a server has told: it may be anybody's.
+    """
     card = entry.card
     if name.untrained_seed is not None:
         return "untrained"
     if entry.ours:
-        return "none" if card.checkpoint is None else card.provenance
+        if card.checkpoint is None:
+            return "none"
+        return card.provenance if found is None or found.known else "user"
     if isinstance(upstream, Opaque):
         return "user" if upstream.num_parameters() else "none"
     return "user" if upstream.state_dict() else "none"

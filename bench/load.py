@@ -127,7 +127,7 @@ def load_upstream(
         upstream=upstream,
         name=name,
         card=entry.card,
-        provenance=provenance_of(entry, name, upstream),
+        provenance=provenance_of(entry, name, upstream, found),
         checkpoint_sha256=sha256,
         warning=warning,
         digest=digest,

@@ -262,6 +262,10 @@ def _set_problems(bundle: Bundle) -> Iterator[str]:
     expected = "none" if card.checkpoint is None else expected
     if first.weights not in (expected, "user"):
         yield f"weights {first.weights!r}, {expected!r} expected of {bundle.about.upstream}"
+    pinned = card.checkpoint.sha256 if card.checkpoint else None
+    file = first.inputs.checkpoint_sha256
+    if first.weights == "published" and pinned is not None and file != pinned:
+        yield f"weights 'published', but of the file {str(file)[:16]}; the card's is {pinned[:16]}"
     if first.family != card.family:
         yield f"family {first.family[:40]!r}, the card says {card.family!r}"
 
@@ -339,6 +343,8 @@ def _remarks(bundle: Bundle) -> Iterator[str]:
     elif bundle.cost.upstream != bundle.about.upstream:
         yield f"cost.json is of {bundle.cost.upstream!r}"
     for path, record in bundle.records.items():
+        if record.weights == "user":
+            yield f"{path.name}: weights of a file given by the user; whose they are is not known"
         if record.provenance.dirty is not False:
             yield f"{path.name}: made from a checkout with changes, or from none"
         if not (path.with_suffix("") / "head.safetensors").exists():

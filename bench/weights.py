@@ -32,10 +32,12 @@ class Found(NamedTuple):
     Attributes:
         path: where it is.
         sha256: its digest, as found.
+        known: the card pins that digest, or the server announced it: it is the authors' file.
     """
 
     path: Path
     sha256: str
+    known: bool = False
 
 
 def file_sha256(path: Path) -> str:
@@ -139,7 +141,7 @@ def _verified(path: Path, source: Checkpoint) -> Found:
             f"{path}: sha256 {found[:16]}…, expected {expected[:16]}…: the file is truncated, "
             f"corrupt or another one; remove it and fetch it again"
         )
-    return Found(path, found)
+    return Found(path, found, known=expected is not None)
 
 
 def _note(path: Path) -> Path:

