@@ -16,10 +16,13 @@ from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
 from bench.config import UpstreamCard
-from bench.cost import num_params
+from bench.cost import num_params, standard_macs
+from bench.macs import count
 
 PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
-REPORTED_TOLERANCE = 0.01  # authors round, and may count a mask embedding or a projection
+PARAMS_TOLERANCE = 0.01  # authors round, and may count a mask embedding or a projection
+MACS_TOLERANCE = 5e-4  # rounding to four digits
+DETAIL_COLUMNS = 90  # a longer explanation is wrapped
 LENGTHS = (16_000, 9_017, 24_321, 7_683)  # samples; odd ones, so that rounding shows
 
 
@@ -205,19 +208,38 @@ def _shortest(subject: _Subject) -> str:
     return f"{smallest} samples ({1000 * smallest / SAMPLE_RATE_HZ:g} ms)"
 
 
-def _reported(subject: _Subject) -> str:
+def _beside(subject: _Subject, key: str, found: float, shown: str, tolerance: float) -> str:
+    """A measured figure beside the card's claim; a difference that the card explains is none."""
+    card, upstream = subject.card, subject.upstream
+    if card is None or key not in card.reported:
+        return f"{found:{shown}} (the card reports none)"
+    said = card.reported[key]
+    if getattr(upstream, "variant", None) is not None or upstream.tap != card.tap:
+        return f"{found:{shown}} (the card reports {said:{shown}} of its default, not of a variant)"
+    share = (found - said) / max(said, 1.0)
+    detail = f"{found:{shown}}; the card reports {said:{shown}} ({share:+.2%})"
+    if key in card.differs:
+        return f"{detail}: {card.differs[key].strip()}"
+    _require(abs(share) <= tolerance, detail)
+    return detail
+
+
+def _params(subject: _Subject) -> str:
     """The parameter count is what the authors report, within their rounding."""
     found = num_params(subject.upstream)
-    said = subject.card.reported.get("params") if subject.card is not None else None
-    if said is None:
-        return f"{found:,} (the card reports none)"
-    card_tap = subject.card.tap if subject.card is not None else None
-    if getattr(subject.upstream, "variant", None) is not None or subject.upstream.tap != card_tap:
-        return f"{found:,} (the card reports {said:,.0f} of its default, this is a variant)"
-    share = (found - said) / max(said, 1.0)
-    detail = f"{found:,}; the card reports {said:,.0f} ({share:+.2%})"
-    _require(abs(share) <= REPORTED_TOLERANCE, detail)
-    return detail
+    return _beside(subject, "params", found, ",.0f", PARAMS_TOLERANCE)
+
+
+def _macs(subject: _Subject) -> str:
+    """MACs of the 32 standard utterances are what the authors report, to four digits."""
+    card = subject.card
+    if card is None or "macs_superb" not in card.reported:
+        rate = count(subject.upstream, SAMPLE_RATE_HZ).macs("plain")
+        return f"{rate / 1e9:.3f} G in a second, rule plain (the card reports none)"
+    totals = {item.rule: item.total for item in standard_macs(subject.upstream)}
+    found = totals[card.macs_rule]
+    detail = _beside(subject, "macs_superb", found, ".4g", MACS_TOLERANCE)
+    return f"32 utterances, rule {card.macs_rule}: {detail}"
 
 
 CHECKS: Mapping[str, tuple[Callable[[_Subject], str], str]] = {
@@ -232,7 +254,14 @@ CHECKS: Mapping[str, tuple[Callable[[_Subject], str], str]] = {
     "gradients off": (_frozen, "return self.freeze() from load"),
     "finite": (_finite, "guard logarithms and divisions; load float32 weights"),
     "min samples": (_shortest, "min_samples is the shortest input that gives one frame"),
-    "parameters": (_reported, "cut the subnet, drop unused parts, or explain it in the card"),
+    "parameters": (
+        _params,
+        "cut the subnet, drop unused parts, or say why in the card's differs: {params: ...}",
+    ),
+    "MACs": (
+        _macs,
+        "name the rule in the card (macs_rule: plain), or say why in differs: {macs_superb: ...}",
+    ),
 }
 
 
@@ -262,6 +291,8 @@ def check(upstream: Upstream, card: UpstreamCard | None = None) -> list[CheckRes
 def check_table(results: list[CheckResult]) -> str:
     """The results as a text table, hints below it."""
     rows = [("ok" if item.ok else "FAILED", item.name, item.detail) for item in results]
-    text = str(tabulate(rows, headers=("", "check", "found"), disable_numparse=True))
+    wide = [None, None, DETAIL_COLUMNS]
+    head = ("", "check", "found")
+    text = str(tabulate(rows, headers=head, disable_numparse=True, maxcolwidths=wide))
     hints = [f"{item.name}: {item.hint}" for item in results if not item.ok]
     return "\n".join([text, *(["", *hints] if hints else [])])

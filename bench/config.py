@@ -17,6 +17,8 @@ from bench.errors import InvalidDataError, UsageError, did_you_mean
 MAX_YAML_BYTES = 256_000
 MAX_YAML_DEPTH = 20
 
+# Rules by which multiply-accumulates are counted (`bench.macs`).
+Rule = Literal["plain", "superb_slt2022"]
 Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
     "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference", "other"
@@ -94,7 +96,10 @@ class UpstreamCard(Frozen):
             all of them, weighted. What others there are, the upstream says.
         paper_tap: the tap behind the authors' published rows, where it is not `tap`; it goes by
             `NAME@tap=paper` as well.
-        reported: figures claimed by the authors; checked, never shown as measured.
+        reported: figures claimed by the authors, `params` and `macs_superb` (of the 32 standard
+            utterances); checked, never shown as measured.
+        macs_rule: the rule in which `macs_superb` was counted.
+        differs: why a figure of `reported` is not the one that is measured, by its key.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -114,6 +119,8 @@ class UpstreamCard(Frozen):
     paper: str | None = None
     notes: str = ""
     reported: dict[str, float] = {}
+    macs_rule: Rule = "superb_slt2022"
+    differs: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _one_maker(self) -> UpstreamCard:
@@ -123,6 +130,8 @@ class UpstreamCard(Frozen):
             raise ValueError(f"exactly one of 'load', 'source', 'builder' expected, found {found}")
         if self.args and self.builder is None:
             raise ValueError("'args' belong to 'builder'")
+        if spare := set(self.differs) - set(self.reported):
+            raise ValueError(f"'differs' explains {', '.join(sorted(spare))}, not in 'reported'")
         return self
 
 

@@ -35,9 +35,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.api import Opaque, Upstream
+from bench.config import Rule
 from bench.errors import InvalidDataError
 
-Rule = Literal["plain", "superb_slt2022"]
 FLOPS_PER_MAC = 2
 UNCOUNTED_MODULES = ("torchaudio.compliance", "torchaudio.functional", "torchaudio.transforms")
 

@@ -142,7 +142,8 @@ def ceiling_card(card: TaskCard) -> TaskCard:
 
 
 # What a card says for people: a better wording is not another experiment.
-WORDS = {"title", "notes", "paper", "license", "reported", "deviations", "source", "labels"}
+WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
+WORDS |= {"reported", "macs_rule", "differs"}
 # Nor what only says where to look: the tap by its other name, the page where the file is found.
 EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | {"checkpoint": {"page"}}
 

@@ -2,14 +2,16 @@
 
 import importlib
 import pkgutil
+from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 import torch
 
 import upstreams.importers
 from bench.api import UpstreamSource
-from bench.cost import SLT2022_BUCKETS, num_params
+from bench.cost import SLT2022_BUCKETS, num_params, standard_macs
 from bench.macs import count
 from bench.registry import resolve, upstream_card, upstream_names
 from upstreams.state import shapes
@@ -40,6 +42,10 @@ EXACT = {
     "melhubert_10ms": 89_806_976,
 }
 SHAPE_IN_FILE = ("dphubert", "dpwavlm")
+PAGE = Path(__file__).parent.parent / "docs/upstreams.md"
+BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
+HEAD = ["card", "parameters, reported", "measured", "G MACs, reported"]
+HEAD += ["`superb_slt2022`", "`plain`", "where they differ"]
 CARDS = [name for name in upstream_names() if name not in SHAPE_IN_FILE]
 
 
@@ -62,14 +68,23 @@ def loaded(monkeypatch):
     return load
 
 
+def digits_of(figure):
+    """Significant digits of a reported figure: 23.49e+6 has four."""
+    return len(Decimal(f"{figure:.12g}").normalize().as_tuple().digits)
+
+
 @pytest.mark.parametrize("name", CARDS)
 def test_parameters(name, loaded):
+    """To the digits that are reported, or the card says what was counted besides."""
     card = upstream_card(name)
     params = num_params(loaded(card))
     if name in EXACT:
         assert params == EXACT[name]
-    # What is reported may count more than runs (targets, quantisers); a card's notes say what.
-    assert params == pytest.approx(card.reported.get("params", params), rel=0.01)
+    said = card.reported.get("params", params)
+    assert params == pytest.approx(said, rel=0.01)
+    digits = digits_of(said) - 1
+    same = f"{params:.{digits}e}" == f"{said:.{digits}e}"
+    assert same != ("params" in card.differs)
 
 
 LENGTHS = [length for bucket in SLT2022_BUCKETS.values() for length in bucket]
@@ -141,20 +156,44 @@ def test_what_lighthubert_small_published_is_explained(loaded):
     assert f"{published:.3e}" == f"{card.reported['macs_superb']:.3e}"
 
 
+def macs_in_both_rules(upstream):
+    """Plain and superb_slt2022, over the 32 utterances."""
+    if not hasattr(upstream, "config"):
+        return tuple(item.total for item in standard_macs(upstream))
+    return total_macs(upstream, "plain"), total_macs(upstream, "superb_slt2022")
+
+
 @pytest.mark.parametrize(
     "name", [name for name in CARDS if "macs_superb" in upstream_card(name).reported]
 )
 def test_macs_beside_the_published_figure(name, loaded):
-    """To four digits in rule superb_slt2022; else the card says what was counted, or how."""
+    """To four digits in the rule that the card names, or the card says why not."""
     card = upstream_card(name)
-    upstream = loaded(card)
-    published = f"{card.reported['macs_superb']:.3e}"
-    counted = total_macs(upstream, "superb_slt2022")
-    if f"{counted:.3e}" != published:
-        plain = f"{total_macs(upstream, 'plain'):.3e}" == published
-        assert ("plain rule" if plain else f"{counted / 1e9:,.1f} G") in " ".join(
-            card.notes.split()
-        )
+    plain, official = macs_in_both_rules(loaded(card))
+    counted = plain if card.macs_rule == "plain" else official
+    same = f"{counted:.3e}" == f"{card.reported['macs_superb']:.3e}"
+    assert same != ("macs_superb" in card.differs)
+
+
+def test_what_the_filter_bank_costs_in_print():
+    """Mel filters of 257 bins, and two differences over five frames, at every frame of 10 ms."""
+    frames = sum((length - 400) // 160 + 1 for length in LENGTHS)
+    by_hand = frames * (257 * 80 + 2 * 5 * 80)
+    assert f"{by_hand:.3e}" == f"{upstream_card('fbank').reported['macs_superb']:.3e}"
+    assert f"{frames:,} frames" in upstream_card("fbank").differs["macs_superb"]
+
+
+def test_armhubert_small_by_hand(loaded):
+    """Front end, position, six whole attentions, six that reuse a map, 12 of all else."""
+    upstream = loaded(upstream_card("armhubert_s"))
+    d, ffn, teacher, total = 432, 816, 768, 0
+    for length in LENGTHS:
+        n = upstream.num_frames(length)
+        total += front_end_macs(upstream, length) + (n + 1) * d * (d // 16) * 128
+        total += 6 * (4 * n * d * d + 2 * n * n * d) + 6 * (2 * n * d * d + n * n * d)
+        total += 12 * (2 * n * d * ffn + n * d * teacher)
+    assert total == total_macs(upstream, "plain") == total_macs(upstream, "superb_slt2022")
+    assert f"{total / 1e9:.2f} G" in upstream_card("armhubert_s").differs["macs_superb"]
 
 
 def test_no_card_of_a_published_figure_is_left_out():
@@ -168,6 +207,43 @@ def test_no_card_of_a_published_figure_is_left_out():
         "hubert_base": 1669, "hubert_large": 4324, "wav2vec2_base": 1669, "wav2vec2_large": 4326,
         "wavlm_base": 1670, "wavlm_base_plus": 1670, "wavlm_large": 4326,
         "lighthubert_small": 860.7, "dphubert": 654.1, "dpwavlm": 589.2,
-        "starhubert": 463.5, "starhubert_l": 511.9, "armhubert_s": 449.4,
+        "starhubert": 463.5, "starhubert_l": 511.9, "armhubert_s": 449.4, "fbank": 0.4791,
     }  # fmt: skip
     assert known.items() <= {key: pytest.approx(value) for key, value in reported.items()}.items()
+
+
+def figures(name, loaded):
+    """One row of the table in docs: what is reported of a card beside what is measured."""
+    card, upstream = upstream_card(name), None
+    if name not in SHAPE_IN_FILE:
+        upstream = loaded(card)
+    said, macs = card.reported.get("params"), card.reported.get("macs_superb")
+    plain, official = "", ""
+    if macs is not None and upstream is not None:
+        plain, official = (f"{total / 1e9:,.2f}" for total in macs_in_both_rules(upstream))
+        in_rule = f"**{plain if card.macs_rule == 'plain' else official}**"
+        plain, official = (in_rule, official) if card.macs_rule == "plain" else (plain, in_rule)
+    return [
+        f"`{name}`",
+        "" if said is None else f"{said:,.0f}",
+        "in the file" if upstream is None else f"{num_params(upstream):,}",
+        "" if macs is None else f"{macs / 1e9:,.4g}".replace("e+03", "e3"),
+        official,
+        plain,
+        " ".join(f"{what}: {' '.join(why.split())}" for what, why in card.differs.items()),
+    ]
+
+
+def test_the_table_of_figures_is_what_is_measured(request, loaded):
+    """docs/upstreams.md, written anew by `make golden`."""
+    text = PAGE.read_text(encoding="utf-8")
+    head, begin, rest = text.partition(BEGIN)
+    _, end, foot = rest.partition(END)
+    assert begin and end
+    rows = [figures(name, loaded) for name in upstream_names() if upstream_card(name).reported]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in [HEAD, ["---"] * len(HEAD), *rows])
+    made = f"{head}{BEGIN}\n{table}\n{END}{foot}"
+    if request.config.getoption("--golden"):
+        PAGE.write_text(made, encoding="utf-8")
+    else:
+        assert made == text, "pytest --golden tests/test_cards.py"

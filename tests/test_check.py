@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from pydantic import ValidationError
 from toys import ToyUpstream
 
 from bench.api import Hidden
 from bench.check import CHECKS, check, check_table
 from bench.config import UpstreamCard
+from bench.cost import SLT2022_BUCKETS, standard_macs
 from bench.load import load_upstream
 
 
@@ -85,8 +87,17 @@ def failures(upstream, about=None):
     return {item.name: item.detail for item in check(upstream, about) if not item.ok}
 
 
+class Attending(ToyUpstream):
+    """The toy, with fused attention of one head over its last state."""
+
+    def forward(self, wavs, lengths):
+        states, frames = super().forward(wavs, lengths)
+        last = torch.nn.functional.scaled_dot_product_attention(*[states[-1][:, None]] * 3)[:, 0]
+        return Hidden((*states[:-1], last), frames)
+
+
 def test_a_sound_toy_passes_everything():
-    results = check(ToyUpstream(), card(params=2_712.0))
+    results = check(ToyUpstream(), card(params=2_712.0, macs_superb=FRAMES * 2_688.0))
     assert [item.name for item in results] == list(CHECKS)
     assert all(item.ok and item.detail and not item.hint for item in results), results
 
@@ -142,14 +153,43 @@ def test_every_check_can_fail(name):
     assert detail in found[expected]
 
 
-def test_reported_size_is_checked_but_a_variant_is_not():
-    assert "+35.60%" in failures(ToyUpstream(), card(params=2_000.0))["parameters"]
+FRAMES = sum(length // 320 for bucket in SLT2022_BUCKETS.values() for length in bucket)
+
+
+@pytest.mark.parametrize(
+    ("key", "which", "wrong"),
+    [("params", "parameters", 2_000.0), ("macs_superb", "MACs", FRAMES * 2_600.0)],
+)
+def test_reported_figures_are_checked_but_a_variant_is_not(key, which, wrong):
+    assert "%)" in failures(ToyUpstream(), card(**{key: wrong}))[which]
     assert not failures(ToyUpstream(), card())
-    assert not failures(changed(variant="small"), card(params=2_000.0))
+    assert not failures(changed(variant="small"), card(**{key: wrong}))
+    explained = card(**{key: wrong}).model_copy(update={"differs": {key: "the dog ate some."}})
+    found = {item.name: item for item in check(ToyUpstream(), explained)}
+    assert found[which].ok and found[which].detail.endswith("): the dog ate some.")
+
+
+def test_macs_are_compared_in_the_rule_that_the_card_names():
+    upstream = Attending()
+    plain, official = (item.total for item in standard_macs(upstream))
+    assert official > 1.01 * plain
+    for said, rule, ok in (
+        (plain, "plain", True),
+        (official, "plain", False),
+        (official, "superb_slt2022", True),
+        (plain, "superb_slt2022", False),
+    ):
+        about = card(macs_superb=float(f"{said:.3e}")).model_copy(update={"macs_rule": rule})
+        assert ("MACs" not in failures(upstream, about)) == ok
+
+
+def test_what_a_card_explains_it_reports():
+    with pytest.raises(ValidationError, match="'differs' explains params, not in 'reported'"):
+        UpstreamCard.model_validate(card().model_dump() | {"differs": {"params": "why"}})
 
 
 def test_all_checks_were_broken_once():
-    assert {expected for _, expected, _ in BROKEN.values()} | {"parameters"} == set(CHECKS)
+    assert {expected for _, expected, _ in BROKEN.values()} | {"parameters", "MACs"} == set(CHECKS)
 
 
 def test_table_shows_hints_for_failures_only():

@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         request=loaded.request,
         # What the authors say of the model; a variant is another one.
         reported=None if loaded.name.variant else loaded.card.reported,
+        reported_rule=loaded.card.macs_rule,
     )
     print(report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule))
     return 0
