@@ -283,13 +283,72 @@ def paired(
     Raises:
         InvalidDataError: the items are not of the same ids, speakers and trials.
     """
-    if not _same_items(items_a, items_b):
+    return paired_means([items_a], [items_b], cluster=cluster, draws=draws, seed=seed)
+
+
+def paired_means(
+    runs_a: Sequence[Items | TrialItems],
+    runs_b: Sequence[Items | TrialItems],
+    *,
+    cluster: Cluster,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare the means of two systems over their training seeds; else as `paired`.
+
+    Args:
+        runs_a: one metric of the first system, an item list a training seed.
+        runs_b: of the second system, which may have been trained with fewer or more seeds.
+        cluster: as in `bootstrap`.
+        draws: resamples.
+        seed: of the resamples.
+
+    Raises:
+        InvalidDataError: the items are not of the same ids, speakers and trials.
+    """
+    if not all(_same_items(runs_a[0], items) for items in (*runs_a, *runs_b)):
         raise InvalidDataError("the two systems were not scored on the same items in one order")
-    options = {"draws": draws, "seed": seed}
-    values = replicates(items_a, cluster=cluster, **options)
-    values = values - replicates(items_b, cluster=cluster, **options)
-    difference = items_a.score().value - items_b.score().value
-    return studentised(difference, values, num_clusters(items_a, cluster))
+    one, two = (
+        mean_replicates(runs, cluster=cluster, draws=draws, seed=seed) for runs in (runs_a, runs_b)
+    )
+    difference = one[0] - two[0]
+    return studentised(difference, one[1] - two[1], num_clusters(runs_a[0], cluster))
+
+
+def mean_replicates(
+    runs: Sequence[Items | TrialItems], *, cluster: Cluster, draws: int = 1000, seed: int = 0
+) -> tuple[float, Floats]:
+    """The mean over training seeds, on the data themselves and on every resample, (draws,).
+
+    Args:
+        runs: one metric of one system, the same items for every training seed.
+        cluster: as in `bootstrap`.
+        draws: resamples.
+        seed: of the resamples.
+
+    Raises:
+        InvalidDataError: as `replicates`.
+    """
+    values = [replicates(items, cluster=cluster, draws=draws, seed=seed) for items in runs]
+    return float(np.mean([items.score().value for items in runs])), np.mean(values, axis=0)
+
+
+def mean_interval(
+    runs: Sequence[Items | TrialItems], *, cluster: Cluster, draws: int = 1000, seed: int = 0
+) -> tuple[float, float, float]:
+    """The mean over training seeds with the 95 % percentile interval of that mean.
+
+    Args:
+        runs: one metric of one system, the same items for every training seed.
+        cluster: as in `bootstrap`.
+        draws: resamples.
+        seed: of the resamples.
+
+    Raises:
+        InvalidDataError: as `replicates`.
+    """
+    value, values = mean_replicates(runs, cluster=cluster, draws=draws, seed=seed)
+    return value, *_interval(values)
 
 
 def num_clusters(items: Items | TrialItems, cluster: Cluster) -> int:

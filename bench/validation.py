@@ -20,15 +20,16 @@ from tabulate import tabulate
 
 from bench.api import Utterance
 from bench.config import TaskCard
-from bench.evaluate import read_predictions, score_condition
+from bench.evaluate import read_predictions
+from bench.items import Items, TrialItems
 from bench.metrics import METRICS
 from bench.paths import write_text
 from bench.progress import say
-from bench.record import ConditionScore, Record
+from bench.record import Record
 from bench.registry import task_card, task_names
 from bench.run import Outcome, run_seeds
 from bench.spec import RunSpec, prepare_corpora, read_split
-from bench.stats import Comparison, paired
+from bench.stats import Comparison, mean_interval, paired_means
 
 FILTER_BANKS = ("fbank", "fbank@deltas=0", "fbank@cmvn=off", "fbank@deltas=0,cmvn=off")
 TRAINED = "ge2e"
@@ -47,14 +48,14 @@ class Row:
         upstream: whose control it is, or what it is; empty for chance.
         is_probe: True for the protocol itself, False for controls, ceiling and chance.
         records: one a seed; empty for chance.
-        predictions: on the clean test set, by utterance id; of the first seed.
+        predictions: on the clean test set, by utterance id; of every seed.
     """
 
     label: str
     upstream: str
     is_probe: bool
     records: tuple[Record, ...]
-    predictions: Mapping[str, Any]
+    predictions: tuple[Mapping[str, Any], ...]
 
 
 class Testbed:
@@ -70,19 +71,16 @@ class Testbed:
         self.train, _ = read_split(self.card, "train", home)
         self.test, self.trials = read_split(self.card, "clean", home)
 
-    def scores(self, row: Row) -> tuple[ConditionScore, ...]:
-        """Every metric of a row on the clean test set."""
-        found = score_condition(self.card, "clean", row.predictions, self.test, self.trials)
-        return tuple(found)
+    def items(self, row: Row, metric: str) -> list[Items | TrialItems]:
+        """One metric of a row on the clean test set, of every seed."""
+        found = METRICS[metric]
+        return [found.per_item(each, self.test, self.trials) for each in row.predictions]
 
     def better_by(self, row: Row, other: Row, metric: str) -> Comparison:
-        """By how much `row` is better than `other`: paired over the same resamples."""
-        sign = 1 if METRICS[metric].higher_is_better else -1
-        one, two = (
-            METRICS[metric].per_item(item.predictions, self.test, self.trials)
-            for item in ((row, other) if sign > 0 else (other, row))
-        )
-        return paired(one, two, cluster=self.card.cluster)
+        """By how much `row` is better than `other` in the mean over their seeds: paired."""
+        pair = (row, other) if METRICS[metric].higher_is_better else (other, row)
+        one, two = (self.items(item, metric) for item in pair)
+        return paired_means(one, two, cluster=self.card.cluster)
 
 
 def specs_of(task: str, track: str) -> list[RunSpec]:
@@ -109,7 +107,7 @@ def chance(bed: Testbed) -> Row:
     """
     constant = _constant(bed.card, bed.train)
     predictions = {item.id: constant for item in bed.test}
-    return Row("chance (ignores the sound)", "", False, (), predictions)
+    return Row("chance (ignores the sound)", "", False, (), (predictions,))
 
 
 def _constant(card: TaskCard, train: Sequence[Utterance]) -> object:
@@ -151,21 +149,18 @@ def _rows(bed: Testbed, home: Path, out: Path) -> list[Row]:
         grouped[found[0].record.upstream + suffix] = found
     rows = [chance(bed)]
     for label, outcomes in grouped.items():
-        first = outcomes[0]
-        predictions, _ = read_predictions(first.path.with_suffix("") / "predictions/clean.jsonl")
+        files = [o.path.with_suffix("") / "predictions/clean.jsonl" for o in outcomes]
+        predictions = tuple(read_predictions(file)[0] for file in files)
         records = tuple(outcome.record for outcome in outcomes)
-        is_probe = label == first.record.upstream
-        rows.append(Row(label, first.record.upstream, is_probe, records, predictions))
+        upstream = records[0].upstream
+        rows.append(Row(label, upstream, label == upstream, records, predictions))
     return rows
 
 
-def _cell(score: ConditionScore, row: Row) -> str:
-    """Score with interval of the first seed, and the mean over seeds where there are several."""
-    text = f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
-    if len(row.records) > 1:
-        values = [record.score("clean", score.metric).value for record in row.records]
-        text += f", mean {100 * sum(values) / len(values):.1f}"
-    return text
+def _cell(bed: Testbed, row: Row, metric: str) -> str:
+    """Mean over seeds with its interval."""
+    value, low, high = mean_interval(bed.items(row, metric), cluster=bed.card.cluster)
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _points(found: Comparison) -> str:
@@ -215,10 +210,10 @@ def _section(bed: Testbed, rows: Sequence[Row]) -> str:
     """The table and the verdict of one task."""
     body = []
     for row in rows:
-        scores = bed.scores(row)
         weights = row.records[0].weights if row.records else "-"
-        cells = [_cell(score, row) for score in scores]
-        body.append([row.label, weights, len(row.records) or "-", *cells, scores[0].n])
+        cells = [_cell(bed, row, metric) for metric in bed.card.metrics]
+        count = len(bed.trials or bed.test)
+        body.append([row.label, weights, len(row.records) or "-", *cells, count])
     head = ["upstream", "weights", "seeds", *[f"{m} %" for m in bed.card.metrics], "n"]
     table = tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
     return f"## {bed.card.name}\n\n{table}\n\n{_verdict(bed, rows)}"
@@ -252,6 +247,6 @@ def validate_track(
 
 
 _PREFACE = """Written by `make validate-track TRACK=...` from the records of the runs; test set
-`clean`, 95 % bootstrap intervals (by speaker for SID and ASV) of seed 0. Heads are selected on
-dev. The shuffled controls were trained on permuted training labels and selected on true dev labels.
-In ASV they keep much of what the upstream knows: cosines need no training for that."""
+`clean`, means over training seeds with 95 % bootstrap intervals (by speaker for SID and ASV). Heads
+are selected on dev. The shuffled controls were trained on permuted training labels and selected on
+true dev labels. In ASV they keep much of what the upstream knows: cosines need no training for that."""

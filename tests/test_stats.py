@@ -9,7 +9,16 @@ import scipy.stats
 from bench.detection import equal_error_rate, operating_points
 from bench.errors import InvalidDataError
 from bench.items import Items, TrialItems
-from bench.stats import bootstrap, holm, paired, rank_bands, replicates, studentised
+from bench.stats import (
+    bootstrap,
+    holm,
+    mean_interval,
+    paired,
+    paired_means,
+    rank_bands,
+    replicates,
+    studentised,
+)
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, speakers: np.ndarray | None = None) -> Items:
@@ -270,3 +279,27 @@ def test_too_little_to_draw_is_an_error() -> None:
     assert bootstrap(sparse, cluster="utterance") == (1.0, 1.0)  # 63 % of resamples hold it
     with pytest.raises(InvalidDataError, match="too small"):
         bootstrap(ratio(np.zeros(40), np.zeros(40)), cluster="utterance")
+
+
+def test_means_over_training_seeds() -> None:
+    """Noise of training that seeds do not share goes; that of the items, which they share, stays."""
+    rng = np.random.default_rng(9)
+    ones = np.ones(300)
+    hard = rng.uniform(size=300)
+
+    def run(skill: float) -> Items:
+        return ratio(rng.uniform(size=300) < skill * hard, ones)
+
+    better, worse = [run(1.0) for _ in range(8)], [run(0.8) for _ in range(8)]
+    one = paired(better[0], worse[0], cluster="utterance")
+    many = paired_means(better, worse, cluster="utterance")
+    assert many.high - many.low < 0.6 * (one.high - one.low)
+    value, low, high = mean_interval(better, cluster="utterance")
+    assert value == pytest.approx(np.mean([items.score().value for items in better]))
+    expected = np.percentile(
+        np.mean([replicates(items, cluster="utterance") for items in better], axis=0), [2.5, 97.5]
+    )
+    assert [low, high] == pytest.approx(expected)
+    assert paired_means(better[:1], worse[:1], cluster="utterance") == one
+    with pytest.raises(InvalidDataError, match="same items"):
+        paired_means(better, [*worse, ratio(ones[:10], ones[:10])], cluster="utterance")
