@@ -249,4 +249,4 @@ def validate_track(
 _PREFACE = """Written by `make validate-track TRACK=...` from the records of the runs; test set
 `clean`, means over training seeds with 95 % bootstrap intervals (by speaker for SID and ASV). Heads
 are selected on dev. The shuffled controls were trained on permuted training labels and selected on
-true dev labels. In ASV they keep much of what the upstream knows: cosines need no training for that."""
+true dev labels. In ASV they keep much of what the upstream knows: cosines need no training."""

@@ -282,7 +282,7 @@ def test_too_little_to_draw_is_an_error() -> None:
 
 
 def test_means_over_training_seeds() -> None:
-    """Noise of training that seeds do not share goes; that of the items, which they share, stays."""
+    """Noise of training that seeds do not share goes; that of the items they share stays."""
     rng = np.random.default_rng(9)
     ones = np.ones(300)
     hard = rng.uniform(size=300)
