@@ -198,6 +198,7 @@ class TaskCard(Frozen):
         features: `pooled` keeps the mean over time per layer (exact for linear heads), `frames`
             keeps every frame.
         cluster: what the bootstrap draws: utterances, or speakers.
+        license: of the audio; shown to the user.
         deviations: how the task differs from SUPERB's; shown to the user.
     """
 
@@ -214,6 +215,7 @@ class TaskCard(Frozen):
     features: Literal["pooled", "frames"]
     recipe: Recipe
     cluster: Literal["utterance", "speaker"] = "utterance"
+    license: str = ""
     deviations: str = ""
     source: str = ""
 

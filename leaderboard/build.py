@@ -178,6 +178,7 @@ def _measured_task(task: str, track: str, names: str) -> Task:
     about = (
         ("Metrics", f"{names} (the first selects on dev)"),
         ("Data", f"corpus {card.corpus}; labels: {card.labels}; version {card.version}"),
+        ("Licence", card.license),
         ("Test sets", ", ".join(card.conditions)),
         ("Head", f"{card.head}, on {card.features} features"),
         ("Recipe", f"{recipe.optimizer}, learning rates {grid}, {recipe.steps:,} steps of "
