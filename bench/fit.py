@@ -1,13 +1,12 @@
 """Train the weighted sum and one head for a whole grid of learning rates and seeds; dev selects.
 
-Resumable: the state of every point after an evaluation on dev is on disk (weights, optimizer, best
-so far), and batches and dropout are functions of (seed, step), so an interrupted training ends with
-the same weights as one that was not.
+Resumable: the state of every point (weights, optimizer, best so far) goes to disk now and then, and
+batches and dropout are functions of (seed, step), so an interrupted training ends with the same
+weights as one that was not.
 """
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import stopping
 from bench.config import Recipe
 from bench.crops import Cropped, at_epoch
 from bench.errors import InvalidDataError
 from bench.features import Batch, Rows, Source, ahead
 from bench.featurizer import Moments
 from bench.grid import Grid, HeadFactory, Looped, Point, Probe, Targets, make_grid
-from bench.paths import atomic_path
+from bench.progress import say
 from bench.schedule import Schedule, Step
+from bench.sealed import read_sealed, write_sealed
 
 EVAL_BATCH = 32
 POOLED_EVAL_BATCH = 1_024
@@ -104,6 +105,7 @@ def predict_all(grid: Grid, source: Source, device: str = "cpu") -> list[list[An
     for probe in probes:
         probe.eval()
     for indices, batch in ahead(_dev_batches(source, size, probes[0], device)):
+        stopping.check()
         for probe, own, output in zip(probes, found, grid.outputs(batch), strict=True):
             for index, prediction in zip(indices, probe.head.predict(output), strict=True):
                 own[index] = prediction
@@ -142,7 +144,8 @@ class Trainer:
         head = self.grid.points[0].probe.head
         self._targets = {seed: head.encode(lesson.targets[seed]) for seed in seeds}
 
-    def _save(self) -> None:
+    def _save(self, *, is_scored: bool = True) -> None:
+        """Keep the state; `is_scored` says that dev was scored where the recipe wants it."""
         points = [
             {
                 "probe": point.probe.state_dict(),
@@ -152,17 +155,18 @@ class Trainer:
             }
             for point in self.grid.points
         ]
-        with atomic_path(self.checkpoint) as temporary:
-            torch.save({"step": self.step, "points": points}, temporary)
+        state = {"step": self.step, "is_scored": is_scored, "points": points}
+        write_sealed(state, self.checkpoint)
         self._saved = time.monotonic()
 
     def _restore(self) -> None:
-        """Go on from the checkpoint when there is one; start anew when it cannot be read."""
+        """Go on from the checkpoint when there is one; start anew when it is damaged."""
         if not self.checkpoint.exists():
             return
         try:
-            state = torch.load(self.checkpoint, weights_only=True, map_location=self.lesson.device)
-        except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError):
+            state = read_sealed(self.checkpoint, self.lesson.device)
+        except InvalidDataError as error:
+            say(f"{error}; the training starts anew")
             self.checkpoint.unlink()
             return
         for point, kept in zip(self.grid.points, state["points"], strict=True):
@@ -171,6 +175,8 @@ class Trainer:
             point.best_step, point.best_value, point.best_state = kept["best"]
             point.diverged = kept["diverged"]
         self.step = state["step"]
+        if not state["is_scored"]:
+            self._evaluate()
 
     def _feed(self) -> Iterator[tuple[Step, dict[int, Batch]]]:
         """The batches of all updates that are left; a group is read once for all seeds."""
@@ -214,6 +220,14 @@ class Trainer:
                     for name, tensor in point.probe.state_dict().items()
                 }
 
+    def _evaluate_or_stop(self) -> None:
+        """Score dev; when asked to stop meanwhile, keep that it is still to be done."""
+        try:
+            self._evaluate()
+        except stopping.Stopped:
+            self._save(is_scored=False)
+            raise
+
     def best_value(self) -> float | None:
         """The best dev score of any point so far."""
         values = [p.best_value for p in self.grid.points if p.best_value is not None]
@@ -237,9 +251,12 @@ class Trainer:
             self.step = step.number + 1
             last = self.step >= recipe.steps
             if self.step % recipe.eval_every == 0 or last:
-                self._evaluate()
-                if last or time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
-                    self._save()
+                self._evaluate_or_stop()
+            if last or time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
+                self._save()
+            if stopping.requested():
+                self._save()
+                stopping.check()
             on_step(self.step, self.best_value())
         return [
             Fitted(point.lr, point.best_step, point.best_value, point.best_state, point.seed)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import torch
+from typing import NamedTuple
 
 from bench.api import Utterance
 from bench.crops import cropped, crops_of
 from bench.engine_options import STORE_GB
+from bench.errors import InvalidDataError
 from bench.features import Source, moments
 from bench.featurizer import Moments
+from bench.leases import held
 from bench.passes import Stream
-from bench.paths import atomic_path
 from bench.progress import bar, say
-from bench.shelf import GB, make_room
+from bench.sealed import read_sealed, write_sealed
+from bench.shelf import GB, LEASES, make_room
 from bench.spec import Resolved
 from bench.store import FeatureStore, bytes_per_utterance
 
@@ -107,23 +109,77 @@ class Features:
             return None
         keys = [item.key for item in self.heard("train")]
         name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
-        path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.pt"
-        if path.exists():
-            return Moments(*torch.load(path, weights_only=True))
+        path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.sealed"
+        try:
+            if path.exists():
+                return Moments(*read_sealed(path))
+        except InvalidDataError as error:
+            say(f"{error}; they are computed again")
         found = moments(self._source("train"))
-        with atomic_path(path) as temporary:
-            torch.save(tuple(found), temporary)
+        write_sealed(tuple(found), path)
         return found
 
 
 def extract(features: Features) -> None:
     """Pass every utterance of the run that is to be kept, and is not, through the upstream."""
+    extract_together([features])
+
+
+class Chunk(NamedTuple):
+    """One of several equal parts of a pass, so that several processes share it."""
+
+    number: int = 0
+    of: int = 1
+
+
+def extract_together(runs: Sequence[Features], chunk: Chunk | None = None) -> None:
+    """The one pass of an upstream over everything that some runs keep of it.
+
+    Every sound passes once, whichever runs want it. What lies in the store is read and compared
+    with its digests first; what is broken is named, removed and made again. One process at a time
+    does a chunk; another that wants the same waits, and finds it done.
+
+    Args:
+        runs: of one upstream and engine.
+        chunk: only this part of what is wanted; all when None.
+
+    Raises:
+        MissingError, InvalidDataError: as `FeatureStore.extract`.
+    """
+    chunk = chunk or Chunk()
+    store = runs[0].store
+    name = f"pass {store.digest[:24]} {store.engine.precision} {chunk.number} of {chunk.of}"
+    with held(store.root / LEASES, [name]):
+        for features in runs:
+            features.store.refresh()
+            for line in features.store.drop_broken(features.wanted()):
+                say(f"store: {line}")
+        for features, items in _shares(runs, chunk):
+            features.store.refresh()
+            _extract(features, items, runs)
+    for features in runs:
+        features.store.refresh()
+
+
+def _shares(runs: Sequence[Features], chunk: Chunk) -> list[tuple[Features, list[Utterance]]]:
+    """What of the chunk passes for each run: frames first, for they bring their means along."""
+    ordered = sorted(runs, key=lambda features: features.store.mode != "frames")
+    keys = list(dict.fromkeys(item.key for features in ordered for item in features.wanted()))
+    size = math.ceil(len(keys) / chunk.of)
+    part = set(keys[chunk.number * size : (chunk.number + 1) * size])
+    return [
+        (features, [item for item in features.wanted() if item.key in part]) for features in ordered
+    ]
+
+
+def _extract(features: Features, items: list[Utterance], runs: Sequence[Features]) -> None:
+    """Pass those of `items` that are not kept."""
     store, upstream = features.store, features.resolved.loaded.upstream
-    missing = store.missing(features.wanted())
+    missing = store.missing(items)
     if not missing:
         return
     need = sum(bytes_per_utterance(upstream, store.mode, item.num_samples) for item in missing)
-    keep = store.shards_of(features.wanted())
+    keep = {path for run in runs for path in run.store.shards_of(run.wanted())}
     removed = make_room(store.root, need, features.store_gb, keep)
     if removed:
         say(f"store: removed {removed / GB:.2f} GB of the least recently used features")

@@ -22,6 +22,7 @@ from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.audio import Wav, read_wav
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.features import DTYPES, Array, Mode, Rows, ahead, empty_rows
+from bench.progress import say
 
 Precision = Literal["float32", "tf32", "bf16"]
 READ_AHEAD = 8  # sounds
@@ -159,9 +160,38 @@ def upstream_pass(
     module = engine.place(upstream)
     cut = buckets(utterances, engine.bucket_seconds)
     wavs = _sounds([item for bucket in cut for item in bucket], engine.workers, sound)
+    largest = len(utterances)  # utterances that fit on the device together
     for bucket in cut:
-        states = forward_bucket(module, [next(wavs) for _ in bucket], engine)
-        yield from zip(bucket, states, strict=True)
+        heard = [next(wavs) for _ in bucket]
+        at = 0
+        while at < len(bucket):
+            part = heard[at : at + largest]
+            try:
+                states = forward_bucket(module, part, engine)
+            except torch.OutOfMemoryError as error:
+                largest = _half(len(part), bucket[at], engine, error)
+                continue
+            yield from zip(bucket[at : at + len(part)], states, strict=True)
+            at += len(part)
+
+
+def _half(count: int, item: Utterance, engine: Engine, error: Exception) -> int:
+    """How many utterances to try after so many did not fit: half, from here on.
+
+    Features do not depend on what else is in a batch, so the result is the same to rounding.
+
+    Raises:
+        MissingError: one utterance alone does not fit.
+    """
+    if engine.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    if count == 1:
+        raise MissingError(
+            f"{item.path}: utterance {item.id} ({item.num_samples / SAMPLE_RATE_HZ:.1f} s) alone "
+            f"does not fit into the memory of {engine.device}"
+        ) from error
+    say(f"out of memory on {engine.device} with {count} utterances: going on with {count // 2}")
+    return count // 2
 
 
 @torch.inference_mode()

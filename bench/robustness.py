@@ -28,9 +28,9 @@ from bench.passes import seconds_per_audio_second
 from bench.paths import disk_errors
 from bench.plan import head_factory
 from bench.progress import bar, say
+from bench.provenance import project_state
 from bench.record import ConditionResult, Record, read_record, write_record
 from bench.registry import task_card
-from bench.run import project_state
 from bench.spec import Resolved, ceiling_card, prepare_corpora, resolve_run
 from bench.store import FeatureStore
 

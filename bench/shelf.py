@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
-from collections.abc import Set
+import uuid
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
-from bench.errors import MissingError
-from bench.store import NAME_FILE, rows_digest
+from bench.errors import InvalidDataError, MissingError
+from bench.leases import held, live_names, names_held_here
+from bench.shard_index import read_index, shard_problem
+from bench.store import NAME_FILE
 
 GB = 1_000_000_000
+LEASES = ".leases"
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,9 @@ class Shard:
 def _name(folder: Path) -> str:
     """Name of the upstream whose features lie in a folder."""
     try:
-        return (folder / NAME_FILE).read_text(encoding="utf-8").strip() or folder.name
+        return (folder / NAME_FILE).read_text(
+            encoding="utf-8", errors="replace"
+        ).strip() or folder.name
     except OSError:
         return folder.name
 
@@ -61,7 +65,7 @@ def shards(root: Path) -> list[Shard]:
         index_file, utterances, problem = path.with_suffix(".json"), 0, ""
         try:
             stat = path.stat()
-            index = json.loads(index_file.read_text(encoding="utf-8"))
+            index = read_index(index_file)
             utterances, used = len(index["places"]), index_file.stat().st_mtime
             if stat.st_size != index["size_bytes"]:
                 problem = f"{stat.st_size} bytes, {index['size_bytes']} expected"
@@ -69,7 +73,7 @@ def shards(root: Path) -> list[Shard]:
             if not path.exists():  # another process removed it just now
                 continue
             problem, used = "no index (a pass was interrupted)", stat.st_mtime
-        except (ValueError, KeyError, TypeError):
+        except InvalidDataError:
             problem, used = "its index cannot be read", stat.st_mtime
         folder = path.parent
         found.append(
@@ -79,22 +83,22 @@ def shards(root: Path) -> list[Shard]:
 
 
 def verify(shard: Shard) -> str:
-    """Read a whole shard and compare it with its index; the problem, or "" when there is none.
+    """Read a whole shard and compare it with its index; the problem, or "" when there is none."""
+    return shard.problem or shard_problem(shard.path)
 
-    Shards of before indexes held a digest are checked for shape and finite numbers.
-    """
-    if shard.problem:
-        return shard.problem
-    try:
-        rows = np.load(shard.path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        return f"not an array ({error})"
-    index = json.loads(shard.path.with_suffix(".json").read_text(encoding="utf-8"))
-    if rows.ndim != 3 or sum(frames for _, frames in index["places"].values()) != len(rows):
-        return f"shape {rows.shape} does not fit its index"
-    if "sha256" not in index:
-        return "" if all(np.isfinite(part).all() for part in rows) else "holds NaN or infinity"
-    return "" if rows_digest(rows) == index["sha256"] else "its content has changed (sha256)"
+
+@contextmanager
+def using(root: Path, digest: str) -> Iterator[None]:
+    """Say that the features of an upstream are in use: other processes will not remove them."""
+    with held(root / LEASES, [f"use {digest[:24]} {uuid.uuid4().hex}"]):
+        yield
+
+
+def in_use(root: Path) -> set[str]:
+    """The upstreams (first 24 digits of their digests) that other processes use."""
+    mine = names_held_here()
+    live = {name for name in live_names(root / LEASES) if name not in mine}
+    return {name.split()[1] for name in live if name.startswith("use ")}
 
 
 def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = frozenset()) -> int:
@@ -104,7 +108,7 @@ def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = fr
         root: folder of the store.
         need_bytes: what is about to be written.
         store_gb: the budget, in units of 10^9 bytes.
-        keep: shards that must stay.
+        keep: shards that must stay; those that other processes use stay too.
 
     Returns:
         bytes removed. What is left may still be above the budget when `keep` is.
@@ -112,12 +116,12 @@ def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = fr
     Raises:
         MissingError: the disk has no room for it.
     """
-    everything = shards(root)
+    everything, used = shards(root), in_use(root)
     total, removed = sum(shard.size_bytes for shard in everything), 0
     for shard in everything:
         if total - removed + need_bytes <= store_gb * GB:
             break
-        if shard.path not in keep:
+        if shard.path not in keep and shard.path.parents[1].name not in used:
             shard.delete()
             removed += shard.size_bytes
     root.mkdir(parents=True, exist_ok=True)

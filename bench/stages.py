@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from bench.errors import InvalidDataError
 from bench.evaluate import read_predictions, score_condition, write_predictions
 from bench.fit import Fitted, Lesson, Trainer, predict
 from bench.grid import Probe
@@ -15,8 +14,9 @@ from bench.kept import Features
 from bench.metrics import METRICS
 from bench.paths import atomic_path
 from bench.plan import head_factory
-from bench.progress import bar
+from bench.progress import bar, say
 from bench.record import ConditionScore
+from bench.sealed import read_sealed, write_sealed
 from bench.spec import Resolved
 
 
@@ -68,26 +68,37 @@ def train(
         the points of each run, in the order of its learning rates.
     """
     rates = runs[0].learning_rates()
-    left = [index for index, folder in enumerate(folders) if not _all_done(folder, rates)]
+    found = [_kept(folder, rates) for folder in folders]
+    left = [index for index, points in enumerate(found) if points is None]
     if left:
         seeds = [runs[index].spec.seed for index in left]
-        checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.pt"
+        checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.sealed"
         lesson = _lesson(features, [runs[index] for index in left])
         trainer = Trainer(lesson, rates, seeds, checkpoint=checkpoint)
-        points = iter(_with_progress(trainer, runs[0]))
-        for index in left:
-            for lr in rates:
-                with atomic_path(folders[index] / f"lr{lr:g}.pt") as temporary:
-                    torch.save(vars(next(points)), temporary)
+        points = _with_progress(trainer, runs[0])
+        for place, index in enumerate(left):
+            own = points[place * len(rates) : (place + 1) * len(rates)]
+            for point in own:
+                write_sealed(vars(point), _point_file(folders[index], point.lr))
+            found[index] = own
         checkpoint.unlink(missing_ok=True)
-    return [
-        [Fitted(**torch.load(folder / f"lr{lr:g}.pt", weights_only=True)) for lr in rates]
-        for folder in folders
-    ]
+    return [points for points in found if points is not None]
 
 
-def _all_done(folder: Path, rates: Sequence[float]) -> bool:
-    return all((folder / f"lr{lr:g}.pt").exists() for lr in rates)
+def _point_file(folder: Path, lr: float) -> Path:
+    return folder / f"lr{lr:g}.sealed"
+
+
+def _kept(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
+    """The points of one run when all of them are there and whole."""
+    files = [_point_file(folder, lr) for lr in rates]
+    if not all(file.exists() for file in files):
+        return None
+    try:
+        return [Fitted(**read_sealed(file)) for file in files]
+    except InvalidDataError as error:
+        say(f"{error}; the heads are trained again")
+        return None
 
 
 def _with_progress(trainer: Trainer, resolved: Resolved) -> list[Fitted]:

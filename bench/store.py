@@ -15,14 +15,17 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from bench import stopping
 from bench.api import Upstream, Utterance
+from bench.errors import InvalidDataError
 from bench.features import DTYPES, Array, FeatureSet, Mode
 from bench.passes import Engine, Sound, clean_sound, kept, upstream_pass
 from bench.paths import atomic_path, write_text
+from bench.shard_index import index_digest, read_index, rows_digest, shard_problem
 
 SHARD_BYTES = 64_000_000
 SHARD_UTTERANCES = 500
@@ -77,14 +80,37 @@ class FeatureStore:
         for index_file in sorted(self.folder.glob("*.json")):
             shard = index_file.with_suffix(".npy")
             try:
-                index = json.loads(index_file.read_text(encoding="utf-8"))
+                index = read_index(index_file)
                 if shard.stat().st_size != index["size_bytes"]:
                     continue
-                for key, (first, frames) in index["places"].items():
-                    places[key] = Place(shard, int(first), int(frames))
-            except (OSError, ValueError, KeyError, TypeError):
+            except (OSError, InvalidDataError):
                 continue
+            for key, (first, frames) in index["places"].items():
+                places[key] = Place(shard, first, frames)
         return places
+
+    def refresh(self) -> None:
+        """Look again at what is kept: another process may have added to it or taken away."""
+        self._places = self._read_index()
+
+    def drop_broken(self, utterances: Sequence[Utterance]) -> list[str]:
+        """Remove the shards of `utterances` that are not what was written, to be made again.
+
+        Every shard is read once a process, before anything is made of it.
+
+        Returns:
+            a line a shard that was removed: which, and why.
+        """
+        found = []
+        for shard in sorted(self.shards_of(utterances)):
+            problem = shard_problem(shard)
+            if problem:
+                shard.with_suffix(".json").unlink(missing_ok=True)
+                shard.unlink(missing_ok=True)
+                found.append(f"{shard}: {problem}; removed, its features are made again")
+        if found:
+            self.refresh()
+        return found
 
     def missing(self, utterances: Sequence[Utterance]) -> list[Utterance]:
         """Those of `utterances` that must still pass the upstream, each sound once."""
@@ -126,9 +152,12 @@ class FeatureStore:
                 if self.mode == "frames":
                     frames[item.key] = kept(states, "frames", item)
                 on_utterance(item)
+                if stopping.requested():  # what there is becomes a smaller shard
+                    break
             new = {key: mean for key, mean in means.items() if key not in pooled._places}
             pooled._write_shard(new)
             self._write_shard(frames)
+            stopping.check()
 
     def _sibling(self, mode: Mode) -> FeatureStore:
         """The same upstream's features in another mode."""
@@ -149,7 +178,8 @@ class FeatureStore:
             self._places[key] = Place(path, first, len(array))
             first += len(array)
         size = path.stat().st_size
-        index = {"size_bytes": size, "sha256": rows_digest(rows), "places": places}
+        index: dict[str, Any] = {"size_bytes": size, "sha256": rows_digest(rows), "places": places}
+        index["index_sha256"] = index_digest(index)
         write_text(path.with_suffix(".json"), json.dumps(index))
         write_text(self.folder.parent / NAME_FILE, f"{self.name}\n")
 
@@ -174,11 +204,6 @@ class FeatureStore:
             first=np.array([place.first for place in places], dtype=np.int64),
             frames=np.array([place.frames for place in places], dtype=np.int64),
         )
-
-
-def rows_digest(rows: Array) -> str:
-    """Identity of a shard's content: sha256 of its numbers."""
-    return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()
 
 
 def _shards(

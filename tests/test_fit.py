@@ -147,7 +147,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(run, head, stop_at):
         run(name="cut.pt", on_step=stop, **grid)
     steps = []
     resumed = run(name="cut.pt", on_step=lambda step, _: steps.append(step), **grid)
-    assert steps[0] == stop_at // 10 * 10
+    assert steps[0] == stop_at
     for first, second in zip(whole, resumed, strict=True):
         assert (first.step, first.value) == (second.step, second.value)
         assert same(first.state, second.state)

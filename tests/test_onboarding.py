@@ -4,7 +4,7 @@ import pytest
 from models import MACS_PER_FRAME, PARAMS, save_hubert, save_onnx
 from test_run import toy  # noqa: F401 (a fixture)
 
-from bench import load, run
+from bench import job, load, run
 from bench.catalog import GROUP
 from bench.cost import measure
 from bench.record import read_record
@@ -38,8 +38,8 @@ args: {{seed: 1}}
 @pytest.fixture
 def evaluate(toy, monkeypatch):  # noqa: F811
     """Evaluate on the toy task with the real loader and the real cost."""
-    monkeypatch.setattr(run, "load_upstream", load.load_upstream)
-    monkeypatch.setattr(run, "measure", measure)
+    monkeypatch.setattr(job, "load_upstream", load.load_upstream)
+    monkeypatch.setattr(job, "measure", measure)
 
     def call(name, **options):
         return run.run(RunSpec(name, "tone", "toy"), home=toy.home, out=toy.out, **options)

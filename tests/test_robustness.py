@@ -10,7 +10,7 @@ import pytest
 from test_run import evaluate, toy  # noqa: F401
 from toys import make_utterances
 
-from bench import condition_sets, paths, registry, robustness, run, spec
+from bench import condition_sets, job, paths, registry, robustness, spec
 from bench.condition_report import condition_table, sets_of, summary
 from bench.condition_scores import differing_conditions
 from bench.condition_sets import TEST_SIDE, Sources
@@ -32,7 +32,7 @@ def trained(toy, monkeypatch):  # noqa: F811
     module = spec.corpus_module("toy")
     for user in (spec, condition_sets):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
-    monkeypatch.setattr(robustness, "load_upstream", run.load_upstream)
+    monkeypatch.setattr(robustness, "load_upstream", job.load_upstream)
     path = evaluate(toy, "tone").path
     return SimpleNamespace(toy=toy, path=path, sources=Sources(toy.home))
 

@@ -9,7 +9,7 @@ import pytest
 from toy_track import evaluate, evaluate_seeds, make_toy, rows
 from toys import make_utterances
 
-from bench import registry, run, spec
+from bench import job, registry, spec
 from bench.data import write_table
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.record import Record, dumps, read_record
@@ -70,7 +70,7 @@ def test_killed_at_any_stage_the_next_run_ends_with_the_same_record(toy, monkeyp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run, stage, dies)
+        patch.setattr(job, stage, dies)
         with pytest.raises(KeyboardInterrupt):
             evaluate(toy)
     resumed = evaluate(toy)
@@ -119,13 +119,13 @@ def test_seeds_together_give_the_records_of_each_alone(toy, task):
 def test_only_the_seeds_that_are_missing_are_trained(toy, monkeypatch):
     first = evaluate(toy, seed=1)
     trained = []
-    train = run.train
+    train = job.train
 
     def watched(features, runs, folders):
         trained.extend(resolved.spec.seed for resolved in runs)
         return train(features, runs, folders)
 
-    monkeypatch.setattr(run, "train", watched)
+    monkeypatch.setattr(job, "train", watched)
     outcomes = evaluate_seeds(toy, (0, 1, 2))
     assert trained == [0, 2]
     assert [outcome.was_done for outcome in outcomes] == [False, True, False]
@@ -143,9 +143,9 @@ def test_seeds_killed_together_end_with_the_same_records(toy, monkeypatch, stage
             raise KeyboardInterrupt
         return original(*args, **options)
 
-    original = getattr(run, stage)
+    original = getattr(job, stage)
     with monkeypatch.context() as patch:
-        patch.setattr(run, stage, dies_at_the_second)
+        patch.setattr(job, stage, dies_at_the_second)
         with pytest.raises(KeyboardInterrupt):
             evaluate_seeds(toy, (0, 1))
     resumed = evaluate_seeds(toy, (0, 1))
@@ -237,7 +237,7 @@ def test_a_limited_run_keeps_both_kinds_of_trials(toy):
 
 def test_the_digest_names_everything_that_matters(toy):
     base = RunSpec("fbank", "tone", "toy")
-    card, loaded = registry.task_card("tone", "toy"), run.load_upstream("fbank")
+    card, loaded = registry.task_card("tone", "toy"), job.load_upstream("fbank")
     digests = {
         spec.resolve_run(item, chosen, from_, toy.home).digest()
         for item, chosen, from_ in [

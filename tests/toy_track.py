@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from toys import ToyUpstream, make_utterances
 
-from bench import registry, run, spec
+from bench import job, registry, run, spec
 from bench.cost import Cost
 from bench.data import Trial, write_table, write_trials
 from bench.load import Loaded
@@ -92,10 +92,10 @@ def make_toy(tmp_path, monkeypatch, track=TRACK):
         name = parse_upstream_name(text)
         return Loaded(ToyUpstream(), name, card, "none", None, None, "d" * 64)
 
-    monkeypatch.setattr(run, "load_upstream", load)
+    monkeypatch.setattr(job, "load_upstream", load)
     cost = Cost(params=1, macs_per_second=2.0, layers=3, hidden_size=8, stride=320)
-    monkeypatch.setattr(run, "measure", lambda upstream: cost)
-    monkeypatch.setattr(run, "real_time_factor", lambda upstream: 0.5)
+    monkeypatch.setattr(job, "measure", lambda upstream: cost)
+    monkeypatch.setattr(job, "real_time_factor", lambda upstream: 0.5)
     return SimpleNamespace(home=home, out=tmp_path / "runs", corpus=corpus)
 
 

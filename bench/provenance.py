@@ -1,0 +1,83 @@
+"""Where, when and with what a run was made, and how long its stages took."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import torch
+
+from bench.passes import Engine
+from bench.record import Provenance
+from bench.registry import ROOT
+
+PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "jiwer", "soundfile")
+
+
+@dataclass
+class Clock:
+    """Wall seconds by stage."""
+
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+
+
+def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
+    """Where, when and with what the run was made."""
+    commit, dirty = project_state()
+    return Provenance(
+        spec=spec_digest,
+        commit=commit,
+        dirty=dirty,
+        device=_device(engine),
+        precision=engine.precision,
+        packages={name: version(name) for name in PACKAGES},
+        started=clock.started,
+        seconds=sum(clock.seconds.values()),
+        seconds_by_stage=dict(clock.seconds),
+    )
+
+
+def project_state() -> tuple[str | None, bool | None]:
+    """The project's commit, and whether it was changed since; None where there is no checkout."""
+    commit = _git("rev-parse", "HEAD")
+    return commit, None if commit is None else bool(_git("status", "--porcelain"))
+
+
+def _device(engine: Engine) -> str:
+    """What computed, for people."""
+    if engine.device.startswith("cuda"):
+        return torch.cuda.get_device_name(engine.device)
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _git(*arguments: str) -> str | None:
+    """Output of a git command in the project's folder; None where there is no checkout."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(ROOT), *arguments],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

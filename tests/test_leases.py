@@ -1,0 +1,101 @@
+"""One of several processes does a thing; a dead one's lease is taken over, a live one's is not."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from bench import leases
+from bench.errors import MissingError
+from bench.leases import acquire, held, holder, lease_file, live_names
+
+
+def test_only_one_has_a_lease_until_it_is_given_back(tmp_path):
+    lease = acquire(tmp_path, "cell a/b")
+    assert lease.is_held()
+    assert acquire(tmp_path, "cell a/b") is None
+    assert acquire(tmp_path, "cell a_b") is not None
+    assert holder(tmp_path, "cell a/b")["pid"] == os.getpid()
+    lease.release()
+    assert holder(tmp_path, "cell a/b") is None
+    assert acquire(tmp_path, "cell a/b") is not None
+
+
+def test_a_dead_process_of_this_machine_holds_nothing(tmp_path):
+    code = (
+        "import sys, os, pathlib; from bench.leases import acquire; "
+        "acquire(pathlib.Path(sys.argv[1]), 'x'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert lease_file(tmp_path, "x").exists()
+    assert live_names(tmp_path) == set()
+    assert acquire(tmp_path, "x") is not None
+
+
+def elsewhere(folder, name):
+    path = lease_file(folder, name)
+    path.write_text(json.dumps({"name": name, "token": "t", "machine": "far", "pid": 1}))
+    return path
+
+
+def test_another_machine_holds_what_it_touches(tmp_path):
+    path = elsewhere(tmp_path, "x")
+    assert acquire(tmp_path, "x") is None
+    old = time.time() - leases.SECONDS_TO_LIVE - 5
+    os.utime(path, (old, old))
+    lease = acquire(tmp_path, "x")
+    assert lease.is_held()
+
+
+def test_a_lease_that_was_lost_is_not_given_back_for_its_new_holder(tmp_path):
+    lease = acquire(tmp_path, "x")
+    path = elsewhere(tmp_path, "x")
+    assert not lease.is_held()
+    lease.release()
+    assert path.exists()
+
+
+def test_a_number_used_again_by_another_process_is_not_the_holder(tmp_path):
+    lease = acquire(tmp_path, "x")
+    found = json.loads(lease.path.read_text())
+    lease.path.write_text(json.dumps(found | {"born": "1"}))
+    assert acquire(tmp_path, "x") is not None
+    assert found["machine"].startswith(socket.gethostname())
+
+
+def test_held_waits_and_gives_back(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(leases, "SECONDS_BETWEEN_LOOKS", 0.0)
+    first = acquire(tmp_path, "x")
+    monkeypatch.setattr(time, "sleep", lambda seconds: first.release())
+    with held(tmp_path, ["x", "a"]) as both:
+        assert [lease.is_held() for lease in both] == [True, True]
+    assert live_names(tmp_path) == set()
+    assert "waiting for another process" in capsys.readouterr().err
+
+
+def test_many_threads_of_processes_never_hold_together(tmp_path):
+    code = (
+        "import sys, pathlib\nfrom bench.leases import held\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "for _ in range(20):\n"
+        "    with held(folder, ['count']):\n"
+        "        file = folder / 'count'\n"
+        "        file.write_text(str(int(file.read_text()) + 1))\n"
+    )
+    (tmp_path / "count").write_text("0")
+    command = [sys.executable, "-c", code.replace("import sys", "import sys, bench.leases\n"
+        "bench.leases.SECONDS_BETWEEN_LOOKS = 0.002\nimport sys", 1), str(tmp_path)]  # fmt: skip
+    running = [subprocess.Popen(command, stderr=subprocess.DEVNULL) for _ in range(3)]
+    assert [process.wait(60) for process in running] == [0, 0, 0]
+    assert (tmp_path / "count").read_text() == "60"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
+def test_a_read_only_folder_is_named(tmp_path):
+    (tmp_path / "shut").mkdir(mode=0o500)
+    with pytest.raises(MissingError, match="no permission to write"):
+        acquire(tmp_path / "shut", "x")
