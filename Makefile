@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-conditions conditions data eval cost bench store check compress board submit publish validate-track page-speed align test lint type golden clean
+.PHONY: help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -88,6 +88,11 @@ submit: setup ## gather a row for the board: make submit UPSTREAM=ge2e TRACK=ope
 	@mkdir -p submissions
 	@$(CLI) submit '$(UPSTREAM)' --track '$(TRACK)' --runs '$(OUT)' --by '$(BY)' \
 	  --out 'submissions/$(UPSTREAM).tar.gz'
+
+costs: setup ## measure anew the committed costs (on an idle machine)
+	@for file in leaderboard/costs/*.json; do \
+	  $(CLI) cost "$$(basename "$$file" .json)" --json > "$$file.new" && mv "$$file.new" "$$file" || exit 1; \
+	done
 
 publish: setup ## the board, ready to serve: make publish DEST=folder
 	@test -n "$(DEST)" || { echo "make publish: name DEST=..." >&2; exit 2; }
