@@ -1,7 +1,10 @@
 """Exported to ONNX and read back: the same states, sizes and products."""
 
+from dataclasses import replace
+
 import pytest
 import torch
+from dphubert_file import WAVLM, published
 from test_modify import TINY, encode
 
 from bench import export
@@ -9,18 +12,22 @@ from bench.cost import measure, num_params
 from bench.errors import InvalidDataError, UsageError
 from bench.export import export_onnx
 from bench.load import load_upstream
+from upstreams.importers.dphubert import import_pruned
 from upstreams.onnx_form import OneUtterance
 from upstreams.state import build, random_state
 
 
-@pytest.fixture(scope="module")
-def upstream():
-    """The tiny encoder, no two tensors of it alike: an exporter keeps equal ones once."""
-    state = random_state(TINY, 0)
+def unlike(config, state):
+    """An encoder, no two tensors of it alike: an exporter keeps equal ones once."""
     generator = torch.Generator().manual_seed(1)
     for tensor in state.values():
         tensor += 0.02 * torch.randn(tensor.shape, generator=generator)
-    return build(TINY, state)
+    return build(config, state)
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    return unlike(TINY, random_state(TINY, 0))
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +57,29 @@ def test_a_graph_that_differs_is_not_kept(tmp_path, monkeypatch, program):
     with pytest.raises(InvalidDataError, match="differs from the module by"):
         export_onnx(other, tmp_path / "tiny.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def students():
+    """FitHuBERT's and ARMHuBERT's parts in one: time reduced and expanded, maps reused."""
+    reducing = {"time_reduction": 2, "layer_projection": 48, "tap": "projections"}
+    config = replace(TINY, reuses=(False, True), **reducing)
+    return config, random_state(config, 0)
+
+
+def pruned():
+    """DPWavLM's: layers without attention or feed-forward, single heads, gated positions."""
+    return import_pruned(published(dict(WAVLM)))
+
+
+@pytest.mark.parametrize(("made", "states"), [(students, 2), (pruned, 5)])
+def test_encoders_of_other_shapes_go_there_and_back(made, states, tmp_path):
+    upstream = unlike(*made())
+    done = export_onnx(upstream, tmp_path / "tiny.onnx")
+    assert done.worst <= 1e-5 and done.states == states
+    again = load_upstream(f"onnx:{tmp_path}/tiny.onnx").upstream
+    assert (again.stride, again.min_samples) == (upstream.stride, upstream.min_samples)
+    for num_samples in (upstream.min_samples, 5_111):
+        assert again.num_frames(num_samples) == upstream.num_frames(num_samples)
 
 
 def test_what_cannot_be_exported(tmp_path):

@@ -222,6 +222,8 @@ def test_what_is_hidden_states():
         (lambda size: -(-size // 160), (160, 1, 1)),
         (lambda size: size // 160 + 1 if size > 200 else 0, (160, 0, 201)),
         (lambda size: size // 5_000, (5_000, 5_000, 5_000)),
+        (lambda size: max(0, ((size - 400) // 320 + 1) // 2 * 2), (320, 720, 720)),
+        (lambda size: size // 960 * 3, (320, 960, 960)),
     ],
 )
 def test_frame_rules_are_measured(frames, expected):
@@ -235,6 +237,7 @@ def test_frame_rules_are_measured(frames, expected):
     [
         (lambda size: 0, "gives no frames"),
         (lambda size: 1, "more than one a second"),
+        (lambda size: size // 640 * 2 + 1, "does not grow evenly"),
         (lambda size: int(size**0.5), "does not grow evenly|the rule measured"),
     ],
 )

@@ -106,17 +106,20 @@ class FrameRule:
         stride: samples per frame.
         first: samples of the first frame by the arithmetic; 0 or less where a model pads.
         min_samples: the shortest input that gives a frame.
+        together: frames that come at once, where a model reduces time and expands it again.
     """
 
     stride: int
     first: int
     min_samples: int
+    together: int = 1
 
     def num_frames(self, num_samples: int) -> int:
         """T for an utterance of `num_samples` samples."""
         if num_samples < self.min_samples:
             return 0
-        return (num_samples - self.first) // self.stride + 1
+        times = (num_samples - self.first) // (self.stride * self.together) + 1
+        return times * self.together
 
 
 def measure_rule(frames: Callable[[int], int], what: str) -> FrameRule:
@@ -134,12 +137,13 @@ def measure_rule(frames: Callable[[int], int], what: str) -> FrameRule:
         raise InvalidDataError(f"{what}: gives no frames for {PROBES[-1]} samples of sound")
     count = frames(probe)
     one = _fewest(frames, probe, count + 1, what)
-    more = _fewest(frames, one, count + 1 + STEPS, what)
-    if (more - one) % STEPS:
+    together = frames(one) - count
+    more = _fewest(frames, one, count + 1 + STEPS * together, what)
+    if (more - one) % (STEPS * together) or count % together:
         raise InvalidDataError(f"{what}: its number of frames does not grow evenly with length")
-    stride = (more - one) // STEPS
+    stride = (more - one) // (STEPS * together)
     first = one - count * stride
-    rule = FrameRule(stride, first, _shortest(frames, max(first, 1)))
+    rule = FrameRule(stride, first, _shortest(frames, max(first, 1)), together)
     for size in CHECKED:
         if frames(size) != rule.num_frames(size):
             raise InvalidDataError(
