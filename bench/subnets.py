@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from decimal import ROUND_UP, Context, Decimal
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from bench.paths import atomic_path
 from bench.registry import resolve
 
 SECONDS = 10.0  # of the input that MACs are counted on, as in every record
+ROUND_UP_3 = Context(prec=3, rounding=ROUND_UP)
 TRIES = 200  # draws for each candidate asked for, before a budget is said to be too tight
 
 
@@ -118,7 +120,8 @@ def candidates(
     if not budget.allows(smallest):
         raise UsageError(
             f"no subnet is within the budget: the smallest has {smallest.params:,} parameters and "
-            f"{smallest.macs_per_second / 1e9:.3f} G MACs a second"
+            f"{smallest.macs_per_second / 1e9:.3f} G MACs a second; ask for {_least(smallest)} or "
+            f"more{_enough(family, sample, seed)}"
         )
     found: dict[str, Candidate] = {}
     if sample is None:
@@ -135,9 +138,26 @@ def candidates(
     if sample is not None and len(found) < wanted:
         raise UsageError(
             f"only {len(found)} of {wanted} subnets within the budget in {wanted * TRIES:,} draws; "
-            f"ask for fewer, or for a larger budget"
+            f"ask for fewer, or for a larger budget{_enough(family, sample, seed)}"
         )
     return sorted(found.values(), key=lambda item: (item.macs_per_second, item.params))
+
+
+def _least(needed: Candidate) -> str:
+    """The budget that a candidate just keeps to, as options, rounded up to three digits."""
+    params = Decimal(needed.params).normalize(ROUND_UP_3)
+    macs = Decimal(needed.macs_per_second).normalize(ROUND_UP_3)
+    return f"--budget-params {float(params):.3g} and --budget-macs {float(macs):.3g}"
+
+
+def _enough(family: Subnets, sample: int | None, seed: int) -> str:
+    """A budget that so many random subnets are sure to be found in: a tenth of all keeps to it."""
+    if sample is None:
+        return ""
+    drawn = [candidate(family, subnet) for subnet in family.sample(TRIES, seed)]
+    tenth = sorted(drawn, key=lambda item: item.macs_per_second)[TRIES // 10]
+    macs = Decimal(tenth.macs_per_second).normalize(ROUND_UP_3)
+    return f" (one random subnet in ten keeps to --budget-macs {float(macs):.3g})"
 
 
 def candidates_table(items: Sequence[Candidate]) -> str:

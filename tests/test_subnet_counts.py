@@ -1,6 +1,7 @@
 """Closed forms against modules that were built and counted; lists, budgets and plots."""
 
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -87,6 +88,12 @@ def test_budgets_that_cannot_be_kept(family):
     smallest = candidate(family, family.ends()[0])
     with pytest.raises(UsageError, match="only 0 of 2 subnets within the budget in 400 draws"):
         candidates(family, Budget(params=smallest.params), sample=2)
+    with pytest.raises(UsageError, match="ask for --budget-params") as caught:
+        candidates(family, Budget(macs_per_second=2.0e9), sample=50)
+    # What is advised works: the first for the smallest, the other for as many as were asked for.
+    params, macs, tenth = map(float, re.findall(r"[\d.]+e\+\d+", str(caught.value)))
+    assert len(candidates(family, Budget(params, macs))) == 1
+    assert len(candidates(family, Budget(macs_per_second=tenth), sample=50)) == 50
     with pytest.raises(UsageError, match="'fbank' has no subnets"):
         family_of(upstream_card("fbank"))
 
