@@ -102,7 +102,7 @@ def _quantize(upstream: Upstream, parameters: int) -> Upstream:
     if inside < MIN_SHARE * parameters:
         raise UsageError(
             f"@int8: only {inside:,} of {parameters:,} parameters are in linear maps, the part "
-            f"that is quantised"
+            f"that is quantised; recurrent layers and convolutions stay in float32"
         )
     for name, part in found:
         parent, _, last = name.rpartition(".")
