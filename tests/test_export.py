@@ -12,7 +12,9 @@ from bench.cost import measure, num_params
 from bench.errors import InvalidDataError, UsageError
 from bench.export import export_onnx
 from bench.load import load_upstream
+from bench.modify import modify
 from upstreams.importers.dphubert import import_pruned
+from upstreams.kaldi import KaldiConfig
 from upstreams.onnx_form import OneUtterance
 from upstreams.state import build, random_state
 
@@ -85,5 +87,12 @@ def test_encoders_of_other_shapes_go_there_and_back(made, states, tmp_path):
 def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(UsageError, match="only upstreams of the encoder family"):
         export_onnx(load_upstream("fbank").upstream, tmp_path / "a.onnx")
+    with pytest.raises(UsageError, match="and without @int8 or @bf16; this is Modified"):
+        export_onnx(modify(build(TINY, random_state(TINY, 0)), "bf16")[0], tmp_path / "a.onnx")
+    banks = {"kaldi": KaldiConfig()}, {"extractor_mode": "mel", "conv_layers": ((80, 400, 320),)}
+    for bank in banks:
+        config = replace(TINY, feature_norm=False, first_state="projection", **bank)
+        with pytest.raises(UsageError, match="a filter bank cannot be exported"):
+            export_onnx(build(config, random_state(config, 0)), tmp_path / "a.onnx")
     with pytest.raises(UsageError, match=r"ends in \.onnx"):
         export_onnx(load_upstream("fbank").upstream, tmp_path / "a.pt")

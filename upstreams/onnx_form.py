@@ -28,15 +28,20 @@ class OneUtterance(nn.Module):
     """An encoder as a function of a waveform alone.
 
     Raises:
-        UsageError: not an encoder of this family.
+        UsageError: not an encoder of this family, or one whose front end is a filter bank.
     """
 
     def __init__(self, upstream: Upstream) -> None:
         super().__init__()
         if not isinstance(upstream, Encoder):
             raise UsageError(
-                f"only upstreams of the encoder family can be exported, "
-                f"not {type(upstream).__name__}"
+                f"only upstreams of the encoder family can be exported, and without @int8 or "
+                f"@bf16; this is {type(upstream).__name__}"
+            )
+        if upstream.config.kaldi is not None or upstream.config.extractor_mode == "mel":
+            raise UsageError(
+                "an encoder with a filter bank cannot be exported: its Fourier transforms do not "
+                "trace for any length; only front ends of convolutions do"
             )
         self.encoder = upstream
 
