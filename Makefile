@@ -23,6 +23,7 @@ help: ## this list
 	@echo "            [STRICT=1] [FORCE=1] [LR=1e-3] [LIMIT=N] [DEB_DIR=DIR] [OUT=runs] [JSON=1]"
 	@echo "            [CONDITIONS=distorted-seen,ood] [NOISE_DIR=DIR]"
 	@echo "            [SEEDS=0,1,2] [STORE_GB=50] [DEVICE=cuda] [PRECISION=bf16]"
+	@echo "            [TRACK=superb DATA=/corpora] [LR=published] [PLAN=1]"
 
 $(VENV)/.made: pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -47,8 +48,9 @@ $(VENV)/.made-conditions: $(VENV)/.made
 
 setup-conditions: $(VENV)/.made-conditions ## the same, with simulated rooms, codecs and plots
 
-data: setup ## prepare the corpora of a track: make data TRACK=quick [DEB_DIR=DIR]
-	@$(CLI) data prepare --track $(TRACK) $(if $(DEB_DIR),--deb-dir $(DEB_DIR))
+data: setup ## prepare the corpora of a track: make data TRACK=quick [DEB_DIR=DIR] [DATA=/corpora]
+	@$(CLI) data prepare --track $(TRACK) $(if $(DEB_DIR),--deb-dir $(DEB_DIR)) \
+	  $(if $(DATA),--data '$(DATA)')
 
 eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM=lighthubert_small TASK=asr
 	@test -n "$(UPSTREAM)" -a -n "$(TASK)" || \
@@ -59,6 +61,7 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 	  $(if $(FORCE),--force) $(if $(JSON),--json) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(STORE_GB),--store-gb $(STORE_GB)) $(if $(DEVICE),--device $(DEVICE)) \
 	  $(if $(PRECISION),--precision $(PRECISION)) \
+	  $(if $(DATA),--data '$(DATA)') $(if $(PLAN),--plan) \
 	  $(if $(CONDITIONS),--conditions '$(CONDITIONS)') $(if $(NOISE_DIR),--noise-dir '$(NOISE_DIR)')
 
 cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lighthubert_small

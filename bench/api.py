@@ -179,6 +179,8 @@ class Utterance:
         speaker: speaker label ("" where unknown).
         source: where the audio comes from (a package, a corpus).
         key: sha256 hex digest of the utterance's samples; the identity of its sound.
+        effect: what is done to the whole file before `start` and `num_samples` are cut out of it,
+            a name in `bench.sox`; "" leaves it alone.
     """
 
     id: str
@@ -189,6 +191,7 @@ class Utterance:
     speaker: str
     source: str
     key: str
+    effect: str = ""
 
 
 def lengths_to_mask(lengths: Tensor, max_length: int) -> Tensor:

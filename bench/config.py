@@ -162,6 +162,9 @@ class Recipe(Frozen):
             affine map before a linear layer; makes one grid of learning rates fit upstreams whose
             features differ by orders of magnitude. Not SUPERB's: off on track `superb`.
         crops: pieces of long training utterances instead of the whole.
+        batches: how they are made up (`bench.batching`).
+        explore: part of the updates that every learning rate of a grid gets; the best on dev is
+            then trained in full. None trains all of them in full.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -174,6 +177,11 @@ class Recipe(Frozen):
     standardize: bool = False
     # Left out of a card's identity where there is none, as in cards of before there were crops.
     crops: CropRule | None = Field(default=None, exclude_if=lambda rule: rule is None)
+    # And these two where they are what they were before they could be chosen.
+    batches: Literal["shuffled", "balanced", "halved-buckets", "windows"] = Field(
+        default="shuffled", exclude_if=lambda kind: kind == "shuffled"
+    )
+    explore: float | None = Field(default=None, gt=0, lt=1, exclude_if=lambda part: part is None)
 
     @model_validator(mode="before")
     @classmethod
@@ -200,6 +208,7 @@ class TaskCard(Frozen):
         cluster: what the bootstrap draws: utterances, or speakers.
         license: of the audio; shown to the user.
         deviations: how the task differs from SUPERB's; shown to the user.
+        lr_presets: learning rates behind published numbers, by upstream card (`--lr published`).
     """
 
     name: str
@@ -218,6 +227,7 @@ class TaskCard(Frozen):
     license: str = ""
     deviations: str = ""
     source: str = ""
+    lr_presets: dict[str, float] = {}
 
     @model_validator(mode="before")
     @classmethod

@@ -27,6 +27,8 @@ COLUMNS = {
     "text": "string",
     "key": "string",  # sha256 of the utterance's samples
 }
+# Only in tables that have it: files of before there were effects stay what they are.
+EFFECT_COLUMN = {"effect": "string"}
 TRIAL_COLUMNS = {"label": "int64", "enrolment": "string", "test": "string"}
 
 
@@ -67,21 +69,26 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
         table = pq.read_table(path)
     except (OSError, ValueError) as error:
         raise InvalidDataError(f"{path}: not a Parquet table ({error})") from error
+    optional = [name for name in EFFECT_COLUMN if name in table.column_names]
     missing = set(columns) - set(table.column_names)
     if missing:
         raise InvalidDataError(f"{path}: lacks the column {', '.join(sorted(missing))}")
-    rows: list[dict[str, Any]] = table.select(list(columns)).to_pylist()
+    rows: list[dict[str, Any]] = table.select([*columns, *optional]).to_pylist()
     return rows
 
 
 def write_table(corpus: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one manifest; `target` of a row is any JSON-able value.
+    """Write one manifest; `target` of a row is any JSON-able value, `effect` may be left out.
 
     Raises:
         MissingError: no space or no permission.
     """
     encoded = [{**row, "target": json.dumps(row["target"], ensure_ascii=False)} for row in rows]
-    _write(encoded, COLUMNS, _table_path(corpus, name))
+    if any(row.get("effect") for row in encoded):
+        encoded = [{"effect": "", **row} for row in encoded]
+        _write(encoded, COLUMNS | EFFECT_COLUMN, _table_path(corpus, name))
+    else:
+        _write(encoded, COLUMNS, _table_path(corpus, name))
 
 
 def read_table(corpus: Path, name: str) -> list[Utterance]:
@@ -108,6 +115,7 @@ def read_table(corpus: Path, name: str) -> list[Utterance]:
             speaker=row["speaker"],
             source=row["source"],
             key=row["key"],
+            effect=row.get("effect") or "",
         )
     return list(utterances.values())
 

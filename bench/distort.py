@@ -21,13 +21,14 @@ from typing import Any
 import numpy as np
 
 from bench.api import Utterance
-from bench.audio import Wav, check_wav, low_pass, read_wav
+from bench.audio import Wav, check_wav, low_pass
 from bench.condition_file import Condition, Step, catalogue, effect_module, parameters
 from bench.conditions import noise_sources
 from bench.distortions._noise import Noise
 from bench.errors import UsageError, UserError
 from bench.noises import find_noise
 from bench.seeds import derive_seed
+from bench.sox import whole_sound
 
 FULL_SCALE = 32_767 / 32_768
 
@@ -52,7 +53,7 @@ class Distorter:
         Raises:
             UserError: an unreadable recording, or a noise source that fails; names the utterance.
         """
-        clean = read_wav(item.path)
+        clean = whole_sound(item)
         try:
             whole = self.distort(clean, item.id)
         except UserError as error:

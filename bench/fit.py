@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bench import stopping
+from bench.batching import make_schedule
 from bench.config import Recipe
 from bench.crops import Cropped, at_epoch
 from bench.errors import InvalidDataError
@@ -24,7 +25,7 @@ from bench.features import Batch, Rows, Source, ahead
 from bench.featurizer import Moments
 from bench.grid import Grid, HeadFactory, Looped, Point, Probe, Targets, make_grid
 from bench.progress import say
-from bench.schedule import Schedule, Step
+from bench.schedule import Step
 from bench.sealed import read_sealed, write_sealed
 
 EVAL_BATCH = 32
@@ -42,6 +43,7 @@ class Fitted:
         value: best dev score; None when the loss diverged before the first evaluation.
         state: state dict of the `Probe`; None likewise.
         seed: of the head and its batches.
+        explored: trained for a part of the updates only, to choose a learning rate.
     """
 
     lr: float
@@ -49,6 +51,7 @@ class Fitted:
     value: float | None
     state: dict[str, Tensor] | None
     seed: int = 0
+    explored: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Lesson:
         dev_score: predictions on dev to a score.
         higher_is_better: direction of that score.
         device: where heads are trained.
+        num_samples: of the training utterances, for recipes that batch by them.
     """
 
     train: Source
@@ -76,13 +80,19 @@ class Lesson:
     dev_score: Callable[[list[Any]], float]
     higher_is_better: bool
     device: str = "cpu"
+    num_samples: Sequence[int] = ()
 
 
-def _take(encoded: Targets, indices: Sequence[int], device: str) -> Targets:
+def take(encoded: Targets, indices: Sequence[int], device: str) -> Targets:
     """Some of the targets that a head encoded."""
     if isinstance(encoded, Tensor):
         return encoded[list(indices)].to(device)
     return [encoded[index] for index in indices]
+
+
+def _num_tokens(encoded: Targets) -> list[int]:
+    """How long each encoded target is."""
+    return [item.numel() for item in encoded]
 
 
 def _dev_batches(
@@ -140,9 +150,17 @@ class Trainer:
         )
         self.step = 0
         self._saved = time.monotonic()
-        self._schedule = Schedule(train.lengths(), recipe.batch_size, seeds)
         head = self.grid.points[0].probe.head
         self._targets = {seed: head.encode(lesson.targets[seed]) for seed in seeds}
+        first = seeds[0]
+        self._schedule = make_schedule(
+            recipe,
+            seeds,
+            lengths=train.lengths(),
+            num_samples=lesson.num_samples,
+            targets=lesson.targets[first],
+            num_tokens=_num_tokens(self._targets[first]) if recipe.batches == "windows" else (),
+        )
 
     def _save(self, *, is_scored: bool = True) -> None:
         """Keep the state; `is_scored` says that dev was scored where the recipe wants it."""
@@ -199,7 +217,7 @@ class Trainer:
     def _targets_of(self, step: Step) -> dict[int, Targets]:
         """What the heads of each seed should answer on their batches."""
         return {
-            seed: _take(
+            seed: take(
                 self._targets[seed], [step.group[place] for place in places], self.lesson.device
             )
             for seed, places in step.positions.items()
@@ -270,7 +288,7 @@ def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:
     Raises:
         InvalidDataError: all of them diverged.
     """
-    alive = [point for point in points if point.value is not None]
+    alive = [point for point in points if point.state is not None]
     if not alive:
         rates = ", ".join(f"{point.lr:g}" for point in points)
         raise InvalidDataError(f"the loss diverged at every learning rate tried ({rates})")

@@ -37,7 +37,7 @@ from bench.record import (
 )
 from bench.registry import task_card
 from bench.sealed import read_sealed, write_sealed
-from bench.spec import Resolved, RunSpec, ceiling_card, prepare_corpora, resolve_run
+from bench.spec import Resolved, RunSpec, ceiling_card, limited_card, prepare_corpora, resolve_run
 from bench.stages import best_probe, predict_tests, save_head, score_tests, train
 from bench.store import FeatureStore
 
@@ -55,6 +55,7 @@ def open_job(
     allow_code: bool = False,
     engine: Engine | None = None,
     store_gb: float = STORE_GB,
+    data: Path | None = None,
 ) -> Job:
     """Load and read all that some runs need, alike but for their seeds; nothing is computed.
 
@@ -70,6 +71,7 @@ def open_job(
         allow_code: code that they name may run (`bench.catalog`).
         engine: how the upstream runs.
         store_gb: budget of kept features.
+        data: folder of official corpora, for track superb.
 
     Raises:
         UserError: bad input or missing things, in one line.
@@ -78,6 +80,8 @@ def open_job(
     card = task_card(spec.task, spec.track)
     if spec.ceiling:
         card = ceiling_card(card)
+    if spec.limit is not None:
+        card = limited_card(card)
     with clock.stage("load"):
         loaded = load_upstream(
             spec.upstream, weights=weights, strict=strict, cards=cards, allow_code=allow_code
@@ -85,7 +89,7 @@ def open_job(
     if loaded.warning:
         say(loaded.warning)
     with clock.stage("corpus"):
-        prepare_corpora(card, home, deb_dir)
+        prepare_corpora(card, home, deb_dir, data=data, partial=spec.limit is not None)
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, home) for seed in seeds]
     folder = out / spec.track / runs[0].spec.upstream
     paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
@@ -295,7 +299,14 @@ def _record(
     """Gather what was found."""
     resolved = features.resolved
     spec, card, loaded = resolved.spec, resolved.card, resolved.loaded
-    grid = tuple(GridPoint(lr=point.lr, step=point.step, value=point.value) for point in points)
+    explored, grid = (
+        tuple(
+            GridPoint(lr=point.lr, step=point.step, value=point.value)
+            for point in points
+            if point.explored == kind
+        )
+        for kind in (True, False)
+    )
     if best.value is None:
         raise AssertionError("best_of returned a diverged point")
     return Record(
@@ -313,7 +324,12 @@ def _record(
         limit=spec.limit,
         scores=scores,
         selection=SelectionResult(
-            metric=card.metrics[0], value=best.value, step=best.step, lr=best.lr, grid=grid
+            metric=card.metrics[0],
+            value=best.value,
+            step=best.step,
+            lr=best.lr,
+            grid=grid,
+            explored=explored,
         ),
         head=HeadResult(
             params=sum(p.numel() for p in probe.head.parameters()),

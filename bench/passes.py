@@ -23,6 +23,7 @@ from bench.audio import Wav, read_wav
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.features import DTYPES, Array, Mode, Rows, ahead, empty_rows
 from bench.progress import say
+from bench.sox import whole_sound
 
 Precision = Literal["float32", "tf32", "bf16"]
 READ_AHEAD = 8  # sounds
@@ -79,6 +80,8 @@ class Engine:
 
 def clean_sound(item: Utterance) -> Wav:
     """The samples (S,) of one utterance."""
+    if item.effect:
+        return whole_sound(item)[item.start : item.start + item.num_samples]
     return read_wav(item.path, start=item.start, num_samples=item.num_samples)
 
 

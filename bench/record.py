@@ -94,7 +94,13 @@ class GridPoint(Frozen):
 
 
 class SelectionResult(Frozen):
-    """How the head was chosen: on dev, never on test."""
+    """How the head was chosen: on dev, never on test.
+
+    Attributes:
+        grid: what was trained in full.
+        explored: what every learning rate reached at a part of the updates, where that decided
+            which one is trained in full (left out where it did not).
+    """
 
     split: Literal["dev"] = "dev"
     metric: str
@@ -102,6 +108,7 @@ class SelectionResult(Frozen):
     step: int
     lr: float
     grid: tuple[GridPoint, ...]
+    explored: tuple[GridPoint, ...] = Field(default=(), exclude_if=lambda points: not points)
 
 
 class HeadResult(Frozen):

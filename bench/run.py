@@ -51,6 +51,7 @@ def run_seeds(
     force: bool = False,
     engine: Engine | None = None,
     store_gb: float = STORE_GB,
+    data: Path | None = None,
 ) -> list[Outcome]:
     """Evaluate one upstream on one task with some seeds, or find that it is done.
 
@@ -69,6 +70,7 @@ def run_seeds(
         force: run anew even when the same run is done.
         engine: how the upstream runs.
         store_gb: budget of kept features, in units of 10^9 bytes; beyond it they stream.
+        data: folder of official corpora, for track superb.
 
     Raises:
         UserError: bad input or missing things, in one line.
@@ -85,6 +87,7 @@ def run_seeds(
         allow_code=allow_code,
         engine=engine,
         store_gb=store_gb,
+        data=data,
     )
     with held(out / LEASES, job.names()), using(job.features.store.root, job.digest()):
         done = [None if force else record for record in job.done()]

@@ -79,7 +79,7 @@ class Schedule:
         while number < last:
             for group in self.groups(epoch):
                 own = {seed: self.batches(group, seed, epoch) for seed in self._seeds}
-                for index in range(math.ceil(len(group) / self._batch_size)):
+                for index in range(len(next(iter(own.values())))):
                     if first <= number < last:
                         chosen = {seed: batches[index] for seed, batches in own.items()}
                         yield Step(number, epoch, group, chosen)

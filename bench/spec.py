@@ -141,9 +141,23 @@ def ceiling_card(card: TaskCard) -> TaskCard:
     )
 
 
-# What a card says for people: a better wording is not another experiment.
+# A smoke test of a recipe of more updates than this makes only so many.
+SMOKE_STEPS = 2_000
+
+
+def limited_card(card: TaskCard) -> TaskCard:
+    """The task as a run with `limit` trains it: full recipes of track superb take days."""
+    recipe = card.recipe
+    if recipe.steps <= SMOKE_STEPS:
+        return card
+    update = {"steps": SMOKE_STEPS, "eval_every": min(recipe.eval_every, SMOKE_STEPS // 4)}
+    return card.model_copy(update={"recipe": recipe.model_copy(update=update)})
+
+
+# What a card says for people: a better wording is not another experiment. Nor are learning rates
+# that only a user who asks for them gets.
 WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
-WORDS |= {"reported", "macs_rule", "differs"}
+WORDS |= {"reported", "macs_rule", "differs", "lr_presets"}
 # Nor what only says where to look: the tap by its other name, the page where the file is found.
 EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | {"checkpoint": {"page"}}
 
@@ -184,14 +198,41 @@ def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
     ]
 
 
-def prepare_corpora(card: TaskCard, home: Path, deb_dir: Path | None = None) -> None:
+def prepare_corpora(
+    card: TaskCard,
+    home: Path,
+    deb_dir: Path | None = None,
+    *,
+    data: Path | None = None,
+    partial: bool = True,
+) -> None:
     """Make what a task needs, unless it is there.
 
+    Args:
+        card: of the task.
+        home: folder of prepared corpora.
+        deb_dir: folder of Debian packages.
+        data: folder of official corpora; None for the one of last time.
+        partial: whether part of an official corpus will do.
+
     Raises:
-        MissingError, InvalidDataError: as the `prepare` of the corpora.
+        UsageError: `data` for a task that has no official corpus.
+        MissingError, InvalidDataError: as the `prepare` of the corpora; a part of an official one.
     """
     for name in card.corpora:
-        corpus_module(name).prepare(home, deb_dir=deb_dir)
+        module = corpus_module(name)
+        if not getattr(module, "OFFICIAL", False):
+            if data is not None:
+                raise UsageError(f"--data is for official corpora; {name} is none (track superb)")
+            module.prepare(home, deb_dir=deb_dir)
+            continue
+        module.prepare(home, data=data)
+        differences = [] if partial else module.differences(home)
+        if differences:
+            raise InvalidDataError(
+                f"{differences[0]}: unpack it again ('slim-superb data status --track "
+                f"{card.track}' says more); --limit N runs on what there is, as a smoke test"
+            )
 
 
 def read_split(card: TaskCard, split: str, home: Path) -> tuple[list[Utterance], list[Trial]]:

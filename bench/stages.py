@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench.config import Recipe
 from bench.errors import InvalidDataError
 from bench.evaluate import read_predictions, score_condition, write_predictions
-from bench.fit import Fitted, Lesson, Trainer, predict
+from bench.fit import Fitted, Lesson, Trainer, best_of, predict
 from bench.grid import Probe
 from bench.kept import Features
 from bench.metrics import METRICS
@@ -34,20 +36,21 @@ def _dev_score(resolved: Resolved) -> Any:
     return score
 
 
-def _lesson(features: Features, runs: Sequence[Resolved]) -> Lesson:
+def _lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) -> Lesson:
     """What the heads of some runs, alike but for their seeds, are trained on."""
     resolved = features.resolved
-    card = resolved.card
+    card, train = resolved.card, resolved.tables["train"].utterances
     return Lesson(
         features.source("train"),
         {run.spec.seed: [item.target for item in run.tables["train"].utterances] for run in runs},
         features.source("dev"),
         make_head=head_factory(resolved),
-        recipe=card.recipe,
+        recipe=recipe,
         moments=features.moments(),
         dev_score=_dev_score(resolved),
         higher_is_better=METRICS[card.metrics[0]].higher_is_better,
         device=features.store.engine.device,
+        num_samples=[item.num_samples for item in train],
     )
 
 
@@ -57,7 +60,8 @@ def train(
     """Train the heads of some runs, alike but for their seeds, at every learning rate, in one go.
 
     Dev decides, test is not touched. What is done is kept in each run's folder; a run whose heads
-    are all there is not trained again.
+    are all there is not trained again. A recipe that explores trains every rate for a part of its
+    updates, and then the best of them, from the beginning, for all.
 
     Args:
         features: of the runs.
@@ -65,15 +69,41 @@ def train(
         folders: one a run, for what was trained.
 
     Returns:
-        the points of each run, in the order of its learning rates.
+        the points of each run, in the order of its learning rates; where the recipe explores, the
+        explored ones without their weights, and then the one that was trained in full.
     """
-    rates = runs[0].learning_rates()
+    recipe, rates = runs[0].card.recipe, runs[0].learning_rates()
+    if recipe.explore is None or len(rates) == 1:
+        return _fit(features, runs, folders, recipe, rates)
+    part = recipe.model_copy(update={"steps": max(1, round(recipe.steps * recipe.explore))})
+    tried = _fit(features, runs, [folder / "explored" for folder in folders], part, rates)
+    higher = METRICS[runs[0].card.metrics[0]].higher_is_better
+    best = [best_of(points, higher_is_better=higher).lr for points in tried]
+    full: dict[int, list[Fitted]] = {}
+    for lr in dict.fromkeys(best):
+        chosen = [index for index, own in enumerate(best) if own == lr]
+        some, places = [runs[index] for index in chosen], [folders[index] for index in chosen]
+        full |= dict(zip(chosen, _fit(features, some, places, recipe, [lr]), strict=True))
+    return [
+        [*(replace(point, state=None, explored=True) for point in points), *full[index]]
+        for index, points in enumerate(tried)
+    ]
+
+
+def _fit(
+    features: Features,
+    runs: Sequence[Resolved],
+    folders: Sequence[Path],
+    recipe: Recipe,
+    rates: Sequence[float],
+) -> list[list[Fitted]]:
+    """Train by one recipe what is not in the folders yet: the points of each run, by rate."""
     found = [_kept(folder, rates) for folder in folders]
     left = [index for index, points in enumerate(found) if points is None]
     if left:
         seeds = [runs[index].spec.seed for index in left]
         checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.sealed"
-        lesson = _lesson(features, [runs[index] for index in left])
+        lesson = _lesson(features, [runs[index] for index in left], recipe)
         trainer = Trainer(lesson, rates, seeds, checkpoint=checkpoint)
         points = _with_progress(trainer, runs[0])
         for place, index in enumerate(left):
@@ -105,7 +135,7 @@ def _with_progress(trainer: Trainer, resolved: Resolved) -> list[Fitted]:
     """Run a training with a bar."""
     card, points = resolved.card, len(trainer.grid.points)
     label = f"{points} heads" if points > 1 else "head"
-    with bar(total=card.recipe.steps, label=label, unit="updates") as progress:
+    with bar(total=trainer.lesson.recipe.steps, label=label, unit="updates") as progress:
 
         def on_step(step: int, best: float | None) -> None:
             if best is not None:

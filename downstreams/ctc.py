@@ -9,7 +9,6 @@ leaves frames as they are (SUPERB).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from bench.api import Head
 from downstreams.frames import frames_to_join, join_frames
 from downstreams.recurrent import BiLstm
+from downstreams.spec_augment import spec_augment
 
 BLANK = 0
 
@@ -82,6 +82,7 @@ class CtcBlstm(Head):
         frame_ms: shortest frame that the LSTM sees, in milliseconds.
         whole_slots: one token a slot, as in `tokens_of`: for corpora where a value is heard often
             and characters cannot be learnt. Not SUPERB's.
+        augment: SpecAugment on the features in training (SUPERB).
     """
 
     def __init__(
@@ -96,12 +97,12 @@ class CtcBlstm(Head):
         dropout: float = 0.2,
         frame_ms: int = 0,
         whole_slots: bool = False,
+        augment: bool = False,
     ) -> None:
         nn.Module.__init__(self)
         self.frames_joined = frames_to_join(stride, frame_ms)
-        self._tokens_of = partial(tokens_of, whole_slots=whole_slots)
-        tokens = {token for target in targets for token in self._tokens_of(target)}
-        self.vocabulary: list[str] = ["", *sorted(tokens)]  # index 0 is the blank
+        self._whole_slots, self._augment = whole_slots, augment
+        self.vocabulary = self._read_vocabulary(targets)
         self._index = {token: index for index, token in enumerate(self.vocabulary)}
         self.project = nn.Linear(input_size * self.frames_joined, projection)
         sizes = [projection] + [2 * hidden] * (layers - 1)
@@ -109,8 +110,22 @@ class CtcBlstm(Head):
         self.dropout = nn.Dropout(dropout)
         self.classify = nn.Linear(2 * hidden, len(self.vocabulary))
 
+    def _read_vocabulary(self, targets: Sequence[Any]) -> list[str]:
+        """What the training targets hold; index 0 is the blank."""
+        return ["", *sorted({token for target in targets for token in self._tokens_of(target)})]
+
+    def _tokens_of(self, target: Any) -> list[str]:
+        """Tokens of one target."""
+        return tokens_of(target, whole_slots=self._whole_slots)
+
+    def _text_of(self, tokens: Sequence[str]) -> str:
+        """Decoded tokens as the prediction."""
+        return text_of(tokens)
+
     def forward(self, feats: Tensor, lengths: Tensor) -> CtcOutput:
         """Features (B, T, D) to log probabilities."""
+        if self._augment and self.training:
+            feats = spec_augment(feats, lengths)
         feats, lengths = join_frames(feats, lengths, self.frames_joined)
         feats = self.project(feats)
         for layer in self.recurrent:
@@ -147,5 +162,7 @@ class CtcBlstm(Head):
         texts = []
         for row, length in zip(best, output.lengths.tolist(), strict=True):
             merged = torch.unique_consecutive(row[:length]).tolist()
-            texts.append(text_of([self.vocabulary[index] for index in merged if index != BLANK]))
+            texts.append(
+                self._text_of([self.vocabulary[index] for index in merged if index != BLANK])
+            )
         return texts

@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 OURS = {"bench", "upstreams", "downstreams", "leaderboard"}
 LEAVES = {"bench.errors", "bench.paths", "bench.seeds"}
 FAMILIES = ("bench.corpora", "bench.distortions")  # whose files may import each other
-LOW = {"audio", "data", "featurizer", "metrics", "edits", "items", "detection", "stats"}
+LOW = {"audio", "data", "featurizer", "metrics", "edits", "items", "detection", "sox", "stats"}
 
 
 def modules():

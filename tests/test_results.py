@@ -50,8 +50,9 @@ def test_every_record_was_made_by_the_card_that_is_here(records):
         assert {score.metric for score in record.scores} == set(card.metrics), path
 
 
-@pytest.mark.parametrize("track", track_names())
+@pytest.mark.parametrize("track", [name for name in track_names() if name != "superb"])
 def test_every_task_has_been_validated(records, track):
+    """Track superb needs corpora that nobody may pass on: its records come from those who have."""
     done = {(record.task, record.upstream) for _, record in records if record.track == track}
     for task in ("asr", "asv", "ic", "ks", "sid", "slu"):
         for upstream in ("fbank", "ge2e", "lighthubert_small+untrained"):

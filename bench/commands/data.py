@@ -4,36 +4,107 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from bench.paths import home
 
-HELP = "Prepare a track's corpora, or say how they are."
+HELP = "Prepare a track's corpora, fetch them, or say how they are."
 EXAMPLE = "slim-superb data prepare --track quick"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("action", choices=["prepare", "status"])
-    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("action", choices=["prepare", "status", "fetch"])
+    parser.add_argument("--track", default="quick", help="quick (default), open or superb")
+    parser.add_argument("--task", help="only what this task needs")
+    parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prepare or look; 4 when something is wrong."""
-    from bench.registry import corpora_of_track, corpus_module
+    """Prepare, fetch or look; 4 when something is wrong."""
+    from bench.registry import corpora_of_track, corpus_module, task_card
 
+    names = corpora_of_track(options.track)
+    if options.task:
+        names = list(task_card(options.task, options.track).corpora)
     problems = 0
-    for name in corpora_of_track(options.track):
+    for name in names:
         corpus = corpus_module(name)
-        if options.action == "prepare":
-            corpus.prepare(home(), deb_dir=options.deb_dir)
-        status = corpus.status(home())
-        print(
-            f"{status.name}: {'prepared' if status.prepared else 'not prepared'}, "
-            f"{status.num_utterances} utterances, {status.hours:.2f} h, "
-            f"{status.size_bytes / 1e6:.0f} MB in {corpus.folder(home())}"
-        )
-        for problem in status.problems:
-            print(f"  {problem}")
-        problems += len(status.problems)
+        if options.action == "fetch":
+            _fetch(name, corpus, options)
+        elif options.action == "status" and options.data and getattr(corpus, "OFFICIAL", False):
+            problems += _look(corpus, options.data)
+        else:
+            problems += _state(name, corpus, options)
     return 4 if problems else 0
+
+
+def _state(name: str, corpus: Any, options: argparse.Namespace) -> int:
+    """Prepare a corpus where that was asked for, and say what there is; the number of problems."""
+    from bench.errors import UsageError
+
+    official = getattr(corpus, "OFFICIAL", False)
+    if options.data is not None and not official:
+        raise UsageError(f"--data is for official corpora; {name} is none (track superb)")
+    if options.action == "prepare":
+        where = {"data": options.data} if official else {"deb_dir": options.deb_dir}
+        corpus.prepare(home(), **where)
+    status = corpus.status(home())
+    print(
+        f"{status.name}: {'prepared' if status.prepared else 'not prepared'}, "
+        f"{status.num_utterances} utterances, {status.hours:.2f} h, "
+        f"{status.size_bytes / 1e6:.0f} MB in {corpus.folder(home())}"
+    )
+    if official and not status.prepared:
+        print(f"  {corpus.CORPUS.layout.about}")
+    for problem in status.problems:
+        print(f"  {problem}")
+    return len(status.problems)
+
+
+def _look(corpus: Any, data: Path) -> int:
+    """Say what lies in a folder of official corpora, without reading sound; problems found."""
+    from bench.errors import UserError
+
+    layout = corpus.CORPUS.layout
+    try:
+        root = layout.find(data)
+        parts = layout.read(root)
+    except UserError as error:
+        print(f"{layout.title}: {error}")
+        return 1
+    print(f"{layout.title}: found in {root}")
+    problems = 0
+    for name, part in parts.items():
+        size, count = layout.sizes[name], len(part.clips)
+        wrong = size.exact and count != size.utterances
+        problems += wrong
+        expected = f"{'' if size.exact else 'about '}{size.utterances}"
+        print(f"  {name}: {count} of {expected} utterances{' <- not all of them' if wrong else ''}")
+    if problems:
+        print(f"  {layout.about}")
+    return problems
+
+
+def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
+    """Download what of a corpus may be downloaded.
+
+    Raises:
+        UsageError: no folder to put it in, or a corpus of a track that needs none.
+    """
+    from bench.corpora.official.download import fetch
+    from bench.errors import UsageError
+
+    if options.data is None or not getattr(corpus, "OFFICIAL", False):
+        raise UsageError(
+            "data fetch: for official corpora, as in: slim-superb data fetch --track superb "
+            "--data DIR [--task asr]"
+        )
+    layout = corpus.CORPUS.layout
+    if not layout.archives:
+        print(f"{layout.title}: cannot be downloaded without asking. {layout.about}")
+    for archive in layout.archives:
+        print(f"{layout.title}: {fetch(archive, options.data)}")
+    if layout.archives and not any(a.url.endswith((".gz", ".zip")) for a in layout.archives):
+        print(f"{layout.title}: the rest cannot be downloaded without asking. {layout.about}")

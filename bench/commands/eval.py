@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.engine_options import add_engine, engine_of, seeds_of
+from bench.errors import UsageError
 from bench.options import add_upstream, upstream_name
 from bench.paths import home
+
+if TYPE_CHECKING:
+    from bench.spec import RunSpec
 
 HELP = "Evaluate a frozen upstream on a task."
 EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
@@ -17,15 +22,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_upstream(parser)
     parser.add_argument("task", help="asr, ks, ic, sid, asv or slu ('list tasks')")
-    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("--track", default="quick", help="quick (default), open or superb")
     parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
     parser.add_argument("--seeds", help="several, such as 0,1,2: trained together, a record each")
-    parser.add_argument("--lr", type=float, help="one learning rate instead of the card's grid")
+    parser.add_argument(
+        "--lr", help="one learning rate instead of the card's grid; 'published': the card's preset"
+    )
     parser.add_argument("--force", action="store_true", help="run anew even when done")
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
     parser.add_argument("--conditions", help="names and sets, or all ('list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
+    parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
+    parser.add_argument("--plan", action="store_true", help="say what it would take, and stop")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--json", action="store_true", help="print the record")
@@ -51,13 +60,15 @@ def run(options: argparse.Namespace) -> int:
         task=options.task,
         track=options.track,
         seed=options.seed,
-        lr=options.lr,
+        lr=learning_rate(options),
         shuffle_labels=options.shuffle_labels,
         limit=options.limit,
     )
     if options.conditions:  # a misspelt name is told now, not after the training
         card = task_card(options.task, options.track)
         expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
+    if options.plan:
+        return _plan(options, spec)
     outcomes = run_seeds(
         spec,
         seeds_of(options),
@@ -71,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
         force=options.force,
         engine=engine_of(options),
         store_gb=options.store_gb,
+        data=options.data,
     )
     for outcome in outcomes:
         if outcome.was_done:
@@ -90,4 +102,49 @@ def run(options: argparse.Namespace) -> int:
         else:
             record, shown = outcome.record, table(outcome.record, outcome.path)
         print(dumps(record).rstrip() if options.json else shown)
+    return 0
+
+
+def learning_rate(options: argparse.Namespace) -> float | None:
+    """The one learning rate asked for; None for the card's grid.
+
+    Raises:
+        UsageError: not a number, or no rate was published for this upstream and task.
+    """
+    from bench.names import parse_upstream_name
+    from bench.registry import task_card
+
+    if options.lr is None:
+        return None
+    if options.lr != "published":
+        try:
+            return float(options.lr)
+        except ValueError as error:
+            raise UsageError(f"--lr {options.lr}: expected a number or 'published'") from error
+    presets = task_card(options.task, options.track).lr_presets
+    name = parse_upstream_name(upstream_name(options)).card
+    if name not in presets:
+        known = ", ".join(f"{one} {rate:g}" for one, rate in sorted(presets.items())) or "none"
+        raise UsageError(
+            f"--lr published: none is known for {name} on {options.task}, track {options.track} "
+            f"(known: {known})"
+        )
+    return presets[name]
+
+
+def _plan(options: argparse.Namespace, spec: RunSpec) -> int:
+    """Print what the run would take."""
+    from bench.dry import plan_lines
+    from bench.load import load_upstream
+
+    loaded = load_upstream(
+        spec.upstream,
+        weights=options.weights,
+        strict=options.strict,
+        cards=options.card,
+        allow_code=options.allow_code,
+    )
+    seeds = seeds_of(options)
+    for line in plan_lines(spec, seeds, loaded, home(), engine_of(options), options.store_gb):
+        print(line)
     return 0

@@ -1,0 +1,1 @@
+"""What the corpora of official folders have in common: layout, manifests, downloads."""
