@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _SLOT = re.compile(r"B-(\S+) (.+?) E-\1")
-_TAG = re.compile(r"(?:^|(?<=\s))[BE]-\S+")
+# What s3prl takes out of a value: marks of other slots, each with the space beside it.
+_BEGIN, _END = re.compile(r"B-\S+ "), re.compile(r" E-\S+")
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -42,7 +43,7 @@ def tagged_slots(text: str) -> list[tuple[str, str]]:
 
     As SUPERB reads its CTC output (s3prl, `downstream/ctc/metric.py`): white space is collapsed,
     a slot ends at the first `E-` of its own type, unterminated tags are dropped, and tags inside a
-    value are removed from it.
+    value are removed from it, but for a `B-` at its end and an `E-` at its beginning.
     """
     found = _SLOT.findall(" ".join(text.split()))
-    return [(kind, " ".join(_TAG.sub("", value).split())) for kind, value in found]
+    return [(kind, _END.sub("", _BEGIN.sub("", value)).strip()) for kind, value in found]
