@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
+.PHONY: grid help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,13 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 	  $(if $(PRECISION),--precision $(PRECISION)) \
 	  $(if $(DATA),--data '$(DATA)') $(if $(PLAN),--plan) \
 	  $(if $(CONDITIONS),--conditions '$(CONDITIONS)') $(if $(NOISE_DIR),--noise-dir '$(NOISE_DIR)')
+
+grid: setup ## many runs: make grid UPSTREAMS='ge2e;fbank' TASKS=ks,sid [SEEDS=0,1] or make grid FILE=GRID.yaml
+	@test -n "$(FILE)$(UPSTREAMS)" || { echo "make grid: name UPSTREAMS=... and TASKS=..., or FILE=..." >&2; exit 2; }
+	@$(CLI) grid $(if $(FILE),'$(FILE)',--upstreams '$(UPSTREAMS)' --tasks '$(TASKS)' \
+	  --track '$(TRACK)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONDITIONS),--conditions '$(CONDITIONS)')) \
+	  --out '$(OUT)' $(if $(WORKERS),--workers $(WORKERS)) $(if $(PLAN),--plan) $(if $(JSON),--json) \
+	  $(if $(EXECUTOR),--executor $(EXECUTOR)) $(if $(HOURS),--max-hours $(HOURS))
 
 cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lighthubert_small
 	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }

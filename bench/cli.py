@@ -25,8 +25,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="slim-superb",
         description="What a compressed speech encoder still knows, costs and survives.",
-        epilog="exit codes: 0 done, 2 usage, 3 missing data or weights, 4 invalid data or a failed "
-        "check, 130 interrupted\nfolders: SLIM_SUPERB_HOME (corpora, weights, features)",
+        epilog="exit codes: 0 done, 1 some cells of a grid failed, 2 usage, 3 missing data or "
+        "weights, 4 invalid data or a failed check, 130 interrupted\n"
+        "folders: SLIM_SUPERB_HOME (corpora, weights, features)",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

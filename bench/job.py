@@ -38,7 +38,7 @@ from bench.record import (
 from bench.registry import task_card
 from bench.sealed import read_sealed, write_sealed
 from bench.spec import Resolved, RunSpec, ceiling_card, limited_card, prepare_corpora, resolve_run
-from bench.stages import best_probe, predict_tests, save_head, score_tests, train
+from bench.stages import best_probe, has_points, predict_tests, save_head, score_tests, train
 from bench.store import FeatureStore
 
 
@@ -147,8 +147,12 @@ class Job:
         self.train(left)
         records = [self.score(index, left) for index in left]
         for index in left:
-            shutil.rmtree(self.paths[index].with_suffix("") / "training", ignore_errors=True)
+            self.tidy(index)
         return records
+
+    def tidy(self, index: int) -> None:
+        """Remove what only served to go on, once the record is there."""
+        shutil.rmtree(self.paths[index].with_suffix("") / "training", ignore_errors=True)
 
     def extract(self) -> None:
         """The upstream pass."""
@@ -167,6 +171,10 @@ class Job:
             self._cost(left)
         self.trained |= dict(zip(left, points, strict=True))
         return points
+
+    def has_heads(self, index: int) -> bool:
+        """Whether the heads of one run were trained and kept."""
+        return has_points(self._training(index), self.runs[index].learning_rates())
 
     def predict(self, index: int, group: Sequence[int]) -> dict[str, str]:
         """The predictions of one run on its own test sets; their sha256 by condition.

@@ -18,7 +18,7 @@ from bench.condition_file import Condition
 from bench.condition_scores import Judged, degraded_scores
 from bench.condition_sets import ConditionSet, Sources, condition_set, spec_of
 from bench.conditions import expand
-from bench.errors import InvalidDataError, MissingError
+from bench.errors import InvalidDataError, MissingError, UserError
 from bench.evaluate import read_predictions, write_predictions
 from bench.featurizer import Moments
 from bench.fit import predict
@@ -31,6 +31,7 @@ from bench.progress import bar, say
 from bench.provenance import project_state
 from bench.record import ConditionResult, Record, read_record, write_record
 from bench.registry import task_card
+from bench.sealed import read_sealed, write_sealed
 from bench.spec import Resolved, ceiling_card, prepare_corpora, resolve_run
 from bench.store import FeatureStore
 
@@ -81,6 +82,21 @@ def score_conditions(
         record = record.model_copy(update={"conditions": tuple(done[key] for key in sorted(done))})
         write_record(record, path)
     return record
+
+
+def predict_condition(path: Path, name: str, sources: Sources) -> None:
+    """Do the part of `score_conditions` that takes time, for one condition: the predictions.
+
+    They wait beside the record for `score_conditions`, which makes them itself where they are not.
+
+    Raises:
+        UserError: as `score_conditions`.
+    """
+    record = read_record(path)
+    card = task_card(record.task, record.track)
+    (item,) = expand(name, card, has_noise_dir=sources.noise_dir is not None)
+    test = condition_set(item, record, sources)
+    Scorer(path, record, sources).predictions(item, test, keep_features=True)
 
 
 class Scorer:
@@ -144,17 +160,9 @@ class Scorer:
         self, condition: Condition, test: ConditionSet, *, keep_features: bool
     ) -> ConditionResult:
         """One condition: the upstream's pass, predictions on disk, scores."""
-        home = self.sources.home
-        with disk_errors(home):
-            home.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=home, prefix=".features-") as temporary:
-                root = home / "features" if keep_features else Path(temporary)
-                predictions = self._predict(condition, test, root)
-        file = self.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
-        ids = [item.id for item in test.utterances]
-        sha256 = write_predictions(file, ids, predictions)
+        by_id, sha256 = self.predictions(condition, test, keep_features=keep_features)
+        self._waiting(condition).unlink(missing_ok=True)
         commit, dirty = project_state()
-        by_id = dict(zip(ids, predictions, strict=True))
         return ConditionResult(
             condition=condition.name,
             sha256=test.sha256,
@@ -168,6 +176,37 @@ class Scorer:
                 Judged(self.clean_predictions, self.clean.utterances, self.clean.trials),
             ),
         )
+
+    def _waiting(self, condition: Condition) -> Path:
+        """Where it says which predictions wait to be scored."""
+        return self.path.with_suffix("") / "predictions" / f".{condition.name}.sealed"
+
+    def predictions(
+        self, condition: Condition, test: ConditionSet, *, keep_features: bool
+    ) -> tuple[dict[str, Any], str]:
+        """Predictions under a condition by utterance id, on disk, and the file's sha256.
+
+        Those that `predict_condition` made are taken when they are of this very test set.
+        """
+        file = self.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
+        waiting = self._waiting(condition)
+        if waiting.exists():
+            try:
+                kept, (by_id, sha256) = read_sealed(waiting), read_predictions(file)
+                if kept == [self.record.provenance.spec, test.sha256, sha256]:
+                    return by_id, sha256
+            except UserError as error:
+                say(f"{error}; predicted again")
+        home = self.sources.home
+        with disk_errors(home):
+            home.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=home, prefix=".features-") as temporary:
+                root = home / "features" if keep_features else Path(temporary)
+                predictions = self._predict(condition, test, root)
+        ids = [item.id for item in test.utterances]
+        sha256 = write_predictions(file, ids, predictions)
+        write_sealed([self.record.provenance.spec, test.sha256, sha256], waiting)
+        return dict(zip(ids, predictions, strict=True)), sha256
 
     def _predict(self, condition: Condition, test: ConditionSet, root: Path) -> list[Any]:
         loaded, mode = self.resolved.loaded, self.resolved.card.features

@@ -62,9 +62,9 @@ def rows(corpus, utterances, target=lambda item: item.target):
     ]
 
 
-def make_toy(tmp_path, monkeypatch, track=TRACK):
-    """A track `toy` with two tasks, its corpus, and a toy upstream in the place of `fbank`."""
-    home, corpus = tmp_path / "home", tmp_path / "home" / "corpora" / "toy"
+def write_toy(tmp_path, track=TRACK):
+    """The corpus and the cards of the track, once."""
+    corpus = tmp_path / "home" / "corpora" / "toy"
     (corpus / "audio").mkdir(parents=True)
     splits = {name: make_utterances(corpus / "audio", 16, seed) for seed, name in
               enumerate(["train", "dev", "test", "ood"])}  # fmt: skip
@@ -82,15 +82,23 @@ def make_toy(tmp_path, monkeypatch, track=TRACK):
     (tasks / "track.yaml").write_text(track)
     (tasks / "tone.yaml").write_text(CLASSIFY)
     (tasks / "voice.yaml").write_text(SPEAKER)
-    monkeypatch.setattr(registry, "TASKS", tasks.parent)
+
+
+def make_toy(tmp_path, monkeypatch, track=TRACK):
+    """A track `toy` with two tasks, its corpus, and a toy upstream in the place of `fbank`."""
+    home, corpus = tmp_path / "home", tmp_path / "home" / "corpora" / "toy"
+    if not corpus.exists():
+        write_toy(tmp_path, track)
+    monkeypatch.setattr(registry, "TASKS", tmp_path / "tasks")
     module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
-    for user in (spec,):
-        monkeypatch.setattr(user, "corpus_module", lambda name: module)
+    monkeypatch.setattr(spec, "corpus_module", lambda name: module)
     card = registry.upstream_card("fbank")
 
     def load(text, **options):
         name = parse_upstream_name(text)
-        return Loaded(ToyUpstream(), name, card, "none", None, None, "d" * 64)
+        seed = int(name.untrained_seed or 0)
+        digest = "d" * 64 if not seed else f"{seed:064d}"
+        return Loaded(ToyUpstream(seed), name, card, "none", None, None, digest)
 
     monkeypatch.setattr(job, "load_upstream", load)
     cost = Cost(params=1, macs_per_second=2.0, layers=3, hidden_size=8, stride=320)

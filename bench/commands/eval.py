@@ -43,6 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run, or show what is done."""
+    from bench import stopping
     from bench.condition_report import condition_table
     from bench.condition_sets import Sources
     from bench.conditions import expand
@@ -55,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.run import run_seeds
     from bench.spec import RunSpec
 
+    stopping.install()
     spec = RunSpec(
         upstream=upstream_name(options),
         task=options.task,

@@ -1,0 +1,110 @@
+"""Do one cell: the same whatever executes it. What it needs and is not there it makes itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.engine_options import BUCKET_SECONDS
+from bench.grids.graph import Cell, Place
+from bench.grids.state import State
+from bench.job import Job, open_job
+from bench.kept import Chunk, extract_together
+from bench.leases import held
+from bench.paths import home
+from bench.record import read_record
+from bench.run import LEASES
+from bench.shelf import using
+from bench.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Doer:
+    """Does cells of one grid."""
+
+    state: State
+
+    def do(self, place: Place) -> None:
+        """Do a cell.
+
+        Raises:
+            UserError: as `bench.run.run_seeds` and `bench.robustness.score_conditions`.
+        """
+        cell = self.state.graph.cells[place.cell]
+        if cell.condition is not None:
+            self._condition(place, cell)
+            return
+        jobs = [self._job(place, cell, task) for task in cell.tasks]
+        with using(jobs[0].features.store.root, jobs[0].digest()):
+            if cell.kind == "features":
+                chunk = Chunk(cell.chunk, self.state.graph.spec.chunks)
+                extract_together([job.features for job in jobs], chunk)
+                return
+            self._head(jobs[0], cell)
+
+    def _head(self, job: Job, cell: Cell) -> None:
+        """Training, predictions or scores."""
+        spec = self.state.graph.spec
+        with held(self.state.out / LEASES, job.names() if cell.kind == "train" else []):
+            left = [index for index, record in enumerate(job.done()) if record is None]
+            if cell.kind == "train":
+                job.clear(left)
+                job.train(left)
+                return
+        index = spec.seeds.index(cell.seed) if cell.seed is not None else 0
+        if index not in left:
+            return
+        with held(self.state.out / LEASES, [job.names()[index]]):
+            if cell.kind == "predict":
+                job.predict(index, [index] if job.has_heads(index) else left)
+            elif job.done()[index] is None:
+                job.score(index, [index] if job.has_heads(index) else left)
+                job.tidy(index)
+
+    def _job(self, place: Place, cell: Cell, task: str) -> Job:
+        """All that the seeds of one task need."""
+        from bench.passes import Engine
+
+        spec = self.state.graph.spec
+        asked = RunSpec(
+            spec.upstreams[place.upstream], task, spec.track, lr=cell.lr, limit=spec.limit
+        )
+        engine = Engine(
+            device=spec.device,
+            precision=spec.precision,
+            bucket_seconds=BUCKET_SECONDS if spec.on_gpu else 0.0,
+        )
+        return open_job(
+            asked,
+            spec.seeds,
+            home=home(),
+            out=self.state.out,
+            deb_dir=Path(spec.deb_dir) if spec.deb_dir else None,
+            strict=True,
+            cards=[Path(card) for card in spec.cards],
+            engine=engine,
+            store_gb=spec.store_gb,
+        )
+
+    def _condition(self, place: Place, cell: Cell) -> None:
+        """Predictions, or scores, under a condition."""
+        from bench.condition_sets import Sources
+        from bench.robustness import predict_condition, score_conditions
+
+        spec = self.state.graph.spec
+        sources = Sources(
+            home(),
+            Path(spec.deb_dir) if spec.deb_dir else None,
+            Path(spec.noise_dir) if spec.noise_dir else None,
+            cards=tuple(Path(card) for card in spec.cards),
+        )
+        path = self.state.record_path(place)
+        name = str(cell.condition)
+        if cell.kind == "predict":
+            upstream = read_record(path).inputs.upstream_sha256
+            lease = f"condition {upstream[:24]} {cell.tasks[0]} {name}"
+            with held(self.state.out / LEASES, [lease]), using(home() / "features", upstream):
+                predict_condition(path, name, sources)
+            return
+        with held(self.state.out / LEASES, [f"record {path}"]):
+            score_conditions(path, name, sources)

@@ -1,0 +1,35 @@
+"""`slim-superb` on the toy track, in processes of its own: python tests/grid_toy.py FOLDER WORD...
+
+Workers are started through this file too, so a grid of toys is a grid of real processes.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve()
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def main(folder, words):
+    from toy_track import make_toy
+
+    from bench import robustness
+    from bench.cli import main
+    from bench.grids import launch
+
+    os.environ["SLIM_SUPERB_HOME"] = str(folder / "home")
+    patch = pytest.MonkeyPatch()
+    make_toy(folder, patch)
+    from bench import job
+
+    patch.setattr(robustness, "load_upstream", job.load_upstream)
+    patch.setattr(launch, "COMMAND", (sys.executable, str(HERE), str(folder)))
+    return main(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]).resolve(), sys.argv[2:]))

@@ -1,0 +1,242 @@
+"""Grids: planned from cards, done by workers that share only folders, the same records as alone."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from toy_track import evaluate_seeds, make_toy
+
+from bench import condition_sets, job, robustness, spec, stopping
+from bench.cli import main
+from bench.condition_sets import Sources
+from bench.errors import InvalidDataError, UsageError
+from bench.grids import control
+from bench.grids.estimate import seconds_of, within_hours
+from bench.grids.graph import Place, make_graph
+from bench.grids.launch import Launch, executor_names, make_executor
+from bench.grids.simulate import simulate
+from bench.grids.spec import GridSpec, make_grid_spec, read_grid
+from bench.grids.state import State, count
+from bench.grids.worker import work
+from bench.record import read_record
+from bench.registry import task_card
+
+TOY = Path(__file__).parent / "grid_toy.py"
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    found = make_toy(tmp_path, monkeypatch)
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(found.home))
+    monkeypatch.setattr(stopping, "install", lambda: None)
+    monkeypatch.setattr(robustness, "load_upstream", job.load_upstream)
+    return found
+
+
+def spec_of(**more):
+    settings = {"upstreams": ("fbank",), "tasks": ("tone", "voice"), "track": "toy"} | more
+    return GridSpec(**settings)
+
+
+def state_of(toy, **more):
+    return State(control.graph_of(spec_of(**more)), toy.out)
+
+
+def test_tasks_that_share_a_corpus_share_the_pass_and_rows_fill_one_by_one():
+    cards = [task_card(name, "quick") for name in ("ks", "sid", "asr")]
+    spec = GridSpec(upstreams=("ge2e", "fbank"), tasks=("ks", "sid", "asr"), seeds=(0, 1))
+    graph = make_graph(spec, cards, [["noise"], [], ["noise"]])
+    shared = {frozenset(card.corpora) for card in cards}
+    passes = [cell for cell in graph.cells if cell.kind == "features"]
+    assert sum(len(cell.tasks) for cell in passes) == 3
+    assert len(passes) <= len(shared)
+    assert graph.count("train") == 2 * 3
+    assert graph.count("predict") == graph.count("score") == 2 * (3 * 2 + 2 * 2)
+    order = list(graph.order())
+    assert len(set(order)) == len(order) == len(graph)
+    seen = set()
+    for place in order:
+        cell = graph.cells[place.cell]
+        assert all(Place(place.upstream, needed) in seen for needed in cell.needs)
+        seen.add(place)
+    clean = [place for place in order if place.cell < graph.clean]
+    assert [place.upstream for place in clean] == sorted(place.upstream for place in clean)
+    assert order[: len(clean)] == clean
+
+
+def test_the_schedule_on_paper_is_that_of_the_hand():
+    spec = GridSpec(upstreams=("a", "b"), tasks=("ks",))
+    graph = make_graph(spec, [task_card("ks", "quick")], [[]])
+    assert [cell.kind for cell in graph.cells] == ["features", "train", "predict", "score"]
+    found = simulate(graph, [[5, 3, 1, 1], [2, 2, 1, 1]], 1)
+    assert (found.makespan, found.lower_bound, found.work, found.cells) == (16, 16, 16, 8)
+    found = simulate(graph, [[5, 3, 1, 1], [2, 2, 1, 1]], 2)
+    assert (found.makespan, found.longest_chain, found.first_row) == (10, 10, 6)
+
+
+def test_a_grid_gives_the_records_of_runs_alone(toy):
+    alone = evaluate_seeds(SimpleOut(toy, "alone"), (0, 1), "tone")
+    state = state_of(toy, seeds=(0, 1), chunks=2)
+    assert work(state) == len(state.graph) == 12
+    for outcome in alone:
+        record = read_record(toy.out / "toy" / "fbank" / outcome.path.name)
+        assert record.comparable() == outcome.record.comparable()
+    assert work(state_of(toy, seeds=(0, 1), chunks=2)) == 0
+    assert not list(toy.out.rglob("training"))
+
+
+class SimpleOut:
+    """The toy with another folder of records and store."""
+
+    def __init__(self, toy, name):
+        self.home, self.out, self.corpus = toy.home, toy.out.with_name(name), toy.corpus
+
+
+def test_what_was_evaluated_before_is_done_and_its_pass_is_not_wanted(toy):
+    evaluate_seeds(toy, (0, 1), "tone")
+    state = state_of(toy, tasks=("tone",), seeds=(0, 1))
+    assert count(state.scan()) == {"done": 6}
+    other = state_of(toy, tasks=("tone",), seeds=(0, 1, 2))
+    assert count(other.scan())["done"] == 4
+    (toy.out / "toy" / "fbank" / "tone-s1.json").unlink()
+    assert count(state_of(toy, tasks=("tone",), seeds=(0, 1)).scan())["done"] == 2
+
+
+def test_a_failed_cell_is_written_down_and_the_rest_goes_on(toy, monkeypatch, capsys):
+    train = job.train
+
+    def fails(features, runs, folders):
+        if features.resolved.card.name == "voice":
+            raise InvalidDataError("the tape is torn")
+        return train(features, runs, folders)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "train", fails)
+        work(state_of(toy))
+    state = state_of(toy)
+    found = state.scan()
+    assert count(found) == {"done": 4, "failed": 1, "blocked": 2}
+    (place,) = [place for place, status in found.items() if status == "failed"]
+    error = state.error(place)
+    assert (error["status"], error["error"], error["exit_code"]) == ("error", "the tape is torn", 4)
+    grid = toy.home / "grid.yaml"
+    grid.write_text("upstreams: [fbank]\ntasks: [tone, voice]\ntrack: toy\n")
+    assert main(["grid", "status", str(grid), "--out", str(toy.out)]) == 0
+    assert "failed: fbank: train voice: the tape is torn" in capsys.readouterr().out
+    assert work(state_of(toy)) == 0
+    for cell in [place]:
+        state.forget(cell)
+    assert work(state_of(toy)) == 3
+
+
+def test_a_cell_in_which_workers_die_fails_in_the_end(toy, monkeypatch):
+    state = state_of(toy, tasks=("tone",))
+    (first, *_) = state.graph.order()
+    for _ in range(3):
+        lease = state.claim(first)
+        lease.path.unlink()  # as if its holder had died
+    assert state.claim(first) is None
+    assert "3 workers died in it" in state.error(first)["error"]
+
+
+def test_a_cell_that_somebody_holds_is_left_alone(toy):
+    state, other = state_of(toy, tasks=("tone",)), state_of(toy, tasks=("tone",))
+    (first, *_) = state.graph.order()
+    lease = state.claim(first)
+    assert other.claim(first) is None
+    assert other.scan()[first] == "running"
+    state.finish(first, lease, 1.0)
+    assert other.claim(first) is None
+    assert other.scan()[first] == "done"
+
+
+def test_hours_are_spent_in_the_order_of_work(toy):
+    state = state_of(toy)
+    seconds = [[3_600.0] * len(state.graph.cells)]
+    chosen = within_hours(state.graph, state.scan(), seconds, 2.5)
+    assert chosen == set(list(state.graph.order())[:2])
+
+
+def test_estimates_come_from_records(toy):
+    from bench.grids.estimate import read_timings
+
+    evaluate_seeds(toy, (0,), "tone")
+    graph = state_of(toy).graph
+    seconds, measured = seconds_of(graph, read_timings("toy", toy.out))
+    by_cell = dict(zip([cell.text() for cell in graph.cells], seconds[0], strict=True))
+    assert by_cell["train tone"] < 60
+    assert by_cell["train voice"] == 120.0
+    assert measured == pytest.approx(3 / 7)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"upstreams": ("nope",)}, "unknown upstream 'nope'"),
+        ({"tasks": ("tonne",)}, "unknown task 'tonne'"),
+        ({"conditions": "no-such"}, "no-such"),
+    ],
+)
+def test_misspelt_names_are_told_before_anything_runs(toy, more, why):
+    with pytest.raises(UsageError, match=why):
+        state_of(toy, **more)
+
+
+def test_malformed_grids_are_refused(tmp_path):
+    file = tmp_path / "grid.yaml"
+    file.write_text("upstreams: [a]\ntasks: [b]\nsedes: [0]\n")
+    with pytest.raises(UsageError, match="sedes"):
+        read_grid(file)
+    file.write_text("upstreams: [a, a]\ntasks: [b]\n")
+    with pytest.raises(UsageError, match="twice"):
+        read_grid(file)
+    with pytest.raises(UsageError, match="chunks"):
+        make_grid_spec(upstreams=("a",), tasks=("b",), chunks=0)
+
+
+def test_executors_are_found_by_their_files(tmp_path, capsys):
+    assert {"local", "ray", "shell", "slurm"} == set(executor_names())
+    spec = GridSpec(upstreams=("a",), tasks=("b",), threads=3)
+    launch = Launch(spec, tmp_path / "grid.yaml", tmp_path, tmp_path / "logs", workers=2)
+    with pytest.raises(UsageError, match="did you mean 'local'"):
+        make_executor("lokal", launch)
+    make_executor("shell", launch).start()
+    script = (tmp_path / "logs" / "workers.sh").read_text()
+    assert script.count("grid work") == 2
+    assert "OMP_NUM_THREADS=3" in script
+
+
+def test_conditions_are_cells_of_their_own(toy, monkeypatch):
+    monkeypatch.setattr(condition_sets, "corpus_module", spec.corpus_module)
+    path = evaluate_seeds(SimpleOut(toy, "alone"), (0,), "tone")[0].path
+    alone = robustness.score_conditions(path, "gsm,mulaw", Sources(toy.home))
+    state = state_of(toy, tasks=("tone",), conditions="gsm,mulaw")
+    assert work(state) == len(state.graph) == 4 + 2 * 2
+    record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")
+    assert record.comparable() == alone.comparable()
+    assert not list(toy.out.rglob(".*.sealed"))
+
+
+def toys(folder, *words, **options):
+    command = [sys.executable, str(TOY), str(folder), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_two_processes_on_one_grid_do_every_cell_once(tmp_path):
+    """Both start workers; what one holds the other does not touch."""
+    grid, out = tmp_path / "grid.yaml", tmp_path / "runs"
+    grid.write_text("upstreams: [fbank]\ntasks: [tone, voice]\ntrack: toy\nmemory_gb: 0.1\n")
+    first = toys(tmp_path, "grid", "status", grid, "--out", out, "--json")  # writes the corpus
+    assert json.loads(first.stdout)["cells"] == 7
+    command = [sys.executable, str(TOY), str(tmp_path), "grid", "work", str(grid), "--out"]
+    running = [
+        subprocess.Popen([*command, str(out)], stderr=subprocess.PIPE, text=True, env=os.environ)
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    cells = [line for text in said for line in text.splitlines() if line.startswith("cell ")]
+    assert len(cells) == len(set(cells)) == 7
