@@ -23,7 +23,7 @@ from bench.names import parse_upstream_name
 from bench.paths import write_text
 from bench.record import PROTOCOL, read_record
 from bench.registry import task_card
-from bench.spec import card_digest
+from bench.spec import card_digest, limited_card
 
 Status = Literal["done", "failed", "running", "blocked", "ready", "waiting"]
 STATUSES: tuple[Status, ...] = ("done", "failed", "running", "blocked", "ready", "waiting")
@@ -58,7 +58,10 @@ class State:
     @cached_property
     def _cards(self) -> dict[str, str]:
         spec = self.graph.spec
-        return {task: card_digest(task_card(task, spec.track)) for task in spec.tasks}
+        cards = {task: task_card(task, spec.track) for task in spec.tasks}
+        if spec.limit is not None:
+            cards = {task: limited_card(card) for task, card in cards.items()}
+        return {task: card_digest(card) for task, card in cards.items()}
 
     def _identity(self, place: Place) -> str:
         """What a cell is, as text that changes whenever its result could."""
