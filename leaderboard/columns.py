@@ -208,7 +208,19 @@ def superb_column(ends: Anchors) -> Column:
         return _number(superb_score(row, ends), 1.0, 0)
 
     about = "0 is FBANK, higher is better"
+    about += f"; reference rows as of {ends.as_of}" if ends.as_of else ""
     return Column("superb", "SUPERB score", about, "summary", cell, higher_is_better=True)
+
+
+def superb_here_column(ends: Anchors) -> Column:
+    """The same over the tasks that are run here."""
+
+    def cell(row: Row) -> Cell:
+        return _number(superb_score(row, ends, ends.here), 1.0, 0)
+
+    title = f"SUPERB score, {len(ends.here)} tasks"
+    about = f"over {', '.join(ends.here)} only: not the printed score"
+    return Column("superb-here", title, about, "summary", cell, higher_is_better=True)
 
 
 def _mean_degradation(row: Row) -> Cell:
@@ -265,6 +277,8 @@ def all_columns(
     """
     found = [*FACTS]
     found += [score_column(task, metric, rows) for (task, _), metric in metrics.items()]
-    found += [superb_column(ends)] if ends is not None else []
+    if ends is not None:
+        found.append(superb_column(ends))
+        found += [superb_here_column(ends)] if ends.here else []
     found += LAST
     return tuple(column for column in found if any(column.cell(row) != DASH for row in rows))

@@ -115,6 +115,7 @@ class SourcesFile(_Published):
     Attributes:
         score_zero: row that has SUPERB score 0.
         score_one: rows whose best has 1000, task by task.
+        score_as_of: when those rows were read; a later board would give other scores.
     """
 
     title: Literal["SUPERB"]
@@ -123,6 +124,7 @@ class SourcesFile(_Published):
     metrics: tuple[PublishedMetric, ...]
     score_zero: str
     score_one: tuple[str, ...]
+    score_as_of: str = ""
 
 
 def read_published(folder: Path) -> tuple[SourcesFile | None, tuple[PublishedRow, ...]]:
