@@ -63,7 +63,10 @@ def plan_lines(
     hours = {name: table.seconds / 3600 for name, table in tables.items()}
     heard = {name: _seconds(features.heard(name)) / 3600 for name in tables}
     once = sum(heard[name] for name in kept)
-    streamed = sum(hours[name] * count for name, count in passes.items())
+    # An epoch hears one crop of an utterance; rates that are explored share their passes.
+    epoch = {n: heard[n] * len(tables[n].utterances) / len(features.heard(n)) for n in passes}
+    often = 1.0 + (card.recipe.explore or 0.0)
+    streamed = often * sum(epoch[name] * count for name, count in passes.items())
     disk = sum(
         bytes_per_utterance(upstream, card.features, item.num_samples)
         for name in kept
@@ -74,10 +77,8 @@ def plan_lines(
     source = "prepared manifests" if prepared else "published sizes, at their mean length"
     lines = [f"plan: {card.title} ({card.name}, track {card.track}) with {spec.upstream}; {source}"]
     for name, table in tables.items():
-        often = f"streams, {passes[name]} passes" if name in passes else "kept"
-        lines.append(
-            f"  {name}: {len(table.utterances):,} utterances, {hours[name]:.1f} h; {often}"
-        )
+        how = f"streams, {passes[name]} passes" if name in passes else "kept"
+        lines.append(f"  {name}: {len(table.utterances):,} utterances, {hours[name]:.1f} h; {how}")
     total = rate * (once + streamed) + updates * update / 3600
     return [
         *lines,
