@@ -1,8 +1,10 @@
 """Track superb from a folder in the official layout to a record, through the command line."""
 
+import json
+
 import pytest
 import yaml
-from official_trees import TREES, librispeech
+from official_trees import TREES, librispeech, speech_commands_v1
 
 from bench import job, registry
 from bench.cli import main
@@ -63,6 +65,51 @@ def test_a_task_runs_from_its_official_folder(task, small_cards, capsys):
     # The folder is remembered, and what is done is done.
     assert main([*command, "--limit", "8"]) == 0
     assert "is done" in capsys.readouterr().err
+
+
+def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys):
+    pytest.importorskip("flashlight.lib.text", reason="the extra 'lm' is not installed")
+    librispeech(small_cards / "corpora")
+    words = ("THE", "CAT'S", "MAT", "NUMBER", "A", "B", "C", "D")
+    lexicon, lm = small_cards / "lexicon.lst", small_cards / "2-gram.arpa"
+    lexicon.write_text("".join(f"{word}\t{' '.join(word)} |\n" for word in words))
+    grams = "\n".join(f"-1.0\t{word}\t-0.3" for word in ("<s>", "</s>", "<unk>", *words))
+    lm.write_text(
+        "\\data\\\nngram 1=11\nngram 2=1\n\n"
+        f"\\1-grams:\n{grams}\n\n\\2-grams:\n-0.1\tTHE CAT'S\n\n\\end\\\n"
+    )
+    command = ["eval", "fbank@deltas=0", "asr", "--track", "superb", "--limit", "8"]
+    command += ["--data", str(small_cards / "corpora"), "--out", str(small_cards / "runs")]
+    assert main(command) == 0
+    (path,) = (small_cards / "runs/superb/fbank@deltas=0").glob("*.json")
+    before = path.read_bytes()
+    asked = ["score-lm", str(path), "--lm", str(lm), "--lexicon", str(lexicon)]
+    assert main(asked) == 0, capsys.readouterr().err
+    assert path.read_bytes() == before
+    found = json.loads((path.with_suffix("") / "lm" / "scores.json").read_text())
+    assert found["search"]["lm_weight"] == 2.0 and found["run"] in before.decode()
+    pairs = {(score["condition"], score["metric"]) for score in found["scores"]}
+    assert pairs == {(name, metric) for name in ("clean", "other") for metric in ("wer", "cer")}
+    assert all(score["denominator"] > 0 for score in found["scores"])
+    assert main([*asked[:-1], "none.lst"]) == 3
+
+
+def test_the_best_rate_is_trained_from_the_beginning(small_cards):
+    """What is trained in full after exploring is what that rate alone gives."""
+    speech_commands_v1(small_cards / "corpora")
+    command = ["eval", "fbank@deltas=0", "ks", "--track", "superb", "--limit", "8"]
+    command += ["--data", str(small_cards / "corpora"), "--out", str(small_cards / "runs")]
+    assert main(command) == 0
+    folder = small_cards / "runs/superb/fbank@deltas=0"
+    searched = read_record(folder / "ks-s0-limit8.json")
+    lr = searched.selection.lr
+    values = {point.lr: point.value for point in searched.selection.explored}
+    assert values[lr] == max(value for value in values.values() if value is not None)
+    assert main([*command, "--lr", f"{lr:g}"]) == 0
+    fixed = read_record(folder / f"ks-s0-lr{lr:g}-limit8.json")
+    assert fixed.selection.explored == ()
+    assert fixed.selection.grid == searched.selection.grid
+    assert fixed.predictions_sha256 == searched.predictions_sha256
 
 
 def test_part_of_a_corpus_is_refused_without_limit(small_cards, capsys):

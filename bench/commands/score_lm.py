@@ -1,0 +1,59 @@
+"""`slim-superb score-lm`: a finished run of speech recognition, decoded with a language model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bench.paths import home
+
+HELP = "Decode a finished ASR run of track superb with a language model."
+EXAMPLE = (
+    "slim-superb score-lm runs/superb/hubert_base/asr-s0.json --lm 4-gram.arpa "
+    "--lexicon librispeech_lexicon.lst"
+)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--lm", type=Path, required=True, help="ARPA or KenLM file")
+    parser.add_argument("--lexicon", type=Path, required=True, help="words and their letters")
+    parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
+    parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
+    parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
+    parser.add_argument("--upstream", help="KIND:PLACE of a model without a card, as evaluated")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Decode, score and show beside the greedy scores."""
+    from tabulate import tabulate
+
+    from bench.condition_sets import Sources
+    from bench.lm import score_with_lm
+    from bench.record import read_record
+
+    sources = Sources(
+        home(),
+        None,
+        None,
+        options.weights,
+        cards=tuple(options.card),
+        allow_code=options.allow_code,
+        upstream=options.upstream,
+    )
+    scores = score_with_lm(options.record, options.lm, options.lexicon, sources)
+    record = read_record(options.record)
+    rows = [
+        [
+            score.condition,
+            score.metric,
+            f"{100 * record.score(score.condition, score.metric).value:.2f} %",
+            f"{100 * score.value:.2f} % [{100 * score.low:.2f}, {100 * score.high:.2f}]",
+            f"{score.numerator:g} / {score.denominator:g}",
+        ]
+        for score in scores
+    ]
+    head = ["test set", "metric", "greedy", "with LM", "counts with LM"]
+    print(tabulate(rows, headers=head, disable_numparse=True))
+    return 0
