@@ -75,7 +75,7 @@ cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lig
 	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) cost '$(UPSTREAM)' $(if $(RULE),--rule $(RULE)) $(if $(JSON),--json)
 
-bench: setup ## measure how fast passes and trainings are (half an hour): writes docs/benchmarks.md
+bench: setup-conditions ## measure how fast passes and trainings are (half an hour): writes docs/benchmarks.md
 	@OMP_NUM_THREADS=$(THREADS) $(CLI) bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 store: setup ## what is kept of upstreams: make store (slim-superb store verify|prune)

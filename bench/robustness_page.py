@@ -13,7 +13,8 @@ from tabulate import tabulate
 from bench.condition_file import Condition, catalogue
 from bench.condition_report import percent, relative_text, score_of, sets_of, summary
 from bench.errors import MissingError
-from bench.paths import atomic_path, write_text
+from bench.paths import write_text
+from bench.plots import svg_figure
 from bench.record import DegradedScore, Record, read_record
 
 PREFACE = """# What distortions cost, track `{track}`
@@ -195,11 +196,6 @@ def plot_ladders(records: Sequence[Record], path: Path) -> None:
     Raises:
         MissingError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingError("plots need matplotlib: pip install 'slim-superb[plots]'") from error
     metric = records[0].scores[0].metric
     present = {
         name: rungs
@@ -210,16 +206,12 @@ def plot_ladders(records: Sequence[Record], path: Path) -> None:
         raise MissingError(f"{records[0].task}: no ladder was scored")
     columns = min(4, len(present))
     rows = -(-len(present) // columns)
-    # Fixed identifiers and no date: the same records give the same bytes.
-    with mpl.rc_context({"svg.hashsalt": "slim-superb", "svg.fonttype": "none", "font.size": 8}):
-        figure = Figure(figsize=(2.7 * columns, 2.2 * rows + 0.4), layout="constrained")
+    with svg_figure(path, 2.7 * columns, 2.2 * rows + 0.4) as figure:
         for place, (name, rungs) in enumerate(present.items(), start=1):
             _panel(figure.add_subplot(rows, columns, place), name, rungs, records, metric)
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         figure.supylabel(f"{metric}: worse than clean, %")
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def _panel(

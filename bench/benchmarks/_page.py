@@ -27,13 +27,16 @@ def names() -> dict[str, str]:
     return {name.partition("_")[2]: name for name in sorted(found) if not name.startswith("_")}
 
 
-def page(home: Path, *, only: str | None = None, quick: bool = False) -> str:
+def page(
+    home: Path, *, only: str | None = None, quick: bool = False, plots: Path | None = None
+) -> str:
     """Measure and write up.
 
     Args:
         home: folder of corpora.
         only: one benchmark.
         quick: as little as runs through all the code.
+        plots: folder of pictures; none are drawn without one.
 
     Raises:
         UsageError: no such benchmark.
@@ -41,7 +44,7 @@ def page(home: Path, *, only: str | None = None, quick: bool = False) -> str:
     known = names()
     if only is not None and only not in known:
         raise UsageError(f"no benchmark {only!r}: {did_you_mean(only, known)}")
-    setting = Setting(home, utterances=8, repeats=1) if quick else Setting(home)
+    setting = Setting(home, utterances=8, repeats=1) if quick else Setting(home, plots=plots)
     parts = ["# How fast it is", headline(), _machine()]
     for name, module_name in known.items():
         if only in (None, name):

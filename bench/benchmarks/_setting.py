@@ -39,12 +39,14 @@ class Setting:
         upstream: name of the upstream that is measured; its weights do not matter to time.
         utterances: of a training split that are used.
         repeats: rounds of everything that is timed.
+        plots: folder of pictures; none are drawn without one.
     """
 
     home: Path
     upstream: str = "lighthubert_small+untrained"
     utterances: int = 32
     repeats: int = 3
+    plots: Path | None = None
 
     def loaded(self) -> Loaded:
         """The upstream."""
@@ -236,6 +238,11 @@ class _First:
     def rows(self, indices: Sequence[int]) -> Any:
         """Features of some utterances."""
         return self.source.rows(indices)
+
+
+def larger(setting: Setting, times: int) -> Setting:
+    """The same on so many times the utterances."""
+    return replace(setting, utterances=times * setting.utterances)
 
 
 def smaller(setting: Setting, utterances: int) -> Setting:

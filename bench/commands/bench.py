@@ -24,9 +24,12 @@ def run(options: argparse.Namespace) -> int:
     from bench.benchmarks._page import page
 
     only = "official" if options.plan else options.only
-    text = page(home(), only=only, quick=options.quick)
+    written = only is None and not options.quick
+    text = page(
+        home(), only=only, quick=options.quick, plots=options.out.parent if written else None
+    )
     print(text)
-    if only is None and not options.quick:
+    if written:
         from bench.paths import write_text
 
         write_text(options.out, text + "\n")
