@@ -275,6 +275,19 @@ def test_slot_scores():
             assert found.value == pytest.approx(expected), name
 
 
+def test_word_and_letter_error_rates():
+    expert = part("downstream.asr.expert").DownstreamExpert
+    references = ["THE CAT SAT", "ON", "A MAT IT'S RED"]
+    hypotheses = ["THE CAT", "ON THE", "MAT ITS A RED"]
+    by_id = {str(n): text for n, text in enumerate(hypotheses)}
+    words = [[text.split() for text in texts] for texts in (hypotheses, references)]
+    letters = [[" ".join(text.replace(" ", "|")) for text in texts]
+               for texts in (hypotheses, references)]  # fmt: skip
+    uer, wer = expert._compute_metrics(None, letters[0], words[0], letters[1], words[1])
+    assert METRICS["wer"].score(by_id, utterances(references)).value == pytest.approx(wer / 100)
+    assert METRICS["cer"].score(by_id, utterances(references)).value == pytest.approx(uer / 100)
+
+
 def test_equal_error_rate():
     pytest.importorskip("sklearn")
     theirs = part("downstream.sv_voxceleb1.utils")
