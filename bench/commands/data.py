@@ -57,7 +57,7 @@ def _state(name: str, corpus: Any, options: argparse.Namespace) -> int:
         f"{status.size_bytes / 1e6:.0f} MB in {corpus.folder(home())}"
     )
     if official and not status.prepared:
-        print(f"  {corpus.CORPUS.layout.about}")
+        print(f"  {corpus.CORPUS.layout.where}")
     for problem in status.problems:
         print(f"  {problem}")
     return len(status.problems)
@@ -83,7 +83,7 @@ def _look(corpus: Any, data: Path) -> int:
         expected = f"{'' if size.exact else 'about '}{size.utterances}"
         print(f"  {name}: {count} of {expected} utterances{' <- not all of them' if wrong else ''}")
     if problems:
-        print(f"  {layout.about}")
+        print(f"  {layout.where}")
     return problems
 
 
@@ -103,8 +103,8 @@ def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
         )
     layout = corpus.CORPUS.layout
     if not layout.archives:
-        print(f"{layout.title}: cannot be downloaded without asking. {layout.about}")
+        print(f"{layout.title}: cannot be downloaded without asking. {layout.where}")
     for archive in layout.archives:
         print(f"{layout.title}: {fetch(archive, options.data)}")
     if layout.archives and not any(a.url.endswith((".gz", ".zip")) for a in layout.archives):
-        print(f"{layout.title}: the rest cannot be downloaded without asking. {layout.about}")
+        print(f"{layout.title}: the rest cannot be downloaded without asking. {layout.where}")

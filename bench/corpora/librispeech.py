@@ -6,10 +6,20 @@ chapter in `SPEAKER-CHAPTER.trans.txt` beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
-from bench.corpora.official.layout import Archive, Clip, Layout, Part, Size, need, read_lines
+from bench.corpora.official.layout import (
+    Archive,
+    Clip,
+    FromHub,
+    Layout,
+    Part,
+    Size,
+    need,
+    read_lines,
+)
 from bench.corpora.official.manifest import OfficialCorpus
 from bench.errors import InvalidDataError
 
@@ -76,6 +86,24 @@ def _chapter(root: Path, chapter: Path) -> list[Clip]:
     return clips
 
 
+def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of `openslr/librispeech_asr` as a split's folder: their bytes are the archives'.
+
+    Raises:
+        KeyError, TypeError: a row lacks its sound, its words or its number.
+    """
+    transcripts: dict[Path, list[str]] = {}
+    for row in rows:
+        speaker, chapter, _ = str(row["id"]).split("-")
+        place = folder / speaker / chapter
+        place.mkdir(parents=True, exist_ok=True)
+        (place / f"{row['id']}.flac").write_bytes(row["audio"]["bytes"])
+        path = place / f"{speaker}-{chapter}.trans.txt"
+        transcripts.setdefault(path, []).append(f"{row['id']} {row['text']}\n")
+    for path, lines in transcripts.items():
+        path.write_text("".join(sorted(lines)), encoding="utf-8")
+
+
 CORPUS = OfficialCorpus(
     Layout(
         name="librispeech-v1",
@@ -103,6 +131,15 @@ CORPUS = OfficialCorpus(
             for split in SPLITS.values()
         ),
         hub="openslr/librispeech_asr",
+        from_hub=FromHub(
+            {
+                "train-clean-100": ("clean", "train.100"),
+                "dev-clean": ("clean", "validation"),
+                "test-clean": ("clean", "test"),
+                "test-other": ("other", "test"),
+            },
+            write_hub,
+        ),
     )
 )
 OFFICIAL = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,20 @@ class Archive:
 
 
 @dataclass(frozen=True)
+class FromHub:
+    """How a corpus' folder is made from rows of the Hugging Face hub.
+
+    Attributes:
+        splits: folder to be made (relative) to configuration and split there.
+        write: writes the rows of one split into such a folder. Raises KeyError or TypeError where
+            a row lacks something.
+    """
+
+    splits: Mapping[str, tuple[str, str]]
+    write: Callable[[Path, Iterable[Mapping[str, Any]]], None]
+
+
+@dataclass(frozen=True)
 class Layout:
     """One corpus.
 
@@ -108,6 +122,7 @@ class Layout:
         sizes: of the real tables.
         archives: what `data fetch` may download.
         hub: the same corpus on the Hugging Face hub, for people.
+        from_hub: how it is made from there; None where it must be a folder.
     """
 
     name: str
@@ -120,6 +135,15 @@ class Layout:
     sizes: Mapping[str, Size]
     archives: tuple[Archive, ...] = field(default=())
     hub: str | None = None
+    from_hub: FromHub | None = None
+
+    @property
+    def where(self) -> str:
+        """Where people get it, in a line."""
+        if self.hub is None:
+            return self.about
+        hint = f"; --data hf:{self.hub} takes it from there" if self.from_hub else ""
+        return f"{self.about} (on the Hugging Face hub: {self.hub}{hint})"
 
     def find(self, data: Path) -> Path:
         """The corpus' folder, below a data folder or that folder itself.
@@ -138,7 +162,7 @@ class Layout:
             if any((data / name / sign).exists() for sign in self.signs):
                 return data / name
         raise MissingError(
-            f"{data}: {self.title} is not there: {self._instead(data)}. {self.about}"
+            f"{data}: {self.title} is not there: {self._instead(data)}. {self.where}"
         )
 
     def _instead(self, data: Path) -> str:

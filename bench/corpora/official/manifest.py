@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from bench.audio import read_wav, samples_digest
 from bench.corpora import _folder
 from bench.corpora._folder import Status
+from bench.corpora.official.hub import export, is_hub
 from bench.corpora.official.layout import Clip, Layout, Part
 from bench.data import write_table, write_trials
 from bench.errors import InvalidDataError, MissingError
@@ -57,7 +58,8 @@ class OfficialCorpus:
         Args:
             home: the folder of everything that can be made again.
             deb_dir: not used.
-            data: folder of unpacked corpora, or this corpus' own; None for the one of last time.
+            data: folder of unpacked corpora, or this corpus' own, or `hf:NAME` for one that is
+                made from the hub; None for the one of last time.
 
         Raises:
             MissingError: no folder was ever named, or something in it is not there.
@@ -66,10 +68,12 @@ class OfficialCorpus:
         del deb_dir
         target = self.folder(home)
         mark = read_mark(target)
+        if data is not None and is_hub(data):
+            data = export(self.layout, data, home)
         if data is None and "root" not in mark:
             raise MissingError(
                 f"{self.layout.title}: name the folder that it lies in with --data DIR. "
-                f"{self.layout.about}"
+                f"{self.layout.where}"
             )
         root = Path(mark["root"]) if data is None else self.layout.find(data).resolve()
         same = mark.get("version") == self.layout.version and mark.get("root") == str(root)
