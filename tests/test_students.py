@@ -82,7 +82,7 @@ def relative_error(found, expected):
 
 @pytest.mark.parametrize("kind", STUDENTS)
 @pytest.mark.parametrize(
-    "tap", ["hidden_states", "layers", "last", "projections", "last_projection"]
+    "tap", ["hidden_states", "layers", "last", "layer1", "projections", "last_projection"]
 )
 def test_every_tap_equals_the_formulas(kind, tap, tmp_path):
     if kind == "star" and "projection" in tap:
@@ -100,6 +100,7 @@ def test_every_tap_equals_the_formulas(kind, tap, tmp_path):
             "hidden_states": layers,
             "layers": layers,
             "last": layers[-1:],
+            "layer1": layers[:1],
             "projections": projected,
             "last_projection": projected[-1:],
         }[tap]
@@ -281,3 +282,9 @@ def test_the_check_does_not_hold_a_variant_to_the_reported_size():
         result.name: result for result in check(build(config, random_state(config, 0)), card)
     }
     assert results["parameters"].ok and "variant" in results["parameters"].detail
+
+
+@pytest.mark.parametrize("tap", ["layer9", "layer-1", "layer", "layer01x"])
+def test_a_layer_that_is_not_there_is_refused(tap):
+    with pytest.raises(UsageError, match="layer0 to layer"):
+        replace(PLAIN, tap=tap)

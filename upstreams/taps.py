@@ -7,6 +7,7 @@ what only another tap needs is neither built nor counted.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,9 +20,19 @@ if TYPE_CHECKING:  # a configuration checks its tap on being made
 
 # hidden_states: the first state, all layers, and predictions where there are heads; layers: these
 # alone; last: the last of them; projections: every layer through its projection onto the
-# teacher's width; last_projection: the last of those.
+# teacher's width; last_projection: the last of those. Besides, layerK is one layer alone, and
+# layer0 the first state (s3prl's `-l K`); the layers above it are still computed and counted.
 TAPS = ("hidden_states", "layers", "last", "projections", "last_projection")
 PROJECTED = ("projections", "last_projection")
+
+
+_LAYER = re.compile(r"layer(\d+)")
+
+
+def single_layer(tap: str) -> int | None:
+    """K of the tap `layerK`; None for any other."""
+    found = _LAYER.fullmatch(tap)
+    return int(found[1]) if found else None
 
 
 def check_tap(config: EncoderConfig) -> None:
@@ -31,8 +42,10 @@ def check_tap(config: EncoderConfig) -> None:
         UsageError: with those it has.
     """
     known = TAPS if config.layer_projection else TAPS[:3]
-    if config.tap not in known:
-        raise UsageError(f"tap {config.tap!r}: this upstream has {', '.join(known)}")
+    layer = single_layer(config.tap)
+    if config.tap not in known and (layer is None or layer > config.num_layers):
+        one = f"layer0 to layer{config.num_layers}"
+        raise UsageError(f"tap {config.tap!r}: this upstream has {', '.join(known)}, {one}")
 
 
 def projected_layers(config: EncoderConfig) -> tuple[int, ...]:
@@ -70,6 +83,9 @@ def select(
         project: a layer's index and its output (B, T, D) to its projection.
     """
     layers = states[1 : 1 + config.num_layers]
+    layer = single_layer(config.tap)
+    if layer is not None:
+        return (states[layer],)
     if config.tap == "hidden_states":
         return tuple(states)
     if config.tap == "layers":
