@@ -58,37 +58,45 @@ def plan_lines(
     resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
     store = FeatureStore(home / "features", loaded.digest, card.features, engine=engine)
     features = Features(resolved, store, store_gb)
-    upstream, kept, passes = loaded.upstream, features.kept(), features.passes()
-    rate = seconds_per_audio_second(upstream, engine)
-    hours = {name: table.seconds / 3600 for name, table in tables.items()}
-    heard = {name: _seconds(features.heard(name)) / 3600 for name in tables}
-    once = sum(heard[name] for name in kept)
-    # An epoch hears one crop of an utterance; rates that are explored share their passes.
-    epoch = {n: heard[n] * len(tables[n].utterances) / len(features.heard(n)) for n in passes}
-    often = 1.0 + (card.recipe.explore or 0.0)
-    streamed = often * sum(epoch[name] * count for name, count in passes.items())
-    disk = sum(
-        bytes_per_utterance(upstream, card.features, item.num_samples)
-        for name in kept
-        for item in features.heard(name)
-    )
-    updates = total_updates(card.recipe, len(resolved.learning_rates())) * len(seeds)
-    update = _update_seconds(features)
+    rates, passes = resolved.learning_rates(), features.passes()
+    rate, update = seconds_per_audio_second(loaded.upstream, engine), _update_seconds(features)
+    once, streamed, disk = _passed(features)
+    updates = total_updates(card.recipe, len(rates)) * len(seeds)
     source = "prepared manifests" if prepared else "published sizes, at their mean length"
     lines = [f"plan: {card.title} ({card.name}, track {card.track}) with {spec.upstream}; {source}"]
     for name, table in tables.items():
         how = f"streams, {passes[name]} passes" if name in passes else "kept"
-        lines.append(f"  {name}: {len(table.utterances):,} utterances, {hours[name]:.1f} h; {how}")
-    total = rate * (once + streamed) + updates * update / 3600
+        count = f"{len(table.utterances):,} utterances"
+        lines.append(f"  {name}: {count}, {table.seconds / 3600:.1f} h; {how}")
+    heard, trained = rate * (once + streamed), updates * update / 3600
     return [
         *lines,
         f"  upstream: {once:,.1f} h of audio once, crops included, and {streamed:,.1f} h streamed; "
-        f"about {rate * (once + streamed):,.1f} h at {1 / rate:.1f} seconds of audio a second",
+        f"about {heard:,.1f} h at {1 / rate:.1f} seconds of audio a second",
         f"  disk: {disk / 1e9:,.1f} GB of kept features ({card.features}, budget {store_gb:g} GB)",
-        f"  head: {_grid_text(card.recipe, resolved.learning_rates(), len(seeds))}: {updates:,} "
-        f"updates, about {updates * update / 3600:,.1f} h at {update:.3f} s each",
-        f"  in all about {total:,.1f} h on this machine ({engine.device})",
+        f"  head: {_grid_text(card.recipe, rates, len(seeds))}: {updates:,} updates, about "
+        f"{trained:,.1f} h at {update:.3f} s each",
+        f"  in all about {heard + trained:,.1f} h on this machine ({engine.device})",
     ]
+
+
+def _passed(features: Features) -> tuple[float, float, int]:
+    """Hours of audio that pass once and are kept, hours that stream, and bytes on disk."""
+    resolved, kept = features.resolved, features.kept()
+    once = _seconds(features.wanted()) / 3600
+    # An epoch hears one crop of an utterance; rates that are explored share their passes.
+    streamed = 0.0
+    for name, count in features.passes().items():
+        heard = features.heard(name)
+        crops = len(heard) / len(resolved.tables[name].utterances)
+        streamed += count * _seconds(heard) / crops / 3600
+    upstream, mode = resolved.loaded.upstream, resolved.card.features
+    disk = sum(
+        bytes_per_utterance(upstream, mode, item.num_samples)
+        for name in kept
+        for item in features.heard(name)
+    )
+    return once, (1.0 + (resolved.card.recipe.explore or 0.0)) * streamed, disk
 
 
 def total_updates(recipe: Recipe, rates: int) -> int:

@@ -294,6 +294,15 @@ def upstream_cost(resolved: Resolved) -> UpstreamCost:
     )
 
 
+def _reached(points: Sequence[Fitted], *, explored: bool) -> tuple[GridPoint, ...]:
+    """What learning rates reached on dev, explored or trained in full."""
+    return tuple(
+        GridPoint(lr=point.lr, step=point.step, value=point.value)
+        for point in points
+        if point.explored == explored
+    )
+
+
 def _record(
     features: Features,
     scores: tuple[ConditionScore, ...],
@@ -307,14 +316,6 @@ def _record(
     """Gather what was found."""
     resolved = features.resolved
     spec, card, loaded = resolved.spec, resolved.card, resolved.loaded
-    explored, grid = (
-        tuple(
-            GridPoint(lr=point.lr, step=point.step, value=point.value)
-            for point in points
-            if point.explored == kind
-        )
-        for kind in (True, False)
-    )
     if best.value is None:
         raise AssertionError("best_of returned a diverged point")
     return Record(
@@ -336,8 +337,8 @@ def _record(
             value=best.value,
             step=best.step,
             lr=best.lr,
-            grid=grid,
-            explored=explored,
+            grid=_reached(points, explored=False),
+            explored=_reached(points, explored=True),
         ),
         head=HeadResult(
             params=sum(p.numel() for p in probe.head.parameters()),

@@ -66,11 +66,11 @@ def run(options: argparse.Namespace) -> int:
         shuffle_labels=options.shuffle_labels,
         limit=options.limit,
     )
+    if options.plan:
+        return _plan(options, spec)
     if options.conditions:  # a misspelt name is told now, not after the training
         card = task_card(options.task, options.track)
         expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
-    if options.plan:
-        return _plan(options, spec)
     outcomes = run_seeds(
         spec,
         seeds_of(options),
