@@ -258,6 +258,29 @@ def test_a_download_goes_on_where_it_broke_off_and_is_checked(server, tmp_path):
         download.fetch(Archive("http://127.0.0.1:9/none.zip", makes="none"), data)
 
 
+def test_what_was_not_unpacked_to_the_end_is_unpacked_again(server, tmp_path, monkeypatch):
+    """A folder of the archive's own name, as Speech Commands has, may be half full."""
+    url, _ = server
+    archive = Archive(f"{url}/words.tar.gz", makes="own", folder="own")
+    Server.breaks_at = 200
+    with pytest.raises(MissingError, match="run it again"):
+        download.fetch(archive, tmp_path)
+    assert not (tmp_path / "own").exists()
+    real = download.unpack
+
+    def killed(path, folder, name):
+        (folder / "words").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(download, "unpack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        download.fetch(archive, tmp_path)
+    monkeypatch.setattr(download, "unpack", real)
+    assert "downloaded" in download.fetch(archive, tmp_path)
+    assert (tmp_path / "own/words/a.bin").stat().st_size == 102_400
+    assert "is there" in download.fetch(archive, tmp_path)
+
+
 def test_a_hostile_archive_stays_in_its_folder(tmp_path):
     packed = tmp_path / "evil.tar.gz"
     with tarfile.open(packed, "w:gz") as file:

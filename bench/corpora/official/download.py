@@ -32,20 +32,21 @@ def fetch(archive: Archive, data: Path) -> str:
         MissingError: the server or the disk does not give what is needed.
         InvalidDataError: another file than the published one, or one that cannot be unpacked.
     """
-    made = data / archive.makes
-    if made.exists():
-        return f"{made} is there"
+    made, folder = data / archive.makes, data / archive.folder
     name = archive.url.rpartition("/")[2]
-    folder = data / archive.folder
-    with disk_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     part = data / f"{name}.part"
+    if made.exists() and not part.exists():  # it goes when all is unpacked
+        return f"{made} is there"
+    with disk_errors(data):
+        data.mkdir(parents=True, exist_ok=True)
     digest = download(archive.url, part)
     if archive.sha256 is not None and digest != archive.sha256:
         part.unlink()
         raise InvalidDataError(
             f"{archive.url}: sha256 {archive.sha256} expected, {digest} found: removed; try again"
         )
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     if name.endswith(ARCHIVES):
         unpack(part, folder, name)
         part.unlink()
