@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: grid help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
+.PHONY: grid torture simulate fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,15 @@ page-speed: setup-dev ## how long the page is busy with an interaction: docs/pag
 
 conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
 	@$(CLI) conditions-page --track '$(TRACK)'
+
+torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
+	@$(BIN)/python tests/torture.py --kills 40 --write docs/torture.md
+
+simulate: setup-dev ## plan 1.7 million cells and schedule them on 64 GPUs on paper: docs/simulation.md
+	@$(BIN)/python tests/simulate_lab.py --write docs/simulation.md
+
+fuzz: setup-dev ## 100,000 hostile cards, records, checkpoints, containers and sounds: docs/fuzz.md
+	@$(BIN)/python tests/fuzz.py --cases 100000 --write docs/fuzz.md
 
 align: setup-dev ## verify every line of the embedded corpus against its audio anew (an hour)
 	@$(PIP) --editable '.[align]'

@@ -13,6 +13,7 @@ from typing import Any
 
 from bench.errors import MissingError, UsageError
 from bench.grids.launch import Launch
+from bench.stopping import EXIT_CODE
 
 OPTIONS = "SLIM_SUPERB_SLURM"  # more parameters of submitit as JSON, such as a partition
 
@@ -63,7 +64,9 @@ def run_worker(command: list[str]) -> int:
     process = subprocess.Popen(command, env=dict(os.environ))
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     code = process.wait()
-    if code not in (0, 130):
+    if code == EXIT_CODE:  # stopped: no result, so that a requeued job is not taken for done
+        os._exit(code)
+    if code:
         raise RuntimeError(f"worker ended with {code}")
     return code
 
