@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -39,13 +38,25 @@ def refused(done, code, *words):
         assert word in last, last
 
 
-def test_help_is_instant_and_shows_the_commands():
-    begin = time.perf_counter()
+def test_help_shows_the_commands():
     done = call("--help")
-    seconds = time.perf_counter() - begin
     assert done.returncode == 0
     assert all(command in done.stdout for command in COMMANDS)
-    assert seconds < 2, "half a second is the promise; this machine may be busy"
+
+
+def test_help_imports_nothing_heavy():
+    """Half a second is the promise; what is not imported takes no time on any machine."""
+    code = (
+        "import sys\n"
+        "from bench.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*(name for name in sys.modules if '.' not in name), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert "bench" in loaded
+    assert not loaded & {"torch", "numpy", "scipy", "datasets", "pyarrow", "transformers"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
