@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from bench.bundle import BundleCard
+from bench.divisions import Level
 from bench.draws import DrawnScore, Draws, decoded, draws_path, read_draws, write_draws
 from bench.record import Record, read_record
-from bench.standing import Level, Standing, standing_path, write_standing
+from bench.standing import Standing, standing_path, write_standing
 from bench.stats import studentised
 from bench.verify import Bundle
 

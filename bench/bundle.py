@@ -25,9 +25,9 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from bench.config import Frozen, read_card
+from bench.divisions import Division, Flag
 from bench.errors import InvalidDataError, MissingError
 from bench.paths import atomic_path
-from bench.standing import Division, Flag
 
 SUFFIX = ".tar.gz"
 MAX_FILES = 2_000

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, model_validator
 
 from bench.config import Frozen, read_card
+from bench.divisions import Division, Flag, Level
 from bench.paths import write_text
-
-Division = Literal["closed", "open"]
-Flag = Literal["extra-data", "seen-conditions", "fine-tuned"]
-Level = Literal["recorded", "rescored", "rerun"]
 
 LEVELS: dict[str, str] = {
     "recorded": "recorded: nobody but its author has checked it",

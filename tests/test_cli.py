@@ -56,7 +56,7 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stderr.split())
     assert "bench" in loaded
-    assert not loaded & {"torch", "numpy", "scipy", "datasets", "pyarrow", "transformers"}
+    assert not loaded & {"torch", "numpy", "scipy", "datasets", "pyarrow", "pydantic"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)

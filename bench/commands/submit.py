@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from bench.divisions import Division, Flag
 from bench.paths import home
-from bench.standing import Division, Flag
 
 HELP = "Gather card, records, predictions and costs of an upstream for the board, and check them."
 EXAMPLE = "slim-superb submit ge2e --track open --out ge2e.tar.gz"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.divisions import Level
 from bench.paths import home
-from bench.standing import Level
 
 HELP = "Check a submitted bundle: everything that can be computed again is."
 EXAMPLE = "slim-superb verify ge2e.tar.gz"
