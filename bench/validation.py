@@ -3,9 +3,9 @@
 For each task: filter banks with and without deltas (and, where the head pools over time, without
 normalisation, which leaves a mean of zero), the trained speaker encoder `ge2e`, controls with
 permuted training labels (three seeds each where heads train in seconds; `ge2e` everywhere), the
-untrained `lighthubert_small`, a small encoder trained
-end to end (for classification), and chance. A task passes when at least one upstream beats chance
-and its shuffled control by a paired difference whose interval excludes 0.
+untrained `lighthubert_small`, a small encoder trained end to end (for classification), and chance.
+A task passes when at least one upstream beats chance and its shuffled control by a paired
+difference of means over seeds whose interval excludes 0.
 """
 
 from __future__ import annotations
