@@ -1,5 +1,6 @@
 """Publishing, comparing in the terminal, the published rows, and the scripts of the workflow."""
 
+import json
 import os
 import re
 import shutil
@@ -188,7 +189,21 @@ def test_compare_in_the_terminal():
     assert {"ic", "ks"} <= {line.task for line in lines}
     assert any(line.found is not None for line in lines)
     text = table(lines, "ge2e", "fbank")
-    assert re.search(r"ks +accuracy .* \+\d\d\.\d\d \[\+\d+.* ge2e", text)
+    keywords = next(line for line in lines if line.task == "ks" and line.found is not None)
+    # Means over seeds, by hand, of the committed records.
+    one, two = (
+        [
+            score["value"]
+            for path in (BOARD / "results/open" / name).glob("ks-s?.json")
+            for score in json.loads(path.read_text())["scores"]
+            if (score["condition"], score["metric"]) == ("clean", "accuracy")
+        ]
+        for name in ("ge2e", "fbank")
+    )
+    difference = sum(one) / len(one) - sum(two) / len(two)
+    assert keywords.found.difference == pytest.approx(difference)
+    shown = re.escape(f"{100 * difference:+.2f}")
+    assert re.search(rf"ks +accuracy .* {shown} \[\+\d+.* ge2e", text)
     with pytest.raises(UsageError, match=r"no row 'ge2f'.*'ge2e'"):
         compare_rows("ge2f", "fbank", track="open", condition="clean", board=BOARD)
 
