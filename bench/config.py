@@ -7,7 +7,7 @@ error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -23,6 +23,7 @@ Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
     "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference", "other"
 ]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 # A card's name becomes part of paths and of records.
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
@@ -46,7 +47,11 @@ class Checkpoint(Frozen):
         shipped: the file lies in `upstreams/weights` of this repository.
         sha256: of the file. None where the authors' digest is not known to us: the digest that the
             server announces is checked instead, and the one found is written into the record.
-        size_bytes: expected size, for the plan.
+        known_sha256: of other files that the authors, or a page of theirs, vouch for: conversions
+            of the same weights, and a digest that came to be known after the first records.
+        size_bytes: of the file, exactly.
+        size_mb: of the file, as its page rounds it, where nothing says it exactly; with neither,
+            nobody says it (files behind Google Drive).
     """
 
     file: str
@@ -55,17 +60,38 @@ class Checkpoint(Frozen):
     wheel: str | None = None
     page: str | None = None
     shipped: bool = False
-    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
+    sha256: Sha256 | None = None
+    known_sha256: tuple[Sha256, ...] = ()
     size_bytes: int | None = None
+    size_mb: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("known_sha256"), list):
+            return data | {"known_sha256": tuple(data["known_sha256"])}
+        return data
 
     @model_validator(mode="after")
     def _one_source(self) -> Checkpoint:
         if [bool(self.hub), bool(self.wheel), bool(self.page), self.shipped].count(True) > 1:
             raise ValueError("one of 'hub', 'wheel', 'page' and 'shipped' at most")
+        if self.size_bytes is not None and self.size_mb is not None:
+            raise ValueError("one of 'size_bytes' and 'size_mb' at most")
         parts = PurePosixPath(self.file).parts
         if not self.is_local and (self.file.startswith("/") or not parts or ".." in parts):
             raise ValueError(f"'file' must lie inside the repository or wheel, found {self.file!r}")
         return self
+
+    @property
+    def vouched(self) -> frozenset[str]:
+        """Digests of the files that are known to hold these weights."""
+        return frozenset(self.known_sha256) | ({self.sha256} if self.sha256 else set())
+
+    @property
+    def megabytes(self) -> float | None:
+        """Size of the file, exactly or rounded; None where nobody says it."""
+        return self.size_mb if self.size_bytes is None else self.size_bytes / 1e6
 
     @property
     def is_local(self) -> bool:

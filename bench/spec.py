@@ -158,8 +158,10 @@ def limited_card(card: TaskCard) -> TaskCard:
 # that only a user who asks for them gets.
 WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
 WORDS |= {"reported", "macs_rule", "differs", "lr_presets"}
-# Nor what only says where to look: the tap by its other name, the page where the file is found.
-EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | {"checkpoint": {"page"}}
+# Nor what only says where to look: the tap by its other name, the page where the file is found,
+# about how large it is, which other files hold the same (a record has the digest of the one used).
+NOT_HASHED: Any = {"checkpoint": {"page", "size_mb", "known_sha256"}}
+EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | NOT_HASHED
 
 # Keys that came after the first records: left out where a card does not use them.
 LATER: dict[str, Any] = {"builder": None, "args": {}}

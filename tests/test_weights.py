@@ -14,6 +14,7 @@ import pytest
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.spec import card_digest
 from bench.weights import find_checkpoint, how_to_supply
 
 CONTENT = bytes(range(256)) * 4_096
@@ -84,6 +85,31 @@ def test_another_digest_than_the_pinned_one_is_told(tmp_path):
     path.write_bytes(CONTENT[:-1])
     with pytest.raises(InvalidDataError, match=r"sha256 .* expected .* truncated"):
         find_checkpoint(card(**pinned), path)
+
+
+def test_other_files_of_the_same_weights_are_the_authors_too(tmp_path):
+    path = put(tmp_path / "given.pt")
+    other = {"hub": "someone/model", "sha256": "0" * 64, "size_bytes": 10**9}
+    assert find_checkpoint(card(**other, known_sha256=[DIGEST]), path).known
+    assert find_checkpoint(card(hub="someone/model", known_sha256=[DIGEST]), path).known
+    assert not find_checkpoint(card(hub="someone/model", known_sha256=["1" * 64]), path).known
+    with pytest.raises(InvalidDataError, match=rf"\({len(CONTENT):,} of 1,000,000,000 bytes\)"):
+        find_checkpoint(card(**other, known_sha256=["1" * 64]), path)
+
+
+def test_how_large_the_file_is():
+    both = {"hub": "someone/model", "size_bytes": 1, "size_mb": 1.0}
+    with pytest.raises(ValueError, match="one of 'size_bytes' and 'size_mb'"):
+        card(**both)
+    assert "(381 MB) from" in how_to_supply(card(hub="someone/model", size_mb=381.0))
+    assert "thing.pt from" in how_to_supply(card())
+
+
+def test_what_does_not_change_a_run_does_not_change_its_identity():
+    plain = {"hub": "someone/model", "sha256": DIGEST}
+    same = plain | {"known_sha256": ["0" * 64], "size_mb": 3.0}
+    assert card_digest(card(**plain)) == card_digest(card(**same))
+    assert card_digest(card(**plain)) != card_digest(card(**plain | {"sha256": "0" * 64}))
 
 
 def test_the_way_out_is_named():

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.config import UpstreamCard
 
 HELP = "List what there is."
 EXAMPLE = "slim-superb list upstreams"
@@ -22,9 +26,12 @@ def run(options: argparse.Namespace) -> int:
 
     if options.what == "upstreams":
         cards = [registry.upstream_card(name) for name in registry.upstream_names()]
-        rows = [[c.name, c.family, c.teacher or "-", c.provenance, c.title] for c in cards]
+        rows = [
+            [c.name, c.family, c.teacher or "-", c.provenance, _megabytes(c), c.title]
+            for c in cards
+        ]
         rows += [_offered(name) for name in sorted(installed())]
-        head = ["upstream", "family", "teacher", "weights", "title"]
+        head = ["upstream", "family", "teacher", "weights", "file, MB", "title"]
     elif options.what == "tasks":
         tasks = [
             registry.task_card(name, track)
@@ -86,6 +93,15 @@ def _offered(name: str) -> list[str]:
     try:
         entry = find_entry(UpstreamName(name))
     except UserError as error:
-        return [name, "-", "-", "-", f"does not hold: {error}"]
+        return [name, "-", "-", "-", "-", f"does not hold: {error}"]
     card = entry.card
-    return [name, card.family, card.teacher or "-", "user", f"{card.title} ({entry.package})"]
+    title = f"{card.title} ({entry.package})"
+    return [name, card.family, card.teacher or "-", "user", _megabytes(card), title]
+
+
+def _megabytes(card: UpstreamCard) -> str:
+    """Size of the card's file of weights."""
+    if card.checkpoint is None:
+        return "-"
+    size = card.checkpoint.megabytes
+    return "unknown" if size is None else f"{size:,.0f}"
