@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.bundle import BundleCard, read_bundle_card
 from bench.condition_scores import differing_conditions
-from bench.config import UpstreamCard, read_card
+from bench.config import Checkpoint, UpstreamCard, read_card
 from bench.cost import CostReport
 from bench.draws import DrawnScore
 from bench.errors import InvalidDataError, UserError
@@ -262,12 +262,23 @@ def _set_problems(bundle: Bundle) -> Iterator[str]:
     expected = "none" if card.checkpoint is None else expected
     if first.weights not in (expected, "user"):
         yield f"weights {first.weights!r}, {expected!r} expected of {bundle.about.upstream}"
-    pinned = card.checkpoint.sha256 if card.checkpoint else None
-    file = first.inputs.checkpoint_sha256
-    if first.weights == "published" and pinned is not None and file != pinned:
-        yield f"weights 'published', but of the file {str(file)[:16]}; the card's is {pinned[:16]}"
+    if first.weights == "published" and card.checkpoint is not None:
+        yield from _published_problems(card.checkpoint, str(first.inputs.checkpoint_sha256))
     if first.family != card.family:
         yield f"family {first.family[:40]!r}, the card says {card.family!r}"
+
+
+def _published_problems(source: Checkpoint, file: str) -> Iterator[str]:
+    """Weights that are said to be the authors' are those of a file that the card vouches for."""
+    if not source.vouched:
+        yield (
+            f"weights 'published', but the card pins no digest, so nobody can tell whose the file "
+            f"{file[:16]} is: add its sha256 to the card with a page that shows it, or send the "
+            f"records with --weights FILE, as 'user'"
+        )
+    elif file not in source.vouched:
+        pinned = ", ".join(sorted(digest[:16] for digest in source.vouched))
+        yield f"weights 'published', but of the file {file[:16]}; the card's is {pinned}"
 
 
 def _score_problems(bundle: Bundle, home: Path) -> Iterator[str]:

@@ -19,6 +19,7 @@ from bench.draws import read_draws
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError
 from bench.load import Loaded
 from bench.record import read_record
+from bench.registry import upstream_card
 from bench.rerun import disagreement, rerun
 from bench.standing import Standing, read_standing
 from bench.submit import submit
@@ -360,6 +361,35 @@ def test_broken_and_hostile_bundles_are_refused(toy, folder, name):
     assert any(expected in line for line in problems), problems
     for line in problems:
         assert "\n" not in line and len(line) < 600 and SCRIPT not in line
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "expected"),
+    [
+        ({"hub": "a/b", "file": "c.pt"}, "pins no digest, so nobody can tell whose the file eeee"),
+        ({"hub": "a/b", "file": "c.pt", "sha256": "f" * 64}, "of the file eeee"),
+        ({"hub": "a/b", "file": "c.pt", "known_sha256": ["f" * 64]}, "of the file eeee"),
+        ({"hub": "a/b", "file": "c.pt", "sha256": "e" * 64}, None),
+        ({"hub": "a/b", "file": "c.pt", "known_sha256": ["f" * 64, "e" * 64]}, None),
+    ],
+)
+def test_published_weights_are_those_of_a_file_that_the_card_vouches_for(
+    toy, folder, monkeypatch, checkpoint, expected
+):
+    ours = upstream_card("fbank").model_dump() | {"checkpoint": checkpoint}
+    given = UpstreamCard.model_validate(ours | {"provenance": "published"})
+    monkeypatch.setattr("bench.verify.upstream_card", lambda name: given)
+    (folder / "card.yaml").write_text(yaml.safe_dump(given.model_dump(mode="json")), "utf-8")
+    for path in (folder / "records").glob("*.json"):
+        record = json.loads(path.read_text("utf-8")) | {"weights": "published"}
+        record["inputs"]["checkpoint_sha256"] = "e" * 64
+        path.write_text(json.dumps(record), encoding="utf-8")
+    problems = check(folder, toy.home)[1].problems
+    if expected is None:
+        assert not problems
+    else:
+        (line,) = problems
+        assert expected in line
 
 
 def archive(path, *members, data=b"x"):
