@@ -69,6 +69,8 @@ class Engine:
         else:
             keep_freed_memory()
         upstream.to(self.device)
+        if self.device == "cpu" and self.precision == "float32" and not self.compile:
+            upstream.lay_out()
         return torch.compile(upstream, dynamic=True) if self.compile else upstream
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -19,7 +19,7 @@ from upstreams.frontend import NORM_EPS, WaveExtractor, num_frames, receptive_fi
 from upstreams.kaldi import WINDOW_SAMPLES, KaldiExtractor
 from upstreams.mel import MelExtractor
 from upstreams.positions import PositionGate, RelativePositions
-from upstreams.products import Linear
+from upstreams.products import Linear, pack_linear_maps
 from upstreams.reuse import MappedAttention, ReusingAttention
 from upstreams.taps import expansion, num_states, projected_layers, select, state_width
 from upstreams.timereduction import LayerProjection, TimeExpansion, TimeReduction
@@ -133,6 +133,10 @@ class Encoder(Upstream):
         """Freeze, and fold the weight normalisation of the positional convolution."""
         self.pos_conv.fold()
         return super().freeze()
+
+    def lay_out(self) -> None:
+        """Pack the linear maps for oneDNN."""
+        pack_linear_maps(self)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
         """Encode (B, S) with lengths (B,); states beyond an utterance's length mean nothing.

@@ -5,12 +5,21 @@ makers (measured on an AMD EPYC with AVX-512: 98 against 210 GFLOP/s on one thre
 convolutions over channels-last data to oneDNN, which does not. Both kinds of product are therefore
 written as a 1-d convolution with the kernel as wide as the stride or wider, on views without a
 copy. Elsewhere a linear map stays what it is.
+
+Frozen weights can be laid out once for oneDNN's kernels (`pack_linear_maps`), which is faster
+still, most of all for short sounds: on the same machine MKL, convolution and packed weights run a
+map of 768 to 768 at 63, 61 and 145 GFLOP/s for 24 frames, and at 94, 167 and 210 for 499.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+
+PACKED_ERROR = 1e-4  # of the largest output; rounding is a hundredth of it
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -45,15 +54,85 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return convolve(frames, kernel, bias, 2).view(*x.shape[:-1], outputs)
 
 
+@dataclass(frozen=True)
+class Packed:
+    """A weight in the layout of oneDNN's kernels. Copied or pickled it is None: it is opaque.
+
+    Attributes:
+        layout: the weight, opaque.
+        source: the parameter that it was made from.
+        version: of its content then.
+    """
+
+    layout: Tensor
+    source: Tensor
+    version: int
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """None, for `copy` and `pickle`."""
+        return type(None), ()
+
+
 class Linear(nn.Linear):
-    """A linear map (..., D_in) to (..., D_out) by `linear`.
+    """A linear map (..., D_in) to (..., D_out) by `linear`, or by the packed weight.
 
     Attributes:
         is_linear_map: `nn.Linear` may take its place (`bench.modify` quantises that).
+        packed: its weight as `pack` laid it out, None before.
     """
 
     is_linear_map = True
+    packed: Packed | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply."""
+        if self.packed is not None and self._fits(self.packed, x):
+            product: Tensor = _packed_product(x, self.packed.layout, self.bias)
+            return product
         return linear(x, self.weight, self.bias)
+
+    def pack(self) -> None:
+        """Lay the weight out for frozen use on the CPU; it is then held in memory twice."""
+        if self.packed is not None and self._is_current(self.packed):
+            return
+        self.packed = None
+        if self.weight.device.type != "cpu" or self.weight.dtype != torch.float32:
+            return
+        with torch.no_grad():
+            layout = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
+            # The layout is torch's own affair: what it gives is held against the plain product.
+            x = torch.linspace(-1.0, 1.0, 4 * self.in_features).view(1, 4, self.in_features)
+            expected = F.linear(x, self.weight, self.bias)
+            error = (_packed_product(x, layout, self.bias) - expected).abs().max()
+        if error <= PACKED_ERROR * expected.abs().max():
+            self.packed = Packed(layout, self.weight, self.weight._version)
+
+    def _is_current(self, packed: Packed) -> bool:
+        return packed.source is self.weight and packed.version == self.weight._version
+
+    def _fits(self, packed: Packed, x: Tensor) -> bool:
+        """Whether the packed product is the one that is asked for: no gradient, no other type."""
+        plain = x.device.type == "cpu" and x.dtype == torch.float32
+        without = not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+        return plain and without and self._is_current(packed)
+
+
+def _packed_product(x: Tensor, layout: Tensor, bias: Tensor | None) -> Tensor:
+    product: Tensor = torch.ops.mkldnn._linear_pointwise(x, layout, bias, "none", [], "")
+    return product
+
+
+def can_pack() -> bool:
+    """Whether this torch has oneDNN's packed products (an operator of `torch.compile`'s)."""
+    ops = torch.ops.mkldnn
+    names = ("_reorder_linear_weight", "_linear_pointwise")
+    available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return available and all(hasattr(ops, name) for name in names)
+
+
+def pack_linear_maps(module: nn.Module) -> None:
+    """`Linear.pack` for every linear map of a module, where this torch can."""
+    if can_pack():
+        for part in module.modules():
+            if isinstance(part, Linear):
+                part.pack()

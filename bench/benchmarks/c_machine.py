@@ -58,8 +58,8 @@ def measure(setting: Setting) -> str:
     share = spread([100 * value for value in shares], ".0f")
     return f"""HuBERT Base on {SECONDS} s of sound runs at **{share} %** of the float32 rate of its
 own matrix products ({passed:.0f} of {gemm:.0f} GFLOP/s a CPU second, {torch.get_num_threads()}
-thread(s)). The rate of a product is the faster of torch's two ways on this machine (MKL through
-`F.linear`, oneDNN through a convolution), timed in the same rounds.
+thread(s)). The rate of a product is the faster of torch's three ways on this machine (MKL through
+`F.linear`, oneDNN through a convolution or with packed weights), timed in the same rounds.
 
 Where the time goes (self CPU time):
 
@@ -74,7 +74,7 @@ there is none):
 def _products(
     m: int, k: int, n: int, often: int
 ) -> tuple[int, int, int, int, list[Callable[[], Tensor]]]:
-    """Both ways of one product."""
+    """Every way of one product."""
     left, right = torch.randn(m, k), torch.randn(n, k)
     rows = left.view(1, 1, m * 2, k // 2).permute(0, 3, 1, 2)
     kernel = right.view(n, 1, 2, k // 2).permute(0, 3, 1, 2)
@@ -82,6 +82,10 @@ def _products(
         lambda: torch.nn.functional.linear(left, right),
         lambda: torch.nn.functional.conv2d(rows, kernel, stride=(1, 2)),
     ]
+    if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # as `upstreams.products` packs weights
+        layout = torch.ops.mkldnn._reorder_linear_weight(right, None)
+        product = torch.ops.mkldnn._linear_pointwise
+        ways.append(lambda: product(left, layout, None, "none", [], ""))
     for way in ways:
         way()
     return m, k, n, often, ways
