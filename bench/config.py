@@ -6,6 +6,7 @@ error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -309,21 +310,35 @@ class TrackCard(Frozen):
 CardT = TypeVar("CardT", bound=Frozen)
 
 
-def _check_depth(node: yaml.Node | None, path: Path) -> None:
+_OPENS = (
+    yaml.BlockMappingStartToken,
+    yaml.BlockSequenceStartToken,
+    yaml.FlowMappingStartToken,
+    yaml.FlowSequenceStartToken,
+)
+_LONG_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoO_:.]{200,}")
+_CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+
+
+def _check_tokens(text: str, path: Path) -> None:
     """Refuse nested or self-referring YAML before it is built.
 
+    Tokens are looked at one by one: the time of PyYAML's scanner grows with the square of the
+    depth, and 100 kB of brackets would keep it busy for minutes.
+
     Raises:
-        InvalidDataError: deeper than `MAX_YAML_DEPTH`.
+        InvalidDataError: deeper than `MAX_YAML_DEPTH`, with aliases, or with a number so long that
+            Python would not write it.
     """
-    stack: list[tuple[yaml.Node, int]] = [(node, 1)] if node is not None else []
-    while stack:
-        item, depth = stack.pop()
+    depth = 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
         if depth > MAX_YAML_DEPTH:
             raise InvalidDataError(f"{path}: nested deeper than {MAX_YAML_DEPTH} levels")
-        if isinstance(item, yaml.SequenceNode):
-            stack += [(child, depth + 1) for child in item.value]
-        elif isinstance(item, yaml.MappingNode):
-            stack += [(child, depth + 1) for pair in item.value for child in pair]
+        if isinstance(token, yaml.AliasToken):
+            raise InvalidDataError(f"{path}: YAML aliases (*name) are not allowed")
+        if isinstance(token, yaml.ScalarToken) and _LONG_NUMBER.fullmatch(token.value):
+            raise InvalidDataError(f"{path}: a number of {len(token.value)} characters")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -340,9 +355,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InvalidDataError(f"{path}: {len(raw)} bytes, at most {MAX_YAML_BYTES} expected")
     try:
         text = raw.decode("utf-8")
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise InvalidDataError(f"{path}: YAML aliases (*name) are not allowed")
-        _check_depth(yaml.compose(text, Loader=yaml.SafeLoader), path)
+        _check_tokens(text, path)
         data = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())

@@ -61,20 +61,45 @@ def _write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: 
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The rows of a Parquet file.
+
+    Raises:
+        MissingError: no such file.
+        InvalidDataError: not Parquet, or columns that lack, are of another type or have gaps.
+    """
+    import pyarrow
     import pyarrow.parquet as pq
 
     if not path.exists():
         raise MissingError(f"no manifest {path}: run 'slim-superb data prepare'")
     try:
         table = pq.read_table(path)
-    except (OSError, ValueError) as error:
-        raise InvalidDataError(f"{path}: not a Parquet table ({error})") from error
-    optional = [name for name in EFFECT_COLUMN if name in table.column_names]
-    missing = set(columns) - set(table.column_names)
+        optional = {
+            name: kind for name, kind in EFFECT_COLUMN.items() if name in table.schema.names
+        }
+        _check_columns(path, table, {**columns, **optional})
+        rows: list[dict[str, Any]] = table.select([*columns, *optional]).to_pylist()
+    except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InvalidDataError(f"{path}: not a Parquet table ({reason})") from error
+    return rows
+
+
+def _check_columns(path: Path, table: Any, columns: Mapping[str, str]) -> None:
+    """Refuse a table whose columns are not those of a manifest.
+
+    Raises:
+        InvalidDataError: naming the column.
+    """
+    missing = set(columns) - set(table.schema.names)
     if missing:
         raise InvalidDataError(f"{path}: lacks the column {', '.join(sorted(missing))}")
-    rows: list[dict[str, Any]] = table.select([*columns, *optional]).to_pylist()
-    return rows
+    for name, kind in columns.items():
+        column = table.column(name)
+        if str(column.type).removeprefix("large_") != kind:
+            raise InvalidDataError(f"{path}: column {name!r} is {column.type}, {kind} expected")
+        if column.null_count:
+            raise InvalidDataError(f"{path}: column {name!r} has {column.null_count} empty fields")
 
 
 def write_table(corpus: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -106,12 +131,18 @@ def read_table(corpus: Path, name: str) -> list[Utterance]:
         relative = Path(row["path"])
         if relative.is_absolute() or ".." in relative.parts:
             raise InvalidDataError(f"{path}: {row['id']!r} points outside the corpus")
+        if row["start"] < 0 or row["num_samples"] < 0:
+            raise InvalidDataError(f"{path}: {row['id']!r} starts or lasts below 0 samples")
+        try:
+            target = json.loads(row["target"])
+        except (ValueError, RecursionError) as error:
+            raise InvalidDataError(f"{path}: the target of {row['id']!r} is no JSON") from error
         utterances[row["id"]] = Utterance(
             id=row["id"],
             path=corpus / relative,
             start=row["start"],
             num_samples=row["num_samples"],
-            target=json.loads(row["target"]),
+            target=target,
             speaker=row["speaker"],
             source=row["source"],
             key=row["key"],

@@ -48,7 +48,7 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
             if item["id"] in predictions:
                 raise InvalidDataError(f"{path}: duplicate id {item['id']!r}")
             predictions[item["id"]] = item["prediction"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidDataError(f"{path}: not predictions ({error})") from error
     return predictions, hashlib.sha256(raw).hexdigest()
 

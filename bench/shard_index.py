@@ -44,7 +44,7 @@ def read_index(path: Path) -> dict[str, Any]:
         for first, frames in index["places"].values():
             if not 0 <= int(first) <= int(first) + int(frames):
                 raise ValueError("a place below 0")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidDataError(f"{path}: not an index of features ({error})") from error
     return dict(index)
 
