@@ -4,9 +4,10 @@
 
 `int8` is dynamic quantisation of the linear maps by torchao, which PyTorch recommends since
 `torch.ao.quantization` is deprecated: weights symmetric with a scale an output channel, inputs with
-a scale a frame, so that a frame's result does not depend on what else is in the batch. Everything
-else (convolutions, norms, recurrent layers, products of attention) stays in float32. An upstream
-with next to nothing in linear maps is refused rather than called int8.
+a scale a frame, so that a frame's result does not depend on what else is in the batch. LSTMs and
+GRUs keep their weights as int8 and compute in float32 (`bench.recurrent`). Everything else
+(convolutions, norms, products of attention) stays in float32. An upstream with next to nothing in
+linear and recurrent maps is refused rather than called int8.
 """
 
 from __future__ import annotations
@@ -22,8 +23,10 @@ from torch import Tensor, nn
 
 from bench.api import Hidden, Opaque, Upstream
 from bench.errors import InvalidDataError, UsageError
+from bench.recurrent import quantize_recurrent
 
-MIN_SHARE = 0.1  # of the parameters in linear maps, below which int8 would be a misnomer
+MIN_SHARE = 0.1  # of the parameters in what is quantised, below which int8 would be a misnomer
+RECURRENT = "recurrent 1"  # of the identity: goes up when their states would change
 PROBE_SAMPLES = 8_000
 
 
@@ -79,15 +82,16 @@ def modify(upstream: Upstream, modifier: str) -> tuple[Upstream, str]:
         upstream.freeze()
         modified, made_by = Modified(upstream, torch.bfloat16), f"torch {torch.__version__}"
     else:
-        inner = _quantize(upstream, parameters)
-        modified, made_by = Modified(inner, torch.float32), f"torchao {version('torchao')}"
+        recurrent = _quantize(upstream, parameters)
+        modified, made_by = Modified(upstream, torch.float32), f"torchao {version('torchao')}"
+        made_by += f" {RECURRENT}" if recurrent else ""
     modified.freeze()
     _try(modified, modifier)
     return modified, made_by
 
 
-def _quantize(upstream: Upstream, parameters: int) -> Upstream:
-    """Quantise the linear maps in place.
+def _quantize(upstream: Upstream, parameters: int) -> int:
+    """Quantise the linear and recurrent maps in place; how many recurrent weights there are.
 
     Raises:
         UsageError: torchao is not installed, or there is too little to quantise.
@@ -98,18 +102,19 @@ def _quantize(upstream: Upstream, parameters: int) -> Upstream:
     except ImportError as error:
         raise UsageError("@int8 needs torchao: pip install slim-superb[int8]") from error
     found = [(name, part) for name, part in upstream.named_modules() if _is_linear(part)]
-    inside = sum(part.weight.numel() for _, part in found)
+    recurrent = quantize_recurrent(upstream)
+    inside = recurrent + sum(part.weight.numel() for _, part in found)
     if inside < MIN_SHARE * parameters:
         raise UsageError(
-            f"@int8: only {inside:,} of {parameters:,} parameters are in linear maps, the part "
-            f"that is quantised; recurrent layers and convolutions stay in float32"
+            f"@int8: only {inside:,} of {parameters:,} parameters are in linear and recurrent "
+            f"maps, the part that is quantised; convolutions stay in float32"
         )
     for name, part in found:
         parent, _, last = name.rpartition(".")
         setattr(upstream.get_submodule(parent), last, _plain(part))
     with quiet():
         quantize_(upstream, Int8DynamicActivationInt8WeightConfig())
-    return upstream
+    return recurrent
 
 
 def _is_linear(part: nn.Module) -> Any:

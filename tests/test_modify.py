@@ -4,6 +4,7 @@ import pytest
 import torch
 from models import TwoStates
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from bench.api import Hidden, Upstream
 from bench.check import check, check_table
@@ -11,6 +12,7 @@ from bench.cost import measure, num_params, stored_bytes
 from bench.errors import InvalidDataError, UsageError
 from bench.load import load_upstream
 from bench.modify import modify
+from bench.recurrent import Int8Recurrent
 from upstreams.config import EncoderConfig
 from upstreams.sources.adapter import Adapter
 from upstreams.state import build, random_state
@@ -60,6 +62,56 @@ def test_sizes_by_hand():
     assert saved == pytest.approx(3 * weights - 4 * scales, abs=8 * 2_048)  # and headers
 
 
+SHAPES = [
+    (nn.LSTM, {"batch_first": True}),
+    (nn.LSTM, {"num_layers": 2, "bidirectional": True, "proj_size": 8}),
+    (nn.GRU, {"bias": False}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options"), SHAPES)
+def test_an_int8_recurrent_layer_stands_in_for_the_layer(kind, options):
+    torch.manual_seed(0)
+    layer, x = kind(24, 32, **options).eval(), torch.randn(3, 20, 24)
+    small = Int8Recurrent(layer).eval()
+    lengths = torch.tensor([5, 20, 11])
+    first = options.get("batch_first", False)
+    packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
+    with torch.no_grad():
+        for given in (x if first else x.transpose(0, 1), packed):
+            (wanted, last), (found, own) = layer(given), small(given)
+            pairs = [(wanted.data, found.data)]
+            states = [(last, own)] if kind is nn.GRU else list(zip(last, own, strict=True))
+            for one, two in [*pairs, *states]:
+                assert one.shape == two.shape
+                assert 0 < float((one - two).norm() / one.norm()) < 0.02
+    for name, weight in layer.state_dict().items():
+        kept = getattr(small, name).detach()
+        if weight.dim() == 2:  # half a step of the row's scale is the most that rounding moves
+            step = weight.abs().amax(1, keepdim=True) / 127
+            assert kept.dtype == torch.int8
+            assert float((kept * step - weight).abs().div(step).max()) < 0.501
+        else:
+            assert torch.equal(kept, weight)
+    with pytest.raises(ValueError, match="from zeros"):
+        small(x, last)
+
+
+def test_a_recurrent_upstream():
+    plain = load_upstream("ge2e+untrained:3").upstream
+    loaded = load_upstream("ge2e@int8+untrained:3")
+    for state, reference in zip(encode(loaded.upstream), encode(plain), strict=True):
+        assert 0 < float((state - reference).norm() / reference.norm()) < 0.05
+    assert num_params(loaded.upstream) == num_params(plain) == 1_423_616
+    assert measure(loaded.upstream, 1.0) == measure(plain, 1.0)
+    # A byte a weight and a float a row, but for the first map of inputs; biases as they were.
+    small = 5 * 1_024 * 256 + 256 * 256
+    saved = stored_bytes(plain) - stored_bytes(loaded.upstream)
+    assert saved == pytest.approx(3 * small - 4 * (5 * 1_024 + 256), abs=2_048)
+    results = check(loaded.upstream)
+    assert all(item.ok for item in results), check_table(results)
+
+
 @pytest.fixture
 def tiny_card(tmp_path):
     path = tmp_path / "card.yaml"
@@ -98,7 +150,7 @@ class ReadsWeights(nn.Module):
 def test_what_cannot_be_modified():
     with pytest.raises(UsageError, match="no weights of torch's"):
         load_upstream("fbank@int8")
-    with pytest.raises(UsageError, match="only 256 of 6,688 parameters are in linear maps"):
+    with pytest.raises(UsageError, match="only 256 of 6,688 parameters are in linear and"):
         modify(Adapter(TwoStates(), "m"), "int8")
     with pytest.raises(InvalidDataError, match="@int8: the upstream does not run so"):
         modify(Adapter(ReadsWeights(), "m"), "int8")
