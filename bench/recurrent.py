@@ -118,7 +118,7 @@ def quantize_recurrent(model: nn.Module) -> int:
     total = 0
     for index, (name, part) in enumerate(found):
         kept = frozenset({"weight_ih_l0", "weight_ih_l0_reverse"} if index == 0 else ())
-        small = Int8Recurrent(part, kept)  # type: ignore[arg-type]  # told by its type
+        small = Int8Recurrent(part, kept)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, small.eval())
         total += sum(weight.numel() for weight in small.quantized())
