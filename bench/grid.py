@@ -137,8 +137,8 @@ class Looped(Grid):
 class Stacked(Grid):
     """All points at once: parameters (S, R, ...) for S seeds and R learning rates.
 
-    The parameters of a point's probe are views of the stacked ones, so that its optimizer, its
-    state and its checkpoint are those of a probe alone.
+    The parameters of a point's probe, and their gradients, are views of the stacked ones, so that
+    its optimizer, its state and its checkpoint are those of a probe alone.
 
     Args:
         points: of every seed with every learning rate, seed by seed.
@@ -156,7 +156,10 @@ class Stacked(Grid):
             for own, view in zip(named, stacked, strict=True):
                 own[name].data = view
             self._stacked[name] = nn.Parameter(stacked.view(*shape, *stacked.shape[1:]))
-        self._own = [list(own.values()) for own in named]
+        self._gradients = [torch.zeros_like(own.flatten(0, 1)) for own in self._stacked.values()]
+        for index, own in enumerate(named):
+            for parameter, gradient in zip(own.values(), self._gradients, strict=True):
+                parameter.grad = gradient[index]
         probe = points[0].probe
         self._buffers = {name: tensor for name, tensor in probe.named_buffers()}
         self._module, self._probe = _Loss(probe), probe
@@ -182,25 +185,24 @@ class Stacked(Grid):
         }
         losses = vmap(over_rates)(named, stacked, encoded).flatten()
         gradients = torch.autograd.grad(losses.sum(), list(self._stacked.values()))
-        self._step(losses, [gradient.flatten(0, 1) for gradient in gradients])
+        for own, gradient in zip(self._gradients, gradients, strict=True):
+            own.copy_(gradient.flatten(0, 1))
+        self._step(losses)
 
-    def _step(self, losses: Tensor, gradients: Sequence[Tensor]) -> None:
-        """Clip and apply gradients (P, ...), each point by its own norm."""
-        squares = [gradient.flatten(1).square().sum(dim=1) for gradient in gradients]
-        norms = torch.stack(squares).sum(dim=0).sqrt()
-        # The rule of torch.nn.utils.clip_grad_norm_.
+    def _step(self, losses: Tensor) -> None:
+        """Clip and apply the gradients (P, ...), each point by its own norm."""
+        # The rule of torch.nn.utils.clip_grad_norm_, point by point.
+        own_norms = [torch.linalg.vector_norm(own.flatten(1), dim=1) for own in self._gradients]
+        norms = torch.linalg.vector_norm(torch.stack(own_norms), dim=0)
         factors = (self.clip / (norms + 1e-6)).clamp(max=1.0)
         finite = (torch.isfinite(losses) & torch.isfinite(norms)).tolist()
-        clipped = (factors < 1.0).tolist()
-        for index, (point, own) in enumerate(zip(self.points, self._own, strict=True)):
-            point.diverged = point.diverged or not finite[index]
-            if point.diverged:
-                continue
-            # The fused optimizer reads memory in order; what comes out of vmap may be transposed.
-            for parameter, gradient in zip(own, gradients, strict=True):
-                mine = gradient[index].contiguous()
-                parameter.grad = mine * factors[index] if clipped[index] else mine
-            point.optimizer.step()
+        if bool((factors < 1.0).any()):
+            for own in self._gradients:
+                own.mul_(factors.view(-1, *[1] * (own.dim() - 1)))
+        for point, is_finite in zip(self.points, finite, strict=True):
+            point.diverged = point.diverged or not is_finite
+            if not point.diverged:
+                point.optimizer.step()
 
     def outputs(self, batch: Batch) -> list[Any]:
         """The head's output on one batch for every point, without gradients."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bench.benchmarks._setting import Bed
 from bench.passes import clean_sound
+from bench.plan import head_factory
 
 PROJECTION = 256
 
@@ -91,24 +92,26 @@ def _classifier(bed: Bed) -> tuple[nn.Module, LossOf]:
 
 
 def _ctc(bed: Bed) -> tuple[nn.Module, LossOf]:
-    """Its recurrent layers, as wide and as many as those of the task's own recipe, with CTC."""
+    """Its recurrent layers, as wide and as many as those of the task's own recipe, with CTC.
+
+    As in its ASR and slot filling, whose answers (letters; letters and slots) ours encode.
+    """
     from s3prl.downstream.asr.model import RNNs
 
     conf = bed.resolved.card.head_conf
     count = conf["layers"]
-    letters = sorted({letter for item in bed.train for letter in item.target})
+    own: Any = head_factory(bed.resolved)(PROJECTION)
+    encoded = own.encode([item.target for item in bed.train])
+    tokens = 1 + max(int(item.max()) for item in encoded)
     head = RNNs(
-        PROJECTION, len(letters) + 1, 320, "LSTM", True, [conf["hidden"]] * count,
+        PROJECTION, tokens, 320, "LSTM", True, [conf["hidden"]] * count,
         [conf["dropout"]] * count, [False] * count, [False] * count, [1] * count, "concat",
         total_rate=-1,
     )  # fmt: skip
 
     def loss_of(features: Tensor, lengths: Tensor, chosen: list[int]) -> Any:
         output, sizes = head(features, lengths)
-        answers = [
-            torch.tensor([1 + letters.index(letter) for letter in bed.train[index].target])
-            for index in chosen
-        ]
+        answers = [encoded[index] for index in chosen]
         return nn.functional.ctc_loss(
             output.log_softmax(-1).transpose(0, 1),
             torch.cat(answers),

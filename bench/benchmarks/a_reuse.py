@@ -15,7 +15,7 @@ from bench.passes import Engine, clean_sound, forward_bucket
 TITLE = "One pass, then everything from what was kept"
 # So many times the setting's utterances: keywords are half a second each, and what a file costs to
 # open would be a tenth of their pass.
-POOLED = {"ks": 4, "ic": 1, "sid": 1}
+POOLED = {"ks": 8, "ic": 1, "sid": 1}
 FRAMES = ("asr", "slu")
 BATCH_OF_FRAMES = 16
 

@@ -21,7 +21,8 @@ from bench.torchaudio_guard import import_torchaudio
 TITLE = "Against s3prl's own modules"
 BATCH = 32
 EQUAL_SECONDS = 4.0
-FEWER = 16  # utterances of ASR: a whole batch of its recipe
+POOLED, FRAMES = ("ks", "ic", "sid"), ("asr", "slu")
+FEWER = 16  # utterances of tasks on frames: a whole batch of their recipes
 
 
 def measure(setting: Setting) -> str:
@@ -38,13 +39,14 @@ def measure(setting: Setting) -> str:
             f"equal lengths ({EQUAL_SECONDS:g} s), batches of 32": _equal(wavs),
         }
         rows = [_pass(name, setting, bed, small, sound) for name, sound in lengths.items()]
+        experts = {
+            "LightHuBERT-small": (setting, small),
+            "DistilHuBERT": (distil, distilhubert),
+        }
         trainings = [
-            _training("LightHuBERT-small", setting, "ks", small, root / "a"),
-            _training("LightHuBERT-small", setting, "ic", small, root / "b"),
-            _training("LightHuBERT-small", smaller(setting, FEWER), "asr", small, root / "c"),
-            _training("DistilHuBERT", distil, "ks", distilhubert, root / "d"),
-            _training("DistilHuBERT", distil, "ic", distilhubert, root / "e"),
-            _training("DistilHuBERT", smaller(distil, FEWER), "asr", distilhubert, root / "f"),
+            _training(name, own if task in POOLED else smaller(own, FEWER), task, expert, root)
+            for name, (own, expert) in experts.items()
+            for task in (*POOLED, *FRAMES)
         ]
     head = ["sound", "s3prl / ours (CPU seconds)", "audio s a CPU second, s3prl", "ours"]
     tasks = ["upstream", "task", "utterances", "one head, 20 epochs", "grid x 3 seeds"]
@@ -54,8 +56,9 @@ ours as it passes on this machine (utterances alone).
 {tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
 
 Whole trainings of {EPOCHS} epochs, times faster than s3prl's expert, featurizer, projector, head
-and loop, of which one epoch is timed in each round (batches as in each task's recipe; ASR with the
-recurrent layers of its `open` recipe; the grid is the task's own: 5 learning rates, ASR 1):
+and loop, of which one epoch is timed in each round (batches as in each task's recipe; ASR and SLU
+with the recurrent layers of their `open` recipes; the grid is the task's own: 5 learning rates, ASR
+and SLU 1):
 
 {tabulate(trainings, headers=tasks, tablefmt="github", disable_numparse=True)}"""
 
@@ -95,7 +98,8 @@ def _training(name: str, setting: Setting, task: str, expert: Any, root: Path) -
     """One epoch of its parts; our pass and 20 epochs, of one head and of the whole grid."""
     bed = setting.task(task)
     rates = bed.resolved.card.recipe.lr_grid
-    root.mkdir()
+    root = root / name / task
+    root.mkdir(parents=True)
     source = bed.extract(root / "kept").read(bed.train)
     rounds = iter(range(1_000))
     found = in_turn(
