@@ -54,7 +54,7 @@ def plan_lines(
         MissingError: a corpus that has no published size and is not prepared.
     """
     card = task_card(spec.task, spec.track)
-    tables, prepared = _tables(card, home, spec)
+    tables, prepared = planned_tables(card, home, spec)
     resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
     store = FeatureStore(home / "features", loaded.digest, card.features, engine=engine)
     features = Features(resolved, store, store_gb)
@@ -118,7 +118,7 @@ def _seconds(utterances: Sequence[Utterance]) -> float:
     return sum(item.num_samples for item in utterances) / SAMPLE_RATE_HZ
 
 
-def _tables(card: TaskCard, home: Path, spec: RunSpec) -> tuple[dict[str, Table], bool]:
+def planned_tables(card: TaskCard, home: Path, spec: RunSpec) -> tuple[dict[str, Table], bool]:
     """The task's manifests, or made-up ones of the corpora's sizes; whether they are real."""
     try:
         return read_tables(card, home, spec), True

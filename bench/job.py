@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench import stopping
 from bench.cost import measure, real_time_factor
 from bench.engine_options import STORE_GB
 from bench.errors import InvalidDataError
@@ -145,7 +146,10 @@ class Job:
             for line in make_plan(self.features, seeds).lines(self.features):
                 say(line)
         self.train(left)
-        records = [self.score(index, left) for index in left]
+        records = []
+        for index in left:
+            stopping.check()
+            records.append(self.score(index, left))
         for index in left:
             self.tidy(index)
         return records

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -20,6 +20,7 @@ from bench.paths import write_text
 SCHEMA = 1
 PROTOCOL = "2026.2"
 MAX_RECORD_BYTES = 4_000_000
+Kind = TypeVar("Kind", bound=Frozen)
 
 
 class ConditionScore(Frozen):
@@ -214,7 +215,43 @@ class Record(Frozen):
         return data
 
 
-def dumps(record: Record) -> str:
+class Failure(Frozen):
+    """What could not be done, and why: the record of a cell of a grid that failed.
+
+    It has no scores, and nothing that reads records takes it for one.
+
+    Attributes:
+        cell: what it was to do, for people.
+        stage: `features`, `train`, `predict` or `score`.
+        tasks: a pass of the upstream serves several.
+        seed, lr, condition: None where the stage is that of all of them.
+        error: the reason, in one line.
+        exit_code: that the same run alone would have ended with.
+        traceback: of a defect; None for what a user can mend.
+        commit, dirty: of the project.
+        failed: when (UTC).
+    """
+
+    schema_version: Literal[1] = 1
+    protocol: str = PROTOCOL
+    status: Literal["error"] = "error"
+    track: str
+    upstream: str
+    cell: str
+    stage: str
+    tasks: tuple[str, ...]
+    seed: int | None = None
+    lr: float | None = None
+    condition: str | None = None
+    error: str
+    exit_code: int
+    traceback: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    failed: str
+
+
+def dumps(record: Record | Failure) -> str:
     """The record as JSON text, two spaces, fields in order, a final newline."""
     return json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
 
@@ -234,11 +271,29 @@ def read_record(path: Path) -> Record:
     Raises:
         InvalidDataError: unreadable, too large, not JSON, or not a record.
     """
+    return _read(path, Record)
+
+
+def read_failure(path: Path) -> Failure:
+    """Read and check the record of a failure.
+
+    Raises:
+        InvalidDataError: as `read_record`.
+    """
+    return _read(path, Failure)
+
+
+def _read(path: Path, model: type[Kind]) -> Kind:
+    """Read and check one file.
+
+    Raises:
+        InvalidDataError: unreadable, too large, not JSON, or of another kind.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_RECORD_BYTES:
             raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_RECORD_BYTES} expected")
-        return Record.model_validate_json(path.read_bytes(), strict=True)
+        return model.model_validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:

@@ -16,25 +16,16 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+from clusters import GRID, Log, holders, records, toy, write_section  # noqa: E402
+
 os.environ |= {"OMP_NUM_THREADS": "1", "RAY_USAGE_STATS_ENABLED": "0"}
-
-
-def holders(out):
-    """Processes that hold a cell now."""
-    found = []
-    for path in sorted((out / ".grid" / "leases").glob("*.lease")):
-        try:
-            found.append(json.loads(path.read_text())["pid"])
-        except (OSError, ValueError, KeyError):
-            continue
-    return found
 
 
 def trouble(cluster, nodes, out, log):
     """Kill a worker that has a cell, take its node away, add another."""
     deadline = time.monotonic() + 400
     while time.monotonic() < deadline:
-        pids = holders(out)
+        pids = [pid for pid, _ in holders(out)]
         if pids and len(list(out.glob(".grid/*/*.done.json"))) >= 2:
             log(f"SIGKILL to a worker that has a cell ({len(pids)} have one)")
             os.kill(pids[0], signal.SIGKILL)
@@ -47,8 +38,6 @@ def trouble(cluster, nodes, out, log):
 
 
 def main():
-    from slurm_grid import GRID, Log, records, toy
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
@@ -89,14 +78,12 @@ def main():
         log(f"{len(other)} records, {sum(one[n] == other.get(n) for n in one)} of {len(one)} "
             "identical to the local ones (timings aside)")  # fmt: skip
         is_good = one == other and front.returncode == 0 and len(one) == 8
-    text = (
-        "# A grid through Ray\n\nWritten by `tests/ray_grid.py` on one machine: two nodes of "
-        "Ray's cluster utility, 24 cells of the toy track.\n\n```\n"
-        + "\n".join(log.lines)
-        + "\n```\n"
-    )
     if options.write:
-        options.write.write_text(text, encoding="utf-8")
+        text = (
+            "Written by `tests/ray_grid.py` on one machine: two nodes, 24 cells of the toy track."
+            "\n\n```\n" + "\n".join(log.lines) + "\n```"
+        )
+        write_section(options.write, "On nodes of Ray's cluster utility", text)
     sys.stdout.write(json.dumps({"identical": is_good}) + "\n")
     return 0 if is_good else 1
 

@@ -18,13 +18,9 @@ import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve()
-GRID = """upstreams: [fbank, fbank+untrained:1]
-tasks: [tone, voice]
-track: toy
-seeds: [0, 1]
-chunks: 2
-memory_gb: 0.5
-"""
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+from clusters import GRID, Log, cells, records, toy  # noqa: E402
+
 CONF = """ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort=17817
@@ -54,17 +50,6 @@ SlurmdLogFile={folder}/slurmd.log
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-
-
-class Log:
-    """Lines with seconds, kept for the page."""
-
-    def __init__(self):
-        self.begin, self.lines = time.monotonic(), []
-
-    def __call__(self, text):
-        self.lines.append(f"[{time.monotonic() - self.begin:5.0f} s] {text}")
-        sys.stderr.write(self.lines[-1] + "\n")
 
 
 def start_slurm(folder, log):
@@ -101,24 +86,6 @@ def start_slurm(folder, log):
             return running
         time.sleep(1)
     raise SystemExit(f"Slurm did not come up: {done.stderr} see {folder}")
-
-
-def toy(folder, *words, **more):
-    command = [sys.executable, str(HERE.with_name("grid_toy.py")), str(folder), *map(str, words)]
-    environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])} | more
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                            env=environment)  # fmt: skip
-
-
-def records(out):
-    from bench.record import read_record
-
-    return {str(path.relative_to(out)): read_record(path).comparable()
-            for path in sorted((out / "toy").glob("*/*.json"))}  # fmt: skip
-
-
-def cells(text):
-    return re.findall(r"^cell (.*)$", text, re.MULTILINE)
 
 
 def requeue_one(out, log):
@@ -181,5 +148,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(HERE.parents[1]))
     sys.exit(main())

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from toy_track import evaluate_seeds, make_toy
 
-from bench import condition_sets, job, robustness, spec, stopping
+from bench import condition_sets, dry, job, robustness, spec, stopping
 from bench.cli import main
 from bench.condition_sets import Sources
 from bench.errors import InvalidDataError, UsageError
-from bench.grids import control
+from bench.grids import control, disk, launch
 from bench.grids.estimate import seconds_of, within_hours
 from bench.grids.graph import Place, make_graph
 from bench.grids.launch import Launch, executor_names, make_executor
@@ -120,16 +120,21 @@ def test_a_failed_cell_is_written_down_and_the_rest_goes_on(toy, monkeypatch, ca
     found = state.scan()
     assert count(found) == {"done": 4, "failed": 1, "blocked": 2}
     (place,) = [place for place, status in found.items() if status == "failed"]
-    error = state.error(place)
-    assert (error["status"], error["error"], error["exit_code"]) == ("error", "the tape is torn", 4)
+    failure = state.failure(place)
+    assert (failure.status, failure.error, failure.exit_code) == ("error", "the tape is torn", 4)
+    assert (failure.stage, failure.tasks, failure.upstream) == ("train", ("voice",), "fbank")
+    with pytest.raises(InvalidDataError, match="not a record"):  # nobody's score
+        read_record(state.file(place, "error"))
     grid = toy.home / "grid.yaml"
     grid.write_text("upstreams: [fbank]\ntasks: [tone, voice]\ntrack: toy\n")
     assert main(["grid", "status", str(grid), "--out", str(toy.out)]) == 0
     assert "failed: fbank: train voice: the tape is torn" in capsys.readouterr().out
     assert work(state_of(toy)) == 0
-    for cell in [place]:
-        state.forget(cell)
-    assert work(state_of(toy)) == 3
+    monkeypatch.setattr(launch, "COMMAND", (sys.executable, str(TOY), str(toy.home.parent)))
+    assert main(["grid", "retry", str(grid), "--out", str(toy.out), "--workers", "1", "-q"]) == 0
+    assert "1 cells are tried again" in capsys.readouterr().out
+    assert state.failure(place) is None
+    assert count(state_of(toy).scan()) == {"done": 7}
 
 
 def test_a_cell_in_which_workers_die_fails_in_the_end(toy, monkeypatch):
@@ -139,7 +144,7 @@ def test_a_cell_in_which_workers_die_fails_in_the_end(toy, monkeypatch):
         lease = state.claim(first)
         lease.path.unlink()  # as if its holder had died
     assert state.claim(first) is None
-    assert "3 workers died in it" in state.error(first)["error"]
+    assert "3 workers died in it" in state.failure(first).error
 
 
 def test_a_cell_that_somebody_holds_is_left_alone(toy):
@@ -172,6 +177,25 @@ def test_estimates_come_from_records(toy):
     assert measured == pytest.approx(3 / 7)
 
 
+def test_the_plan_says_what_the_store_will_hold(toy, monkeypatch, capsys):
+    """As many bytes as there are when all is done, and which of them are there."""
+    monkeypatch.setattr(disk, "load_upstream", job.load_upstream)
+    monkeypatch.setattr(condition_sets, "corpus_module", spec.corpus_module)
+    monkeypatch.setattr(dry, "read_tables", spec.read_tables)
+    settings = {"tasks": ("tone", "voice"), "conditions": "gsm"}
+    before = disk.disk_of(state_of(toy, **settings).graph, toy.home)
+    assert (before.there, before.unknown) == (0, ())
+    work(state_of(toy, **settings))
+    headers = 128 * len(list((toy.home / "features").rglob("*.npy")))
+    kept = sum(path.stat().st_size for path in (toy.home / "features").rglob("*.npy")) - headers
+    after = disk.disk_of(state_of(toy, **settings).graph, toy.home)
+    assert after.total == before.total == after.there == kept
+    grid = toy.home / "grid.yaml"
+    grid.write_text("upstreams: [fbank]\ntasks: [tone, voice]\ntrack: toy\nconditions: gsm\n")
+    assert main(["grid", str(grid), "--out", str(toy.out), "--plan", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["disk"]["total"] == kept
+
+
 @pytest.mark.parametrize(
     ("more", "why"),
     [
@@ -193,6 +217,9 @@ def test_malformed_grids_are_refused(tmp_path):
     file.write_text("upstreams: [a, a]\ntasks: [b]\n")
     with pytest.raises(UsageError, match="twice"):
         read_grid(file)
+    file.write_text("upstreams: [a]\ntasks: [b]\ndata: corpora\ncards: [a.yaml, /b.yaml]\n")
+    assert read_grid(file).data == str(tmp_path / "corpora")
+    assert read_grid(file).cards == (str(tmp_path / "a.yaml"), "/b.yaml")
     with pytest.raises(UsageError, match="chunks"):
         make_grid_spec(upstreams=("a",), tasks=("b",), chunks=0)
 

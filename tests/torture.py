@@ -99,7 +99,7 @@ def records(out):
 def cut(base, out, mode, stage, seconds, number, seed):
     """Start a run, and send a signal so long after a stage began (for its first or second seed).
 
-    Returns whether it hit that stage, and how long the end took.
+    Returns whether it hit that stage, how long the end took, and the exit code.
     """
     pid, lines = start(base, out, mode)
     for line in lines:
@@ -112,9 +112,12 @@ def cut(base, out, mode, stage, seconds, number, seed):
     os.kill(pid, number)
     _, status = os.waitpid(pid, 0)
     took = time.monotonic() - sent
-    reached = [stage, *(line.split()[0] for line in lines)][-1]
-    expected = -signal.SIGKILL if number == signal.SIGKILL else 130
-    return os.waitstatus_to_exitcode(status) == expected and reached == stage, took
+    told = [(stage, 0.0), *((name, float(at)) for name, at in map(str.split, lines))]
+    reached = [name for name, at in told if at <= sent][-1]
+    # Asked to stop while it scores, it may as well be done with it.
+    expected = (-signal.SIGKILL,) if number == signal.SIGKILL else (130, 0)
+    code = os.waitstatus_to_exitcode(status)
+    return code in expected and reached == stage, took, code
 
 
 def one(base, folder, mode, stage, number, rng, reference, durations):
@@ -124,7 +127,7 @@ def one(base, folder, mode, stage, number, rng, reference, durations):
         shutil.copytree(base / "finished", out)
         before = stamp(out)
         share = rng.random() / (attempt + 1)
-        hit, took = cut(base, out, mode, stage, share * durations.get(stage, 0.05), number,
+        hit, took, code = cut(base, out, mode, stage, share * durations.get(stage, 0.05), number,
                         rng.randrange(2) if stage in ("prediction", "scoring") else 0)  # fmt: skip
         if hit:
             break
@@ -135,7 +138,8 @@ def one(base, folder, mode, stage, number, rng, reference, durations):
     untouched = stamp(out) == before
     shutil.rmtree(out)
     return {"mode": mode, "stage": stage, "share": share, "hit": hit, "records_before": left,
-            "same": same, "untouched": untouched, "seconds_to_end": took, "kept": kept}  # fmt: skip
+            "same": same, "untouched": untouched, "seconds_to_end": took, "kept": kept,
+            "code": code}  # fmt: skip
 
 
 def stamp(out):
@@ -222,7 +226,8 @@ def ending(line):
     """How long a process took to stop that was asked to, and what it kept."""
     if line["signal"] == "SIGKILL":
         return ""
-    return f"{line['seconds_to_end']:.1f} s{', training kept' if line['kept'] else ''}"
+    what = "training kept" if line["kept"] else "all done" if line["code"] == 0 else "stopped"
+    return f"{line['seconds_to_end']:.1f} s, {what}"
 
 
 def page(found, disk, options):

@@ -120,12 +120,15 @@ def _run(options: argparse.Namespace, spec: GridSpec, state: State) -> int:
 
     stopping.install()
     found = state.scan()
-    planned = plan(state, found)
     if options.plan:
+        from bench.grids.disk import disk_of
+        from bench.paths import home
+
+        planned = plan(state, found, disk_of(state.graph, home()))
         print(json.dumps(planned.data()) if options.json else "\n".join(planned.lines()))
         return 0
     if not options.quiet:
-        say("\n".join(planned.lines()))
+        say("\n".join(plan(state, found).lines()))
     state.cancel_file.unlink(missing_ok=True)
     folder = state.folder / spec.digest()[:16]
     file, only = (folder / "grid.yaml").resolve(), None

@@ -84,6 +84,7 @@ class Doer:
             cards=[Path(card) for card in spec.cards],
             engine=engine,
             store_gb=spec.store_gb,
+            data=Path(spec.data) if spec.data else None,
         )
 
     def _condition(self, place: Place, cell: Cell) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.grids.estimate import read_timings, seconds_of
 from bench.grids.graph import KINDS, Place
 from bench.grids.state import STATUSES, State, Status, count
 from bench.progress import SECONDS_BETWEEN_LINES, say
 
-GPU_HOURS_NOTE = "GPU hours are hours of workers on the plan's device, from timings of any device"
+if TYPE_CHECKING:
+    from bench.grids.disk import Disk
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Planned:
         gpu_hours: the same times the share of a GPU; 0 on a CPU.
         measured: share of the cells whose estimate rests on a measurement.
         first: the next cells.
+        disk: that the features take; None where it was not asked for.
     """
 
     cells: int
@@ -36,6 +38,7 @@ class Planned:
     gpu_hours: float
     measured: float
     first: tuple[str, ...]
+    disk: Disk | None = None
 
     def lines(self) -> list[str]:
         """For people."""
@@ -45,6 +48,7 @@ class Planned:
             f"grid: {self.cells} cells, {self.done} done, {self.left} left ({kinds})",
             f"  about {self.hours:.2f} hours of one worker{gpu}; {100 * self.measured:.0f} % of "
             "the cells are estimated from runs that were measured, the others guessed",
+            *([self.disk.line()] if self.disk else []),
             *[f"  next: {text}" for text in self.first],
         ]
 
@@ -53,8 +57,8 @@ class Planned:
         return asdict(self)
 
 
-def plan(state: State, found: dict[Place, Status]) -> Planned:
-    """What is done and what is left, and about how long it takes."""
+def plan(state: State, found: dict[Place, Status], disk: Disk | None = None) -> Planned:
+    """What is done and what is left, about how long it takes, and how much disk (`disk_of`)."""
     graph = state.graph
     seconds, measured = seconds_of(graph, read_timings(graph.spec.track, state.out))
     kinds: dict[str, dict[str, int]] = {kind: {"cells": 0, "done": 0} for kind in KINDS}
@@ -71,18 +75,21 @@ def plan(state: State, found: dict[Place, Status]) -> Planned:
     spec = graph.spec
     gpu_hours = left / 3_600 * spec.gpu_share if spec.on_gpu else 0.0
     return Planned(
-        len(found), done, len(found) - done, kinds, left / 3_600, gpu_hours, measured, tuple(first)
+        cells=len(found),
+        done=done,
+        left=len(found) - done,
+        kinds=kinds,
+        hours=left / 3_600,
+        gpu_hours=gpu_hours,
+        measured=measured,
+        first=tuple(first),
+        disk=disk,
     )
 
 
 def status_data(state: State, found: dict[Place, Status]) -> dict[str, Any]:
     """Where a grid stands, for programs."""
-    failed = [
-        {key: state.error(place).get(key) for key in ("cell", "error", "exit_code")}
-        | {"file": str(state.file(place, "error"))}
-        for place, status in found.items()
-        if status == "failed"
-    ]
+    failed = [_failed(state, place) for place, status in found.items() if status == "failed"]
     counts = count(found)
     return {
         "cells": len(found),
@@ -90,6 +97,17 @@ def status_data(state: State, found: dict[Place, Status]) -> dict[str, Any]:
         "cancelled": state.cancel_file.exists(),
         "running_cells": [state.graph.text(p) for p, s in found.items() if s == "running"],
         "failed_cells": failed,
+    }
+
+
+def _failed(state: State, place: Place) -> dict[str, Any]:
+    """A cell that failed: which, why, and where its record lies."""
+    failure = state.failure(place)
+    return {
+        "cell": state.graph.text(place),
+        "error": failure.error if failure else "its record of the error is damaged",
+        "exit_code": failure.exit_code if failure else 1,
+        "file": str(state.file(place, "error")),
     }
 
 

@@ -13,6 +13,7 @@ from bench.config import Frozen, read_card
 from bench.engine_options import STORE_GB
 from bench.errors import UsageError
 
+PATHS = ("data", "noise_dir", "deb_dir")
 LISTS = ("upstreams", "tasks", "seeds", "lrs", "cards")
 
 
@@ -34,8 +35,9 @@ class GridSpec(Frozen):
         threads: CPU threads of a worker; part of the rounding of results.
         memory_gb: that a worker may take, in units of 10^9 bytes.
         store_gb: budget of kept features.
+        data: folder of official corpora (track superb).
         noise_dir, deb_dir: as of `slim-superb eval`.
-        cards: cards outside this project.
+        cards: cards outside this project. Paths are relative to the grid's file.
     """
 
     upstreams: tuple[str, ...] = Field(min_length=1)
@@ -52,6 +54,7 @@ class GridSpec(Frozen):
     threads: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=2.0, gt=0)
     store_gb: float = Field(default=STORE_GB, ge=0)
+    data: str | None = None
     noise_dir: str | None = None
     deb_dir: str | None = None
     cards: tuple[str, ...] = ()
@@ -79,12 +82,20 @@ class GridSpec(Frozen):
 
 
 def read_grid(path: Path) -> GridSpec:
-    """A grid from its file.
+    """A grid from its file; the paths in it are relative to that file.
 
     Raises:
-        UsageError: no such file, or not a grid.
+        InvalidDataError: no such file, or not YAML.
+        UsageError: not a grid.
     """
-    return read_card(path, GridSpec)
+    spec, folder = read_card(path, GridSpec), path.resolve().parent
+
+    def absolute(given: str) -> str:
+        return str(folder / Path(given).expanduser())
+
+    paths = {key: getattr(spec, key) for key in PATHS}
+    found = {key: absolute(given) for key, given in paths.items() if given}
+    return spec.model_copy(update=found | {"cards": tuple(map(absolute, spec.cards))})
 
 
 def make_grid_spec(**given: Any) -> GridSpec:

@@ -11,6 +11,7 @@ import json
 import traceback
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from bench.grids.graph import Graph, Place
 from bench.leases import Lease, acquire, live_names
 from bench.names import parse_upstream_name
 from bench.paths import write_text
-from bench.record import PROTOCOL, read_record
+from bench.record import PROTOCOL, Failure, dumps, read_failure, read_record
 from bench.registry import task_card
 from bench.spec import card_digest, limited_card
 
@@ -192,24 +193,40 @@ class State:
         self, place: Place, reason: str, code: int, error: BaseException | None = None
     ) -> None:
         """Write down why a cell failed; the rest of the grid goes on."""
+        from bench.provenance import project_state
+
+        cell = self.graph.cells[place.cell]
         trace = "".join(traceback.format_exception(error)) if error else None
-        said = {
-            "status": "error",
-            "cell": self.graph.text(place),
-            "error": reason,
-            "exit_code": code,
-            "traceback": None if isinstance(error, UserError) else trace,
-        }
-        write_text(self.file(place, "error"), json.dumps(said, indent=2) + "\n")
+        commit, dirty = project_state()
+        failure = Failure(
+            track=self.graph.spec.track,
+            upstream=parse_upstream_name(self.graph.spec.upstreams[place.upstream]).text(),
+            cell=self.graph.text(place),
+            stage=cell.kind,
+            tasks=cell.tasks,
+            seed=cell.seed,
+            lr=cell.lr,
+            condition=cell.condition,
+            error=" ".join(reason.split()),
+            exit_code=code,
+            traceback=None if isinstance(error, UserError) else trace,
+            commit=commit,
+            dirty=dirty,
+            failed=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_text(self.file(place, "error"), dumps(failure))
 
     def forget(self, place: Place) -> None:
         """Take away errors and tries: the cell may be tried again."""
         self.file(place, "error").unlink(missing_ok=True)
         self.file(place, "tries").unlink(missing_ok=True)
 
-    def error(self, place: Place) -> dict[str, Any]:
-        """What `fail` wrote."""
-        return _read(self.file(place, "error"))
+    def failure(self, place: Place) -> Failure | None:
+        """What `fail` wrote; None when it is gone or damaged."""
+        try:
+            return read_failure(self.file(place, "error"))
+        except UserError:
+            return None
 
 
 def count(found: dict[Place, Status]) -> Counter[str]:
