@@ -15,11 +15,12 @@ from upstreams.recipes.gated import GatedEncoder, gate_counts
 from upstreams.recipes.gates import Gates
 from upstreams.recipes.prune import Constraint, Options, Prune
 from upstreams.recipes.removal import remove
-from upstreams.recipes.sizes import extractor_params, macs_per_second, transformer_params
+from upstreams.recipes.sizes import Left, extractor_params, macs_per_second, transformer_params
 from upstreams.recipes.stream import Stream
 from upstreams.state import build, num_parameters, random_state, trainable, unpack
 
 ALL = ("channels", "heads", "units")
+WHOLE = ("attentions", "feed_forwards")
 
 
 def seeded(seed=0):
@@ -72,19 +73,19 @@ def test_hubert_base_before_pruning():
     """10.2 % expected sparsity, 40,592 gates in 31 vectors: DPHuBERT's start (methods.md 2.1)."""
     config = EncoderConfig()
     counts = gate_counts(config)
-    assert sum(len(vectors) for vectors in counts.values()) == 31
-    assert sum(sum(vectors) for vectors in counts.values()) == 40_592
+    assert sum(len(counts[kind]) for kind in ALL) == 31
+    assert sum(sum(counts[kind]) for kind in ALL) == 40_592
     rates = {"channels": 0.01, "heads": 0.01, "units": 0.5}
     expected = {
         kind: [Gates(size, rates[kind], seeded(size)).expected().item() for size in counts[kind]]
         for kind in ALL
     }
     dense = extractor_params(config, counts["channels"]) + transformer_params(
-        config, counts["heads"], counts["units"]
+        config, Left(counts["heads"], counts["units"])
     )
     assert dense == num_parameters(config)
     left = extractor_params(config, expected["channels"]) + transformer_params(
-        config, expected["heads"], expected["units"]
+        config, Left(expected["heads"], expected["units"])
     )
     assert 1 - left / dense == pytest.approx(0.102, abs=1e-3)
     assert left == pytest.approx(84.77e6, rel=2e-3)
@@ -97,10 +98,11 @@ def test_sizes_are_those_of_the_module(config):
     counts = gate_counts(config)
     encoder = build(config, random_state(config, 0))
     params = extractor_params(config, counts["channels"]) + transformer_params(
-        config, counts["heads"], counts["units"]
+        config, Left(counts["heads"], counts["units"])
     )
     assert params == num_parameters(config) == measure(encoder).params
-    macs = macs_per_second(config, *(counts[kind] for kind in ALL))
+    left = Left(*(counts[kind] for kind in ("heads", "units", *WHOLE)))
+    macs = macs_per_second(config, counts["channels"], left)
     assert macs * 10 == pytest.approx(count(encoder, 160_000).plain, rel=1e-9)
 
 
@@ -112,6 +114,9 @@ def test_sizes_are_those_of_the_module(config):
         (replace(WAVE, conv_bias=True, layer_norm_first=True), ALL),
         (MEL, ("heads", "units")),
         (WAVE, ("channels",)),
+        (WAVE, WHOLE),
+        (replace(WAVE, layer_norm_first=True), (*ALL, *WHOLE)),
+        (MEL, ("units", "attentions")),
     ],
 )
 def test_the_cut_module_is_the_gated_one(config, kinds):
@@ -125,6 +130,8 @@ def test_the_cut_module_is_the_gated_one(config, kinds):
     some_gates(gated)
     small, left = remove(unpack(gated.encoder), config, gated.openings())
     cut = build(small, {key: value.detach() for key, value in left.items()})
+    if "attentions" in kinds:
+        assert 0 in small.heads and any(small.heads)
     assert num_parameters(small) < 0.95 * num_parameters(config)
     wavs, lengths = torch.randn(2, 6_400, generator=seeded(9)), torch.tensor([6_400, 4_000])
     with torch.no_grad():
@@ -173,12 +180,15 @@ BIG = replace(
 )
 
 
-@pytest.mark.parametrize(("target", "wanted"), [("size", 0.4), ("macs", 0.35), ("separate", 0.45)])
-def test_a_run_ends_at_its_target(tmp_path, target, wanted):
+@pytest.mark.parametrize(
+    ("target", "wanted", "gates"),
+    [("size", 0.4, ALL), ("macs", 0.35, ALL), ("separate", 0.45, ALL), ("macs", 0.3, ALL + WHOLE)],
+)
+def test_a_run_ends_at_its_target(tmp_path, target, wanted, gates):
     """Within two points, measured on the module that is left."""
     teacher = build(BIG, random_state(BIG, 0))
     options = Options(
-        target=target, sparsity=wanted, front_sparsity=0.2, targets=(1, 2), gate_lr=0.1
+        gates, target, sparsity=wanted, front_sparsity=0.2, targets=(1, 2), gate_lr=0.1
     )
     objective, figures = train(ingredients(tmp_path, {}, teacher=teacher), options)
     product = objective.product()

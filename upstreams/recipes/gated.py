@@ -1,7 +1,8 @@
-"""An encoder with gates on its channels, heads and units; the published layout stays untouched.
+"""An encoder with gates on its channels, heads, units and whole parts of layers.
 
-Gates act through hooks: they scale what comes out of a convolution's GELU, what goes into an
-attention's output projection, and what goes into a feed-forward part's second map.
+The published layout stays untouched. Gates act through hooks: they scale what comes out of a
+convolution's GELU, what goes into an attention's output projection and into a feed-forward part's
+second map, and what comes out of a whole attention or feed-forward part.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from upstreams.frontend import NORM_EPS
 from upstreams.recipes.gates import Gates
 from upstreams.recipes.removal import Openings
 
-KINDS = ("channels", "heads", "units")
+KINDS = ("channels", "heads", "units", "attentions", "feed_forwards")
+WHOLE = ("attentions", "feed_forwards")  # one gate a layer, all layers' in one vector
 # Before stretching: DPHuBERT's start, nearly open but for the feed-forward units.
-DROP_RATE = {"channels": 0.01, "heads": 0.01, "units": 0.5}
+DROP_RATE = {
+    "channels": 0.01, "heads": 0.01, "units": 0.5, "attentions": 0.01, "feed_forwards": 0.01,
+}  # fmt: skip
 
 
 class GatedEncoder(nn.Module):
@@ -29,7 +33,8 @@ class GatedEncoder(nn.Module):
 
     Attributes:
         encoder: as it was before pruning.
-        gates: by kind, one `Gates` a layer.
+        gates: by kind, one `Gates` a layer; for whole parts one over all layers, which leaves one
+            of them at least.
     """
 
     def __init__(self, encoder: Encoder, kinds: tuple[str, ...], seed: int) -> None:
@@ -49,9 +54,10 @@ class GatedEncoder(nn.Module):
             )
         self.encoder = encoder
         counts = gate_counts(config)
+        sizes = counts | {kind: [config.num_layers] for kind in WHOLE}
         generator = torch.Generator().manual_seed(seed)
         self._vectors = {
-            kind: [Gates(count, DROP_RATE[kind], generator) for count in counts[kind]]
+            kind: [Gates(size, DROP_RATE[kind], generator) for size in sizes[kind]]
             for kind in KINDS
             if kind in kinds
         }
@@ -84,17 +90,22 @@ class GatedEncoder(nn.Module):
             kind: [gates.hard().detach().cpu() for gates in self.vectors(kind)]
             for kind in self._vectors
         }
-        return Openings(**hard)
+        whole = {kind: list(torch.split(hard[kind][0], 1)) for kind in WHOLE if kind in hard}
+        return Openings(**(hard | whole))
 
     def expected(self, kind: str) -> list[Any]:
         """The expected number of open gates a layer; the number there is, where none are."""
+        if kind in self.gates and kind in WHOLE:
+            return list(self.vectors(kind)[0].probabilities())
         if kind in self.gates:
             return [gates.expected() for gates in self.vectors(kind)]
         return list(gate_counts(self.encoder.config)[kind])
 
     def _gate(self, kind: str, index: int) -> Tensor | None:
-        """One vector of the gates as drawn, None before any were."""
-        return self._now[kind][index] if kind in self._now else None
+        """The gates of one layer as drawn, None before any were."""
+        if kind not in self._now:
+            return None
+        return self._now[kind][0][index] if kind in WHOLE else self._now[kind][index]
 
     def _hook(self) -> None:
         """Let gates act in the encoder."""
@@ -102,7 +113,7 @@ class GatedEncoder(nn.Module):
         if "channels" in self.gates:
             last = len(encoder.config.conv_layers) - 1
             for index, block in enumerate(encoder.extractor.get_submodule("layers").children()):
-                block.register_forward_hook(self._scale_output(index))
+                block.register_forward_hook(self._scale_output("channels", index))
             if encoder.feature_norm is not None:
                 encoder.feature_norm.register_forward_hook(self._norm_of_open(last))
         for index, layer in enumerate(encoder.layers):
@@ -111,10 +122,14 @@ class GatedEncoder(nn.Module):
                 out.register_forward_pre_hook(self._scale_heads(index))
             if "units" in self.gates:
                 layer.get_submodule("ffn_out").register_forward_pre_hook(self._scale_units(index))
+            for kind, part in zip(WHOLE, ("attention.out", "ffn_out"), strict=True):
+                if kind in self.gates:
+                    hook = self._scale_output(kind, index)
+                    layer.get_submodule(part).register_forward_hook(hook)
 
-    def _scale_output(self, index: int) -> Callable[..., Tensor | None]:
+    def _scale_output(self, kind: str, index: int) -> Callable[..., Tensor | None]:
         def hook(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
-            gate = self._gate("channels", index)
+            gate = self._gate(kind, index)
             return None if gate is None else output * gate
 
         return hook
@@ -154,9 +169,10 @@ class GatedEncoder(nn.Module):
 
 
 def gate_counts(config: EncoderConfig) -> dict[str, list[int]]:
-    """Channels, heads and units there are, a layer each."""
+    """Channels, heads, units and whole parts there are, a layer each."""
     return {
         "channels": [channels for channels, _, _ in config.conv_layers],
         "heads": list(config.heads),
         "units": list(config.ffn),
+        **{kind: [1] * config.num_layers for kind in WHOLE},
     }

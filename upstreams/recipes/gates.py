@@ -19,6 +19,7 @@ EPS = 1e-6
 # P(z > 0) = sigma(log a + this).
 SHIFT = -BETA * math.log(STRETCH / (1 + STRETCH))
 SOFT_SCALE = 0.8
+DECIDED = 20.0  # log a of a gate that is open, and minus that of a closed one
 INIT_STD = 0.01
 
 
@@ -43,9 +44,13 @@ class Gates(nn.Module):
         s = torch.sigmoid((torch.log(u) - torch.log1p(-u) + self.log_alpha) / BETA)
         return (s * (1 + 2 * STRETCH) - STRETCH).clamp(0, 1)
 
+    def probabilities(self) -> Tensor:
+        """P(z > 0) of each gate: (N,)."""
+        return torch.sigmoid(self.log_alpha + SHIFT)
+
     def expected(self) -> Tensor:
         """E|z|_0, the expected number of gates that are not 0: scalar."""
-        return torch.sigmoid(self.log_alpha + SHIFT).sum()
+        return self.probabilities().sum()
 
     def hard(self) -> Tensor:
         """Gates (N,) as they are in the pruned module; at least one stays."""
@@ -54,6 +59,15 @@ class Gates(nn.Module):
         chosen = torch.zeros_like(soft)
         chosen[soft.topk(kept).indices] = 1
         return soft * chosen
+
+    @torch.no_grad()
+    def decide(self) -> bool:
+        """Make every gate certainly open or closed, as `hard` has it; False when it was so."""
+        if bool((self.log_alpha.abs() == DECIDED).all()):
+            return False
+        is_open = self.hard() > 0
+        self.log_alpha.copy_(torch.where(is_open, DECIDED, -DECIDED))
+        return True
 
 
 def kept_indices(gates: Tensor) -> Tensor:

@@ -22,17 +22,19 @@ from torch import Tensor, nn
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
 from upstreams.encoder import Encoder
-from upstreams.recipes.gated import GatedEncoder, gate_counts
+from upstreams.recipes.gated import WHOLE, GatedEncoder, gate_counts
+from upstreams.recipes.gates import DECIDED
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
 from upstreams.recipes.removal import remove
 from upstreams.recipes.section import read_section
-from upstreams.recipes.sizes import extractor_params, macs_per_second, transformer_params
+from upstreams.recipes.sizes import Left, extractor_params, macs_per_second, transformer_params
 from upstreams.recipes.stream import Batch
 from upstreams.recipes.students import regression_loss, standardised, teacher_of
 from upstreams.state import trainable, unpack
 
 TARGETS = ("size", "separate", "macs")
+SHIFT_STEPS = 30  # halvings
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Options:
     """Keys of the recipe's `config`.
 
     Attributes:
-        gates: what can be removed: `channels` (of a waveform front end), `heads`, `units`.
+        gates: what can be removed: `channels` (of a waveform front end), `heads`, `units`, whole
+            `attentions` and `feed_forwards`.
         target: `size`, `separate` or `macs`.
         sparsity: share to remove; of the transformer where the target is `separate`.
         front_sparsity: share of the front end, where the target is `separate`.
@@ -118,11 +121,12 @@ class Prune(Objective):
 
     def _sizes(self, counts: Any) -> list[Any]:
         """What the constraints are about, for counts by kind."""
-        channels, heads, units = counts("channels"), counts("heads"), counts("units")
+        channels = counts("channels")
+        left = Left(counts("heads"), counts("units"), counts("attentions"), counts("feed_forwards"))
         if self.options.target == "macs":
-            return [macs_per_second(self.config, channels, heads, units)]
+            return [macs_per_second(self.config, channels, left)]
         front = extractor_params(self.config, channels)
-        behind = transformer_params(self.config, heads, units)
+        behind = transformer_params(self.config, left)
         return [front, behind] if self.options.target == "separate" else [front + behind]
 
     def _check_reachable(self) -> None:
@@ -131,12 +135,14 @@ class Prune(Objective):
         Raises:
             UsageError: naming the largest sparsity there is.
         """
-        least = self._sizes(
-            lambda kind: [
-                1 if kind in self.options.gates else count
-                for count in gate_counts(self.config)[kind]
-            ]
-        )
+
+        def fewest(kind: str) -> list[int]:
+            counts = gate_counts(self.config)[kind]
+            if kind not in self.options.gates:
+                return counts
+            return [1] + [0] * (len(counts) - 1) if kind in WHOLE else [1] * len(counts)
+
+        least = self._sizes(fewest)
         for wanted, dense, small in zip(self._wanted, self._dense, least, strict=True):
             most = 1 - small / dense
             if not 0 <= wanted < max(most, 1e-9):
@@ -153,8 +159,33 @@ class Prune(Objective):
     def begin(self, stage: int) -> None:
         """In the second stage gates and multipliers are settled."""
         gates_train = stage == 0
+        if not gates_train and self._decide_whole_parts():
+            self._meet_target()
         for module in (self.gated.gates, self.constraints):
             module.requires_grad_(gates_train)
+
+    def _decide_whole_parts(self) -> bool:
+        """Open or close whole parts of layers for good; False when there are none to decide."""
+        vectors = [gates for kind in WHOLE for gates in self.gated.vectors(kind)]
+        return any([gates.decide() for gates in vectors])
+
+    @torch.no_grad()
+    def _meet_target(self) -> None:
+        """Shift the other gates so that the expected sparsity is the target again.
+
+        A whole part that was likely to stay, and stays, costs more than was expected of it. One
+        shift of all log a is the smallest change that keeps the order of the gates.
+        """
+        kinds = ["heads", "units"] + ["channels"] * (self.options.target != "separate")
+        alphas = [gates.log_alpha for kind in kinds for gates in self.gated.vectors(kind)]
+        starts = [alpha.clone() for alpha in alphas]
+        low, high = -DECIDED, DECIDED
+        for _ in range(SHIFT_STEPS):
+            middle = (low + high) / 2
+            for alpha, start in zip(alphas, starts, strict=True):
+                alpha.copy_(start + middle)
+            too_small = float(self.sparsities()[-1]) > self._wanted[-1]
+            low, high = (middle, high) if too_small else (low, middle)
 
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Gates and multipliers have a rate of their own; multipliers climb."""

@@ -21,18 +21,22 @@ class Openings:
         channels: (C,) of each convolution.
         heads: (H,) of each layer.
         units: (F,) of each layer.
+        attentions: (1,) of each layer: its whole attention.
+        feed_forwards: (1,) of each layer: its whole feed-forward part.
     """
 
     channels: Sequence[Tensor] = ()
     heads: Sequence[Tensor] = ()
     units: Sequence[Tensor] = ()
+    attentions: Sequence[Tensor] = ()
+    feed_forwards: Sequence[Tensor] = ()
 
 
 def remove(state: State, config: EncoderConfig, gates: Openings) -> tuple[EncoderConfig, State]:
     """The configuration and the weights of what is left; open gates are folded into weights.
 
     A gate behind a GELU is folded into what reads the channel or unit, a head's into the output
-    projection.
+    projection, that of a whole part into its last map.
     """
     left = dict(state)
     config = _remove_channels(left, config, gates.channels)
@@ -48,7 +52,27 @@ def remove(state: State, config: EncoderConfig, gates: Openings) -> tuple[Encode
         left[f"{layer}.ffn_in.weight"] = left[f"{layer}.ffn_in.weight"][kept]
         left[f"{layer}.ffn_in.bias"] = left[f"{layer}.ffn_in.bias"][kept]
         left[f"{layer}.ffn_out.weight"] = left[f"{layer}.ffn_out.weight"][:, kept] * gate[kept]
+    for index, gate in enumerate(gates.attentions):
+        name = f"layers.{index}.attention."
+        heads[index] *= _keep_part(left, (name,), f"{name}out", gate)
+    for index, gate in enumerate(gates.feed_forwards):
+        first, last = f"layers.{index}.ffn_in", f"layers.{index}.ffn_out"
+        units[index] *= _keep_part(left, (f"{first}.", f"{last}."), last, gate)
     return replace(config, heads=tuple(heads), ffn=tuple(units)), left
+
+
+def _keep_part(left: State, prefixes: tuple[str, ...], last: str, gate: Tensor) -> bool:
+    """Scale the last map of a part that is open, drop one that is closed; whether it is open.
+
+    The norm of a part stays without it (`upstreams.transformer.TransformerLayer`).
+    """
+    if gate.item() == 0:
+        for name in [name for name in left if name.startswith(prefixes)]:
+            del left[name]
+        return False
+    for kind in ("weight", "bias"):
+        left[f"{last}.{kind}"] = left[f"{last}.{kind}"] * gate
+    return True
 
 
 def _remove_heads(left: State, name: str, kept: Tensor, gate: Tensor, head_dim: int) -> None:

@@ -1,4 +1,4 @@
-"""What an encoder would cost with only so many channels, heads and units left.
+"""What an encoder would cost with only so many channels, heads, units and parts of layers left.
 
 The numbers may be expectations (and then carry gradients): gates are independent, so the expected
 size of a convolution between two gated layers is the product of the expected channels.
@@ -6,7 +6,8 @@ size of a convolution between two gated layers is the product of the expected ch
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bench.api import SAMPLE_RATE_HZ
@@ -35,25 +36,44 @@ def extractor_params(config: EncoderConfig, channels: Sequence[Count]) -> Count:
     return total + before * config.embed_dim + config.embed_dim
 
 
-def transformer_params(
-    config: EncoderConfig, heads: Sequence[Count], units: Sequence[Count]
-) -> Count:
+@dataclass(frozen=True)
+class Left:
+    """What is left of each layer of the transformer, numbers or expectations.
+
+    Attributes:
+        heads: of its attention.
+        units: of its feed-forward part.
+        attentions: whether the attention is there, 0 to 1; empty where all are.
+        feed_forwards: likewise the feed-forward part.
+    """
+
+    heads: Sequence[Count]
+    units: Sequence[Count]
+    attentions: Sequence[Count] = ()
+    feed_forwards: Sequence[Count] = ()
+
+    def layers(self) -> Iterator[tuple[Count, Count, Count, Count]]:
+        """Heads, units, attention and feed-forward part, layer by layer."""
+        whole = [1.0] * len(self.heads)
+        parts = (self.attentions or whole, self.feed_forwards or whole)
+        return zip(self.heads, self.units, *parts, strict=True)
+
+
+def transformer_params(config: EncoderConfig, left: Left) -> Count:
     """Parameters of everything behind the projection."""
     width, kernel = config.embed_dim, config.pos_conv_kernel
     total: Count = width * width // config.pos_conv_groups * kernel + width + 2 * width
     total += kernel if config.pos_conv_gain else 0
     total += config.mask_embedding
-    for count, wide in zip(heads, units, strict=True):
-        inner = count * config.head_dim
-        total = total + 4 * width * inner + 3 * inner + width
-        total = total + 2 * width * wide + wide + width
+    for heads, units, attention, feed_forward in left.layers():
+        inner = heads * config.head_dim
+        total = total + attention * (4 * width * inner + 3 * inner + width)
+        total = total + feed_forward * (2 * width * units + units + width)
         total = total + 4 * width
     return total
 
 
-def macs_per_second(
-    config: EncoderConfig, channels: Sequence[Count], heads: Sequence[Count], units: Sequence[Count]
-) -> Count:
+def macs_per_second(config: EncoderConfig, channels: Sequence[Count], left: Left) -> Count:
     """Multiply-accumulates of a second of a ten-second utterance, in rule `plain`."""
     width = config.embed_dim
     total: Count = 0.0
@@ -71,10 +91,10 @@ def macs_per_second(
     total = (
         total + (frames + even) * width * width // config.pos_conv_groups * config.pos_conv_kernel
     )
-    for count, wide in zip(heads, units, strict=True):
-        inner = count * config.head_dim
-        total = total + 4 * frames * width * inner + 2 * frames * frames * inner
-        total = total + 2 * frames * width * wide
+    for heads, units, attention, feed_forward in left.layers():
+        inner = heads * config.head_dim
+        products = 4 * frames * width * inner + 2 * frames * frames * inner
+        total = total + attention * products + feed_forward * (2 * frames * width * units)
     return total / SECONDS
 
 

@@ -27,6 +27,7 @@ def teacher_of(source: Ingredients) -> Encoder:
     if not isinstance(source.teacher, Encoder):
         found = "none given" if source.teacher is None else type(source.teacher).__name__
         raise UsageError(f"this recipe needs an encoder as its teacher: {found}; give --teacher")
+    source.teacher.lay_out()
     return source.teacher
 
 
