@@ -9,8 +9,10 @@ from recipe_toys import MEL, WAVE, first_batch, ingredients, moment
 from bench.errors import UsageError
 from upstreams.config import encoder_config
 from upstreams.recipes import frontend
+from upstreams.recipes.export import write_weights
+from upstreams.recipes.objective import Product
 from upstreams.recipes.pretrain import config_section
-from upstreams.state import build, random_state
+from upstreams.state import build, random_state, unpack
 
 BANK = {
     "extractor_mode": "mel",
@@ -113,3 +115,16 @@ def test_recipes_that_do_not_hold(make, config, told):
 def test_the_section_of_a_card_is_read_back():
     for config in (MEL, NARROW):
         assert encoder_config(config_section(config)) == config
+
+
+def test_what_lies_beside_the_teachers_weights_is_handed_on(tmp_path):
+    teacher, heads = build(NARROW, random_state(NARROW, 7)), {"heads.0.codes": torch.ones(3, 2)}
+    taught = tmp_path / "teacher.safetensors"
+    write_weights(Product({}, unpack(teacher), heads), taught)
+    source = ingredients(tmp_path, {"student": BANK, "targets": [1]}, teacher=teacher)
+    product = frontend.make(replace(source, teacher_file=taught)).product()
+    assert set(product.extras) == {"heads.0.codes"}
+    assert torch.equal(product.extras["heads.0.codes"], heads["heads.0.codes"])
+    published = tmp_path / "published.pt"
+    torch.save({"model": {}, "cfg": {}}, published)
+    assert frontend.make(replace(source, teacher_file=published)).product().extras == {}

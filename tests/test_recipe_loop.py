@@ -325,9 +325,9 @@ def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
     ("arguments", "told"),
     [
         (["no_such_recipe"], "unknown recipe"),
-        (["house_teacher", "--teacher", "ge2e"], "takes no teacher"),
-        (["house_teacher", "--data", "nowhere"], "no audio files"),
-        (["house_teacher", "--data", "gamez:x"], "unknown corpus"),
+        (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
+        (["house_mel", "--data", "nowhere"], "no audio files"),
+        (["house_mel", "--data", "gamez:x"], "unknown corpus"),
     ],
 )
 def test_bad_requests_are_one_line(arguments, told, capsys, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,6 +47,20 @@ def split_state(data: Any, config: EncoderConfig) -> tuple[State, State]:
     if missing:
         raise InvalidDataError(f"checkpoint: lacks {', '.join(missing[:3])}")
     return state, extras
+
+
+def read_extras(file: Path | None) -> State:
+    """What lies beside the encoder's weights in a file; nothing in one that was not made here.
+
+    Raises:
+        InvalidDataError: not a checkpoint, or extras that are not finite tensors.
+    """
+    data = read_checkpoint(file) if file is not None else {}
+    found = {name: data[name] for name in data if str(name).startswith(EXTRA)}
+    for name, tensor in found.items():
+        if not isinstance(tensor, Tensor) or not bool(torch.isfinite(tensor).all()):
+            raise InvalidDataError(f"{file}: {name}: not a finite tensor")
+    return {name.removeprefix(EXTRA): tensor.float() for name, tensor in found.items()}
 
 
 def load(source: UpstreamSource) -> Upstream:

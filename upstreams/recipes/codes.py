@@ -15,9 +15,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from bench.errors import UsageError
-from upstreams.checkpoint import read_checkpoint
 from upstreams.config import EncoderConfig
-from upstreams.house import split_state
+from upstreams.house import read_extras
 from upstreams.recipes.pretrain import UnitHead
 
 
@@ -27,7 +26,7 @@ def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
     Raises:
         UsageError: a file without them (published files have other heads, or none).
     """
-    extras = split_state(read_checkpoint(file), config)[1] if file is not None else {}
+    extras = read_extras(file)
     heads: list[UnitHead] = []
     while f"heads.{len(heads)}.codes" in extras:
         prefix = f"heads.{len(heads)}."

@@ -2,7 +2,8 @@
 
 Two stages. First only the front end and its projection learn, to give what the teacher's give to
 the layers (front-end adaptation); then the whole encoder learns the teacher's hidden states. It
-starts with the teacher's layers, so their widths stay.
+starts with the teacher's layers, so their widths stay; and what lies beside the teacher's weights
+in its file (unit heads, for the discriminative loss) is handed on, since the states are the same.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bench.api import lengths_to_mask
 from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.encoder import Encoder
+from upstreams.house import read_extras
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
 from upstreams.recipes.section import read_section
@@ -65,9 +67,21 @@ class FrontEnd(Objective):
     """A copy of the teacher that learns to hear through another front end."""
 
     def __init__(
-        self, teacher: Encoder, config: EncoderConfig, state: State, options: Options
+        self,
+        teacher: Encoder,
+        config: EncoderConfig,
+        state: State,
+        options: Options,
+        extras: State | None = None,
     ) -> None:
         """Build.
+
+        Args:
+            teacher: frozen.
+            config: of the student.
+            state: where it starts.
+            options: of the stages and the loss.
+            extras: of the teacher's file, handed on.
 
         Raises:
             UsageError: hidden states that the teacher does not have, or frames that differ.
@@ -79,6 +93,7 @@ class FrontEnd(Objective):
         self.options = options
         self.stages = (options.adapt, 1 - options.adapt)
         self._teacher = [teacher]
+        self._extras = extras or {}
         self.student = trainable(config, state)
         check_grid(teacher, self.student)
         self.min_samples = max(teacher.min_samples, self.student.min_samples)
@@ -112,7 +127,7 @@ class FrontEnd(Objective):
 
     def product(self) -> Product:
         """The student."""
-        return Product(config_section(self.config), unpack(self.student))
+        return Product(config_section(self.config), unpack(self.student), self._extras)
 
 
 def make(source: Ingredients) -> Objective:
@@ -135,4 +150,4 @@ def make(source: Ingredients) -> Objective:
         raise UsageError("'adapt' is a share of the audio, above 0 and below 1")
     layers = range(config.num_layers)
     state = initial_state(config, teacher, take=layers, seed=source.seed)
-    return FrontEnd(teacher, config, state, options)
+    return FrontEnd(teacher, config, state, options, read_extras(source.teacher_file))
