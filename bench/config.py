@@ -318,6 +318,8 @@ _OPENS = (
 )
 _LONG_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoO_:.]{200,}")
 _CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
+# The C library's where PyYAML was built with it: a command reads dozens of cards.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _check_tokens(text: str, path: Path) -> None:
@@ -331,7 +333,7 @@ def _check_tokens(text: str, path: Path) -> None:
             Python would not write it.
     """
     depth = 0
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+    for token in yaml.scan(text, Loader=_LOADER):
         depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
         if depth > MAX_YAML_DEPTH:
             raise InvalidDataError(f"{path}: nested deeper than {MAX_YAML_DEPTH} levels")
@@ -356,7 +358,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
         _check_tokens(text, path)
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_LOADER)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InvalidDataError(f"{path}: not valid YAML: {reason[:200]}") from error
