@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official.layout import Clip, Layout, Part, Size, need, read_lines
+from bench.corpora.official.layout import Clip, HubArchives, Layout, Part, Size, need, read_lines
 from bench.corpora.official.manifest import OfficialCorpus
 from bench.edits import tagged_slots
 from bench.errors import InvalidDataError, MissingError
@@ -139,6 +139,8 @@ CORPUS = OfficialCorpus(
             "by synthesis from the sentences of SNIPS (CC0) in the repository "
             "aws-samples/aws-lex-noisy-spoken-language-understanding"
         ),
+        hub="s3prl/SNIPS",
+        from_hub=HubArchives({"SNIPS": ("snips.zip", LABELS)}, beside={f"SNIPS/{SLOTS}": SLOTS}),
         read=read,
         sizes={
             "slu/train": Size(104_672, 87.2, EXAMPLES),

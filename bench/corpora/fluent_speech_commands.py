@@ -11,7 +11,15 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from bench.corpora.official.layout import Clip, Layout, Part, Size, need_all, read_lines
+from bench.corpora.official.layout import (
+    Clip,
+    HubArchives,
+    Layout,
+    Part,
+    Size,
+    need_all,
+    read_lines,
+)
 from bench.corpora.official.manifest import OfficialCorpus
 from bench.errors import InvalidDataError
 
@@ -66,8 +74,7 @@ CORPUS = OfficialCorpus(
         signs=("data/train_data.csv", "data/valid_data.csv", "data/test_data.csv", "wavs"),
         about=(
             "Fluent.ai's own page is gone; the licence (research, no commercial use) is in the "
-            "archive, which universities mirror, as does the dataset "
-            "leo19941227/fluent_speech_commands on the Hugging Face hub"
+            "archive, which universities mirror"
         ),
         read=read,
         sizes={
@@ -76,6 +83,9 @@ CORPUS = OfficialCorpus(
             "ic/test": Size(3_793, 2.4, EXAMPLES),
         },
         hub="leo19941227/fluent_speech_commands",
+        from_hub=HubArchives(
+            {"fluent_speech_commands_dataset": ("fluent.tar.gz", "data/train_data.csv")}
+        ),
     )
 )
 OFFICIAL = True

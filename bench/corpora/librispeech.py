@@ -13,7 +13,7 @@ from typing import Any
 from bench.corpora.official.layout import (
     Archive,
     Clip,
-    FromHub,
+    HubRows,
     Layout,
     Part,
     Size,
@@ -131,7 +131,7 @@ CORPUS = OfficialCorpus(
             for split in SPLITS.values()
         ),
         hub="openslr/librispeech_asr",
-        from_hub=FromHub(
+        from_hub=HubRows(
             {
                 "train-clean-100": ("clean", "train.100"),
                 "dev-clean": ("clean", "validation"),

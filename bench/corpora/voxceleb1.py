@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.corpora.official.layout import Archive, Clip, Layout, Part, Size, need, read_lines
+from bench.corpora.official.layout import (
+    Archive,
+    Clip,
+    HubArchives,
+    Layout,
+    Part,
+    Size,
+    need,
+    read_lines,
+)
 from bench.corpora.official.manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 
@@ -23,6 +32,14 @@ ABOUT = (
     "vox1_dev_wav.zip into VoxCeleb1/dev and vox1_test_wav.zip into VoxCeleb1/test, so that there "
     "are VoxCeleb1/dev/wav and VoxCeleb1/test/wav; 'slim-superb data fetch --track superb' "
     "downloads the two lists"
+)
+HUB = "ProgramComputer/voxceleb"  # as s3prl's docs have it; 34 GB
+FROM_HUB = HubArchives(
+    {
+        "VoxCeleb1/dev": ("vox1/vox1_dev_wav.zip", "wav"),
+        "VoxCeleb1/test": ("vox1/vox1_test_wav.zip", "wav"),
+    },
+    shared="voxceleb1",
 )
 
 
@@ -100,6 +117,8 @@ CORPUS = OfficialCorpus(
         folders=("VoxCeleb1", "voxceleb1"),
         signs=("dev/wav", "test/wav", *LISTS),
         about=ABOUT,
+        hub=HUB,
+        from_hub=FROM_HUB,
         read=read,
         sizes={
             "sid/train": Size(138_361, 317.0, SPEAKERS),

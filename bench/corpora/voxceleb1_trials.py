@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.corpora.official.layout import Archive, Clip, Layout, Part, Size, need_all, read_lines
 from bench.corpora.official.manifest import OfficialCorpus
-from bench.corpora.voxceleb1 import ABOUT, META, SPEAKERS, find_list, need_wavs
+from bench.corpora.voxceleb1 import ABOUT, FROM_HUB, HUB, META, SPEAKERS, find_list, need_wavs
 from bench.data import Trial
 from bench.errors import InvalidDataError
 
@@ -117,6 +117,8 @@ CORPUS = OfficialCorpus(
         folders=("VoxCeleb1", "voxceleb1"),
         signs=("dev/wav", "test/wav", *LISTS),
         about=ABOUT,
+        hub=HUB,
+        from_hub=FROM_HUB,
         read=read,
         sizes={
             "asv/train": Size(147_042, 335.0, SPEAKERS[:1_211], exact=False),

@@ -11,12 +11,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official.layout import Layout
+from bench.corpora.official.download import fetch, unpack
+from bench.corpora.official.layout import ARCHIVES, HubRows, Layout
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.paths import disk_errors
 from bench.progress import bar
 
 PREFIX = "hf:"
+# Where the hub keeps Parquet of data sets whose own form is a script, which nobody runs any more.
+EXPORTED = "refs/convert/parquet"
 
 
 def is_hub(data: Path) -> bool:
@@ -25,11 +28,11 @@ def is_hub(data: Path) -> bool:
 
 
 def export(layout: Layout, data: Path, home: Path) -> Path:
-    """Write a data set into an official folder, split by split; those that are there are kept.
+    """Write a data set into an official folder, part by part; those that are there are kept.
 
     Args:
         layout: of the corpus.
-        data: `hf:NAME`, or `hf:` and a local folder that `datasets` reads.
+        data: `hf:NAME`, or `hf:` and a local folder in the same form.
         home: where the folder is made.
 
     Returns:
@@ -37,32 +40,62 @@ def export(layout: Layout, data: Path, home: Path) -> Path:
 
     Raises:
         UsageError: no way is known from the hub to this corpus.
-        MissingError: the hub does not answer, or has no such data set or split.
-        InvalidDataError: rows that are not as expected.
+        MissingError: the hub does not answer, or has no such data set, split or file.
+        InvalidDataError: rows or archives that are not as expected.
     """
-    if layout.from_hub is None:
+    known = layout.from_hub
+    if known is None:
         raise UsageError(
             f"--data {data}: {layout.title} cannot be made from the hub: name its folder. "
             f"{layout.about}"
         )
     name = str(data).removeprefix(PREFIX)
-    made = home / "hub" / layout.name
-    for target, (config, split) in layout.from_hub.splits.items():
-        if (made / target).exists():
-            continue
-        part = made / f"{target}.part"
-        shutil.rmtree(part, ignore_errors=True)
-        with disk_errors(made):
-            part.mkdir(parents=True)
-            try:
-                layout.from_hub.write(part, _rows(name, config, split))
-            except (KeyError, TypeError) as error:
-                raise InvalidDataError(
-                    f"{data}, {config} {split}: not the columns expected of {layout.title} "
-                    f"({type(error).__name__}: {error})"
-                ) from error
-            part.replace(made / target)
+    if isinstance(known, HubRows):
+        made = home / "hub" / layout.name
+        for target, (config, split) in known.splits.items():
+            if not (made / target).exists():
+                _write_rows(known, made / target, (name, config, split), layout.title)
+        return made
+    made = home / "hub" / (known.shared or layout.name)
+    for target, (archive, sign) in known.archives.items():
+        if not (made / target).exists():
+            _unpack(made / target, name, archive, sign)
+    for target, file in known.beside.items():
+        if not (made / target).exists():
+            with disk_errors(made):
+                shutil.copyfile(_downloaded(name, file, made), made / target)
+    for listed in layout.archives:  # lists that the repository has not
+        if not listed.url.endswith(ARCHIVES):
+            fetch(listed, made)
     return made
+
+
+def _emptied(target: Path) -> Path:
+    """A new folder beside the one that it will become."""
+    part = target.with_name(f"{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    with disk_errors(part):
+        part.mkdir(parents=True)
+    return part
+
+
+def _write_rows(known: HubRows, target: Path, place: tuple[str, str, str], title: str) -> None:
+    """One folder from the rows of one split.
+
+    Raises:
+        MissingError, InvalidDataError: as `export`.
+    """
+    name, config, split = place
+    part = _emptied(target)
+    with disk_errors(part):
+        try:
+            known.write(part, _rows(name, config, split))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidDataError(
+                f"hf:{name}, {config} {split}: not the columns expected of {title} "
+                f"({type(error).__name__}: {error})"
+            ) from error
+        part.replace(target)
 
 
 def _rows(name: str, config: str, split: str) -> Iterator[Mapping[str, Any]]:
@@ -75,7 +108,7 @@ def _rows(name: str, config: str, split: str) -> Iterator[Mapping[str, Any]]:
 
     datasets.disable_progress_bars()
     try:
-        found = datasets.load_dataset(name, config, split=split)
+        found = _split(name, config, split)
     except Exception as error:  # the hub's client has no common base class of errors
         reason = " ".join(str(error).split())[:200]
         raise MissingError(
@@ -86,3 +119,64 @@ def _rows(name: str, config: str, split: str) -> Iterator[Mapping[str, Any]]:
         for row in found:
             yield row
             progress.update(1)
+
+
+def _split(name: str, config: str, split: str) -> Any:
+    """One split as a `datasets.Dataset`: as the repository declares it, or as the hub exported it.
+
+    Raises:
+        Exception: whatever the first try raised, where the second one fails as well.
+    """
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, config, split=split)
+    except Exception as error:
+        files = [f"{config}/{part}/*.parquet" for part in split.split("+")]
+        try:
+            return datasets.load_dataset(
+                name, revision=EXPORTED, data_files={"rows": files}, split="rows"
+            )
+        except Exception:
+            raise error from None
+
+
+def _unpack(target: Path, name: str, archive: str, sign: str) -> None:
+    """One folder from an archive; what lies around it in there is left out.
+
+    Raises:
+        MissingError, InvalidDataError: as `export`.
+    """
+    packed, part = _downloaded(name, archive, target.parent), _emptied(target)
+    with disk_errors(part):
+        unpack(packed, part, archive)
+        found = min(part.glob(f"**/{sign}"), key=lambda path: len(path.parts), default=None)
+        if found is None:
+            raise InvalidDataError(f"hf:{name}, {archive}: holds no {sign}")
+        inside = found.parents[len(Path(sign).parts) - 1]
+        inside.replace(target)
+        shutil.rmtree(part, ignore_errors=True)
+        if target.parent in packed.parents:  # a copy made for this
+            packed.unlink()
+
+
+def _downloaded(name: str, archive: str, folder: Path) -> Path:
+    """A file of a repository; a broken download is resumed by the next one.
+
+    Raises:
+        MissingError: the hub does not answer, or has no such file.
+    """
+    if Path(name).is_dir():
+        if not (Path(name) / archive).is_file():
+            raise MissingError(f"hf:{name}: no file {archive} in it")
+        return Path(name) / archive
+    from huggingface_hub import hf_hub_download
+
+    try:
+        with disk_errors(folder):
+            return Path(
+                hf_hub_download(name, archive, repo_type="dataset", local_dir=folder / "downloads")
+            )
+    except Exception as error:  # as in `_rows`
+        reason = " ".join(str(error).split())[:200]
+        raise MissingError(f"hf:{name}, {archive}: cannot be had ({reason})") from error

@@ -93,17 +93,33 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class FromHub:
-    """How a corpus' folder is made from rows of the Hugging Face hub.
+class HubRows:
+    """How a corpus' folder is made from rows of a data set on the Hugging Face hub.
 
     Attributes:
-        splits: folder to be made (relative) to configuration and split there.
-        write: writes the rows of one split into such a folder. Raises KeyError or TypeError where
-            a row lacks something.
+        splits: folder to be made (relative) to configuration and split there (`a+b` for two).
+        write: writes the rows of one split into such a folder. Raises KeyError, TypeError or
+            ValueError where a row is not as expected.
     """
 
     splits: Mapping[str, tuple[str, str]]
     write: Callable[[Path, Iterable[Mapping[str, Any]]], None]
+
+
+@dataclass(frozen=True)
+class HubArchives:
+    """How a corpus' folder is made from archives that lie in a repository of the hub.
+
+    Attributes:
+        archives: folder to be made (relative) to the archive there, and what is known to lie in
+            that folder: an archive may have other folders around it.
+        beside: file to be made (relative), unless an archive had it, to the file there.
+        shared: name of the folder where two layouts are one corpus; that of the layout else.
+    """
+
+    archives: Mapping[str, tuple[str, str]]
+    beside: Mapping[str, str] = field(default_factory=dict)
+    shared: str = ""
 
 
 @dataclass(frozen=True)
@@ -135,7 +151,7 @@ class Layout:
     sizes: Mapping[str, Size]
     archives: tuple[Archive, ...] = field(default=())
     hub: str | None = None
-    from_hub: FromHub | None = None
+    from_hub: HubRows | HubArchives | None = None
 
     @property
     def where(self) -> str:
