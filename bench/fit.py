@@ -31,6 +31,8 @@ from bench.sealed import read_sealed, write_sealed
 EVAL_BATCH = 32
 POOLED_EVAL_BATCH = 1_024
 SECONDS_BETWEEN_SAVES = 15.0
+Figures = Mapping[tuple[float, int], float]  # by learning rate and seed
+OnScores = Callable[[int, Figures, Figures], None]
 
 
 @dataclass(frozen=True)
@@ -223,25 +225,28 @@ class Trainer:
             for seed, places in step.positions.items()
         }
 
-    def _evaluate(self) -> None:
-        """Score every point on dev."""
+    def _evaluate(self) -> Figures:
+        """Score every point that has not diverged on dev; the scores by learning rate and seed."""
         sign = 1.0 if self.lesson.higher_is_better else -1.0
         found = predict_all(self.grid, self.lesson.dev, self.lesson.device)
+        values: dict[tuple[float, int], float] = {}
         for point, predictions in zip(self.grid.points, found, strict=True):
             if point.diverged:
                 continue
             value = float(self.lesson.dev_score(predictions))
+            values[point.lr, point.seed] = value
             if point.best_value is None or sign * value > sign * point.best_value:
                 point.best_value, point.best_step = value, self.step
                 point.best_state = {
                     name: tensor.detach().cpu().clone()
                     for name, tensor in point.probe.state_dict().items()
                 }
+        return values
 
-    def _evaluate_or_stop(self) -> None:
+    def _evaluate_or_stop(self) -> Figures:
         """Score dev; when asked to stop meanwhile, keep that it is still to be done."""
         try:
-            self._evaluate()
+            return self._evaluate()
         except stopping.Stopped:
             self._save(is_scored=False)
             raise
@@ -251,11 +256,17 @@ class Trainer:
         values = [p.best_value for p in self.grid.points if p.best_value is not None]
         return (max if self.lesson.higher_is_better else min)(values, default=None)
 
-    def run(self, on_step: Callable[[int, float | None], None] = lambda *_: None) -> list[Fitted]:
+    def run(
+        self,
+        on_step: Callable[[int, float | None], None] = lambda *_: None,
+        on_scores: OnScores = lambda *_: None,
+    ) -> list[Fitted]:
         """Train to the end of the recipe; the best state on dev of every point, in order.
 
         Args:
             on_step: called with the number of updates done and the best dev score so far.
+            on_scores: called after dev was scored, with the number of updates, and the loss of the
+                last one and the score on dev, by learning rate and seed.
         """
         recipe = self.lesson.recipe
         self._restore()
@@ -265,11 +276,13 @@ class Trainer:
         for step, batches in ahead(self._feed()):
             if all(point.diverged for point in self.grid.points):
                 break
-            self.grid.update(step.number, batches, self._targets_of(step))
+            losses = self.grid.update(step.number, batches, self._targets_of(step))
             self.step = step.number + 1
             last = self.step >= recipe.steps
             if self.step % recipe.eval_every == 0 or last:
-                self._evaluate_or_stop()
+                scores = self._evaluate_or_stop()
+                places = [(point.lr, point.seed) for point in self.grid.points]
+                on_scores(self.step, dict(zip(places, losses.tolist(), strict=True)), scores)
             if last or time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
                 self._save()
             if stopping.requested():

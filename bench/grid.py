@@ -103,8 +103,12 @@ class Grid(ABC):
     @abstractmethod
     def update(
         self, step: int, batches: Mapping[int, Batch], targets: Mapping[int, Targets]
-    ) -> None:
-        """One update of every point that has not diverged, on its seed's batch."""
+    ) -> Tensor:
+        """One update of every point that has not diverged, on its seed's batch.
+
+        Returns:
+            the losses (P,) before it, in the order of points; of points that diverged, anything.
+        """
 
     def outputs(self, batch: Batch) -> list[Any]:
         """The head's output on one batch for every point, without gradients; the caller's mode."""
@@ -117,10 +121,12 @@ class Looped(Grid):
 
     def update(
         self, step: int, batches: Mapping[int, Batch], targets: Mapping[int, Targets]
-    ) -> None:
+    ) -> Tensor:
         """Train each point; dropout is a function of (seed, step)."""
+        losses = []
         for point in self.points:
             if point.diverged:
+                losses.append(torch.tensor(torch.nan))
                 continue
             torch.manual_seed(derive_seed(point.seed, "dropout", step))
             output = point.probe(batches[point.seed])
@@ -132,6 +138,8 @@ class Looped(Grid):
                 point.optimizer.step()
             else:
                 point.diverged = True
+            losses.append(loss.detach().float().cpu())
+        return torch.stack(losses)
 
 
 class Stacked(Grid):
@@ -166,7 +174,7 @@ class Stacked(Grid):
 
     def update(
         self, step: int, batches: Mapping[int, Batch], targets: Mapping[int, Targets]
-    ) -> None:
+    ) -> Tensor:
         """One product over all points, then one optimizer step each."""
         del step
         stacked = torch.stack([batches[seed].stacked for seed in self._seeds])
@@ -188,6 +196,7 @@ class Stacked(Grid):
         for own, gradient in zip(self._gradients, gradients, strict=True):
             own.copy_(gradient.flatten(0, 1))
         self._step(losses)
+        return losses.detach().float().cpu()
 
     def _step(self, losses: Tensor) -> None:
         """Clip and apply the gradients (P, ...), each point by its own norm."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from bench.config import Recipe
+from bench.curves import Curves
 from bench.errors import InvalidDataError
 from bench.evaluate import read_predictions, score_condition, write_predictions
-from bench.fit import Fitted, Lesson, Trainer, best_of, predict
+from bench.fit import Figures, Fitted, Lesson, Trainer, best_of, predict
 from bench.grid import Probe
 from bench.kept import Features
 from bench.metrics import METRICS
@@ -105,7 +107,9 @@ def _fit(
         checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.sealed"
         lesson = _lesson(features, [runs[index] for index in left], recipe)
         trainer = Trainer(lesson, rates, seeds, checkpoint=checkpoint)
-        points = _with_progress(trainer, runs[0])
+        # Beside the record, where they stay when what only served to go on is removed.
+        curves = {runs[index].spec.seed: _curves(folders[index], checkpoint) for index in left}
+        points = _with_progress(trainer, runs[0], curves)
         for place, index in enumerate(left):
             own = points[place * len(rates) : (place + 1) * len(rates)]
             for point in own:
@@ -135,10 +139,31 @@ def _kept(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
         return None
 
 
-def _with_progress(trainer: Trainer, resolved: Resolved) -> list[Fitted]:
-    """Run a training with a bar."""
+def _curves(folder: Path, checkpoint: Path) -> Curves:
+    """Curves of one run, beside its record: `folder` is RUN/training/DIGEST, or `explored` in it.
+
+    A training that begins anew begins them anew; one that goes on adds to them.
+    """
+    is_explored = folder.name == "explored"
+    run = folder.parents[2 if is_explored else 1]
+    place = run / "tensorboard" / ("explored" if is_explored else "trained")
+    if not checkpoint.exists():
+        shutil.rmtree(place, ignore_errors=True)
+    return Curves(place)
+
+
+def _with_progress(
+    trainer: Trainer, resolved: Resolved, curves: Mapping[int, Curves]
+) -> list[Fitted]:
+    """Run a training with a bar, and curves by seed."""
     card, points = resolved.card, len(trainer.grid.points)
     label = f"{points} heads" if points > 1 else "head"
+
+    def on_scores(step: int, losses: Figures, scores: Figures) -> None:
+        for (lr, seed), value in scores.items():
+            curves[seed].add(f"loss/lr{lr:g}", losses[lr, seed], step)
+            curves[seed].add(f"dev {card.metrics[0]}/lr{lr:g}", value, step)
+
     with bar(total=trainer.lesson.recipe.steps, label=label, unit="updates") as progress:
 
         def on_step(step: int, best: float | None) -> None:
@@ -146,7 +171,10 @@ def _with_progress(trainer: Trainer, resolved: Resolved) -> list[Fitted]:
                 progress.set_postfix({f"best dev {card.metrics[0]}": f"{best:.4f}"}, refresh=False)
             progress.update(step - progress.n)
 
-        return trainer.run(on_step)
+        found = trainer.run(on_step, on_scores)
+    for own in curves.values():
+        own.close()
+    return found
 
 
 def best_probe(features: Features, best: Fitted) -> Probe:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from bench.curves import Curves
 from bench.paths import write_text
 
 LOG = "log.jsonl"
@@ -19,11 +19,7 @@ class RunLog:
         self._path = folder / LOG
         self._sums: dict[str, float] = {}
         self._count = 0
-        self._board: Any = None
-        if find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"))
+        self._curves = Curves(folder / "tensorboard")
 
     def add(self, figures: dict[str, float]) -> None:
         """Count the figures of one update in."""
@@ -37,9 +33,8 @@ class RunLog:
         self._sums, self._count = {}, 0
         place = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
         self._append({key: _short(value) for key, value in {**place, **means}.items()})
-        if self._board is not None:
-            for key, value in means.items():
-                self._board.add_scalar(key, value, step)
+        for key, value in means.items():
+            self._curves.add(key, value, step)
         return means
 
     def event(self, *, step: int, hours: float, validation: dict[str, float]) -> None:
