@@ -5,6 +5,7 @@ Workers are started through this file too, so a grid of toys is a grid of real p
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,27 @@ sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def slow(do, seconds):
+    """Do a cell, and wait until it has taken so long."""
+    from bench import stopping
+
+    def slowly(doer, place):
+        end = time.monotonic() + seconds
+        do(doer, place)
+        while time.monotonic() < end:
+            stopping.check()
+            time.sleep(0.05)
+
+    return slowly
+
+
 def main(folder, words):
     from toy_track import make_toy
 
     from bench import robustness
     from bench.cli import main
     from bench.grids import launch
+    from bench.grids.cell import Doer
 
     os.environ["SLIM_SUPERB_HOME"] = str(folder / "home")
     patch = pytest.MonkeyPatch()
@@ -27,6 +43,9 @@ def main(folder, words):
     from bench import job
 
     patch.setattr(robustness, "load_upstream", job.load_upstream)
+    seconds = float(os.environ.get("TOY_CELL_SECONDS", "0"))
+    if seconds:
+        patch.setattr(Doer, "do", slow(Doer.do, seconds))
     patch.setattr(launch, "COMMAND", (sys.executable, str(HERE), str(folder)))
     return main(words)
 

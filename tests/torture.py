@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -25,6 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # Before any fork: a child then begins at once, and has no threads of ours.
 import pytest  # noqa: E402
 from toy_track import evaluate, evaluate_seeds, make_toy, write_toy  # noqa: E402
+from tqdm import tqdm  # noqa: E402
 
 from bench import fit, job, stopping  # noqa: E402
 from bench.errors import UserError  # noqa: E402
@@ -40,6 +42,7 @@ SECONDS_TO_STOP = 10.0
 def child(base, out, mode, pipe):
     """One process: the run, telling which stage it is in; never returns."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    tqdm.set_lock(threading.RLock())  # its own is shared by forks: killed with one it stays taken
     code = 1
     try:
         toy = make_toy(base, pytest.MonkeyPatch())
