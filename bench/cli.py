@@ -12,6 +12,7 @@ from pathlib import Path
 
 import bench.commands
 from bench.errors import UserError
+from bench.options import add_verbosity, set_verbosity
 
 # OpenMP's threads spin while they wait: where something else runs too, two of them are ten times
 # slower than one. Read when torch is first imported, which no command has done yet.
@@ -41,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.configure(command)
+        add_verbosity(command)
         command.set_defaults(function=module.run)
     return parser
 
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _assert_own_package()
+        set_verbosity(options)
         code: int = options.function(options)
     except UserError as error:
         print(f"slim-superb: {error}", file=sys.stderr)

@@ -24,7 +24,7 @@ from bench.errors import InvalidDataError
 from bench.features import Batch, Rows, Source, ahead
 from bench.featurizer import Moments
 from bench.grid import Grid, HeadFactory, Looped, Point, Probe, Targets, make_grid
-from bench.progress import say
+from bench.progress import warn
 from bench.schedule import Step
 from bench.sealed import read_sealed, write_sealed
 
@@ -186,7 +186,7 @@ class Trainer:
         try:
             state = read_sealed(self.checkpoint, self.lesson.device)
         except InvalidDataError as error:
-            say(f"{error}; the training starts anew")
+            warn(f"{error}; the training starts anew")
             self.checkpoint.unlink()
             return
         for point, kept in zip(self.grid.points, state["points"], strict=True):

@@ -24,7 +24,7 @@ from bench.load import load_upstream
 from bench.metrics import METRICS
 from bench.passes import Engine
 from bench.plan import make_plan
-from bench.progress import say
+from bench.progress import say, warn
 from bench.provenance import Clock, provenance
 from bench.record import (
     ConditionScore,
@@ -88,7 +88,7 @@ def open_job(
             spec.upstream, weights=weights, strict=strict, cards=cards, allow_code=allow_code
         )
     if loaded.warning:
-        say(loaded.warning)
+        warn(loaded.warning)
     with clock.stage("corpus"):
         prepare_corpora(card, home, deb_dir, data=data, partial=spec.limit is not None)
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, home) for seed in seeds]
@@ -232,7 +232,7 @@ class Job:
         try:
             return dict(read_sealed(path))
         except InvalidDataError as error:
-            say(f"{error}; it is made again")
+            warn(f"{error}; it is made again")
             return None
 
     def _cost(self, left: Sequence[int]) -> list[UpstreamCost]:
@@ -260,7 +260,7 @@ def _are_whole(folder: Path, digests: Mapping[str, str]) -> bool:
         except OSError:
             found = "none"
         if found != expected:
-            say(f"{path}: altered or gone since it was written; predicted again")
+            warn(f"{path}: altered or gone since it was written; predicted again")
             return False
     return True
 

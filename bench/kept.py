@@ -17,7 +17,7 @@ from bench.features import Source, moments
 from bench.featurizer import Moments
 from bench.leases import held
 from bench.passes import Stream
-from bench.progress import bar, say
+from bench.progress import bar, say, warn
 from bench.sealed import read_sealed, write_sealed
 from bench.shelf import GB, LEASES, make_room
 from bench.spec import Resolved
@@ -114,7 +114,7 @@ class Features:
             if path.exists():
                 return Moments(*read_sealed(path))
         except InvalidDataError as error:
-            say(f"{error}; they are computed again")
+            warn(f"{error}; they are computed again")
         found = moments(self._source("train"))
         write_sealed(tuple(found), path)
         return found
@@ -153,7 +153,7 @@ def extract_together(runs: Sequence[Features], chunk: Chunk | None = None) -> No
         for features in runs:
             features.store.refresh()
             for line in features.store.drop_broken(features.wanted()):
-                say(f"store: {line}")
+                warn(f"store: {line}")
         for features, items in _shares(runs, chunk):
             features.store.refresh()
             _extract(features, items, runs)

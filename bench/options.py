@@ -17,6 +17,24 @@ NAME_HELP = (
 )
 
 
+def add_verbosity(parser: argparse.ArgumentParser) -> None:
+    """How much is said on stderr; every command has it."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("-q", "--quiet", action="store_true", help="warnings only, no progress")
+    group.add_argument("-v", "--verbose", action="store_true", help="more: how long stages take")
+
+
+def set_verbosity(options: argparse.Namespace) -> None:
+    """Say as much as was asked for."""
+    from bench.progress import NORMAL, QUIET, VERBOSE, set_level
+
+    set_level(QUIET if options.quiet else VERBOSE if options.verbose else NORMAL)
+    if options.verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+
+
 def add_upstream(parser: argparse.ArgumentParser) -> None:
     """The upstream, and where it may come from."""
     parser.add_argument("upstream", nargs="?", help=NAME_HELP + "; default: that of --card")

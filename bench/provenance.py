@@ -15,6 +15,7 @@ from importlib.metadata import version
 import torch
 
 from bench.passes import Engine
+from bench.progress import detail
 from bench.record import Provenance
 from bench.registry import ROOT
 
@@ -35,7 +36,9 @@ class Clock:
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begin
+            took = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
+            detail(f"{name}: {took:.1f} s")
 
 
 def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:

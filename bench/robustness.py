@@ -27,7 +27,7 @@ from bench.load import load_upstream
 from bench.passes import seconds_per_audio_second
 from bench.paths import disk_errors
 from bench.plan import head_factory
-from bench.progress import bar, say
+from bench.progress import bar, say, warn
 from bench.provenance import project_state
 from bench.record import ConditionResult, Record, read_record, write_record
 from bench.registry import task_card
@@ -196,7 +196,7 @@ class Scorer:
                 if kept == [self.record.provenance.spec, test.sha256, sha256]:
                     return by_id, sha256
             except UserError as error:
-                say(f"{error}; predicted again")
+                warn(f"{error}; predicted again")
         home = self.sources.home
         with disk_errors(home):
             home.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ from bench.kept import Features
 from bench.metrics import METRICS
 from bench.paths import atomic_path
 from bench.plan import head_factory
-from bench.progress import bar, say
+from bench.progress import bar, warn
 from bench.record import ConditionScore
 from bench.sealed import read_sealed, write_sealed
 from bench.spec import Resolved
@@ -135,7 +135,7 @@ def _kept(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
     try:
         return [Fitted(**read_sealed(_point_file(folder, lr))) for lr in rates]
     except InvalidDataError as error:
-        say(f"{error}; the heads are trained again")
+        warn(f"{error}; the heads are trained again")
         return None
 
 

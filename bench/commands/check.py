@@ -19,11 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Verify and print; 4 when a check failed."""
     from bench.check import check, check_table
-    from bench.progress import say
+    from bench.progress import warn
 
     loaded = load_asked(options)
     if loaded.warning:
-        say(loaded.warning)
+        warn(loaded.warning)
     begin = time.perf_counter()
     results = check(loaded.upstream, loaded.card)
     seconds = time.perf_counter() - begin

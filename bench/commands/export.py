@@ -20,11 +20,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, verify and say what was written."""
     from bench.export import export_onnx
-    from bench.progress import say
+    from bench.progress import warn
 
     loaded = load_asked(options)
     if loaded.warning:
-        say(loaded.warning)
+        warn(loaded.warning)
     done = export_onnx(loaded.upstream, options.onnx)
     print(
         f"{done.path}: {loaded.name.text()}, {done.states} hidden states, "

@@ -35,8 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--executor", default="local", help="local (default), ray, slurm, shell")
     parser.add_argument("--workers", type=int, help="how many (default: as many as fit)")
     parser.add_argument("--json", action="store_true", help="plan or status as JSON on stdout")
-    parser.add_argument("-q", "--quiet", action="store_true", help="no progress")
-    parser.add_argument("-v", "--verbose", action="store_true", help="where every worker writes")
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
 
 
@@ -116,7 +114,7 @@ def _run(options: argparse.Namespace, spec: GridSpec, state: State) -> int:
     from bench.grids.launch import Launch, make_executor
     from bench.grids.show import plan, status_lines
     from bench.paths import write_text
-    from bench.progress import say
+    from bench.progress import detail, say
 
     stopping.install()
     found = state.scan()
@@ -127,8 +125,7 @@ def _run(options: argparse.Namespace, spec: GridSpec, state: State) -> int:
         planned = plan(state, found, disk_of(state.graph, home()))
         print(json.dumps(planned.data()) if options.json else "\n".join(planned.lines()))
         return 0
-    if not options.quiet:
-        say("\n".join(plan(state, found).lines()))
+    say("\n".join(plan(state, found).lines()))
     state.cancel_file.unlink(missing_ok=True)
     folder = state.folder / spec.digest()[:16]
     file, only = (folder / "grid.yaml").resolve(), None
@@ -137,17 +134,16 @@ def _run(options: argparse.Namespace, spec: GridSpec, state: State) -> int:
         only = (folder / "only.json").resolve()
         write_only(only, chosen(state, found, options.max_hours))
     launch = Launch(spec, file, options.out.resolve(), folder.resolve(), options.workers, only)
-    if options.verbose:
-        say(f"workers write to {launch.logs}")
+    detail(f"workers write to {launch.logs}")
     mine = read_only(only, state.graph) if only else None
     executor = make_executor(options.executor, launch)
-    found = watch(state, executor, mine, is_quiet=options.quiet)
+    found = watch(state, executor, mine)
     lines = status_lines(state, found)
     if options.json:
         from bench.grids.show import status_data
 
         print(json.dumps(status_data(state, found)))
-    elif not options.quiet:
+    else:
         say("\n".join(lines))
     return _exit_code(options, state, [found[place] for place in mine or found])
 

@@ -12,14 +12,11 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-
-from tqdm import tqdm
 
 from bench.corpora import (
     _alignment,
@@ -37,6 +34,7 @@ from bench.corpora._splits import Clip
 from bench.corpora._text import normalise
 from bench.errors import MissingError
 from bench.paths import disk_errors
+from bench.progress import bar
 
 NAME = "games-v1"
 NEEDED_BYTES = 900_000_000
@@ -156,8 +154,13 @@ def _sounds(lines: Iterable[Line], target: Path) -> dict[str, _sound.Sound]:
     work = list(lines)
     with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
         made = pool.map(partial(_sound.make, folder=target), work)
-        bar = tqdm(made, total=len(work), desc="decode", unit="clip", file=sys.stderr)
-        return {sound.id: sound for sound in bar if sound is not None}
+        found = {}
+        with bar(total=len(work), label="decode", unit="clip") as progress:
+            for sound in made:
+                progress.update(1)
+                if sound is not None:
+                    found[sound.id] = sound
+        return found
 
 
 def _alignments(

@@ -66,9 +66,7 @@ def read_only(path: Path, graph: Graph) -> list[Place]:
     return [place for place in graph.order() if graph.text(place) in names]
 
 
-def watch(
-    state: State, executor: Executor, only: Sequence[Place] | None, *, is_quiet: bool
-) -> dict[Place, Status]:
+def watch(state: State, executor: Executor, only: Sequence[Place] | None) -> dict[Place, Status]:
     """Start the workers and see them through; where every cell stands in the end.
 
     Raises:
@@ -77,7 +75,7 @@ def watch(
     mine = set(only) if only is not None else None
     executor.start()
     try:
-        with Live(is_quiet=is_quiet) as live:
+        with Live() as live:
             while True:
                 found = state.scan()
                 is_left = any(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bench.grids.estimate import read_timings, seconds_of
 from bench.grids.graph import KINDS, Place
 from bench.grids.state import STATUSES, State, Status, count
-from bench.progress import SECONDS_BETWEEN_LINES, say
+from bench.progress import SECONDS_BETWEEN_LINES, is_quiet, say
 
 if TYPE_CHECKING:
     from bench.grids.disk import Disk
@@ -122,20 +122,16 @@ def status_lines(state: State, found: dict[Place, Status]) -> list[str]:
 
 
 class Live:
-    """How a grid goes on: a bar on a terminal, a plain line now and then elsewhere.
+    """How a grid goes on: a bar on a terminal, a plain line now and then elsewhere."""
 
-    Args:
-        is_quiet: show nothing.
-    """
-
-    def __init__(self, *, is_quiet: bool) -> None:
-        self.is_quiet, self.said = is_quiet, 0.0
+    def __init__(self) -> None:
+        self.said = 0.0
         self.progress: Any = None
         self.begin = time.monotonic()
 
     def __enter__(self) -> Live:
         """Draw the bar on a terminal."""
-        if not self.is_quiet and sys.stderr.isatty():
+        if not is_quiet() and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -160,6 +156,6 @@ class Live:
             self.progress.update(
                 self.task, total=len(found), completed=counts["done"], description=label
             )
-        elif not self.is_quiet and now - self.said >= SECONDS_BETWEEN_LINES:
+        elif now - self.said >= SECONDS_BETWEEN_LINES:
             self.said = now
             say(f"[{now - self.begin:6.0f} s] {workers} workers; {text}")
