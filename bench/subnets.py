@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from decimal import ROUND_UP, Context, Decimal
 from pathlib import Path
@@ -178,20 +179,13 @@ def candidates_csv(items: Sequence[Candidate]) -> str:
     return out.getvalue()
 
 
-def scatter(
-    path: Path,
-    points: Sequence[tuple[float, float, str]],
-    axes: tuple[str, str, str],
-    *,
-    joined: bool = False,
-) -> None:
-    """Draw points into an SVG or PNG file.
+@contextmanager
+def plane(path: Path, axes: tuple[str, str, str]) -> Iterator[Any]:
+    """Axes to draw on, written into an SVG or PNG file in the end.
 
     Args:
         path: its ending says which.
-        points: x, y and a label, which may be empty.
         axes: title, x and y.
-        joined: draw a line through the points.
 
     Raises:
         UsageError: another ending.
@@ -205,16 +199,12 @@ def scatter(
     except ImportError as error:
         raise MissingError("a plot needs matplotlib: pip install slim-superb[plots]") from error
     figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    plane = figure.add_subplot()
-    xs, ys = [x for x, _, _ in points], [y for _, y, _ in points]
-    plane.plot(xs, ys, "o-" if joined else "o", markersize=4, linewidth=1)
-    for x, y, label in points:
-        if label:
-            plane.annotate(label, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=6)
-    plane.set_title(axes[0], fontsize=10)
-    plane.set_xlabel(axes[1])
-    plane.set_ylabel(axes[2])
-    plane.grid(visible=True, linewidth=0.3)
+    drawn = figure.add_subplot()
+    yield drawn
+    drawn.set_title(axes[0], fontsize=10)
+    drawn.set_xlabel(axes[1])
+    drawn.set_ylabel(axes[2])
+    drawn.grid(visible=True, linewidth=0.3)
     with atomic_path(path) as temporary:
         # No date and no random names inside: the same points are the same file.
         metadata = {"Date": None} if path.suffix == ".svg" else {}

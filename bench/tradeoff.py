@@ -20,7 +20,7 @@ from bench.progress import say
 from bench.record import Record
 from bench.run import Outcome, run
 from bench.spec import RunSpec
-from bench.subnets import scatter
+from bench.subnets import plane
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,17 @@ def points_of(records: Sequence[Record]) -> list[Point]:
 
 
 def tradeoff_table(points: Sequence[Point]) -> str:
-    """The points as a text table; a star marks the efficient ones."""
+    """The points as a text table, numbered as in the plot; a star marks the efficient ones."""
     rows = [
         (
-            "*" if point.efficient else "",
+            f"{number}{'*' if point.efficient else ''}",
             point.upstream,
             f"{point.params:,}",
             f"{point.macs_per_second / 1e9:.3f}",
             f"{point.value:.4f}",
             f"{point.low:.4f} to {point.high:.4f}",
         )
-        for point in points
+        for number, point in enumerate(points, 1)
     ]
     head = ("", "upstream", "parameters", "G MACs/s", points[0].metric, "95 % interval")
     align = ("left", "left", "right", "right", "right", "left")
@@ -140,17 +140,25 @@ def tradeoff_table(points: Sequence[Point]) -> str:
 
 
 def tradeoff_plot(path: Path, points: Sequence[Point], task: str) -> None:
-    """Draw score against MACs, the efficient points joined.
+    """Draw score (with its interval) against MACs, numbered as in the table, efficient ones joined.
 
     Raises:
-        UsageError, MissingError: as `bench.subnets.scatter`.
+        UsageError, MissingError: as `bench.subnets.plane`.
     """
-    shown = [
-        (p.macs_per_second / 1e9, p.value, p.upstream.partition("@")[2][:28] or p.upstream)
-        for p in points
-    ]
-    axes = (f"{points[0].upstream.partition('@')[0]} on {task}", "G MACs a second of audio")
-    scatter(path, shown, (*axes, points[0].metric), joined=len(points) > 1)
+    title = f"{points[0].upstream.partition('@')[0]} on {task}; numbers as in the table"
+    numbers: dict[tuple[float, float], list[str]] = {}
+    with plane(path, (title, "G MACs a second of audio", points[0].metric)) as drawn:
+        for number, point in enumerate(points, 1):
+            x, y = point.macs_per_second / 1e9, point.value
+            around = [[max(0.0, y - point.low)], [max(0.0, point.high - y)]]
+            drawn.errorbar([x], [y], yerr=around, fmt="o", color="C0", markersize=4, elinewidth=0.6)
+            numbers.setdefault((x, y), []).append(str(number))
+        best = [(p.macs_per_second / 1e9, p.value) for p in points if p.efficient]
+        drawn.plot(*zip(*best, strict=True), color="C0", linewidth=1)
+        for place, found in numbers.items():  # points may coincide: int8 has its upstream's MACs
+            drawn.annotate(
+                ", ".join(found), place, textcoords="offset points", xytext=(5, 4), fontsize=7
+            )
 
 
 def tradeoff_data(points: Sequence[Point]) -> list[dict[str, Any]]:

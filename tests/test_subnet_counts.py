@@ -14,7 +14,7 @@ from bench.metrics import METRICS
 from bench.record import ConditionScore
 from bench.registry import upstream_card
 from bench.spec import RunSpec
-from bench.subnets import Budget, candidate, candidates, candidates_csv, family_of, scatter
+from bench.subnets import Budget, candidate, candidates, candidates_csv, family_of
 from bench.tradeoff import names_of, points_of, tradeoff, tradeoff_plot, tradeoff_table
 from upstreams.encoder import Encoder
 from upstreams.subnet import SearchSpace, subnet_config
@@ -132,7 +132,23 @@ def test_efficient_points(metric, values, tmp_path):
     tradeoff_plot(tmp_path / "curve.png", points, "ks")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UsageError, match=r"an \.svg or a \.png"):
-        scatter(tmp_path / "curve.pdf", [(1, 2, "")], ("", "", ""))
+        tradeoff_plot(tmp_path / "curve.pdf", points, "ks")
+
+
+def test_what_is_drawn_of_a_trade_off(monkeypatch, tmp_path):
+    """Every point with its interval and its number in the table; the efficient ones joined."""
+    from matplotlib.axes import Axes
+
+    bars, lines, texts = [], [], []
+    monkeypatch.setattr(Axes, "errorbar", lambda self, x, y, yerr, **k: bars.append((x, y, yerr)))
+    monkeypatch.setattr(Axes, "plot", lambda self, x, y, **k: lines.append((x, y)))
+    monkeypatch.setattr(Axes, "annotate", lambda self, text, at, **k: texts.append((text, at)))
+    found = [(1.0e9, 0.5), (1.0e9, 0.5), (2.0e9, 0.25), (3.0e9, 0.75)]
+    points = points_of([record(f"a@{i}", macs, v) for i, (macs, v) in enumerate(found)])
+    tradeoff_plot(tmp_path / "curve.svg", points, "ks")
+    assert bars[0] == ([1.0], [0.5], [[0.5], [0.5]]) and len(bars) == 4
+    assert lines == [((1.0, 3.0), (0.5, 0.75))]
+    assert texts == [("1, 2", (1.0, 0.5)), ("3", (2.0, 0.25)), ("4", (3.0, 0.75))]
 
 
 def test_every_variant_is_a_run_of_its_own():

@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
         candidates_csv,
         candidates_table,
         family_of,
-        scatter,
+        plane,
     )
 
     if options.sample is not None and not 1 <= options.sample <= 1_000_000:
@@ -52,8 +52,9 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(candidates_csv(found).rstrip() if options.csv else candidates_table(found))
     if options.plot is not None:
-        points = [(item.macs_per_second / 1e9, item.params / 1e6, "") for item in found]
+        points = [(item.macs_per_second / 1e9, item.params / 1e6) for item in found]
         title = f"{card.name}: {len(found)} of {family.size():,} subnets"
-        scatter(options.plot, points, (title, "G MACs a second of audio", "M parameters"))
+        with plane(options.plot, (title, "G MACs a second of audio", "M parameters")) as drawn:
+            drawn.plot(*zip(*points, strict=True), "o", markersize=4)
         say(f"plot: {options.plot}")
     return 0
