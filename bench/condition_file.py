@@ -184,7 +184,7 @@ def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[s
     found: list[tuple[Condition, tuple[str, ...]]] = []
     for key, ladder in file.ladders.items():
         for value in ladder.values:
-            name = ladder.name.format(f"{abs(value):g}")
+            name = _filled(ladder.name, f"{abs(value):g}", path)
             step = _step({**ladder.effect, ladder.varies: value}, f"{path}: {name}")
             condition = Condition(
                 name, ladder.about, file.version, (step,), ladder=key, severity=float(value)
@@ -196,7 +196,7 @@ def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[s
                 chosen = [item for item in (before, second) if item is not None]
                 names = [n for n, i in ((last, second), (first, before)) if i is not None]
                 if chosen:
-                    name = product.name.format("-".join(names))
+                    name = _filled(product.name, "-".join(names), path)
                     steps = tuple(_step(item, f"{path}: {name}") for item in chosen)
                     about = f"{' after '.join(names)}, one of {key}"
                     condition = Condition(
@@ -218,6 +218,18 @@ def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[s
         )
         found.append((condition, ()))
     return found
+
+
+def _filled(name: str, text: str, path: Path) -> str:
+    """A name with what tells it from others in the place of its `{}`.
+
+    Raises:
+        UsageError: it has none, or other braces.
+    """
+    parts = name.split("{}")
+    if len(parts) != 2 or set("".join(parts)) & {"{", "}"}:
+        raise UsageError(f"{path}: key 'name': expected one {{}} in it, found {name!r}")
+    return text.join(parts)
 
 
 def effect_names() -> list[str]:

@@ -194,6 +194,31 @@ def test_torchscript_is_refused(tmp_path):
         read_checkpoint(path)
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_name_of_a_megabyte_is_refused_at_once(tmp_path, legacy):
+    """Torch's own refusal would take hours."""
+    path = save(tmp_path / "a.pt", {"model": torch.zeros(3)})
+    name = b"x" * 1_000_000
+    data = b"\x80\x02c" + name + b"\n" + name + b"\n)R."
+    if legacy:
+        path.write_bytes(pickle.dumps(0x1950A86A20F9469CFC6C, 2) + data)
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a/data.pkl", data)
+            archive.writestr("a/version", "3\n")
+    with pytest.raises(InvalidDataError, match="it names something of 2000001 characters"):
+        read_checkpoint(path)
+
+
+def test_an_archive_of_another_version_of_zip_is_told(tmp_path):
+    path = save(tmp_path / "a.pt", {"model": torch.zeros(3)})
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 140  # version needed to extract: 14.0
+    path.write_bytes(content)
+    with pytest.raises(InvalidDataError, match="zip file version"):
+        read_checkpoint(path)
+
+
 def test_archives_larger_than_they_may_be(tmp_path, monkeypatch):
     path = save(tmp_path / "a.pt", {"model": torch.zeros(10_000)})
     with monkeypatch.context() as patch:

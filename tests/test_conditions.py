@@ -126,6 +126,8 @@ def test_what_a_task_cannot_have_is_told_in_one_line(card, names, message):
         ("members: [drascula,", "members: [dracula,", "no condition 'dracula'"),
         ("version: 1", "version: one", "version"),
         ("  codecs:", "  white-5db:", "is a set and a condition"),
+        ("name: white-{}db", "name: white-{:>9999999999}db", "expected one {} in it"),
+        ("name: white-{}db", "name: white-{}}db", "expected one {} in it"),
     ],
 )
 def test_a_broken_file_is_told_in_one_line(tmp_path, old, new, message):

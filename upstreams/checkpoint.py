@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import json
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
@@ -25,6 +26,8 @@ MAX_BYTES = 4 << 30  # the largest published file read here has 1.2 GB
 MAX_PICKLE_BYTES = 64 << 20  # names and shapes only; tensors lie beside them
 MAX_GLOBALS = 200
 MAX_DEPTH = 50
+MAX_NAME = 300  # characters of what a pickle names
+LEGACY_PICKLES = 5  # magic number, version, system, what was saved, keys; then come the tensors
 
 # Names that published files mention and that hold configuration, never weights. Nothing of these
 # packages is imported: all become `Inert`.
@@ -133,7 +136,11 @@ def read_checkpoint(path: Path) -> Any:
     is_zip = head[:4] == b"PK\x03\x04"
     if is_zip:
         _check_zip(path)
-    elif head[:1] != b"\x80":
+    elif head[:1] == b"\x80":
+        with path.open("rb") as file:
+            for _ in range(LEGACY_PICKLES):
+                _check_pickle(path, file)
+    else:
         raise InvalidDataError(f"{path}: neither a safetensors nor a torch file")
     return _read_torch(path, mapped=is_zip)
 
@@ -165,7 +172,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise InvalidDataError(
             f"{path}: truncated or corrupt ({_line(error)}); fetch it again"
         ) from error
@@ -178,6 +185,37 @@ def _check_zip(path: Path) -> None:
     pickles = [member.file_size for member in members if member.filename.endswith(".pkl")]
     if max(pickles, default=0) > MAX_PICKLE_BYTES:
         raise InvalidDataError(f"{path}: its pickle has more than {MAX_PICKLE_BYTES} bytes")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in members:
+                if member.filename.endswith(".pkl"):
+                    with archive.open(member) as file:
+                        _check_pickle(path, file)
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+        raise InvalidDataError(
+            f"{path}: truncated or corrupt ({_line(error)}); fetch it again"
+        ) from error
+
+
+def _check_pickle(path: Path, file: IO[bytes]) -> None:
+    """Refuse a pickle that names something at great length; `file` is left after it.
+
+    Torch looks at its own message about a name by expressions whose time grows with the square of
+    the name's length: 20 kB took seconds, a megabyte would take hours.
+
+    Raises:
+        InvalidDataError: a name that is none, or no pickle.
+    """
+    try:
+        for opcode, argument, _ in pickletools.genops(file):
+            if opcode.name == "GLOBAL" and len(str(argument)) > MAX_NAME:
+                raise InvalidDataError(
+                    f"{path}: refused: it names something of {len(str(argument))} characters"
+                )
+    except (ValueError, EOFError, OverflowError, MemoryError) as error:
+        raise InvalidDataError(
+            f"{path}: truncated or corrupt ({_line(error)}); fetch it again"
+        ) from error
 
 
 def _read_torch(path: Path, *, mapped: bool) -> Any:
