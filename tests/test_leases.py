@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -94,8 +95,45 @@ def test_many_threads_of_processes_never_hold_together(tmp_path):
     assert (tmp_path / "count").read_text() == "60"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
-def test_a_read_only_folder_is_named(tmp_path):
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere; see below")
+def test_a_shut_folder_is_named(tmp_path):
     (tmp_path / "shut").mkdir(mode=0o500)
     with pytest.raises(MissingError, match="no permission to write"):
         acquire(tmp_path / "shut", "x")
+
+
+def test_a_folder_mounted_read_only_is_named_by_leases_and_runs(tmp_path):
+    """Root cannot write there either; a mount of its own needs a namespace of its own."""
+    code = (
+        "import sys, pathlib, pytest\n"
+        f"sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+        "from toy_track import evaluate, make_toy\n"
+        "from bench.errors import UserError\n"
+        "from bench.leases import acquire\n"
+        "base, shut = map(pathlib.Path, sys.argv[1:])\n"
+        "toy = make_toy(base, pytest.MonkeyPatch())\n"
+        "toy.out = shut / 'runs'\n"
+        "for task in (lambda: acquire(shut, 'x'), lambda: evaluate(toy)):\n"
+        "    try:\n        task()\n"
+        "    except UserError as error:\n        print(f'{error.exit_code} {error}')\n"
+    )
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    mounted = 'mount -t tmpfs -o ro tmpfs "$2" || exit 77; exec "$0" -c "$3" "$1" "$2"'
+    map_root = [] if os.geteuid() == 0 else ["--map-root-user"]
+    command = ["unshare", "--mount", *map_root, "sh", "-c", mounted, sys.executable]
+    try:
+        done = subprocess.run(
+            [*command, str(tmp_path), str(shut), code],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+        )
+    except FileNotFoundError:
+        pytest.skip("no unshare here")
+    if done.returncode == 77 or "unshare" in done.stderr:
+        pytest.skip("no mount namespaces here")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 2, done.stderr[-1_000:]
+    assert all(line.startswith("3 ") and "shut" in line and "writ" in line for line in lines), lines
