@@ -191,7 +191,7 @@ def _check_zip(path: Path) -> None:
                 if member.filename.endswith(".pkl"):
                     with archive.open(member) as file:
                         _check_pickle(path, file)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
         raise InvalidDataError(
             f"{path}: truncated or corrupt ({_line(error)}); fetch it again"
         ) from error
