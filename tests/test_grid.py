@@ -247,6 +247,25 @@ def test_conditions_are_cells_of_their_own(toy, monkeypatch):
     assert not list(toy.out.rglob(".*.sealed"))
 
 
+def test_no_file_is_looked_for_under_conditions_before_there_is_a_record(toy, monkeypatch):
+    """Of a large grid that is most cells, and every worker looks at all of them again and again."""
+    looked, is_done = [], State.is_done
+
+    def counted(state, place):
+        looked.append(place)
+        return is_done(state, place)
+
+    monkeypatch.setattr(State, "is_done", counted)
+    state = state_of(toy, tasks=("tone",), conditions="ladder-white,gsm")
+    found = state.scan()
+    assert len(looked) == state.graph.clean == 4
+    assert count(found) == {"ready": 1, "waiting": 3 + 2 * 5}
+    evaluate_seeds(toy, (0,), "tone")
+    looked.clear()
+    assert count(state.scan()) == {"done": 4, "ready": 5, "waiting": 5}
+    assert len(looked) == 4 + 2 * 5  # there is one now
+
+
 def toys(folder, *words, **options):
     command = [sys.executable, str(TOY), str(folder), *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)

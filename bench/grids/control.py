@@ -21,6 +21,7 @@ from bench.paths import write_text
 from bench.registry import task_card
 
 SECONDS_BETWEEN_LOOKS = 1.0
+LOOKS_SHARE = 5.0  # a look at a million cells takes seconds: five times as long until the next
 
 
 def graph_of(spec: GridSpec) -> Graph:
@@ -77,7 +78,9 @@ def watch(state: State, executor: Executor, only: Sequence[Place] | None) -> dic
     try:
         with Live() as live:
             while True:
+                begin = time.monotonic()
                 found = state.scan()
+                took = time.monotonic() - begin
                 is_left = any(
                     status in ("ready", "waiting", "running")
                     for place, status in found.items()
@@ -87,8 +90,10 @@ def watch(state: State, executor: Executor, only: Sequence[Place] | None) -> dic
                 live.show(state, found, workers)
                 if not workers:
                     return found
-                stopping.check()
-                time.sleep(SECONDS_BETWEEN_LOOKS)
+                until = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, LOOKS_SHARE * took)
+                while time.monotonic() < until:
+                    stopping.check()
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
     except BaseException:
         executor.stop()
         raise

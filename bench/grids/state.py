@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from bench.condition_file import catalogue
 from bench.errors import UserError
-from bench.grids.graph import Graph, Place
+from bench.grids.graph import Graph, Kind, Place
 from bench.leases import Lease, acquire, live_names
 from bench.names import parse_upstream_name
 from bench.paths import write_text
@@ -28,6 +28,11 @@ from bench.spec import card_digest, limited_card
 
 Status = Literal["done", "failed", "running", "blocked", "ready", "waiting"]
 STATUSES: tuple[Status, ...] = ("done", "failed", "running", "blocked", "ready", "waiting")
+# What the cell before says where a record is not there to which a condition could be added.
+NO_RECORD: dict[Kind, tuple[Status, ...]] = {
+    "predict": ("failed", "running", "blocked", "ready", "waiting"),
+    "score": ("blocked", "waiting"),
+}
 MAX_TRIES = 3
 CRASH_CODE = 1
 
@@ -134,8 +139,14 @@ class State:
         leased = live_names(self.folder / "leases")
         found: dict[Place, Status] = {}
         for place in self.graph.order():
-            needs = [Place(place.upstream, needed) for needed in self.graph.cells[place.cell].needs]
-            if self.is_done(place):
+            cell = self.graph.cells[place.cell]
+            needs = [Place(place.upstream, needed) for needed in cell.needs]
+            if cell.condition is not None and found[needs[0]] in NO_RECORD[cell.kind]:
+                # Conditions are added to a record: where it is not, no file need be looked for,
+                # which is most of a large grid most of the time.
+                is_lost = found[needs[0]] in ("failed", "blocked")
+                found[place] = "blocked" if is_lost else "waiting"
+            elif self.is_done(place):
                 found[place] = "done"
             elif self._identity(place) in leased:
                 found[place] = "running"

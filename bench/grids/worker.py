@@ -15,6 +15,7 @@ from bench.progress import say
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_CANCEL_LOOKS = 1.0
+LOOKS_SHARE = 20.0
 
 
 def work(state: State, order: Sequence[Place] | None = None) -> int:
@@ -43,23 +44,30 @@ def work(state: State, order: Sequence[Place] | None = None) -> int:
 
 
 def _work(state: State, mine: set[Place] | None) -> int:
-    """The loop of `work`."""
+    """The loop of `work`.
+
+    One look at all cells serves for at least `LOOKS_SHARE` times as long as it took: in a grid of a
+    million cells it takes a minute.
+    """
     doer, did = Doer(state), 0
     while True:
+        begin = time.monotonic()
         found = state.scan()
+        until = begin + LOOKS_SHARE * (time.monotonic() - begin)
         left = [place for place in found if mine is None or place in mine]
         ready = [place for place in left if found[place] == "ready"]
         if not ready and not any(found[place] in ("running", "waiting") for place in left):
             return did
-        done = _first(state, doer, ready)
+        done = _some(state, doer, ready, until)
         did += done
         if not done:
             stopping.check()
-            time.sleep(SECONDS_BETWEEN_LOOKS)
+            time.sleep(max(SECONDS_BETWEEN_LOOKS, until - time.monotonic()))
 
 
-def _first(state: State, doer: Doer, ready: Sequence[Place]) -> int:
-    """Do the first of some cells that nobody else takes; how many were done (0 or 1)."""
+def _some(state: State, doer: Doer, ready: Sequence[Place], until: float) -> int:
+    """Do, of some cells, the first that nobody else takes, and more until a time; how many."""
+    did = 0
     for place in ready:
         stopping.check()
         lease = state.claim(place)
@@ -83,8 +91,10 @@ def _first(state: State, doer: Doer, ready: Sequence[Place]) -> int:
             lease.release()
         else:
             state.finish(place, lease, time.monotonic() - begin)
-        return 1
-    return 0
+        did += 1
+        if time.monotonic() >= until:
+            break
+    return did
 
 
 def _watch(state: State, is_over: threading.Event) -> None:
