@@ -26,6 +26,14 @@ def test_ray_with_a_worker_killed_and_a_node_lost():
 
 
 @pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("ip"), reason="needs root and ip (iproute2)"
+)
+def test_ray_on_nodes_of_their_own_networks():
+    pytest.importorskip("ray")
+    assert identical("ray_namespaces.py")
+
+
+@pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("slurmctld") or not shutil.which("munged"),
     reason="needs root, slurmctld, slurmd and munge",
 )
