@@ -173,7 +173,7 @@ def through_ray(grid, folder, log):
             reader = threading.Thread(target=lambda: said.extend(front.communicate()))
             reader.start()
             trouble(nodes, name, out, watch, log)
-            reader.join(900)
+            reader.join(2_400)  # a busy machine takes its time
             watch.is_over = True
             log(f"exit code {front.returncode}: {said[0].strip().splitlines()[-1]}")
             for place, count in sorted(Counter(watch.seen.values()).items()):
