@@ -66,6 +66,8 @@ class Engine:
         if self.device.startswith("cuda"):
             torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
             torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
+            # The same convolutions every time, whatever is fastest today.
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         else:
             keep_freed_memory()
         upstream.to(self.device)

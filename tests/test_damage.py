@@ -1,6 +1,7 @@
 """What was kept and is not what was written any more: named, made again, never a wrong number."""
 
 import random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -132,6 +133,30 @@ def test_out_of_memory_halves_the_bucket_and_says_so(toy_upstream, utterances, m
     for name, states in found.items():
         torch.testing.assert_close(states, whole[name])
     assert set(found) == set(whole)
+
+
+@pytest.fixture
+def switches():
+    """What a GPU may do, put back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
+    yield cudnn, matmul
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_a_gpu_computes_the_same_way_every_time(switches, monkeypatch, precision):
+    """As far as it can be seen without one: the switches, and where the upstream goes."""
+    placed = []
+    engine = Engine(device="cuda:1", precision=precision)
+    engine.place(SimpleNamespace(to=placed.append))
+    cudnn, matmul = switches
+    assert placed == ["cuda:1"]
+    assert cudnn.deterministic and not cudnn.benchmark
+    assert matmul.allow_tf32 == cudnn.allow_tf32 == (precision == "tf32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MissingError, match="finds no GPU"):
+        engine.check()
 
 
 def test_one_utterance_that_does_not_fit_is_named(toy_upstream, utterances, monkeypatch):
