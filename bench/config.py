@@ -6,17 +6,13 @@ error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
 
 from __future__ import annotations
 
-import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.errors import InvalidDataError, UsageError, did_you_mean
-
-MAX_YAML_BYTES = 256_000
-MAX_YAML_DEPTH = 20
+from bench.errors import UsageError, did_you_mean
+from bench.yaml_file import read_yaml
 
 # Rules by which multiply-accumulates are counted (`bench.macs`).
 Rule = Literal["plain", "superb_slt2022"]
@@ -308,63 +304,6 @@ class TrackCard(Frozen):
 
 
 CardT = TypeVar("CardT", bound=Frozen)
-
-
-_OPENS = (
-    yaml.BlockMappingStartToken,
-    yaml.BlockSequenceStartToken,
-    yaml.FlowMappingStartToken,
-    yaml.FlowSequenceStartToken,
-)
-_LONG_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoO_:.]{200,}")
-_CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-# The C library's where PyYAML was built with it: a command reads dozens of cards.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _check_tokens(text: str, path: Path) -> None:
-    """Refuse nested or self-referring YAML before it is built.
-
-    Tokens are looked at one by one: the time of PyYAML's scanner grows with the square of the
-    depth, and 100 kB of brackets would keep it busy for minutes.
-
-    Raises:
-        InvalidDataError: deeper than `MAX_YAML_DEPTH`, with aliases, or with a number so long that
-            Python would not write it.
-    """
-    depth = 0
-    for token in yaml.scan(text, Loader=_LOADER):
-        depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
-        if depth > MAX_YAML_DEPTH:
-            raise InvalidDataError(f"{path}: nested deeper than {MAX_YAML_DEPTH} levels")
-        if isinstance(token, yaml.AliasToken):
-            raise InvalidDataError(f"{path}: YAML aliases (*name) are not allowed")
-        if isinstance(token, yaml.ScalarToken) and _LONG_NUMBER.fullmatch(token.value):
-            raise InvalidDataError(f"{path}: a number of {len(token.value)} characters")
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping with the safe loader, limited in size and depth.
-
-    Raises:
-        InvalidDataError: unreadable, too large, too deep, with aliases, or not a mapping.
-    """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(raw) > MAX_YAML_BYTES:
-        raise InvalidDataError(f"{path}: {len(raw)} bytes, at most {MAX_YAML_BYTES} expected")
-    try:
-        text = raw.decode("utf-8")
-        _check_tokens(text, path)
-        data = yaml.load(text, Loader=_LOADER)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidDataError(f"{path}: not valid YAML: {reason[:200]}") from error
-    if not isinstance(data, dict) or not all(isinstance(key, str) for key in data):
-        raise InvalidDataError(f"{path}: expected a mapping with text keys")
-    return data
 
 
 def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:

@@ -3,9 +3,10 @@
 import pytest
 
 from bench import registry
-from bench.config import MAX_YAML_BYTES, TaskCard, UpstreamCard, read_card, read_yaml
+from bench.config import TaskCard, UpstreamCard, read_card
 from bench.errors import InvalidDataError, UsageError
 from bench.names import parse_upstream_name
+from bench.yaml_file import MAX_YAML_BYTES, read_yaml
 
 TASK = """
 name: ks
