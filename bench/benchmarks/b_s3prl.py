@@ -85,6 +85,7 @@ def _pass(name: str, setting: Setting, bed: Bed, expert: Any, wavs: Sequence[Wav
         for wav in wavs:
             forward_bucket(bed.upstream, [wav], Engine())
 
+    Engine().place(bed.upstream)
     functions = {"s3prl": lambda: _expert_pass(expert, wavs), "ours": ours}
     found = in_turn(functions, setting.repeats)
     theirs, own = cpu(found["s3prl"]), cpu(found["ours"])
