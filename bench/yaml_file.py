@@ -19,7 +19,7 @@ _OPENS = (
     yaml.FlowMappingStartToken,
     yaml.FlowSequenceStartToken,
 )
-_LONG_NUMBER = re.compile(r"[-+]?[0-9a-fA-FxXoO_:.]{200,}")
+_LONG_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXoO_:.]{199,}")
 _CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 # The C library's where PyYAML was built with it: a command reads dozens of cards.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

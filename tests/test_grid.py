@@ -158,6 +158,30 @@ def test_a_cell_that_somebody_holds_is_left_alone(toy):
     assert other.scan()[first] == "done"
 
 
+def test_a_worker_lost_with_its_machine_does_not_hold_up_the_end(toy, monkeypatch):
+    evaluate_seeds(toy, (0,), "tone")
+    monkeypatch.setattr(control, "SECONDS_TO_END", 0.0)
+    monkeypatch.setattr(control, "SECONDS_BETWEEN_LOOKS", 0.0)
+    lost = Lost()
+    found = control.watch(state_of(toy, tasks=("tone",), seeds=(0,)), lost, None)
+    assert set(found.values()) == {"done"} and lost.stopped
+
+
+class Lost:
+    """An executor with a worker that never comes back."""
+
+    stopped = False
+
+    def start(self):
+        pass
+
+    def tend(self, *, is_work_left):
+        return 1
+
+    def stop(self):
+        self.stopped = True
+
+
 def test_hours_are_spent_in_the_order_of_work(toy):
     state = state_of(toy)
     seconds = [[3_600.0] * len(state.graph.cells)]

@@ -21,6 +21,7 @@ from bench.paths import write_text
 from bench.registry import task_card
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_TO_END = 15.0  # for workers that find no more to do; one may be lost with its machine
 LOOKS_SHARE = 5.0  # a look at a million cells takes seconds: five times as long until the next
 
 
@@ -74,6 +75,7 @@ def watch(state: State, executor: Executor, only: Sequence[Place] | None) -> dic
         Stopped, KeyboardInterrupt: the workers were stopped too.
     """
     mine = set(only) if only is not None else None
+    last_work = time.monotonic()
     executor.start()
     try:
         with Live() as live:
@@ -89,6 +91,11 @@ def watch(state: State, executor: Executor, only: Sequence[Place] | None) -> dic
                 workers = executor.tend(is_work_left=is_left and not state.cancel_file.exists())
                 live.show(state, found, workers)
                 if not workers:
+                    return found
+                if is_left:
+                    last_work = time.monotonic()
+                elif time.monotonic() - last_work > SECONDS_TO_END:
+                    executor.stop()
                     return found
                 until = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, LOOKS_SHARE * took)
                 while time.monotonic() < until:
