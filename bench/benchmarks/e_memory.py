@@ -74,7 +74,7 @@ def measure(setting: Setting) -> str:
 
 The embedded corpus' ASR lines over and over, hidden states of LightHuBERT-small's shape (13 x 384)
 from a module that only copies; fresh processes. `frames`: pass, then one epoch of batches of 16 in
-random groups from the memory-mapped store; beside it the disk's own rate, the same files read from
+random groups from the store; beside it the disk's own rate, the same files read from
 one end to the other. Before either the system was told to forget the files, so that both are read
 from the disk. `stream`: the same epoch without a store."""
 
