@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.house import read_extras
+from upstreams.recipes.precision import at_least_single
 from upstreams.recipes.pretrain import UnitHead
 
 
@@ -65,6 +66,6 @@ class CodeLoss(nn.Module):
         """The loss (scalar) of last states (N, D) against the teacher's (N, D')."""
         total = student.new_zeros(())
         for mine, theirs in zip(self.students, self.teachers, strict=True):
-            wanted = F.softmax(theirs(teacher), dim=-1)
-            total = total + F.cross_entropy(mine(student), wanted)
+            wanted = F.softmax(at_least_single(theirs(teacher)), dim=-1)
+            total = total + F.cross_entropy(at_least_single(mine(student)), wanted)
         return total

@@ -9,10 +9,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,6 +18,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.paths import atomic_path
 from bench.seeds import derive_seed
 from upstreams.recipes.objective import Moment, Objective, Product
+from upstreams.recipes.precision import mixed
 from upstreams.recipes.runlog import RunLog
 from upstreams.recipes.stream import Batch, Stream
 from upstreams.recipes.training import SECONDS_AN_HOUR, Place, Training
@@ -162,7 +161,7 @@ class Run:
             group["lr"] = peak * factor
         batch = batch.to(self.device)
         torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # heads of tasks have some
-        with self._precision():
+        with mixed(self.training.precision, self.device):
             loss, figures = self.objective.loss(batch, at)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -178,12 +177,6 @@ class Run:
         self.place.step += 1
         self.place.presented_s += batch.seconds
         return {"loss": loss.item(), "gradient": norm.item(), **figures}
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        """Bfloat16 products on CUDA, where they are several times as fast; float32 elsewhere."""
-        if self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return nullcontext()
 
     def _write_log(self) -> dict[str, float]:
         """One line of the log: means since the last, and the rate."""

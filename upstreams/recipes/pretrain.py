@@ -21,6 +21,7 @@ from upstreams.config import EncoderConfig, encoder_config
 from upstreams.recipes.identity import identity
 from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
+from upstreams.recipes.precision import at_least_single
 from upstreams.recipes.section import read_section
 from upstreams.recipes.stream import STRIDE_SAMPLES, Batch
 from upstreams.recipes.units import Codebook, Units, make_units, parse_codebook
@@ -131,7 +132,7 @@ class Pretrain(Objective):
         figures: dict[str, float] = {}
         for index, head in enumerate(self.heads):
             targets = self._targets(index, batch, frames, x.shape[1]).to(x.device)[masked]
-            logits = head(chosen)
+            logits = at_least_single(head(chosen))
             loss = F.cross_entropy(logits, targets)
             total = total + loss
             figures[f"ce{index}"] = loss.item()

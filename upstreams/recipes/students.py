@@ -14,6 +14,7 @@ from bench.errors import UsageError
 from upstreams.config import EncoderConfig, encoder_config
 from upstreams.encoder import Encoder
 from upstreams.recipes.objective import Ingredients
+from upstreams.recipes.precision import at_least_single
 from upstreams.recipes.pretrain import config_section
 from upstreams.state import State, random_state, unpack
 
@@ -133,6 +134,7 @@ def regression_loss(predicted: Tensor, target: Tensor, cosine_weight: float) -> 
     Returns:
         scalar, the mean over frames.
     """
+    predicted = at_least_single(predicted)
     distance = (predicted - target).abs().mean()
     cosine = F.cosine_similarity(predicted, target, dim=-1)
     return distance - cosine_weight * F.logsigmoid(cosine).mean()
