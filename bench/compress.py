@@ -102,6 +102,7 @@ def compress(request: Request, home: Path) -> Path | None:
         "data": digest(clips),
         "teacher": teacher_id,
         "seed": request.seed,
+        "grid_samples": _recipes("stream").GRID_SAMPLES,
     }
     for key in ("distortions", "task"):
         if getattr(card, key) is not None:

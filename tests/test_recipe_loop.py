@@ -85,12 +85,23 @@ def test_an_epoch_has_every_clip_once_and_batches_fit(source):
 def test_a_long_clip_is_cut_on_the_frame_grid(source):
     parts = [part for epoch in range(4) for batch in stream(source).plan(epoch) for part in batch]
     cut = [part for part in parts if source.clips[part.index].num_samples > 8_000]
-    assert cut and all(part.start % 320 == 0 and part.num_samples == 8_000 for part in cut)
+    assert cut and all(part.start % 320 == 0 and part.num_samples == 7_680 for part in cut)
     assert len({(part.index, part.start) for part in cut}) > len({part.index for part in cut})
     batch = stream(source).load([cut[-1]])
     clip = source.clips[cut[-1].index]
     whole = source.read(clip, 0, clip.num_samples)
-    assert torch.equal(batch.wavs[0], whole[cut[-1].start :][:8_000])
+    assert torch.equal(batch.wavs[0], whole[cut[-1].start :][:7_680])
+
+
+def test_lengths_are_on_a_grid_where_that_leaves_enough(source):
+    for part in stream(source).plan(0)[0]:
+        assert part.num_samples % 2_560 == 0
+        assert part.start + part.num_samples <= source.clips[part.index].num_samples
+    few = Stream(source.clips, source.read, batch_s=2, max_s=1, min_samples=3_000, seed=0)
+    lengths = {part.num_samples for batch in few.plan(0) for part in batch}
+    short = {clip.num_samples for clip in source.clips if clip.num_samples < 5_120}
+    assert short and min(lengths) >= 3_000
+    assert {length for length in lengths if length % 2_560} == short
 
 
 def test_batches_go_on_where_they_stopped(source):

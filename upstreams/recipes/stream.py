@@ -21,6 +21,9 @@ from bench.seeds import derive_seed
 # Batches are cut from this many at a time, sorted by length: little padding, still a random mix.
 BATCHES_A_BUCKET = 40
 STRIDE_SAMPLES = 320  # crops start on the frame grid, so that targets by frame can be cut likewise
+# Lengths are multiples of this (0.16 s). On the CPU, oneDNN prepares every product anew for every
+# shape, forward and backward: with lengths to the sample that was half of the time.
+GRID_SAMPLES = 8 * STRIDE_SAMPLES
 
 Read = Callable[[Utterance, int, int], Tensor]
 
@@ -83,7 +86,8 @@ class Stream:
             clips: all of them.
             read: samples (num_samples,) of a clip from a start.
             batch_s: seconds of audio a batch, with padding.
-            max_s: longer clips are cut to this length, at a place drawn anew each epoch.
+            max_s: longer clips are cut to this length, and all to a multiple of 0.16 s, at a place
+                drawn anew each epoch.
             min_samples: what the encoder needs for one frame.
             seed: of order and cuts.
             use: indices of the clips to draw from; None is all.
@@ -107,6 +111,7 @@ class Stream:
         self._read = read
         self._batch_samples = round(batch_s * SAMPLE_RATE_HZ)
         self._max_samples = round(max_s * SAMPLE_RATE_HZ)
+        self._min_samples = min_samples
         self._seed = seed
 
     def plan(self, epoch: int) -> list[list[Part]]:
@@ -124,12 +129,13 @@ class Stream:
         return batches
 
     def _part(self, index: int, rng: random.Random) -> Part:
-        """A whole clip, or a part of one that is too long."""
+        """A part of a clip, as long as it may be; where it begins is drawn. Short clips whole."""
         total = self.clips[index].num_samples
-        if total <= self._max_samples:
-            return Part(index, 0, total)
-        places = (total - self._max_samples) // STRIDE_SAMPLES
-        return Part(index, rng.randint(0, places) * STRIDE_SAMPLES, self._max_samples)
+        kept = min(total, self._max_samples)
+        on_grid = kept - kept % GRID_SAMPLES
+        kept = on_grid if on_grid >= max(self._min_samples, 1) else kept
+        places = (total - kept) // STRIDE_SAMPLES
+        return Part(index, rng.randint(0, places) * STRIDE_SAMPLES, kept)
 
     def _cut(self, parts: Sequence[Part]) -> list[list[Part]]:
         """Parts of rising length, into batches that hold no more than they may with padding."""
