@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -25,29 +25,32 @@ from bench.fit import predict
 from bench.grid import Probe
 from bench.load import load_upstream
 from bench.passes import seconds_per_audio_second
-from bench.paths import disk_errors
 from bench.plan import head_factory
 from bench.progress import bar, say, warn
 from bench.provenance import project_state
 from bench.record import ConditionResult, Record, read_record, write_record
 from bench.registry import task_card
 from bench.sealed import read_sealed, write_sealed
+from bench.shared_pass import SharedPass, shared_pass
 from bench.spec import Resolved, ceiling_card, prepare_corpora, resolve_run
 from bench.store import FeatureStore
 
 
 def score_conditions(
-    path: Path,
+    paths: Sequence[Path],
     names: str,
     sources: Sources,
     *,
     force: bool = False,
     keep_features: bool = True,
-) -> Record:
-    """Score the saved head of a run under conditions and write them into its record.
+) -> list[Record]:
+    """Score the saved heads of runs under conditions and write them into their records.
+
+    Condition by condition, so that what runs share is made once: the distorted sound, and the
+    features where two heads (two seeds, say) have one upstream.
 
     Args:
-        path: the record; head and predictions lie in the folder of the same name beside it.
+        paths: the records; head and predictions lie in the folder of the same name beside each.
         names: conditions and sets with commas between them, or `all`.
         sources: where things are.
         force: score anew what is there.
@@ -55,33 +58,64 @@ def score_conditions(
             conditions of a large test set they are many gigabytes.
 
     Returns:
-        the record as it is now on disk.
+        the records as they are now on disk.
 
     Raises:
         UserError: an unknown condition, a head that is missing or of another run, noise that cannot
             be had.
     """
+    plans = [_plan(path, names, sources, force=force) for path in paths]
+    scorers = {plan.path: Scorer(plan.path, plan.record, sources) for plan in plans if plan.todo}
+    for plan in plans:
+        if plan.todo:
+            scorers[plan.path].say_plan([test for _, test in plan.todo.values()])
+    for name in dict.fromkeys(name for plan in plans for name in plan.todo):
+        sharing = [plan for plan in plans if name in plan.todo]
+        alone = len(sharing) == 1
+        with shared_pass(sources.home, keep_features=keep_features, alone=alone) as shared:
+            for plan in sharing:
+                plan.add(scorers[plan.path].score(*plan.todo[name], shared))
+    return [plan.record for plan in plans]
+
+
+@dataclass
+class _Plan:
+    """What is to be scored of one record.
+
+    Attributes:
+        path: of the record.
+        record: as it is on disk.
+        todo: by name, in the order of the card.
+    """
+
+    path: Path
+    record: Record
+    todo: dict[str, tuple[Condition, ConditionSet]]
+
+    def add(self, result: ConditionResult) -> None:
+        """Write one condition's scores into the record."""
+        done = {item.condition: item for item in self.record.conditions}
+        done[result.condition] = result
+        conditions = tuple(done[key] for key in sorted(done))
+        self.record = self.record.model_copy(update={"conditions": conditions})
+        write_record(self.record, self.path)
+
+
+def _plan(path: Path, names: str, sources: Sources, *, force: bool) -> _Plan:
+    """Read a record and find what it lacks."""
     record = read_record(path)
     card = task_card(record.task, record.track)
     card = ceiling_card(card) if record.ceiling else card
     chosen = expand(names, card, has_noise_dir=sources.noise_dir is not None)
     prepare_corpora(card, sources.home, sources.deb_dir)
-    tests = {item.name: condition_set(item, record, sources) for item in chosen}
-    done = {item.condition: item for item in record.conditions}
-    todo = [
-        item
-        for item in chosen
-        if force or item.name not in done or done[item.name].sha256 != tests[item.name].sha256
-    ]
-    if not todo:
-        return record
-    scorer = Scorer(path, record, sources)
-    scorer.say_plan([tests[item.name] for item in todo])
-    for item in todo:
-        done[item.name] = scorer.score(item, tests[item.name], keep_features=keep_features)
-        record = record.model_copy(update={"conditions": tuple(done[key] for key in sorted(done))})
-        write_record(record, path)
-    return record
+    done = {item.condition: item.sha256 for item in record.conditions}
+    tests = {item.name: (item, condition_set(item, record, sources)) for item in chosen}
+    todo = {
+        name: found
+        for name, found in tests.items()
+        if force or name not in done or done[name] != found[1].sha256
+    }
+    return _Plan(path, record, todo)
 
 
 def predict_condition(path: Path, name: str, sources: Sources) -> None:
@@ -96,7 +130,8 @@ def predict_condition(path: Path, name: str, sources: Sources) -> None:
     card = task_card(record.task, record.track)
     (item,) = expand(name, card, has_noise_dir=sources.noise_dir is not None)
     test = condition_set(item, record, sources)
-    Scorer(path, record, sources).predictions(item, test, keep_features=True)
+    with shared_pass(sources.home, keep_features=True, alone=True) as shared:
+        Scorer(path, record, sources).predictions(item, test, shared)
 
 
 class Scorer:
@@ -157,10 +192,10 @@ class Scorer:
         )
 
     def score(
-        self, condition: Condition, test: ConditionSet, *, keep_features: bool
+        self, condition: Condition, test: ConditionSet, shared: SharedPass
     ) -> ConditionResult:
         """One condition: the upstream's pass, predictions on disk, scores."""
-        by_id, sha256 = self.predictions(condition, test, keep_features=keep_features)
+        by_id, sha256 = self.predictions(condition, test, shared)
         self._waiting(condition).unlink(missing_ok=True)
         commit, dirty = project_state()
         return ConditionResult(
@@ -182,7 +217,7 @@ class Scorer:
         return self.path.with_suffix("") / "predictions" / f".{condition.name}.sealed"
 
     def predictions(
-        self, condition: Condition, test: ConditionSet, *, keep_features: bool
+        self, condition: Condition, test: ConditionSet, shared: SharedPass
     ) -> tuple[dict[str, Any], str]:
         """Predictions under a condition by utterance id, on disk, and the file's sha256.
 
@@ -197,20 +232,15 @@ class Scorer:
                     return by_id, sha256
             except UserError as error:
                 warn(f"{error}; predicted again")
-        home = self.sources.home
-        with disk_errors(home):
-            home.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(dir=home, prefix=".features-") as temporary:
-                root = home / "features" if keep_features else Path(temporary)
-                predictions = self._predict(condition, test, root)
+        predictions = self._predict(condition, test, shared)
         ids = [item.id for item in test.utterances]
         sha256 = write_predictions(file, ids, predictions)
         write_sealed([self.record.provenance.spec, test.sha256, sha256], waiting)
         return dict(zip(ids, predictions, strict=True)), sha256
 
-    def _predict(self, condition: Condition, test: ConditionSet, root: Path) -> list[Any]:
+    def _predict(self, condition: Condition, test: ConditionSet, shared: SharedPass) -> list[Any]:
         loaded, mode = self.resolved.loaded, self.resolved.card.features
-        store = FeatureStore(root, loaded.digest, mode, name=loaded.name.text())
+        store = FeatureStore(shared.root, loaded.digest, mode, name=loaded.name.text())
         missing = store.missing(test.utterances)
         seconds = math.ceil(sum(item.num_samples for item in missing) / 16_000)
         with bar(total=seconds, label=condition.name, unit="s") as progress:
@@ -218,7 +248,7 @@ class Scorer:
                 loaded.upstream,
                 missing,
                 lambda item: progress.update(item.num_samples / 16_000),
-                sound=test.sound,
+                sound=shared.once(test.sound),
             )
         return predict(self.probe, store.read(test.utterances))
 

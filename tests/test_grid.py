@@ -263,7 +263,7 @@ def test_executors_are_found_by_their_files(tmp_path, capsys):
 def test_conditions_are_cells_of_their_own(toy, monkeypatch):
     monkeypatch.setattr(condition_sets, "corpus_module", spec.corpus_module)
     path = evaluate_seeds(SimpleOut(toy, "alone"), (0,), "tone")[0].path
-    alone = robustness.score_conditions(path, "gsm,mulaw", Sources(toy.home))
+    (alone,) = robustness.score_conditions([path], "gsm,mulaw", Sources(toy.home))
     state = state_of(toy, tasks=("tone",), conditions="gsm,mulaw")
     assert work(state) == len(state.graph) == 4 + 2 * 2
     record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from test_run import evaluate, toy  # noqa: F401
 from toys import make_utterances
 
-from bench import condition_sets, job, paths, registry, robustness, spec
+from bench import condition_sets, job, passes, paths, registry, robustness, run, spec
 from bench.condition_report import condition_table, sets_of, summary
 from bench.condition_scores import differing_conditions
 from bench.condition_sets import TEST_SIDE, Sources
 from bench.data import write_table
 from bench.degradation import relative_degradation
+from bench.distort import Distorter
 from bench.distortion_speed import measure_speed
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.evaluate import read_predictions
@@ -24,6 +26,8 @@ from bench.items import Items
 from bench.record import read_record
 from bench.robustness import load_head, score_conditions
 from bench.robustness_page import breaks, write_page
+from bench.shared_pass import shared_pass
+from bench.spec import RunSpec
 
 
 @pytest.fixture
@@ -38,7 +42,12 @@ def trained(toy, monkeypatch):  # noqa: F811
 
 
 def scored(trained, names, **options):
-    return score_conditions(trained.path, names, trained.sources, **options)
+    return score_one(trained.path, names, trained.sources, **options)
+
+
+def score_one(path, names, sources, **options):
+    (record,) = score_conditions([path], names, sources, **options)
+    return record
 
 
 def test_a_head_is_scored_under_conditions_and_not_trained(trained, monkeypatch):
@@ -109,7 +118,7 @@ def test_another_test_set_is_a_condition_too(trained):
 
 def test_speaker_verification_distorts_both_sides_or_one(trained):
     path = evaluate(trained.toy, "voice").path
-    record = score_conditions(path, "white-5db,white-5db@test-only", trained.sources)
+    record = score_one(path, "white-5db,white-5db@test-only", trained.sources)
     both, one = record.conditions
     assert (both.condition, one.condition) == ("white-5db", "white-5db@test-only")
     folder = path.with_suffix("") / "predictions"
@@ -126,15 +135,68 @@ def test_speaker_verification_distorts_both_sides_or_one(trained):
     assert {score.metric for score in one.scores} == {"eer", "min_dcf"}
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, keep):
+    """Two seeds and another upstream: as alone, and every sound is distorted once."""
+    found = [evaluate(trained.toy, "tone", seed=seed).path for seed in (0, 1)]
+    other = run.run_seeds(
+        RunSpec("fbank+untrained:7", "tone", "toy"),
+        (0,),
+        home=trained.toy.home,
+        out=trained.toy.out,
+    )
+    found.append(other[0].path)
+    names = "white-5db,gsm"
+    alone = [score_one(path, names, trained.sources, keep_features=False) for path in found]
+    made, passed = Counter(), Counter()
+    distort, forward = Distorter.__call__, passes.forward_bucket
+
+    def counted(self, item):
+        made[self.condition.name, item.id] += 1
+        return distort(self, item)
+
+    def heard(module, wavs, engine):
+        passed[len(wavs)] += len(wavs)
+        return forward(module, wavs, engine)
+
+    monkeypatch.setattr(Distorter, "__call__", counted)
+    monkeypatch.setattr(passes, "forward_bucket", heard)
+    monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda _: 0.1)  # it passes sounds
+    together = score_conditions(found, names, trained.sources, force=True, keep_features=keep)
+    assert [record.comparable() for record in together] == [item.comparable() for item in alone]
+    assert [read_record(path) for path in found] == together
+    count = together[0].conditions[0].scores[0].n
+    assert made == Counter({key: 1 for key in made}) and len(made) == 2 * count
+    assert passed.total() == 2 * 2 * count  # conditions x upstreams
+
+
+def test_kept_sound_is_the_sound(tmp_path):
+    """In 16 bits where that is exact, else as it is."""
+    rng = np.random.default_rng(0)
+    fine = rng.uniform(-1, 1, 100).astype(np.float32)
+    whole = np.array([-1.0, 32_767 / 32_768, 0.0, 0.5], dtype=np.float32)
+    for wav in (fine, whole, whole[1:], np.zeros(3, np.float32)):
+        item = SimpleNamespace(key="a")
+        calls = []
+        with shared_pass(tmp_path, keep_features=False, alone=False) as shared:
+            once = shared.once(lambda _, wav=wav, calls=calls: calls.append(1) or wav)
+            for _ in range(2):
+                heard = once(item)
+                assert heard.dtype == np.float32 and np.array_equal(heard, wav)
+            assert calls == [1]
+            assert shared.root.is_dir()
+        assert not shared.root.exists()
+
+
 def test_noise_of_a_folder_is_used_and_its_faults_are_told(trained, tmp_path):
     sources = Sources(trained.toy.home, noise_dir=tmp_path)
     with pytest.raises(MissingError, match=r"give the folder .* with --noise-dir"):
         scored(trained, "own-noise")
     with pytest.raises(MissingError, match=r"noise folder: no folder/"):
-        score_conditions(trained.path, "own-noise", sources)
+        score_one(trained.path, "own-noise", sources)
     (tmp_path / "folder").mkdir()
     make_utterances(tmp_path / "folder", 3, seed=9)
-    record = score_conditions(trained.path, "own-noise", sources)
+    record = score_one(trained.path, "own-noise", sources)
     assert record.conditions[0].condition == "own-noise"
 
 
@@ -269,7 +331,7 @@ def test_distorting_is_fast_enough():
 
 def test_scores_under_conditions_come_again_from_the_predictions(trained):
     path = evaluate(trained.toy, "voice").path
-    record = score_conditions(path, "white-5db,white-5db@test-only", trained.sources)
+    record = score_one(path, "white-5db,white-5db@test-only", trained.sources)
     assert differing_conditions(record, path, trained.toy.home) == []
     first = record.conditions[0]
     wrong = first.scores[0].model_copy(update={"value": 0.123})

@@ -13,7 +13,13 @@ EXAMPLE = "slim-superb score-conditions runs/quick/ge2e/ks-s0.json --conditions 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("records", type=Path, nargs="+", metavar="RECORD")
+    parser.add_argument(
+        "records",
+        type=Path,
+        nargs="+",
+        metavar="RECORD",
+        help="several share the distorted sound, and the features of one upstream",
+    )
     parser.add_argument("--conditions", required=True, help="names and sets ('list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
@@ -40,13 +46,13 @@ def run(options: argparse.Namespace) -> int:
         allow_code=options.allow_code,
         upstream=options.upstream,
     )
-    for path in options.records:
-        record = score_conditions(
-            path,
-            options.conditions,
-            sources,
-            force=options.force,
-            keep_features=not options.discard_features,
-        )
+    records = score_conditions(
+        options.records,
+        options.conditions,
+        sources,
+        force=options.force,
+        keep_features=not options.discard_features,
+    )
+    for path, record in zip(options.records, records, strict=True):
         print(condition_table(record, path))
     return 0

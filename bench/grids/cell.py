@@ -108,4 +108,4 @@ class Doer:
                 predict_condition(path, name, sources)
             return
         with held(self.state.out / LEASES, [f"record {path}"]):
-            score_conditions(path, name, sources)
+            score_conditions([path], name, sources)
