@@ -165,6 +165,7 @@ def _run(
             min_samples=objective.min_samples,
             seed=request.seed,
             use=indices,
+            whole=objective.whole_clips,
         )
 
     batches = []

@@ -97,6 +97,11 @@ def test_lengths_are_on_a_grid_where_that_leaves_enough(source):
     for part in stream(source).plan(0)[0]:
         assert part.num_samples % 2_560 == 0
         assert part.start + part.num_samples <= source.clips[part.index].num_samples
+    whole = Stream(
+        source.clips, source.read, batch_s=2, max_s=1, min_samples=400, seed=0, whole=True
+    )
+    uncut = {part.index: part.num_samples for batch in whole.plan(0) for part in batch}
+    assert uncut == {index: clip.num_samples for index, clip in enumerate(source.clips)}
     few = Stream(source.clips, source.read, batch_s=2, max_s=1, min_samples=3_000, seed=0)
     lengths = {part.num_samples for batch in few.plan(0) for part in batch}
     short = {clip.num_samples for clip in source.clips if clip.num_samples < 5_120}

@@ -88,9 +88,11 @@ class Objective(nn.Module, ABC):
     Attributes:
         stages: shares of the audio, adding up to 1; the learning rate starts anew in each.
         min_samples: the shortest clip it takes.
+        whole_clips: its targets are those of whole clips, which must not be cut.
     """
 
     stages: tuple[float, ...] = (1.0,)
+    whole_clips: bool = False
     min_samples: int
 
     @abstractmethod

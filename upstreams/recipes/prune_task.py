@@ -50,6 +50,8 @@ class TaskPrune(Prune):
         logits: (L,) of the weighted sum; states are layer-normed before it.
     """
 
+    whole_clips = True
+
     def __init__(self, dense: Encoder, options: Options, task: Task, *, seed: int) -> None:
         """Build; `dense` is what is pruned."""
         super().__init__(dense, options, seed=seed)

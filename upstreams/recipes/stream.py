@@ -79,6 +79,7 @@ class Stream:
         min_samples: int,
         seed: int,
         use: Sequence[int] | None = None,
+        whole: bool = False,
     ) -> None:
         """Set up; nothing is read.
 
@@ -91,6 +92,7 @@ class Stream:
             min_samples: what the encoder needs for one frame.
             seed: of order and cuts.
             use: indices of the clips to draw from; None is all.
+            whole: cut nothing to the grid of lengths, because targets are those of whole clips.
 
         Raises:
             UsageError: no clips, or batches that one clip would not fit in.
@@ -112,6 +114,7 @@ class Stream:
         self._batch_samples = round(batch_s * SAMPLE_RATE_HZ)
         self._max_samples = round(max_s * SAMPLE_RATE_HZ)
         self._min_samples = min_samples
+        self._grid = 1 if whole else GRID_SAMPLES
         self._seed = seed
 
     def plan(self, epoch: int) -> list[list[Part]]:
@@ -132,7 +135,7 @@ class Stream:
         """A part of a clip, as long as it may be; where it begins is drawn. Short clips whole."""
         total = self.clips[index].num_samples
         kept = min(total, self._max_samples)
-        on_grid = kept - kept % GRID_SAMPLES
+        on_grid = kept - kept % self._grid
         kept = on_grid if on_grid >= max(self._min_samples, 1) else kept
         places = (total - kept) // STRIDE_SAMPLES
         return Part(index, rng.randint(0, places) * STRIDE_SAMPLES, kept)
