@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
+from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.data import digest
 from bench.errors import UsageError
-from bench.load import load_upstream
+from bench.kept_states import keep_states
+from bench.load import Loaded, load_upstream
 from bench.progress import bar, say
 from bench.recipe import (
     RecipeCard,
@@ -76,15 +79,16 @@ def compress(request: Request, home: Path) -> Path | None:
     )
     task, data = task_and_data(card, request.data)
     clips = find_clips(data, home)
-    teacher, teacher_file, teacher_id = _teacher(request, card)
+    teacher, teacher_file = _teacher(request, card)
     folder = request.out or Path("runs") / "compress" / f"{card.name}-s{request.seed}"
     folder.mkdir(parents=True, exist_ok=True)
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
     say(f"{card.name}: {len(clips)} clips, {hours:.2f} h; {training.hours:g} h to present")
+    keeping = _Keeping(teacher, clips, home, request.device)
     objective = resolve(card.make)(
         objectives.Ingredients(
             config=card.config,
-            teacher=teacher,
+            teacher=teacher.upstream if teacher else None,
             teacher_file=teacher_file,
             clips=clips,
             read=read_part,
@@ -93,14 +97,20 @@ def compress(request: Request, home: Path) -> Path | None:
             say=say,
             distort=make_distort(card.distortions, data, home) if card.distortions else None,
             make_head=head_maker(task, clips) if task else None,
+            keep_states=keeping if training.keep_targets and not request.dry_run else None,
         )
     )
+    if training.keep_targets and not request.dry_run and not keeping.is_used:
+        raise UsageError(
+            f"training: 'keep_targets' is not for this recipe ({card.make}): its targets are not "
+            f"the teacher's states of clean clips; leave it out"
+        )
     facts = {
         "recipe": card.make,
         "config": card.config,
         "training": {**card.training, **request.overrides},
         "data": digest(clips),
-        "teacher": teacher_id,
+        "teacher": teacher.digest if teacher else None,
         "seed": request.seed,
         "grid_samples": _recipes("stream").GRID_SAMPLES,
     }
@@ -200,8 +210,33 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _teacher(request: Request, card: RecipeCard) -> tuple[Upstream | None, Path | None, str | None]:
-    """The teacher, its file and its identity.
+class _Keeping:
+    """`keep_states`, when the recipe asks for it.
+
+    Attributes:
+        is_used: whether it did.
+    """
+
+    def __init__(
+        self, teacher: Loaded | None, clips: list[Utterance], home: Path, device: str
+    ) -> None:
+        self._teacher, self._clips = teacher, clips
+        self._home, self._device = home, device
+        self.is_used = False
+
+    def __call__(self) -> Callable[[Sequence[int]], list[Tensor]]:
+        """Pass the clips; a reader of their states.
+
+        Raises:
+            UserError: as `keep_states`.
+        """
+        assert self._teacher is not None  # a recipe without a teacher has nobody to ask
+        self.is_used = True
+        return keep_states(self._teacher, self._clips, self._home, self._device)
+
+
+def _teacher(request: Request, card: RecipeCard) -> tuple[Loaded | None, Path | None]:
+    """The teacher and its file.
 
     Raises:
         UsageError: a teacher for a recipe that has none.
@@ -209,14 +244,14 @@ def _teacher(request: Request, card: RecipeCard) -> tuple[Upstream | None, Path 
     """
     name = request.teacher or card.teacher
     if name is None:
-        return None, None, None
+        return None, None
     if card.teacher is None:
         raise UsageError(f"recipe {card.name} takes no teacher")
     loaded = load_upstream(name, weights=request.teacher_weights, strict=True)
     file: Path | None = None
     if loaded.card.checkpoint is not None and loaded.provenance != "untrained":
         file = find_checkpoint(upstream_card(loaded.name.card), request.teacher_weights).path
-    return loaded.upstream, file, loaded.digest
+    return loaded, file
 
 
 def _export(

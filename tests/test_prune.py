@@ -13,6 +13,7 @@ from upstreams.config import EncoderConfig, encoder_config
 from upstreams.recipes import prune, prune_task
 from upstreams.recipes.gated import GatedEncoder, gate_counts
 from upstreams.recipes.gates import Gates
+from upstreams.recipes.lessons import Lessons
 from upstreams.recipes.prune import Constraint, Options, Prune
 from upstreams.recipes.removal import remove
 from upstreams.recipes.sizes import Left, extractor_params, macs_per_second, transformer_params
@@ -157,7 +158,7 @@ def test_multipliers_climb_and_the_penalty_is_the_formula():
 
 
 def train(source, options, steps=360):
-    objective = Prune(source.teacher, options, seed=0)
+    objective = Prune(Lessons(source.teacher), options, seed=0)
     optimizer = torch.optim.AdamW(objective.groups(1e-3, 0.0))
     batch = first_batch(source)
     batch = batch._replace(wavs=batch.wavs[:1, :1_600], lengths=torch.tensor([1_600]))

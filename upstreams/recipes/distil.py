@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
 from upstreams.config import EncoderConfig
-from upstreams.encoder import Encoder
 from upstreams.recipes.codes import CodeLoss, teacher_heads
+from upstreams.recipes.lessons import Lessons, lessons_of
 from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
@@ -30,7 +30,6 @@ from upstreams.recipes.students import (
     regression_loss,
     standardised,
     student_config,
-    teacher_of,
 )
 from upstreams.state import State, trainable, unpack
 
@@ -62,7 +61,7 @@ class Distil(Objective):
 
     def __init__(
         self,
-        teacher: Encoder,
+        lessons: Lessons,
         config: EncoderConfig,
         state: State,
         options: Options,
@@ -73,7 +72,7 @@ class Distil(Objective):
         """Build.
 
         Args:
-            teacher: frozen.
+            lessons: of the teacher.
             config: of the student.
             state: where the student starts.
             options: of the loss.
@@ -85,6 +84,7 @@ class Distil(Objective):
                 discriminative loss without masked frames.
         """
         super().__init__()
+        teacher = lessons.teacher
         if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
             raise UsageError(
                 f"'targets' must name hidden states of the teacher, 0 to "
@@ -94,7 +94,7 @@ class Distil(Objective):
             raise UsageError("'code_weight' needs masked frames: set 'start_prob' above 0")
         self.config = config
         self.options = options
-        self._teacher = [teacher]  # in a list: frozen, and no part of the checkpoint
+        self.lessons = lessons
         self.student = trainable(config, state)
         check_grid(teacher, self.student)
         width = teacher.config.embed_dim
@@ -104,12 +104,6 @@ class Distil(Objective):
         if self.mask is not None:
             nn.init.uniform_(self.mask, generator=torch.Generator().manual_seed(seed))
         self.min_samples = max(teacher.min_samples, self.student.min_samples)
-
-    @torch.no_grad()
-    def teach(self, wavs: Tensor, lengths: Tensor) -> list[Tensor]:
-        """The teacher's hidden states (B, T, D) of sound (B, S)."""
-        teacher = self._teacher[0].to(wavs.device)
-        return list(teacher(wavs, lengths).states)
 
     def study(self, batch: Batch, at: Moment) -> tuple[list[Tensor], Tensor, Tensor]:
         """The student's states (B, T, D), which frames are valid, which are masked: (B, T)."""
@@ -149,7 +143,7 @@ class Distil(Objective):
 
     def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """As told at the top."""
-        targets = self.teach(batch.wavs, batch.lengths)
+        targets = self.lessons.of(batch).states
         states, valid, masked = self.study(batch, at)
         return self.compare(states, targets, valid, masked)
 
@@ -158,14 +152,15 @@ class Distil(Objective):
         return Product(config_section(self.config), unpack(self.student))
 
 
-def parts(source: Ingredients) -> tuple[Encoder, EncoderConfig, State, Options, CodeLoss | None]:
+def parts(source: Ingredients) -> tuple[Lessons, EncoderConfig, State, Options, CodeLoss | None]:
     """What a distillation is built from, as the recipe's `config` says.
 
     Raises:
         UsageError: a configuration that does not hold, or no fitting teacher.
     """
     section = dict(source.config)
-    teacher = teacher_of(source)
+    lessons = lessons_of(source)
+    teacher = lessons.teacher
     config = student_config(teacher.config, section.pop("student", {}))
     options = read_section(Options, section, "recipe config")
     state = initial_state(config, teacher, take=options.take, seed=source.seed)
@@ -173,7 +168,7 @@ def parts(source: Ingredients) -> tuple[Encoder, EncoderConfig, State, Options, 
     if options.code_weight:
         heads = teacher_heads(source.teacher_file, teacher.config)
         codes = CodeLoss(heads, config.embed_dim, source.seed)
-    return teacher, config, state, options, codes
+    return lessons, config, state, options, codes
 
 
 def make(source: Ingredients) -> Objective:
@@ -182,5 +177,5 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: a configuration that does not hold, or no fitting teacher.
     """
-    teacher, config, state, options, codes = parts(source)
-    return Distil(teacher, config, state, options, codes, seed=source.seed)
+    lessons, config, state, options, codes = parts(source)
+    return Distil(lessons, config, state, options, codes, seed=source.seed)

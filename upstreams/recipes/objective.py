@@ -68,6 +68,8 @@ class Ingredients:
         distort: distorted sound (S,) from sound (S,) and a generator; None where the recipe's YAML
             names no distortions.
         make_head: the head of the task from D and the stride; None where the YAML names no task.
+        keep_states: passes all clips through the teacher, where that was not done before, and gives
+            a reader of its states; None where the run wants to hear the teacher each time.
     """
 
     config: Mapping[str, Any]
@@ -80,6 +82,7 @@ class Ingredients:
     say: Callable[[str], None]
     distort: Callable[[Tensor, torch.Generator], Tensor] | None = None
     make_head: Callable[[int, int], Head] | None = None
+    keep_states: Callable[[], Callable[[Sequence[int]], list[Tensor]]] | None = None
 
 
 class Objective(nn.Module, ABC):

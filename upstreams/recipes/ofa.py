@@ -21,6 +21,7 @@ from bench.api import lengths_to_mask
 from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.encoder import Encoder
+from upstreams.recipes.lessons import Lessons, lessons_of
 from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
@@ -30,7 +31,6 @@ from upstreams.recipes.students import (
     check_grid,
     initial_state,
     student_config,
-    teacher_of,
 )
 from upstreams.state import State, pack, trainable, unpack
 from upstreams.subnet import SearchSpace, Subnet, cut, parse_subnet, search_space, subnet_config
@@ -78,7 +78,7 @@ class OnceForAll(Objective):
 
     def __init__(
         self,
-        teacher: Encoder,
+        lessons: Lessons,
         config: EncoderConfig,
         state: State,
         space: SearchSpace,
@@ -90,7 +90,7 @@ class OnceForAll(Objective):
         """Build.
 
         Args:
-            teacher: frozen.
+            lessons: of the teacher.
             config: of the supernet.
             state: where it starts.
             space: the subnets there are.
@@ -102,6 +102,7 @@ class OnceForAll(Objective):
             UsageError: a search space that does not fit the supernet.
         """
         super().__init__()
+        teacher = lessons.teacher
         check_space(space, config)
         if not 1 <= options.upper <= teacher.num_layers:
             raise UsageError(f"'upper' must be 1 to {teacher.num_layers}, found {options.upper}")
@@ -110,7 +111,7 @@ class OnceForAll(Objective):
         self.default = default
         self.options = options
         self.stages = (options.full_stage, 1 - options.full_stage)
-        self._teacher = [teacher]
+        self.lessons = lessons
         self.supernet = trainable(config, state)
         check_grid(teacher, self.supernet)
         generator = torch.Generator().manual_seed(seed)
@@ -144,10 +145,9 @@ class OnceForAll(Objective):
 
     def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """L1 to the mean of the teacher's upper states, each normed over its width."""
-        with torch.no_grad():
-            states, frames = self._teacher[0].to(batch.wavs.device)(batch.wavs, batch.lengths)
-            upper = [F.layer_norm(s, s.shape[-1:]) for s in states[-self.options.upper :]]
-            target = torch.stack(upper).mean(dim=0)
+        states, frames = self.lessons.of(batch)
+        upper = [F.layer_norm(s, s.shape[-1:]) for s in states[-self.options.upper :]]
+        target = torch.stack(upper).mean(dim=0)
         valid = lengths_to_mask(frames, target.shape[1]).to(target.device)
         masked = span_mask(
             frames,
@@ -207,7 +207,8 @@ def make(source: Ingredients) -> Objective:
         UsageError: a configuration that does not hold, or no fitting teacher.
     """
     section: dict[str, Any] = dict(source.config)
-    teacher = teacher_of(source)
+    lessons = lessons_of(source)
+    teacher = lessons.teacher
     config = student_config(teacher.config, section.pop("student", {}))
     spaces: Mapping[str, Any] = section.pop("search_space", {})
     space = search_space(spaces, config.num_layers)
@@ -216,4 +217,4 @@ def make(source: Ingredients) -> Objective:
     if not 0 < options.full_stage < 1:
         raise UsageError("'full_stage' is a share of the audio, above 0 and below 1")
     state = initial_state(config, teacher, take=options.take, seed=source.seed)
-    return OnceForAll(teacher, config, state, space, default, options, seed=source.seed)
+    return OnceForAll(lessons, config, state, space, default, options, seed=source.seed)

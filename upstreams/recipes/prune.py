@@ -21,16 +21,16 @@ from torch import Tensor, nn
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
-from upstreams.encoder import Encoder
 from upstreams.recipes.gated import WHOLE, GatedEncoder, gate_counts
 from upstreams.recipes.gates import DECIDED
+from upstreams.recipes.lessons import Lessons, lessons_of
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
 from upstreams.recipes.removal import remove
 from upstreams.recipes.section import read_section
 from upstreams.recipes.sizes import Left, extractor_params, macs_per_second, transformer_params
 from upstreams.recipes.stream import Batch
-from upstreams.recipes.students import regression_loss, standardised, teacher_of
+from upstreams.recipes.students import regression_loss, standardised
 from upstreams.state import trainable, unpack
 
 TARGETS = ("size", "separate", "macs")
@@ -83,20 +83,21 @@ class Constraint(nn.Module):
 class Prune(Objective):
     """A gated encoder, its teacher and its constraints."""
 
-    def __init__(self, teacher: Encoder, options: Options, *, seed: int) -> None:
+    def __init__(self, lessons: Lessons, options: Options, *, seed: int) -> None:
         """Build; the encoder starts as a copy of the teacher.
 
         Raises:
             UsageError: options that do not hold, or a target that cannot be reached.
         """
         super().__init__()
+        teacher = lessons.teacher
         if options.target not in TARGETS:
             raise UsageError(f"'target' must be one of {', '.join(TARGETS)}: {options.target!r}")
         if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
             raise UsageError(f"'targets' must name hidden states 0 to {teacher.num_layers - 1}")
         self.options = options
         self.stages = (1 - options.settle, options.settle)
-        self._teacher = [teacher]
+        self.lessons = lessons
         config = replace(teacher.config, mask_embedding=0)
         state = {key: value for key, value in unpack(teacher).items() if key != "mask_embedding"}
         self.config = config
@@ -215,8 +216,7 @@ class Prune(Objective):
 
     def distance(self, batch: Batch) -> tuple[Tensor, dict[str, float]]:
         """The regression loss over target states."""
-        with torch.no_grad():
-            wanted, frames = self._teacher[0].to(batch.wavs.device)(batch.wavs, batch.lengths)
+        wanted, frames = self.lessons.of(batch)
         states, _ = self.gated.encoder(batch.wavs, batch.lengths)
         valid = lengths_to_mask(frames, states[0].shape[1]).to(states[0].device)
         mine = standardised([states[index] for index in self.options.targets], valid)
@@ -245,4 +245,4 @@ def make(source: Ingredients) -> Objective:
     options = read_section(Options, source.config, "recipe config")
     if not 0 <= options.settle < 1:
         raise UsageError("'settle' is a share of the audio: 0 to below 1 expected")
-    return Prune(teacher_of(source), options, seed=source.seed)
+    return Prune(lessons_of(source), options, seed=source.seed)

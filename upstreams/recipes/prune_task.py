@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from bench.api import SAMPLE_RATE_HZ, Head
 from bench.errors import UsageError
 from upstreams.encoder import Encoder
+from upstreams.recipes.lessons import Lessons
 from upstreams.recipes.objective import Ingredients, Objective
 from upstreams.recipes.prune import Options, Prune
 from upstreams.recipes.section import read_section
@@ -54,7 +55,7 @@ class TaskPrune(Prune):
 
     def __init__(self, dense: Encoder, options: Options, task: Task, *, seed: int) -> None:
         """Build; `dense` is what is pruned."""
-        super().__init__(dense, options, seed=seed)
+        super().__init__(Lessons(dense), options, seed=seed)
         self.task = task
         self.head = task.head
         self.logits = nn.Parameter(torch.zeros(dense.num_layers))

@@ -8,7 +8,7 @@ Distortions come from the benchmark's own conditions, the seen ones only.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -119,7 +119,7 @@ class Robust(distil.Distil):
     def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """The distillation's loss, and the adversarial term."""
         mine, theirs, distorted = self.hear(batch, at)
-        targets = self.teach(theirs.wavs, theirs.lengths)
+        targets = self.lessons.of(theirs).states
         states, valid, masked = self.study(mine, at)
         total, figures = self.compare(states, targets, valid, masked)
         if self.adversary is None:
@@ -150,5 +150,7 @@ def make(source: Ingredients) -> Objective:
     robustness = read_section(Robustness, section.pop("robust", {}), "recipe config, robust")
     if source.distort is None:
         raise UsageError("this recipe needs 'distortions' in its YAML")
-    parts = distil.parts(Ingredients(**{**vars(source), "config": section}))
+    hears_clean = robustness.setup == "clean_teacher"  # else something new each time
+    keep = source.keep_states if hears_clean else None
+    parts = distil.parts(replace(source, config=section, keep_states=keep))
     return Robust(*parts, robustness=robustness, distort=source.distort, seed=source.seed)
