@@ -168,9 +168,8 @@ class Encoder(Upstream):
         features = [self._extract(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]
         frames = torch.tensor([len(item) for item in features], device=lengths.device)
         x = nn.utils.rnn.pad_sequence(features, batch_first=True)
-        if torch.is_autocast_enabled(x.device.type):
-            x = x.float()  # the residual stream stays in single precision; only products do not
-        return x, frames
+        # In mixed precision only products are rounded, not the residual stream that starts here.
+        return x.to(self.norm.weight.dtype), frames
 
     def _extract(self, wav: Tensor) -> Tensor:
         """Front end and projection of one utterance: (S,) to (T, D)."""
