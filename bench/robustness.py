@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +32,10 @@ from bench.record import ConditionResult, Record, read_record, write_record
 from bench.registry import task_card
 from bench.sealed import read_sealed, write_sealed
 from bench.shared_pass import SharedPass, shared_pass
-from bench.spec import Resolved, ceiling_card, prepare_corpora, resolve_run
+from bench.spec import Resolved, RunSpec, ceiling_card, prepare_corpora, resolve_run
 from bench.store import FeatureStore
+
+Tests = dict[RunSpec, dict[str, tuple[Condition, ConditionSet]]]
 
 
 def score_conditions(
@@ -64,7 +66,8 @@ def score_conditions(
         UserError: an unknown condition, a head that is missing or of another run, noise that cannot
             be had.
     """
-    plans = [_plan(path, names, sources, force=force) for path in paths]
+    known: Tests = {}
+    plans = [_plan(path, names, sources, known, force=force) for path in paths]
     scorers = {plan.path: Scorer(plan.path, plan.record, sources) for plan in plans if plan.todo}
     for plan in plans:
         if plan.todo:
@@ -101,15 +104,18 @@ class _Plan:
         write_record(self.record, self.path)
 
 
-def _plan(path: Path, names: str, sources: Sources, *, force: bool) -> _Plan:
-    """Read a record and find what it lacks."""
+def _plan(path: Path, names: str, sources: Sources, known: Tests, *, force: bool) -> _Plan:
+    """Read a record and find what it lacks; `known` are the test sets of runs of the same kind."""
     record = read_record(path)
     card = task_card(record.task, record.track)
     card = ceiling_card(card) if record.ceiling else card
-    chosen = expand(names, card, has_noise_dir=sources.noise_dir is not None)
-    prepare_corpora(card, sources.home, sources.deb_dir)
+    kind = replace(spec_of(record), upstream="", seed=0)
+    if kind not in known:
+        chosen = expand(names, card, has_noise_dir=sources.noise_dir is not None)
+        prepare_corpora(card, sources.home, sources.deb_dir)
+        known[kind] = {item.name: (item, condition_set(item, record, sources)) for item in chosen}
+    tests = known[kind]
     done = {item.condition: item.sha256 for item in record.conditions}
-    tests = {item.name: (item, condition_set(item, record, sources)) for item in chosen}
     todo = {
         name: found
         for name, found in tests.items()
