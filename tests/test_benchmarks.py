@@ -13,7 +13,7 @@ from bench.errors import UsageError
 from bench.passes import Engine, buckets, upstream_pass
 from bench.store import FeatureStore, bytes_per_utterance
 
-NAMES = ("reuse", "s3prl", "machine", "growth", "memory", "official", "crops")
+NAMES = ("reuse", "s3prl", "machine", "growth", "memory", "official", "crops", "lengths")
 
 
 @pytest.fixture
