@@ -20,6 +20,7 @@ from upstreams.house import split_state
 from upstreams.recipes.loop import Run
 from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Objective, Product
+from upstreams.recipes.runlog import RunLog
 from upstreams.recipes.section import read_section
 from upstreams.recipes.stream import Stream
 from upstreams.recipes.training import Training
@@ -236,6 +237,15 @@ def test_a_loss_that_is_not_finite_stops_and_keeps_the_checkpoint(tmp_path, sour
     kept = torch.load(tmp_path / "a" / "checkpoint.pt", weights_only=True)
     assert kept["place"]["step"] == 2
     assert torch.isfinite(kept["objective"]["weight"]).all()
+
+
+def test_the_log_has_means_over_the_updates_that_have_a_figure(tmp_path):
+    log = RunLog(tmp_path)
+    for figures in ({"loss": 1.0, "sparsity": 0.5}, {"loss": 3.0}, {"loss": 5.0}):
+        log.add(figures)
+    assert log.write(step=3, hours=0.1, lr=0.01, wall_s=2.0) == {"loss": 3.0, "sparsity": 0.5}
+    log.add({"loss": 7.0})
+    assert log.write(step=4, hours=0.1, lr=0.01, wall_s=2.0) == {"loss": 7.0}
 
 
 def recipe_file(folder, **changes):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.curves import Curves
@@ -17,20 +18,18 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOG
-        self._sums: dict[str, float] = {}
-        self._count = 0
+        self._values: dict[str, list[float]] = {}
         self._curves = Curves(folder / "tensorboard")
 
     def add(self, figures: dict[str, float]) -> None:
         """Count the figures of one update in."""
-        self._count += 1
         for key, value in figures.items():
-            self._sums[key] = self._sums.get(key, 0.0) + value
+            self._values.setdefault(key, []).append(value)
 
     def write(self, *, step: int, hours: float, lr: float, wall_s: float) -> dict[str, float]:
-        """Write the means since the last line; return them."""
-        means = {key: value / max(self._count, 1) for key, value in self._sums.items()}
-        self._sums, self._count = {}, 0
+        """Write the means since the last line; return them. A figure may not be in all updates."""
+        means = {key: fmean(values) for key, values in self._values.items()}
+        self._values = {}
         place = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
         self._append({key: _short(value) for key, value in {**place, **means}.items()})
         for key, value in means.items():
