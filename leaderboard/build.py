@@ -11,7 +11,7 @@ from bench.paths import write_text
 from bench.record import SCHEMA, Record
 from bench.registry import task_card, track_card
 from leaderboard.columns import Cell, Column, all_columns, metric_title, score_column
-from leaderboard.degradation import conditions_of
+from leaderboard.degradation import conditions_of, tasks_by_condition
 from leaderboard.published import TRACK, SourcesFile, definitions, read_published, reported_rows
 from leaderboard.reading import Sources, measured_rows, read_results
 from leaderboard.rows import Row
@@ -53,6 +53,11 @@ class View:
     conditions: tuple[str, ...]
     tables: tuple[tuple[str, tuple[Column, ...]], ...]
     tasks: tuple[Task, ...]
+
+    @property
+    def tasks_by_condition(self) -> dict[str, str]:
+        """The tasks that some row has in a condition: a mean over fewer says so."""
+        return tasks_by_condition(self.rows)
 
     @property
     def num_records(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.metrics import Metric
-from leaderboard.degradation import mean_over_all, worst
+from leaderboard.degradation import Summary, mean_over_all, worst
 from leaderboard.ranking import Ranking, rank_column
 from leaderboard.rows import Row
 from leaderboard.superb_score import Anchors, superb_score
@@ -223,21 +223,37 @@ def superb_here_column(ends: Anchors) -> Column:
     return Column("superb-here", title, about, "summary", cell, higher_is_better=True)
 
 
-def _mean_degradation(row: Row) -> Cell:
-    found = mean_over_all(row)
-    if found is None:
-        return DASH
-    note = "" if found.low is None else f"[{100 * found.low:+.1f}, {100 * (found.high or 0):+.1f}]"
-    return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value,
-                detail=f"{found.tasks} pairs of task and condition")  # fmt: skip
+def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """Mean and worst; a row says over which tasks where others have more."""
+    every = {task for row in rows for task, _ in row.degradations}
 
+    def only(found: Summary) -> str:
+        return f"only {found.tasks}" if {task for task, _ in found.parts} != every else ""
 
-def _worst_degradation(row: Row) -> Cell:
-    found = worst(row)
-    if found is None:
-        return DASH
-    name, item = found
-    return Cell(f"{100 * item.value:+.1f}", name, 100 * item.value)
+    def mean(row: Row) -> Cell:
+        found = mean_over_all(row)
+        if found is None:
+            return DASH
+        low, high = found.low, found.high
+        interval = "" if low is None else f"[{100 * low:+.1f}, {100 * (high or 0):+.1f}]"
+        note = ", ".join(filter(None, [interval, only(found)]))
+        return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value,
+                    detail=f"{len(found.parts)} pairs of task and condition")  # fmt: skip
+
+    def worst_one(row: Row) -> Cell:
+        found = worst(row)
+        if found is None:
+            return DASH
+        name, item = found
+        note = ", ".join(filter(None, [name, only(item)]))
+        return Cell(f"{100 * item.value:+.1f}", note, 100 * item.value)
+
+    return (
+        Column("mean-degradation", "Mean degradation", "%, relative to clean, all conditions",
+               "summary", mean, False),
+        Column("worst-degradation", "Worst condition", "%, relative to clean, mean over tasks",
+               "summary", worst_one, False),
+    )  # fmt: skip
 
 
 def _provenance(row: Row) -> Cell:
@@ -250,10 +266,6 @@ def _provenance(row: Row) -> Cell:
 
 
 LAST: tuple[Column, ...] = (
-    Column("mean-degradation", "Mean degradation", "%, relative to clean, all conditions",
-           "summary", _mean_degradation, False),
-    Column("worst-degradation", "Worst condition", "%, relative to clean, mean over tasks",
-           "summary", _worst_degradation, False),
     Column("time", "Relative time", "real-time factor over HuBERT Base's", "cost", _relative_time,
            False, log=True),
     Column("bytes", "Stored", "MB, float32", "cost", _stored, False, log=True),
@@ -280,5 +292,5 @@ def all_columns(
     if ends is not None:
         found.append(superb_column(ends))
         found += [superb_here_column(ends)] if ends.here else []
-    found += LAST
+    found += [*degradation_columns(rows), *LAST]
     return tuple(column for column in found if any(column.cell(row) != DASH for row in rows))

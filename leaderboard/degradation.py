@@ -96,13 +96,18 @@ class Summary:
         value: mean of the tasks' degradations.
         low, high: mean of the tasks' interval bounds: an interval that treats tasks as moving
             together, which is wider than the mean's own.
-        tasks: over how many.
+        parts: pairs of task and condition: means over other parts are not comparable.
     """
 
     value: float
     low: float | None
     high: float | None
-    tasks: int
+    parts: tuple[tuple[str, str], ...]
+
+    @property
+    def tasks(self) -> str:
+        """The tasks, such as `IC, KS`."""
+        return ", ".join(sorted({task.upper() for task, _ in self.parts}))
 
 
 def conditions_of(rows: Iterable[Row]) -> list[str]:
@@ -153,13 +158,12 @@ def same_test_set(condition: str) -> str | None:
 
 def mean_over_tasks(row: Row, condition: str) -> Summary | None:
     """Mean degradation of a row in one condition; None where it was not measured."""
-    parts = [found for (_, name), found in row.degradations.items() if name == condition]
-    return _mean(parts)
+    return _mean({key: found for key, found in row.degradations.items() if key[1] == condition})
 
 
 def mean_over_all(row: Row) -> Summary | None:
     """Mean degradation over all conditions and tasks; None where none was measured."""
-    return _mean(list(row.degradations.values()))
+    return _mean(row.degradations)
 
 
 def worst(row: Row) -> tuple[str, Summary] | None:
@@ -172,9 +176,19 @@ def worst(row: Row) -> tuple[str, Summary] | None:
     return name, known[name]
 
 
-def _mean(parts: list[Degradation]) -> Summary | None:
-    if not parts:
+def tasks_by_condition(rows: Iterable[Row]) -> dict[str, str]:
+    """The tasks that some row has in a condition, such as `IC, KS`, by condition."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        for task, condition in row.degradations:
+            found.setdefault(condition, set()).add(task.upper())
+    return {condition: ", ".join(sorted(tasks)) for condition, tasks in found.items()}
+
+
+def _mean(found: Mapping[tuple[str, str], Degradation]) -> Summary | None:
+    if not found:
         return None
+    parts = list(found.values())
     lows = [part.low for part in parts if part.low is not None]
     highs = [part.high for part in parts if part.high is not None]
     whole = len(lows) == len(highs) == len(parts)
@@ -182,5 +196,5 @@ def _mean(parts: list[Degradation]) -> Summary | None:
         value=fmean(part.value for part in parts),
         low=fmean(lows) if whole else None,
         high=fmean(highs) if whole else None,
-        tasks=len(parts),
+        parts=tuple(sorted(found)),
     )

@@ -5,6 +5,7 @@ import shutil
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,7 +13,9 @@ from bench import registry
 from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from leaderboard.build import build_board
-from leaderboard.columns import FACTS, LAST
+from leaderboard.columns import FACTS, LAST, degradation_columns
+from leaderboard.degradation import mean_over_tasks, tasks_by_condition
+from leaderboard.rows import Degradation
 from leaderboard.stamp import Stamp
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -223,3 +226,15 @@ def test_empty_states(tmp_path):
 def test_a_column_is_one_entry():
     keys = [column.key for column in (*FACTS, *LAST)]
     assert len(set(keys)) == len(keys)
+
+
+def test_a_mean_over_fewer_tasks_says_so():
+    loss = Degradation(0.2, 0.1, 0.3)
+    full = SimpleNamespace(degradations={("ks", "gsm"): loss, ("sid", "gsm"): loss})
+    part = SimpleNamespace(degradations={("ks", "gsm"): loss, ("ks", "ood"): Degradation(0.4)})
+    assert tasks_by_condition([full, part]) == {"gsm": "KS, SID", "ood": "KS"}
+    assert mean_over_tasks(part, "gsm").tasks == "KS"
+    mean, worst = degradation_columns([full, part])
+    assert [mean.cell(row).note for row in (full, part)] == ["[+10.0, +30.0]", "only KS"]
+    assert [worst.cell(row).note for row in (full, part)] == ["gsm", "ood, only KS"]
+    assert [worst.cell(row).text for row in (full, part)] == ["+20.0", "+40.0"]

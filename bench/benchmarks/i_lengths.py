@@ -109,4 +109,4 @@ def _update(module: Any, sizes: list[int], *, precision: str) -> None:
     for size in sizes:
         with mixed:
             loss = _states(module, size)[-1].float().square().mean()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]

@@ -49,7 +49,7 @@ function showRobust(view) {
     const visible = shown.has(row.k);
     if (node.hidden === visible) node.hidden = !visible;
     if (section.dataset.task === task) continue;
-    cells.forEach((cell, index) => fill(cell, lossOf(row, index, task)));
+    cells.forEach((cell, index) => fill(cell, lossOf(row, index, task), task ? '' : fewer(view, row, index)));
   }
   if (section.dataset.task !== task) section.querySelector('table.heat caption').textContent = `${view.t}: relative degradation in %, ${task ? task.toUpperCase() : 'mean over tasks'}`;
   section.dataset.task = task;
@@ -59,14 +59,26 @@ function showRobust(view) {
   showCurves(view, section.querySelector('.curves'), task);
 }
 
+/* The tasks of a row in a condition, where others have more: means over fewer are not comparable. */
+function fewer(view, row, index) {
+  const tasksOf = (one, at) => Object.keys(one.l).filter((task) => unpack(one.l[task], at));
+  const named = (tasks) => unique(tasks.map((task) => task.toUpperCase())).sort().join(', ');
+  view.every ||= view.conds.map((_, at) => named(view.rows.flatMap((one) => tasksOf(one, at))));
+  const mine = named(tasksOf(row, index));
+  return mine && mine !== view.every[index] ? `only ${mine}` : '';
+}
+
 /* Write a degradation into a cell; what is there already is changed, not made anew. */
-function fill(cell, loss) {
+function fill(cell, loss, note) {
   const name = loss ? shade(loss[0]) : '';
   if (cell.className !== name) cell.className = name;
   cell.firstChild.data = loss ? signed(loss[0]) : '\u2013';
   const interval = loss && loss.length === 3 ? `${signed(loss[1])} to ${signed(loss[2])}` : '';
-  if (cell.children.length) cell.firstElementChild.textContent = interval;
-  else if (interval) cell.append(make('i', {}, interval));
+  for (const [tag, text] of [['i', interval], ['b', note]]) {
+    const part = cell.querySelector(tag);
+    if (part) part.textContent = text;
+    else if (text) cell.append(make(tag, {}, text));
+  }
 }
 
 function showCurves(view, box, task) {
@@ -76,7 +88,8 @@ function showCurves(view, box, task) {
   });
   const pins = listOf(state.c);
   const shown = new Set(tables[view.k].shown);
-  const candidates = view.rows.filter((row) => shown.has(row) && Object.keys(row.l).length);
+  const rungs = Object.values(families).filter((levels) => levels.length > 1).flat();
+  const candidates = view.rows.filter((row) => shown.has(row) && rungs.some(({ index }) => lossOf(row, index, task)));
   const rows = (pins.length ? candidates.filter((row) => pins.includes(row.k)) : candidates.filter((row) => row.o)).slice(0, MAX_PINS);
   const figures = Object.entries(families).filter(([, levels]) => levels.length > 1)
     .map(([family, levels]) => curveFigure(family, levels, rows, task));
