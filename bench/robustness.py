@@ -23,7 +23,7 @@ from bench.evaluate import read_predictions, write_predictions
 from bench.featurizer import Moments
 from bench.fit import predict
 from bench.grid import Probe
-from bench.load import load_upstream
+from bench.load import Loaded, load_upstream
 from bench.passes import seconds_per_audio_second
 from bench.plan import head_factory
 from bench.progress import bar, say, warn
@@ -68,7 +68,10 @@ def score_conditions(
     """
     known: Tests = {}
     plans = [_plan(path, names, sources, known, force=force) for path in paths]
-    scorers = {plan.path: Scorer(plan.path, plan.record, sources) for plan in plans if plan.todo}
+    upstreams: dict[str, Loaded] = {}
+    scorers = {
+        plan.path: Scorer(plan.path, plan.record, sources, upstreams) for plan in plans if plan.todo
+    }
     for plan in plans:
         if plan.todo:
             scorers[plan.path].say_plan([test for _, test in plan.todo.values()])
@@ -147,23 +150,34 @@ class Scorer:
         path: the record.
         record: its content.
         sources: where things are.
+        upstreams: those that are loaded already, by name; one that is not is added.
 
     Raises:
         InvalidDataError: another upstream, test set or head than the record's.
         MissingError: the head or the predictions were not kept.
     """
 
-    def __init__(self, path: Path, record: Record, sources: Sources) -> None:
+    def __init__(
+        self,
+        path: Path,
+        record: Record,
+        sources: Sources,
+        upstreams: dict[str, Loaded] | None = None,
+    ) -> None:
         self.record, self.path, self.sources = record, path, sources
         card = task_card(record.task, record.track)
         card = ceiling_card(card) if record.ceiling else card
-        loaded = load_upstream(
-            sources.upstream or record.upstream,
-            weights=sources.weights,
-            strict=True,
-            cards=sources.cards,
-            allow_code=sources.allow_code,
-        )
+        upstreams = {} if upstreams is None else upstreams
+        name = sources.upstream or record.upstream
+        if name not in upstreams:
+            upstreams[name] = load_upstream(
+                name,
+                weights=sources.weights,
+                strict=True,
+                cards=sources.cards,
+                allow_code=sources.allow_code,
+            )
+        loaded = upstreams[name]
         if loaded.digest != record.inputs.upstream_sha256:
             raise InvalidDataError(
                 f"{path}: made with another {record.upstream} ({loaded.digest[:12]} is here, "

@@ -162,7 +162,13 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
     monkeypatch.setattr(Distorter, "__call__", counted)
     monkeypatch.setattr(passes, "forward_bucket", heard)
     monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda _: 0.1)  # it passes sounds
+    loads: Counter[str] = Counter()
+    load = robustness.load_upstream
+    monkeypatch.setattr(
+        robustness, "load_upstream", lambda name, **how: loads.update([name]) or load(name, **how)
+    )
     together = score_conditions(found, names, trained.sources, force=True, keep_features=keep)
+    assert loads == {"fbank": 1, "fbank+untrained:7": 1}
     assert [record.comparable() for record in together] == [item.comparable() for item in alone]
     assert [read_record(path) for path in found] == together
     count = together[0].conditions[0].scores[0].n
