@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from tabulate import tabulate
 
 from bench.api import SAMPLE_RATE_HZ, Upstream
-from bench.benchmarks._paired import Times, cpu, in_turn, spread
+from bench.benchmarks._paired import Times, clock, cpu, spread
 from bench.benchmarks._setting import Setting
 from bench.load import load_upstream
 
@@ -23,7 +23,7 @@ UPSTREAM = "house_distil"
 GRID_SAMPLES = 2_560  # of the recipes' training clips
 SOUNDS = 12
 SECONDS = (1.0, 3.0)
-WARM_ROUNDS = 3  # in which kernels for the grid are prepared
+WARM = 4  # times so many sounds before each timing
 
 
 def measure(setting: Setting) -> str:
@@ -32,10 +32,12 @@ def measure(setting: Setting) -> str:
     frozen.lay_out()
     learning = copy.deepcopy(frozen).requires_grad_(True)
     rng = np.random.default_rng(0)
-    rounds = setting.repeats + WARM_ROUNDS
-    drawn = {name: [_lengths(name, rng) for _ in range(rounds)] for name in LENGTHS}
+    drawn = {
+        name: [[_lengths(name, rng) for _ in range(WARM + 1)] for _ in range(setting.repeats)]
+        for name in LENGTHS
+    }
     seconds = {
-        name: statistics.mean(sum(sizes) / SAMPLE_RATE_HZ for sizes in every)
+        name: statistics.mean(sum(sizes) / SAMPLE_RATE_HZ for *_, sizes in every)
         for name, every in drawn.items()
     }
     found = _timed("pass", partial(_pass, frozen), drawn)
@@ -66,20 +68,20 @@ LENGTHS = {
 
 
 def _timed(
-    what: str, action: Callable[[list[int]], None], drawn: Mapping[str, list[list[int]]]
+    what: str, action: Callable[[list[int]], None], drawn: Mapping[str, list[list[list[int]]]]
 ) -> dict[tuple[str, str], list[Times]]:
-    """Times of an action over the rounds of each kind of lengths; the warm ones are not timed."""
-    turns = {name: iter(rounds) for name, rounds in drawn.items()}
-    actions = {name: partial(_next, action, turns[name]) for name in drawn}
-    for run in actions.values():
-        for _ in range(WARM_ROUNDS):
-            run()
-    rounds = len(next(iter(drawn.values()))) - WARM_ROUNDS
-    return {(what, name): times for name, times in in_turn(actions, rounds).items()}
+    """Times of an action for each kind of lengths, in turn.
 
-
-def _next(action: Callable[[list[int]], None], turns: Iterator[list[int]]) -> None:
-    action(next(turns))
+    Before each timing comes a while of the same kind, as in a real run: kernels for the other kinds
+    would have pushed its own out.
+    """
+    found: dict[tuple[str, str], list[Times]] = {(what, name): [] for name in drawn}
+    for rounds in zip(*drawn.values(), strict=True):
+        for name, (*warm, timed) in zip(drawn, rounds, strict=True):
+            for sizes in warm:
+                action(sizes)
+            found[what, name].append(clock(partial(action, timed)))
+    return found
 
 
 def _lengths(name: str, rng: np.random.Generator) -> list[int]:
