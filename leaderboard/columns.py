@@ -224,11 +224,12 @@ def superb_here_column(ends: Anchors) -> Column:
 
 
 def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Mean and worst; a row says over which tasks where others have more."""
-    every = {task for row in rows for task, _ in row.degradations}
+    """Mean and worst; a row that lacks tasks or conditions of others says what it has."""
+    every = {part for row in rows for part in row.degradations}
 
-    def only(found: Summary) -> str:
-        return f"only {found.tasks}" if {task for task, _ in found.parts} != every else ""
+    def only(row: Row, found: Summary) -> str:
+        count = len(row.degradations)
+        return "" if count == len(every) else f"only {count} of {len(every)}, {found.tasks}"
 
     def mean(row: Row) -> Cell:
         found = mean_over_all(row)
@@ -236,7 +237,7 @@ def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
             return DASH
         low, high = found.low, found.high
         interval = "" if low is None else f"[{100 * low:+.1f}, {100 * (high or 0):+.1f}]"
-        note = ", ".join(filter(None, [interval, only(found)]))
+        note = ", ".join(filter(None, [interval, only(row, found)]))
         return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value,
                     detail=f"{len(found.parts)} pairs of task and condition")  # fmt: skip
 
@@ -245,7 +246,7 @@ def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
         if found is None:
             return DASH
         name, item = found
-        note = ", ".join(filter(None, [name, only(item)]))
+        note = ", ".join(filter(None, [name, only(row, item)]))
         return Cell(f"{100 * item.value:+.1f}", note, 100 * item.value)
 
     return (

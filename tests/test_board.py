@@ -235,6 +235,9 @@ def test_a_mean_over_fewer_tasks_says_so():
     assert tasks_by_condition([full, part]) == {"gsm": "KS, SID", "ood": "KS"}
     assert mean_over_tasks(part, "gsm").tasks == "KS"
     mean, worst = degradation_columns([full, part])
-    assert [mean.cell(row).note for row in (full, part)] == ["[+10.0, +30.0]", "only KS"]
-    assert [worst.cell(row).note for row in (full, part)] == ["gsm", "ood, only KS"]
+    notes = ["[+10.0, +30.0], only 2 of 3, KS, SID", "only 2 of 3, KS"]
+    assert [mean.cell(row).note for row in (full, part)] == notes
+    notes = ["gsm, only 2 of 3, KS, SID", "ood, only 2 of 3, KS"]
+    assert [worst.cell(row).note for row in (full, part)] == notes
     assert [worst.cell(row).text for row in (full, part)] == ["+20.0", "+40.0"]
+    assert degradation_columns([full])[0].cell(full).note == "[+10.0, +30.0]"
