@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.bundle import BundleCard
 from bench.divisions import Level
 from bench.draws import DrawnScore, Draws, decoded, draws_path, read_draws, write_draws
+from bench.names import path_name, runs_folder
 from bench.record import Record, read_record
 from bench.standing import Standing, standing_path, write_standing
 from bench.stats import studentised
@@ -23,7 +24,7 @@ def differences(
 ) -> Iterator[str]:
     """A line for every clean score that the board already has: old, new, paired difference."""
     for path, record in records.items():
-        old_path = board / "results" / about.track / about.upstream / path.name
+        old_path = runs_folder(board / "results", about.track, about.upstream) / path.name
         if not old_path.exists():
             yield f"new: {path.stem}"
             continue
@@ -64,14 +65,14 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
     about = bundle.about
     written = []
     for path in bundle.records:
-        record = board / "results" / about.track / about.upstream / path.name
+        record = runs_folder(board / "results", about.track, about.upstream) / path.name
         record.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, record)
         draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
         write_draws(bundle.draws[path], draws)
         written += [record, draws]
     if bundle.cost is not None and bundle.cost.upstream == about.upstream:
-        cost = board / "costs" / f"{about.upstream}.json"
+        cost = board / "costs" / f"{path_name(about.upstream)}.json"
         cost.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.folder / "cost.json", cost)
         written.append(cost)

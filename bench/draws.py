@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 
 from bench.config import Frozen, TaskCard
 from bench.errors import InvalidDataError
+from bench.names import runs_folder
 from bench.paths import write_text
 
 if TYPE_CHECKING:
@@ -146,4 +147,4 @@ def decoded(item: DrawnScore, path: Path) -> Draws:
 
 def draws_path(folder: Path, track: str, upstream: str, run: str) -> Path:
     """Where the draws of one run lie below `folder`; `run` is the stem of the record's file."""
-    return folder / track / upstream / f"{run}.json"
+    return runs_folder(folder, track, upstream) / f"{run}.json"

@@ -22,6 +22,7 @@ from bench.grid import Probe
 from bench.kept import Features, extract
 from bench.load import load_upstream
 from bench.metrics import METRICS
+from bench.names import runs_folder
 from bench.passes import Engine
 from bench.plan import make_plan
 from bench.progress import say, warn
@@ -92,7 +93,7 @@ def open_job(
     with clock.stage("corpus"):
         prepare_corpora(card, home, deb_dir, data=data, partial=spec.limit is not None)
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, home) for seed in seeds]
-    folder = out / spec.track / runs[0].spec.upstream
+    folder = runs_folder(out, spec.track, runs[0].spec.upstream)
     paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
     store = FeatureStore(
         home / "features", loaded.digest, card.features, engine=engine, name=loaded.name.text()

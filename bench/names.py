@@ -10,6 +10,7 @@ not the card's business: `lighthubert_small@embed=256,heads=4,int8`.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import NamedTuple
 
 from bench.errors import UsageError, did_you_mean
@@ -46,7 +47,7 @@ class UpstreamName(NamedTuple):
         return kind if colon else None
 
     def text(self) -> str:
-        """The canonical spelling, used in records and paths: the modifier last."""
+        """The canonical spelling, used in records: the modifier last."""
         items = ",".join(item for item in (self.variant, self.modifier) if item)
         variant = f"@{items}" if items else ""
         if self.untrained_seed is None:
@@ -112,6 +113,16 @@ def _take_modifier(text: str, variant: str) -> tuple[str | None, str | None]:
         raise UsageError(f"upstream {text!r}: one modifier expected, found {', '.join(modifiers)}")
     rest = ",".join(item for item in items if item not in MODIFIERS)
     return rest or None, modifiers[0] if modifiers else None
+
+
+def path_name(upstream: str) -> str:
+    """A canonical name as folders and files bear it: Windows allows no `:`, cards have no `=`."""
+    return upstream.replace(":", "=")
+
+
+def runs_folder(root: Path, track: str, upstream: str) -> Path:
+    """Where the records (or draws) of one upstream on one track lie below `root`."""
+    return root / track / path_name(upstream)
 
 
 def modifier_hint(variant: str | None) -> str:

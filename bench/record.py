@@ -300,8 +300,3 @@ def _read(path: Path, model: type[Kind]) -> Kind:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "file"
         raise InvalidDataError(f"{path}: not a record: {where}: {problem['msg']}") from error
-
-
-def record_path(results: Path, track: str, upstream: str, task: str, seed: int) -> Path:
-    """Where the record of one run lies below `results`."""
-    return results / track / upstream / f"{task}-s{seed}.json"

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from bench.config import Frozen, read_card
 from bench.divisions import Division, Flag, Level
+from bench.names import path_name
 from bench.paths import write_text
 
 LEVELS: dict[str, str] = {
@@ -72,4 +73,4 @@ def write_standing(standing: Standing, path: Path) -> None:
 
 def standing_path(folder: Path, track: str, upstream: str) -> Path:
     """Where the standing of one row lies below `folder`."""
-    return folder / track / f"{upstream}.yaml"
+    return folder / track / f"{path_name(upstream)}.yaml"

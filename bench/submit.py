@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.bundle import SUFFIX, BundleCard, pack
 from bench.errors import MissingError, UsageError
-from bench.names import parse_upstream_name
+from bench.names import parse_upstream_name, runs_folder
 from bench.paths import disk_errors, write_text
 from bench.record import read_record
 from bench.registry import CARDS, track_card, upstream_card
@@ -49,7 +49,7 @@ def submit(
         raise UsageError(f"track {about.track!r} is never on the board: evaluate on another")
     name = parse_upstream_name(about.upstream).card
     upstream_card(name)
-    source = runs / about.track / about.upstream
+    source = runs_folder(runs, about.track, about.upstream)
     if not any(source.glob("*.json")):
         raise MissingError(
             f"no records in {source}: run 'slim-superb eval {about.upstream} TASK --track "

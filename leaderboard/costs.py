@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import InvalidDataError
+from bench.names import path_name
 
 MAX_BYTES = 100_000
 BUSY = 0.1  # interquartile range over median above which a time says little
@@ -89,7 +90,7 @@ def read_costs(folder: Path) -> dict[str, CostFacts]:
     found = {}
     for path in sorted(folder.glob("*.json")):
         cost = read_cost(path)
-        if cost.upstream != path.stem:
+        if path_name(cost.upstream) != path.stem:
             raise InvalidDataError(f"{path}: the costs of {cost.upstream!r}, by its content")
         found[cost.upstream] = cost
     return found

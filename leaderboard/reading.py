@@ -15,7 +15,7 @@ from bench.config import UpstreamCard
 from bench.draws import Draws, draws_path, read_draws
 from bench.errors import InvalidDataError, UsageError
 from bench.metrics import METRICS
-from bench.names import parse_upstream_name
+from bench.names import parse_upstream_name, path_name
 from bench.record import ConditionScore, Record, read_record
 from bench.registry import task_card, track_card, upstream_card, upstream_names
 from bench.standing import Standing, read_standing, standing_path
@@ -101,7 +101,7 @@ def _check_place(record: Record, path: Path) -> None:
     named = (path.parent.parent.name, path.parent.name)
     stem = f"{record.task}-s{record.seed}"
     fits = path.stem == stem or path.stem.startswith(f"{stem}-")
-    if named != (record.track, record.upstream) or not fits:
+    if named != (record.track, path_name(record.upstream)) or not fits:
         raise InvalidDataError(
             f"{path}: holds {record.track}/{record.upstream}/{stem}, which belongs elsewhere"
         )

@@ -5,9 +5,10 @@ import pytest
 from bench import registry
 from bench.config import TaskCard, UpstreamCard, read_card
 from bench.errors import InvalidDataError, UsageError
-from bench.names import parse_upstream_name
+from bench.names import parse_upstream_name, path_name
 from bench.yaml_file import MAX_YAML_BYTES, read_yaml
 
+FORBIDDEN_BY_WINDOWS = set('<>:"/\\|?*')
 TASK = """
 name: ks
 track: quick
@@ -127,6 +128,14 @@ def test_upstream_names(text, expected):
     name = parse_upstream_name(text)
     assert tuple(name) == expected
     assert name.text() == text
+
+
+def test_names_in_paths_suit_every_system_and_stay_apart():
+    names = ["a", "a+untrained", "a+untrained:1", "a@heads=4", "hf:a", "hf-a"]
+    paths = [path_name(name) for name in names]
+    assert paths[2] == "a+untrained=1"
+    assert len(set(paths)) == len(names)
+    assert not any(set(path) & FORBIDDEN_BY_WINDOWS for path in paths)
 
 
 @pytest.mark.parametrize("text", ["", "@min", "a@", "a+trained", "a+untrained:x", "../a", "a/b"])

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.names import runs_folder
 from bench.record import Record, read_record
 from bench.registry import task_card, track_names
 from bench.spec import card_digest
@@ -23,7 +24,7 @@ def test_there_are_some():
 
 def test_every_record_lies_where_it_says(records):
     for path, record in records:
-        assert path.parent == RESULTS / record.track / record.upstream
+        assert path.parent == runs_folder(RESULTS, record.track, record.upstream)
         assert path.name.startswith(f"{record.task}-s{record.seed}")
         assert ("shuffled" in path.name) == record.labels_shuffled
         assert ("ceiling" in path.name) == record.ceiling
@@ -57,3 +58,8 @@ def test_every_task_has_been_validated(records, track):
     for task in ("asr", "asv", "ic", "ks", "sid", "slu"):
         for upstream in ("fbank", "ge2e", "lighthubert_small+untrained"):
             assert (task, upstream) in done, (track, task, upstream)
+
+
+def test_every_system_can_check_the_files_out():
+    for path in RESULTS.parent.rglob("*"):
+        assert not set(path.name) & set('<>:"\\|?*'), path

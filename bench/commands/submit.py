@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench.divisions import Division, Flag
+from bench.names import path_name
 from bench.paths import home
 
 HELP = "Gather card, records, predictions and costs of an upstream for the board, and check them."
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         flags=tuple(options.flag),
         submitted_by=options.by,
     )
-    out = options.out or Path(f"{options.upstream}-{options.track}.tar.gz")
+    out = options.out or Path(f"{path_name(options.upstream)}-{options.track}.tar.gz")
     found = submit(about, runs=options.runs, out=out, home=home(), cost=options.cost)
     for line in found.report.problems:
         print(f"problem: {line}")

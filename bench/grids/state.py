@@ -20,7 +20,7 @@ from bench.condition_file import catalogue
 from bench.errors import UserError
 from bench.grids.graph import Graph, Kind, Place
 from bench.leases import Lease, acquire, live_names
-from bench.names import parse_upstream_name
+from bench.names import parse_upstream_name, runs_folder
 from bench.paths import write_text
 from bench.record import PROTOCOL, Failure, dumps, read_failure, read_record
 from bench.registry import task_card
@@ -101,7 +101,7 @@ class State:
         parts += [f"lr{cell.lr:g}"] if cell.lr is not None else []
         parts += [f"limit{spec.limit}"] if spec.limit is not None else []
         upstream = parse_upstream_name(spec.upstreams[place.upstream]).text()
-        return self.out / spec.track / upstream / f"{'-'.join(parts)}.json"
+        return runs_folder(self.out, spec.track, upstream) / f"{'-'.join(parts)}.json"
 
     def is_done(self, place: Place) -> bool:
         """Whether a cell needs nothing more: its marker is there, or the record that it serves."""
