@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import torch
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.catalog import card_name, find_entry
+from bench.config import NAME_PATTERN
 from bench.data import digest
 from bench.errors import UsageError
 from bench.kept_states import keep_states
 from bench.load import Loaded, load_upstream
+from bench.names import parse_upstream_name
 from bench.progress import bar, say
 from bench.recipe import (
     RecipeCard,
@@ -25,11 +29,10 @@ from bench.recipe import (
     recipe_card,
     task_and_data,
 )
-from bench.registry import resolve, upstream_card
+from bench.registry import resolve
 from bench.weights import find_checkpoint
 
 REHEARSED_UPDATES = 3
-LICENSE = "Apache-2.0 (weights trained here; the corpus has its own notices)"
 
 
 @dataclass(frozen=True)
@@ -38,19 +41,24 @@ class Request:
 
     Attributes:
         recipe: name or path of the YAML.
-        out: folder of the run; None is `runs/compress/NAME-sSEED`.
-        teacher: instead of the card's.
+        name: of what is made; None is that of the recipe with the seed, `RECIPE-sSEED`.
+        out: folder of the run; None is `runs/compress/NAME`.
+        teacher: instead of the recipe's.
+        teacher_card: a card of the user's own, such as that of an earlier run; it is the teacher
+            where `teacher` names none.
         teacher_weights: a file of the teacher's weights.
-        data: instead of the card's.
+        data: instead of the recipe's.
         seed: of everything.
         device: `cpu` or `cuda`.
-        overrides: training keys instead of the card's.
+        overrides: training keys instead of the recipe's.
         dry_run: make a few updates, say how long all would take, keep nothing.
     """
 
     recipe: str
+    name: str | None = None
     out: Path | None = None
     teacher: str | None = None
+    teacher_card: Path | None = None
     teacher_weights: Path | None = None
     data: str | None = None
     seed: int = 0
@@ -73,6 +81,7 @@ def compress(request: Request, home: Path) -> Path | None:
         UserError: bad input, in one line.
     """
     card = recipe_card(request.recipe)
+    name = _name(request, card)
     objectives = _recipes("objective")
     training = _recipes("section").read_section(
         _recipes("training").Training, card.training | request.overrides, "training"
@@ -80,10 +89,10 @@ def compress(request: Request, home: Path) -> Path | None:
     task, data = task_and_data(card, request.data)
     clips = find_clips(data, home)
     teacher, teacher_file = _teacher(request, card)
-    folder = request.out or Path("runs") / "compress" / f"{card.name}-s{request.seed}"
+    folder = request.out or Path("runs") / "compress" / name
     folder.mkdir(parents=True, exist_ok=True)
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
-    say(f"{card.name}: {len(clips)} clips, {hours:.2f} h; {training.hours:g} h to present")
+    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {training.hours:g} h to present")
     keeping = _Keeping(teacher, clips, home, request.device)
     objective = resolve(card.make)(
         objectives.Ingredients(
@@ -117,14 +126,30 @@ def compress(request: Request, home: Path) -> Path | None:
     for key in ("distortions", "task"):
         if getattr(card, key) is not None:
             facts[key] = getattr(card, key)
-    run = _run(request, card, training, objective, clips, folder, facts)
+    made = _Made(name, card, teacher.name.card if teacher else None, facts)
+    run = _run(request, made, training, objective, clips, folder)
     size = sum(p.numel() for p in objective.parameters())
-    say(f"{card.name}: {size} parameters in training; log and checkpoints in {folder}")
+    say(f"{name}: {size} parameters in training; log and checkpoints in {folder}")
     if request.dry_run:
         _rehearse(run, training.hours)
         return None
-    _train(run, card.name)
-    return _export(card, objective.product(), folder, facts, training.hours)
+    _train(run, name)
+    return _export(made, objective.product(), folder, training.hours)
+
+
+def _name(request: Request, card: RecipeCard) -> str:
+    """What is made, by name.
+
+    Raises:
+        UsageError: not a name for a card.
+    """
+    name = request.name or f"{card.name}-s{request.seed}"
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise UsageError(
+            f"--name {name!r}: up to 80 letters, digits, '_', '-' and '.' expected, a letter or "
+            f"digit first"
+        )
+    return name
 
 
 def _rehearse(run: Any, hours: float) -> None:
@@ -154,12 +179,11 @@ def _train(run: Any, name: str) -> None:
 
 def _run(
     request: Request,
-    card: RecipeCard,
+    made: _Made,
     training: Any,
     objective: Any,
     clips: list[Utterance],
     folder: Path,
-    facts: dict[str, Any],
 ) -> Any:
     """The training run: streams, validation batches, what is kept on the way."""
     loop, stream = _recipes("loop"), _recipes("stream")
@@ -184,7 +208,8 @@ def _run(
         batches = [validation.load(parts) for parts in validation.plan(0)]
 
     def keep(product: Any, hours: float) -> None:
-        _export(card, product, folder / f"at-{hours:g}h", facts, hours)
+        early = replace(made, name=f"{made.name}-{hours:g}h")
+        _export(early, product, folder / f"at-{hours:g}h", hours)
 
     return loop.Run(
         objective,
@@ -192,7 +217,7 @@ def _run(
         batches,
         training,
         folder=folder,
-        identity=_recipes("identity").identity(facts),
+        identity=_recipes("identity").identity(made.facts),
         seed=request.seed,
         device=_device(request.device),
         keep=keep,
@@ -239,31 +264,49 @@ def _teacher(request: Request, card: RecipeCard) -> tuple[Loaded | None, Path | 
     """The teacher and its file.
 
     Raises:
-        UsageError: a teacher for a recipe that has none.
+        UsageError: a teacher for a recipe that has none, a card that does not hold.
         MissingError: its weights are not here: a random teacher teaches nothing.
     """
-    name = request.teacher or card.teacher
+    cards = [] if request.teacher_card is None else [request.teacher_card]
+    name = request.teacher or (card_name(cards[0]) if cards else card.teacher)
     if name is None:
         return None, None
     if card.teacher is None:
         raise UsageError(f"recipe {card.name} takes no teacher")
-    loaded = load_upstream(name, weights=request.teacher_weights, strict=True)
+    loaded = load_upstream(name, weights=request.teacher_weights, strict=True, cards=cards)
     file: Path | None = None
     if loaded.card.checkpoint is not None and loaded.provenance != "untrained":
-        file = find_checkpoint(upstream_card(loaded.name.card), request.teacher_weights).path
+        folder = find_entry(parse_upstream_name(name), cards).folder
+        file = find_checkpoint(loaded.card, request.teacher_weights, folder).path
     return loaded, file
 
 
-def _export(
-    card: RecipeCard, product: Any, folder: Path, facts: dict[str, Any], hours: float
-) -> Path:
+@dataclass(frozen=True)
+class _Made:
+    """What a run makes.
+
+    Attributes:
+        name: of the upstream.
+        card: the recipe.
+        teacher: the name of the card that it learns from.
+        facts: what the outcome depends on.
+    """
+
+    name: str
+    card: RecipeCard
+    teacher: str | None
+    facts: dict[str, Any]
+
+
+def _export(made: _Made, product: Any, folder: Path, hours: float) -> Path:
     """Write weights and card of an upstream."""
     export = _recipes("export")
-    weights = folder / f"{card.name}.safetensors"
+    card, facts = made.card, made.facts
+    weights = folder / f"{made.name}.safetensors"
     sha256 = export.write_weights(product, weights)
-    about = {"name": card.name, "title": card.title, "family": card.family, "license": LICENSE}
-    if card.teacher is not None:
-        about["teacher"] = card.teacher.partition("@")[0].partition("+")[0]
+    about = {"name": made.name, "title": card.title, "family": card.family}
+    if made.teacher is not None:
+        about["teacher"] = made.teacher
     if card.paper is not None:
         about["paper"] = card.paper
     run = _recipes("identity").identity(facts)[:12]
@@ -271,7 +314,7 @@ def _export(
         f"{card.notes.strip()} Made by 'slim-superb compress {card.name} --seed {facts['seed']}': "
         f"{hours:g} h of audio presented; run {run}, data {facts['data'][:12]}."
     ).strip()
-    path = folder / f"{card.name}.yaml"
+    path = folder / f"{made.name}.yaml"
     export.write_card(product, path, weights=weights, sha256=sha256, about=about)
     return path
 

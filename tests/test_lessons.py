@@ -8,7 +8,7 @@ import yaml
 from recipe_toys import MEL, ingredients, moment, stream
 from safetensors.torch import load_file
 
-from bench import kept_states, passes, registry
+from bench import kept_states, passes
 from bench.compress import Request, compress
 from bench.errors import UsageError
 from upstreams.recipes import distil, ofa, prune, robust
@@ -115,17 +115,13 @@ def recipe(folder, name, make, **changes):
 
 
 @pytest.fixture
-def taught(tmp_path, monkeypatch):
+def taught(tmp_path):
     """Recipes that learn from a trained teacher with kept targets."""
     ingredients(tmp_path, {})
     own = {"encoder": config_section(MEL), "codebooks": ["mfcc:8"]}
     make = "upstreams.recipes.pretrain:make"
     path = recipe(tmp_path, "elder", make, config=own, family="teacher")
     elder = compress(Request(str(path), out=tmp_path / "elder"), tmp_path / "home")
-    cards = tmp_path / "cards"
-    cards.mkdir()
-    (cards / "elder.yaml").write_text(elder.read_text())
-    monkeypatch.setattr(registry, "CARDS", cards)
 
     def student(name, make="upstreams.recipes.distil:make", config=None):
         training = {"hours": 0.004, "batch_s": 1.5, "max_s": 1.0, "keep_targets": True}
@@ -134,12 +130,10 @@ def taught(tmp_path, monkeypatch):
             name,
             make,
             config=config or RECIPES["distil"][1],
-            teacher="elder",
+            teacher="house_teacher",
             training=training,
         )
-        request = Request(
-            str(path), out=tmp_path / name, teacher_weights=elder.with_suffix(".safetensors")
-        )
+        request = Request(str(path), out=tmp_path / name, teacher_card=elder)
         return lambda **changes: compress(replace(request, **changes), tmp_path / "home")
 
     return student
@@ -148,6 +142,7 @@ def taught(tmp_path, monkeypatch):
 def test_the_command_keeps_them_once(taught, tmp_path, monkeypatch, capsys):
     first = taught("young")()
     assert "keeping the teacher's states of 12 clips" in capsys.readouterr().err
+    assert yaml.safe_load(first.read_text())["teacher"] == "elder-s0"
     monkeypatch.setattr(passes, "forward_bucket", lambda *_: pytest.fail("passed again"))
     again = taught("young")(out=tmp_path / "again")
     weights = [load_file(path.with_suffix(".safetensors")) for path in (first, again)]

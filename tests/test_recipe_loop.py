@@ -22,6 +22,7 @@ from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Objective, Product
 from upstreams.recipes.runlog import RunLog
 from upstreams.recipes.section import read_section
+from upstreams.recipes.ship import ship
 from upstreams.recipes.stream import Stream
 from upstreams.recipes.training import Training
 
@@ -282,19 +283,18 @@ def recipe_file(folder, **changes):
     return path
 
 
-def test_the_command_trains_exports_and_is_done(tmp_path, capsys, monkeypatch):
+def test_the_command_trains_exports_and_is_done(tmp_path, capsys):
     path = recipe_file(tmp_path)
     out = tmp_path / "run"
     assert main(["compress", str(path), "--out", str(out)]) == 0
-    card = yaml.safe_load((out / "tiny.yaml").read_text())
-    assert card["provenance"] == "house" and card["checkpoint"]["shipped"] is True
-    weights = load_file(out / "tiny.safetensors")
+    card = yaml.safe_load((out / "tiny-s0.yaml").read_text())
+    assert card["name"] == "tiny-s0" and "license" not in card  # the user's to say
+    weights = load_file(out / "tiny-s0.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
-    monkeypatch.setattr("bench.registry.CARDS", out)
-    assert main(["check", "tiny", "--weights", str(out / "tiny.safetensors")]) == 0
-    before = (out / "tiny.safetensors").read_bytes()
+    assert main(["check", "--card", str(out / "tiny-s0.yaml")]) == 0
+    before = (out / "tiny-s0.safetensors").read_bytes()
     assert main(["compress", str(path), "--out", str(out)]) == 0
-    assert (out / "tiny.safetensors").read_bytes() == before
+    assert (out / "tiny-s0.safetensors").read_bytes() == before
     capsys.readouterr()
     assert main(["compress", str(path), "--out", str(out), "--seed", "1"]) == 2
     assert "another configuration" in capsys.readouterr().err
@@ -334,23 +334,43 @@ def test_recipes_for_hubert_base_run(tmp_path, name, capsys):
 def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
     from bench.load import load_upstream
 
-    out = compress(Request(str(recipe_file(tmp_path)), out=tmp_path / "run"), tmp_path).parent
-    monkeypatch.setattr("bench.registry.CARDS", out)
-    monkeypatch.setattr("bench.weights.SHIPPED", out)
+    recipe = str(recipe_file(tmp_path))
+    run = compress(Request(recipe, name="tiny", out=tmp_path / "tiny-s0"), tmp_path).parent
+    for folder in ("cards", "weights", "recipes/logs"):
+        (tmp_path / "upstreams" / folder).mkdir(parents=True)
+    card, weights, log = ship(run, tmp_path / "upstreams")
+    assert log.name == "tiny-s0.jsonl"
+    monkeypatch.setattr("bench.registry.CARDS", card.parent)
+    monkeypatch.setattr("bench.weights.SHIPPED", weights.parent)
     loaded = load_upstream("tiny")
     assert loaded.provenance == "house" and loaded.warning is None
-    (out / "tiny.safetensors").write_bytes(b"not these")
+    weights.write_bytes(b"not these")
     with pytest.raises(InvalidDataError, match="sha256"):
         load_upstream("tiny")
-    (out / "tiny.safetensors").unlink()
+    weights.unlink()
     with pytest.raises(MissingError, match="complete checkout"):
         load_upstream("tiny", strict=True)
+
+
+def test_only_a_finished_run_of_one_small_card_is_shipped(tmp_path, monkeypatch):
+    with pytest.raises(MissingError, match="the run has not ended"):
+        ship(tmp_path)
+    (tmp_path / "a.yaml").write_text("checkpoint: {}")
+    (tmp_path / "a.safetensors").write_bytes(bytes(11))
+    monkeypatch.setattr("upstreams.recipes.ship.MAX_BYTES", 10)
+    with pytest.raises(UsageError, match="11 bytes, at most 10 are shipped"):
+        ship(tmp_path)
+    (tmp_path / "b.yaml").write_text("checkpoint: {}")
+    with pytest.raises(UsageError, match=r"one card expected, found a\.yaml, b\.yaml"):
+        ship(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["no_such_recipe"], "unknown recipe"),
+        (["house_mel", "--name", "a/b"], "--name 'a/b'"),
+        (["house_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
         (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
         (["house_mel", "--data", "nowhere"], "no audio files"),
         (["house_mel", "--data", "gamez:x"], "unknown corpus"),

@@ -15,13 +15,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("recipe", help="name ('list recipes'), or a YAML file of your own")
     parser.add_argument("--teacher", help="upstream to learn from, instead of the recipe's")
+    parser.add_argument(
+        "--teacher-card", type=Path, help="card of a teacher of your own, such as an earlier run's"
+    )
     parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
     parser.add_argument("--data", help="CORPUS:TABLE or a folder of 16 kHz mono audio")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--hours", type=float, help="of audio to present, instead of the recipe's")
     parser.add_argument("--dry-run", action="store_true", help="a few updates and an estimate")
-    parser.add_argument("--out", type=Path, help="folder of the run (runs/compress/NAME-sSEED)")
+    parser.add_argument("--name", help="of what is made (default RECIPE-sSEED)")
+    parser.add_argument("--out", type=Path, help="folder of the run (runs/compress/NAME)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -31,8 +35,10 @@ def run(options: argparse.Namespace) -> int:
     overrides = {} if options.hours is None else {"hours": options.hours}
     request = Request(
         recipe=options.recipe,
+        name=options.name,
         out=options.out,
         teacher=options.teacher,
+        teacher_card=options.teacher_card,
         teacher_weights=options.teacher_weights,
         data=options.data,
         seed=options.seed,
@@ -44,4 +50,5 @@ def run(options: argparse.Namespace) -> int:
     if path is None:
         return 0
     print(f"card: {path}\nweights: {path.with_suffix('.safetensors')}")
+    print(f"next: slim-superb eval --card {path} ks")
     return 0

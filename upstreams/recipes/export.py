@@ -42,26 +42,57 @@ def write_weights(product: Product, path: Path) -> str:
 def write_card(
     product: Product, path: Path, *, weights: Path, sha256: str, about: Mapping[str, Any]
 ) -> None:
-    """Write the card of an upstream whose weights are shipped with the repository.
+    """Write the card of an upstream, its weights beside it (`eval --card FILE` takes it).
 
     Args:
         product: what was trained.
         path: the card.
-        weights: the file, by its name in `upstreams/weights`.
+        weights: the file.
         sha256: its digest.
-        about: further keys: name, title, family, license, notes and teacher.
+        about: further keys: name, title, family, license, notes, paper and teacher.
     """
     card = {
         **about,
         "load": product.load,
-        "config": json.loads(json.dumps(product.config)),
+        "config": _short(json.loads(json.dumps(product.config))),
         "checkpoint": {
             "file": weights.name,
-            "shipped": True,
             "sha256": sha256,
             "size_bytes": weights.stat().st_size,
         },
         "provenance": "house",
     }
-    text = yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
-    write_text(path, text)
+    write_text(path, card_text(card))
+
+
+def _short(config: dict[str, Any]) -> dict[str, Any]:
+    """The same encoder, with one number where all layers have the same heads and widths."""
+    lists = [config.get("heads"), config.get("ffn")]
+    if any(not isinstance(each, list) or len(set(each)) != 1 for each in lists):
+        return config
+    return {
+        **config,
+        "heads": config["heads"][0],
+        "ffn": config["ffn"][0],
+        "num_layers": len(config["heads"]),
+    }
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of numbers on one line."""
+
+
+def _flow(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.SequenceNode:
+    flat = not any(isinstance(item, dict) for item in data)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flat)
+
+
+_Dumper.add_representer(list, _flow)
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """A card as YAML."""
+    text: str = yaml.dump(
+        dict(card), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+    return text
