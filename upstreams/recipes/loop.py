@@ -17,6 +17,7 @@ import torch
 from bench.errors import InvalidDataError, UsageError
 from bench.paths import atomic_path
 from bench.seeds import derive_seed
+from upstreams.recipes.mixing import mix_utterances
 from upstreams.recipes.objective import Moment, Objective, Product
 from upstreams.recipes.precision import mixed
 from upstreams.recipes.runlog import RunLog
@@ -159,6 +160,9 @@ class Run:
         factor = self.training.factor(at.stage_fraction)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
+        if self.training.mixing:
+            drawn = _generator(self.seed, "mixing", at.step)
+            batch = mix_utterances(batch, self.training.mixing, drawn)
         batch = batch.to(self.device)
         torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # heads of tasks have some
         with mixed(self.training.precision, self.device):

@@ -32,6 +32,9 @@ class Training:
             states from the feature store from then on, instead of hearing the part that the student
             hears each time. Pays where clips come again many times: a disk holds an hour of a
             teacher of 7 states of 192 in 0.5 GB, of HuBERT Base in 3.6 GB.
+        mixing: share of the clips that get a part of another clip under them, as in WavLM
+            (`mixing.mix_utterances`); never in the validation loss. Units, and targets that are
+            kept, stay those of the clip; a teacher that hears the clip hears the mix.
         precision: `float32`, `bfloat16` or `auto`, as `precision.mixed` reads it. On processors
             with instructions for it (AVX512-BF16, AMX) `bfloat16` is about twice as fast; on others
             it is slow.
@@ -50,6 +53,7 @@ class Training:
     log_steps: int = 50
     keep_hours: tuple[float, ...] = ()
     keep_targets: bool = False
+    mixing: float = 0.0
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
@@ -65,6 +69,10 @@ class Training:
             raise UsageError(
                 f"training: 'precision' must be {', '.join(get_args(Precision))}, "
                 f"found {self.precision!r}"
+            )
+        if not 0 <= self.mixing <= 1:
+            raise UsageError(
+                f"training: 'mixing' is a share of the clips, 0 to 1, not {self.mixing}"
             )
         if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
             raise UsageError("training: 'warmup' and 'decay' are shares of a stage, at most 1 both")
