@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +12,7 @@ from importlib.metadata import version
 
 import torch
 
+from bench.checkout import git
 from bench.passes import Engine
 from bench.progress import detail
 from bench.record import Provenance
@@ -59,8 +58,8 @@ def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
 
 def project_state() -> tuple[str | None, bool | None]:
     """The project's commit, and whether it was changed since; None where there is no checkout."""
-    commit = _git("rev-parse", "HEAD")
-    return commit, None if commit is None else bool(_git("status", "--porcelain"))
+    commit = git(ROOT, "rev-parse", "HEAD")
+    return commit, None if commit is None else bool(git(ROOT, "status", "--porcelain"))
 
 
 def _device(engine: Engine) -> str:
@@ -68,19 +67,3 @@ def _device(engine: Engine) -> str:
     if engine.device.startswith("cuda"):
         return torch.cuda.get_device_name(engine.device)
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"
-
-
-def _git(*arguments: str) -> str | None:
-    """Output of a git command in the project's folder; None where there is no checkout."""
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(ROOT), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

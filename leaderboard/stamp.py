@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.checkout import git
 from bench.record import Record
 
 
@@ -32,11 +31,11 @@ class Stamp:
 
 def git_stamp(folder: Path) -> Stamp | None:
     """The stamp of the checkout that `folder` is in; None outside one."""
-    commit = _git(folder, "rev-parse", "--short=12", "HEAD")
-    date = _git(folder, "log", "-1", "--format=%cs")
+    commit = git(folder, "rev-parse", "--short=12", "HEAD")
+    date = git(folder, "log", "-1", "--format=%cs")
     if not commit or not date:
         return None
-    changed = _git(folder, "status", "--porcelain", "--", str(folder))
+    changed = git(folder, "status", "--porcelain", "--", str(folder))
     return Stamp(commit, date, bool(changed))
 
 
@@ -44,18 +43,3 @@ def unknown_stamp(records: Iterable[Record]) -> Stamp:
     """The date of the newest record, where there is no commit to name."""
     newest = max((record.provenance.started for record in records), default="")
     return Stamp("", newest[:10])
-
-
-def _git(folder: Path, *arguments: str) -> str | None:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(folder), *arguments],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()

@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.recipes.codes import CodeLoss, teacher_heads
 from upstreams.recipes.lessons import Lessons, lessons_of
-from upstreams.recipes.masking import span_mask
+from upstreams.recipes.masking import hide
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
 from upstreams.recipes.section import read_section
@@ -112,14 +112,14 @@ class Distil(Objective):
         masked = torch.zeros_like(valid)
         if self.mask is not None:
             options = self.options
-            masked = span_mask(
+            x, masked = hide(
+                x,
                 frames,
-                x.shape[1],
+                self.mask,
                 start_prob=options.start_prob,
                 span=options.span,
                 generator=at.generator,
-            ).to(x.device)
-            x = torch.where(masked.unsqueeze(-1), self.mask.to(x.dtype), x)
+            )
         return self.student.transform(x, frames), valid, masked
 
     def compare(

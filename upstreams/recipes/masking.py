@@ -34,3 +34,31 @@ def span_mask(
     padded = torch.nn.functional.pad(starts.float(), (span - 1, 0))
     covered = torch.nn.functional.max_pool1d(padded.unsqueeze(1), span, stride=1).squeeze(1) > 0
     return covered & valid
+
+
+def hide(
+    x: Tensor,
+    frames: Tensor,
+    vector: Tensor,
+    *,
+    start_prob: float,
+    span: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Projected frames with spans of them replaced by a learned vector.
+
+    Args:
+        x: (B, T, D).
+        frames: (B,) valid frames.
+        vector: (D,).
+        start_prob: probability that a span starts at a frame.
+        span: frames a span.
+        generator: on the CPU.
+
+    Returns:
+        (B, T, D), and (B, T) bool: which frames were replaced.
+    """
+    masked = span_mask(
+        frames, x.shape[1], start_prob=start_prob, span=span, generator=generator
+    ).to(x.device)
+    return torch.where(masked.unsqueeze(-1), vector.to(x.dtype), x), masked

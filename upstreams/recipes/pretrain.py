@@ -19,7 +19,7 @@ from bench.errors import UsageError
 from bench.paths import atomic_path
 from upstreams.config import EncoderConfig, encoder_config
 from upstreams.recipes.identity import identity
-from upstreams.recipes.masking import span_mask
+from upstreams.recipes.masking import hide
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.precision import at_least_single
 from upstreams.recipes.section import read_section
@@ -119,14 +119,14 @@ class Pretrain(Objective):
         """Mean cross-entropy at masked frames, added over codebooks."""
         x, frames = self.encoder.project(batch.wavs, batch.lengths)
         options = self.options
-        masked = span_mask(
+        x, masked = hide(
+            x,
             frames,
-            x.shape[1],
+            self.mask,
             start_prob=options.start_prob,
             span=options.span,
             generator=at.generator,
-        ).to(x.device)
-        x = torch.where(masked.unsqueeze(-1), self.mask.to(x.dtype), x)
+        )
         chosen = self.encoder.transform(x, frames)[-1][masked]
         total = chosen.new_zeros(())
         figures: dict[str, float] = {}
