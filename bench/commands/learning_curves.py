@@ -1,0 +1,24 @@
+"""`slim-superb learning-curves`: how trainings went, as a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Draw loss against hours of audio from the logs of 'compress', a panel a run, as SVG."
+EXAMPLE = "slim-superb learning-curves runs/compress/house_distil-s0 --out curves.svg"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("logs", type=Path, nargs="+", help="folders of runs, or their log.jsonl")
+    parser.add_argument("--out", type=Path, required=True, help="SVG to write")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw them."""
+    from bench.learning_curves import plot
+
+    plot(options.logs, options.out)
+    print(options.out)
+    return 0
