@@ -60,19 +60,23 @@ def test_unit_head_is_a_softmax_of_cosines():
     assert torch.allclose(head(x), cosine / 0.1, atol=1e-12)
 
 
-def test_code_loss_against_a_float64_reference_and_its_gradient():
+@pytest.mark.parametrize("temperature", [0.1, 0.3])
+def test_code_loss_against_a_float64_reference_and_its_gradient(temperature):
     generator = torch.Generator().manual_seed(1)
     teachers = [UnitHead(3, 2, 4), UnitHead(3, 2, 5)]
     for head in teachers:
         head.draw(generator)
         head.requires_grad_(False)
-    loss = CodeLoss(teachers, 6, seed=0).double()
+    loss = CodeLoss(teachers, 6, 0, temperature).double()
     student = torch.randn(7, 6, generator=generator, dtype=torch.float64, requires_grad=True)
     states = torch.randn(7, 3, generator=generator, dtype=torch.float64)
     expected = 0.0
     for mine, theirs in zip(loss.students, loss.teachers, strict=True):
-        wanted = theirs(states).exp() / theirs(states).exp().sum(1, keepdim=True)
-        told = mine(student).exp() / mine(student).exp().sum(1, keepdim=True)
+        says, thinks = (
+            head(x) * 0.1 / temperature for head, x in ((theirs, states), (mine, student))
+        )
+        wanted = says.exp() / says.exp().sum(1, keepdim=True)
+        told = thinks.exp() / thinks.exp().sum(1, keepdim=True)
         expected = expected - (wanted * told.log()).sum(1).mean()
     assert torch.allclose(loss(student, states), expected, atol=1e-10)
     assert torch.autograd.gradcheck(lambda x: loss(x, states), (student,))
@@ -148,6 +152,7 @@ def test_a_copy_of_the_teacher_could_not_be_better(taught):
         ({**TINY, "take": [5]}, "one of the teacher's 2 layers"),
         ({"targets": [1], "student": {"embed_dim": 8}, "take": [0, 1]}, "leave it empty"),
         ({**TINY, "code_weight": 1.0}, "needs masked frames"),
+        ({**TINY, "code_temperature": 0.0}, "must be above 0"),
         ({**TINY, "lambda": 1.0}, "unknown key 'lambda'"),
         ({"targets": [1], "student": {"conv_layers": [[40, 400, 160]]}}, "stride is 320 samples"),
     ],

@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from upstreams.config import EncoderConfig
 from upstreams.house import read_extras
 from upstreams.recipes.precision import at_least_single
-from upstreams.recipes.pretrain import UnitHead
+from upstreams.recipes.pretrain import TEMPERATURE, UnitHead
 
 
 def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
@@ -49,10 +49,14 @@ class CodeLoss(nn.Module):
     Attributes:
         teachers: the teacher's heads, frozen.
         students: the student's; they share the teacher's codes.
+        temperature: of both distributions.
     """
 
-    def __init__(self, teachers: list[UnitHead], width: int, seed: int) -> None:
+    def __init__(
+        self, teachers: list[UnitHead], width: int, seed: int, temperature: float = TEMPERATURE
+    ) -> None:
         super().__init__()
+        self.temperature = temperature
         self.teachers = nn.ModuleList(teachers)
         self.students = nn.ModuleList()
         generator = torch.Generator().manual_seed(seed)
@@ -66,6 +70,7 @@ class CodeLoss(nn.Module):
         """The loss (scalar) of last states (N, D) against the teacher's (N, D')."""
         total = student.new_zeros(())
         for mine, theirs in zip(self.students, self.teachers, strict=True):
-            wanted = F.softmax(at_least_single(theirs(teacher)), dim=-1)
-            total = total + F.cross_entropy(at_least_single(mine(student)), wanted)
+            scale = TEMPERATURE / self.temperature
+            wanted = F.softmax(scale * at_least_single(theirs(teacher)), dim=-1)
+            total = total + F.cross_entropy(scale * at_least_single(mine(student)), wanted)
         return total

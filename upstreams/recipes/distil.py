@@ -43,6 +43,7 @@ class Options:
         take: teacher layers that the student starts from; empty starts from nothing.
         cosine_weight: lambda of the regression loss.
         code_weight: of the discriminative loss; 0 leaves it out.
+        code_temperature: of its distributions; the teacher learned with 0.1.
         start_prob: probability that a masked span starts at a frame of the student's input; 0
             masks nothing.
         span: frames masked at a time.
@@ -52,6 +53,7 @@ class Options:
     take: tuple[int, ...] = ()
     cosine_weight: float = 1.0
     code_weight: float = 0.0
+    code_temperature: float = 0.1
     start_prob: float = 0.0
     span: int = 6
 
@@ -90,6 +92,8 @@ class Distil(Objective):
                 f"'targets' must name hidden states of the teacher, 0 to "
                 f"{teacher.num_layers - 1}, found {list(options.targets)}"
             )
+        if options.code_temperature <= 0:
+            raise UsageError("'code_temperature' must be above 0")
         if codes is not None and not options.start_prob:
             raise UsageError("'code_weight' needs masked frames: set 'start_prob' above 0")
         self.config = config
@@ -167,7 +171,7 @@ def parts(source: Ingredients) -> tuple[Lessons, EncoderConfig, State, Options, 
     codes: CodeLoss | None = None
     if options.code_weight:
         heads = teacher_heads(source.teacher_file, teacher.config)
-        codes = CodeLoss(heads, config.embed_dim, source.seed)
+        codes = CodeLoss(heads, config.embed_dim, source.seed, options.code_temperature)
     return lessons, config, state, options, codes
 
 
