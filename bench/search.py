@@ -22,8 +22,14 @@ from bench.registry import task_card, upstream_card
 from bench.run import run
 from bench.seeds import derive_seed
 from bench.spec import RunSpec
+from bench.subnets import plane
 
 TRIES_A_CANDIDATE = 25
+AXES = {
+    "params": "parameters",
+    "macs_per_second": "multiply-accumulates a second of sound",
+    "rtf": "real-time factor, one CPU thread",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,11 @@ class Budget:
     params: float | None = None
     macs_per_second: float | None = None
     rtf: float | None = None
+
+    @property
+    def axis(self) -> str:
+        """What subnets are traded off by: the first thing limited, parameters where nothing is."""
+        return next((key for key, limit in vars(self).items() if limit is not None), "params")
 
 
 @dataclass(frozen=True)
@@ -105,15 +116,32 @@ def candidates(
     return list(found.values())
 
 
-def front(scored: Sequence[Candidate], *, higher_is_better: bool) -> list[Candidate]:
-    """The trade-off curve: those that no cheaper (or equally cheap) one beats, by parameters."""
+def front(
+    scored: Sequence[Candidate], *, higher_is_better: bool, axis: str = "params"
+) -> list[Candidate]:
+    """The trade-off curve: those that no cheaper (or equally cheap) one beats, by `Budget.axis`."""
     sign = 1 if higher_is_better else -1
     best: list[Candidate] = []
-    ordered = sorted(scored, key=lambda c: (c.params, -sign * (c.dev or 0.0)))
+    ordered = sorted(scored, key=lambda c: (getattr(c, axis), -sign * (c.dev or 0.0)))
     for candidate in ordered:
         if not best or sign * (candidate.dev or 0.0) > sign * (best[-1].dev or 0.0):
             best.append(candidate)
     return best
+
+
+def plot(
+    path: Path, scored: Sequence[Candidate], curve: Sequence[Candidate], axis: str, metric: str
+) -> None:
+    """Score on dev against cost, the trade-off curve as a line; `.svg` or `.png`.
+
+    Raises:
+        UsageError: another ending.
+        MissingError: matplotlib is not installed.
+    """
+    title = f"{scored[0].name.partition('@')[0]}: subnets probed"
+    with plane(path, (title, AXES[axis], f"dev {metric}, %")) as axes:
+        for style, some in (("o", scored), ("-", curve)):
+            axes.plot([getattr(c, axis) for c in some], [100 * (c.dev or 0.0) for c in some], style)
 
 
 def search(

@@ -47,6 +47,20 @@ def test_the_curve_has_no_point_that_a_cheaper_one_beats():
     assert [c.params for c in front(points, higher_is_better=False)] == [1, 3]
 
 
+def test_the_curve_is_over_what_is_limited(tmp_path):
+    assert Budget().axis == Budget(params=1.0).axis == "params"
+    assert Budget(macs_per_second=1.0).axis == "macs_per_second"
+    assert Budget(rtf=1.0).axis == "rtf"
+    points = [Candidate("a@1", 1, 9.0, 0.0, 0.5), Candidate("a@2", 2, 3.0, 0.0, 0.4)]
+    curve = front(points, higher_is_better=True, axis="macs_per_second")
+    assert [c.params for c in curve] == [2, 1]
+    pytest.importorskip("matplotlib")
+    module.plot(tmp_path / "c.svg", points, curve, "macs_per_second", "accuracy")
+    module.plot(tmp_path / "d.svg", points, curve[:1], "macs_per_second", "accuracy")
+    one, other = ((tmp_path / name).read_bytes() for name in ("c.svg", "d.svg"))
+    assert one != other  # the curve is drawn
+
+
 def test_budgets():
     candidate = Candidate("x", 100, 2e6, 0.1)
     assert within(Budget(), candidate) and within(Budget(100, 2e6, 0.1), candidate)

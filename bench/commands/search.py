@@ -21,6 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", default="ks", help="the probe (default ks)")
     parser.add_argument("--track", default="quick", help="its track (default quick)")
     parser.add_argument("--seed", type=int, default=0, help="of draws and heads (default 0)")
+    parser.add_argument("--plot", type=Path, help="score against what is limited, .svg or .png")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of the card's")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
 
@@ -32,13 +33,14 @@ def run(options: argparse.Namespace) -> int:
     from bench.errors import UsageError
     from bench.metrics import METRICS
     from bench.registry import task_card
-    from bench.search import Budget, front, search
+    from bench.search import Budget, front, plot, search
 
     if options.count < 1:
         raise UsageError("--count must be 1 or more")
+    budget = Budget(options.max_params, options.max_macs, options.max_rtf)
     found = search(
         options.upstream,
-        Budget(options.max_params, options.max_macs, options.max_rtf),
+        budget,
         count=options.count,
         task=options.task,
         track=options.track,
@@ -48,17 +50,20 @@ def run(options: argparse.Namespace) -> int:
         weights=options.weights,
     )
     metric = METRICS[task_card(options.task, options.track).metrics[0]]
-    curve = front(found, higher_is_better=metric.higher_is_better)
+    curve = front(found, higher_is_better=metric.higher_is_better, axis=budget.axis)
     rows = [
         [
             c.name,
             f"{c.params:,}",
             f"{c.macs_per_second / 1e6:.1f}",
-            c.dev,
+            "" if c.dev is None else f"{100 * c.dev:.1f}",
             "*" if c in curve else "",
         ]
         for c in found
     ]
-    head = ["subnet", "parameters", "million MACs/s", f"dev {metric.name}", "curve"]
-    print(tabulate(rows, headers=head, disable_numparse=[1], floatfmt=".4f"))
+    head = ["subnet", "parameters", "million MACs/s", f"dev {metric.name}, %", "curve"]
+    align = ("left", *["right"] * 3, "center")
+    print(tabulate(rows, headers=head, disable_numparse=True, colalign=align))
+    if options.plot is not None:
+        plot(options.plot, found, curve, budget.axis, metric.name)
     return 0
