@@ -16,6 +16,7 @@ from bench.errors import MissingError
 from bench.paths import write_text
 from bench.plots import svg_figure
 from bench.record import DegradedScore, Record, read_record
+from bench.yaml_file import read_yaml
 
 PREFACE = """# What distortions cost, track `{track}`
 
@@ -110,7 +111,7 @@ def write_page(results: Path, track: str, docs: Path) -> list[Path]:
     written = []
     parts = [
         PREFACE.format(track=track, results=f"{results}/{track}", noise=_noise()),
-        _steady(by_task),
+        _steady(by_task, read_reasons(results / track)),
     ]
     for task, records in by_task.items():
         plot = docs / f"conditions-{task}.svg"
@@ -128,7 +129,19 @@ def _noise() -> str:
     return "; ".join(f"{name}: {source.about}" for name, source in SOURCES.items())
 
 
-def _steady(by_task: Mapping[str, Sequence[Record]]) -> str:
+def read_reasons(folder: Path) -> dict[str, str]:
+    """Why a ladder does not fall, as people found out: `reasons.yaml` beside a track's records.
+
+    Keys are `UPSTREAM TASK CONDITION`, the condition being the severer one.
+
+    Raises:
+        UsageError, InvalidDataError: not such a file.
+    """
+    path = folder / "reasons.yaml"
+    return {key: str(text) for key, text in read_yaml(path).items()} if path.exists() else {}
+
+
+def _steady(by_task: Mapping[str, Sequence[Record]], reasons: Mapping[str, str]) -> str:
     """What was scored, and whether scores fall along the ladders."""
     rows, found, pairs = [], [], 0
     for task, records in by_task.items():
@@ -138,7 +151,8 @@ def _steady(by_task: Mapping[str, Sequence[Record]]) -> str:
         found += more
         pairs += looked
     lines = [
-        f"- `{item.upstream}`, {item.task}: {item.severer} costs less than {item.milder}"
+        f"- `{item.upstream}`, {item.task}: {item.severer} costs less than {item.milder}: "
+        + reasons.get(f"{item.upstream} {item.task} {item.severer}", "the reason is not known yet.")
         for item in found
     ]
     whole = sum(not item.from_folder for item in catalogue().conditions.values())

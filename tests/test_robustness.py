@@ -24,8 +24,9 @@ from bench.evaluate import read_predictions
 from bench.fit import Trainer
 from bench.items import Items
 from bench.record import read_record
+from bench.registry import ROOT
 from bench.robustness import load_head, score_conditions
-from bench.robustness_page import breaks, write_page
+from bench.robustness_page import breaks, read_reasons, read_scored, write_page
 from bench.shared_pass import shared_pass
 from bench.spec import RunSpec
 
@@ -326,6 +327,19 @@ def test_a_ladder_that_rises_again_is_told(trained):
     found, pairs = breaks([record.model_copy(update={"conditions": tuple(changed)})])
     assert pairs == 3
     assert [(item.milder, item.severer) for item in found] == [("white-5db", "white-0db")]
+
+
+def test_reasons_found_by_people_are_read(tmp_path):
+    assert read_reasons(tmp_path) == {}
+    (tmp_path / "reasons.yaml").write_text("fbank tone white-0db: it says one thing only\n")
+    assert read_reasons(tmp_path) == {"fbank tone white-0db": "it says one thing only"}
+
+
+def test_every_break_on_the_committed_page_has_a_reason():
+    results = ROOT / "leaderboard" / "results"
+    reasons = read_reasons(results / "quick")
+    found = [item for some in read_scored(results, "quick").values() for item in breaks(some)[0]]
+    assert {f"{item.upstream} {item.task} {item.severer}" for item in found} == set(reasons)
 
 
 @pytest.mark.corpus
