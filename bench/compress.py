@@ -304,7 +304,8 @@ def _export(made: _Made, product: Any, folder: Path, hours: float) -> Path:
     card, facts = made.card, made.facts
     weights = folder / f"{made.name}.safetensors"
     sha256 = export.write_weights(product, weights)
-    about = {"name": made.name, "title": card.title, "family": card.family}
+    seed = f", training seed {facts['seed']}" if facts["seed"] else ""
+    about = {"name": made.name, "title": card.title + seed, "family": card.family}
     if made.teacher is not None:
         about["teacher"] = made.teacher
     if card.paper is not None:
