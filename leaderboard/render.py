@@ -146,14 +146,13 @@ def _heat(value: float) -> str:
 
 
 def figure(view: View) -> Figure | None:
-    """The picture of a view as it is first shown: the first cost and score that rows have."""
+    """The picture of a view as it is first shown: the first cost, and the score of most rows."""
     by_key = {column.key: i for i, column in enumerate(view.columns)}
     costs_here = [by_key[key] for key in COSTS if key in by_key]
-    ys = [i for i, c in enumerate(view.columns) if c.key == "superb"]
-    ys += [i for i, c in enumerate(view.columns) if c.group == "score"]
-    if not costs_here or not ys:
+    y = _first_score(view)
+    if not costs_here or y is None:
         return None
-    x, y = costs_here[0], ys[0]
+    x = costs_here[0]
     known = [
         (row, cost, score)
         for row, cells in zip(view.rows, view.cells, strict=True)
@@ -176,6 +175,19 @@ def figure(view: View) -> Figure | None:
     ]
     higher = view.columns[y].higher_is_better is True
     return Figure(view.columns[x], view.columns[y], draw(points, higher_is_better=higher))
+
+
+def _first_score(view: View) -> int | None:
+    """The SUPERB score's column, else that of the score which most rows have."""
+    keys = [column.key for column in view.columns]
+    if "superb" in keys:
+        return keys.index("superb")
+    filled = {
+        i: sum(cells[i].value is not None for cells in view.cells)
+        for i, column in enumerate(view.columns)
+        if column.group == "score"
+    }
+    return max(filled, key=lambda i: filled[i]) if filled else None
 
 
 def _curve(row: Row) -> str:

@@ -10,6 +10,7 @@ from bench.condition_file import FILE, ConditionFile
 from bench.config import read_card
 from bench.draws import NUM_DRAWS, STEP, DrawnScore, draws_path, write_draws
 from bench.metrics import METRICS
+from bench.names import runs_folder
 from bench.record import read_record
 from bench.registry import task_card, task_names
 
@@ -36,7 +37,7 @@ def make_results(folder: Path, *, upstreams: int, num_conditions: int, seed: int
         params = int(rng.integers(2_000_000, 95_000_000))
         for task in cards:
             record = one(template, rng, upstream, cards[task], params, FAMILIES[index % 4], names)
-            path = folder / "results" / "open" / upstream / f"{task}-s0.json"
+            path = runs_folder(folder / "results", "open", upstream) / f"{task}-s0.json"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(record), encoding="utf-8")
             draws = tuple(

@@ -23,8 +23,14 @@ function setUpPlot(view) {
 function axes(view) {
   const xs = costColumns(view);
   const ys = scoreColumns(view);
-  const best = ys.find((column) => column.k === 'superb') || ys.find((column) => column.g === 'score') || ys[0];
+  const best = ys.find((column) => column.k === 'superb') || fullest(view, ys.filter((column) => column.g === 'score')) || ys[0];
   return { x: xs.find((column) => column.k === state.x) || xs[0], y: ys.find((column) => column.k === state.y) || best };
+}
+
+/* The first of the columns that most rows of the view have. */
+function fullest(view, columns) {
+  const filled = (column) => view.rows.filter((row) => row.v[view.cols.indexOf(column)] != null).length;
+  return columns.reduce((best, column) => (best && filled(best) >= filled(column) ? best : column), undefined);
 }
 
 function pointsOf(view, x, y) {
