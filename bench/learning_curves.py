@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import InvalidDataError, MissingError
-from bench.plots import svg_figure
+from bench.plots import picture
 
 Line = dict[str, float]
 COLUMNS = 3
@@ -34,8 +34,11 @@ def read_log(path: Path) -> list[Line]:
             line = json.loads(text)
         except ValueError as error:
             raise InvalidDataError(f"{file}: line {number} is not JSON") from error
-        if not isinstance(line, dict) or not isinstance(line.get("hours"), int | float):
-            raise InvalidDataError(f"{file}: line {number} has no number 'hours'")
+        if not isinstance(line, dict) or "hours" not in line:
+            raise InvalidDataError(f"{file}: line {number} has no 'hours'")
+        for key, value in line.items():
+            if not isinstance(value, int | float):
+                raise InvalidDataError(f"{file}: line {number}: {key!r} is not a number")
         lines.append(line)
     if not any("loss" in line for line in lines):
         raise InvalidDataError(f"{file}: no line with a loss")
@@ -47,15 +50,16 @@ def plot(logs: Sequence[Path], path: Path) -> None:
 
     Args:
         logs: files, or folders of runs; a panel is named after its file or folder.
-        path: SVG to write.
+        path: SVG or PNG to write.
 
     Raises:
+        UsageError: another ending.
         MissingError: matplotlib is not installed, or there is no such log.
         InvalidDataError: a file that is not a log.
     """
     read = [(_name(log), read_log(log)) for log in logs]
     rows = -(-len(read) // COLUMNS)
-    with svg_figure(path, 2.9 * min(COLUMNS, len(read)), 2.0 * rows + 0.5) as figure:
+    with picture(path, 2.9 * min(COLUMNS, len(read)), 2.0 * rows + 0.5) as figure:
         for place, (name, lines) in enumerate(read, start=1):
             _panel(figure.add_subplot(rows, min(COLUMNS, len(read)), place), name, lines)
         labels: dict[str, Any] = {}

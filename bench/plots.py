@@ -1,39 +1,80 @@
-"""Pictures as SVG whose bytes depend on nothing but what is drawn."""
+"""Pictures whose bytes depend on nothing but what is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bench.errors import MissingError
+from bench.errors import MissingError, UsageError
 from bench.paths import atomic_path
 
 FONT_POINTS = 8
+DOTS_PER_INCH = 150  # of a PNG
+
+
+def check_picture(path: Path | None) -> None:
+    """Refuse a picture that could not be written, before the work whose result it shows.
+
+    Args:
+        path: file; None asks for none.
+
+    Raises:
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: matplotlib is not installed.
+    """
+    if path is None:
+        return
+    if path.suffix not in (".svg", ".png"):
+        raise UsageError(f"{path}: a plot is an .svg or a .png file")
+    if find_spec("matplotlib") is None:
+        raise MissingError("plots need matplotlib: pip install 'slim-superb[plots]'")
 
 
 @contextmanager
-def svg_figure(path: Path, width_inches: float, height_inches: float) -> Iterator[Any]:
+def picture(path: Path, width_inches: float, height_inches: float) -> Iterator[Any]:
     """A matplotlib figure to draw on, which is written at the end.
 
     Args:
-        path: file, replaced as a whole.
+        path: SVG or PNG file, replaced as a whole.
         width_inches: of the figure.
         height_inches: of the figure.
 
     Raises:
-        MissingError: matplotlib is not installed.
+        UsageError, MissingError: as `check_picture`; MissingError: the file cannot be written.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingError("plots need matplotlib: pip install 'slim-superb[plots]'") from error
+    check_picture(path)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
     # Fixed identifiers and no date: the same numbers give the same bytes.
     style: Any = {"svg.hashsalt": "slim-superb", "svg.fonttype": "none", "font.size": FONT_POINTS}
+    ending = path.suffix[1:]
     with mpl.rc_context(style):
         figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
         yield figure
+        metadata = {"Date": None} if ending == "svg" else {}
         with atomic_path(path) as temporary:
-            figure.savefig(temporary, format="svg", metadata={"Date": None})
+            figure.savefig(temporary, format=ending, dpi=DOTS_PER_INCH, metadata=metadata)
+
+
+@contextmanager
+def plane(path: Path, axes: tuple[str, str, str]) -> Iterator[Any]:
+    """One pair of axes to draw on, written at the end.
+
+    Args:
+        path: SVG or PNG file.
+        axes: title, x and y.
+
+    Raises:
+        UsageError, MissingError: as `picture`.
+    """
+    with picture(path, 6.4, 4.4) as figure:
+        drawn = figure.add_subplot()
+        yield drawn
+        drawn.set_title(axes[0])
+        drawn.set_xlabel(axes[1])
+        drawn.set_ylabel(axes[2])
+        drawn.grid(visible=True, linewidth=0.3)

@@ -14,7 +14,7 @@ from bench.condition_file import Condition, catalogue
 from bench.condition_report import percent, relative_text, score_of, sets_of, summary
 from bench.errors import MissingError
 from bench.paths import write_text
-from bench.plots import svg_figure
+from bench.plots import picture
 from bench.record import DegradedScore, Record, read_record
 from bench.yaml_file import read_yaml
 
@@ -220,7 +220,7 @@ def plot_ladders(records: Sequence[Record], path: Path) -> None:
         raise MissingError(f"{records[0].task}: no ladder was scored")
     columns = min(4, len(present))
     rows = -(-len(present) // columns)
-    with svg_figure(path, 2.7 * columns, 2.2 * rows + 0.4) as figure:
+    with picture(path, 2.7 * columns, 2.2 * rows + 0.4) as figure:
         for place, (name, rungs) in enumerate(present.items(), start=1):
             _panel(figure.add_subplot(rows, columns, place), name, rungs, records, metric)
         handles, labels = figure.axes[0].get_legend_handles_labels()

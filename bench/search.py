@@ -17,12 +17,12 @@ from bench.errors import UsageError
 from bench.load import load_upstream
 from bench.metrics import METRICS
 from bench.names import parse_upstream_name
+from bench.plots import plane
 from bench.progress import say
 from bench.registry import task_card, upstream_card
 from bench.run import run
 from bench.seeds import derive_seed
 from bench.spec import RunSpec
-from bench.subnets import plane
 
 TRIES_A_CANDIDATE = 25
 AXES = {

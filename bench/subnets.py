@@ -9,18 +9,15 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from decimal import ROUND_UP, Context, Decimal
-from pathlib import Path
 from typing import Any, Protocol
 
 from tabulate import tabulate
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.config import UpstreamCard
-from bench.errors import MissingError, UsageError
-from bench.paths import atomic_path
+from bench.errors import UsageError
 from bench.registry import resolve
 
 SECONDS = 10.0  # of the input that MACs are counted on, as in every record
@@ -177,36 +174,3 @@ def candidates_csv(items: Sequence[Candidate]) -> str:
     writer.writeheader()
     writer.writerows(asdict(item) for item in items)
     return out.getvalue()
-
-
-@contextmanager
-def plane(path: Path, axes: tuple[str, str, str]) -> Iterator[Any]:
-    """Axes to draw on, written into an SVG or PNG file in the end.
-
-    Args:
-        path: its ending says which.
-        axes: title, x and y.
-
-    Raises:
-        UsageError: another ending.
-        MissingError: matplotlib is not installed, or the file cannot be written.
-    """
-    if path.suffix not in (".svg", ".png"):
-        raise UsageError(f"{path}: a plot is an .svg or a .png file")
-    try:
-        import matplotlib
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingError("a plot needs matplotlib: pip install slim-superb[plots]") from error
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    drawn = figure.add_subplot()
-    yield drawn
-    drawn.set_title(axes[0], fontsize=10)
-    drawn.set_xlabel(axes[1])
-    drawn.set_ylabel(axes[2])
-    drawn.grid(visible=True, linewidth=0.3)
-    with atomic_path(path) as temporary:
-        # No date and no random names inside: the same points are the same file.
-        metadata = {"Date": None} if path.suffix == ".svg" else {}
-        with matplotlib.rc_context({"svg.hashsalt": "slim-superb"}):
-            figure.savefig(temporary, format=path.suffix[1:], dpi=150, metadata=metadata)

@@ -16,11 +16,11 @@ from tabulate import tabulate
 from bench.errors import UsageError
 from bench.metrics import METRICS
 from bench.names import parse_upstream_name
+from bench.plots import plane
 from bench.progress import say
 from bench.record import Record
 from bench.run import Outcome, run
 from bench.spec import RunSpec
-from bench.subnets import plane
 
 
 @dataclass(frozen=True)
@@ -143,7 +143,7 @@ def tradeoff_plot(path: Path, points: Sequence[Point], task: str) -> None:
     """Draw score (with its interval) against MACs, numbered as in the table, efficient ones joined.
 
     Raises:
-        UsageError, MissingError: as `bench.subnets.plane`.
+        UsageError, MissingError: as `bench.plots.plane`.
     """
     title = f"{points[0].upstream.partition('@')[0]} on {task}; numbers as in the table"
     numbers: dict[tuple[float, float], list[str]] = {}

@@ -42,8 +42,9 @@ def test_a_panel_a_run_with_its_points(tmp_path):
     [
         (None, "no such log"),
         ("{", "line 1 is not JSON"),
-        ("[]\n", "line 1 has no number 'hours'"),
-        ('{"hours": "1"}\n', "line 1 has no number 'hours'"),
+        ("[]\n", "line 1 has no 'hours'"),
+        ('{"hours": "1"}\n', "line 1: 'hours' is not a number"),
+        ('{"hours": 1, "loss": null}\n', "line 1: 'loss' is not a number"),
         ('{"hours": 1}\n', "no line with a loss"),
     ],
 )
@@ -54,6 +55,21 @@ def test_what_is_no_log_is_told_in_one_line(content, told, tmp_path, capsys):
     assert main(["learning-curves", str(path), "--out", str(tmp_path / "c.svg")]) in (3, 4)
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert told in line
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["search", "no_such_upstream", "--plot"],
+        ["tradeoff", "no_such_upstream", "ks", "--sample", "2", "--plot"],
+        ["subnets", "no_such_upstream", "--plot"],
+        ["learning-curves", "no_such_run", "--out"],
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_the_work(command, capsys):
+    assert main([*command, "curve.pdf"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "curve.pdf: a plot is an .svg or a .png file" in line
 
 
 def test_the_picture_in_the_recipes_is_that_of_the_committed_logs(tmp_path):

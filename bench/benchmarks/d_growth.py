@@ -16,7 +16,7 @@ from bench.audio import Wav
 from bench.benchmarks._paired import Times, in_turn
 from bench.benchmarks._setting import SEEDS, Bed, Setting, larger, scratch
 from bench.passes import clean_sound
-from bench.plots import svg_figure
+from bench.plots import picture
 
 TITLE = "How cost grows"
 TIMES_UTTERANCES = 4  # keywords are half a second each
@@ -136,7 +136,7 @@ def _table(column: Column, what: str, relative: str, *, each: bool) -> str:
 def _plot(audio: Column, heads: Column, conditions: Column, path: Path) -> None:
     """Three panels of wall seconds, each from 0."""
     panels = {"seconds of audio": audio, "heads in one training": heads, "conditions": conditions}
-    with svg_figure(path, 7.5, 2.4) as figure:
+    with picture(path, 7.5, 2.4) as figure:
         for place, (what, column) in enumerate(panels.items(), 1):
             axes = figure.add_subplot(1, 3, place)
             axes.plot([key for key, _ in column], [times.wall for _, times in column], marker="o")

@@ -32,9 +32,11 @@ def run(options: argparse.Namespace) -> int:
 
     from bench.errors import UsageError
     from bench.metrics import METRICS
+    from bench.plots import check_picture
     from bench.registry import task_card
     from bench.search import Budget, front, plot, search
 
+    check_picture(options.plot)
     if options.count < 1:
         raise UsageError("--count must be 1 or more")
     budget = Budget(options.max_params, options.max_macs, options.max_rtf)

@@ -30,16 +30,11 @@ def run(options: argparse.Namespace) -> int:
     from bench.catalog import find_entry
     from bench.errors import UsageError
     from bench.names import UpstreamName
+    from bench.plots import check_picture, plane
     from bench.progress import say
-    from bench.subnets import (
-        Budget,
-        candidates,
-        candidates_csv,
-        candidates_table,
-        family_of,
-        plane,
-    )
+    from bench.subnets import Budget, candidates, candidates_csv, candidates_table, family_of
 
+    check_picture(options.plot)
     if options.sample is not None and not 1 <= options.sample <= 1_000_000:
         raise UsageError(f"--sample {options.sample}: expected 1 to 1000000")
     card = find_entry(UpstreamName(options.upstream), options.card).card

@@ -39,11 +39,13 @@ def run(options: argparse.Namespace) -> int:
 
     from bench.catalog import find_entry
     from bench.names import parse_upstream_name
+    from bench.plots import check_picture
     from bench.progress import say
     from bench.spec import RunSpec
     from bench.subnets import Budget, candidates, family_of
     from bench.tradeoff import names_of, tradeoff, tradeoff_data, tradeoff_plot, tradeoff_table
 
+    check_picture(options.plot)
     upstream = upstream_name(options)
     if options.subnets is not None:
         variants = [item.strip() for item in options.subnets.split(";") if item.strip()]
