@@ -24,6 +24,10 @@ ALL = ("channels", "heads", "units")
 WHOLE = ("attentions", "feed_forwards")
 
 
+# Relative positions, as in WavLM; four heads a layer.
+RELATIVE = replace(WAVE, embed_dim=32, heads=(4, 4), relative_buckets=32, relative_distance=100)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -93,7 +97,14 @@ def test_hubert_base_before_pruning():
 
 
 @pytest.mark.parametrize(
-    "config", [WAVE, MEL, replace(WAVE, feature_norm=False), replace(WAVE, conv_bias=True)]
+    "config",
+    [
+        WAVE,
+        MEL,
+        replace(WAVE, feature_norm=False),
+        replace(WAVE, conv_bias=True),
+        replace(WAVE, feature_scale=True),
+    ],
 )
 def test_sizes_are_those_of_the_module(config):
     counts = gate_counts(config)
@@ -118,6 +129,10 @@ def test_sizes_are_those_of_the_module(config):
         (WAVE, WHOLE),
         (replace(WAVE, layer_norm_first=True), (*ALL, *WHOLE)),
         (MEL, ("units", "attentions")),
+        (replace(WAVE, feature_scale=True), ALL),  # pruned before
+        (replace(WAVE, feature_norm=False, feature_scale=True), ALL),
+        (RELATIVE, ALL),
+        (replace(RELATIVE, embed_dim=48, kept_heads=((0, 2, 3, 5), (1, 2, 4, 5))), ALL),
     ],
 )
 def test_the_cut_module_is_the_gated_one(config, kinds):
@@ -133,6 +148,8 @@ def test_the_cut_module_is_the_gated_one(config, kinds):
     cut = build(small, {key: value.detach() for key, value in left.items()})
     if "attentions" in kinds:
         assert 0 in small.heads and any(small.heads)
+    if config.relative_buckets:
+        assert any(heads < 4 for heads in small.heads)
     assert num_parameters(small) < 0.95 * num_parameters(config)
     wavs, lengths = torch.randn(2, 6_400, generator=seeded(9)), torch.tensor([6_400, 4_000])
     with torch.no_grad():
@@ -225,6 +242,35 @@ def test_recipes_that_do_not_hold(tmp_path, config, told):
     teacher = build(WAVE, random_state(WAVE, 0))
     with pytest.raises(UsageError, match=told):
         prune.make(ingredients(tmp_path, {"targets": [2], **config}, teacher=teacher))
+
+
+@pytest.mark.parametrize(
+    ("changes", "gates", "told"),
+    [
+        ({"heads": (2, 0)}, ALL, "layer 1 has no attention"),
+        ({"ffn": (0, 32)}, ALL, "layer 0 has no feed-forward part"),
+        ({"heads": (2, 2), "relative_buckets": 32}, (*ALL, "attentions"), "prune 'heads'"),
+    ],
+)
+def test_encoders_that_gates_do_not_fit(tmp_path, changes, gates, told):
+    config = replace(WAVE, **changes)
+    teacher = build(config, random_state(config, 0))
+    with pytest.raises(UsageError, match=told):
+        prune.make(ingredients(tmp_path, {"targets": [2], "gates": list(gates)}, teacher=teacher))
+
+
+def test_one_side_may_be_without_gates_and_settling_may_be_left_out(tmp_path):
+    teacher = build(MEL, random_state(MEL, 0))
+    config = {"targets": [2], "gates": ["heads", "units"], "target": "separate", "settle": 0.0}
+    objective = prune.make(ingredients(tmp_path, config, teacher=teacher))
+    assert objective.stages == (1.0,)
+    loss, figures = objective.loss(
+        first_batch(ingredients(tmp_path, {})), replace(moment(), stage_fraction=0.5)
+    )
+    loss.backward()
+    assert figures["sparsity0"] == 0 < figures["sparsity1"]
+    product = objective.product()
+    assert build(encoder_config(product.config), product.state).num_layers == 3
 
 
 def test_channels_of_a_bank_cannot_be_pruned(tmp_path):

@@ -41,7 +41,8 @@ class GatedEncoder(nn.Module):
         """Put gates on.
 
         Raises:
-            UsageError: an unknown kind, channels of a filter bank, norms that would mix channels.
+            UsageError: an unknown kind, channels of a filter bank, norms that would mix channels,
+                a layer that lacks a part, whole attentions where positions are relative.
         """
         super().__init__()
         config = encoder.config
@@ -51,6 +52,17 @@ class GatedEncoder(nn.Module):
             raise UsageError(
                 f"'gates': channels can be pruned in front ends with group norm, not in "
                 f"{config.extractor_mode!r}"
+            )
+        for kind, widths in (("attention", config.heads), ("feed-forward part", config.ffn)):
+            if 0 in widths:
+                raise UsageError(
+                    f"layer {widths.index(0)} has no {kind} to put gates on: prune a model whose "
+                    f"layers are whole"
+                )
+        if config.relative_buckets and "attentions" in kinds:
+            raise UsageError(
+                "'gates': whole attentions of a model with relative positions cannot be pruned: "
+                "the first layer's holds the table of all; prune 'heads'"
             )
         self.encoder = encoder
         counts = gate_counts(config)

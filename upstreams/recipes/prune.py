@@ -51,7 +51,7 @@ class Options:
         cosine_weight: lambda of the regression loss.
         ramp: share of the first stage in which the target rises from zero.
         gate_lr: learning rate of gates and multipliers.
-        settle: share of the audio with settled gates.
+        settle: share of the audio with settled gates; with 0 they are settled at the export alone.
     """
 
     gates: tuple[str, ...] = ("channels", "heads", "units")
@@ -73,10 +73,10 @@ class Constraint(nn.Module):
         self.linear = nn.Parameter(torch.zeros(()))
         self.quadratic = nn.Parameter(torch.zeros(()))
 
-    def forward(self, sparsity: Tensor, target: float) -> Tensor:
-        """l1 (s - t) + l2 (s - t)^2: scalar."""
+    def forward(self, sparsity: Tensor | float, target: float) -> Tensor:
+        """l1 (s - t) + l2 (s - t)^2: scalar. s is a number where nothing is gated."""
         away = sparsity - target
-        penalty: Tensor = self.linear * away + self.quadratic * away.square()
+        penalty: Tensor = self.linear * away + self.quadratic * away**2
         return penalty
 
 
@@ -96,7 +96,7 @@ class Prune(Objective):
         if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
             raise UsageError(f"'targets' must name hidden states 0 to {teacher.num_layers - 1}")
         self.options = options
-        self.stages = (1 - options.settle, options.settle)
+        self.stages = (1 - options.settle, options.settle) if options.settle else (1.0,)
         self.lessons = lessons
         config = replace(teacher.config, mask_embedding=0)
         state = {key: value for key, value in unpack(teacher).items() if key != "mask_embedding"}

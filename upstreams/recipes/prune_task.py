@@ -37,10 +37,10 @@ class Task:
     head: Head
     targets: Any
 
-    def chosen(self, indices: Sequence[int]) -> Any:
-        """The targets of some utterances, as `Head.loss` takes them."""
+    def chosen(self, indices: Sequence[int], device: torch.device) -> Any:
+        """The targets of some utterances, as `Head.loss` takes them, where the head is."""
         if isinstance(self.targets, Tensor):
-            return self.targets[list(indices)]
+            return self.targets[list(indices)].to(device)
         return [self.targets[index] for index in indices]
 
 
@@ -75,8 +75,8 @@ class TaskPrune(Prune):
         states, frames = self.gated.encoder(batch.wavs, batch.lengths)
         normed = torch.stack([F.layer_norm(state, state.shape[-1:]) for state in states])
         feats = torch.einsum("l,lbtd->btd", torch.softmax(self.logits, 0), normed)
-        output = self.head(feats, frames)
-        loss = self.head.loss(output, self.task.chosen(batch.indices))
+        output = self.head(feats, frames.to(feats.device))
+        loss = self.head.loss(output, self.task.chosen(batch.indices, feats.device))
         return loss, {"task": loss.item()}
 
     lengths: Sequence[int] = ()

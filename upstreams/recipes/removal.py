@@ -41,9 +41,12 @@ def remove(state: State, config: EncoderConfig, gates: Openings) -> tuple[Encode
     left = dict(state)
     config = _remove_channels(left, config, gates.channels)
     heads, units = list(config.heads), list(config.ffn)
+    names = _heads_named(config)
     for index, gate in enumerate(gates.heads):
         kept = kept_indices(gate)
         heads[index] = len(kept)
+        if names:
+            names[index] = tuple(names[index][place] for place in kept.tolist())
         _remove_heads(left, f"layers.{index}.attention", kept, gate, config.head_dim)
     for index, gate in enumerate(gates.units):
         kept = kept_indices(gate)
@@ -58,7 +61,14 @@ def remove(state: State, config: EncoderConfig, gates: Openings) -> tuple[Encode
     for index, gate in enumerate(gates.feed_forwards):
         first, last = f"layers.{index}.ffn_in", f"layers.{index}.ffn_out"
         units[index] *= _keep_part(left, (f"{first}.", f"{last}."), last, gate)
-    return replace(config, heads=tuple(heads), ffn=tuple(units)), left
+    return replace(config, heads=tuple(heads), ffn=tuple(units), kept_heads=tuple(names)), left
+
+
+def _heads_named(config: EncoderConfig) -> list[tuple[int, ...]]:
+    """Which of the original heads each layer has, where relative positions must know; else none."""
+    if not config.relative_buckets:
+        return []
+    return list(config.kept_heads) or [tuple(range(heads)) for heads in config.heads]
 
 
 def _keep_part(left: State, prefixes: tuple[str, ...], last: str, gate: Tensor) -> bool:
@@ -105,12 +115,15 @@ def _remove_channels(left: State, config: EncoderConfig, gates: Sequence[Tensor]
         before = gate
     assert before is not None  # there is at least one convolution
     kept = kept_indices(before)
+    # What an earlier pruning left there goes on counting.
+    scale = before * left["feature_scale"] if config.feature_scale else before
     if config.feature_norm:
         # The norm's statistics are those of the scaled channels that are left, so the scale stays.
         left["feature_norm.weight"] = left["feature_norm.weight"][kept]
         left["feature_norm.bias"] = left["feature_norm.bias"][kept]
-        left["feature_scale"] = before[kept]
+        left["feature_scale"] = scale[kept]
         left["projection.weight"] = left["projection.weight"][:, kept]
     else:
-        left["projection.weight"] = left["projection.weight"][:, kept] * before[kept]
+        left.pop("feature_scale", None)
+        left["projection.weight"] = left["projection.weight"][:, kept] * scale[kept]
     return replace(config, conv_layers=tuple(layers), feature_scale=config.feature_norm)

@@ -33,6 +33,8 @@ def extractor_params(config: EncoderConfig, channels: Sequence[Count]) -> Count:
         before = count
     if config.feature_norm:
         total = total + 2 * before
+    if config.feature_scale:
+        total = total + before
     return total + before * config.embed_dim + config.embed_dim
 
 
