@@ -19,6 +19,7 @@ from bench.errors import UsageError
 from bench.kept_states import keep_states
 from bench.load import Loaded, load_upstream
 from bench.names import parse_upstream_name
+from bench.passes import set_cuda
 from bench.progress import bar, say
 from bench.recipe import (
     RecipeCard,
@@ -99,6 +100,7 @@ def compress(request: Request, home: Path) -> Path | None:
             config=card.config,
             teacher=teacher.upstream if teacher else None,
             teacher_file=teacher_file,
+            teacher_sha256=teacher.digest if teacher else "",
             clips=clips,
             read=read_part,
             seed=request.seed,
@@ -114,10 +116,12 @@ def compress(request: Request, home: Path) -> Path | None:
             f"training: 'keep_targets' is not for this recipe ({card.make}): its targets are not "
             f"the teacher's states of clean clips; leave it out"
         )
+    device = _device(request.device)
+    precision = _recipes("precision").resolved(training.precision, device)
     facts = {
         "recipe": card.make,
         "config": card.config,
-        "training": {**card.training, **request.overrides},
+        "training": {**card.training, **request.overrides, "precision": precision},
         "data": digest(clips),
         "teacher": teacher.digest if teacher else None,
         "seed": request.seed,
@@ -127,7 +131,7 @@ def compress(request: Request, home: Path) -> Path | None:
         if getattr(card, key) is not None:
             facts[key] = getattr(card, key)
     made = _Made(name, card, teacher.name.card if teacher else None, facts)
-    run = _run(request, made, training, objective, clips, folder)
+    run = _run(request, made, training, objective, clips, folder, device)
     size = sum(p.numel() for p in objective.parameters())
     say(f"{name}: {size} parameters in training; log and checkpoints in {folder}")
     if request.dry_run:
@@ -184,6 +188,7 @@ def _run(
     objective: Any,
     clips: list[Utterance],
     folder: Path,
+    device: torch.device,
 ) -> Any:
     """The training run: streams, validation batches, what is kept on the way."""
     loop, stream = _recipes("loop"), _recipes("stream")
@@ -219,19 +224,21 @@ def _run(
         folder=folder,
         identity=_recipes("identity").identity(made.facts),
         seed=request.seed,
-        device=_device(request.device),
+        device=device,
         keep=keep,
     )
 
 
 def _device(name: str) -> torch.device:
-    """The device of that name.
+    """The device of that name, set up.
 
     Raises:
         UsageError: CUDA that is not there.
     """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UsageError("--device cuda: no CUDA device here")
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise UsageError("--device cuda: no CUDA device here")
+        set_cuda(tf32=False)  # whether the teacher's states are kept already or made now
     return torch.device(name)
 
 

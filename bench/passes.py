@@ -64,10 +64,7 @@ class Engine:
     def place(self, upstream: Upstream) -> Any:
         """The upstream on its device, compiled where that was asked for."""
         if self.device.startswith("cuda"):
-            torch.backends.cuda.matmul.allow_tf32 = self.precision == "tf32"
-            torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
-            # The same convolutions every time, whatever is fastest today.
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+            set_cuda(tf32=self.precision == "tf32")
         else:
             keep_freed_memory()
         upstream.to(self.device)
@@ -80,6 +77,13 @@ class Engine:
         if self.precision != "bf16":
             return nullcontext()
         return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
+
+
+def set_cuda(*, tf32: bool) -> None:
+    """How CUDA computes from now on: the same convolutions every time, not today's fastest."""
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def clean_sound(item: Utterance) -> Wav:

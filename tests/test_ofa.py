@@ -109,6 +109,15 @@ def test_a_waveform_supernet_with_gain():
     assert build(subnet_config(config, space.smallest()), small).hidden_size == 8
 
 
+def test_what_cannot_be_cut_is_refused():
+    space = ofa.search_space(SPACE, 2)
+    ofa.check_space(space, MEL)
+    with pytest.raises(UsageError, match="a supernet with pruned convolutions cannot be cut"):
+        ofa.check_space(space, replace(MEL, feature_scale=True))
+    with pytest.raises(UsageError, match="a supernet with relative positions cannot be cut"):
+        ofa.check_space(space, replace(MEL, relative_buckets=32))
+
+
 @pytest.mark.parametrize(
     ("config", "told"),
     [

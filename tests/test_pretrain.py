@@ -1,5 +1,7 @@
 """Pre-training: units, masked prediction against a float64 reference, and that it learns."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -82,6 +84,24 @@ def test_units_of_a_layer_are_clusters_of_its_states(tmp_path):
         units_of(source, "layer1:5")
     with pytest.raises(UsageError, match="fewer clusters needed"):
         units_of(source, "mfcc:2000")
+
+
+def test_units_of_a_layer_are_told_apart_by_teacher_and_stand_on_the_grid(tmp_path):
+    teacher = build(MEL, random_state(MEL, 0))
+    told = []
+    source = replace(
+        ingredients(tmp_path, {**CONFIG, "codebooks": ["layer1:5"]}, teacher=teacher),
+        say=told.append,
+    )
+    for name in ("one", "one", "other"):
+        pretrain.make(replace(source, teacher_sha256=name))
+    assert len(told) == 2
+    slow = replace(MEL, conv_layers=((80, 400, 640),))
+    with pytest.raises(UsageError, match="every 320 samples, not every 640"):
+        units_of(source, "layer1:5", build(slow, random_state(slow, 0)))
+    encoder = config_section(slow)
+    with pytest.raises(UsageError, match="the encoder's frames every 640"):
+        pretrain.make(ingredients(tmp_path, {**CONFIG, "encoder": encoder}))
 
 
 @pytest.mark.parametrize("text", ["mfcc", "mfcc:1", "mel:8", "layer:8", "layerx:8", "mfcc:9999"])

@@ -309,6 +309,23 @@ def test_a_dry_run_says_how_long_and_keeps_nothing(tmp_path, capsys):
     assert not list((tmp_path / "run").glob("*.safetensors"))
 
 
+def test_a_dry_run_of_less_than_two_batches_has_nothing_to_time(tmp_path, capsys):
+    path = recipe_file(tmp_path)
+    command = ["compress", str(path), "--out", str(tmp_path / "run"), "--dry-run"]
+    assert main([*command, "--hours", "0.0001"]) == 2
+    assert "0.0001 h are less than two batches" in capsys.readouterr().err
+
+
+def test_too_little_memory_is_one_line(tmp_path, source):
+    class Large(Line):
+        def loss(self, batch, at):
+            raise torch.OutOfMemoryError
+
+    run, _, _ = make_run(tmp_path / "a", source, objective=Large(), batch_s=30.0)
+    with pytest.raises(MissingError, match="not enough memory for batches of 30 s: lower"):
+        run.run(lambda *_: None)
+
+
 def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
     import soundfile
 

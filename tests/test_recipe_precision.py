@@ -9,6 +9,7 @@ from recipe_toys import MEL, WAVE, first_batch, ingredients, stream
 from bench.errors import UsageError
 from upstreams.recipes import distil, frontend, ofa, pretrain, prune
 from upstreams.recipes.loop import Run
+from upstreams.recipes.precision import resolved
 from upstreams.recipes.pretrain import config_section
 from upstreams.recipes.training import Training
 from upstreams.state import build, random_state, trainable
@@ -32,6 +33,12 @@ RECIPES = {
     ),
     "prune": (prune, {"targets": [1, 2], "target": "size", "sparsity": 0.2}),
 }
+
+
+def test_what_auto_means():
+    assert resolved("auto", CPU) == "float32"
+    assert resolved("auto", torch.device("cuda")) == "bfloat16"
+    assert resolved("bfloat16", CPU) == "bfloat16"
 
 
 def run_of(folder, source, objective, precision, hours=0.004):

@@ -21,7 +21,7 @@ from upstreams.recipes.lessons import Lessons, lessons_of
 from upstreams.recipes.masking import hide
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
-from upstreams.recipes.section import read_section
+from upstreams.recipes.section import read_section, section_of
 from upstreams.recipes.stream import Batch
 from upstreams.recipes.students import (
     TargetHeads,
@@ -165,7 +165,7 @@ def parts(source: Ingredients) -> tuple[Lessons, EncoderConfig, State, Options, 
     section = dict(source.config)
     lessons = lessons_of(source)
     teacher = lessons.teacher
-    config = student_config(teacher.config, section.pop("student", {}))
+    config = student_config(teacher.config, section_of(section, "student"))
     options = read_section(Options, section, "recipe config")
     state = initial_state(config, teacher, take=options.take, seed=source.seed)
     codes: CodeLoss | None = None

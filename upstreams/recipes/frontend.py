@@ -20,7 +20,7 @@ from upstreams.encoder import Encoder
 from upstreams.house import read_extras
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
-from upstreams.recipes.section import read_section
+from upstreams.recipes.section import read_section, section_of
 from upstreams.recipes.stream import Batch
 from upstreams.recipes.students import (
     check_grid,
@@ -138,7 +138,7 @@ def make(source: Ingredients) -> Objective:
     """
     section = dict(source.config)
     teacher = teacher_of(source)
-    front = section.pop("student", {})
+    front = section_of(section, "student")
     if not front or not set(front) <= FRONT_KEYS:
         raise UsageError(
             f"'student' gives the new front end: some of {', '.join(sorted(FRONT_KEYS))}; "

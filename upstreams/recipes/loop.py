@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from bench.errors import InvalidDataError, UsageError
+from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.paths import atomic_path
 from bench.seeds import derive_seed
 from upstreams.recipes.mixing import mix_utterances
@@ -111,6 +111,9 @@ class Run:
         """Make some updates that nothing is kept of; seconds of wall clock a second of audio.
 
         The first, which also sets things up, is not timed.
+
+        Raises:
+            UsageError: the run is over after the first.
         """
         begun, presented = time.monotonic(), 0.0
         for made, (_, _, batch) in enumerate(self._batches()):
@@ -120,6 +123,11 @@ class Run:
                 break
             self._update(batch)
             presented += batch.seconds if made else 0.0
+        if not presented:
+            raise UsageError(
+                f"{self.training.hours:g} h are less than two batches: nothing to time; more "
+                f"'hours' or a smaller 'batch_s'"
+            )
         return (time.monotonic() - begun) / presented
 
     def moment(self) -> Moment:
@@ -152,6 +160,7 @@ class Run:
 
         Raises:
             InvalidDataError: the loss or the gradient is not finite.
+            MissingError: the batch does not fit on the device.
         """
         at = self.moment()
         if at.stage != self._stage:
@@ -165,10 +174,16 @@ class Run:
             batch = mix_utterances(batch, self.training.mixing, drawn)
         batch = batch.to(self.device)
         torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # heads of tasks have some
-        with mixed(self.training.precision, self.device):
-            loss, figures = self.objective.loss(batch, at)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        try:
+            with mixed(self.training.precision, self.device):
+                loss, figures = self.objective.loss(batch, at)
+            loss.backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError as error:
+            raise MissingError(
+                f"training: {self.device} has not enough memory for batches of "
+                f"{self.training.batch_s:g} s: lower 'batch_s' (the last checkpoint is kept)"
+            ) from error
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.training.clip)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):

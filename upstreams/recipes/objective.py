@@ -60,6 +60,7 @@ class Ingredients:
         config: the `config` section of the recipe's YAML.
         teacher: frozen, or None.
         teacher_file: the file of the teacher's weights, for what lies beside the encoder in it.
+        teacher_sha256: tells one teacher from another; empty where there is none.
         clips: training clips.
         read: reads their sound.
         seed: of everything random.
@@ -83,6 +84,7 @@ class Ingredients:
     distort: Callable[[Tensor, torch.Generator], Tensor] | None = None
     make_head: Callable[[int, int], Head] | None = None
     keep_states: Callable[[], Callable[[Sequence[int]], list[Tensor]]] | None = None
+    teacher_sha256: str = ""
 
 
 class Objective(nn.Module, ABC):

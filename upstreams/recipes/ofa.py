@@ -25,7 +25,7 @@ from upstreams.recipes.lessons import Lessons, lessons_of
 from upstreams.recipes.masking import span_mask
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.pretrain import config_section
-from upstreams.recipes.section import read_section
+from upstreams.recipes.section import read_section, section_of
 from upstreams.recipes.stream import Batch
 from upstreams.recipes.students import (
     check_grid,
@@ -58,10 +58,13 @@ class Options:
 class _Skeleton(nn.Module):
     """The parts of an encoder as one forward pass, to be called with other weights."""
 
-    def __init__(self, config: EncoderConfig) -> None:
+    def __init__(self, config: EncoderConfig, device: torch.device) -> None:
         super().__init__()
-        with torch.device("cpu" if config.extractor_mode == "mel" else "meta"):
+        is_mel = config.extractor_mode == "mel"  # its filters are no weights: they must be there
+        with torch.device("cpu" if is_mel else "meta"):
             self.encoder = Encoder(config)
+        if is_mel:
+            self.encoder.to(device)
 
     def forward(
         self, wavs: Tensor, lengths: Tensor, masked: Tensor | None, vector: Tensor
@@ -131,7 +134,7 @@ class OnceForAll(Objective):
     def encode(self, subnet: Subnet, batch: Batch, masked: Tensor | None) -> Tensor:
         """The subnet's last state (B, T, D), with gradients to the supernet's weights."""
         small = cut(self.live(), self.config, subnet)
-        skeleton = _Skeleton(subnet_config(self.config, subnet))
+        skeleton = _Skeleton(subnet_config(self.config, subnet), batch.wavs.device)
         weights = {f"encoder.{name}": tensor for name, tensor in pack(small).items()}
         vector = self.mask[: subnet.embed]
         out: Tensor = functional_call(
@@ -182,8 +185,11 @@ def check_space(space: SearchSpace, config: EncoderConfig) -> None:
     """Refuse a search space with subnets that cannot be cut out of the supernet.
 
     Raises:
-        UsageError: naming the dimension.
+        UsageError: naming the dimension; a supernet of a kind that `cut` does not know.
     """
+    if config.relative_buckets or config.feature_scale:
+        what = "relative positions" if config.relative_buckets else "pruned convolutions"
+        raise UsageError(f"a supernet with {what} cannot be cut: choose another teacher")
     largest = space.largest()
     whole = (config.embed_dim, config.num_layers, config.heads[0], config.ffn[0])
     found = (largest.embed, largest.layers, largest.heads[0], largest.ffn_widths[0])
@@ -209,8 +215,8 @@ def make(source: Ingredients) -> Objective:
     section: dict[str, Any] = dict(source.config)
     lessons = lessons_of(source)
     teacher = lessons.teacher
-    config = student_config(teacher.config, section.pop("student", {}))
-    spaces: Mapping[str, Any] = section.pop("search_space", {})
+    config = student_config(teacher.config, section_of(section, "student"))
+    spaces: Mapping[str, Any] = section_of(section, "search_space")
     space = search_space(spaces, config.num_layers)
     default = parse_subnet(str(section.pop("default", "max")), space, space.largest())
     options = read_section(Options, section, "recipe config")

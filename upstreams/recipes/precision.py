@@ -20,9 +20,16 @@ def mixed(precision: Precision, device: torch.device) -> AbstractContextManager[
             losses stay in float32. `auto` is that on CUDA and `float32` elsewhere.
         device: where it runs.
     """
-    if precision == "bfloat16" or (precision == "auto" and device.type == "cuda"):
+    if resolved(precision, device) == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def resolved(precision: Precision, device: torch.device) -> Precision:
+    """What `auto` means on a device; the others are themselves."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device.type == "cuda" else "float32"
 
 
 def at_least_single(x: Tensor) -> Tensor:

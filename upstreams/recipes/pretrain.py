@@ -22,7 +22,7 @@ from upstreams.recipes.identity import identity
 from upstreams.recipes.masking import hide
 from upstreams.recipes.objective import Ingredients, Moment, Objective, Product
 from upstreams.recipes.precision import at_least_single
-from upstreams.recipes.section import read_section
+from upstreams.recipes.section import read_section, section_of
 from upstreams.recipes.stream import STRIDE_SAMPLES, Batch
 from upstreams.recipes.units import Codebook, Units, make_units, parse_codebook
 from upstreams.state import State, random_state, trainable, unpack
@@ -104,6 +104,9 @@ class Pretrain(Objective):
             units: of every codebook, for every clip (T,).
             sizes: C of every codebook.
             seed: of the weights.
+
+        Raises:
+            UsageError: an encoder with another stride than the units'.
         """
         super().__init__()
         self.config = config
@@ -114,6 +117,11 @@ class Pretrain(Objective):
         self.mask = nn.Parameter(torch.empty(config.embed_dim))
         nn.init.uniform_(self.mask, generator=torch.Generator().manual_seed(seed))
         self.min_samples = self.encoder.min_samples
+        if self.encoder.stride != STRIDE_SAMPLES:
+            raise UsageError(
+                f"recipe config: units stand every {STRIDE_SAMPLES} samples, the encoder's frames "
+                f"every {self.encoder.stride}"
+            )
 
     def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """Mean cross-entropy at masked frames, added over codebooks."""
@@ -178,7 +186,7 @@ def make(source: Ingredients) -> Objective:
         UsageError: a configuration that does not hold.
     """
     section = dict(source.config)
-    encoder = encoder_config(section.pop("encoder", {}))
+    encoder = encoder_config(section_of(section, "encoder"))
     options = read_section(Options, section, "recipe config")
     if not options.codebooks:
         raise UsageError("recipe config: 'codebooks' is empty: nothing to predict")
@@ -193,7 +201,8 @@ def make(source: Ingredients) -> Objective:
 def _units(source: Ingredients, book: Codebook, top_hz: float) -> list[Units]:
     """The units of one codebook: made, or read where they were made before."""
     keys = [clip.key for clip in source.clips]
-    about = identity(asdict(book), top_hz, source.seed, keys)
+    whose = [source.teacher_sha256] if book.of_teacher else []
+    about = identity(asdict(book), top_hz, source.seed, keys, *whose)
     path = source.folder / f"units-{book.features}-{book.size}-{about[:12]}.npz"
     if path.exists():
         kept = np.load(path, allow_pickle=False)

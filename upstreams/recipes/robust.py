@@ -18,7 +18,7 @@ from bench.errors import UsageError
 from upstreams.recipes import distil
 from upstreams.recipes.adversary import KINDS, Adversary, ramp
 from upstreams.recipes.objective import Ingredients, Moment, Objective
-from upstreams.recipes.section import read_section
+from upstreams.recipes.section import read_section, section_of
 from upstreams.recipes.stream import Batch
 
 SETUPS = ("clean_teacher", "both_same", "both_independent")
@@ -147,7 +147,7 @@ def make(source: Ingredients) -> Objective:
         UsageError: a configuration that does not hold, no fitting teacher, or no distortions.
     """
     section = dict(source.config)
-    robustness = read_section(Robustness, section.pop("robust", {}), "recipe config, robust")
+    robustness = read_section(Robustness, section_of(section, "robust"), "recipe config, robust")
     if source.distort is None:
         raise UsageError("this recipe needs 'distortions' in its YAML")
     hears_clean = robustness.setup == "clean_teacher"  # else something new each time

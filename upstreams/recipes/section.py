@@ -37,6 +37,20 @@ def read_section(kind: type[SectionT], section: Mapping[str, Any], where: str) -
     return kind(**values)
 
 
+def section_of(section: dict[str, Any], key: str) -> dict[str, Any]:
+    """Take a section out of another; one that is missing, or written without content, is empty.
+
+    Raises:
+        UsageError: something else stands there.
+    """
+    found = section.pop(key, None)
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise UsageError(f"recipe config: {key!r} must hold keys and values, found {found!r}")
+    return found
+
+
 def _converted(found: Any, default: Any, where: str) -> Any:
     """A value in the type of the field's default.
 

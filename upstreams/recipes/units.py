@@ -27,7 +27,7 @@ from bench.api import Upstream, Utterance
 from bench.errors import UsageError
 from bench.seeds import derive_seed
 from upstreams.mel import MelExtractor
-from upstreams.recipes.stream import Read
+from upstreams.recipes.stream import STRIDE_SAMPLES, Read
 
 CEPSTRA = 13
 CONTEXT = 5
@@ -45,6 +45,11 @@ class Codebook:
 
     features: str
     size: int
+
+    @property
+    def of_teacher(self) -> bool:
+        """Whether a teacher's hidden states are clustered."""
+        return self.features.startswith("layer")
 
 
 def parse_codebook(text: str) -> Codebook:
@@ -109,7 +114,7 @@ def _extractor(kind: str, teacher: Upstream | None, top_hz: float) -> Features:
     """The function from sound to features of a kind.
 
     Raises:
-        UsageError: a layer without a teacher, or that the teacher does not have.
+        UsageError: a layer without a teacher, or that the teacher does not have; another stride.
     """
     if kind == "mfcc":
         return Cepstra(top_hz).mfcc
@@ -119,6 +124,11 @@ def _extractor(kind: str, teacher: Upstream | None, top_hz: float) -> Features:
     if teacher is None or teacher.num_layers <= layer:
         found = "none given" if teacher is None else f"it has states 0 to {teacher.num_layers - 1}"
         raise UsageError(f"units of {kind!r} need a teacher with that hidden state ({found})")
+    if teacher.stride != STRIDE_SAMPLES:
+        raise UsageError(
+            f"units of {kind!r} need a teacher with a frame every {STRIDE_SAMPLES} samples, not "
+            f"every {teacher.stride}"
+        )
     source = teacher
 
     def features(wav: Tensor) -> Tensor:
