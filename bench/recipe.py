@@ -6,7 +6,9 @@ Recipes know nothing of corpora or conditions: what they name is looked up here.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +26,12 @@ from bench.data import read_table
 from bench.distort import make_distorter
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
 from bench.registry import ROOT, corpus_module, resolve, task_card
+from bench.sox import whole_sound
 
 RECIPES = ROOT / "upstreams" / "recipes"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+NOT_TRAINING = re.compile(r"(dev|valid|eval|test)([-_.].*)?", re.IGNORECASE)
+PIECE_BYTES = 1 << 14
 
 
 class RecipeCard(Frozen):
@@ -37,7 +42,7 @@ class RecipeCard(Frozen):
         title: for people.
         family: as on the card that comes out.
         make: `module:attr` of a function from `Ingredients` to `Objective` (upstreams.recipes).
-        data: `CORPUS:TABLE`, or a folder of audio.
+        data: `CORPUS:TABLE`, a folder of audio, or a pattern of folders (`LibriSpeech/train-*`).
         task: `TRACK/TASK` for recipes that prune for a task: its training table is the data.
         teacher: an upstream's name, where the recipe needs one.
         paper: where the method comes from.
@@ -88,14 +93,18 @@ def recipe_card(name: str) -> RecipeCard:
 
 
 def read_part(clip: Utterance, start: int, num_samples: int) -> Tensor:
-    """Samples (num_samples,) of a clip from a start within it."""
-    return torch.from_numpy(read_wav(clip.path, start=clip.start + start, num_samples=num_samples))
+    """Samples (num_samples,) of a clip from a start within it, as evaluation would hear them."""
+    begin = clip.start + start
+    if clip.effect:
+        return torch.from_numpy(whole_sound(clip)[begin : begin + num_samples])
+    return torch.from_numpy(read_wav(clip.path, start=begin, num_samples=num_samples))
 
 
 def find_clips(data: str, home: Path) -> list[Utterance]:
-    """The clips that `CORPUS:TABLE` or a folder of audio names.
+    """The clips that `CORPUS:TABLE`, a folder of audio or a pattern of folders names.
 
     Raises:
+        UsageError: a folder that holds a corpus's dev or test set beside what one trains on.
         MissingError: no such folder, or no audio in it.
         InvalidDataError: audio that is not 16 kHz mono.
     """
@@ -104,15 +113,41 @@ def find_clips(data: str, home: Path) -> list[Utterance]:
         module = corpus_module(corpus)
         module.prepare(home, deb_dir=None)
         return read_table(module.folder(home), table)
+    clips = [
+        _clip(path, root)
+        for folder, root in _folders(data)
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in AUDIO_SUFFIXES
+    ]
+    if not clips:
+        raise MissingError(f"{data}: no audio files ({', '.join(AUDIO_SUFFIXES)}) in that folder")
+    return clips
+
+
+def _folders(data: str) -> list[tuple[Path, Path]]:
+    """Folders of audio, each with the one that its clips are named from.
+
+    Raises:
+        UsageError: one has a folder in it that is named like a dev or test set.
+    """
     folder = Path(data)
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
-        raise MissingError(f"{folder}: no audio files ({', '.join(AUDIO_SUFFIXES)}) in that folder")
-    return [_clip(path, folder) for path in paths]
+    if has_magic(data):
+        top = Path(folder.anchor)
+        found = sorted(path for path in top.glob(str(folder.relative_to(top))) if path.is_dir())
+        return [(path, path.parent) for path in found]
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.is_dir() and NOT_TRAINING.fullmatch(path.name):
+            raise UsageError(
+                f"{folder}: holds {path.name!r}, which is not to be trained on; name the folders "
+                f"that are, such as --data '{folder / 'train*'}'"
+            )
+    return [(folder, folder)]
 
 
 def _clip(path: Path, folder: Path) -> Utterance:
-    """A whole file as an utterance, by its header: a thousand hours are not read to list them.
+    """A whole file as an utterance: its header and three pieces tell it from others.
+
+    A thousand hours are not read to list them.
 
     Raises:
         InvalidDataError: not sound, or not 16 kHz mono.
@@ -127,7 +162,6 @@ def _clip(path: Path, folder: Path) -> Utterance:
             f"channel(s); convert it first (for example with sox or ffmpeg)"
         )
     name = path.relative_to(folder).as_posix()
-    about = f"{name} {info.frames} {path.stat().st_size}"
     return Utterance(
         id=name,
         path=path,
@@ -136,8 +170,19 @@ def _clip(path: Path, folder: Path) -> Utterance:
         target=None,
         speaker="",
         source=folder.name,
-        key=hashlib.sha256(about.encode()).hexdigest(),
+        key=_key(path, f"{name} {info.frames}"),
     )
+
+
+def _key(path: Path, about: str) -> str:
+    """A digest of a file's beginning, middle and end, its size and what is known of it."""
+    size = path.stat().st_size
+    found = hashlib.sha256(f"{about} {size}".encode())
+    with path.open("rb") as file:
+        for begin in (0, size // 2, max(size - PIECE_BYTES, 0)):
+            file.seek(begin)
+            found.update(file.read(PIECE_BYTES))
+    return found.hexdigest()
 
 
 def make_distort(name: str, data: str, home: Path) -> Callable[[Tensor, torch.Generator], Tensor]:

@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--teacher-card", type=Path, help="card of a teacher of your own, such as an earlier run's"
     )
     parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
-    parser.add_argument("--data", help="CORPUS:TABLE or a folder of 16 kHz mono audio")
+    parser.add_argument("--data", help="CORPUS:TABLE, or a folder (or pattern) of audio")
     parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--hours", type=float, help="of audio to present, instead of the recipe's")
