@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bench.bundle import SUFFIX, BundleCard, pack
 from bench.errors import MissingError, UsageError
+from bench.load import load_upstream
 from bench.names import parse_upstream_name, runs_folder
 from bench.paths import disk_errors, write_text
 from bench.record import read_record
@@ -51,6 +52,9 @@ def submit(
     upstream_card(name)
     source = runs_folder(runs, about.track, about.upstream)
     if not any(source.glob("*.json")):
+        called = load_upstream(about.upstream).name.text()
+        if called != about.upstream:
+            raise UsageError(f"records call {about.upstream!r} {called!r}: submit that name")
         raise MissingError(
             f"no records in {source}: run 'slim-superb eval {about.upstream} TASK --track "
             f"{about.track}' first"

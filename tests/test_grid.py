@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,24 @@ def test_what_was_evaluated_before_is_done_and_its_pass_is_not_wanted(toy):
     assert count(other.scan())["done"] == 4
     (toy.out / "toy" / "fbank" / "tone-s1.json").unlink()
     assert count(state_of(toy, tasks=("tone",), seeds=(0, 1)).scan())["done"] == 2
+
+
+def test_a_name_that_records_spell_otherwise_is_done_when_it_is(toy, monkeypatch):
+    """`@tap=paper` is `@tap=last` in records, `hf:folder` has its digest: no cell is left open."""
+    load = job.load_upstream
+
+    def called_otherwise(text, **options):
+        loaded = load(text, **options)
+        return replace(loaded, name=loaded.name._replace(variant="tap=last"))
+
+    monkeypatch.setattr(job, "load_upstream", called_otherwise)
+    asked = {"upstreams": ("fbank@tap=paper",), "tasks": ("tone",)}
+    state = state_of(toy, **asked)
+    assert work(state) == len(state.graph)
+    assert state.record_path(list(state.graph.order())[-1]).exists()
+    assert set(state_of(toy, **asked).scan().values()) == {"done"}
+    again = state_of(toy, **asked, seeds=(0, 1))
+    assert count(again.scan())["done"] == 2  # seed 0's predictions and scores
 
 
 def test_a_failed_cell_is_written_down_and_the_rest_goes_on(toy, monkeypatch, capsys):
@@ -244,6 +263,8 @@ def test_malformed_grids_are_refused(tmp_path):
     file.write_text("upstreams: [a]\ntasks: [b]\ndata: corpora\ncards: [a.yaml, /b.yaml]\n")
     assert read_grid(file).data == str(tmp_path / "corpora")
     assert read_grid(file).cards == (str(tmp_path / "a.yaml"), "/b.yaml")
+    file.write_text("upstreams: [a]\ntasks: [b]\ndata: hf:someone/corpus\n")
+    assert read_grid(file).data == "hf:someone/corpus"
     with pytest.raises(UsageError, match="chunks"):
         make_grid_spec(upstreams=("a",), tasks=("b",), chunks=0)
 

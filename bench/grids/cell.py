@@ -74,7 +74,7 @@ class Doer:
             precision=spec.precision,
             bucket_seconds=BUCKET_SECONDS if spec.on_gpu else 0.0,
         )
-        return open_job(
+        job = open_job(
             asked,
             spec.seeds,
             home=home(),
@@ -86,6 +86,8 @@ class Doer:
             store_gb=spec.store_gb,
             data=Path(spec.data) if spec.data else None,
         )
+        self.state.call(place.upstream, job.runs[0].loaded.name.text())
+        return job
 
     def _condition(self, place: Place, cell: Cell) -> None:
         """Predictions, or scores, under a condition."""

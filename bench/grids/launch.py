@@ -47,7 +47,7 @@ class Launch:
 
     def environment(self) -> dict[str, str]:
         """What a worker must see, beside what this process sees."""
-        names = ("SLIM_SUPERB_HOME", "PYTHONPATH", "RAY_ADDRESS")
+        names = ("SLIM_SUPERB_HOME", "SLIM_SUPERB_WEIGHTS", "PYTHONPATH", "RAY_ADDRESS")
         kept = {name: os.environ[name] for name in names if name in os.environ}
         return kept | {"OMP_NUM_THREADS": str(self.spec.threads)}
 

@@ -13,6 +13,7 @@ from bench.config import Frozen, read_card
 from bench.engine_options import STORE_GB
 from bench.errors import UsageError
 
+HUB = "hf:"  # begins the name of a dataset on a hub, which is no path
 PATHS = ("data", "noise_dir", "deb_dir")
 LISTS = ("upstreams", "tasks", "seeds", "lrs", "cards")
 
@@ -91,7 +92,7 @@ def read_grid(path: Path) -> GridSpec:
     spec, folder = read_card(path, GridSpec), path.resolve().parent
 
     def absolute(given: str) -> str:
-        return str(folder / Path(given).expanduser())
+        return given if given.startswith(HUB) else str(folder / Path(given).expanduser())
 
     paths = {key: getattr(spec, key) for key in PATHS}
     found = {key: absolute(given) for key, given in paths.items() if given}

@@ -50,6 +50,7 @@ class State:
     graph: Graph
     out: Path
     known: set[Place] = field(default_factory=set)
+    _names: dict[int, str] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -100,8 +101,31 @@ class State:
         parts = [f"{cell.tasks[0]}-s{cell.seed}"]
         parts += [f"lr{cell.lr:g}"] if cell.lr is not None else []
         parts += [f"limit{spec.limit}"] if spec.limit is not None else []
-        upstream = parse_upstream_name(spec.upstreams[place.upstream]).text()
+        upstream = self._called(place.upstream)
         return runs_folder(self.out, spec.track, upstream) / f"{'-'.join(parts)}.json"
+
+    def _called(self, upstream: int) -> str:
+        """What records call an upstream: known once it was loaded, as typed until then."""
+        if upstream not in self._names:
+            name = _read(self._name_file(upstream)).get("name")
+            if name is None:
+                return parse_upstream_name(self.graph.spec.upstreams[upstream]).text()
+            self._names[upstream] = str(name)
+        return self._names[upstream]
+
+    def _name_file(self, upstream: int) -> Path:
+        typed = [self.graph.spec.upstreams[upstream], self.graph.spec.cards]
+        name = hashlib.sha256(json.dumps(typed).encode()).hexdigest()[:32]
+        return self.folder / "names" / f"{name}.json"
+
+    def call(self, upstream: int, name: str) -> None:
+        """Remember what an upstream that was loaded is called in records.
+
+        `hf:folder` is `hf:folder-1a2b3c4d` there, `@random:7` the subnet that was drawn.
+        """
+        if self._called(upstream) != name:
+            write_text(self._name_file(upstream), json.dumps({"name": name}))
+            self._names[upstream] = name
 
     def is_done(self, place: Place) -> bool:
         """Whether a cell needs nothing more: its marker is there, or the record that it serves."""
