@@ -30,7 +30,7 @@ from bench.recipe import (
     recipe_card,
     task_and_data,
 )
-from bench.registry import resolve
+from bench.registry import resolve, upstream_names
 from bench.weights import find_checkpoint
 
 REHEARSED_UPDATES = 3
@@ -145,13 +145,17 @@ def _name(request: Request, card: RecipeCard) -> str:
     """What is made, by name.
 
     Raises:
-        UsageError: not a name for a card.
+        UsageError: not a name for a card, or one of this project's.
     """
     name = request.name or f"{card.name}-s{request.seed}"
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(
             f"--name {name!r}: up to 80 letters, digits, '_', '-' and '.' expected, a letter or "
             f"digit first"
+        )
+    if name in upstream_names():
+        raise UsageError(
+            f"{name!r} is an upstream of this project: name what is made otherwise, with --name"
         )
     return name
 

@@ -387,6 +387,7 @@ def test_only_a_finished_run_of_one_small_card_is_shipped(tmp_path, monkeypatch)
     [
         (["no_such_recipe"], "unknown recipe"),
         (["house_mel", "--name", "a/b"], "--name 'a/b'"),
+        (["house_mel", "--seed", "1"], "'house_mel-s1' is an upstream of this project"),
         (["house_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
         (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
         (["house_mel", "--data", "nowhere"], "no audio files"),
