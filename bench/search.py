@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.catalog import find_entry
 from bench.cost import measure, real_time_factor
 from bench.errors import UsageError
 from bench.load import load_upstream
@@ -19,7 +20,7 @@ from bench.metrics import METRICS
 from bench.names import parse_upstream_name
 from bench.plots import plane
 from bench.progress import say
-from bench.registry import task_card, upstream_card
+from bench.registry import task_card
 from bench.run import run
 from bench.seeds import derive_seed
 from bench.spec import RunSpec
@@ -63,16 +64,18 @@ class Candidate:
     dev: float | None = None
 
 
-def names(card_name: str, seed: int) -> Any:
+def names(card_name: str, seed: int, cards: Sequence[Path] = ()) -> Any:
     """Names of subnets without end: the smallest, the largest, then uniform draws.
 
     Raises:
         UsageError: an upstream without a search space.
     """
-    card = upstream_card(parse_upstream_name(card_name).card)
+    card = find_entry(parse_upstream_name(card_name), cards).card
     if "search_space" not in card.config:
         raise UsageError(f"upstream {card_name!r} has no search space: it is no supernet")
-    load_upstream(f"{card_name}@min+untrained")  # refuses a search space that does not hold
+    load_upstream(
+        f"{card_name}@min+untrained", cards=cards
+    )  # refuses a search space that does not hold
     yield f"{card_name}@min"
     yield f"{card_name}@max"
     number = 0
@@ -88,16 +91,24 @@ def within(budget: Budget, candidate: Candidate) -> bool:
     )
 
 
-def cost_of(name: str, weights: Path | None, *, timed: bool) -> Candidate:
+def cost_of(
+    name: str, weights: Path | None, *, timed: bool, cards: Sequence[Path] = ()
+) -> Candidate:
     """A subnet, cut out and measured; not timed unless asked, which takes seconds."""
-    loaded = load_upstream(name, weights=weights, strict=True)
+    loaded = load_upstream(name, weights=weights, strict=True, cards=cards)
     cost = measure(loaded.upstream)
     rtf = real_time_factor(loaded.upstream) if timed else 0.0
     return Candidate(loaded.name.text(), cost.params, cost.macs_per_second, rtf)
 
 
 def candidates(
-    card_name: str, budget: Budget, count: int, *, seed: int, weights: Path | None
+    card_name: str,
+    budget: Budget,
+    count: int,
+    *,
+    seed: int,
+    weights: Path | None,
+    cards: Sequence[Path] = (),
 ) -> list[Candidate]:
     """Up to `count` different subnets within the budget.
 
@@ -105,10 +116,10 @@ def candidates(
         UsageError: none of the draws is.
     """
     found: dict[str, Candidate] = {}
-    for tries, name in enumerate(names(card_name, seed)):
+    for tries, name in enumerate(names(card_name, seed, cards)):
         if len(found) == count or tries == count * TRIES_A_CANDIDATE:
             break
-        candidate = cost_of(name, weights, timed=budget.rtf is not None)
+        candidate = cost_of(name, weights, timed=budget.rtf is not None, cards=cards)
         if within(budget, candidate):
             found[candidate.name] = candidate
     if not found:
@@ -155,6 +166,7 @@ def search(
     home: Path,
     out: Path,
     weights: Path | None = None,
+    cards: Sequence[Path] = (),
 ) -> list[Candidate]:
     """Probe subnets within a budget; all of them with their score on dev, best first.
 
@@ -168,16 +180,17 @@ def search(
         home: folder of corpora and features.
         out: folder of records; a probe that is done is not done again.
         weights: the supernet's file, instead of the card's.
+        cards: outside this project, where `card_name` may be.
 
     Raises:
         UserError: bad input, or nothing within the budget.
     """
     metric = METRICS[task_card(task, track).metrics[0]]
     scored: list[Candidate] = []
-    chosen = candidates(card_name, budget, count, seed=seed, weights=weights)
+    chosen = candidates(card_name, budget, count, seed=seed, weights=weights, cards=cards)
     for number, candidate in enumerate(chosen, start=1):
         spec = RunSpec(upstream=candidate.name, task=task, track=track, seed=seed)
-        record = run(spec, home=home, out=out, weights=weights, strict=True).record
+        record = run(spec, home=home, out=out, weights=weights, strict=True, cards=cards).record
         value = record.selection.value
         say(f"{number} of {len(chosen)}: {candidate.name}: dev {metric.name} {value:.4f}")
         scored.append(Candidate(**{**vars(candidate), "dev": value}))

@@ -1,10 +1,13 @@
 """Search: budgets, the curve, and a search through a tiny supernet."""
 
+from itertools import islice
+
 import pytest
 import yaml
 from recipe_toys import MEL
 
 from bench import search as module
+from bench.cli import main
 from bench.errors import UsageError
 from bench.search import Budget, Candidate, candidates, front, search, within
 from upstreams.recipes.pretrain import config_section
@@ -33,10 +36,10 @@ def supernet(tmp_path, monkeypatch):
     return "tiny_ofa"
 
 
-def _without_weights(name, *, weights=None, strict=False):
+def _without_weights(name, *, weights=None, strict=False, cards=()):
     from bench.load import load_upstream
 
-    return load_upstream(name.removesuffix("+untrained"))
+    return load_upstream(name.removesuffix("+untrained"), cards=cards)
 
 
 def test_the_curve_has_no_point_that_a_cheaper_one_beats():
@@ -59,6 +62,21 @@ def test_the_curve_is_over_what_is_limited(tmp_path):
     module.plot(tmp_path / "d.svg", points, curve[:1], "macs_per_second", "accuracy")
     one, other = ((tmp_path / name).read_bytes() for name in ("c.svg", "d.svg"))
     assert one != other  # the curve is drawn
+
+
+def test_a_supernet_outside_the_project_is_searched_by_its_card(supernet, tmp_path, capsys):
+    card = yaml.safe_load((tmp_path / "tiny_ofa.yaml").read_text()) | {"name": "mine"}
+    (tmp_path / "elsewhere").mkdir()
+    path = tmp_path / "elsewhere" / "mine.yaml"
+    path.write_text(yaml.safe_dump(card))
+    (name, *_) = islice(module.names("mine", 0, [path]), 3)
+    assert name == "mine@min"
+    with pytest.raises(UsageError, match="unknown upstream 'mine'"):
+        next(module.names("mine", 0))
+    assert main(["search", "--max-params", "1"]) == 2
+    assert "name a supernet" in capsys.readouterr().err
+    assert main(["search", "--card", str(path), "--count", "0"]) == 2
+    assert "--count must be 1 or more" in capsys.readouterr().err
 
 
 def test_budgets():

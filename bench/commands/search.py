@@ -13,7 +13,8 @@ EXAMPLE = "slim-superb search house_ofa --max-params 1.0e+6 --count 12"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("upstream", help="a supernet's card, such as house_ofa")
+    parser.add_argument("upstream", nargs="?", help="a supernet's card, such as house_ofa")
+    parser.add_argument("--card", type=Path, metavar="FILE", help="of a supernet of your own")
     parser.add_argument("--max-params", type=float, help="parameters")
     parser.add_argument("--max-macs", type=float, help="multiply-accumulates a second of sound")
     parser.add_argument("--max-rtf", type=float, help="seconds of one CPU thread a second of sound")
@@ -30,6 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Search and print; the trade-off curve is marked."""
     from tabulate import tabulate
 
+    from bench.catalog import card_name
     from bench.errors import UsageError
     from bench.metrics import METRICS
     from bench.plots import check_picture
@@ -39,9 +41,13 @@ def run(options: argparse.Namespace) -> int:
     check_picture(options.plot)
     if options.count < 1:
         raise UsageError("--count must be 1 or more")
+    cards = [options.card] if options.card else []
+    name = options.upstream or (card_name(cards[0]) if cards else None)
+    if name is None:
+        raise UsageError("name a supernet ('list upstreams'), or give its --card")
     budget = Budget(options.max_params, options.max_macs, options.max_rtf)
     found = search(
-        options.upstream,
+        name,
         budget,
         count=options.count,
         task=options.task,
@@ -50,6 +56,7 @@ def run(options: argparse.Namespace) -> int:
         home=home(),
         out=options.out,
         weights=options.weights,
+        cards=cards,
     )
     metric = METRICS[task_card(options.task, options.track).metrics[0]]
     curve = front(found, higher_is_better=metric.higher_is_better, axis=budget.axis)
