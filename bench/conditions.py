@@ -12,6 +12,7 @@ from dataclasses import replace
 from bench.condition_file import TEST_ONLY, Condition, catalogue, parameters
 from bench.config import TaskCard
 from bench.errors import UsageError, did_you_mean
+from bench.progress import warn
 
 
 def condition(name: str) -> Condition:
@@ -74,6 +75,12 @@ def expand(text: str, card: TaskCard, *, has_noise_dir: bool = False) -> tuple[C
         if not usable:
             raise UsageError(f"condition {name!r}: {reasons[0]}")
         chosen |= {item.name: item for item in usable}
+    if has_noise_dir and not any(item.from_folder for item in chosen.values()):
+        known = [item.name for item in catalogue().conditions.values() if item.from_folder]
+        warn(
+            "--noise-dir: none of these conditions takes its noise from a folder; those that do: "
+            f"{', '.join(known[:3])} and {len(known) - 3} more ('list conditions')"
+        )
     return tuple(chosen.values())
 
 

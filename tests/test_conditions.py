@@ -78,7 +78,7 @@ def test_seen_and_unseen_share_no_noise_and_no_room():
     assert not sides["seen"] & sides["unseen"]
 
 
-def test_sets_and_names_expand_to_what_a_task_can_have():
+def test_sets_and_names_expand_to_what_a_task_can_have(capsys):
     assert [item.name for item in expand("ladder-white,white-5db", ASR)] == list(
         catalogue().sets["ladder-white"]
     )
@@ -88,6 +88,9 @@ def test_sets_and_names_expand_to_what_a_task_can_have():
     assert not any(name.startswith("official") for name in everything)
     with_folder = expand("all", SID, has_noise_dir=True)
     assert any(item.name.startswith("official") for item in with_folder)
+    assert not capsys.readouterr().err
+    expand("ladder-white", SID, has_noise_dir=True)
+    assert "none of these conditions takes its noise from a folder" in capsys.readouterr().err
     (only,) = expand("gsm@test-only", ASV)
     assert only.test_only
     assert only.base == "gsm"
