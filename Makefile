@@ -64,7 +64,7 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 	  $(if $(DATA),--data '$(DATA)') $(if $(PLAN),--plan) \
 	  $(if $(CONDITIONS),--conditions '$(CONDITIONS)') $(if $(NOISE_DIR),--noise-dir '$(NOISE_DIR)')
 
-grid: setup ## many runs: make grid UPSTREAMS='ge2e;fbank' TASKS=ks,sid [SEEDS=0,1] or make grid FILE=GRID.yaml
+grid: setup $(if $(FILE)$(CONDITIONS),setup-conditions) ## many runs: make grid UPSTREAMS='ge2e;fbank' TASKS=ks,sid [SEEDS=0,1] or make grid FILE=GRID.yaml
 	@test -n "$(FILE)$(UPSTREAMS)" || { echo "make grid: name UPSTREAMS=... and TASKS=..., or FILE=..." >&2; exit 2; }
 	@$(CLI) grid $(if $(FILE),'$(FILE)',--upstreams '$(UPSTREAMS)' --tasks '$(TASKS)' \
 	  --track '$(TRACK)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONDITIONS),--conditions '$(CONDITIONS)')) \
@@ -101,7 +101,7 @@ submit: setup ## gather a row for the board: make submit UPSTREAM=ge2e TRACK=ope
 
 costs: setup ## measure anew the committed costs (on an idle machine)
 	@for file in leaderboard/costs/*.json; do \
-	  $(CLI) cost "$$(basename "$$file" .json)" --json > "$$file.new" && mv "$$file.new" "$$file" || exit 1; \
+	  $(CLI) cost "$$(basename "$$file" .json | sed 's/+untrained=/+untrained:/')" --json > "$$file.new" && mv "$$file.new" "$$file" || exit 1; \
 	done
 
 publish: setup ## the board, ready to serve: make publish DEST=folder
