@@ -6,22 +6,22 @@ A check yields problems, one line each; a bundle with a problem is refused. Rema
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bundle import BundleCard, read_bundle_card
 from bench.condition_scores import differing_conditions
-from bench.config import Checkpoint, UpstreamCard, read_card
+from bench.config import Checkpoint, Recipe, UpstreamCard, read_card
 from bench.cost import CostReport
 from bench.draws import DrawnScore
-from bench.errors import InvalidDataError, UserError
+from bench.errors import InvalidDataError, MissingError, UserError
 from bench.metrics import METRICS
 from bench.names import parse_upstream_name
-from bench.record import PROTOCOL, ConditionScore, Record, read_record
+from bench.record import PROTOCOL, ConditionScore, GridPoint, Record, read_record
 from bench.registry import task_card, task_names, track_card, upstream_card
 from bench.rescore import evidence
-from bench.spec import card_digest, ceiling_card
+from bench.spec import card_digest, ceiling_card, read_split
 
 TOLERANCE = 0.001  # of parameters and MACs
 SAME = 1e-9  # of rates computed twice
@@ -80,6 +80,8 @@ def check(folder: Path, home: Path) -> tuple[Bundle | None, Report]:
         if not report.problems:
             for problems in (_card_problems, _record_problems, _set_problems):
                 report.problems += problems(bundle)
+        if not report.problems:
+            report.problems += _corpus_problems(bundle, home)
         if not report.problems:
             report.problems += _score_problems(bundle, home)
             report.problems += _size_problems(bundle, report.remarks)
@@ -221,25 +223,48 @@ def _against_card(record: Record) -> Iterator[str]:
     if set(pairs) != wanted:
         odd = sorted(set(pairs) ^ wanted)[0]
         yield f"scores and predictions do not fit: {odd[1][:40]} on {odd[0][:40]}"
-    yield from _selection_problems(record, used.recipe.lr_grid)
+    yield from _selection_problems(record, used.recipe)
 
 
-def _selection_problems(record: Record, lr_grid: tuple[float, ...]) -> Iterator[str]:
-    """The grid is the recipe's, and dev chose from it."""
+def _selection_problems(record: Record, recipe: Recipe) -> Iterator[str]:
+    """The rates tried are the recipe's, and dev chose from them."""
     choice = record.selection
-    rates = tuple(point.lr for point in choice.grid)
-    if rates != lr_grid:
-        yield f"learning rates {rates}, {lr_grid} expected (closed division: the card's grid)"
+    explores = recipe.explore is not None and len(recipe.lr_grid) > 1
+    rates = tuple(point.lr for point in (choice.explored if explores else choice.grid))
+    if rates != recipe.lr_grid:
+        what = "explored learning rates" if explores else "learning rates"
+        yield f"{what} {rates}, {recipe.lr_grid} expected (closed division: the card's grid)"
         return
     if choice.metric not in METRICS:
         yield f"selected by {choice.metric[:40]!r}, which is no metric"
         return
-    known = [(point.value, point.lr) for point in choice.grid if point.value is not None]
-    best = (max if METRICS[choice.metric].higher_is_better else min)(v for v, _ in known)
-    if (choice.value, choice.lr) not in known or choice.value != best:
+    if explores:
+        yield from _explored_problems(record)
+    elif choice.explored:
+        yield "explored learning rates, which the card's recipe does not"
+    if (choice.value, choice.lr) not in _best(choice.grid, choice.metric):
         yield f"learning rate {choice.lr:g} is not the one that dev chose from the grid"
     if abs(sum(record.head.layer_weights) - 1.0) > 1e-3:
         yield f"layer weights sum to {sum(record.head.layer_weights):.4f}, 1 expected"
+
+
+def _explored_problems(record: Record) -> Iterator[str]:
+    """What was trained in full is the one rate that dev chose from the explored ones."""
+    choice = record.selection
+    chosen = {lr for _, lr in _best(choice.explored, choice.metric)}
+    full = [point.lr for point in choice.grid]
+    if len(full) != 1 or full[0] not in chosen:
+        shown = ", ".join(f"{lr:g}" for lr in full) or "none"
+        yield f"trained in full: {shown}, which is not the one that dev chose from the explored"
+
+
+def _best(points: Sequence[GridPoint], metric: str) -> list[tuple[float, float]]:
+    """Dev score and learning rate of the best, all that tie; none where every rate diverged."""
+    known = [(point.value, point.lr) for point in points if point.value is not None]
+    if not known:
+        return []
+    best = (max if METRICS[metric].higher_is_better else min)(value for value, _ in known)
+    return [item for item in known if item[0] == best]
 
 
 def _set_problems(bundle: Bundle) -> Iterator[str]:
@@ -279,6 +304,20 @@ def _published_problems(source: Checkpoint, file: str) -> Iterator[str]:
     elif file not in source.vouched:
         pinned = ", ".join(sorted(digest[:16] for digest in source.vouched))
         yield f"weights 'published', but of the file {file[:16]}; the card's is {pinned}"
+
+
+def _corpus_problems(bundle: Bundle, home: Path) -> Iterator[str]:
+    """One line where the corpora of the track are not here: nothing could be scored again."""
+    track = bundle.about.track
+    for task in sorted({record.task for record in bundle.records.values()}):
+        try:
+            read_split(task_card(task, track), "clean", home)
+        except MissingError:
+            yield (
+                f"the corpora of track {track} are not here, so no score can be computed again: "
+                f"verify where 'slim-superb data prepare --track {track}' was run"
+            )
+            return
 
 
 def _score_problems(bundle: Bundle, home: Path) -> Iterator[str]:
