@@ -3,9 +3,15 @@
 import json
 
 import pytest
+import yaml
 from test_submit import about, edit, folder, one_line, toy  # noqa: F401 (fixtures)
 
+from bench.accept import accept
+from bench.commands import verify as command
+from bench.errors import InvalidDataError
+from bench.record import read_record, write_record
 from bench.registry import task_card
+from bench.standing import Standing, read_standing
 from bench.verify import _selection_problems, check
 
 GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value": 0.75}]
@@ -14,7 +20,6 @@ GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value"
 @pytest.fixture
 def read(toy, folder):  # noqa: F811
     """The record as `verify` reads it, after some changes."""
-    from bench.record import read_record
 
     def changed(**changes):
         edit(**changes)(folder)
@@ -66,3 +71,105 @@ def test_a_track_whose_corpora_are_not_here_is_one_line(toy, folder, tmp_path, m
     monkeypatch.setattr(spec, "corpus_module", lambda name: away)
     (line,) = check(folder, toy.home)[1].problems
     assert "the corpora of track toy are not here" in line and "data prepare --track toy" in line
+
+
+@pytest.fixture
+def board(toy, folder, tmp_path):  # noqa: F811
+    """A board with the toy's row, and the bundle that it came from."""
+    bundle, _ = check(folder, toy.home)
+    place = tmp_path / "leaderboard"
+    accept(bundle, place, "rescored")
+    return place, bundle
+
+
+def stand(place, **changes):
+    """Change the row's standing."""
+    path = place / "standing/toy/fbank.yaml"
+    data = yaml.safe_load(path.read_text("utf-8")) | changes
+    path.write_text(yaml.safe_dump(data), encoding="utf-8")
+    return path
+
+
+def only(bundle, name):
+    """The bundle with one of its records only."""
+    bundle.records = {path: record for path, record in bundle.records.items() if path.stem == name}
+    return bundle
+
+
+def test_a_revoked_row_takes_nothing_in(board):
+    place, bundle = board
+    path = stand(place, revoked="test set seen")
+    before = path.read_bytes()
+    with pytest.raises(InvalidDataError, match="the row is revoked: lift that"):
+        accept(bundle, place, "rerun")
+    assert path.read_bytes() == before
+
+
+def test_a_row_stays_in_its_division(board):
+    place, bundle = board
+    stand(place, division="open")
+    with pytest.raises(InvalidDataError, match="row is of the open division, the bundle of closed"):
+        accept(bundle, place, "rescored")
+
+
+def test_records_that_stay_keep_level_flags_and_sender(board):
+    place, bundle = board
+    path = stand(place, flags=["extra-data"], submitted_by="B. Other")
+    accept(only(bundle, "tone-s0"), place, "rerun")
+    found = read_standing(path)
+    assert (found.verified, found.flags) == ("rescored", ("extra-data",))
+    assert found.submitted_by == "B. Other, A. Body"
+    stand(place, verified="recorded")
+    accept(bundle, place, "rerun")
+    assert read_standing(path).verified == "recorded"
+    assert read_standing(path).submitted_by == "B. Other, A. Body"
+
+
+def test_a_bundle_of_the_whole_row_says_how_it_stands(board):
+    place, bundle = board
+    path = stand(place, flags=["extra-data"], submitted_by="B. Other", verified="recorded")
+    accept(bundle, place, "rerun")
+    assert read_standing(path) == Standing(
+        upstream="fbank",
+        track="toy",
+        flags=("extra-data",),
+        submitted_by="A. Body",
+        verified="rerun",
+    )
+
+
+def test_conditions_on_the_board_do_not_get_lost(board):
+    place, bundle = board
+    path = place / "results/toy/fbank/tone-s0.json"
+    under = {"condition": "white-5db", "sha256": "", "predictions_sha256": ""}
+    data = json.loads(path.read_text("utf-8"))
+    data["conditions"] = [{**under, "commit": None, "dirty": None, "scores": []}]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(InvalidDataError, match="tone-s0.json: lacks the conditions white-5db"):
+        accept(bundle, place, "rescored")
+
+
+def test_a_row_is_of_one_model(board):
+    place, bundle = board
+    path = place / "results/toy/fbank/voice-s0.json"
+    record = read_record(path)
+    write_record(record.model_copy(update={"tap": "another"}), path)
+    accept(bundle, place, "rescored")
+    write_record(record.model_copy(update={"tap": "another"}), path)
+    with pytest.raises(InvalidDataError, match="voice-s0.json on the board is of another family"):
+        accept(only(bundle, "tone-s0"), place, "rescored")
+
+
+@pytest.mark.parametrize(
+    ("asked", "level"),
+    [([], "rescored"), (["tone:2"], "rescored"), (["tone:2", "voice:2"], "rerun")],
+)
+def test_a_row_is_rerun_where_every_task_was(toy, folder, monkeypatch, capsys, asked, level):  # noqa: F811
+    import argparse
+
+    monkeypatch.setattr(command, "home", lambda: toy.home)
+    parser = argparse.ArgumentParser()
+    command.configure(parser)
+    words = [str(folder), *(word for what in asked for word in ("--rerun", what))]
+    assert command.run(parser.parse_args(words)) == 0
+    assert f"records hold ({level})" in capsys.readouterr().out
