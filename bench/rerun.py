@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import secrets
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,13 +27,20 @@ CLOSE = 0.999  # cosine of two embeddings of one utterance; half precision and t
 AGREE = 0.99  # share of labels or texts that must be the same
 
 
-def rerun(bundle: Path, what: str, home: Path) -> Iterator[str]:
+def draw_seed() -> int:
+    """A seed that nobody knew when the bundle was made."""
+    return secrets.randbelow(1_000_000_000)
+
+
+def rerun(bundle: Path, what: str, home: Path, seed: int | None = None) -> Iterator[str]:
     """Compare with what comes out of the weights here.
 
     Args:
         bundle: folder of the bundle.
         what: `TASK` for a whole run of its first seed, `TASK:N` for N random test utterances.
         home: folder of corpora, weights and features.
+        seed: decides which utterances; nothing in the bundle does, or its sender would choose them.
+            None draws one.
 
     Yields:
         a line a problem.
@@ -45,13 +53,20 @@ def rerun(bundle: Path, what: str, home: Path) -> Iterator[str]:
     if colon and not (number.isdecimal() and 0 < int(number) < 1_000_000):
         raise UsageError(f"--rerun {what!r}: expected TASK or TASK:N")
     paths = sorted((bundle / "records").glob(f"{task}-s*.json"))
-    paths = [path for path in paths if not read_record(path).labels_shuffled]
-    if not paths:
-        raise UsageError(f"--rerun {what!r}: the bundle has no record of {task!r}")
-    record = read_record(paths[0])
+    records = {path: read_record(path) for path in paths}
+    plain = [path for path in paths if not _is_special(records[path])]
+    if not plain:
+        raise UsageError(f"--rerun {what!r}: the bundle has no plain record of {task!r}")
+    path = min(plain, key=lambda path: records[path].seed)
     if colon:
-        return _some(paths[0], record, int(number), home)
-    return _all(record, home)
+        drawn = draw_seed() if seed is None else seed
+        return _some(path, records[path], int(number), home, drawn)
+    return _all(records[path], home)
+
+
+def _is_special(record: Record) -> bool:
+    """Whether a record is a control or a ceiling, which `_spec` would not run."""
+    return record.labels_shuffled or record.ceiling
 
 
 def _spec(record: Record) -> RunSpec:
@@ -71,12 +86,12 @@ def _all(record: Record, home: Path) -> Iterator[str]:
             )
 
 
-def _some(path: Path, record: Record, number: int, home: Path) -> Iterator[str]:
+def _some(path: Path, record: Record, number: int, home: Path, seed: int) -> Iterator[str]:
     """Random utterances of the clean test set, through upstream and trained head again."""
     loaded = load_upstream(record.upstream, strict=True)
     resolved = resolve_run(_spec(record), task_card(record.task, record.track), loaded, home)
     utterances = list(resolved.tables["clean"].utterances)
-    chosen = random.Random(derive_seed("rerun", record.provenance.spec)).sample(
+    chosen = random.Random(derive_seed("rerun", seed)).sample(
         utterances, min(number, len(utterances))
     )
     probe = load_head(resolved, path.with_suffix("") / "head.safetensors")

@@ -8,9 +8,10 @@ from test_submit import about, edit, folder, one_line, toy  # noqa: F401 (fixtur
 
 from bench.accept import accept
 from bench.commands import verify as command
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from bench.registry import task_card
+from bench.rerun import rerun
 from bench.standing import Standing, read_standing
 from bench.verify import _selection_problems, check
 
@@ -172,4 +173,38 @@ def test_a_row_is_rerun_where_every_task_was(toy, folder, monkeypatch, capsys, a
     command.configure(parser)
     words = [str(folder), *(word for what in asked for word in ("--rerun", what))]
     assert command.run(parser.parse_args(words)) == 0
-    assert f"records hold ({level})" in capsys.readouterr().out
+    found = capsys.readouterr().out
+    assert f"records hold ({level})" in found
+    assert ("rerun seed" in found) == bool(asked)
+
+
+def drawn(monkeypatch, toy, folder, seed):  # noqa: F811
+    """Ids of the utterances that a rerun draws."""
+    seen = []
+    monkeypatch.setattr(
+        "bench.rerun.disagreement",
+        lambda task, chosen, again, recorded: seen.extend(item.id for item in chosen) or [],
+    )
+    assert list(rerun(folder, "tone:4", toy.home, seed)) == []
+    return seen
+
+
+def test_no_text_of_the_bundle_chooses_the_utterances(toy, folder, monkeypatch):  # noqa: F811
+    seven = drawn(monkeypatch, toy, folder, 7)
+    edit(provenance__spec="chosen by the sender")(folder)
+    assert drawn(monkeypatch, toy, folder, 7) == seven
+    assert drawn(monkeypatch, toy, folder, 8) != seven
+    draws = iter([7, 8])
+    monkeypatch.setattr("bench.rerun.draw_seed", lambda: next(draws))
+    assert drawn(monkeypatch, toy, folder, None) == seven
+    assert drawn(monkeypatch, toy, folder, None) != seven
+
+
+def test_a_rerun_is_of_the_plain_record(toy, folder):  # noqa: F811
+    path = folder / "records/tone-s0.json"
+    ceiling = read_record(path).model_copy(update={"ceiling": True})
+    write_record(ceiling, folder / "records/tone-s0-ceiling.json")
+    assert list(rerun(folder, "tone:2", toy.home, 1)) == []
+    path.unlink()
+    with pytest.raises(UsageError, match="no plain record of 'tone'"):
+        rerun(folder, "tone:2", toy.home, 1)

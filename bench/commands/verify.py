@@ -22,6 +22,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="run a task, or N random test utterances, again; may be given for several tasks",
     )
+    parser.add_argument(
+        "--rerun-seed", metavar="N", type=int, help="draw the utterances of an earlier report again"
+    )
     parser.add_argument("--board", type=Path, default=Path("leaderboard"), help="to compare with")
     parser.add_argument(
         "--accept", action="store_true", help="put records, draws and costs into the board's folder"
@@ -32,14 +35,17 @@ def run(options: argparse.Namespace) -> int:
     """Check, report, and perhaps accept."""
     from bench.accept import accept, differences
     from bench.bundle import opened
-    from bench.rerun import rerun
+    from bench.rerun import draw_seed, rerun
     from bench.verify import check
 
     with opened(options.bundle) as folder:
         bundle, report = check(folder, home())
+        seed = draw_seed() if options.rerun_seed is None else options.rerun_seed
+        if options.rerun:
+            print(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
         for what in options.rerun:
             if bundle is not None and not report.problems:
-                report.problems += rerun(folder, what, home())
+                report.problems += rerun(folder, what, home(), seed)
         for line in report.problems:
             print(f"refused: {line}")
         for line in report.remarks:
