@@ -26,9 +26,12 @@ NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
 class Frozen(BaseModel):
-    """Base of everything read from or written to disk: immutable, no unknown keys, strict types."""
+    """Base of everything read from or written to disk: immutable, no unknown keys, strict types.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    No number is NaN or infinite: every comparison with NaN is false, so checks would let it pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Checkpoint(Frozen):

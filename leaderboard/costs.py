@@ -16,7 +16,7 @@ BUSY = 0.1  # interquartile range over median above which a time says little
 class _Loose(BaseModel):
     """A part of the report; what the board does not show is not read."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
 class MacsFacts(_Loose):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from test_submit import about, edit, folder, one_line, toy  # noqa: F401 (fixtures)
+from test_submit import COST, about, cost, edit, folder, one_line, toy  # noqa: F401 (fixtures)
 
 from bench.accept import accept
 from bench.commands import verify as command
@@ -208,3 +208,29 @@ def test_a_rerun_is_of_the_plain_record(toy, folder):  # noqa: F811
     path.unlink()
     with pytest.raises(UsageError, match="no plain record of 'tone'"):
         rerun(folder, "tone:2", toy.home, 1)
+
+
+NAN, INFINITE = float("nan"), float("inf")
+TIMING = {"seconds": 10.0, "runs": 5, "rtf": 0.1, "rtf_iqr": 0.01}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit(selection__value=NAN),
+        edit(selection__grid__0__value=NAN),
+        edit(scores__0__numerator=NAN),
+        edit(scores__0__denominator=INFINITE),
+        edit(cost__macs_per_second=NAN),
+        edit(cost__rtf=INFINITE),
+        edit(head__layer_weights=[NAN]),
+        edit(provenance__seconds=NAN),
+        cost(macs_per_second=NAN),
+        cost(timing=TIMING | {"rtf": NAN}),
+        cost(reported={"params": INFINITE}),
+    ],
+)
+def test_no_number_is_nan_or_infinite(toy, folder, change):  # noqa: F811
+    change(folder)
+    (line,) = one_line(folder, toy.home)
+    assert "finite number" in line
