@@ -23,7 +23,8 @@ from bench.registry import task_card, task_names, track_card, upstream_card
 from bench.rescore import evidence
 from bench.spec import card_digest, ceiling_card, read_split
 
-TOLERANCE = 0.001  # of parameters and MACs
+TOLERANCE = 0.001  # of MACs and stored bytes; parameters are counted
+COST_SECONDS = 10.0  # of input, for the MACs of records and cost reports
 SAME = 1e-9  # of rates computed twice
 MAX_TEXT = 2_000
 _UNSAFE = re.compile(r"[<>\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]|javascript:", re.I)
@@ -281,6 +282,8 @@ def _set_problems(bundle: Bundle) -> Iterator[str]:
                 yield f"{path.name}: {name} differs from the other records'"
         if record.inputs.upstream_sha256 != first.inputs.upstream_sha256:
             yield f"{path.name}: made by another upstream than the other records"
+        if record.cost.macs_per_second != first.cost.macs_per_second:
+            yield f"{path.name}: MACs a second differ from the other records'"
     card = upstream_card(parse_upstream_name(bundle.about.upstream).card)
     untrained = parse_upstream_name(bundle.about.upstream).untrained_seed is not None
     expected = "untrained" if untrained else card.provenance
@@ -365,12 +368,11 @@ def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
     if bundle.cost is not None:
         claims.append(("cost.json", bundle.cost.params, bundle.cost.macs_per_second))
     for where, params, macs in claims:
-        for what, claimed, found in (
-            ("parameters", params, cost.params),
-            ("MACs a second", macs, cost.macs_per_second),
-        ):
-            if abs(claimed - found) > TOLERANCE * found:
-                yield f"{where}: {claimed:,.0f} {what}, {found:,.0f} measured"
+        if params != cost.params:
+            yield f"{where}: {params:,} parameters, {cost.params:,} measured"
+        yield from _off(where, "MACs a second", macs, cost.macs_per_second)
+    if bundle.cost is not None and bundle.cost.seconds != COST_SECONDS:
+        yield f"cost.json: MACs of {bundle.cost.seconds:g} s of input, {COST_SECONDS:g} expected"
     if loaded.name.text() == bundle.about.upstream:
         digests = {record.inputs.upstream_sha256 for record in bundle.records.values()}
         if digests != {loaded.digest}:
@@ -380,6 +382,12 @@ def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
     reported = loaded.card.reported.get("params")
     if reported and abs(reported - cost.params) > TOLERANCE * cost.params:
         remarks.append(f"card: {reported:,.0f} parameters reported, {cost.params:,} measured")
+
+
+def _off(where: str, what: str, claimed: float, found: float) -> Iterator[str]:
+    """A number that is not what is measured here."""
+    if not abs(claimed - found) <= TOLERANCE * found:
+        yield f"{where}: {claimed:,.0f} {what}, {found:,.0f} measured"
 
 
 def _remarks(bundle: Bundle) -> Iterator[str]:

@@ -8,6 +8,7 @@ from test_submit import COST, about, cost, edit, folder, one_line, toy  # noqa: 
 
 from bench.accept import accept
 from bench.commands import verify as command
+from bench.cost import Cost
 from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from bench.registry import task_card
@@ -234,3 +235,23 @@ def test_no_number_is_nan_or_infinite(toy, folder, change):  # noqa: F811
     change(folder)
     (line,) = one_line(folder, toy.home)
     assert "finite number" in line
+
+
+def test_parameters_are_exact_and_macs_the_same_in_all_records(toy, folder, monkeypatch):  # noqa: F811
+    million = Cost(1_000_000, 2e6, 3, 8, 320)
+    monkeypatch.setattr("bench.cost.measure", lambda upstream: million)
+    cost(params=1_000_000, macs_per_second=2e6)(folder)
+    for name in ("tone-s0", "voice-s0"):
+        path = folder / f"records/{name}.json"
+        data = json.loads(path.read_text("utf-8"))
+        data["cost"] |= {"params": 1_000_000, "macs_per_second": 2e6}
+        path.write_text(json.dumps(data), encoding="utf-8")
+    assert one_line(folder, toy.home) == []
+    cost(params=1_000_001, macs_per_second=2e6)(folder)
+    assert one_line(folder, toy.home) == ["cost.json: 1,000,001 parameters, 1,000,000 measured"]
+    cost(params=1_000_000, macs_per_second=2e6, seconds=9.0)(folder)
+    assert one_line(folder, toy.home) == ["cost.json: MACs of 9 s of input, 10 expected"]
+    edit(cost__params=999_999)(folder)
+    assert "tone-s0.json: 999,999 parameters, 1,000,000 measured" in one_line(folder, toy.home)
+    edit(cost__macs_per_second=2_000_001.0)(folder)
+    assert any("MACs a second differ" in line for line in one_line(folder, toy.home))
