@@ -195,9 +195,10 @@ def _of_record(bundle: Bundle, path: Path, record: Record) -> Iterator[str]:
     if record.limit is not None:
         yield f"limited to {record.limit} utterances a split: no result"
     stem = f"{record.task}-s{record.seed}"
-    named = path.stem == stem or path.stem.startswith(f"{stem}-")
-    if not named:
-        yield f"holds {stem}, by its content"
+    stem += "-shuffled" if record.labels_shuffled else ""
+    stem += "-ceiling" if record.ceiling else ""
+    if path.stem != stem:
+        yield f"holds {stem}, by its content: records/{stem}.json expected"
     if record.task not in task_names(about.track):
         yield f"no task {record.task[:60]!r} on track {about.track}"
         return

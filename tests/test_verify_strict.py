@@ -255,3 +255,10 @@ def test_parameters_are_exact_and_macs_the_same_in_all_records(toy, folder, monk
     assert "tone-s0.json: 999,999 parameters, 1,000,000 measured" in one_line(folder, toy.home)
     edit(cost__macs_per_second=2_000_001.0)(folder)
     assert any("MACs a second differ" in line for line in one_line(folder, toy.home))
+
+
+@pytest.mark.parametrize("name", ["tone-s0-b", "tone-s0-shuffled", "tone-s0-ceiling", "tone-s00"])
+def test_a_record_has_the_name_of_its_run(toy, folder, name):  # noqa: F811
+    (folder / "records/tone-s0").rename(folder / f"records/{name}")
+    (folder / "records/tone-s0.json").rename(folder / f"records/{name}.json")
+    assert any("holds tone-s0, by its content" in line for line in one_line(folder, toy.home))
