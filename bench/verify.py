@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.bundle import BundleCard, read_bundle_card
 from bench.condition_scores import differing_conditions
 from bench.config import Checkpoint, Recipe, UpstreamCard, read_card
-from bench.cost import CostReport
+from bench.cost import BucketMacs, CostReport
 from bench.draws import DrawnScore
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.metrics import METRICS
@@ -359,7 +359,7 @@ def _differs(recorded: ConditionScore, found: ConditionScore) -> str:
 
 def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
     """Parameters and MACs, measured again from the module; only shapes matter, not weights."""
-    from bench.cost import measure
+    from bench.cost import measure, standard_macs, stored_bytes
     from bench.load import load_upstream
 
     loaded = load_upstream(bundle.about.upstream)
@@ -374,6 +374,12 @@ def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
         yield from _off(where, "MACs a second", macs, cost.macs_per_second)
     if bundle.cost is not None and bundle.cost.seconds != COST_SECONDS:
         yield f"cost.json: MACs of {bundle.cost.seconds:g} s of input, {COST_SECONDS:g} expected"
+    if bundle.cost is not None:
+        found = stored_bytes(loaded.upstream)
+        yield from _off("cost.json", "stored bytes", bundle.cost.stored_bytes, found)
+        if bundle.cost.buckets:
+            yield from _bucket_problems(bundle.cost.buckets, standard_macs(loaded.upstream))
+    yield from _sign_problems(bundle)
     if loaded.name.text() == bundle.about.upstream:
         digests = {record.inputs.upstream_sha256 for record in bundle.records.values()}
         if digests != {loaded.digest}:
@@ -383,6 +389,35 @@ def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
     reported = loaded.card.reported.get("params")
     if reported and abs(reported - cost.params) > TOLERANCE * cost.params:
         remarks.append(f"card: {reported:,.0f} parameters reported, {cost.params:,} measured")
+
+
+def _bucket_problems(
+    claimed: Sequence[BucketMacs], measured: Sequence[BucketMacs]
+) -> Iterator[str]:
+    """MACs of the standard utterances, one entry a rule."""
+    rules = [macs.rule for macs in claimed]
+    if rules != [macs.rule for macs in measured]:
+        yield f"cost.json: MACs in the rules {', '.join(rules)}; plain, superb_slt2022 expected"
+        return
+    for macs, here in zip(claimed, measured, strict=True):
+        for name, found in here.model_dump(exclude={"rule"}).items():
+            what = f"MACs ({macs.rule}, {name})"
+            yield from _off("cost.json", what, getattr(macs, name), found)
+
+
+def _sign_problems(bundle: Bundle) -> Iterator[str]:
+    """Times and memory cannot be measured again exactly, but they are above 0."""
+    found = [
+        (path.name, "real-time factor", record.cost.rtf) for path, record in bundle.records.items()
+    ]
+    if bundle.cost is not None:
+        found.append(("cost.json", "peak memory", bundle.cost.peak_memory_bytes))
+        times = bundle.cost.timing.model_dump() if bundle.cost.timing else {}
+        found += [("cost.json", f"timing.{name}", value) for name, value in times.items()]
+    for where, what, value in found:
+        is_spread = what.endswith("_iqr")  # of times that are all the same it is 0
+        if value is not None and (value < 0 if is_spread else value <= 0):
+            yield f"{where}: {what} {value:g}, a number above 0 expected"
 
 
 def _off(where: str, what: str, claimed: float, found: float) -> Iterator[str]:

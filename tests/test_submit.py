@@ -45,6 +45,7 @@ def toy(tmp_path_factory):
         patch.setattr("bench.load.load_upstream", _load)
         patch.setattr("bench.rerun.load_upstream", _load)
         patch.setattr("bench.cost.measure", lambda upstream: Cost(1, 2.0, 3, 8, 320))
+        patch.setattr("bench.cost.stored_bytes", lambda upstream: 10)
         evaluate(made)
         evaluate(made, "voice")
         made.cost = folder / "cost.json"

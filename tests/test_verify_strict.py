@@ -4,11 +4,11 @@ import json
 
 import pytest
 import yaml
-from test_submit import COST, about, cost, edit, folder, one_line, toy  # noqa: F401 (fixtures)
+from test_submit import about, cost, edit, folder, one_line, toy  # noqa: F401 (fixtures)
 
 from bench.accept import accept
 from bench.commands import verify as command
-from bench.cost import Cost
+from bench.cost import BucketMacs, Cost
 from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from bench.registry import task_card
@@ -262,3 +262,38 @@ def test_a_record_has_the_name_of_its_run(toy, folder, name):  # noqa: F811
     (folder / "records/tone-s0").rename(folder / f"records/{name}")
     (folder / "records/tone-s0.json").rename(folder / f"records/{name}.json")
     assert any("holds tone-s0, by its content" in line for line in one_line(folder, toy.home))
+
+
+SUMS = {"short": 100_000, "medium": 100_000, "long": 100_000, "longer": 100_000, "total": 400_000}
+PLAIN = {"rule": "plain", **SUMS, "per_second_min": 1000.0, "per_second_max": 2000.0}
+MEASURED = [PLAIN, PLAIN | {"rule": "superb_slt2022"}]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"buckets": MEASURED}, None),
+        ({"buckets": [PLAIN, MEASURED[1] | {"total": 300_000}]}, "MACs (superb_slt2022, total)"),
+        ({"buckets": [PLAIN | {"longer": 1}, MEASURED[1]]}, "MACs (plain, longer)"),
+        ({"buckets": [MEASURED[1]]}, "MACs in the rules superb_slt2022;"),
+        ({"buckets": [*MEASURED, PLAIN]}, "MACs in the rules plain,"),
+        ({"stored_bytes": 9}, "9 stored bytes, 10 measured"),
+        ({"peak_memory_bytes": 0}, "peak memory 0, a number above 0"),
+        ({"timing": TIMING}, None),
+        ({"timing": TIMING | {"rtf_iqr": 0.0}}, None),
+        ({"timing": TIMING | {"rtf": 0.0}}, "timing.rtf 0, a number above 0"),
+        ({"timing": TIMING | {"speedup": -2.0}}, "timing.speedup -2, a number above 0"),
+    ],
+)
+def test_a_cost_report_is_what_the_module_costs(toy, folder, monkeypatch, changes, expected):  # noqa: F811
+    measured = tuple(BucketMacs.model_validate(macs) for macs in MEASURED)
+    monkeypatch.setattr("bench.cost.standard_macs", lambda upstream: measured)
+    cost(**changes)(folder)
+    problems = one_line(folder, toy.home)
+    assert (not problems) if expected is None else expected in problems[0]
+
+
+def test_a_time_of_a_record_is_above_0(toy, folder):  # noqa: F811
+    edit(cost__rtf=-1.0)(folder)
+    (line,) = one_line(folder, toy.home)
+    assert line == "tone-s0.json: real-time factor -1, a number above 0 expected"
