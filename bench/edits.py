@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-_SLOT = re.compile(r"B-(\S+) (.+?) E-\1")
 # What s3prl takes out of a value: marks of other slots, each with the space beside it.
-_BEGIN, _END = re.compile(r"B-\S+ "), re.compile(r" E-\S+")
+_END = re.compile(r" E-\S+")
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
@@ -45,5 +45,39 @@ def tagged_slots(text: str) -> list[tuple[str, str]]:
     a slot ends at the first `E-` of its own type, unterminated tags are dropped, and tags inside a
     value are removed from it, but for a `B-` at its end and an `E-` at its beginning.
     """
-    found = _SLOT.findall(" ".join(text.split()))
-    return [(kind, _END.sub("", _BEGIN.sub("", value)).strip()) for kind, value in found]
+    found = _slots(" ".join(text.split()))
+    return [(kind, _END.sub("", _without_begins(value)).strip()) for kind, value in found]
+
+
+def _slots(text: str) -> Iterator[tuple[str, str]]:
+    r"""What `B-(\S+) (.+?) E-\1` finds, one after another, without its search for every ending.
+
+    A type whose end was not found once has none further on either, so nobody looks again: a text
+    of nothing but beginnings would take the square of its length.
+    """
+    endless: set[str] = set()
+    place = text.find("B-")
+    while place >= 0:
+        space = text.find(" ", place)
+        if space < 0:  # in the last word: no value can follow
+            return
+        kind, after = text[place + 2 : space], place + 2
+        if kind and kind not in endless:
+            end = text.find(f" E-{kind}", space + 2)  # a value has at least one character
+            if end < 0:
+                endless.add(kind)
+            else:
+                yield kind, text[space + 1 : end]
+                after = end + len(kind) + 3
+        place = text.find("B-", after if kind else space)
+
+
+def _without_begins(value: str) -> str:
+    """A value without every `B-...` that another word follows, and without the space after it."""
+    *words, last = value.split(" ")
+    kept = []
+    for word in words:
+        place = word.find("B-")
+        marked = 0 <= place < len(word) - 2
+        kept.append(word[:place] if marked else f"{word} ")
+    return "".join(kept) + last

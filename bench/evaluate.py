@@ -17,6 +17,8 @@ from bench.paths import write_text
 from bench.record import ConditionScore
 from bench.stats import bootstrap
 
+MAX_TEXT = 10_000  # characters of one prediction; a minute of speech has about 1,000
+
 
 def write_predictions(path: Path, ids: Sequence[str], predictions: Sequence[Any]) -> str:
     """Write one JSON line an utterance, atomically; return the file's sha256."""
@@ -34,7 +36,8 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: not JSON lines of `id` and `prediction`, or a duplicate id.
+        InvalidDataError: not JSON lines of `id` and `prediction`, a duplicate id, or a text longer
+            than `MAX_TEXT`.
     """
     if not path.exists():
         raise MissingError(
@@ -47,7 +50,13 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
             item = json.loads(line)
             if item["id"] in predictions:
                 raise InvalidDataError(f"{path}: duplicate id {item['id']!r}")
-            predictions[item["id"]] = item["prediction"]
+            found = item["prediction"]
+            if isinstance(found, str) and len(found) > MAX_TEXT:
+                raise InvalidDataError(
+                    f"{path}: prediction of {item['id']!r}: {len(found)} characters, at most "
+                    f"{MAX_TEXT} expected"
+                )
+            predictions[item["id"]] = found
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidDataError(f"{path}: not predictions ({error})") from error
     return predictions, hashlib.sha256(raw).hexdigest()

@@ -1,14 +1,18 @@
 """What `verify` and `--accept` hold a bundle to, beyond what is broken or hostile at first sight."""
 
 import json
+import random
+import re
+import time
 
 import pytest
 import yaml
-from test_submit import about, cost, edit, folder, one_line, toy  # noqa: F401 (fixtures)
+from test_submit import about, cost, edit, folder, one_line, predictions, toy  # noqa: F401 (fixtures)
 
 from bench.accept import accept
 from bench.commands import verify as command
 from bench.cost import BucketMacs, Cost
+from bench.edits import tagged_slots
 from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from bench.registry import task_card
@@ -297,3 +301,46 @@ def test_a_time_of_a_record_is_above_0(toy, folder):  # noqa: F811
     edit(cost__rtf=-1.0)(folder)
     (line,) = one_line(folder, toy.home)
     assert line == "tone-s0.json: real-time factor -1, a number above 0 expected"
+
+
+def as_by_expressions(text):
+    """Slots by regular expressions as s3prl writes them: slow on what has no end."""
+    found = re.findall(r"B-(\S+) (.+?) E-\1", " ".join(text.split()))
+    return [
+        (kind, re.sub(r" E-\S+", "", re.sub(r"B-\S+ ", "", value)).strip()) for kind, value in found
+    ]
+
+
+def test_slots_are_those_of_the_expressions():
+    rng = random.Random(0)
+    parts = ["B-", "E-", "a", "ab", "b", " ", " ", " B-a ", " E-a", " E-ab", "B-a B-b x"]
+    for _ in range(5_000):
+        text = "".join(rng.choice(parts) for _ in range(rng.randrange(1, 16)))
+        assert tagged_slots(text) == as_by_expressions(text), text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "B-a x " * 50_000,
+        "B-" * 10_000,
+        "B-" * 5_000 + " x " * 100,
+        "B-a " + "B-" * 5_000 + " E-a",
+        "".join(f"B-{i} x " for i in range(1_200)),
+        "B-a x E-b " * 30_000,
+    ],
+)
+def test_slots_of_hostile_text_take_no_time(text):
+    start = time.process_time()
+    tagged_slots(text)
+    assert time.process_time() - start < 1.0
+
+
+def test_a_prediction_has_a_length(toy, folder):  # noqa: F811
+    def lengthen(lines):
+        item = json.loads(lines[0])
+        return [json.dumps(item | {"prediction": "x" * 10_001}), *lines[1:]]
+
+    predictions(lengthen)(folder)
+    (line,) = one_line(folder, toy.home)
+    assert "10001 characters, at most 10000 expected" in line
