@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError, did_you_mean, one_line
 from bench.yaml_file import read_yaml
 
 # Rules by which multiply-accumulates are counted (`bench.macs`).
@@ -340,4 +340,4 @@ def read_card(path: Path, model: type[CardT]) -> CardT:
     try:
         return model.model_validate(read_yaml(path))
     except ValidationError as error:
-        raise UsageError(f"{path}: {_first_problem(error, model)}") from error
+        raise UsageError(f"{path}: {one_line(_first_problem(error, model))}") from error

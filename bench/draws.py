@@ -18,7 +18,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from bench.config import Frozen, TaskCard
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, one_line
 from bench.names import runs_folder
 from bench.paths import write_text
 
@@ -122,7 +122,8 @@ def read_draws(path: Path) -> dict[tuple[str, str], Draws]:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "file"
-        raise InvalidDataError(f"{path}: not draws: {where}: {problem['msg']}") from error
+        reason = one_line(f"{where}: {problem['msg']}")
+        raise InvalidDataError(f"{path}: not draws: {reason}") from error
     return {(item.condition, item.metric): decoded(item, path) for item in file.scores}
 
 

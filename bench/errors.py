@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+MAX_LINE = 300  # characters of a line that may quote a stranger's file
+
 
 class UserError(Exception):
     """Bad input or a missing thing, told in one line. Base class of all of ours."""
@@ -32,6 +34,22 @@ class InvalidDataError(UserError):
     """A file is here but is not what it must be: corrupt, truncated, hostile, of another shape."""
 
     exit_code = 4
+
+
+def one_line(text: str, limit: int = MAX_LINE) -> str:
+    """A text that may hold what a stranger wrote, as one short line that a terminal only shows.
+
+    Args:
+        text: white space in it becomes single spaces, what cannot be printed is escaped.
+        limit: of characters; the rest is cut off.
+    """
+    line = " ".join(text[: 8 * limit].split())
+    shown = "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
+        for sign in line
+    )
+    is_whole = len(shown) <= limit and len(text) <= 8 * limit
+    return shown if is_whole else f"{shown[: limit - 3]}..."
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -48,6 +48,8 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
     try:
         for line in raw.decode("utf-8").splitlines():
             item = json.loads(line)
+            if not isinstance(item["id"], str):
+                raise InvalidDataError(f"{path}: an id that is no text")
             if item["id"] in predictions:
                 raise InvalidDataError(f"{path}: duplicate id {item['id']!r}")
             found = item["prediction"]

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import Field, ValidationError
 
 from bench.config import Frozen, Weights
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, one_line
 from bench.paths import write_text
 
 SCHEMA = 1
@@ -299,4 +299,5 @@ def _read(path: Path, model: type[Kind]) -> Kind:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "file"
-        raise InvalidDataError(f"{path}: not a record: {where}: {problem['msg']}") from error
+        reason = one_line(f"{where}: {problem['msg']}")
+        raise InvalidDataError(f"{path}: not a record: {reason}") from error

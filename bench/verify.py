@@ -15,7 +15,7 @@ from bench.condition_scores import differing_conditions
 from bench.config import Checkpoint, Recipe, UpstreamCard, read_card
 from bench.cost import BucketMacs, CostReport
 from bench.draws import DrawnScore
-from bench.errors import InvalidDataError, MissingError, UserError
+from bench.errors import InvalidDataError, MissingError, UserError, one_line
 from bench.metrics import METRICS
 from bench.names import parse_upstream_name
 from bench.record import PROTOCOL, ConditionScore, GridPoint, Record, read_record
@@ -73,6 +73,7 @@ def check(folder: Path, home: Path) -> tuple[Bundle | None, Report]:
         the bundle, None where it could not even be read; and what was found.
     """
     report = Report()
+    bundle: Bundle | None = None
     try:
         bundle = _read(folder)
         report.problems += _texts(bundle)
@@ -88,9 +89,11 @@ def check(folder: Path, home: Path) -> tuple[Bundle | None, Report]:
             report.problems += _size_problems(bundle, report.remarks)
         report.remarks += _remarks(bundle)
     except UserError as error:
-        report.problems.append(" ".join(str(error).split()).replace(f"{folder}/", ""))
-        return None, report
-    report.problems = [line.replace(f"{folder}/", "") for line in report.problems]
+        report.problems.append(str(error))
+        bundle = None
+    # The one way out: whatever a line quotes of the bundle, it is shown as one short line.
+    report.problems = [one_line(line.replace(f"{folder}/", "")) for line in report.problems]
+    report.remarks = [one_line(line.replace(f"{folder}/", "")) for line in report.remarks]
     return bundle, report
 
 
@@ -109,9 +112,8 @@ def _read(folder: Path) -> Bundle:
         except ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in problem["loc"]) or "file"
-            raise InvalidDataError(
-                f"{cost}: not a cost report: {where}: {problem['msg']}"
-            ) from error
+            reason = one_line(f"{where}: {problem['msg']}")
+            raise InvalidDataError(f"{cost}: not a cost report: {reason}") from error
     return bundle
 
 

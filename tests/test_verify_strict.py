@@ -7,7 +7,7 @@ import time
 
 import pytest
 import yaml
-from test_submit import about, cost, edit, folder, one_line, predictions, toy  # noqa: F401 (fixtures)
+from test_submit import about, card, cost, edit, folder, one_line, predictions, toy  # noqa: F401 (fixtures)
 
 from bench.accept import accept
 from bench.commands import verify as command
@@ -344,3 +344,36 @@ def test_a_prediction_has_a_length(toy, folder):  # noqa: F811
     predictions(lengthen)(folder)
     (line,) = one_line(folder, toy.home)
     assert "10001 characters, at most 10000 expected" in line
+
+
+CONTROL = "\x1b[31mred\u202e"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        edit(**{CONTROL: 1}),
+        edit(**{"x" * 100_000: 1}),
+        about(**{CONTROL: 1}),
+        about(**{"y" * 100_000: 1}),
+        card(**{CONTROL: 1}),
+        cost(**{CONTROL: 1}),
+        cost(**{"z" * 50_000: 1}),
+        edit(inputs__manifests={}, predictions_sha256={"k" * 50_000: ""}),
+        predictions(lambda lines: [*lines, json.dumps({"id": CONTROL * 999, "prediction": "low"})]),
+        predictions(lambda lines: [*lines, *['{"id": "' + "i" * 9999 + '", "prediction": ""}'] * 2]),
+    ],
+)
+def test_what_a_stranger_wrote_is_quoted_short_and_plain(toy, folder, change):  # noqa: F811
+    change(folder)
+    problems = one_line(folder, toy.home)
+    assert problems
+    for line in problems:
+        assert len(line) <= 300 and line.isprintable()
+
+
+def test_ids_are_texts(toy, folder):  # noqa: F811
+    more = ['{"id": 1, "prediction": "low"}', '{"id": "e", "prediction": "low"}']
+    predictions(lambda lines: [*lines, *more])(folder)
+    (line,) = one_line(folder, toy.home)
+    assert "an id that is no text" in line

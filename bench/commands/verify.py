@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Check, report, and perhaps accept."""
     from bench.accept import accept, differences
     from bench.bundle import opened
+    from bench.errors import one_line
     from bench.rerun import draw_seed, rerun
     from bench.verify import check
 
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
         for what in options.rerun:
             if bundle is not None and not report.problems:
-                report.problems += rerun(folder, what, home(), seed)
+                report.problems += map(one_line, rerun(folder, what, home(), seed))
         for line in report.problems:
             print(f"refused: {line}")
         for line in report.remarks:
