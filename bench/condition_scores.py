@@ -16,8 +16,10 @@ from bench.degradation import relative_degradation
 from bench.errors import InvalidDataError
 from bench.evaluate import read_predictions, score_condition
 from bench.metrics import METRICS
-from bench.record import DegradedScore, Record
+from bench.record import ConditionScore, DegradedScore, Record
 from bench.registry import task_card
+
+SAME = 1e-9  # of rates computed twice
 
 
 class Judged(NamedTuple):
@@ -95,6 +97,25 @@ def differing_conditions(record: Record, path: Path, home: Path) -> list[str]:
         plain = Condition("clean", "", 0)
         clean = judged("clean", record.predictions_sha256["clean"], plain)
         found = judged(item.condition, item.predictions_sha256, under)
-        if degraded_scores(card, under, found, clean) != item.scores:
+        scores = degraded_scores(card, under, found, clean)
+        if not _are_same(item.scores, scores):
             differing.append(item.condition)
     return differing
+
+
+def _are_same(recorded: Sequence[DegradedScore], found: Sequence[DegradedScore]) -> bool:
+    names = [[(score.condition, score.metric) for score in scores] for scores in (recorded, found)]
+    return names[0] == names[1] and not any(map(differs, recorded, found))
+
+
+def differs(recorded: ConditionScore, found: ConditionScore) -> str:
+    """What a recorded score says that its predictions do not; empty when they agree.
+
+    Another order of summation moves the last digits, of relative degradation too.
+    """
+    numbers = recorded.model_dump(exclude={"condition", "metric"})
+    for name, one in numbers.items():
+        two = getattr(found, name)
+        if (one is None) != (two is None) or (one is not None and abs(one - two) > SAME):
+            return f"{name} {one} in the record, {two} from the predictions"
+    return ""

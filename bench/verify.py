@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bundle import BundleCard, read_bundle_card
-from bench.condition_scores import differing_conditions
+from bench.condition_scores import differing_conditions, differs
 from bench.config import Checkpoint, Recipe, UpstreamCard, read_card
 from bench.cost import BucketMacs, CostReport
 from bench.draws import DrawnScore
@@ -25,7 +25,6 @@ from bench.spec import card_digest, ceiling_card, read_split
 
 TOLERANCE = 0.001  # of MACs and stored bytes; parameters are counted
 COST_SECONDS = 10.0  # of input, for the MACs of records and cost reports
-SAME = 1e-9  # of rates computed twice
 MAX_TEXT = 2_000
 _UNSAFE = re.compile(r"[<>\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]|javascript:", re.I)
 
@@ -343,20 +342,11 @@ def _score_problems(bundle: Bundle, home: Path) -> Iterator[str]:
         recorded = {(s.condition, s.metric): s for s in record.scores}
         for found in scores:
             key = (found.condition, found.metric)
-            problem = _differs(recorded[key], found) if key in recorded else "no score of it"
+            problem = differs(recorded[key], found) if key in recorded else "no score of it"
             if problem:
                 yield f"{path.name}: {found.metric} on {found.condition}: {problem}"
         for name in beyond:
             yield f"{path.name}: scores under {name} are not what the predictions give"
-
-
-def _differs(recorded: ConditionScore, found: ConditionScore) -> str:
-    """What a recorded score says that its predictions do not; empty when they agree."""
-    for name in ("value", "numerator", "denominator", "n", "low", "high"):
-        one, two = getattr(recorded, name), getattr(found, name)
-        if (one is None) != (two is None) or (one is not None and abs(one - two) > SAME):
-            return f"{name} {one} in the record, {two} from the predictions"
-    return ""
 
 
 def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:

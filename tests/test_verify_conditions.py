@@ -1,0 +1,38 @@
+"""Scores under conditions: what `verify` holds a record to, beside the scores on its test sets."""
+
+# ruff: noqa: F811 (fixtures)
+
+import pytest
+from test_robustness import score_one, toy, trained  # noqa: F401 (fixtures)
+
+from bench.condition_scores import differing_conditions
+
+
+@pytest.fixture
+def scored(trained):
+    """A record that was scored under a condition."""
+    return score_one(trained.path, "white-5db", trained.sources)
+
+
+def with_condition(record, **changes):
+    """The record, its condition changed."""
+    (item,) = record.conditions
+    return record.model_copy(update={"conditions": (item.model_copy(update=changes),)})
+
+
+@pytest.mark.parametrize("name", ["value", "low", "relative", "relative_low", "relative_high"])
+def test_the_last_digits_may_differ(trained, scored, name):
+    (item,) = scored.conditions
+    for shift, expected in ((1e-12, []), (1e-6, ["white-5db"])):
+        number = getattr(item.scores[0], name) + shift
+        moved = item.scores[0].model_copy(update={name: number})
+        record = with_condition(scored, scores=(moved, *item.scores[1:]))
+        assert differing_conditions(record, trained.path, trained.toy.home) == expected
+
+
+def test_a_score_is_there_and_is_a_number(trained, scored):
+    (item,) = scored.conditions
+    none = item.scores[0].model_copy(update={"relative": None})
+    for scores in ((), (none, *item.scores[1:])):
+        record = with_condition(scored, scores=scores)
+        assert differing_conditions(record, trained.path, trained.toy.home) == ["white-5db"]
