@@ -8,18 +8,26 @@ from typing import Any, NamedTuple
 
 from bench.api import Utterance
 from bench.condition_file import Condition
-from bench.condition_sets import TEST_SIDE, references
-from bench.conditions import condition
+from bench.condition_sets import (
+    TEST_SIDE,
+    ConditionSet,
+    References,
+    Sources,
+    condition_set,
+    references,
+)
+from bench.conditions import condition, noise_sources
 from bench.config import TaskCard
 from bench.data import Trial
 from bench.degradation import relative_degradation
 from bench.errors import InvalidDataError
 from bench.evaluate import read_predictions, score_condition
 from bench.metrics import METRICS
-from bench.record import ConditionScore, DegradedScore, Record
+from bench.record import ConditionResult, ConditionScore, DegradedScore, Record
 from bench.registry import task_card
 
 SAME = 1e-9  # of rates computed twice
+OWN = "folder"  # the noise of a user's own recordings (`bench.noise_folders`)
 
 
 class Judged(NamedTuple):
@@ -69,38 +77,62 @@ def degraded_scores(
     return tuple(scores)
 
 
-def differing_conditions(record: Record, path: Path, home: Path) -> list[str]:
+def differing_conditions(
+    record: Record, path: Path, home: Path, noise_dir: Path | None = None
+) -> list[str]:
     """Names of the conditions whose scores are not what their predictions give; empty if none.
 
     Args:
         record: as on disk.
         path: of the record; predictions lie in the folder of the same name beside it.
         home: folder of corpora.
+        noise_dir: folder of noise corpora, for the conditions that are made of them.
 
     Raises:
-        InvalidDataError: predictions that are not those of the record.
-        MissingError: they, or a corpus, are not there.
+        InvalidDataError: predictions that are not those of the record, or a condition that is
+            another than this checkout's.
+        MissingError: they, a corpus or noise are not there.
     """
     card = task_card(record.task, record.track)
     folder = path.with_suffix("") / "predictions"
 
-    def judged(name: str, expected: str, under: Condition) -> Judged:
+    def judged(name: str, expected: str, true: References | ConditionSet) -> Judged:
         predictions, sha256 = read_predictions(folder / f"{name}.jsonl")
         if sha256 != expected:
             raise InvalidDataError(f"{folder / name}.jsonl: altered since the record was made")
-        true = references(under, record, home)
         return Judged(predictions, true.utterances, true.trials)
 
     differing = []
     for item in record.conditions:
         under = condition(item.condition)
-        plain = Condition("clean", "", 0)
+        plain = references(Condition("clean", "", 0), record, home)
         clean = judged("clean", record.predictions_sha256["clean"], plain)
-        found = judged(item.condition, item.predictions_sha256, under)
+        true = _set_of(under, item, record, Sources(home, noise_dir=noise_dir))
+        found = judged(item.condition, item.predictions_sha256, true)
         scores = degraded_scores(card, under, found, clean)
         if not _are_same(item.scores, scores):
             differing.append(item.condition)
     return differing
+
+
+def _set_of(
+    under: Condition, item: ConditionResult, record: Record, sources: Sources
+) -> ConditionSet:
+    """The test set of a condition, which must be the one that the record was scored on.
+
+    Raises:
+        InvalidDataError: it is another, or one that only the sender of the record has.
+        MissingError: a corpus or noise is not there.
+    """
+    if OWN in noise_sources([under]):
+        raise InvalidDataError(f"condition {under.name}: of noise that only its sender has")
+    found = condition_set(under, record, sources)
+    if found.sha256 != item.sha256:
+        raise InvalidDataError(
+            f"condition {under.name}: sha256 {item.sha256[:12]}, {found.sha256[:12]} in this "
+            f"checkout: another distortion, noise or test set"
+        )
+    return found
 
 
 def _are_same(recorded: Sequence[DegradedScore], found: Sequence[DegradedScore]) -> bool:

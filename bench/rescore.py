@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.condition_sets import spec_of
 from bench.config import TaskCard
 from bench.draws import DrawnScore, drawn, kept
 from bench.errors import InvalidDataError
@@ -14,7 +15,7 @@ from bench.evaluate import read_predictions, score_condition
 from bench.metrics import METRICS
 from bench.record import ConditionScore, Record, read_record
 from bench.registry import task_card
-from bench.spec import RunSpec, Table, read_tables
+from bench.spec import Table, read_tables
 
 
 @dataclass(frozen=True)
@@ -66,14 +67,14 @@ def evidence(path: Path, home: Path) -> Iterator[Evidence]:
     """
     record = read_record(path)
     card = task_card(record.task, record.track)
-    spec = RunSpec(record.upstream, record.task, record.track, record.seed, limit=record.limit)
-    tables = read_tables(card, home, spec)
+    tables = read_tables(card, home, spec_of(record))
+    for split, table in tables.items():
+        if table.sha256 != record.inputs.manifests.get(split):
+            raise InvalidDataError(f"{path}: made on another manifest of {split!r}")
     for condition, expected in record.predictions_sha256.items():
         if condition not in tables:
             raise InvalidDataError(f"{path}: the task card has no condition {condition!r}")
         table = tables[condition]
-        if table.sha256 != record.inputs.manifests.get(condition):
-            raise InvalidDataError(f"{path}: made on another manifest of {condition!r}")
         file = path.with_suffix("") / "predictions" / f"{condition}.jsonl"
         predictions, found = read_predictions(file)
         if found != expected:

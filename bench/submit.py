@@ -31,7 +31,13 @@ class Submission:
 
 
 def submit(
-    about: BundleCard, *, runs: Path, out: Path, home: Path, cost: Path | None
+    about: BundleCard,
+    *,
+    runs: Path,
+    out: Path,
+    home: Path,
+    cost: Path | None,
+    noise_dir: Path | None = None,
 ) -> Submission:
     """Gather card, records, predictions, heads and costs; write them only when they hold.
 
@@ -41,6 +47,7 @@ def submit(
         out: archive (`.tar.gz`) or folder to write.
         home: folder of corpora.
         cost: file of `slim-superb cost NAME --json`; None measures now.
+        noise_dir: folder of noise corpora, for the conditions that are made of them.
 
     Raises:
         UsageError: no such upstream or track, a track that is never on the board.
@@ -65,7 +72,7 @@ def submit(
         shutil.copyfile(CARDS / f"{name}.yaml", folder / "card.yaml")
         _copy_runs(source, folder / "records")
         _write_cost(about.upstream, folder / "cost.json", cost)
-        _, report = check(folder, home)
+        _, report = check(folder, home, noise_dir)
         if report.problems:
             return Submission(None, report)
         _deliver(folder, out)

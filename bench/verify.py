@@ -61,12 +61,13 @@ class Report:
     remarks: list[str] = field(default_factory=list)
 
 
-def check(folder: Path, home: Path) -> tuple[Bundle | None, Report]:
+def check(folder: Path, home: Path, noise_dir: Path | None = None) -> tuple[Bundle | None, Report]:
     """Run every check on an unpacked bundle.
 
     Args:
         folder: of the bundle.
         home: folder of corpora.
+        noise_dir: folder of noise corpora, for the conditions that are made of them.
 
     Returns:
         the bundle, None where it could not even be read; and what was found.
@@ -84,7 +85,7 @@ def check(folder: Path, home: Path) -> tuple[Bundle | None, Report]:
         if not report.problems:
             report.problems += _corpus_problems(bundle, home)
         if not report.problems:
-            report.problems += _score_problems(bundle, home)
+            report.problems += _score_problems(bundle, home, noise_dir)
             report.problems += _size_problems(bundle, report.remarks)
         report.remarks += _remarks(bundle)
     except UserError as error:
@@ -325,7 +326,7 @@ def _corpus_problems(bundle: Bundle, home: Path) -> Iterator[str]:
             return
 
 
-def _score_problems(bundle: Bundle, home: Path) -> Iterator[str]:
+def _score_problems(bundle: Bundle, home: Path, noise_dir: Path | None) -> Iterator[str]:
     """Every score from the predictions again; draws are made on the way."""
     for path, record in bundle.records.items():
         scores: list[ConditionScore] = []
@@ -334,7 +335,7 @@ def _score_problems(bundle: Bundle, home: Path) -> Iterator[str]:
             for item in evidence(path, home):
                 scores += item.scores()
                 draws += item.draws()
-            beyond = differing_conditions(record, path, home)
+            beyond = differing_conditions(record, path, home, noise_dir)
         except UserError as error:
             yield f"{path.name}: {error}"
             continue

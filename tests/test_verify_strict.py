@@ -1,13 +1,26 @@
-"""What `verify` and `--accept` hold a bundle to, beyond what is broken or hostile at first sight."""
+"""What `verify` and `--accept` hold a bundle to, beyond what is broken at first sight."""
+
+# ruff: noqa: F811 (fixtures)
 
 import json
 import random
 import re
+import shutil
 import time
 
 import pytest
 import yaml
-from test_submit import about, card, cost, edit, folder, one_line, predictions, toy  # noqa: F401 (fixtures)
+from test_submit import (  # noqa: F401 (fixtures)
+    about,
+    card,
+    cost,
+    edit,
+    folder,
+    one_line,
+    predictions,
+    toy,
+)
+from toy_track import evaluate
 
 from bench.accept import accept
 from bench.commands import verify as command
@@ -17,6 +30,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from bench.registry import task_card
 from bench.rerun import rerun
+from bench.rescore import evidence
 from bench.standing import Standing, read_standing
 from bench.verify import _selection_problems, check
 
@@ -24,7 +38,7 @@ GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value"
 
 
 @pytest.fixture
-def read(toy, folder):  # noqa: F811
+def read(toy, folder):
     """The record as `verify` reads it, after some changes."""
 
     def changed(**changes):
@@ -51,26 +65,26 @@ def selected(full, explored=(), **chosen):
         ([(1e-3, 0.8)], [{**point, "value": None} for point in GRID], "not the one that dev chose"),
     ],
 )
-def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, explored, expected):  # noqa: F811
+def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, explored, expected):
     recipe = task_card("tone", "toy").recipe.model_copy(update={"explore": 0.5})
     grid = [{"lr": lr, "step": 30, "value": value} for lr, value in full]
     problems = list(_selection_problems(read(**selected(grid, explored)), recipe))
     assert (not problems) if expected is None else expected in problems[0]
 
 
-def test_a_recipe_that_does_not_explore_has_nothing_explored(toy, folder):  # noqa: F811
+def test_a_recipe_that_does_not_explore_has_nothing_explored(toy, folder):
     edit(selection__explored=GRID)(folder)
     assert any("explored learning rates" in line for line in one_line(folder, toy.home))
 
 
-def test_a_grid_that_diverged_everywhere_is_a_problem_in_one_line(toy, folder):  # noqa: F811
+def test_a_grid_that_diverged_everywhere_is_a_problem_in_one_line(toy, folder):
     path = folder / "records/tone-s0.json"
     grid = json.loads(path.read_text("utf-8"))["selection"]["grid"]
     edit(selection__grid=[{**point, "value": None} for point in grid])(folder)
     assert any("not the one that dev chose" in line for line in one_line(folder, toy.home))
 
 
-def test_a_track_whose_corpora_are_not_here_is_one_line(toy, folder, tmp_path, monkeypatch):  # noqa: F811
+def test_a_track_whose_corpora_are_not_here_is_one_line(toy, folder, tmp_path, monkeypatch):
     from bench import spec
 
     away = type("Corpus", (), {"folder": staticmethod(lambda home: tmp_path / "none")})
@@ -80,7 +94,7 @@ def test_a_track_whose_corpora_are_not_here_is_one_line(toy, folder, tmp_path, m
 
 
 @pytest.fixture
-def board(toy, folder, tmp_path):  # noqa: F811
+def board(toy, folder, tmp_path):
     """A board with the toy's row, and the bundle that it came from."""
     bundle, _ = check(folder, toy.home)
     place = tmp_path / "leaderboard"
@@ -151,7 +165,7 @@ def test_conditions_on_the_board_do_not_get_lost(board):
     data = json.loads(path.read_text("utf-8"))
     data["conditions"] = [{**under, "commit": None, "dirty": None, "scores": []}]
     path.write_text(json.dumps(data), encoding="utf-8")
-    with pytest.raises(InvalidDataError, match="tone-s0.json: lacks the conditions white-5db"):
+    with pytest.raises(InvalidDataError, match=r"tone-s0\.json: lacks the conditions white-5db"):
         accept(bundle, place, "rescored")
 
 
@@ -162,7 +176,7 @@ def test_a_row_is_of_one_model(board):
     write_record(record.model_copy(update={"tap": "another"}), path)
     accept(bundle, place, "rescored")
     write_record(record.model_copy(update={"tap": "another"}), path)
-    with pytest.raises(InvalidDataError, match="voice-s0.json on the board is of another family"):
+    with pytest.raises(InvalidDataError, match=r"voice-s0\.json on the board is of another family"):
         accept(only(bundle, "tone-s0"), place, "rescored")
 
 
@@ -170,7 +184,7 @@ def test_a_row_is_of_one_model(board):
     ("asked", "level"),
     [([], "rescored"), (["tone:2"], "rescored"), (["tone:2", "voice:2"], "rerun")],
 )
-def test_a_row_is_rerun_where_every_task_was(toy, folder, monkeypatch, capsys, asked, level):  # noqa: F811
+def test_a_row_is_rerun_where_every_task_was(toy, folder, monkeypatch, capsys, asked, level):
     import argparse
 
     monkeypatch.setattr(command, "home", lambda: toy.home)
@@ -183,7 +197,7 @@ def test_a_row_is_rerun_where_every_task_was(toy, folder, monkeypatch, capsys, a
     assert ("rerun seed" in found) == bool(asked)
 
 
-def drawn(monkeypatch, toy, folder, seed):  # noqa: F811
+def drawn(monkeypatch, toy, folder, seed):
     """Ids of the utterances that a rerun draws."""
     seen = []
     monkeypatch.setattr(
@@ -194,7 +208,7 @@ def drawn(monkeypatch, toy, folder, seed):  # noqa: F811
     return seen
 
 
-def test_no_text_of_the_bundle_chooses_the_utterances(toy, folder, monkeypatch):  # noqa: F811
+def test_no_text_of_the_bundle_chooses_the_utterances(toy, folder, monkeypatch):
     seven = drawn(monkeypatch, toy, folder, 7)
     edit(provenance__spec="chosen by the sender")(folder)
     assert drawn(monkeypatch, toy, folder, 7) == seven
@@ -205,7 +219,7 @@ def test_no_text_of_the_bundle_chooses_the_utterances(toy, folder, monkeypatch):
     assert drawn(monkeypatch, toy, folder, None) != seven
 
 
-def test_a_rerun_is_of_the_plain_record(toy, folder):  # noqa: F811
+def test_a_rerun_is_of_the_plain_record(toy, folder):
     path = folder / "records/tone-s0.json"
     ceiling = read_record(path).model_copy(update={"ceiling": True})
     write_record(ceiling, folder / "records/tone-s0-ceiling.json")
@@ -235,13 +249,13 @@ TIMING = {"seconds": 10.0, "runs": 5, "rtf": 0.1, "rtf_iqr": 0.01}
         cost(reported={"params": INFINITE}),
     ],
 )
-def test_no_number_is_nan_or_infinite(toy, folder, change):  # noqa: F811
+def test_no_number_is_nan_or_infinite(toy, folder, change):
     change(folder)
     (line,) = one_line(folder, toy.home)
     assert "finite number" in line
 
 
-def test_parameters_are_exact_and_macs_the_same_in_all_records(toy, folder, monkeypatch):  # noqa: F811
+def test_parameters_are_exact_and_macs_the_same_in_all_records(toy, folder, monkeypatch):
     million = Cost(1_000_000, 2e6, 3, 8, 320)
     monkeypatch.setattr("bench.cost.measure", lambda upstream: million)
     cost(params=1_000_000, macs_per_second=2e6)(folder)
@@ -262,7 +276,7 @@ def test_parameters_are_exact_and_macs_the_same_in_all_records(toy, folder, monk
 
 
 @pytest.mark.parametrize("name", ["tone-s0-b", "tone-s0-shuffled", "tone-s0-ceiling", "tone-s00"])
-def test_a_record_has_the_name_of_its_run(toy, folder, name):  # noqa: F811
+def test_a_record_has_the_name_of_its_run(toy, folder, name):
     (folder / "records/tone-s0").rename(folder / f"records/{name}")
     (folder / "records/tone-s0.json").rename(folder / f"records/{name}.json")
     assert any("holds tone-s0, by its content" in line for line in one_line(folder, toy.home))
@@ -289,7 +303,7 @@ MEASURED = [PLAIN, PLAIN | {"rule": "superb_slt2022"}]
         ({"timing": TIMING | {"speedup": -2.0}}, "timing.speedup -2, a number above 0"),
     ],
 )
-def test_a_cost_report_is_what_the_module_costs(toy, folder, monkeypatch, changes, expected):  # noqa: F811
+def test_a_cost_report_is_what_the_module_costs(toy, folder, monkeypatch, changes, expected):
     measured = tuple(BucketMacs.model_validate(macs) for macs in MEASURED)
     monkeypatch.setattr("bench.cost.standard_macs", lambda upstream: measured)
     cost(**changes)(folder)
@@ -297,7 +311,7 @@ def test_a_cost_report_is_what_the_module_costs(toy, folder, monkeypatch, change
     assert (not problems) if expected is None else expected in problems[0]
 
 
-def test_a_time_of_a_record_is_above_0(toy, folder):  # noqa: F811
+def test_a_time_of_a_record_is_above_0(toy, folder):
     edit(cost__rtf=-1.0)(folder)
     (line,) = one_line(folder, toy.home)
     assert line == "tone-s0.json: real-time factor -1, a number above 0 expected"
@@ -336,7 +350,7 @@ def test_slots_of_hostile_text_take_no_time(text):
     assert time.process_time() - start < 1.0
 
 
-def test_a_prediction_has_a_length(toy, folder):  # noqa: F811
+def test_a_prediction_has_a_length(toy, folder):
     def lengthen(lines):
         item = json.loads(lines[0])
         return [json.dumps(item | {"prediction": "x" * 10_001}), *lines[1:]]
@@ -361,10 +375,12 @@ CONTROL = "\x1b[31mred\u202e"
         cost(**{"z" * 50_000: 1}),
         edit(inputs__manifests={}, predictions_sha256={"k" * 50_000: ""}),
         predictions(lambda lines: [*lines, json.dumps({"id": CONTROL * 999, "prediction": "low"})]),
-        predictions(lambda lines: [*lines, *['{"id": "' + "i" * 9999 + '", "prediction": ""}'] * 2]),
+        predictions(
+            lambda lines: [*lines, *['{"id": "' + "i" * 9999 + '", "prediction": ""}'] * 2]
+        ),
     ],
 )
-def test_what_a_stranger_wrote_is_quoted_short_and_plain(toy, folder, change):  # noqa: F811
+def test_what_a_stranger_wrote_is_quoted_short_and_plain(toy, folder, change):
     change(folder)
     problems = one_line(folder, toy.home)
     assert problems
@@ -372,8 +388,25 @@ def test_what_a_stranger_wrote_is_quoted_short_and_plain(toy, folder, change):  
         assert len(line) <= 300 and line.isprintable()
 
 
-def test_ids_are_texts(toy, folder):  # noqa: F811
+def test_ids_are_texts(toy, folder):
     more = ['{"id": 1, "prediction": "low"}', '{"id": "e", "prediction": "low"}']
     predictions(lambda lines: [*lines, *more])(folder)
     (line,) = one_line(folder, toy.home)
     assert "an id that is no text" in line
+
+
+@pytest.mark.parametrize("split", ["train", "dev", "clean", "ood"])
+def test_every_manifest_is_the_one_of_this_checkout(toy, folder, split):
+    edit(**{f"inputs__manifests__{split}": "0" * 64})(folder)
+    (line,) = one_line(folder, toy.home)
+    assert f"another manifest of '{split}'" in line
+
+
+def test_a_control_is_scored_by_its_shuffled_training_table(toy):
+    path = toy.out / "toy/fbank/tone-s0-shuffled.json"
+    evaluate(toy, shuffle_labels=True)
+    try:
+        assert [item.condition for item in evidence(path, toy.home)] == ["clean", "ood"]
+    finally:
+        path.unlink()
+        shutil.rmtree(path.with_suffix(""))

@@ -21,6 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--out", type=Path, help="NAME.tar.gz, or a folder")
     parser.add_argument("--cost", type=Path, help="a cost report, instead of measuring now")
+    parser.add_argument(
+        "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
+    )
     parser.add_argument("--division", choices=get_args(Division), default="closed")
     parser.add_argument("--flag", choices=get_args(Flag), action="append", default=[])
     parser.add_argument("--by", default="", help="who sends it, as shown on the board")
@@ -39,7 +42,14 @@ def run(options: argparse.Namespace) -> int:
         submitted_by=options.by,
     )
     out = options.out or Path(f"{path_name(options.upstream)}-{options.track}.tar.gz")
-    found = submit(about, runs=options.runs, out=out, home=home(), cost=options.cost)
+    found = submit(
+        about,
+        runs=options.runs,
+        out=out,
+        home=home(),
+        cost=options.cost,
+        noise_dir=options.noise_dir,
+    )
     for line in found.report.problems:
         print(f"problem: {line}")
     for line in found.report.remarks:

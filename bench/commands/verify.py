@@ -25,6 +25,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rerun-seed", metavar="N", type=int, help="draw the utterances of an earlier report again"
     )
+    parser.add_argument(
+        "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
+    )
     parser.add_argument("--board", type=Path, default=Path("leaderboard"), help="to compare with")
     parser.add_argument(
         "--accept", action="store_true", help="put records, draws and costs into the board's folder"
@@ -40,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.verify import check
 
     with opened(options.bundle) as folder:
-        bundle, report = check(folder, home())
+        bundle, report = check(folder, home(), options.noise_dir)
         seed = draw_seed() if options.rerun_seed is None else options.rerun_seed
         if options.rerun:
             print(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
