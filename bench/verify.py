@@ -80,8 +80,9 @@ def check(folder: Path, home: Path, noise_dir: Path | None = None) -> tuple[Bund
         if not report.problems:
             report.problems += _about_problems(bundle)
         if not report.problems:
-            for problems in (_card_problems, _record_problems, _set_problems):
-                report.problems += problems(bundle)
+            report.problems += _card_problems(bundle)
+            report.problems += _record_problems(bundle, report.remarks)
+            report.problems += _set_problems(bundle)
         if not report.problems:
             report.problems += _corpus_problems(bundle, home)
         if not report.problems:
@@ -176,11 +177,19 @@ def _card_problems(bundle: Bundle) -> Iterator[str]:
         yield f"card.yaml: differs from upstreams/cards/{name}.yaml of this checkout"
 
 
-def _record_problems(bundle: Bundle) -> Iterator[str]:
-    """Each record by itself."""
+def _record_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
+    """Each record by itself; what only the open division may do is a remark there."""
+    about = bundle.about
     for path, record in bundle.records.items():
         for problem in _of_record(bundle, path, record):
             yield f"{path.name}: {problem}"
+        if record.track != about.track or record.task not in task_names(about.track):
+            continue
+        for problem in _closed_problems(record):
+            if about.division == "open":
+                remarks.append(f"{path.name}: {problem}")
+            else:
+                yield f"{path.name}: {problem} (closed division)"
 
 
 def _of_record(bundle: Bundle, path: Path, record: Record) -> Iterator[str]:
@@ -210,11 +219,8 @@ def _of_record(bundle: Bundle, path: Path, record: Record) -> Iterator[str]:
 def _against_card(record: Record) -> Iterator[str]:
     """A record against the task card of this checkout: versions, conditions, metrics, selection."""
     card = task_card(record.task, record.track)
-    used = ceiling_card(card) if record.ceiling else card
     if record.task_version != card.version:
         yield f"task version {record.task_version}, {card.version} expected"
-    if record.inputs.task_card_sha256 != card_digest(used):
-        yield "made by another task card than this checkout's"
     if record.labels != card.labels:
         yield f"labels {record.labels[:60]!r}, {card.labels!r} expected"
     pairs = [(score.condition, score.metric) for score in record.scores]
@@ -227,25 +233,38 @@ def _against_card(record: Record) -> Iterator[str]:
     if set(pairs) != wanted:
         odd = sorted(set(pairs) ^ wanted)[0]
         yield f"scores and predictions do not fit: {odd[1][:40]} on {odd[0][:40]}"
-    yield from _selection_problems(record, used.recipe)
+    yield from _selection_problems(record)
 
 
-def _selection_problems(record: Record, recipe: Recipe) -> Iterator[str]:
-    """The rates tried are the recipe's, and dev chose from them."""
+def _closed_problems(record: Record) -> Iterator[str]:
+    """The closed division has the head and the learning rates of the task card."""
+    card = task_card(record.task, record.track)
+    used = ceiling_card(card) if record.ceiling else card
+    if record.inputs.task_card_sha256 != card_digest(used):
+        yield "made by another task card than this checkout's: its head and recipe are not known"
+    yield from _rate_problems(record, used.recipe)
+
+
+def _rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
+    """The rates tried are the recipe's."""
     choice = record.selection
     explores = recipe.explore is not None and len(recipe.lr_grid) > 1
     rates = tuple(point.lr for point in (choice.explored if explores else choice.grid))
     if rates != recipe.lr_grid:
         what = "explored learning rates" if explores else "learning rates"
-        yield f"{what} {rates}, {recipe.lr_grid} expected (closed division: the card's grid)"
-        return
+        yield f"{what} {rates}, {recipe.lr_grid} expected"
+    elif choice.explored and not explores:
+        yield "explored learning rates, which the card's recipe does not"
+
+
+def _selection_problems(record: Record) -> Iterator[str]:
+    """Dev chose from the rates tried, whichever they were."""
+    choice = record.selection
     if choice.metric not in METRICS:
         yield f"selected by {choice.metric[:40]!r}, which is no metric"
         return
-    if explores:
+    if choice.explored:
         yield from _explored_problems(record)
-    elif choice.explored:
-        yield "explored learning rates, which the card's recipe does not"
     if (choice.value, choice.lr) not in _best(choice.grid, choice.metric):
         yield f"learning rate {choice.lr:g} is not the one that dev chose from the grid"
     if abs(sum(record.head.layer_weights) - 1.0) > 1e-3:

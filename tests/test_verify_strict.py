@@ -32,7 +32,7 @@ from bench.registry import task_card
 from bench.rerun import rerun
 from bench.rescore import evidence
 from bench.standing import Standing, read_standing
-from bench.verify import _selection_problems, check
+from bench.verify import _rate_problems, _selection_problems, check
 
 GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value": 0.75}]
 
@@ -68,7 +68,8 @@ def selected(full, explored=(), **chosen):
 def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, explored, expected):
     recipe = task_card("tone", "toy").recipe.model_copy(update={"explore": 0.5})
     grid = [{"lr": lr, "step": 30, "value": value} for lr, value in full]
-    problems = list(_selection_problems(read(**selected(grid, explored)), recipe))
+    record = read(**selected(grid, explored))
+    problems = [*_rate_problems(record, recipe), *_selection_problems(record)]
     assert (not problems) if expected is None else expected in problems[0]
 
 
@@ -410,3 +411,25 @@ def test_a_control_is_scored_by_its_shuffled_training_table(toy):
     finally:
         path.unlink()
         shutil.rmtree(path.with_suffix(""))
+
+
+OTHER = [{"lr": 0.5, "step": 1, "value": 0.25}, {"lr": 0.25, "step": 1, "value": 0.5}]
+FREE = {"inputs__task_card_sha256": "0" * 64, "selection__grid": OTHER}
+
+
+@pytest.mark.parametrize("division", ["closed", "open"])
+def test_only_the_open_division_is_free_in_head_and_grid(toy, folder, division):
+    about(division=division)(folder)
+    edit(**FREE, selection__lr=0.25, selection__value=0.5)(folder)
+    report = check(folder, toy.home)[1]
+    where = report.remarks if division == "open" else report.problems
+    assert any("another task card" in line for line in where)
+    assert any("learning rates (0.5, 0.25), (0.01, 0.001) expected" in line for line in where)
+    assert bool(report.problems) == (division == "closed")
+
+
+def test_dev_chooses_in_the_open_division_too(toy, folder):
+    about(division="open")(folder)
+    edit(**FREE, selection__lr=0.5, selection__value=0.25)(folder)
+    (line,) = one_line(folder, toy.home)
+    assert "learning rate 0.5 is not the one that dev chose" in line
