@@ -28,7 +28,7 @@ from bench.cost import BucketMacs, Cost
 from bench.edits import tagged_slots
 from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
-from bench.registry import task_card
+from bench.registry import ROOT, task_card
 from bench.rerun import rerun
 from bench.rescore import evidence
 from bench.standing import Standing, read_standing
@@ -349,6 +349,11 @@ def test_slots_of_hostile_text_take_no_time(text):
     start = time.process_time()
     tagged_slots(text)
     assert time.process_time() - start < 1.0
+
+
+def test_the_workflow_does_not_verify_for_hours():
+    flow = yaml.safe_load((ROOT / ".github/workflows/board.yml").read_text("utf-8"))
+    assert flow["jobs"]["verify"]["timeout-minutes"] <= 60
 
 
 def test_a_prediction_has_a_length(toy, folder):
