@@ -6,24 +6,24 @@ A check yields problems, one line each; a bundle with a problem is refused. Rema
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bundle import BundleCard, read_bundle_card
 from bench.condition_scores import differing_conditions, differs
-from bench.config import Checkpoint, Recipe, UpstreamCard, read_card
-from bench.cost import BucketMacs, CostReport
+from bench.config import Checkpoint, UpstreamCard, read_card
+from bench.cost import CostReport
+from bench.cost_check import TOLERANCE, bucket_problems, off, sign_problems
 from bench.draws import DrawnScore
 from bench.errors import InvalidDataError, MissingError, UserError, one_line
-from bench.metrics import METRICS
 from bench.names import parse_upstream_name
-from bench.record import PROTOCOL, ConditionScore, GridPoint, Record, read_record
+from bench.record import PROTOCOL, ConditionScore, Record, read_record
 from bench.registry import task_card, task_names, track_card, upstream_card
 from bench.rescore import evidence
+from bench.selection_check import rate_problems, selection_problems
 from bench.spec import card_digest, ceiling_card, read_split
 
-TOLERANCE = 0.001  # of MACs and stored bytes; parameters are counted
 COST_SECONDS = 10.0  # of input, for the MACs of records and cost reports
 MAX_TEXT = 2_000
 _UNSAFE = re.compile(r"[<>\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]|javascript:", re.I)
@@ -233,7 +233,7 @@ def _against_card(record: Record) -> Iterator[str]:
     if set(pairs) != wanted:
         odd = sorted(set(pairs) ^ wanted)[0]
         yield f"scores and predictions do not fit: {odd[1][:40]} on {odd[0][:40]}"
-    yield from _selection_problems(record)
+    yield from selection_problems(record)
 
 
 def _closed_problems(record: Record) -> Iterator[str]:
@@ -242,52 +242,7 @@ def _closed_problems(record: Record) -> Iterator[str]:
     used = ceiling_card(card) if record.ceiling else card
     if record.inputs.task_card_sha256 != card_digest(used):
         yield "made by another task card than this checkout's: its head and recipe are not known"
-    yield from _rate_problems(record, used.recipe)
-
-
-def _rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
-    """The rates tried are the recipe's."""
-    choice = record.selection
-    explores = recipe.explore is not None and len(recipe.lr_grid) > 1
-    rates = tuple(point.lr for point in (choice.explored if explores else choice.grid))
-    if rates != recipe.lr_grid:
-        what = "explored learning rates" if explores else "learning rates"
-        yield f"{what} {rates}, {recipe.lr_grid} expected"
-    elif choice.explored and not explores:
-        yield "explored learning rates, which the card's recipe does not"
-
-
-def _selection_problems(record: Record) -> Iterator[str]:
-    """Dev chose from the rates tried, whichever they were."""
-    choice = record.selection
-    if choice.metric not in METRICS:
-        yield f"selected by {choice.metric[:40]!r}, which is no metric"
-        return
-    if choice.explored:
-        yield from _explored_problems(record)
-    if (choice.value, choice.lr) not in _best(choice.grid, choice.metric):
-        yield f"learning rate {choice.lr:g} is not the one that dev chose from the grid"
-    if abs(sum(record.head.layer_weights) - 1.0) > 1e-3:
-        yield f"layer weights sum to {sum(record.head.layer_weights):.4f}, 1 expected"
-
-
-def _explored_problems(record: Record) -> Iterator[str]:
-    """What was trained in full is the one rate that dev chose from the explored ones."""
-    choice = record.selection
-    chosen = {lr for _, lr in _best(choice.explored, choice.metric)}
-    full = [point.lr for point in choice.grid]
-    if len(full) != 1 or full[0] not in chosen:
-        shown = ", ".join(f"{lr:g}" for lr in full) or "none"
-        yield f"trained in full: {shown}, which is not the one that dev chose from the explored"
-
-
-def _best(points: Sequence[GridPoint], metric: str) -> list[tuple[float, float]]:
-    """Dev score and learning rate of the best, all that tie; none where every rate diverged."""
-    known = [(point.value, point.lr) for point in points if point.value is not None]
-    if not known:
-        return []
-    best = (max if METRICS[metric].higher_is_better else min)(value for value, _ in known)
-    return [item for item in known if item[0] == best]
+    yield from rate_problems(record, used.recipe)
 
 
 def _set_problems(bundle: Bundle) -> Iterator[str]:
@@ -383,15 +338,15 @@ def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
     for where, params, macs in claims:
         if params != cost.params:
             yield f"{where}: {params:,} parameters, {cost.params:,} measured"
-        yield from _off(where, "MACs a second", macs, cost.macs_per_second)
+        yield from off(where, "MACs a second", macs, cost.macs_per_second)
     if bundle.cost is not None and bundle.cost.seconds != COST_SECONDS:
         yield f"cost.json: MACs of {bundle.cost.seconds:g} s of input, {COST_SECONDS:g} expected"
     if bundle.cost is not None:
         found = stored_bytes(loaded.upstream)
-        yield from _off("cost.json", "stored bytes", bundle.cost.stored_bytes, found)
+        yield from off("cost.json", "stored bytes", bundle.cost.stored_bytes, found)
         if bundle.cost.buckets:
-            yield from _bucket_problems(bundle.cost.buckets, standard_macs(loaded.upstream))
-    yield from _sign_problems(bundle)
+            yield from bucket_problems(bundle.cost.buckets, standard_macs(loaded.upstream))
+    yield from sign_problems(bundle.records, bundle.cost)
     if loaded.name.text() == bundle.about.upstream:
         digests = {record.inputs.upstream_sha256 for record in bundle.records.values()}
         if digests != {loaded.digest}:
@@ -401,41 +356,6 @@ def _size_problems(bundle: Bundle, remarks: list[str]) -> Iterator[str]:
     reported = loaded.card.reported.get("params")
     if reported and abs(reported - cost.params) > TOLERANCE * cost.params:
         remarks.append(f"card: {reported:,.0f} parameters reported, {cost.params:,} measured")
-
-
-def _bucket_problems(
-    claimed: Sequence[BucketMacs], measured: Sequence[BucketMacs]
-) -> Iterator[str]:
-    """MACs of the standard utterances, one entry a rule."""
-    rules = [macs.rule for macs in claimed]
-    if rules != [macs.rule for macs in measured]:
-        yield f"cost.json: MACs in the rules {', '.join(rules)}; plain, superb_slt2022 expected"
-        return
-    for macs, here in zip(claimed, measured, strict=True):
-        for name, found in here.model_dump(exclude={"rule"}).items():
-            what = f"MACs ({macs.rule}, {name})"
-            yield from _off("cost.json", what, getattr(macs, name), found)
-
-
-def _sign_problems(bundle: Bundle) -> Iterator[str]:
-    """Times and memory cannot be measured again exactly, but they are above 0."""
-    found = [
-        (path.name, "real-time factor", record.cost.rtf) for path, record in bundle.records.items()
-    ]
-    if bundle.cost is not None:
-        found.append(("cost.json", "peak memory", bundle.cost.peak_memory_bytes))
-        times = bundle.cost.timing.model_dump() if bundle.cost.timing else {}
-        found += [("cost.json", f"timing.{name}", value) for name, value in times.items()]
-    for where, what, value in found:
-        is_spread = what.endswith("_iqr")  # of times that are all the same it is 0
-        if value is not None and (value < 0 if is_spread else value <= 0):
-            yield f"{where}: {what} {value:g}, a number above 0 expected"
-
-
-def _off(where: str, what: str, claimed: float, found: float) -> Iterator[str]:
-    """A number that is not what is measured here."""
-    if not abs(claimed - found) <= TOLERANCE * found:
-        yield f"{where}: {claimed:,.0f} {what}, {found:,.0f} measured"
 
 
 def _remarks(bundle: Bundle) -> Iterator[str]:

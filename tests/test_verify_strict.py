@@ -31,8 +31,9 @@ from bench.record import read_record, write_record
 from bench.registry import ROOT, task_card
 from bench.rerun import rerun
 from bench.rescore import evidence
+from bench.selection_check import rate_problems, selection_problems
 from bench.standing import Standing, read_standing
-from bench.verify import _rate_problems, _selection_problems, check
+from bench.verify import check
 
 GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value": 0.75}]
 
@@ -69,7 +70,7 @@ def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, ex
     recipe = task_card("tone", "toy").recipe.model_copy(update={"explore": 0.5})
     grid = [{"lr": lr, "step": 30, "value": value} for lr, value in full]
     record = read(**selected(grid, explored))
-    problems = [*_rate_problems(record, recipe), *_selection_problems(record)]
+    problems = [*rate_problems(record, recipe), *selection_problems(record)]
     assert (not problems) if expected is None else expected in problems[0]
 
 
