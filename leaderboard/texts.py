@@ -13,8 +13,9 @@ HOW_TO_READ = (
     "ASV), then the counts. Where several seeds were run, the interval is that of their mean; "
     "seeds are fixed. With the dozen speakers of track open, intervals by speaker are somewhat "
     "narrow. Ranks come as bands: every pair of rows is compared on the same resamples (paired, "
-    "Student's t on clusters), corrected by Holm's rule within the column; rows whose bands "
-    "overlap are not told apart. Controls are no competitors: they show what chance, random "
+    "Student's t on clusters), corrected by Holm's rule within the column; rows whose bands do "
+    "not overlap are told apart; of two whose bands overlap, `slim-superb compare` says whether "
+    "they are. Controls are no competitors: they show what chance, random "
     "weights or a model trained for the task itself reach. Rows as reported by papers are never "
     "measured here, and stand apart. A dash means not measured."
 )

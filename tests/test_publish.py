@@ -19,6 +19,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.metrics import METRICS
 from bench.record import read_record
 from bench.standing import Standing
+from bench.stats import holm, rank_bands, studentised_pairs
 from leaderboard.compare import compare_rows, table
 from leaderboard.degradation import degradations
 from leaderboard.pareto import Point, draw, frontier
@@ -27,6 +28,7 @@ from leaderboard.published import read_published, reported_rows
 from leaderboard.ranking import all_pairs, compare, rank_column
 from leaderboard.rows import Row, Score
 from leaderboard.superb_score import anchors, superb_score
+from leaderboard.texts import HOW_TO_READ
 
 ROOT = Path(__file__).resolve().parent.parent
 BOARD = ROOT / "leaderboard"
@@ -140,6 +142,33 @@ def test_ranks_are_bands_of_what_competes():
         for j, two in enumerate(scores):
             if i != j:
                 assert pairs[i, j] == pytest.approx(compare(one, two).p_value, rel=1e-6, abs=1e-12)
+
+
+def told_apart(p_values):
+    """Pairs that Holm's rule tells apart."""
+    pairs = [(i, j) for i in range(len(p_values)) for j in range(i)]
+    corrected = holm([p_values[pair] for pair in pairs])
+    return {frozenset(pair) for pair, p in zip(pairs, corrected, strict=True) if p < 0.05}
+
+
+def test_bands_that_do_not_overlap_tell_apart_and_others_may():
+    """What `HOW_TO_READ` says of bands."""
+    rng = np.random.default_rng(3)
+    apart_and_overlapping = 0
+    for _ in range(20):
+        values = np.sort(rng.normal(0, 0.05, 12))
+        draws = values[:, None] + rng.normal(0, 1, (12, 400)) * rng.uniform(0.005, 0.05, (12, 1))
+        p_values = studentised_pairs(values, draws, 300)
+        bands = rank_bands(values.tolist(), p_values, higher_is_better=True)
+        apart = told_apart(p_values)
+        for i, one in enumerate(bands):
+            for j, two in enumerate(bands[:i]):
+                overlap = one[0] <= two[1] and two[0] <= one[1]
+                assert overlap or frozenset((i, j)) in apart
+                apart_and_overlapping += overlap and frozenset((i, j)) in apart
+    assert apart_and_overlapping > 0
+    assert "rows whose bands do not overlap are told apart" in HOW_TO_READ
+    assert "bands overlap are not told apart" not in HOW_TO_READ
 
 
 def test_other_test_sets_are_not_compared():
