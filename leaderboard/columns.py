@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.metrics import Metric
-from leaderboard.degradation import Summary, mean_over_all, worst
+from leaderboard.degradation import Summary, mean_over_all, reference_pairs, worst
 from leaderboard.ranking import Ranking, rank_column
 from leaderboard.rows import Row
 from leaderboard.superb_score import Anchors, superb_score
@@ -224,12 +224,19 @@ def superb_here_column(ends: Anchors) -> Column:
 
 
 def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Mean and worst; a row that lacks tasks or conditions of others says what it has."""
-    every = {part for row in rows for part in row.degradations}
+    """Mean and worst; a row that lacks tasks or conditions of others says what it has.
 
-    def only(row: Row, found: Summary) -> str:
-        count = len(row.degradations)
-        return "" if count == len(every) else f"only {count} of {len(every)}, {found.tasks}"
+    Means over other pairs of task and condition are not comparable: only rows with the pairs of
+    reference have a value, which is what sorts, ranks and draws; all others have text.
+    """
+    every = {part for row in rows for part in row.degradations}
+    reference = reference_pairs(rows)
+
+    def loss(row: Row, found: Summary, *notes: str) -> Cell:
+        count, counts = len(row.degradations), row.degradations.keys() == reference
+        only = "" if count == len(every) else f"only {count} of {len(every)}, {found.tasks}"
+        note = ", ".join(filter(None, [*notes, only]))
+        return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value if counts else None)
 
     def mean(row: Row) -> Cell:
         found = mean_over_all(row)
@@ -237,24 +244,17 @@ def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
             return DASH
         low, high = found.low, found.high
         interval = "" if low is None else f"[{100 * low:+.1f}, {100 * (high or 0):+.1f}]"
-        note = ", ".join(filter(None, [interval, only(row, found)]))
-        return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value,
-                    detail=f"{len(found.parts)} pairs of task and condition")  # fmt: skip
+        return loss(row, found, interval)
 
     def worst_one(row: Row) -> Cell:
         found = worst(row)
-        if found is None:
-            return DASH
-        name, item = found
-        note = ", ".join(filter(None, [name, only(row, item)]))
-        return Cell(f"{100 * item.value:+.1f}", note, 100 * item.value)
+        return DASH if found is None else loss(row, found[1], found[0])
 
+    about = f"% of clean; sorted over the same {len(reference)} pairs"
     return (
-        Column("mean-degradation", "Mean degradation", "%, relative to clean, all conditions",
-               "summary", mean, False),
-        Column("worst-degradation", "Worst condition", "%, relative to clean, mean over tasks",
-               "summary", worst_one, False),
-    )  # fmt: skip
+        Column("mean-degradation", "Mean degradation", about, "summary", mean, False),
+        Column("worst-degradation", "Worst condition", about, "summary", worst_one, False),
+    )
 
 
 def _provenance(row: Row) -> Cell:

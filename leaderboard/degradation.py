@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -162,8 +163,26 @@ def mean_over_tasks(row: Row, condition: str) -> Summary | None:
 
 
 def mean_over_all(row: Row) -> Summary | None:
-    """Mean degradation over all conditions and tasks; None where none was measured."""
-    return _mean(row.degradations)
+    """Mean over tasks of the mean over a task's conditions; None where none was measured."""
+    by_task: dict[str, dict[tuple[str, str], Degradation]] = {}
+    for key, found in row.degradations.items():
+        by_task.setdefault(key[0], {})[key] = found
+    means = {task: mean for task, found in by_task.items() if (mean := _mean(found))}
+    every = _mean({(task, ""): Degradation(m.value, m.low, m.high) for task, m in means.items()})
+    return replace(every, parts=tuple(sorted(row.degradations))) if every else None
+
+
+def reference_pairs(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
+    """The pairs of task and condition that a row must have for its mean and worst to count.
+
+    The largest set that a competing row has (any row where none competes); of several as large the
+    one that most rows have.
+    """
+    known = [row for row in rows if row.degradations]
+    sets = Counter(frozenset(r.degradations) for r in [r for r in known if r.competes] or known)
+    return max(
+        sets, key=lambda pairs: (len(pairs), sets[pairs], sorted(pairs)), default=frozenset()
+    )
 
 
 def worst(row: Row) -> tuple[str, Summary] | None:

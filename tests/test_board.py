@@ -14,7 +14,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.record import read_record, write_record
 from leaderboard.build import build_board
 from leaderboard.columns import FACTS, LAST, degradation_columns
-from leaderboard.degradation import mean_over_tasks, tasks_by_condition
+from leaderboard.degradation import mean_over_tasks, reference_pairs, tasks_by_condition
 from leaderboard.rows import Degradation
 from leaderboard.stamp import Stamp
 
@@ -228,10 +228,35 @@ def test_a_column_is_one_entry():
     assert len(set(keys)) == len(keys)
 
 
+def lossy(degradations, *, competes=True):
+    return SimpleNamespace(degradations=degradations, competes=competes)
+
+
+def test_losses_over_other_pairs_are_shown_and_never_ranked():
+    """Only rows over the reference's pairs have a value, which sorts and draws."""
+    pair = {("ks", "gsm"): Degradation(0.1), ("ks", "ood"): Degradation(0.3)}
+    full = lossy(pair | {("sid", "gsm"): Degradation(0.6)})
+    twin = lossy(dict(full.degradations))
+    other = lossy(pair | {("asv", "gsm"): Degradation(0.0)})
+    control = lossy(full.degradations | {("asr", "gsm"): Degradation(9.0)}, competes=False)
+    rows = [lossy(pair), other, full, twin, control]
+    assert reference_pairs(rows) == full.degradations.keys()
+    assert reference_pairs([control]) == control.degradations.keys()
+    assert reference_pairs([]) == frozenset()
+    mean, worst = degradation_columns(rows)
+    # Two conditions of ks weigh as much as one of sid: (20 + 60) / 2, not (10 + 30 + 60) / 3.
+    assert [mean.cell(row).text for row in rows[:3]] == ["+20.0", "+10.0", "+40.0"]
+    for column, value in ((mean, 40.0), (worst, 35.0)):
+        found = [column.cell(row).value for row in rows]
+        assert found == [None, None, pytest.approx(value), pytest.approx(value), None]
+        assert "sorted over the same 3 pairs" in column.about
+    assert "only 2 of 5" in mean.cell(rows[0]).note
+
+
 def test_a_mean_over_fewer_tasks_says_so():
     loss = Degradation(0.2, 0.1, 0.3)
-    full = SimpleNamespace(degradations={("ks", "gsm"): loss, ("sid", "gsm"): loss})
-    part = SimpleNamespace(degradations={("ks", "gsm"): loss, ("ks", "ood"): Degradation(0.4)})
+    full = lossy({("ks", "gsm"): loss, ("sid", "gsm"): loss})
+    part = lossy({("ks", "gsm"): loss, ("ks", "ood"): Degradation(0.4)})
     assert tasks_by_condition([full, part]) == {"gsm": "KS, SID", "ood": "KS"}
     assert mean_over_tasks(part, "gsm").tasks == "KS"
     mean, worst = degradation_columns([full, part])
