@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -130,31 +130,32 @@ def check_columns(found: Sequence[Found]) -> None:
     """Refuse to compare what cannot be compared.
 
     Raises:
-        InvalidDataError: two protocols, task versions or test sets in one column.
+        InvalidDataError: two protocols, task versions, test sets or distortions in one column.
     """
-    first: dict[tuple[str, str], Found] = {}
+    first: dict[tuple[str, str, str], tuple[str, Found]] = {}
     for item in found:
-        for condition in dict.fromkeys(score.condition for score in item.record.scores):
-            task = item.record.task
-            other = first.setdefault((task, condition), item)
-            pairs = zip(_identity(other, condition), _identity(item, condition), strict=True)
-            for (what, one), (_, two) in pairs:
-                if one != two:
-                    raise InvalidDataError(
-                        f"column {task} {condition}: two of {what}, {one[:16]} in "
-                        f"{other.path.name} of {other.record.upstream} and {two[:16]} in "
-                        f"{item.path.name} of {item.record.upstream}"
-                    )
+        for condition, what, one in _identities(item):
+            key = (item.record.task, condition, what)
+            other_one, other = first.setdefault(key, (one, item))
+            if one != other_one:
+                raise InvalidDataError(
+                    f"column {item.record.task} {condition}: two of {what}, {other_one[:16]} in "
+                    f"{other.path.name} of {other.record.upstream} and {one[:16]} in "
+                    f"{item.path.name} of {item.record.upstream}"
+                )
 
 
-def _identity(item: Found, condition: str) -> tuple[tuple[str, str], ...]:
-    """What all records of a column must share."""
+def _identities(item: Found) -> Iterator[tuple[str, str, str]]:
+    """Condition, what all records of its column must share, and what the record has there."""
     record = item.record
-    return (
-        ("protocol", record.protocol),
-        ("task version", str(record.task_version)),
-        ("test set", record.inputs.manifests.get(condition, "unknown")),
-    )
+    own = [score.condition for score in record.scores]
+    for condition in dict.fromkeys([*own, *(result.condition for result in record.conditions)]):
+        yield condition, "protocol", record.protocol
+        yield condition, "task version", str(record.task_version)
+    for condition in dict.fromkeys(own):
+        yield condition, "test set", record.inputs.manifests.get(condition, "unknown")
+    for result in record.conditions:
+        yield result.condition, "distortion", result.sha256
 
 
 def measured_rows(track: str, found: Sequence[Found], sources: Sources) -> tuple[Row, ...]:

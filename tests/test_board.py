@@ -11,7 +11,13 @@ import pytest
 
 from bench import registry
 from bench.errors import InvalidDataError, UsageError
-from bench.record import read_record, write_record
+from bench.record import (
+    ConditionResult,
+    ConditionScore,
+    DegradedScore,
+    read_record,
+    write_record,
+)
 from leaderboard.build import build_board
 from leaderboard.columns import FACTS, LAST, degradation_columns
 from leaderboard.degradation import mean_over_tasks, reference_pairs, tasks_by_condition
@@ -176,6 +182,25 @@ def test_two_test_sets_in_one_column_are_refused(results, tmp_path):
     )
     with pytest.raises(InvalidDataError, match="two of test set"):
         build_board(results, tmp_path / "site")
+
+
+def condition_result(sha256):
+    score = ConditionScore(condition="gsm", metric="accuracy", value=0.5, n=9, low=0.4, high=0.6)
+    loss = {"relative": 0.1, "relative_low": 0.0, "relative_high": 0.2}
+    degraded = DegradedScore(**score.model_dump(), **loss)
+    return ConditionResult(condition="gsm", sha256=sha256, predictions_sha256="0" * 64,
+                           commit=None, dirty=False, scores=(degraded,))  # fmt: skip
+
+
+def test_two_distortions_under_one_name_are_refused(results, tmp_path):
+    change(results, "open/fbank/ks-s0.json", conditions=(condition_result("1" * 64),))
+    change(results, "open/fbank/ks-s1.json", conditions=(condition_result("1" * 64),))
+    build_board(results, tmp_path / "site")
+    change(results, "open/fbank/ks-s1.json", conditions=(condition_result("2" * 64),))
+    match = "column ks gsm: two of distortion, 1{16} in ks-s0.json of fbank and 2{16} in"
+    with pytest.raises(InvalidDataError, match=match) as caught:
+        build_board(results, tmp_path / "site")
+    assert "\n" not in str(caught.value)
 
 
 def test_one_seed_twice_and_two_sizes_are_refused(results, tmp_path):
