@@ -13,7 +13,7 @@ from bench.metrics import METRICS
 from bench.stats import Comparison, holm
 from leaderboard.columns import metric_title, shown, unit_of
 from leaderboard.ranking import compare
-from leaderboard.reading import Found, Sources, measured_rows, read_results
+from leaderboard.reading import Found, Sources, check_columns, measured_rows, read_results
 from leaderboard.rows import Row
 
 
@@ -55,18 +55,20 @@ def compare_rows(
     Raises:
         UsageError: no such row.
         MissingError: nothing to compare.
+        InvalidDataError: records, own ones and the board's together, that share no column.
     """
     sources = Sources.beside(board / "results")
-    rows = _by_name(track, read_results(sources).by_track.get(track, []), sources)
-    rows |= _by_name(track, own, sources)
+    found = read_results(sources).by_track.get(track, [])
+    check_columns([*found, *own])
+    rows = _by_name(track, found, sources) | _by_name(track, own, sources)
     one, two = (_named(rows, name) for name in (first, second))
     lines = []
     for (task, metric, where), score in one.scores.items():
         other = two.scores.get((task, metric, where))
         if where == condition and other is not None:
             both = score.draws is not None and other.draws is not None
-            found = compare(score, other) if both else None
-            lines.append(Line(task, metric, score.value, other.value, found))
+            tested = compare(score, other) if both else None
+            lines.append(Line(task, metric, score.value, other.value, tested))
     if not lines:
         raise MissingError(f"{first} and {second} share no score on {condition!r} of track {track}")
     return sorted(lines, key=lambda line: line.task)

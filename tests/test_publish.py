@@ -26,6 +26,7 @@ from leaderboard.pareto import Point, draw, frontier
 from leaderboard.publish import publish
 from leaderboard.published import read_published, reported_rows
 from leaderboard.ranking import all_pairs, compare, rank_column
+from leaderboard.reading import Found
 from leaderboard.rows import Row, Score
 from leaderboard.superb_score import anchors, superb_score
 from leaderboard.texts import HOW_TO_READ
@@ -235,6 +236,18 @@ def test_compare_in_the_terminal():
     assert re.search(rf"ks +accuracy .* {shown} \[\+\d+.* ge2e", text)
     with pytest.raises(UsageError, match=r"no row 'ge2f'.*'ge2e'"):
         compare_rows("ge2f", "fbank", track="open", condition="clean", board=BOARD)
+
+
+@pytest.mark.parametrize(
+    ("updates", "what"),
+    [({"protocol": "2027.1"}, "protocol"), ({"task_version": 99}, "task version")],
+)
+def test_own_records_of_another_protocol_are_never_paired_with_the_board(updates, what):
+    path = BOARD / "results/open/ge2e/ks-s0.json"
+    record = read_record(path).model_copy(update={"upstream": "mine", **updates})
+    own = [Found(Path("runs/ks-s0.json"), record, {})]
+    with pytest.raises(InvalidDataError, match=f"column ks clean: two of {what}, .* of mine"):
+        compare_rows("mine", "ge2e", track="open", condition="clean", board=BOARD, own=own)
 
 
 def test_committed_draws_are_those_of_the_committed_records():
