@@ -231,6 +231,27 @@ def test_keyboard_alone(page):
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
 
 
+def test_the_skip_link_keeps_filters_and_view(page, site):
+    page.goto(site + "#v=superb&q=distil&s=-name")
+    page.reload()
+    shown, url = names(page, "superb"), page.url
+    page.focus(".skip")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "superb"
+    assert page.url == url and names(page, "superb") == shown
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "toString"])
+def test_an_address_of_names_that_every_object_has_shows_the_defaults(page, site, name):
+    page.goto(f"{site}#v={name}&r={name}&s={name}&x={name}&y={name}&c={name}&d={name}")
+    page.reload()
+    assert page.locator("#open table.main").is_visible() and len(names(page)) == ROWS
+    assert page.input_value("#open [name=r]") == ""
+    page.goto(f"{site}#{name}")
+    page.reload()
+    assert page.locator("#open table.main").is_visible()
+
+
 def test_figure_frontier_and_exports(page, tmp_path):
     front = page.evaluate(
         """() => [...document.querySelectorAll('#open .dot.on')]

@@ -1,5 +1,6 @@
 const DATA = JSON.parse(document.getElementById('data').textContent);
-const VIEWS = Object.fromEntries(DATA.views.map((view) => [view.k, view]));
+/* Without a prototype: an address may ask for a view called "constructor". */
+const VIEWS = Object.assign(Object.create(null), Object.fromEntries(DATA.views.map((view) => [view.k, view])));
 const MAX_PINS = 4;
 
 /* An element; text is text, never markup. */

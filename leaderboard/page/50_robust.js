@@ -41,7 +41,7 @@ function showRobust(view) {
   const section = sectionOf(view);
   const box = section.querySelector('.robust-tools');
   if (!box) return;
-  const task = view.rows.some((row) => row.l[state.r]) ? state.r : '';
+  const task = view.rows.some((row) => Object.hasOwn(row.l, state.r)) ? state.r : '';
   box.querySelector('[name=r]').value = task;
   const shown = new Set(tables[view.k].shown.map((row) => row.k));
   const { heat } = tables[view.k];

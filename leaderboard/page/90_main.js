@@ -29,7 +29,11 @@ document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href^="#"]');
   if (!link) return;
   const key = link.getAttribute('href').slice(1);
-  if (VIEWS[key] && link.dataset.view) {
+  if (VIEWS[key] && link.matches('.skip')) {
+    /* To the view that is shown, and not through the address, which holds filters, order and pins. */
+    event.preventDefault();
+    sectionOf(VIEWS[state.v]).focus();
+  } else if (VIEWS[key] && link.dataset.view) {
     event.preventDefault();
     set({ ...DEFAULTS, v: key });
   } else if (document.getElementById(key)?.matches('details')) {
