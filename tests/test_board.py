@@ -21,6 +21,7 @@ from bench.record import (
 from leaderboard.build import build_board
 from leaderboard.columns import FACTS, LAST, degradation_columns
 from leaderboard.degradation import mean_over_tasks, reference_pairs, tasks_by_condition
+from leaderboard.render import PAGE
 from leaderboard.rows import Degradation
 from leaderboard.stamp import Stamp
 
@@ -131,6 +132,32 @@ def test_page_is_self_contained(tmp_path):
     assert all("scope" in attributes for tag, attributes in parsed.tags if tag == "th")
     ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def contrast(one, two):
+    """WCAG's ratio of two colours such as `#7d8490`."""
+
+    def luminance(colour):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(two)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_edges_and_texts_stand_out_from_what_they_lie_on():
+    """WCAG 2.2: 3:1 for the edge of an input, a button or a dot (1.4.11), 4.5:1 for text."""
+    css = (PAGE / "board.css").read_text("utf-8")
+    themes = [dict(re.findall(r"--([\w-]+): (#\w+)", block))
+              for block in re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)]  # fmt: skip
+    assert len(themes) == 2 and contrast("#000", "#ffffff") == pytest.approx(21)
+    for theme in themes:
+        for ground in (theme["paper"], theme["band"]):
+            assert contrast(theme["strong"], ground) >= 3
+            assert contrast(theme["focus"], ground) >= 3
+            assert contrast(theme["soft"], ground) >= 4.5
 
 
 HOSTILE = "<script>alert(1)</script>|`x` [a](javascript:b)\n# c &amp; \"'"
