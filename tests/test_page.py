@@ -231,6 +231,29 @@ def test_keyboard_alone(page):
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
 
 
+@pytest.mark.parametrize("width", [1400, 360])
+def test_no_focused_head_hides_under_the_first_column(browser, site, width):
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    page.goto(site)
+    page.locator("#open table.main thead button").last.focus()
+    hidden = []
+    for _ in range(40):
+        page.keyboard.press("Shift+Tab")
+        place = page.evaluate(
+            """() => {
+                const head = document.activeElement.closest('thead th:not(:first-child)');
+                const first = document.querySelector('#open table.main thead th');
+                const { left } = document.activeElement.getBoundingClientRect();
+                return head && [head.textContent, left - first.getBoundingClientRect().right];
+            }"""
+        )
+        if place is None:
+            break
+        hidden += [place] if place[1] < 4 else []  # the outline too
+    assert hidden == []
+    page.close()
+
+
 def test_the_skip_link_keeps_filters_and_view(page, site):
     page.goto(site + "#v=superb&q=distil&s=-name")
     page.reload()

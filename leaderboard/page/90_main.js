@@ -42,6 +42,14 @@ document.addEventListener('click', (event) => {
   }
 });
 document.addEventListener('toggle', (event) => { if (event.target.matches?.('details.up[open]')) { drawBars(event.target); drawConditions(event.target); } }, true);
+/* A head that is partly under the column that stays counts as in sight: browsers leave it there. */
+document.addEventListener('focusin', ({ target }) => {
+  const box = target.closest('.scroll');
+  const first = box?.querySelector('thead th');
+  if (!first || box === target || target.closest('th:first-child')) return;
+  const covered = first.getBoundingClientRect().right - target.getBoundingClientRect().left;
+  if (covered > 0) box.scrollLeft -= covered + 8;
+});
 addEventListener('popstate', visit);
 addEventListener('hashchange', () => { if (location.hash.includes('=') || !location.hash) visit(); });
 visit();
