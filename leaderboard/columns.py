@@ -190,8 +190,12 @@ def rank_text(ranking: Ranking) -> str:
     """The paired test against the row just above, in words."""
     if ranking.p_above is None:
         return f"first of {ranking.of}"
-    p = f"< {ABOVE}" if ranking.p_above < ABOVE else f"= {ranking.p_above:.3f}"
-    return f"p {p} against {ranking.above}"
+    return f"p {p_text(ranking.p_above)} against {ranking.above}"
+
+
+def p_text(p_value: float) -> str:
+    """`= 0.012` or `< 0.001`."""
+    return f"< {ABOVE}" if p_value < ABOVE else f"= {p_value:.3f}"
 
 
 def band(ranking: Ranking) -> str:

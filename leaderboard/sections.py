@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bench.metrics import METRICS
 from bench.record import Record
-from leaderboard.columns import Column, metric_title, shown
+from leaderboard.columns import Cell, Column, metric_title, p_text, shown
 from leaderboard.rows import Row
 
 
@@ -98,6 +98,16 @@ def reported_lines(row: Row, columns: Sequence[Column]) -> list[str]:
         if column.group == "score" and cell.value is not None:
             found.append(f"{column.title}: {cell.text} ({cell.detail})")
     return found
+
+
+def p_values(cells: Sequence[Cell], columns: Sequence[Column]) -> str:
+    """By column: p value of the paired test against the row above, and that row's name."""
+    found = [(column.title, cell.ranking) for column, cell in zip(columns, cells, strict=True)]
+    return "; ".join(
+        f"{title} {p_text(ranking.p_above)}, {ranking.above}"
+        for title, ranking in found
+        if ranking is not None and ranking.p_above is not None
+    )
 
 
 def first_of_card(rows: Sequence[Row]) -> set[str]:
