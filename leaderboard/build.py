@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,12 @@ class View:
     def tasks_by_condition(self) -> dict[str, str]:
         """The tasks that some row has in a condition: a mean over fewer says so."""
         return tasks_by_condition(self.rows)
+
+    @property
+    def usual_seeds(self) -> int:
+        """How many seeds most measured scores of the main table are means of; 0 without any."""
+        counts = Counter(cell.seeds for cells in self.cells for cell in cells if cell.seeds)
+        return max(counts, key=lambda seeds: (counts[seeds], seeds), default=0)
 
     @property
     def num_records(self) -> int:

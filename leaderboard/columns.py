@@ -33,6 +33,7 @@ class Cell:
         ranking: of a score.
         detail: more, shown on hover.
         counts: what a score was counted from, for the other formats.
+        seeds: how many a score is the mean of; 0 for all else.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Cell:
     ranking: Ranking | None = None
     detail: str = ""
     counts: str = ""
+    seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ def score_column(
             ranking,
             rank_text(ranking) if ranking else "",
             score.about,
+            score.seeds,
         )
 
     direction = "higher is better" if metric.higher_is_better else "lower is better"

@@ -311,7 +311,7 @@ def _mean(pairs: Sequence[tuple[ConditionScore, Draws | None]]) -> Score:
         if len(pairs) > 1:
             low, high = map(float, np.nanpercentile(merged.values, INTERVAL))
     value = fmean(score.value for score in scores)
-    return Score(value, low, high, _counts(scores), merged)
+    return Score(value, low, high, _counts(scores), merged, len(scores))
 
 
 def _counts(scores: Sequence[ConditionScore]) -> str:

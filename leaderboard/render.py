@@ -57,7 +57,7 @@ def html(board: Board) -> str:
         "band": band, "bibtex": bibtex, "corners": _corners, "costs": costs,
         "first_of_card": first_of_card, "heat": _heat,
         "interval": _interval, "loss": mean_over_tasks, "p_values": p_values, "px": _px,
-        "reported_lines": reported_lines, "signed": _signed,
+        "reported_lines": reported_lines, "seeds": seeds_text, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip
     style = _squeezed((PAGE / "board.css").read_text(encoding="utf-8"))
@@ -136,6 +136,11 @@ def _interval(note: str) -> str:
 def _signed(value: float) -> str:
     """A share in percent, with its sign."""
     return f"{100 * value:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def seeds_text(count: int) -> str:
+    """`1 seed` or `3 seeds`."""
+    return f"{count} seed{'s' if count > 1 else ''}"
 
 
 def _heat(value: float) -> str:

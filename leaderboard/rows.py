@@ -39,6 +39,7 @@ class Score:
         low, high: 95 % interval; None where only a paper knows.
         about: counts and seeds, or the source, for people.
         draws: the metric on resamples, mean over seeds; None where they are not kept.
+        seeds: how many it is the mean of; 0 where only a paper knows.
     """
 
     value: float
@@ -46,6 +47,7 @@ class Score:
     high: float | None = None
     about: str = ""
     draws: Draws | None = None
+    seeds: int = 0
 
 
 @dataclass(frozen=True)

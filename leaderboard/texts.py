@@ -9,15 +9,16 @@ KINDS = {
     "control": "control",
 }
 HOW_TO_READ = (
-    "Numbers are means over seeds; in brackets a 95 % bootstrap interval (by speaker for SID and "
-    "ASV), then the counts. Where several seeds were run, the interval is that of their mean; "
-    "seeds are fixed. With the dozen speakers of track open, intervals by speaker are somewhat "
-    "narrow. Ranks come as bands: every pair of rows is compared on the same resamples (paired, "
-    "Student's t on clusters), corrected by Holm's rule within the column; rows whose bands do "
-    "not overlap are told apart; of two whose bands overlap, `slim-superb compare` says whether "
-    "they are. Controls are no competitors: they show what chance, random "
-    "weights or a model trained for the task itself reach. Rows as reported by papers are never "
-    "measured here, and stand apart. A dash means not measured."
+    "Numbers are means over training seeds, with a 95 % bootstrap interval (by speaker for SID "
+    "and ASV); how many seeds, and what was counted, stands beside a number or in its row's "
+    "section. Where several seeds were run, the interval is that of their mean; seeds are fixed. "
+    "With the dozen speakers of track open, intervals by speaker are somewhat narrow. Ranks come "
+    "as bands: every pair of rows is compared on the same resamples (paired, Student's t on "
+    "clusters), corrected by Holm's rule within the column; rows whose bands do not overlap are "
+    "told apart; of two whose bands overlap, `slim-superb compare` says whether they are. "
+    "Controls are no competitors: they show what chance, random weights or a model trained for "
+    "the task itself reach. Rows as reported by papers are never measured here, and stand apart. "
+    "A dash means not measured."
 )
 HOW_TO_COMPARE_LOSS = (
     "How much worse than on clean speech, relative to the row's own clean score, in the metric's "

@@ -92,6 +92,23 @@ def test_means_over_seeds_and_differences_to_clean(tmp_path):
     assert "0.750 (\\[0.700, 0.800\\]; 1 seed, n = 2,000)" in text
 
 
+def test_cells_say_how_many_seeds_where_it_is_not_the_usual_number(results, tmp_path):
+    """One golden score is of three seeds, all others of one."""
+    page, _ = built(results, tmp_path)
+    table = page[page.index('<table class="main">') : page.index('<p class="legend">')]
+    assert re.findall(r"[\d.]+<small>[^<]*</small><small>(\d seeds?)</small>", table) == ["3 seeds"]
+    assert "Scores are of 1 seed where a cell says nothing else." in page
+    for score in ("asr-s0", "asv-s0", "ks-s0-shuffled"):  # most scores are now means of three
+        for path in results.glob(f"open/*/{score}.json"):
+            for seed in (1, 2):
+                record = read_record(path).model_copy(update={"seed": seed})
+                write_record(record, path.with_name(path.name.replace("s0", f"s{seed}")))
+    page, _ = built(results, tmp_path)
+    table = page[page.index('<table class="main">') : page.index('<p class="legend">')]
+    assert "<small>1 seed</small>" in table and "3 seeds</small>" not in table
+    assert "Scores are of 3 seeds where a cell says nothing else." in page
+
+
 def test_controls_stand_after_what_is_measured(tmp_path):
     _, text = built(GOLDEN / "results", tmp_path)
     names = re.findall(r"^\| (\S[^|]*?) +\|", text.split("###")[1], flags=re.MULTILINE)
