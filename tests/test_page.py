@@ -386,6 +386,29 @@ def test_narrow_and_dark(browser, site):
     page.close()
 
 
+def test_print_opens_every_section_and_closes_it_again(page):
+    page.locator("#open details.up summary").first.click()
+    menu = page.locator("#open .menu")
+    count = page.locator("main details:not(.menu)").count()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("main details[open]:not(.menu)").count() == count > 0
+    assert menu.get_attribute("open") is None
+    assert page.locator("#open details.up p.all").count() == 0  # every condition is drawn
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("main details[open]").count() == 1
+
+
+def test_print_clips_no_table(browser, tmp_path):
+    """Of the committed board, which has many conditions with long names."""
+    build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
+    page = browser.new_page(viewport={"width": 1040, "height": 720})  # A4 across
+    page.emulate_media(media="print")
+    page.goto((tmp_path / "index.html").as_uri())
+    for table in ("#open table.main", "#open table.heat"):
+        assert page.locator(table).first.bounding_box()["width"] <= 1040
+    page.close()
+
+
 def test_print(page, tmp_path):
     page.emulate_media(media="print")
     assert page.locator("#open .tools").is_hidden() and page.locator("nav").is_hidden()

@@ -50,6 +50,19 @@ document.addEventListener('focusin', ({ target }) => {
   const covered = first.getBoundingClientRect().right - target.getBoundingClientRect().left;
   if (covered > 0) box.scrollLeft -= covered + 8;
 });
+/* Paper has nothing to open: all sections are, and those that were not are closed again after. */
+let opened = [];
+addEventListener('beforeprint', () => {
+  opened.push(...document.querySelectorAll('main details:not(.menu):not([open])'));
+  for (const details of opened) {
+    details.open = true;
+    if (details.matches('.up')) { drawBars(details); drawConditions(details); }
+  }
+});
+addEventListener('afterprint', () => {
+  for (const details of opened) details.open = false;
+  opened = [];
+});
 addEventListener('popstate', visit);
 addEventListener('hashchange', () => { if (location.hash.includes('=') || !location.hash) visit(); });
 visit();
