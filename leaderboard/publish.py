@@ -54,18 +54,23 @@ def publish(board: Path, dest: Path, *, address: str = "") -> str:
 
 def _records(board: Path, target: Path) -> None:
     """Copy records, costs and standings of tracks on the board."""
-    from bench.registry import track_card
-
-    for folder in sorted((board / "results").glob("*")):
-        if folder.is_dir() and track_card(folder.name).on_board:
-            shutil.copytree(folder, target / "results" / folder.name)
+    for track in _tracks(board):
+        shutil.copytree(board / "results" / track, target / "results" / track)
     for name in ("costs", "standing"):
         if (board / name).is_dir():
             shutil.copytree(board / name, target / name)
 
 
+def _tracks(board: Path) -> list[str]:
+    """Tracks with records that are on the board."""
+    from bench.registry import track_card
+
+    folders = sorted(path for path in (board / "results").glob("*") if path.is_dir())
+    return [folder.name for folder in folders if track_card(folder.name).on_board]
+
+
 def feed(board: Path, address: str) -> str:
-    """An Atom feed of the commits that changed records, newest first."""
+    """An Atom feed of the commits that changed what the page shows, newest first."""
     root = Element("feed", xmlns="http://www.w3.org/2005/Atom")
     SubElement(root, "title").text = "Slim-SUPERB: changes of the board"
     SubElement(root, "id").text = address or "urn:slim-superb:board"
@@ -87,10 +92,12 @@ def feed(board: Path, address: str) -> str:
 
 def _changes(board: Path) -> list[tuple[str, str, str]]:
     """Commit, date and subject of the newest changes; none outside a checkout."""
-    folders = [str(board / name) for name in ("results", "standing", "published")]
+    folders = [board / name for name in ("costs", "published")]
+    for name in ("results", "draws", "standing"):
+        folders += [board / name / track for track in _tracks(board)]
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     command = ["git", "-C", str(board), "log", f"-{MAX_ENTRIES}", "--format=%H%x09%cI%x09%s", "--"]
-    resolved = [str(Path(name).resolve()) for name in folders]
+    resolved = [str(folder.resolve()) for folder in folders]
     try:
         done = subprocess.run(
             [*command, *resolved], capture_output=True, text=True, check=True, env=environment

@@ -23,7 +23,7 @@ from bench.stats import holm, rank_bands, studentised_pairs
 from leaderboard.compare import compare_rows, table
 from leaderboard.degradation import degradations
 from leaderboard.pareto import Point, draw, frontier
-from leaderboard.publish import publish
+from leaderboard.publish import feed, publish
 from leaderboard.published import read_published, reported_rows
 from leaderboard.ranking import all_pairs, compare, rank_column
 from leaderboard.reading import Found
@@ -273,6 +273,28 @@ def test_published_folder_is_ready_to_serve(tmp_path):
     first = {p.name: p.read_bytes() for p in dest.iterdir() if p.is_file()}
     publish(BOARD, dest, address="https://example.org/board")
     assert first == {p.name: p.read_bytes() for p in dest.iterdir() if p.is_file()}
+
+
+def test_the_feed_names_changes_of_what_the_page_shows(tmp_path):
+    board = tmp_path / "leaderboard"
+
+    def git(*arguments):
+        names = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run(["git", "-C", tmp_path, *names, *arguments], check=True, capture_output=True)
+
+    git("init", "-q")
+    places = ("results/open/a", "results/quick/a", "costs", "standing/open", "standing/quick",
+              "published", "draws/open/a", "draws/quick/a", "page")  # fmt: skip
+    for place in places:
+        (board / place).mkdir(parents=True)
+    for place in places:
+        (board / place / "a.json").write_text("{}")
+        git("add", ".")
+        git("commit", "-qm", f"Change {place}")
+    root = ElementTree.fromstring(feed(board, ""))
+    titles = root.findall(".//{*}entry/{*}title")
+    shown = ("draws/open/a", "published", "standing/open", "costs", "results/open/a")
+    assert [title.text for title in titles] == [f"Change {place}" for place in shown]
 
 
 def test_a_folder_of_other_things_is_left_alone(tmp_path):
