@@ -9,7 +9,11 @@ from dataclasses import dataclass
 WIDTH, HEIGHT = 760, 420
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 16, 48
 LABEL_HEIGHT, LETTER = 13, 6.1
+STEP = 24  # between two places that are tried for the name of a line
+TEACHER = "teacher: {}"  # what stands at its line
 CROWD = 8  # competing rows beside which a baseline is left out
+
+Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
@@ -57,20 +61,33 @@ class Dot:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The score of a teacher, drawn.
+
+    Attributes:
+        label: where `text` stands; None where there is no room.
+    """
+
+    y: float
+    text: str
+    label: Label | None
+
+
+@dataclass(frozen=True)
 class Picture:
     """Everything the template draws, in pixels.
 
     Attributes:
         frontier: corners of the line.
         curves: corners of the line of every supernet.
-        teachers: heights of the teachers' lines.
+        teachers: the teachers' lines.
         x_ticks, y_ticks: place and text.
     """
 
     dots: tuple[Dot, ...]
     frontier: tuple[tuple[float, float], ...]
     curves: tuple[tuple[tuple[float, float], ...], ...]
-    teachers: tuple[float, ...]
+    teachers: tuple[Line, ...]
     x_ticks: tuple[tuple[float, str], ...]
     y_ticks: tuple[tuple[float, str], ...]
     width: int = WIDTH
@@ -146,12 +163,15 @@ def draw(points: Sequence[Point], *, higher_is_better: bool) -> Picture | None:
     edge = frontier(points, higher_is_better=higher_is_better)
     placed = [(point, to_x(point.x), to_y(point.y)) for point in points]
     first = [*edge, *(p for p in points if p not in edge)]
-    labels = place_labels([(p, to_x(p.x), to_y(p.y)) for p in first])
+    taken = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in placed]
+    teachers = [(point.name, y) for point, _, y in placed if point.teaches]
+    lines = place_lines(teachers, taken)
+    labels = place_labels([(p, to_x(p.x), to_y(p.y)) for p in first], taken)
     return Picture(
         dots=tuple(Dot(p, x, y, p in edge, labels.get(p.key)) for p, x, y in placed),
         frontier=tuple((to_x(p.x), to_y(p.y)) for p in edge),
         curves=tuple(tuple((to_x(p.x), to_y(p.y)) for p in curve) for curve in curves_of(points)),
-        teachers=tuple(y for point, _, y in placed if point.teaches),
+        teachers=tuple(lines),
         x_ticks=tuple(to_x.ticks()),
         y_ticks=tuple((to_y(value), f"{value:g}") for value in nice_ticks(low, high)),
     )
@@ -166,27 +186,51 @@ def curves_of(points: Sequence[Point]) -> list[list[Point]]:
     return [curve for curve in found.values() if len(curve) > 1]
 
 
-def place_labels(placed: Sequence[tuple[Point, float, float]]) -> dict[str, Label]:
-    """A place for every name that overlaps no dot and no other name; none where there is none.
+def place_lines(teachers: Sequence[tuple[str, float]], taken: list[Box]) -> list[Line]:
+    """The lines of teachers by name and height, each with a place for its name.
 
-    Tried in turn: right, left, above, below. Points that come first have the choice.
+    Tried in turn, from the right to the left: above the line, below it.
     """
-    taken = [(x - 5, y - 5, x + 5, y + 5) for _, x, y in placed]
-    found = {}
-    for point, x, y in placed:
-        width = LETTER * len(point.name)
-        places = [(x + 9, y + 4, "start"), (x - 9, y + 4, "end"), (x, y - 10, "middle"),
-                  (x, y + 18, "middle")]  # fmt: skip
-        for px, py, anchor in places:
-            left = px if anchor == "start" else px - width if anchor == "end" else px - width / 2
-            box = (left, py - LABEL_HEIGHT + 3, left + width, py + 3)
-            inside = box[0] >= LEFT and box[2] <= WIDTH and TOP <= box[1] <= HEIGHT - BOTTOM
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                found[point.key] = Label(px, py, anchor)
-                break
+    found = []
+    for name, y in teachers:
+        text = TEACHER.format(name)
+        width = LETTER * len(text)
+        steps = range(int((WIDTH - RIGHT - LEFT - width) // STEP) + 1)
+        places = [(WIDTH - RIGHT - STEP * k, y + dy, "end") for k in steps for dy in (-5, 13)]
+        found.append(Line(y, text, _place(places, width, taken)))
     return found
 
 
-def _overlap(one: tuple[float, ...], two: tuple[float, ...]) -> bool:
+def place_labels(
+    placed: Sequence[tuple[Point, float, float]], taken: list[Box]
+) -> dict[str, Label]:
+    """A place for every name that overlaps nothing taken and no other name; none without one.
+
+    Tried in turn: right, left, above, below. Points that come first have the choice.
+    """
+    found = {}
+    for point, x, y in placed:
+        places = [(x + 9, y + 4, "start"), (x - 9, y + 4, "end"), (x, y - 10, "middle"),
+                  (x, y + 18, "middle")]  # fmt: skip
+        label = _place(places, LETTER * len(point.name), taken)
+        if label is not None:
+            found[point.key] = label
+    return found
+
+
+def _place(
+    places: Sequence[tuple[float, float, str]], width: float, taken: list[Box]
+) -> Label | None:
+    """The first place with room, which is then taken."""
+    for x, y, anchor in places:
+        left = x if anchor == "start" else x - width if anchor == "end" else x - width / 2
+        box = (left, y - LABEL_HEIGHT + 3, left + width, y + 3)
+        inside = box[0] >= LEFT and box[2] <= WIDTH and TOP <= box[1] <= HEIGHT - BOTTOM
+        if inside and not any(_overlap(box, other) for other in taken):
+            taken.append(box)
+            return Label(x, y, anchor)
+    return None
+
+
+def _overlap(one: Box, two: Box) -> bool:
     return one[0] < two[2] and two[0] < one[2] and one[1] < two[3] and two[1] < one[3]

@@ -92,6 +92,24 @@ def rises(values):
     return all(two - one > -0.011 for one, two in pairwise(values))
 
 
+def boxes_of(page, selector):
+    """Left, top, right and bottom of texts, without their air."""
+    return page.evaluate(
+        """(selector) => [...document.querySelectorAll(selector)].map((text) => {
+            const box = text.getBoundingClientRect();
+            return [box.left + 1, box.top + 4, box.right - 1, box.bottom - 4];
+        })""",
+        selector,
+    )
+
+
+def apart(boxes):
+    """No two of them overlap."""
+    for i, one in enumerate(boxes):
+        for two in boxes[:i]:
+            assert one[0] >= two[2] or two[0] >= one[2] or one[1] >= two[3] or two[1] >= one[3]
+
+
 def head(page, text, track="open"):
     return page.locator(f"#{track} table.main thead button", has_text=text).first
 
@@ -254,6 +272,18 @@ def test_no_focused_head_hides_under_the_first_column(browser, site, width):
     page.close()
 
 
+def test_lines_of_teachers_are_named_beside_all_other_names(browser, tmp_path):
+    build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
+    page = browser.new_page(viewport={"width": 1400, "height": 900})
+    page.goto((tmp_path / "index.html").as_uri())
+    lines = page.locator("#open .of-teacher")
+    assert lines.count() == page.locator("#open line.teacher").count() > 0
+    assert "teacher: house_teacher" in lines.all_text_contents()
+    apart(boxes_of(page, "#open .of-teacher, #open .dot text"))
+    assert page.locator("#open .of-teacher ~ line.teacher").count() == 0  # no line crosses a name
+    page.close()
+
+
 def test_the_skip_link_keeps_filters_and_view(page, site):
     page.goto(site + "#v=superb&q=distil&s=-name")
     page.reload()
@@ -285,17 +315,9 @@ def test_figure_frontier_and_exports(page, tmp_path):
             .map((star) => star.closest('tr').id.slice(2))"""
     )
     assert front and sorted(front) == sorted(starred)
-    boxes = page.evaluate(
-        """() => [...document.querySelectorAll('#open .dot text')].map((text) => {
-            const box = text.getBoundingClientRect();
-            return [box.left + 1, box.top + 4, box.right - 1, box.bottom - 4];
-        })"""
-    )
+    boxes = boxes_of(page, "#open .dot text")
     assert len(boxes) > 5
-    for i, one in enumerate(boxes):
-        for two in boxes[:i]:
-            apart = one[0] >= two[2] or two[0] >= one[2] or one[1] >= two[3] or two[1] >= one[3]
-            assert apart
+    apart(boxes)
     assert page.locator("#open polyline.curve").count() == 2  # subnets of two supernets
     page.select_option("#open [name=x]", "macs")
     assert "MACs" in page.locator("#open svg.pareto").get_attribute("aria-label")

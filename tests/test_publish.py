@@ -22,7 +22,7 @@ from bench.standing import Standing
 from bench.stats import holm, rank_bands, studentised_pairs
 from leaderboard.compare import compare_rows, table
 from leaderboard.degradation import degradations
-from leaderboard.pareto import Point, draw, frontier
+from leaderboard.pareto import LETTER, Point, draw, frontier, place_lines
 from leaderboard.publish import feed, publish
 from leaderboard.published import read_published, reported_rows
 from leaderboard.ranking import all_pairs, compare, rank_column
@@ -212,6 +212,21 @@ def test_frontier_by_hand():
     xs = [dot.x for dot in picture.dots]
     assert xs == sorted(xs) and all(dot.label for dot in picture.dots)
     assert draw([], higher_is_better=True) is None
+
+
+def test_the_line_of_a_teacher_has_its_name_where_nothing_else_stands():
+    students = points(*((2.0**i, 1 + i / 10) for i in range(12)))
+    teacher = replace(students[-1], key="t", name="wise_teacher", teaches=True, y=1.05)
+    picture = draw([*students, teacher], higher_is_better=True)
+    (line,) = picture.teachers
+    assert line.text == "teacher: wise_teacher" and line.label is not None
+    assert line.y == next(dot.y for dot in picture.dots if dot.point.key == "t")
+    assert 0 < abs(line.label.y - line.y) < 15
+    left, right = line.label.x - LETTER * len(line.text), line.label.x
+    for dot in picture.dots:
+        beside = dot.x + 5 <= left or dot.x - 5 >= right
+        assert beside or not line.label.y - 15 < dot.y < line.label.y + 8
+    assert place_lines([("t", 100.0)], [(0.0, 0.0, 999.0, 999.0)])[0].label is None
 
 
 def test_compare_in_the_terminal():

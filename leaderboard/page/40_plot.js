@@ -86,20 +86,23 @@ function niceTicks(low, high) {
   return ticks;
 }
 
-function placeLabels(dots) {
-  const taken = dots.map(({ px, py }) => [px - 5, py - 5, px + 5, py + 5]);
+/* The first place with room, which is then taken. */
+function place(places, text, taken) {
+  const width = 6.1 * text.length;
   const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  for (const [x, y, anchor] of places) {
+    const left = anchor === 'start' ? x : anchor === 'end' ? x - width : x - width / 2;
+    const box = [left, y - 10, left + width, y + 3];
+    if (box[0] < BOX.l || box[2] > BOX.w || box[1] < BOX.t || box[1] > BOX.b || taken.some((other) => overlap(box, other))) continue;
+    taken.push(box);
+    return { x, y, 'text-anchor': anchor };
+  }
+  return null;
+}
+
+function placeLabels(dots, taken) {
   for (const dot of dots) {
-    const width = 6.1 * dot.row.p.length;
-    const places = [[dot.px + 9, dot.py + 4, 'start'], [dot.px - 9, dot.py + 4, 'end'], [dot.px, dot.py - 10, 'middle'], [dot.px, dot.py + 18, 'middle']];
-    for (const [x, y, anchor] of places) {
-      const left = anchor === 'start' ? x : anchor === 'end' ? x - width : x - width / 2;
-      const box = [left, y - 10, left + width, y + 3];
-      if (box[0] < BOX.l || box[2] > BOX.w || box[1] < BOX.t || box[1] > BOX.b || taken.some((other) => overlap(box, other))) continue;
-      taken.push(box);
-      dot.label = { x, y, anchor };
-      break;
-    }
+    dot.label = place([[dot.px + 9, dot.py + 4, 'start'], [dot.px - 9, dot.py + 4, 'end'], [dot.px, dot.py - 10, 'middle'], [dot.px, dot.py + 18, 'middle']], dot.row.p, taken);
   }
 }
 
@@ -137,16 +140,17 @@ function showPlot(view) {
     svg('text', { x: (BOX.l + BOX.r) / 2, y: BOX.h - 8, 'text-anchor': 'middle' }, `${x.t} (${x.a})`),
     svg('text', { transform: `translate(14 ${(BOX.t + BOX.b) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, `${y.t} (${y.a})`),
   );
-  const nodes = [grid, ...teacherLines(view, points, py)];
+  const dots = points.map((point) => ({ ...point, px: px(point.x), py: py(point.y) }));
+  const taken = dots.map((dot) => [dot.px - 5, dot.py - 5, dot.px + 5, dot.py + 5]);
+  const nodes = [grid, ...teacherLines(dots, taken)];
   const curves = Object.groupBy ? Object.groupBy(points.filter((point) => point.row.c), (point) => point.row.c) : {};
   for (const curve of Object.values(curves)) {
     if (curve.length > 1) nodes.push(svg('polyline', { class: 'curve', points: corners(curve.sort((a, b) => a.x - b.x)) }));
   }
   nodes.push(svg('polyline', { class: 'front', points: corners(front) }));
   const pins = listOf(state.c);
-  const dots = points.map((point) => ({ ...point, px: px(point.x), py: py(point.y) }));
   const rank = (dot) => (pins.includes(dot.row.k) ? 0 : on.has(dot.row.k) ? 1 : 2);
-  placeLabels([...dots].sort((a, b) => rank(a) - rank(b)));
+  placeLabels([...dots].sort((a, b) => rank(a) - rank(b)), taken);
   for (const dot of dots) nodes.push(drawDot(dot, x, y, on.has(dot.row.k), pins.includes(dot.row.k)));
   picture.replaceChildren(...nodes);
   markFrontier(view, on);
@@ -156,15 +160,22 @@ function drawDot(dot, x, y, isOn, isPinned) {
   const { row } = dot;
   const text = `${row.p}: ${x.t} ${Number(dot.x.toPrecision(4))}, ${y.t} ${Number(dot.y.toPrecision(4))}${isOn ? ', on the frontier' : ''}`;
   const link = svg('a', { href: `#${row.k}`, class: `dot ${row.d}${isOn ? ' on' : ''}${isPinned ? ' pinned' : ''}`, 'aria-label': text }, svg('title', {}, text), mark(row.d, dot.px, dot.py));
-  if (dot.label) link.append(svg('text', { x: dot.label.x, y: dot.label.y, 'text-anchor': dot.label.anchor }, row.p));
+  if (dot.label) link.append(svg('text', dot.label, row.p));
   return link;
 }
 
-/* A line at the score of every teacher whose students are shown. */
-function teacherLines(view, points, py) {
-  const teachers = new Set(points.map((point) => point.row.t).filter(Boolean));
-  return points.filter((point) => point.row.o && teachers.has(point.row.g))
-    .map((point) => svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: py(point.y), y2: py(point.y) }));
+/* A line at the score of every teacher whose students are shown, with its name. */
+function teacherLines(dots, taken) {
+  const teachers = new Set(dots.map((dot) => dot.row.t).filter(Boolean));
+  const drawn = dots.filter((dot) => dot.row.o && teachers.has(dot.row.g)).map((dot) => {
+    const text = `teacher: ${dot.row.p}`;
+    const places = [];
+    for (let x = BOX.r; x - 6.1 * text.length >= BOX.l; x -= 24) places.push([x, dot.py - 5, 'end'], [x, dot.py + 13, 'end']);
+    const label = place(places, text, taken);
+    const line = svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: dot.py, y2: dot.py });
+    return [line, label ? svg('text', { class: 'of-teacher', ...label }, text) : ''];
+  });
+  return [...drawn.map(([line]) => line), ...drawn.map(([, text]) => text)];
 }
 
 /* A copy that needs no style sheet: for papers, on white. */
@@ -175,7 +186,7 @@ function standalone(view) {
   picture.setAttribute('height', BOX.h);
   const style = 'text{font:12px sans-serif;fill:#444}.grid{stroke:#e3e3e3}.dot circle,.dot rect{fill:#fff;stroke:#777;stroke-width:1.8}'
     + '.dot path{stroke:#8a5a00;stroke-width:1.8;fill:none}.dot.on circle,.dot.on rect{fill:#0f5f8c;stroke:#0f5f8c}.dot text{fill:#111;font-size:11.5px;paint-order:stroke;stroke:#fff;stroke-width:3px}'
-    + '.front{fill:none;stroke:#0f5f8c;stroke-width:1.4}.curve{fill:none;stroke:#888;stroke-dasharray:2 3}.teacher{stroke:#666;stroke-dasharray:6 4}';
+    + '.front{fill:none;stroke:#0f5f8c;stroke-width:1.4}.curve{fill:none;stroke:#888;stroke-dasharray:2 3}.teacher{stroke:#666;stroke-dasharray:6 4}.of-teacher{paint-order:stroke;stroke:#fff;stroke-width:3px}';
   picture.prepend(svg('style', {}, style), svg('rect', { width: BOX.w, height: BOX.h, fill: '#fff' }));
   for (const link of picture.querySelectorAll('a')) link.removeAttribute('href');
   return new XMLSerializer().serializeToString(picture);
