@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from bench import registry
 from bench.draws import STEP, Draws, read_draws
 from bench.errors import InvalidDataError, UsageError
 from bench.metrics import METRICS
@@ -354,6 +355,13 @@ def test_the_workflow_script_publishes(checkout):
     done = script("publish", "public", cwd=checkout)
     assert done.returncode == 0, done.stderr
     assert (checkout / "public" / "index.html").stat().st_size > 50_000
+
+
+def test_the_page_is_published_anew_when_a_card_on_it_changes():
+    flow = yaml.safe_load((ROOT / ".github/workflows/board.yml").read_text("utf-8"))
+    paths = (flow.get("on") or flow[True])["push"]["paths"]
+    for folder in (BOARD, registry.CARDS, registry.TASKS):
+        assert f"{folder.relative_to(ROOT)}/**" in paths
 
 
 def test_the_workflow_has_no_more_rights_than_it_needs():
