@@ -183,14 +183,16 @@ def latex(board: Board) -> str:
 
 
 def bibtex(row: Row) -> str:
-    """An entry for the paper of a row; empty where no paper is known."""
+    """An entry for the card of a row, which names its paper; empty where no paper is known.
+
+    The title is the card's and not the paper's, so nothing else of the entry is the paper's either.
+    """
     paper = row.card.paper if row.card is not None else None
-    if paper is None or not re.fullmatch(r"https://[\w./%-]+", paper):
+    if row.card is None or paper is None or not re.fullmatch(r"https://[\w./%-]+", paper):
         return ""
-    arxiv = re.fullmatch(r"https://arxiv\.org/abs/(\d{4}\.\d{4,5})", paper)
-    fields = [f"  title = {{{tex(row.card.title if row.card else row.name)}}}"]
-    if arxiv:
-        fields += [f"  eprint = {{{arxiv[1]}}}", "  archiveprefix = {arXiv}"]
-        fields += [f"  year = {{20{arxiv[1][:2]}}}"]
-    fields.append(f"  url = {{{paper}}}")
+    fields = [
+        f"  title = {{{tex(row.card.title)}}}",
+        "  howpublished = {Upstream card of Slim-SUPERB}",
+        f"  note = {{Paper: \\url{{{paper}}}}}",
+    ]
     return f"@misc{{{row.key},\n" + ",\n".join(fields) + "\n}"

@@ -339,7 +339,10 @@ def test_downloads(page, tmp_path):
     assert len(lines) == 1 + len(names(page)) and lines[0].startswith("upstream,kind,family")
     assert re.search(r"asr\.cer,asr\.cer low,asr\.cer high", lines[0])
     entries = (tmp_path / "bib").read_text("utf-8")
-    assert entries.count("@misc{") == 2 and "eprint = {2110.01900}" in entries
+    assert (
+        entries.count("@misc{") == 2
+        and r"note = {Paper: \url{https://arxiv.org/abs/2110.01900}}" in entries
+    )
 
 
 def test_robustness_by_task_and_severity(page):

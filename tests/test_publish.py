@@ -23,6 +23,7 @@ from bench.standing import Standing
 from bench.stats import holm, rank_bands, studentised_pairs
 from leaderboard.compare import compare_rows, table
 from leaderboard.degradation import degradations
+from leaderboard.export import bibtex
 from leaderboard.pareto import LETTER, Point, draw, frontier, place_lines
 from leaderboard.publish import feed, publish
 from leaderboard.published import read_published, reported_rows
@@ -228,6 +229,15 @@ def test_the_line_of_a_teacher_has_its_name_where_nothing_else_stands():
         beside = dot.x + 5 <= left or dot.x - 5 >= right
         assert beside or not line.label.y - 15 < dot.y < line.label.y + 8
     assert place_lines([("t", 100.0)], [(0.0, 0.0, 999.0, 999.0)])[0].label is None
+
+
+def test_bibtex_is_of_the_card_and_claims_nothing_of_the_paper():
+    card = registry.upstream_card("distilhubert")
+    entry = bibtex(replace(row("a", 0.5, 0.0), card=card))
+    assert f"  title = {{{card.title}}},\n" in entry and "Upstream card of Slim-SUPERB" in entry
+    assert f"  note = {{Paper: \\url{{{card.paper}}}}}\n}}" in entry
+    assert re.findall(r"^  (\w+) = ", entry, re.MULTILINE) == ["title", "howpublished", "note"]
+    assert bibtex(row("a", 0.5, 0.0)) == ""
 
 
 def test_compare_in_the_terminal():
