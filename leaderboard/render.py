@@ -97,8 +97,9 @@ def _lean(code: str) -> str:
 
 
 def _squeezed(css: str) -> str:
-    """Style without comments and line ends."""
-    return re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)).strip()
+    """Style without comments, line ends, and spaces around braces and semicolons."""
+    one_line = re.sub(r"\s+", " ", re.sub(r"/\*.*?\*/", "", css, flags=re.DOTALL)).strip()
+    return re.sub(r" ?([{};]) ?", r"\1", one_line)
 
 
 def _policy(script: str, style: str) -> str:
@@ -236,11 +237,13 @@ def _row_data(row: Row, cells: Sequence[Cell], view: View) -> dict[str, Any]:
     data: dict[str, Any] = {
         "k": row.key, "n": row.name, "d": row.kind, "f": row.family,
         "t": row.teacher,
-        "w": row.weights, "c": _curve(row), "o": int(row.competes), "g": row.card_name,
+        "w": row.weights, "o": int(row.competes), "g": row.card_name,
         "v": [_rounded(cell.value) for cell in cells],
     }  # fmt: skip
     if row.label != row.name:
         data["p"] = row.label
+    if curve := _curve(row):
+        data["c"] = curve
     tasks = list(dict.fromkeys(task for task, _ in row.degradations))
     data["l"] = {
         task: "".join(packed(row.degradations.get((task, name))) for name in view.conditions)
