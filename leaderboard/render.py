@@ -23,7 +23,7 @@ from leaderboard.degradation import mean_over_tasks, severity
 from leaderboard.export import bibtex
 from leaderboard.pareto import Picture, Point, draw
 from leaderboard.rows import Degradation, Row
-from leaderboard.sections import costs, first_of_card, p_values, reported_lines, task_lines
+from leaderboard.sections import costs, first_of_card, p_values, reported_lines, runs, task_lines
 from leaderboard.texts import EMPTY, HOW_TO_COMPARE_LOSS, HOW_TO_READ, KINDS
 
 PAGE = Path(__file__).with_name("page")
@@ -57,7 +57,7 @@ def html(board: Board) -> str:
         "band": band, "bibtex": bibtex, "corners": _corners, "costs": costs,
         "first_of_card": first_of_card, "heat": _heat,
         "interval": _interval, "loss": mean_over_tasks, "p_values": p_values, "px": _px,
-        "reported_lines": reported_lines, "seeds": seeds_text, "signed": _signed,
+        "reported_lines": reported_lines, "runs": runs, "seeds": seeds_text, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip
     style = _squeezed((PAGE / "board.css").read_text(encoding="utf-8"))

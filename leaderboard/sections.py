@@ -10,6 +10,8 @@ from bench.record import Record
 from leaderboard.columns import Cell, Column, metric_title, p_text, shown
 from leaderboard.rows import Row
 
+DIGEST, COMMIT = 12, 8  # as many digits as tell them apart
+
 
 @dataclass(frozen=True)
 class TaskLine:
@@ -88,6 +90,20 @@ def costs(row: Row) -> str:
         if cost.peak_memory_bytes is not None:
             parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory")
     return "; ".join(parts) or "not known"
+
+
+def runs(row: Row) -> str:
+    """Digest of the upstream, and commits and dates of the runs; empty where nothing was run."""
+    if not row.records:
+        return ""
+    weights = {record.inputs.upstream_sha256[:DIGEST] for record in row.records}
+    parts = [(record.provenance.commit, record.provenance.dirty) for record in row.records]
+    parts += [(item.commit, item.dirty) for record in row.records for item in record.conditions]
+    commits = {commit[:COMMIT] + "+" * bool(dirty) for commit, dirty in parts if commit}
+    dates = sorted({record.provenance.started[:10] for record in row.records})
+    when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    what = f"commit {', '.join(sorted(commits))}" if commits else "no commit known"
+    return f"sha256 {', '.join(sorted(weights))}; {what}; {when}"
 
 
 def reported_lines(row: Row, columns: Sequence[Column]) -> list[str]:

@@ -109,6 +109,19 @@ def test_cells_say_how_many_seeds_where_it_is_not_the_usual_number(results, tmp_
     assert "Scores are of 3 seeds where a cell says nothing else." in page
 
 
+def test_a_section_names_weights_commits_and_dates_of_its_runs(results, tmp_path):
+    path = results / "open/fbank/ks-s1.json"
+    record = read_record(path)
+    elsewhere = {"commit": "f" * 40, "dirty": True, "started": "2026-11-23T00:00:00Z"}
+    provenance = record.provenance.model_copy(update=elsewhere)
+    result = condition_result("1" * 64).model_copy(update={"commit": "9" * 40})
+    change(results, "open/fbank/ks-s1.json", provenance=provenance, conditions=(result,))
+    page, _ = built(results, tmp_path)
+    weights, commits = record.inputs.upstream_sha256[:12], "99999999, eeeeeeee, ffffffff+"
+    assert f"; sha256 {weights}; commit {commits}; 2026-11-21 to 2026-11-23\n" in page
+    assert "; sha256 aaaaaaaaaaaa; commit eeeeeeee; 2026-11-21\n" in page
+
+
 def test_controls_stand_after_what_is_measured(tmp_path):
     _, text = built(GOLDEN / "results", tmp_path)
     names = re.findall(r"^\| (\S[^|]*?) +\|", text.split("###")[1], flags=re.MULTILINE)
