@@ -55,11 +55,12 @@ def compare_rows(
     Raises:
         UsageError: no such row.
         MissingError: nothing to compare.
-        InvalidDataError: records, own ones and the board's together, that share no column.
+        InvalidDataError: records of the two, own ones and the board's, that share no column.
     """
     sources = Sources.beside(board / "results")
     found = read_results(sources).by_track.get(track, [])
-    check_columns([*found, *own])
+    paired = {name.partition(" (")[0] for name in (first, second)}
+    check_columns([item for item in [*found, *own] if item.record.upstream in paired])
     rows = _by_name(track, found, sources) | _by_name(track, own, sources)
     one, two = (_named(rows, name) for name in (first, second))
     lines = []

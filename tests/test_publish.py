@@ -274,6 +274,7 @@ def test_own_records_of_another_protocol_are_never_paired_with_the_board(updates
     own = [Found(Path("runs/ks-s0.json"), record, {})]
     with pytest.raises(InvalidDataError, match=f"column ks clean: two of {what}, .* of mine"):
         compare_rows("mine", "ge2e", track="open", condition="clean", board=BOARD, own=own)
+    assert compare_rows("fbank", "ge2e", track="open", condition="clean", board=BOARD, own=own)
 
 
 def test_committed_draws_are_those_of_the_committed_records():
