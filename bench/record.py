@@ -8,10 +8,11 @@ kept beside the record and of the manifest, so any of them can be computed again
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from bench.config import Frozen, Weights
 from bench.errors import InvalidDataError, one_line
@@ -194,6 +195,13 @@ class Record(Frozen):
     provenance: Provenance
     error: str | None = None
     conditions: tuple[ConditionResult, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Record:
+        for name, count in Counter(item.condition for item in self.conditions).items():
+            if count > 1:
+                raise ValueError(f"the condition {name!r} stands there {count} times")
+        return self
 
     def score(self, condition: str = "clean", metric: str | None = None) -> ConditionScore:
         """One score; the task's main metric when none is named.

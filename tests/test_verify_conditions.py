@@ -7,6 +7,7 @@ from test_robustness import score_one, toy, trained  # noqa: F401 (fixtures)
 
 from bench.condition_scores import differing_conditions
 from bench.errors import InvalidDataError, MissingError
+from bench.record import read_record, write_record
 
 
 @pytest.fixture
@@ -37,6 +38,13 @@ def test_a_score_is_there_and_is_a_number(trained, scored):
     for scores in ((), (none, *item.scores[1:])):
         record = with_condition(scored, scores=scores)
         assert differing_conditions(record, trained.path, trained.toy.home) == ["white-5db"]
+
+
+def test_a_condition_stands_there_once(scored, tmp_path):
+    twice = scored.model_copy(update={"conditions": scored.conditions * 2})
+    write_record(twice, tmp_path / "ks-s0.json")
+    with pytest.raises(InvalidDataError, match="the condition 'white-5db' stands there 2 times"):
+        read_record(tmp_path / "ks-s0.json")
 
 
 def test_a_condition_is_the_one_of_this_checkout(trained, scored):
