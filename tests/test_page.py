@@ -434,6 +434,17 @@ def test_print_clips_no_table(browser, tmp_path):
     page.close()
 
 
+def test_print_shows_closed_sections_without_scripts(browser, site):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(site)
+    inside = page.locator("#open details.up > :not(summary)").first
+    assert inside.bounding_box()["height"] == 0
+    page.emulate_media(media="print")
+    assert inside.bounding_box()["height"] > 50
+    context.close()
+
+
 def test_print(page, tmp_path):
     page.emulate_media(media="print")
     assert page.locator("#open .tools").is_hidden() and page.locator("nav").is_hidden()
