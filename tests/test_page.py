@@ -434,6 +434,22 @@ def test_print_clips_no_table(browser, tmp_path):
     page.close()
 
 
+def test_titles_of_axes_lie_within_the_picture(browser, tmp_path):
+    """Of the committed board, whose heads say more than an axis has room for."""
+    build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
+    for scripts in (True, False):
+        context = browser.new_context(java_script_enabled=scripts)
+        page = context.new_page()
+        page.goto((tmp_path / "index.html").as_uri() + "#v=superb")
+        picture = page.locator("#superb figure svg").first
+        outer = picture.bounding_box()
+        for text in picture.locator("text[transform]").all():
+            inner = text.bounding_box()
+            assert outer["y"] <= inner["y"]
+            assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
+        context.close()
+
+
 def test_print_shows_closed_sections_without_scripts(browser, site):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()

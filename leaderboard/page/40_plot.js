@@ -137,8 +137,8 @@ function showPlot(view) {
   for (const [at, text] of xTicks) grid.append(svg('line', { class: 'grid', x1: at, x2: at, y1: BOX.t, y2: BOX.b }), svg('text', { x: at, y: BOX.b + 16, 'text-anchor': 'middle' }, text));
   for (const [at, text] of yTicks) grid.append(svg('line', { class: 'grid', x1: BOX.l, x2: BOX.r, y1: at, y2: at }), svg('text', { x: BOX.l - 8, y: at + 4, 'text-anchor': 'end' }, text));
   grid.append(
-    svg('text', { x: (BOX.l + BOX.r) / 2, y: BOX.h - 8, 'text-anchor': 'middle' }, `${x.t} (${x.a})`),
-    svg('text', { transform: `translate(14 ${(BOX.t + BOX.b) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, `${y.t} (${y.a})`),
+    svg('text', { x: (BOX.l + BOX.r) / 2, y: BOX.h - 8, 'text-anchor': 'middle' }, `${x.t} (${x.a.split(';')[0]})`),
+    svg('text', { transform: `translate(14 ${(BOX.t + BOX.b) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, `${y.t} (${y.a.split(';')[0]})`),
   );
   const dots = points.map((point) => ({ ...point, px: px(point.x), py: py(point.y) }));
   const taken = dots.map((dot) => [dot.px - 5, dot.py - 5, dot.px + 5, dot.py + 5]);
