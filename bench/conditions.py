@@ -75,13 +75,17 @@ def expand(text: str, card: TaskCard, *, has_noise_dir: bool = False) -> tuple[C
         if not usable:
             raise UsageError(f"condition {name!r}: {reasons[0]}")
         chosen |= {item.name: item for item in usable}
-    if has_noise_dir and not any(item.from_folder for item in chosen.values()):
+    return tuple(chosen.values())
+
+
+def warn_unheard(chosen: Sequence[Condition]) -> None:
+    """Say that a folder of noise was given and none of the conditions asked for hears it."""
+    if not any(item.from_folder for item in chosen):
         known = [item.name for item in catalogue().conditions.values() if item.from_folder]
         warn(
             "--noise-dir: none of these conditions takes its noise from a folder; those that do: "
             f"{', '.join(known[:3])} and {len(known) - 3} more ('list conditions')"
         )
-    return tuple(chosen.values())
 
 
 def noise_sources(conditions: Sequence[Condition]) -> list[str]:

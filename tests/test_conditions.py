@@ -13,7 +13,7 @@ import pytest
 from bench import condition_file, paths
 from bench.audio import read_wav
 from bench.condition_file import catalogue
-from bench.conditions import condition, expand, noise_sources
+from bench.conditions import condition, expand, noise_sources, warn_unheard
 from bench.corpora import games
 from bench.data import read_table
 from bench.distort import Distorter, draw, fit, make_distorter
@@ -88,8 +88,10 @@ def test_sets_and_names_expand_to_what_a_task_can_have(capsys):
     assert not any(name.startswith("official") for name in everything)
     with_folder = expand("all", SID, has_noise_dir=True)
     assert any(item.name.startswith("official") for item in with_folder)
+    warn_unheard(with_folder)
+    expand("ladder-white", SID, has_noise_dir=True)  # a cell of a grid, say: no word of its own
     assert not capsys.readouterr().err
-    expand("ladder-white", SID, has_noise_dir=True)
+    warn_unheard(expand("ladder-white", SID, has_noise_dir=True))
     assert "none of these conditions takes its noise from a folder" in capsys.readouterr().err
     (only,) = expand("gsm@test-only", ASV)
     assert only.test_only

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     from bench import stopping
     from bench.condition_report import condition_table
     from bench.condition_sets import Sources
-    from bench.conditions import expand
+    from bench.conditions import expand, warn_unheard
     from bench.names import parse_upstream_name
     from bench.progress import say
     from bench.record import dumps
@@ -70,7 +70,9 @@ def run(options: argparse.Namespace) -> int:
         return _plan(options, spec)
     if options.conditions:  # a misspelt name is told now, not after the training
         card = task_card(options.task, options.track)
-        expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
+        chosen = expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
+        if options.noise_dir is not None:
+            warn_unheard(chosen)
     outcomes = run_seeds(
         spec,
         seeds_of(options),

@@ -35,8 +35,15 @@ def run(options: argparse.Namespace) -> int:
     """Score and show."""
     from bench.condition_report import condition_table
     from bench.condition_sets import Sources
+    from bench.conditions import expand, warn_unheard
+    from bench.record import read_record
+    from bench.registry import task_card
     from bench.robustness import score_conditions
 
+    if options.noise_dir is not None:
+        first = read_record(options.records[0])
+        card = task_card(first.task, first.track)
+        warn_unheard(expand(options.conditions, card, has_noise_dir=True))
     sources = Sources(
         home(),
         options.deb_dir,
