@@ -60,7 +60,7 @@ def submit(
     source = runs_folder(runs, about.track, about.upstream)
     if not any(source.glob("*.json")):
         called = load_upstream(about.upstream).name.text()
-        if called != about.upstream:
+        if any(runs_folder(runs, about.track, called).glob("*.json")):
             raise UsageError(f"records call {about.upstream!r} {called!r}: submit that name")
         raise MissingError(
             f"no records in {source}: run 'slim-superb eval {about.upstream} TASK --track "

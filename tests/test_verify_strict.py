@@ -23,16 +23,19 @@ from test_submit import (  # noqa: F401 (fixtures)
 from toy_track import evaluate
 
 from bench.accept import accept
+from bench.bundle import BundleCard
 from bench.commands import verify as command
 from bench.cost import BucketMacs, Cost
 from bench.edits import tagged_slots
-from bench.errors import InvalidDataError, UsageError
+from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load import load_upstream
 from bench.record import read_record, write_record
 from bench.registry import ROOT, task_card
 from bench.rerun import rerun
 from bench.rescore import evidence
 from bench.selection_check import rate_problems, selection_problems
 from bench.standing import Standing, read_standing
+from bench.submit import submit
 from bench.verify import check
 
 GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value": 0.75}]
@@ -439,3 +442,14 @@ def test_dev_chooses_in_the_open_division_too(toy, folder):
     edit(**FREE, selection__lr=0.5, selection__value=0.25)(folder)
     (line,) = one_line(folder, toy.home)
     assert "learning rate 0.5 is not the one that dev chose" in line
+
+
+def test_a_name_that_records_spell_otherwise_is_told(toy, tmp_path, monkeypatch):
+    """Of `@tap=paper`, say, the records lie under `@tap=last`."""
+    load = load_upstream("fbank")
+    monkeypatch.setattr("bench.submit.load_upstream", lambda name: load)
+    mine = BundleCard(upstream="fbank@cmvn=on", track="toy")
+    with pytest.raises(UsageError, match="records call 'fbank@cmvn=on' 'fbank': submit that name"):
+        submit(mine, runs=toy.out, out=tmp_path / "y", home=toy.home, cost=toy.cost)
+    with pytest.raises(MissingError, match="no records"):
+        submit(mine, runs=tmp_path, out=tmp_path / "y", home=toy.home, cost=toy.cost)
