@@ -13,7 +13,7 @@ from bench.api import Utterance
 from bench.crops import cropped, crops_of
 from bench.engine_options import STORE_GB
 from bench.errors import InvalidDataError
-from bench.features import Source, moments
+from bench.features import MOMENTS_REVISION, Source, moments
 from bench.featurizer import Moments
 from bench.leases import held
 from bench.passes import Stream
@@ -108,7 +108,7 @@ class Features:
         if not self.resolved.card.recipe.standardize:
             return None
         keys = [item.key for item in self.heard("train")]
-        name = hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:24]
+        name = hashlib.sha256(json.dumps([MOMENTS_REVISION, keys]).encode()).hexdigest()[:24]
         path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.sealed"
         try:
             if path.exists():

@@ -6,6 +6,7 @@ import torch
 
 from bench.errors import InvalidDataError
 from bench.features import moments
+from bench.passes import Engine, Stream
 from bench.store import FeatureStore
 
 
@@ -96,6 +97,22 @@ def test_batches_are_padded_with_zeros_and_moments_skip_padding(stores, toy_upst
     found = moments(features)
     np.testing.assert_allclose(found.mean, frames.mean(axis=1), atol=1e-5)
     np.testing.assert_allclose(found.std, frames.std(axis=1), atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["pooled", "frames"])
+def test_moments_do_not_depend_on_how_features_lie_on_the_disk(
+    stores, toy_upstream, utterances, tmp_path, mode
+):
+    found = []
+    for name, pieces in (("whole", [slice(None)]), ("pieces", [slice(7, 12), slice(0, 3)])):
+        store = FeatureStore(tmp_path / name, "d" * 64, mode)
+        for piece in [*pieces, slice(None)]:  # each pass that finds some missing writes a shard
+            store.extract(toy_upstream, utterances[piece][::-1])
+        found.append(moments(store.read(utterances)))
+    stream = Stream(toy_upstream, utterances, mode, Engine())
+    for other in (found[1], moments(stream)):
+        assert torch.equal(found[0].mean, other.mean)
+        assert torch.equal(found[0].std, other.std)
 
 
 def test_features_that_are_not_finite_are_refused(stores, toy_upstream, utterances):
