@@ -1,10 +1,17 @@
-"""Fixtures over the toys, and the switch that rewrites golden files."""
+"""Fixtures over the toys and the page, and the switch that rewrites golden files."""
+
+import os
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 from toys import ToyUpstream, make_utterances
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE_ROWS = 150
 
 
 def pytest_addoption(parser):
@@ -34,3 +41,57 @@ def through_upstream():
         return torch.stack(states)[:, 0].numpy()
 
     return encode
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """Address of a page of `PAGE_ROWS` measured rows under eight conditions, and the reported."""
+    from big_board import make_results
+
+    from leaderboard.build import build_board
+    from leaderboard.stamp import Stamp
+
+    folder = tmp_path_factory.mktemp("page")
+    make_results(folder, upstreams=PAGE_ROWS, num_conditions=8)
+    shutil.copytree(ROOT / "leaderboard" / "published", folder / "published")
+    (folder / "standing/open").mkdir(parents=True)
+    text = "upstream: distilhubert@v1\ntrack: open\nrevoked: it saw the test set\n"
+    (folder / "standing/open/distilhubert@v1.yaml").write_text(text)
+    build_board(folder / "results", folder / "site", Stamp("0123456789ab", "2026-11-21"))
+    return (folder / "site/index.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Debian's Chromium; without it tests are skipped, but for where it is required."""
+    from interactions import FLAGS
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not os.environ.get("SLIM_SUPERB_BROWSER_REQUIRED"):
+        pytest.importorskip("playwright.sync_api")
+        if path is None:
+            pytest.skip("no chromium here")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def page(browser, site):
+    """The page of `site`; a message on its console or a request beyond the file fails the test."""
+    context = browser.new_context(
+        viewport={"width": 1400, "height": 900}, offline=True, accept_downloads=True
+    )
+    found = context.new_page()
+    said, asked = [], []
+    found.on("console", lambda message: said.append(message.text))
+    found.on("pageerror", lambda error: said.append(str(error)))
+    found.on("request", lambda request: asked.append(request.url))
+    found.goto(site)
+    yield found
+    assert said == []
+    assert [u for u in asked if not u.startswith((site, "blob:", "data:"))] == []
+    context.close()

@@ -1,66 +1,17 @@
-"""The page in a browser: offline, with the keyboard, without scripts, narrow, in print."""
+"""The page in a browser: offline, with the keyboard, without scripts, narrow."""
 
-import os
 import re
-import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from big_board import make_results
-from interactions import ACTIONS, FLAGS, LAY_OUT, BusyTime
+from conftest import PAGE_ROWS as ROWS
+from interactions import ACTIONS, LAY_OUT, BusyTime
 
 from leaderboard.build import build_board
 from leaderboard.stamp import Stamp
 
 ROOT = Path(__file__).resolve().parent.parent
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-ROWS = 150
-
-if not os.environ.get("SLIM_SUPERB_BROWSER_REQUIRED"):
-    pytest.importorskip("playwright.sync_api")
-    pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here")
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """150 measured rows under eight conditions, and the reported ones."""
-    folder = tmp_path_factory.mktemp("page")
-    make_results(folder, upstreams=ROWS, num_conditions=8)
-    shutil.copytree(ROOT / "leaderboard" / "published", folder / "published")
-    (folder / "standing/open").mkdir(parents=True)
-    text = "upstream: distilhubert@v1\ntrack: open\nrevoked: it saw the test set\n"
-    (folder / "standing/open/distilhubert@v1.yaml").write_text(text)
-    build_board(folder / "results", folder / "site", Stamp("0123456789ab", "2026-11-21"))
-    return (folder / "site/index.html").as_uri()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def page(browser, site):
-    """The open page; any message on its console or request beyond the file fails the test."""
-    context = browser.new_context(
-        viewport={"width": 1400, "height": 900}, offline=True, accept_downloads=True
-    )
-    found = context.new_page()
-    said, asked = [], []
-    found.on("console", lambda message: said.append(message.text))
-    found.on("pageerror", lambda error: said.append(str(error)))
-    found.on("request", lambda request: asked.append(request.url))
-    found.goto(site)
-    yield found
-    assert said == []
-    assert [u for u in asked if not u.startswith((site, "blob:", "data:"))] == []
-    context.close()
 
 
 def names(page, track="open"):
@@ -361,21 +312,6 @@ def test_robustness_by_task_and_severity(page):
     assert page.locator("#open .key polyline").count() == 4
 
 
-def test_a_section_opens_with_everything(page):
-    page.locator("#open table.main th a", has_text="distilhubert@v2").first.click()
-    details = page.locator("details.up[open]")
-    assert details.count() == 1
-    text = details.text_content()
-    assert re.search(r"p, row above.*ASR CER [<=] [\d.]+, \S+@\S+; ", text)
-    assert page.locator("#open table.main td[title*='against']").count() == 0  # no key reaches it
-    for part in ("Provenance", "Costs", "Counted", "ASR", "SLU", "environment-20db", "[0.001: "):
-        assert part in text
-    assert details.locator("svg.bars").count() == 6
-    page.goto(page.url.split("#")[0] + "#open-distilhubert-v2")
-    page.reload()
-    assert page.locator("details.up[open]").count() == 1
-
-
 def test_revoked_rows_are_struck_and_ranked_nowhere(page):
     row = page.locator("tr.revoked")
     assert row.count() == 1 and "it saw the test set" in row.text_content()
@@ -411,29 +347,6 @@ def test_narrow_and_dark(browser, site):
     page.close()
 
 
-def test_print_opens_every_section_and_closes_it_again(page):
-    page.locator("#open details.up summary").first.click()
-    menu = page.locator("#open .menu")
-    count = page.locator("main details:not(.menu)").count()
-    page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("main details[open]:not(.menu)").count() == count > 0
-    assert menu.get_attribute("open") is None
-    assert page.locator("#open details.up p.all").count() == 0  # every condition is drawn
-    page.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert page.locator("main details[open]").count() == 1
-
-
-def test_print_clips_no_table(browser, tmp_path):
-    """Of the committed board, which has many conditions with long names."""
-    build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
-    page = browser.new_page(viewport={"width": 1040, "height": 720})  # A4 across
-    page.emulate_media(media="print")
-    page.goto((tmp_path / "index.html").as_uri())
-    for table in ("#open table.main", "#open table.heat"):
-        assert page.locator(table).first.bounding_box()["width"] <= 1040
-    page.close()
-
-
 def test_titles_of_axes_lie_within_the_picture(browser, tmp_path):
     """Of the committed board, whose heads say more than an axis has room for."""
     build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
@@ -448,24 +361,6 @@ def test_titles_of_axes_lie_within_the_picture(browser, tmp_path):
             assert outer["y"] <= inner["y"]
             assert inner["y"] + inner["height"] <= outer["y"] + outer["height"]
         context.close()
-
-
-def test_print_shows_closed_sections_without_scripts(browser, site):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(site)
-    inside = page.locator("#open details.up > :not(summary)").first
-    assert inside.bounding_box()["height"] == 0
-    page.emulate_media(media="print")
-    assert inside.bounding_box()["height"] > 50
-    context.close()
-
-
-def test_print(page, tmp_path):
-    page.emulate_media(media="print")
-    assert page.locator("#open .tools").is_hidden() and page.locator("nav").is_hidden()
-    assert page.locator("#open table.main").is_visible()
-    assert len(page.pdf()) > 10_000
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

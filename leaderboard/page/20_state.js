@@ -1,5 +1,5 @@
 /* What the page shows, wholly in its address: #v=open&s=-asr.wer&q=... Defaults are left out. */
-const DEFAULTS = { v: DATA.views.length ? DATA.views[0].k : '', s: '', q: '', d: '', f: '', t: '', w: '', p: '', m: '', h: '', c: '', x: '', y: '', r: '' };
+const DEFAULTS = { v: DATA.views.length ? DATA.views[0].k : '', s: '', q: '', d: '', f: '', t: '', w: '', p: '', m: '', h: '', c: '', x: '', y: '', r: '', o: '' };
 let state = { ...DEFAULTS };
 
 const listOf = (text) => (text ? text.split('~') : []);
@@ -41,14 +41,4 @@ function set(changes, { replace = false } = {}) {
   state = { ...state, ...changes };
   writeHash(replace);
   show();
-}
-
-function openSection(key) {
-  const details = document.getElementById(key);
-  if (!details) return;
-  details.open = true;
-  drawBars(details);
-  drawConditions(details);
-  details.scrollIntoView({ block: 'start' });
-  details.querySelector('summary').focus({ preventScroll: true });
 }

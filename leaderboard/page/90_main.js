@@ -11,6 +11,7 @@ function show() {
   showCompare(view);
   showPlot(view);
   showRobust(view);
+  showSections(view);
 }
 
 function visit() {
@@ -24,6 +25,7 @@ for (const view of DATA.views) {
   setUpTable(view);
   setUpPlot(view);
   setUpRobust(view);
+  setUpSections(view);
 }
 document.addEventListener('click', (event) => {
   const link = event.target.closest?.('a[href^="#"]');
@@ -41,7 +43,7 @@ document.addEventListener('click', (event) => {
     openSection(key);
   }
 });
-document.addEventListener('toggle', (event) => { if (event.target.matches?.('details.up[open]')) { drawBars(event.target); drawConditions(event.target); } }, true);
+document.addEventListener('toggle', remember, true);
 /* A head that is partly under the column that stays counts as in sight: browsers leave it there. */
 document.addEventListener('focusin', ({ target }) => {
   const box = target.closest('.scroll');
@@ -50,19 +52,8 @@ document.addEventListener('focusin', ({ target }) => {
   const covered = first.getBoundingClientRect().right - target.getBoundingClientRect().left;
   if (covered > 0) box.scrollLeft -= covered + 8;
 });
-/* Paper has nothing to open: all sections are, and those that were not are closed again after. */
-let opened = [];
-addEventListener('beforeprint', () => {
-  opened.push(...document.querySelectorAll('main details:not(.menu):not([open])'));
-  for (const details of opened) {
-    details.open = true;
-    if (details.matches('.up')) { drawBars(details); drawConditions(details); }
-  }
-});
-addEventListener('afterprint', () => {
-  for (const details of opened) details.open = false;
-  opened = [];
-});
+addEventListener('beforeprint', unfold);
+addEventListener('afterprint', fold);
 addEventListener('popstate', visit);
 addEventListener('hashchange', () => { if (location.hash.includes('=') || !location.hash) visit(); });
 visit();
