@@ -3,38 +3,19 @@
 import json
 
 import pytest
-import yaml
 from official_trees import TREES, librispeech, speech_commands_v1
+from small_superb import make_small_cards
 
 from bench import job, registry
 from bench.cli import main
 from bench.cost import Cost
 from bench.record import read_record
 
-# What a full run needs days for: fewer updates, smaller layers; all else is the card's own.
-SMALL = {"steps": 6, "eval_every": 3, "batch_size": 4}
-SMALL_HEADS = {"hidden": 8, "projection": 8, "width": 8, "pooled_width": 8}
-
 
 @pytest.fixture
 def small_cards(tmp_path, monkeypatch):
-    """The cards of the track with little to train."""
-    source = registry.TASKS / "superb"
-    folder = tmp_path / "tasks" / "superb"
-    folder.mkdir(parents=True)
-    for path in source.glob("*.yaml"):
-        card = yaml.safe_load(path.read_text())
-        if path.stem != "track":
-            card["recipe"] |= SMALL
-            conf = card["head_conf"]
-            card["head_conf"] = {key: SMALL_HEADS.get(key, value) for key, value in conf.items()}
-            if "crops" in card["recipe"]:
-                card["recipe"]["crops"] = {"seconds": 2.2, "count": 2}
-            if "explore" in card["recipe"]:
-                card["recipe"]["explore"] = 0.5
-        (folder / path.name).write_text(yaml.safe_dump(card))
-    monkeypatch.setattr(registry, "TASKS", folder.parent)
-    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    """The cards of the track with little to train, and costs that nobody waits for."""
+    make_small_cards(tmp_path, monkeypatch)
     cost = Cost(params=1, macs_per_second=2.0, layers=1, hidden_size=80, stride=160)
     monkeypatch.setattr(job, "measure", lambda upstream: cost)
     monkeypatch.setattr(job, "real_time_factor", lambda upstream: 0.5)
