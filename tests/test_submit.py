@@ -20,7 +20,7 @@ from bench.errors import InvalidDataError, MissingError, UsageError, UserError
 from bench.load import Loaded
 from bench.record import read_record
 from bench.registry import upstream_card
-from bench.rerun import disagreement, rerun
+from bench.rerun import compare, rerun
 from bench.standing import Standing, read_standing
 from bench.submit import submit
 from bench.verify import check
@@ -142,25 +142,27 @@ def test_a_revoked_row_stays_with_its_reason(toy, tmp_path):
 
 
 def test_rerun_from_the_weights(toy, folder):
-    assert list(rerun(folder, "tone:5", toy.home)) == []
+    assert rerun(folder, "tone:5", toy.home).found == (
+        "rerun tone: 5 of 5 predictions are the recorded ones",
+    )
     file = folder / "records/tone-s0/predictions/clean.jsonl"
     lines = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
     flipped = {"high": "low", "low": "high"}
     lines = [{**line, "prediction": flipped[line["prediction"]]} for line in lines]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (problem,) = rerun(folder, "tone:5", toy.home)
+    (problem,) = rerun(folder, "tone:5", toy.home).problems
     assert "5 of 5 predictions differ" in problem
-    assert list(rerun(folder, "voice:4", toy.home)) == []
+    assert rerun(folder, "voice:4", toy.home).problems == ()
     for asked in ("sid", "tone:x", "tone:0", "tone:99999999"):
         with pytest.raises(UsageError, match="--rerun"):
-            list(rerun(folder, asked, toy.home))
+            rerun(folder, asked, toy.home)
 
 
 def test_embeddings_may_differ_by_rounding_only():
     item = type("Item", (), {"id": "a"})
-    assert list(disagreement("t", [item], [[1.0, 2.0]], {"a": [1.0001, 2.0]})) == []
-    assert list(disagreement("t", [item], [[1.0, 2.0]], {"a": [2.0, -1.0]}))
-    assert list(disagreement("t", [item], [[1.0, 2.0]], {"a": [1.0]}))
+    assert compare("t", [item], [[1.0, 2.0]], {"a": [1.0001, 2.0]}).problems == ()
+    assert compare("t", [item], [[1.0, 2.0]], {"a": [2.0, -1.0]}).problems
+    assert compare("t", [item], [[1.0, 2.0]], {"a": [1.0]}).problems
 
 
 # Broken and hostile bundles: what is done to a good one, and what the refusal must say.

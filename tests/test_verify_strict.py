@@ -206,10 +206,10 @@ def drawn(monkeypatch, toy, folder, seed):
     """Ids of the utterances that a rerun draws."""
     seen = []
     monkeypatch.setattr(
-        "bench.rerun.disagreement",
-        lambda task, chosen, again, recorded: seen.extend(item.id for item in chosen) or [],
+        "bench.rerun.compare",
+        lambda task, chosen, again, recorded: seen.extend(item.id for item in chosen),
     )
-    assert list(rerun(folder, "tone:4", toy.home, seed)) == []
+    rerun(folder, "tone:4", toy.home, seed)
     return seen
 
 
@@ -224,11 +224,20 @@ def test_no_text_of_the_bundle_chooses_the_utterances(toy, folder, monkeypatch):
     assert drawn(monkeypatch, toy, folder, None) != seven
 
 
+def test_a_whole_rerun_refuses_what_lies_beyond_both_intervals(toy, folder):
+    again = rerun(folder, "tone", toy.home)
+    assert again.problems == () and any("accuracy on clean is" in line for line in again.found)
+    low = {f"scores__0__{key}": 0.01 for key in ("value", "low", "high")}
+    edit(**low)(folder)
+    (problem,) = rerun(folder, "tone", toy.home).problems
+    assert "recorded 0.0100 [0.0100, 0.0100]" in problem
+
+
 def test_a_rerun_is_of_the_plain_record(toy, folder):
     path = folder / "records/tone-s0.json"
     ceiling = read_record(path).model_copy(update={"ceiling": True})
     write_record(ceiling, folder / "records/tone-s0-ceiling.json")
-    assert list(rerun(folder, "tone:2", toy.home, 1)) == []
+    assert rerun(folder, "tone:2", toy.home, 1).problems == ()
     path.unlink()
     with pytest.raises(UsageError, match="no plain record of 'tone'"):
         rerun(folder, "tone:2", toy.home, 1)

@@ -49,7 +49,10 @@ def run(options: argparse.Namespace) -> int:
             print(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
         for what in options.rerun:
             if bundle is not None and not report.problems:
-                report.problems += map(one_line, rerun(folder, what, home(), seed))
+                again = rerun(folder, what, home(), seed)
+                report.problems += map(one_line, again.problems)
+                for line in again.found:
+                    print(one_line(line))
         for line in report.problems:
             print(f"refused: {line}")
         for line in report.remarks:
@@ -57,9 +60,9 @@ def run(options: argparse.Namespace) -> int:
         if report.problems or bundle is None:
             return 4
         # The whole row is shown as rerun: every task of the bundle must have been.
-        again = {what.partition(":")[0] for what in options.rerun}
+        asked = {what.partition(":")[0] for what in options.rerun}
         tasks = {record.task for record in bundle.records.values()}
-        level: Level = "rerun" if tasks <= again else "rescored"
+        level: Level = "rerun" if tasks <= asked else "rescored"
         print(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
               f"records hold ({level})")  # fmt: skip
         for line in differences(bundle.records, bundle.draws, bundle.about, options.board):
