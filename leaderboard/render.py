@@ -23,12 +23,23 @@ from leaderboard.degradation import mean_over_tasks, severity
 from leaderboard.export import bibtex
 from leaderboard.pareto import Picture, Point, draw
 from leaderboard.rows import Degradation, Row
-from leaderboard.sections import costs, first_of_card, p_values, reported_lines, runs, task_lines
+from leaderboard.sections import (
+    condition_lines,
+    costs,
+    first_of_card,
+    lossy_tasks,
+    p_values,
+    reported_lines,
+    runs,
+    task_lines,
+)
 from leaderboard.texts import EMPTY, HOW_TO_COMPARE_LOSS, HOW_TO_READ, KINDS
 
 PAGE = Path(__file__).with_name("page")
 COSTS = ("params", "macs", "macs-superb", "time", "bytes")  # the picture's choice of x
-SMALL_BOARD = 600  # rows times conditions up to which every section has a table of them
+MAX_BYTES = (
+    600_000  # of the page with every condition in every section; beyond, a script makes them
+)
 HEAT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # relative degradation where the next shade begins
 
 
@@ -42,7 +53,17 @@ class Figure:
 
 
 def html(board: Board) -> str:
-    """The whole page; readable without JavaScript, with no reference to anything outside it."""
+    """The whole page; readable without JavaScript, with no reference to anything outside it.
+
+    Every section of an upstream has a table of its conditions, but where the page would be larger
+    than `MAX_BYTES` with them: there a script makes them from what the heat map needs anyway.
+    """
+    page = _page(board, whole=True)
+    return page if len(page.encode()) < MAX_BYTES else _page(board, whole=False)
+
+
+def _page(board: Board, *, whole: bool) -> str:
+    """The page with or without the sections' tables of conditions."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -54,9 +75,9 @@ def html(board: Board) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "band": band, "bibtex": bibtex, "corners": _corners, "costs": costs,
-        "first_of_card": first_of_card, "heat": _heat,
-        "interval": _interval, "loss": mean_over_tasks, "p_values": p_values, "px": _px,
+        "band": band, "bibtex": bibtex, "condition_lines": condition_lines, "corners": _corners,
+        "costs": costs, "first_of_card": first_of_card, "heat": _heat, "interval": _interval,
+        "loss": mean_over_tasks, "lossy_tasks": lossy_tasks, "p_values": p_values, "px": _px,
         "reported_lines": reported_lines, "runs": runs, "seeds": seeds_text, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip
@@ -74,7 +95,7 @@ def html(board: Board) -> str:
     page = environment.get_template("page.html").render(
         board=board,
         texts=texts,
-        small_board=SMALL_BOARD,
+        whole=whole,
         figures=figures,
         frontiers={key: _on_frontier(found) for key, found in figures.items()},
         policy=_policy(script, style),

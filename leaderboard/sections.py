@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from bench.metrics import METRICS
 from bench.record import Record
 from leaderboard.columns import Cell, Column, metric_title, p_text, shown
-from leaderboard.rows import Row
+from leaderboard.rows import Degradation, Row
 
 DIGEST, COMMIT = 12, 8  # as many digits as tell them apart
 
 
 @dataclass(frozen=True)
 class TaskLine:
-    """One task of one upstream: its main metric everywhere, and how the head was chosen.
+    """One task of one upstream: its main metric on clean speech, and how the head was chosen.
 
     Attributes:
-        values: on clean speech, then in every condition; a dash where it was not measured.
+        value: on clean speech; a dash where it was not measured.
         counts: what the clean score was counted from.
         rates: dev score of every learning rate; the one chosen in brackets.
         weights: softmax weights of the L hidden states, in percent, of the first seed.
@@ -27,32 +27,79 @@ class TaskLine:
 
     task: str
     metric: str
-    values: tuple[str, ...]
+    value: str
     counts: str
     rates: str
     weights: str
     head: str
 
 
-def task_lines(row: Row, conditions: Sequence[str]) -> list[TaskLine]:
+@dataclass(frozen=True)
+class ConditionCell:
+    """One task in one condition.
+
+    Attributes:
+        score: the main metric.
+        loss: what it lost to clean speech.
+    """
+
+    score: str
+    loss: Degradation
+
+
+@dataclass(frozen=True)
+class ConditionLine:
+    """One condition of one upstream; a cell a task, None where it was not measured."""
+
+    name: str
+    cells: tuple[ConditionCell | None, ...]
+
+
+def task_lines(row: Row) -> list[TaskLine]:
     """One line a task."""
+    return [_line(row, records) for records in _by_task(row).values()]
+
+
+def lossy_tasks(row: Row) -> list[str]:
+    """The tasks that were measured in any condition, in the order of `task_lines`."""
+    known = {task for task, _ in row.degradations}
+    return [task for task in _by_task(row) if task in known]
+
+
+def condition_lines(row: Row, conditions: Sequence[str]) -> list[ConditionLine]:
+    """One line a condition that was measured, cells in the order of `lossy_tasks`."""
+    metrics = {task: records[0].selection.metric for task, records in _by_task(row).items()}
+
+    def cell(task: str, condition: str) -> ConditionCell | None:
+        loss = row.degradations.get((task, condition))
+        found = row.scores.get((task, metrics[task], condition))
+        if loss is None or found is None:
+            return None
+        return ConditionCell(shown(METRICS[metrics[task]], found.value), loss)
+
+    lines = [ConditionLine(n, tuple(cell(t, n) for t in lossy_tasks(row))) for n in conditions]
+    return [line for line in lines if any(line.cells)]
+
+
+def _by_task(row: Row) -> dict[str, list[Record]]:
+    """Records of a row, in the order of the first of each task."""
     by_task: dict[str, list[Record]] = {}
     for record in row.records:
         by_task.setdefault(record.task, []).append(record)
-    return [_line(row, records, conditions) for records in by_task.values()]
+    return by_task
 
 
-def _line(row: Row, records: Sequence[Record], conditions: Sequence[str]) -> TaskLine:
+def _line(row: Row, records: Sequence[Record]) -> TaskLine:
     first = records[0]
     metric = METRICS[first.selection.metric]
-    found = [row.scores.get((first.task, metric.name, c)) for c in ("clean", *conditions)]
+    found = row.scores.get((first.task, metric.name, "clean"))
     seeds = ", ".join(str(record.seed) for record in records)
     layers = first.head.layer_weights
     return TaskLine(
         task=first.task.upper(),
         metric=metric_title(metric.name),
-        values=tuple(shown(metric, s.value) if s else "\N{EN DASH}" for s in found),
-        counts=found[0].about.removeprefix("1 seed, ") if found[0] else "",
+        value=shown(metric, found.value) if found else "\N{EN DASH}",
+        counts=found.about.removeprefix("1 seed, ") if found else "",
         rates=_rates(first),
         weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
         head=f"{first.head.params:,}; seed {seeds}",

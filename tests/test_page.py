@@ -158,7 +158,7 @@ def test_the_address_holds_everything(page, browser, site):
         assert again.input_value(f"#open [name={name}]") == page.input_value(f"#open [name={name}]")
     assert again.locator(".compare thead th").count() == 3
     assert again.locator("#open table.main thead th", has_text="KS accuracy").is_hidden()
-    caption = "#open table.heat caption"
+    caption = "#open .robust table.heat caption"
     assert "ASV" in again.locator(caption).first.text_content()
     again.close()
     page.go_back()
@@ -297,7 +297,7 @@ def test_downloads(page, tmp_path):
 
 
 def test_robustness_by_task_and_severity(page):
-    cell = page.locator("#open table.heat tbody tr").first.locator("td").first
+    cell = page.locator("#open .robust table.heat tbody tr").first.locator("td").first
     assert re.fullmatch(r"\+\d+\.\d\+\d+\.\d to \+\d+\.\d", cell.text_content())
     cell.hover()
     before = cell.text_content()
@@ -326,7 +326,7 @@ def test_without_scripts(browser, site):
     assert len(names(page)) == ROWS and len(names(page, "superb")) > 20
     assert page.locator("#open .tools").is_hidden()
     assert page.locator("#open svg.pareto .dot").count() > 100
-    assert page.locator("#open table.heat tbody tr").count() == ROWS
+    assert page.locator("#open .robust table.heat tbody tr").count() == ROWS
     page.locator("#open details.up summary").first.click()
     assert page.locator("#open details.up[open] .tasks").is_visible()
     context.close()

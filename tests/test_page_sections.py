@@ -70,13 +70,29 @@ def test_print_opens_every_section_and_closes_it_again(page):
     assert page.locator("main details[open]").count() == 1
 
 
+def test_without_scripts_a_section_has_every_condition(browser, tmp_path):
+    """Of the committed board, which is small enough for that."""
+    build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto((tmp_path / "index.html").as_uri() + "#open-house-robust")
+    section = page.locator("#open-house-robust")
+    section.locator("summary").click()
+    rows = section.locator("table.heat tbody tr")
+    measured = page.locator("#open .robust tr[data-k=open-house-robust] td[class]").count()
+    assert rows.count() == measured > 20 and rows.first.is_visible()
+    assert re.search(r"\d+\.\d+; [+\u2212]\d+\.\d", rows.first.text_content())
+    assert page.locator("p.all").count() == 0
+    context.close()
+
+
 def test_print_clips_no_table(browser, tmp_path):
     """Of the committed board, which has many conditions with long names."""
     build_board(ROOT / "leaderboard/results", tmp_path, Stamp("", ""))
     page = browser.new_page(viewport={"width": 1040, "height": 720})  # A4 across
     page.emulate_media(media="print")
     page.goto((tmp_path / "index.html").as_uri())
-    for table in ("#open table.main", "#open table.heat"):
+    for table in ("#open table.main", "#open .robust table.heat"):
         assert page.locator(table).first.bounding_box()["width"] <= 1040
     page.close()
 

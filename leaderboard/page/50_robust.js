@@ -5,7 +5,7 @@ function setUpRobust(view) {
   const tasks = unique(view.rows.flatMap((row) => Object.keys(row.l)));
   const options = [['', 'mean over tasks'], ...tasks.map((task) => [task, task.toUpperCase()])];
   box.append(choice('Task', options, (task) => set({ r: task }), 'r'));
-  const table = sectionOf(view).querySelector('table.heat');
+  const table = sectionOf(view).querySelector('.robust table.heat');
   const byKey = Object.fromEntries(view.rows.map((row) => [row.k, row]));
   tables[view.k].heat = [...table.tBodies[0].rows].map((node) => ({ node, row: byKey[node.dataset.k], cells: [...node.cells].slice(1) }));
   sectionOf(view).dataset.task = '';
@@ -51,7 +51,7 @@ function showRobust(view) {
     if (section.dataset.task === task) continue;
     cells.forEach((cell, index) => fill(cell, lossOf(row, index, task), task ? '' : fewer(view, row, index)));
   }
-  if (section.dataset.task !== task) section.querySelector('table.heat caption').textContent = `${view.t}: relative degradation in %, ${task ? task.toUpperCase() : 'mean over tasks'}`;
+  if (section.dataset.task !== task) section.querySelector('.robust caption').textContent = `${view.t}: relative degradation in %, ${task ? task.toUpperCase() : 'mean over tasks'}`;
   section.dataset.task = task;
   const wanted = [task, state.c, ...[...shown].sort()].join();
   if (tables[view.k].curves === wanted) return;
@@ -115,7 +115,7 @@ function curveFigure(family, levels, rows, task) {
   return make('figure', {}, picture, make('figcaption', {}, `${family}: relative degradation in %`));
 }
 
-/* Every condition of a row: in the page where the board is small, made on opening where it is not. */
+/* Every condition of a row, made on opening where the page would be too large with all of them. */
 function drawConditions(details) {
   const place = details.querySelector('p.all');
   const view = VIEWS[details.closest('.view').id];
@@ -123,7 +123,8 @@ function drawConditions(details) {
   if (!row) return;
   const tasks = Object.keys(row.l);
   const head = make('tr', {}, make('th', { scope: 'col', class: 't' }, 'Condition'), ...tasks.map((task) => make('th', { scope: 'col' }, task.toUpperCase())));
-  const body = view.conds.map((name, index) => make('tr', {}, make('th', { scope: 'row' }, name), ...tasks.map((task) => {
+  const measured = view.conds.map((name, index) => [name, index]).filter(([, index]) => tasks.some((task) => unpack(row.l[task], index)));
+  const body = measured.map(([name, index]) => make('tr', {}, make('th', { scope: 'row' }, name), ...tasks.map((task) => {
     const loss = unpack(row.l[task], index);
     const cell = make('td', { class: loss ? shade(loss[0] / 1000) : null }, loss ? signed(loss[0] / 1000) : '\u2013');
     if (loss && loss.length === 3) cell.append(make('i', {}, `${signed(loss[1] / 1000)} to ${signed(loss[2] / 1000)}`));
