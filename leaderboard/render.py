@@ -37,9 +37,7 @@ from leaderboard.texts import EMPTY, HOW_TO_COMPARE_LOSS, HOW_TO_READ, KINDS
 
 PAGE = Path(__file__).with_name("page")
 COSTS = ("params", "macs", "macs-superb", "time", "bytes")  # the picture's choice of x
-MAX_BYTES = (
-    600_000  # of the page with every condition in every section; beyond, a script makes them
-)
+MAX_BYTES = 600_000  # of a page whose sections have their tables of conditions in them
 HEAT = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)  # relative degradation where the next shade begins
 
 
