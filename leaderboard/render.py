@@ -56,12 +56,6 @@ def html(board: Board) -> str:
     Every section of an upstream has a table of its conditions, but where the page would be larger
     than `MAX_BYTES` with them: there a script makes them from what the heat map needs anyway.
     """
-    page = _page(board, whole=True)
-    return page if len(page.encode()) < MAX_BYTES else _page(board, whole=False)
-
-
-def _page(board: Board, *, whole: bool) -> str:
-    """The page with or without the sections' tables of conditions."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -90,10 +84,10 @@ def _page(board: Board, *, whole: bool) -> str:
         LEVELS=LEVELS,
         FLAGS=FLAGS,
     )
-    page = environment.get_template("page.html").render(
+    template = environment.get_template("page.html")
+    shown = dict(
         board=board,
         texts=texts,
-        whole=whole,
         figures=figures,
         frontiers={key: _on_frontier(found) for key, found in figures.items()},
         policy=_policy(script, style),
@@ -101,7 +95,10 @@ def _page(board: Board, *, whole: bool) -> str:
         script=Markup(script),
         data=Markup(page_data(board)),
     )
-    return _no_blank_lines(page) + "\n"
+    page = _no_blank_lines(template.render(shown, whole=True)) + "\n"
+    if len(page.encode()) < MAX_BYTES:
+        return page
+    return _no_blank_lines(template.render(shown, whole=False)) + "\n"
 
 
 def _no_blank_lines(text: str) -> str:

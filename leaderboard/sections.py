@@ -68,16 +68,20 @@ def lossy_tasks(row: Row) -> list[str]:
 
 def condition_lines(row: Row, conditions: Sequence[str]) -> list[ConditionLine]:
     """One line a condition that was measured, cells in the order of `lossy_tasks`."""
-    metrics = {task: records[0].selection.metric for task, records in _by_task(row).items()}
+    by_task = _by_task(row)
+    metrics = {task: by_task[task][0].selection.metric for task in lossy_tasks(row)}
 
-    def cell(task: str, condition: str) -> ConditionCell | None:
+    def cell(task: str, metric: str, condition: str) -> ConditionCell | None:
         loss = row.degradations.get((task, condition))
-        found = row.scores.get((task, metrics[task], condition))
+        found = row.scores.get((task, metric, condition))
         if loss is None or found is None:
             return None
-        return ConditionCell(shown(METRICS[metrics[task]], found.value), loss)
+        return ConditionCell(shown(METRICS[metric], found.value), loss)
 
-    lines = [ConditionLine(n, tuple(cell(t, n) for t in lossy_tasks(row))) for n in conditions]
+    lines = [
+        ConditionLine(name, tuple(cell(task, metric, name) for task, metric in metrics.items()))
+        for name in conditions
+    ]
     return [line for line in lines if any(line.cells)]
 
 

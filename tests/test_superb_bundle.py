@@ -10,28 +10,11 @@ from small_superb import make_small_cards
 from bench.accept import accept
 from bench.bundle import opened
 from bench.cli import main
-from bench.corpora import (
-    audio_snips,
-    fluent_speech_commands,
-    librispeech,
-    slurp,
-    speech_commands,
-    voxceleb1,
-    voxceleb1_trials,
-)
+from bench.registry import corpora_of_track, corpus_module
 from bench.verify import check
 from leaderboard.build import build_board
 from leaderboard.stamp import Stamp
 
-CORPORA = (
-    librispeech,
-    slurp,
-    speech_commands,
-    fluent_speech_commands,
-    voxceleb1,
-    voxceleb1_trials,
-    audio_snips,
-)
 UPSTREAM = "fbank@deltas=0"
 
 
@@ -41,10 +24,10 @@ def sent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("superb")
     with pytest.MonkeyPatch.context() as patch:
         make_small_cards(folder, patch)
-        for module in CORPORA:
-            sizes = module.CORPUS.layout.sizes
-            for name, size in sizes.items():
-                patch.setitem(sizes, name, replace(size, exact=False))
+        for name in corpora_of_track("superb"):
+            sizes = corpus_module(name).CORPUS.layout.sizes
+            for table, size in sizes.items():
+                patch.setitem(sizes, table, replace(size, exact=False))
         for make in TREES.values():
             make(folder / "corpora")
         runs = str(folder / "runs")
