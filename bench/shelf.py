@@ -27,7 +27,8 @@ class Shard:
     Attributes:
         path: of the array; its index lies beside it.
         upstream: name of the upstream, or its digest where the name is not known.
-        mode: folder it lies in: `pooled`, `frames`, or one of another precision.
+        mode: folder it lies in: `pooled` or `frames`, a precision other than float32, torch's
+            version.
         utterances: in it.
         size_bytes: of the array.
         used: when it was last read, in seconds since 1970.

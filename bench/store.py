@@ -1,8 +1,10 @@
 """What the frozen upstream gave, kept: one pass an utterance, whatever is trained on it.
 
-The store is a folder of shards, `<upstream digest>/<mode>/<name>.npy` with `<name>.json` (key of an
-utterance's sound to its place), the latter written last; its time stamp says when the shard was
-last used. A pass that was interrupted goes on at the first missing shard with the same result.
+The store is a folder of shards, `<upstream digest>/<mode>-torch<version>/<name>.npy` with
+`<name>.json` (key of an utterance's sound to its place), the latter written last; its time stamp
+says when the shard was last used. A pass that was interrupted goes on at the first missing shard
+with the same result. Another torch gives other last bits, so it has features of its own: a record
+names the torch that made all of it.
 
 Two modes. `pooled` keeps mean_t(h_l), (L, D) float32 an utterance: exact for heads that pool
 linearly. `frames` keeps every frame, (T, L, D) in half precision, and the means beside them.
@@ -18,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from bench import stopping
 from bench.api import Upstream, Utterance
@@ -70,7 +73,7 @@ class FeatureStore:
         self.engine = engine or Engine()
         precision = self.engine.precision
         suffix = "" if precision == "float32" else f"-{precision}"
-        self.folder = root / upstream_digest[:24] / f"{mode}{suffix}"
+        self.folder = root / upstream_digest[:24] / f"{mode}{suffix}-torch{torch.__version__}"
         self.mode: Mode = mode
         self._places = self._read_index()
 

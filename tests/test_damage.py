@@ -44,7 +44,7 @@ def test_a_store_damaged_anywhere_gives_the_same_record(toy, task):
 
 def test_a_shard_that_was_altered_is_named(toy, capsys):
     evaluate(toy)
-    (shard,) = (toy.home / "features").glob("*/pooled/*.npy")
+    (shard,) = (toy.home / "features").glob("*/pooled-*/*.npy")
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)

@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 
 from bench import shelf
 from bench.cli import main
@@ -62,7 +63,8 @@ def test_a_disk_without_room_is_said_before_the_pass(root):
 def test_status_names_the_upstream_and_what_it_takes(root, capsys):
     assert main(["store", "status"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "toy" in line)
-    assert [cell.strip() for cell in row.split("|")[1:5]] == ["toy", "pooled", "24", "3"]
+    mode = f"pooled-torch{torch.__version__}"
+    assert [cell.strip() for cell in row.split("|")[1:5]] == ["toy", mode, "24", "3"]
 
 
 def test_verify_finds_every_kind_of_damage_and_prune_removes_it(root, utterances, capsys):
@@ -111,3 +113,9 @@ def test_prune_refuses_a_budget_below_zero(root):
     assert main(["store", "prune", "--store-gb", "-1"]) == 2
     assert main(["store", "prune", "--store-gb", "0"]) == 0
     assert shelf.shards(root) == []
+
+
+def test_another_torch_passes_anew(root, utterances, monkeypatch):
+    assert not reopen(root).missing(utterances)
+    monkeypatch.setattr("torch.__version__", "99.0.0")
+    assert reopen(root).missing(utterances) == utterances
