@@ -14,7 +14,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: recipe-curves grid torture simulate fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
+.PHONY: recipe-curves recipe-results grid torture simulate fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -116,6 +116,9 @@ page-speed: setup-dev ## how long the page is busy with an interaction: docs/pag
 
 recipe-curves: setup-conditions ## learning curves of the house family, from its committed logs
 	@$(CLI) learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
+
+recipe-results: setup-conditions ## what students keep of house_teacher, from the committed records
+	@$(CLI) family-page house_teacher --track open
 
 conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
 	@$(CLI) conditions-page --track '$(TRACK)'

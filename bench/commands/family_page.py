@@ -1,0 +1,28 @@
+"""`slim-superb family-page`: a teacher and what was made of it, from the board's records."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Write the page of a teacher: scores, shares of its gain that are kept, losses."
+EXAMPLE = "slim-superb family-page house_teacher --track open"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "teacher", help="upstream, as on the board, with an untrained control there"
+    )
+    parser.add_argument("--track", default="open")
+    parser.add_argument("--board", type=Path, default=Path("leaderboard"))
+    parser.add_argument("--out", type=Path, default=Path("docs/recipes-results.md"))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write it."""
+    from leaderboard.family_page import read_family, write_family
+
+    write_family(read_family(options.teacher, options.track, options.board), options.out)
+    print(options.out)
+    return 0

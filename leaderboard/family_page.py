@@ -1,0 +1,230 @@
+"""A teacher and what was made of it, as a page: scores, shares kept, losses under distortion."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tabulate import tabulate
+
+from bench.condition_file import catalogue
+from bench.errors import MissingError, UsageError, did_you_mean
+from bench.metrics import METRICS
+from bench.paths import write_text
+from bench.registry import task_card
+from leaderboard.columns import metric_title, unit_of
+from leaderboard.kept import Share, loss_over, mean_score, share_kept
+from leaderboard.reading import Sources, measured_rows, read_results
+from leaderboard.rows import Degradation, Row, Score
+
+SETS = ("distorted-seen", "distorted-unseen")
+UNTRAINED = "+untrained"
+USUAL_SEEDS = 3
+
+PREFACE = """# What is kept of `{teacher}`, track `{track}`
+
+Written by `make recipe-results` from the committed records, their draws and costs (`leaderboard/`).
+How the upstreams were made, and what follows from the numbers: [recipes](recipes.md).
+
+- Means over {seeds} head seeds where nothing else is said, in percent, with the 95 % interval that
+  other test utterances (other speakers for SID and ASV) would give; seeds are averaged and fixed.
+- **A cell is one training.** Trainings differ by more than these intervals say: see the rows of
+  `{teacher}` that differ in their training seed only.
+- Rates: {rates}.
+- As fast as HuBERT Base: one CPU thread, in one run with it.
+- Weights: `house` were trained here, `published` by their authors; `none` is a fixed transform,
+  `untrained` a seeded random control."""
+
+SHARES = """## Of the teacher's gain, in percent
+
+(score - control) / (teacher - control), on the same resamples of the same utterances: 100 is the
+teacher, 0 its control, the mean of {controls}
+(those that were measured on the task). A dash: not measured, or the teacher itself is not told from
+its control. One training of each."""
+
+LOSSES = """## Under `{name}`
+
+The metric as the mean over the {count} conditions of the set, and behind it how much worse that is
+than clean speech, relative to clean, in percent; in brackets the means of the conditions' 95 %
+bounds, each spanning the head seeds: wider than an interval of the mean. An upstream near chance
+loses little. Heads were trained on clean speech."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """The rows of a page.
+
+    Attributes:
+        track: theirs.
+        teacher: whose gain is kept.
+        again: the teacher's recipe with other training seeds.
+        students: made from it, or from what was made from it, by their cards.
+        controls: the teacher untrained, one or several initialisations.
+        others: whatever else was measured on the track.
+    """
+
+    track: str
+    teacher: Row
+    again: tuple[Row, ...]
+    students: tuple[Row, ...]
+    controls: tuple[Row, ...]
+    others: tuple[Row, ...]
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All, in the order of the page."""
+        return (self.teacher, *self.again, *self.students, *self.controls, *self.others)
+
+    def metrics(self) -> dict[str, str]:
+        """Main metric of every task that the teacher was measured on."""
+        tasks = sorted({task for task, _, _ in self.teacher.scores})
+        return {task: task_card(task, self.track).metrics[0] for task in tasks}
+
+
+def read_family(teacher: str, track: str, board: Path) -> Family:
+    """Sort the rows of a track by what they are to a teacher.
+
+    Args:
+        teacher: upstream, as on the board.
+        track: the track.
+        board: folder of results, draws and costs.
+
+    Raises:
+        UsageError: no such row.
+        MissingError: it has no untrained control on the board.
+        InvalidDataError: records that cannot be compared.
+    """
+    sources = Sources.beside(board / "results")
+    found = read_results(sources).by_track.get(track, [])
+    rows = [
+        row
+        for row in measured_rows(track, found, sources)
+        if row.kind != "control" or row.name.partition(":")[0].endswith(UNTRAINED)
+    ]
+    by_name = {row.name: row for row in rows}
+    if teacher not in by_name:
+        raise UsageError(f"no row {teacher!r} on track {track}: {did_you_mean(teacher, by_name)}")
+    controls = [row for row in rows if row.name.partition(":")[0] == teacher + UNTRAINED]
+    if not controls:
+        raise MissingError(
+            f"track {track}: no {teacher + UNTRAINED!r}, from which gains count; evaluate it"
+        )
+    again = [row for row in rows if row.name.startswith(f"{teacher}-s")]
+    students = [row for row in rows if teacher in _ancestors(row, by_name)]
+    placed = {row.name for row in (by_name[teacher], *again, *students, *controls)}
+    others = [row for row in rows if row.name not in placed]
+    return Family(track, by_name[teacher], *map(tuple, (again, students, controls, others)))
+
+
+def _ancestors(row: Row, by_name: Mapping[str, Row]) -> set[str]:
+    """The teacher of a row, its teacher's teacher and so on."""
+    found: set[str] = set()
+    above = row.teacher
+    while above and above not in found and row.kind != "control":
+        found.add(above)
+        above = by_name[above].teacher if above in by_name else ""
+    return found
+
+
+def write_family(family: Family, path: Path) -> None:
+    """Write the page."""
+    write_text(path, page(family))
+
+
+def page(family: Family) -> str:
+    """The page as Markdown."""
+    metrics = family.metrics()
+    rates = "; ".join(f"{task.upper()}: {_titled(name)}" for task, name in metrics.items())
+    preface = PREFACE.format(
+        teacher=family.teacher.name, track=family.track, seeds=USUAL_SEEDS, rates=rates
+    )
+    parts = [preface, _scores(family, metrics), _shares(family, metrics)]
+    parts += [text for name in SETS if (text := _losses(family, metrics, name))]
+    return "\n\n".join(parts) + "\n"
+
+
+def _titled(metric: str) -> str:
+    better = "higher" if METRICS[metric].higher_is_better else "lower"
+    return f"{metric_title(metric)} ({better} is better)"
+
+
+def _scores(family: Family, metrics: Mapping[str, str]) -> str:
+    head = ["upstream", "weights", "parameters, M", "MACs, G a second", "as fast as HuBERT Base"]
+    body = []
+    for row in family.rows:
+        timing = row.cost.timing.relative if row.cost and row.cost.timing else None
+        facts = [
+            _count(row.params, 1e6),
+            _count(row.macs_per_second, 1e9, 3),
+            f"{1 / timing:.0f} x" if timing else "-",
+        ]
+        scores = [row.scores.get((task, name, "clean")) for task, name in metrics.items()]
+        cells = [_score(score, name) for score, name in zip(scores, metrics.values(), strict=True)]
+        body.append([f"`{row.name}`", row.records[0].weights, *facts, *cells])
+    return "## On clean speech\n\n" + _table(body, [*head, *(task.upper() for task in metrics)])
+
+
+def _shares(family: Family, metrics: Mapping[str, str]) -> str:
+    body = []
+    for row in family.students:
+        cells = []
+        for task, name in metrics.items():
+            key = (task, name, "clean")
+            control = mean_score([r.scores[key] for r in family.controls if key in r.scores])
+            score, teacher = row.scores.get(key), family.teacher.scores[key]
+            share = share_kept(score, teacher, control) if score and control else None
+            cells.append(_range(share))
+        body.append([f"`{row.name}`", *cells])
+    about = SHARES.format(controls=", ".join(f"`{row.name}`" for row in family.controls))
+    return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
+
+
+def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
+    """One set of conditions; empty where no row was scored under all of it."""
+    members = catalogue().sets[name]
+    body = []
+    for row in family.rows:
+        cells = []
+        for task, metric in metrics.items():
+            loss = loss_over(row, task, members)
+            under = [row.scores.get((task, metric, member)) for member in members]
+            mean = mean_score([score for score in under if score])
+            cells.append(f"{_points(mean.value, metric)}: {_range(loss)}" if loss and mean else "-")
+        if set(cells) != {"-"}:
+            body.append([f"`{row.name}`", *cells])
+    if not body:
+        return ""
+    about = LOSSES.format(name=name, count=len(members))
+    return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
+
+
+def _score(score: Score | None, metric: str) -> str:
+    if score is None:
+        return "-"
+    text = _points(score.value, metric)
+    if score.low is not None and score.high is not None:
+        text += f" [{_points(score.low, metric)}, {_points(score.high, metric)}]"
+    plural = "" if score.seeds == 1 else "s"
+    return text if score.seeds == USUAL_SEEDS else f"{text} ({score.seeds} seed{plural})"
+
+
+def _points(value: float, metric: str) -> str:
+    return f"{value * unit_of(METRICS[metric])[0]:.1f}"
+
+
+def _range(found: Share | Degradation | None) -> str:
+    if found is None:
+        return "-"
+    text = f"{100 * found.value:.0f}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+def _count(value: float | None, unit: float, digits: int = 2) -> str:
+    return "-" if value is None else f"{value / unit:.{digits}f}"
+
+
+def _table(body: Sequence[Sequence[str]], head: Sequence[str]) -> str:
+    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)

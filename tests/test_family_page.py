@@ -1,0 +1,101 @@
+"""Shares of a teacher's gain, losses over sets of conditions, and the page made of them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.draws import Draws
+from bench.errors import MissingError, UsageError
+from leaderboard.family_page import page, read_family
+from leaderboard.kept import loss_over, mean_score, share_kept
+from leaderboard.rows import Degradation, Score
+
+ROOT = Path(__file__).resolve().parent.parent
+RNG = np.random.default_rng(3)
+NOISE = RNG.normal(0.0, 0.02, 1000)
+
+
+def score(value, noise=NOISE):
+    return Score(value, draws=Draws(value + noise, clusters=300), seeds=3)
+
+
+@pytest.fixture(scope="module")
+def family():
+    return read_family("house_teacher", "open", ROOT / "leaderboard")
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["accuracy", "error"])
+def test_a_share_is_the_part_of_the_way_from_control_to_teacher(turned):
+    values = [1 - value if turned else value for value in (0.5, 0.6, 0.2)]
+    found = share_kept(*map(score, values))
+    assert found.value == pytest.approx(0.75)
+    assert (found.low, found.high) == (
+        pytest.approx(0.75),
+        pytest.approx(0.75),
+    )  # one noise for all
+
+
+def test_an_interval_of_a_share_is_that_of_its_resamples():
+    own, noise = RNG.normal(0.0, 0.02, 1000), RNG.normal(0.0, 0.01, 1000)
+    found = share_kept(score(0.5, own), score(0.6), score(0.2, noise))
+    by_hand = [
+        (0.5 + a - 0.2 - c) / (0.6 + b - 0.2 - c) for a, b, c in zip(own, NOISE, noise, strict=True)
+    ]
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(by_hand, [2.5, 97.5])))
+
+
+def test_there_is_no_share_of_a_gain_that_is_none():
+    assert share_kept(score(0.5), score(0.205, RNG.normal(0, 0.02, 1000)), score(0.2)) is None
+    assert share_kept(Score(0.5), Score(0.2), Score(0.2)) is None
+
+
+def test_without_draws_a_share_has_no_interval():
+    found = share_kept(Score(0.5), score(0.6), score(0.2))
+    assert found.value == pytest.approx(0.75) and found.low is None
+
+
+def test_a_mean_over_initialisations_averages_draws():
+    found = mean_score([score(0.2), score(0.4)])
+    assert found.value == pytest.approx(0.3)
+    assert found.draws.values == pytest.approx(0.3 + NOISE)
+    assert mean_score([score(0.2), Score(0.4)]).draws is None
+    assert mean_score([]) is None
+
+
+def test_a_loss_over_a_set_wants_all_of_it(family):
+    losses = {("ks", "a"): Degradation(0.1, 0.0, 0.3), ("ks", "b"): Degradation(0.3, 0.2, 0.5)}
+    row = replace(family.teacher, degradations=losses)
+    found = loss_over(row, "ks", ["a", "b"])
+    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.1, 0.4))
+    assert loss_over(row, "ks", ["a", "b", "c"]) is None
+    assert loss_over(row, "ic", ["a", "b"]) is None
+
+
+def test_students_of_students_are_of_the_family(family):
+    names = {row.name for row in family.students}
+    assert {"house_distil", "house_fbank", "house_ofa@min", "house_pruned40"} <= names
+    assert not names & {"house_mel", "house_teacher", "house_teacher-s1", "ge2e"}
+    assert [row.name for row in family.again] == ["house_teacher-s1", "house_teacher-s2"]
+    assert len(family.controls) == 3
+    assert len(family.rows) == len({row.name for row in family.rows})
+
+
+def test_every_row_of_the_board_is_on_the_page(family):
+    text = page(family)
+    for folder in (ROOT / "leaderboard" / "results" / "open").iterdir():
+        assert f"`{folder.name.replace('+untrained=', '+untrained:')}`" in text
+
+
+def test_the_committed_page_is_that_of_the_records(family):
+    assert (ROOT / "docs" / "recipes-results.md").read_text(encoding="utf-8") == page(family), (
+        "make recipe-results"
+    )
+
+
+def test_a_teacher_must_be_there_with_its_control():
+    with pytest.raises(UsageError, match=r"no row 'house_techer'.*house_teacher"):
+        read_family("house_techer", "open", ROOT / "leaderboard")
+    with pytest.raises(MissingError, match=r"no 'ge2e\+untrained', from which gains count"):
+        read_family("ge2e", "open", ROOT / "leaderboard")
