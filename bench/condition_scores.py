@@ -7,24 +7,27 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.api import Utterance
-from bench.condition_file import Condition
+from bench.condition_file import Condition, catalogue
 from bench.condition_sets import (
     TEST_SIDE,
-    ConditionSet,
     References,
     Sources,
-    condition_set,
+    identified,
     references,
+    spec_of,
 )
 from bench.conditions import condition, noise_sources
 from bench.config import TaskCard
 from bench.data import Trial
 from bench.degradation import relative_degradation
+from bench.draws import DrawnScore, drawn
 from bench.errors import InvalidDataError
-from bench.evaluate import read_predictions, score_condition
+from bench.evaluate import read_predictions, scored
 from bench.metrics import METRICS
 from bench.record import ConditionResult, ConditionScore, DegradedScore, Record
 from bench.registry import task_card
+from bench.resampled import Resampled, mean_resampled, resample
+from bench.spec import Table, prepare_corpora, read_tables
 
 SAME = 1e-9  # of rates computed twice
 OWN = "folder"  # the noise of a user's own recordings (`bench.noise_folders`)
@@ -38,13 +41,47 @@ class Judged(NamedTuple):
     trials: Sequence[Trial]
 
 
-def degraded_scores(
-    card: TaskCard, under: Condition, found: Judged, clean: Judged
-) -> tuple[DegradedScore, ...]:
-    """Every metric under a condition, with its degradation relative to clean.
+class Clean:
+    """What a head predicts on clean speech, to which its other test sets are held.
 
     Args:
         card: of the task.
+        judged: predictions and what is true.
+    """
+
+    def __init__(self, card: TaskCard, judged: Judged) -> None:
+        self.card, self.judged = card, judged
+        self._resampled: dict[str, Resampled] = {}
+
+    def resampled(self, metric: str) -> Resampled:
+        """A metric with its resamples, made once.
+
+        Raises:
+            InvalidDataError: predictions of other utterances, or too little to resample.
+        """
+        if metric not in self._resampled:
+            items = METRICS[metric].per_item(*self.judged)
+            self._resampled[metric] = resample(items, self.card.cluster)
+        return self._resampled[metric]
+
+    def of_test_side(self, found: Judged) -> Clean:
+        """The same in the shape of a test set whose enrolments stay clean, so that trials pair."""
+        known = {item.id: item.id.removesuffix(TEST_SIDE) for item in found.utterances}
+        predictions = {name: self.judged.predictions[own] for name, own in known.items()}
+        return Clean(self.card, Judged(predictions, found.utterances, found.trials))
+
+
+class Degraded(NamedTuple):
+    """Scores under a condition, and the main metric's resamples."""
+
+    scores: tuple[DegradedScore, ...]
+    main: Resampled
+
+
+def degraded_scores(under: Condition, found: Judged, clean: Clean) -> Degraded:
+    """Every metric under a condition, with its degradation relative to clean.
+
+    Args:
         under: the condition.
         found: what was predicted under it.
         clean: what the same head predicted on the clean test set.
@@ -52,19 +89,18 @@ def degraded_scores(
     Raises:
         InvalidDataError: predictions that do not cover the utterances, or too little to resample.
     """
-    if under.test_only:  # in the shape of the condition's, so that trials pair up
-        known = {item.id: item.id.removesuffix(TEST_SIDE) for item in found.utterances}
-        predictions = {name: clean.predictions[own] for name, own in known.items()}
-        clean = Judged(predictions, found.utterances, found.trials)
-    scores = []
-    for score in score_condition(card, under.name, *found):
-        metric = METRICS[score.metric]
+    card = clean.card
+    if under.test_only:
+        clean = clean.of_test_side(found)
+    scores, draws = [], {}
+    for name in card.metrics:
+        items = METRICS[name].per_item(*found)
+        draws[name] = resampled = resample(items, card.cluster)
+        score = scored(items, resampled, under.name, name)
+        if not under.steps:  # other utterances, which are drawn apart
+            resampled = resample(items, card.cluster, seed=1)
         relative = relative_degradation(
-            metric.per_item(*found),
-            metric.per_item(*clean),
-            is_paired=bool(under.steps),
-            higher_is_better=metric.higher_is_better,
-            cluster=card.cluster,
+            resampled, clean.resampled(name), higher_is_better=METRICS[name].higher_is_better
         )
         scores.append(
             DegradedScore(
@@ -74,13 +110,25 @@ def degraded_scores(
                 relative_high=relative.high if relative else None,
             )
         )
-    return tuple(scores)
+    return Degraded(tuple(scores), draws[card.metrics[0]])
 
 
-def differing_conditions(
+class Rescored(NamedTuple):
+    """A record's conditions, computed again from their predictions.
+
+    Attributes:
+        differing: names of those whose scores are not what the predictions give.
+        draws: of the main metric's mean over every set of distortions that is there as a whole.
+    """
+
+    differing: list[str]
+    draws: list[DrawnScore]
+
+
+def rescore_conditions(
     record: Record, path: Path, home: Path, noise_dir: Path | None = None
-) -> list[str]:
-    """Names of the conditions whose scores are not what their predictions give; empty if none.
+) -> Rescored:
+    """Compute a record's scores under conditions again from its predictions.
 
     Args:
         record: as on disk.
@@ -93,31 +141,59 @@ def differing_conditions(
             another than this checkout's.
         MissingError: they, a corpus or noise are not there.
     """
+    if not record.conditions:
+        return Rescored([], [])
     card = task_card(record.task, record.track)
     folder = path.with_suffix("") / "predictions"
 
-    def judged(name: str, expected: str, true: References | ConditionSet) -> Judged:
+    def judged(name: str, expected: str, true: References) -> Judged:
         predictions, sha256 = read_predictions(folder / f"{name}.jsonl")
         if sha256 != expected:
             raise InvalidDataError(f"{folder / name}.jsonl: altered since the record was made")
         return Judged(predictions, true.utterances, true.trials)
 
-    differing = []
+    sources = Sources(home, noise_dir=noise_dir)
+    prepare_corpora(card, home)
+    tables = read_tables(card, home, spec_of(record))
+    plain = references(Condition("clean", "", 0), record, home, tables)
+    clean = Clean(card, judged("clean", record.predictions_sha256["clean"], plain))
+    differing, distorted = [], {}
     for item in record.conditions:
         under = condition(item.condition)
-        plain = references(Condition("clean", "", 0), record, home)
-        clean = judged("clean", record.predictions_sha256["clean"], plain)
-        true = _set_of(under, item, record, Sources(home, noise_dir=noise_dir))
+        true = _references(under, item, record, sources, tables)
         found = judged(item.condition, item.predictions_sha256, true)
-        scores = degraded_scores(card, under, found, clean)
+        scores, main = degraded_scores(under, found, clean)
         if not _are_same(item.scores, scores):
             differing.append(item.condition)
-    return differing
+        if under.steps and not under.test_only:
+            distorted[item.condition] = main
+    return Rescored(differing, set_draws(distorted, card))
 
 
-def _set_of(
-    under: Condition, item: ConditionResult, record: Record, sources: Sources
-) -> ConditionSet:
+def set_draws(distorted: Mapping[str, Resampled], card: TaskCard) -> list[DrawnScore]:
+    """The draws of a task's main metric as a mean over sets of conditions.
+
+    Args:
+        distorted: the metric by condition, all of the utterances of the clean test set.
+        card: of the task.
+
+    Returns:
+        one for every set whose conditions are all there, if it has more than one.
+    """
+    return [
+        drawn(mean_resampled([distorted[member] for member in members]), name, card.metrics[0])
+        for name, members in catalogue().sets.items()
+        if len(members) > 1 and distorted.keys() >= set(members)
+    ]
+
+
+def _references(
+    under: Condition,
+    item: ConditionResult,
+    record: Record,
+    sources: Sources,
+    tables: Mapping[str, Table],
+) -> References:
     """The test set of a condition, which must be the one that the record was scored on.
 
     Raises:
@@ -126,7 +202,7 @@ def _set_of(
     """
     if OWN in noise_sources([under]):
         raise InvalidDataError(f"condition {under.name}: of noise that only its sender has")
-    found = condition_set(under, record, sources)
+    found = identified(under, record, sources, tables)
     if found.sha256 != item.sha256:
         raise InvalidDataError(
             f"condition {under.name}: sha256 {item.sha256[:12]}, {found.sha256[:12]} in this "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +12,9 @@ from typing import NamedTuple
 from bench.api import Utterance
 from bench.audio import Wav
 from bench.condition_file import Condition
+from bench.config import TaskCard
 from bench.data import Trial, digest, read_table, read_trials
-from bench.distort import make_distorter
+from bench.distort import Distorter, make_distorter
 from bench.passes import Sound, clean_sound
 from bench.record import Record
 from bench.registry import corpus_module, task_card
@@ -89,8 +91,16 @@ class References(NamedTuple):
     sha256: str
 
 
-def references(condition: Condition, record: Record, home: Path) -> References:
+def references(
+    condition: Condition, record: Record, home: Path, tables: Mapping[str, Table] | None = None
+) -> References:
     """The utterances and trials of one condition; the corpora must be prepared.
+
+    Args:
+        condition: which one.
+        record: whose task, track and limits.
+        home: folder of corpora.
+        tables: of the record's task, when they are read already.
 
     Raises:
         MissingError, InvalidDataError: a corpus is not prepared or is damaged.
@@ -101,7 +111,9 @@ def references(condition: Condition, record: Record, home: Path) -> References:
         name = f"{record.track}/{dict(condition.tables)[card.name]}"
         utterances, trials = tuple(read_table(corpus, name)), tuple(read_trials(corpus, name))
         return References(utterances, trials, digest(utterances, trials))
-    table = read_tables(card, home, spec_of(record))[condition.table or "clean"]
+    if tables is None:
+        tables = read_tables(card, home, spec_of(record))
+    table = tables[condition.table or "clean"]
     if condition.test_only:
         return _with_clean_enrolments(table)
     return References(table.utterances, table.trials, table.sha256)
@@ -131,13 +143,7 @@ def condition_set(condition: Condition, record: Record, sources: Sources) -> Con
     found = references(condition, record, sources.home)
     if not condition.steps:
         return ConditionSet(found.utterances, found.trials, clean_sound, found.sha256)
-    distorter = make_distorter(
-        condition,
-        card.corpus,
-        home=sources.home,
-        deb_dir=sources.deb_dir,
-        noise_dir=sources.noise_dir,
-    )
+    distorter = _distorter(condition, card, sources)
 
     def renamed(item: Utterance) -> Utterance:
         if condition.test_only and not item.id.endswith(TEST_SIDE):
@@ -149,9 +155,47 @@ def condition_set(condition: Condition, record: Record, sources: Sources) -> Con
             return clean_sound(item)
         return distorter(_itself(item))
 
-    identity = json.dumps([found.sha256, distorter.sha256(), condition.test_only])
-    sha256 = hashlib.sha256(identity.encode()).hexdigest()
+    sha256 = _identity(found, distorter)
     return ConditionSet(tuple(map(renamed, found.utterances)), found.trials, sound, sha256)
+
+
+def identified(
+    condition: Condition, record: Record, sources: Sources, tables: Mapping[str, Table]
+) -> References:
+    """The utterances of one condition under the identity that its records name, without sound.
+
+    Args:
+        condition: which one.
+        record: whose task, track and limits.
+        sources: where things are; the corpora of the task must be prepared.
+        tables: of the record's task.
+
+    Raises:
+        MissingError, InvalidDataError: another corpus, or noise, cannot be had.
+    """
+    if condition.corpus is not None:
+        corpus_module(condition.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
+    found = references(condition, record, sources.home, tables)
+    if not condition.steps:
+        return found
+    distorter = _distorter(condition, task_card(record.task, record.track), sources)
+    return found._replace(sha256=_identity(found, distorter))
+
+
+def _distorter(condition: Condition, card: TaskCard, sources: Sources) -> Distorter:
+    return make_distorter(
+        condition,
+        card.corpus,
+        home=sources.home,
+        deb_dir=sources.deb_dir,
+        noise_dir=sources.noise_dir,
+    )
+
+
+def _identity(found: References, distorter: Distorter) -> str:
+    """Of a distorted test set: of its table, of what distorts it, and of which side is."""
+    identity = json.dumps([found.sha256, distorter.sha256(), distorter.condition.test_only])
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
 def _itself(item: Utterance) -> Utterance:

@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -104,11 +105,15 @@ class Distorter:
 
         The key also holds the versions of the libraries that make the sound.
         """
-        names = {name for s in self.condition.steps for name in effect_module(s.effect).LIBRARIES}
-        versions = {name: _version(name) for name in sorted(names)}
-        content = [self.sha256(), versions, item.id, item.key]
+        content = [*self._sound, item.id, item.key]
         key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
         return replace(item, key=key)
+
+    @cached_property
+    def _sound(self) -> tuple[str, dict[str, str]]:
+        """What all keys hold: the condition with its noise, and versions of libraries."""
+        names = {name for s in self.condition.steps for name in effect_module(s.effect).LIBRARIES}
+        return self.sha256(), {name: _version(name) for name in sorted(names)}
 
 
 def make_distorter(
@@ -168,6 +173,7 @@ def to_16_bits(wav: Wav) -> Wav:
     return done
 
 
+@lru_cache(maxsize=64)
 def _version(distribution: str) -> str:
     try:
         return version(distribution)

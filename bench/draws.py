@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -24,7 +24,7 @@ from bench.paths import write_text
 
 if TYPE_CHECKING:
     from bench.detection import Floats
-    from bench.items import Items, TrialItems
+    from bench.resampled import Resampled
 
 NUM_DRAWS = 1000
 SEED = 0
@@ -39,6 +39,7 @@ class DrawnScore(Frozen):
     """One metric on the resamples of one test set.
 
     Attributes:
+        condition: test set; or a set of conditions, over which the metric is the mean.
         cluster: what was drawn.
         clusters: how many there are.
         values: base64 of `NUM_DRAWS` little-endian uint16, in steps of `STEP`; `NOTHING` where a
@@ -74,6 +75,11 @@ class Draws:
     clusters: int
 
 
+def mean_draws(parts: Sequence[Draws]) -> Draws:
+    """Draw by draw, over seeds or rows of one test set; at least one."""
+    return Draws(np.mean([part.values for part in parts], axis=0), parts[0].clusters)
+
+
 DrawsOf = Mapping[tuple[str, str], Draws]  # by condition and metric
 
 
@@ -82,22 +88,22 @@ def kept(card: TaskCard, condition: str) -> tuple[str, ...]:
     return card.metrics if condition == "clean" else card.metrics[:1]
 
 
-def drawn(items: Items | TrialItems, card: TaskCard, condition: str, metric: str) -> DrawnScore:
-    """Resample one metric, for the file.
+def drawn(found: Resampled, condition: str, metric: str) -> DrawnScore:
+    """One metric on one test set, or its mean over a set of conditions, for the file.
 
-    Raises:
-        InvalidDataError: too little to resample.
+    Args:
+        found: resampled with seed `SEED`.
+        condition: or the name of the set.
+        metric: its name.
     """
-    from bench.stats import num_clusters, replicates
-
-    values = replicates(items, cluster=card.cluster, draws=NUM_DRAWS, seed=SEED)
+    values = found.values
     steps = np.clip(np.round(np.nan_to_num(values) / STEP), 0, NOTHING - 1)
     steps = np.where(np.isfinite(values), steps, NOTHING).astype("<u2")
     return DrawnScore(
         condition=condition,
         metric=metric,
-        cluster=card.cluster,
-        clusters=num_clusters(items, card.cluster),
+        cluster=found.cluster,
+        clusters=found.clusters,
         values=base64.b64encode(steps.tobytes()).decode("ascii"),
     )
 

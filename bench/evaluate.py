@@ -12,10 +12,11 @@ from bench.api import Utterance
 from bench.config import TaskCard
 from bench.data import Trial
 from bench.errors import InvalidDataError, MissingError
+from bench.items import Items, TrialItems
 from bench.metrics import METRICS
 from bench.paths import write_text
 from bench.record import ConditionScore
-from bench.stats import bootstrap
+from bench.resampled import Resampled, resample
 
 MAX_TEXT = 10_000  # characters of one prediction; a minute of speech has about 1,000
 
@@ -79,18 +80,23 @@ def score_condition(
     scores = []
     for name in card.metrics:
         items = METRICS[name].per_item(predictions, utterances, trials)
-        score = items.score()
-        low, high = bootstrap(items, cluster=card.cluster)
-        scores.append(
-            ConditionScore(
-                condition=condition,
-                metric=name,
-                value=score.value,
-                numerator=score.numerator,
-                denominator=score.denominator,
-                n=score.n,
-                low=low,
-                high=high,
-            )
-        )
+        scores.append(scored(items, resample(items, card.cluster), condition, name))
     return scores
+
+
+def scored(
+    items: Items | TrialItems, resampled: Resampled, condition: str, metric: str
+) -> ConditionScore:
+    """One metric on one test set, as in a record."""
+    score = items.score()
+    low, high = resampled.interval
+    return ConditionScore(
+        condition=condition,
+        metric=metric,
+        value=score.value,
+        numerator=score.numerator,
+        denominator=score.denominator,
+        n=score.n,
+        low=low,
+        high=high,
+    )

@@ -11,10 +11,11 @@ from bench.condition_sets import spec_of
 from bench.config import TaskCard
 from bench.draws import DrawnScore, drawn, kept
 from bench.errors import InvalidDataError
-from bench.evaluate import read_predictions, score_condition
+from bench.evaluate import read_predictions, scored
 from bench.metrics import METRICS
 from bench.record import ConditionScore, Record, read_record
 from bench.registry import task_card
+from bench.resampled import resample
 from bench.spec import Table, read_tables
 
 
@@ -32,30 +33,22 @@ class Evidence:
     predictions: Mapping[str, Any]
     table: Table
 
-    def scores(self) -> list[ConditionScore]:
-        """Every metric, with counts and interval.
+    def results(self) -> tuple[list[ConditionScore], list[DrawnScore]]:
+        """Every metric with counts and interval, and the draws to keep.
 
         Raises:
             InvalidDataError: predictions of other utterances than the manifest's, or malformed.
         """
-        table = self.table
-        return score_condition(
-            self.card, self.condition, self.predictions, table.utterances, table.trials
-        )
-
-    def draws(self) -> list[DrawnScore]:
-        """The draws to keep.
-
-        Raises:
-            InvalidDataError: as `scores`.
-        """
-        found = []
-        for name in kept(self.card, self.condition):
+        scores, draws = [], []
+        for name in self.card.metrics:
             items = METRICS[name].per_item(
                 self.predictions, self.table.utterances, self.table.trials
             )
-            found.append(drawn(items, self.card, self.condition, name))
-        return found
+            found = resample(items, self.card.cluster)
+            scores.append(scored(items, found, self.condition, name))
+            if name in kept(self.card, self.condition):
+                draws.append(drawn(found, self.condition, name))
+        return scores, draws
 
 
 def evidence(path: Path, home: Path) -> Iterator[Evidence]:
@@ -98,5 +91,5 @@ def rescore(path: Path, home: Path) -> tuple[Record, tuple[ConditionScore, ...]]
         InvalidDataError: predictions or manifests are not those of the record.
         MissingError: they are not there.
     """
-    scores = tuple(score for item in evidence(path, home) for score in item.scores())
+    scores = tuple(score for item in evidence(path, home) for score in item.results()[0])
     return read_record(path), scores

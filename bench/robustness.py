@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from bench.condition_file import Condition
-from bench.condition_scores import Judged, degraded_scores
+from bench.condition_scores import Clean, Judged, degraded_scores
 from bench.condition_sets import ConditionSet, Sources, condition_set, spec_of
 from bench.conditions import expand
 from bench.errors import InvalidDataError, MissingError, UserError
@@ -184,10 +184,11 @@ class Scorer:
                 f"{record.inputs.upstream_sha256[:12]} in the record); evaluate it again"
             )
         self.resolved = resolve_run(spec_of(record), card, loaded, sources.home)
-        self.clean = self.resolved.tables["clean"]
+        table = self.resolved.tables["clean"]
         self._check_tables()
         self.probe = load_head(self.resolved, path.with_suffix("") / "head.safetensors")
-        self.clean_predictions = self._clean_predictions()
+        clean = Judged(self._clean_predictions(), table.utterances, table.trials)
+        self.clean = Clean(self.resolved.card, clean)
 
     def _check_tables(self) -> None:
         for name in ("train", "clean"):
@@ -225,11 +226,8 @@ class Scorer:
             commit=commit,
             dirty=dirty,
             scores=degraded_scores(
-                self.resolved.card,
-                condition,
-                Judged(by_id, test.utterances, test.trials),
-                Judged(self.clean_predictions, self.clean.utterances, self.clean.trials),
-            ),
+                condition, Judged(by_id, test.utterances, test.trials), self.clean
+            ).scores,
         )
 
     def _waiting(self, condition: Condition) -> Path:

@@ -202,7 +202,8 @@ def replicates(
 
     Args:
         items: of one system on one test set.
-        cluster: what is drawn with replacement, as many as there are.
+        cluster: what is drawn with replacement, as many as there are; `speaker` where utterances of
+            a speaker are alike and new speakers are meant.
         draws: resamples.
         seed: the same seed gives the same resamples for items of the same ids and speakers.
 
@@ -222,31 +223,10 @@ def replicates(
     return values
 
 
-def _interval(values: Floats) -> tuple[float, float]:
+def interval(values: Floats) -> tuple[float, float]:
+    """95 % percentile interval of what resamples (draws,) gave; NaN ones are left out."""
     low, high = np.percentile(values[np.isfinite(values)], INTERVAL)
     return float(low), float(high)
-
-
-def bootstrap(
-    items: Items | TrialItems, *, cluster: Cluster, draws: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """95 % percentile interval of a metric.
-
-    Resamples with nothing to score (all drawn speakers the same, no reference slot) are left out.
-
-    Args:
-        items: of one system on one test set.
-        cluster: `speaker` where utterances of a speaker are alike and new speakers are meant.
-        draws: resamples.
-        seed: of the resamples.
-
-    Returns:
-        low and high, in the unit of the metric.
-
-    Raises:
-        InvalidDataError: as `replicates`.
-    """
-    return _interval(replicates(items, cluster=cluster, draws=draws, seed=seed))
 
 
 def _same_items(a: Items | TrialItems, b: Items | TrialItems) -> bool:
@@ -276,7 +256,7 @@ def paired(
     Args:
         items_a: one metric of the first system.
         items_b: the same metric of the second system, the same items in one order.
-        cluster: as in `bootstrap`.
+        cluster: as in `replicates`.
         draws: resamples.
         seed: of the resamples.
 
@@ -299,7 +279,7 @@ def paired_means(
     Args:
         runs_a: one metric of the first system, an item list a training seed.
         runs_b: of the second system, which may have been trained with fewer or more seeds.
-        cluster: as in `bootstrap`.
+        cluster: as in `replicates`.
         draws: resamples.
         seed: of the resamples.
 
@@ -322,7 +302,7 @@ def mean_replicates(
 
     Args:
         runs: one metric of one system, the same items for every training seed.
-        cluster: as in `bootstrap`.
+        cluster: as in `replicates`.
         draws: resamples.
         seed: of the resamples.
 
@@ -340,7 +320,7 @@ def mean_interval(
 
     Args:
         runs: one metric of one system, the same items for every training seed.
-        cluster: as in `bootstrap`.
+        cluster: as in `replicates`.
         draws: resamples.
         seed: of the resamples.
 
@@ -348,7 +328,7 @@ def mean_interval(
         InvalidDataError: as `replicates`.
     """
     value, values = mean_replicates(runs, cluster=cluster, draws=draws, seed=seed)
-    return value, *_interval(values)
+    return value, *interval(values)
 
 
 def num_clusters(items: Items | TrialItems, cluster: Cluster) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.bundle import BundleCard, read_bundle_card
-from bench.condition_scores import differing_conditions, differs
+from bench.condition_scores import differs, rescore_conditions
 from bench.config import Checkpoint, UpstreamCard, read_card
 from bench.cost import CostReport
 from bench.cost_check import TOLERANCE, bucket_problems, off, sign_problems
@@ -307,19 +307,20 @@ def _score_problems(bundle: Bundle, home: Path, noise_dir: Path | None) -> Itera
         draws: list[DrawnScore] = []
         try:
             for item in evidence(path, home):
-                scores += item.scores()
-                draws += item.draws()
-            beyond = differing_conditions(record, path, home, noise_dir)
+                found, kept = item.results()
+                scores += found
+                draws += kept
+            beyond, kept = rescore_conditions(record, path, home, noise_dir)
         except UserError as error:
             yield f"{path.name}: {error}"
             continue
-        bundle.draws[path] = tuple(draws)
+        bundle.draws[path] = (*draws, *kept)
         recorded = {(s.condition, s.metric): s for s in record.scores}
-        for found in scores:
-            key = (found.condition, found.metric)
-            problem = differs(recorded[key], found) if key in recorded else "no score of it"
+        for score in scores:
+            key = (score.condition, score.metric)
+            problem = differs(recorded[key], score) if key in recorded else "no score of it"
             if problem:
-                yield f"{path.name}: {found.metric} on {found.condition}: {problem}"
+                yield f"{path.name}: {score.metric} on {score.condition}: {problem}"
         for name in beyond:
             yield f"{path.name}: scores under {name} are not what the predictions give"
 

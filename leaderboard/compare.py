@@ -8,13 +8,16 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.condition_file import catalogue
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics import METRICS
+from bench.registry import task_card
 from bench.stats import Comparison, holm
-from leaderboard.columns import metric_title, shown, unit_of
+from leaderboard.columns import PERCENT, metric_title, shown
+from leaderboard.kept import over_set
 from leaderboard.ranking import compare
 from leaderboard.reading import Found, Sources, check_columns, measured_rows, read_results
-from leaderboard.rows import Row
+from leaderboard.rows import Row, Score
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Line:
     """One metric of one task.
 
     Attributes:
-        first, second: the two rates, means over seeds.
+        metric: its name.
+        first, second: the two rates, means over seeds; of a loss, relative to clean.
         found: paired difference, first minus second; None where draws are missing.
     """
 
@@ -31,6 +35,23 @@ class Line:
     first: float
     second: float
     found: Comparison | None
+    is_loss: bool = False
+
+    @property
+    def title(self) -> str:
+        """What is compared, for people."""
+        return f"loss of {metric_title(self.metric)}" if self.is_loss else metric_title(self.metric)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """The direction."""
+        return METRICS[self.metric].higher_is_better and not self.is_loss
+
+    def shown(self, value: float, *, signed: bool = False) -> str:
+        """A rate or a difference of two, as the board shows it; losses in percent."""
+        if self.is_loss:
+            return f"{PERCENT * value:{'+' if signed else ''}.2f}"
+        return shown(METRICS[self.metric], value, signed=signed)
 
 
 def compare_rows(
@@ -48,7 +69,8 @@ def compare_rows(
         first: upstream, as on the board.
         second: the other one.
         track: their track.
-        condition: test set.
+        condition: test set; or a set of conditions, over which main metrics are means, and what
+            they lose relative to clean speech is compared too.
         board: folder of results and draws.
         own: records that are not on the board, with their draws; they go before the board's.
 
@@ -63,16 +85,35 @@ def compare_rows(
     check_columns([item for item in [*found, *own] if item.record.upstream in paired])
     rows = _by_name(track, found, sources) | _by_name(track, own, sources)
     one, two = (_named(rows, name) for name in (first, second))
-    lines = []
-    for (task, metric, where), score in one.scores.items():
-        other = two.scores.get((task, metric, where))
-        if where == condition and other is not None:
-            both = score.draws is not None and other.draws is not None
-            tested = compare(score, other) if both else None
-            lines.append(Line(task, metric, score.value, other.value, tested))
+    sets = catalogue().sets
+    over = _over_set(one, two, condition, sets[condition]) if condition in sets else []
+    lines = over or [
+        _line(task, metric, score, two.scores[task, metric, where])
+        for (task, metric, where), score in one.scores.items()
+        if where == condition and (task, metric, where) in two.scores
+    ]
     if not lines:
         raise MissingError(f"{first} and {second} share no score on {condition!r} of track {track}")
     return sorted(lines, key=lambda line: line.task)
+
+
+def _line(task: str, metric: str, one: Score, two: Score, *, is_loss: bool = False) -> Line:
+    both = one.draws is not None and two.draws is not None
+    tested = compare(one, two) if both else None
+    return Line(task, metric, one.value, two.value, tested, is_loss)
+
+
+def _over_set(one: Row, two: Row, name: str, members: Sequence[str]) -> list[Line]:
+    """Two lines for every task that both rows have under all conditions of the set."""
+    lines = []
+    for task in dict.fromkeys(task for task, _, _ in one.scores):
+        metric = task_card(task, one.records[0].track).metrics[0]
+        found = [over_set(row, task, metric, name, members) for row in (one, two)]
+        first, second = found
+        if first is not None and second is not None:
+            lines.append(_line(task, metric, first.mean, second.mean))
+            lines.append(_line(task, metric, first.loss, second.loss, is_loss=True))
+    return lines
 
 
 def _by_name(track: str, found: Sequence[Found], sources: Sources) -> dict[str, Row]:
@@ -95,18 +136,16 @@ def table(lines: list[Line], first: str, second: str) -> str:
     corrected = iter(holm(tested))
     body = []
     for line in lines:
-        metric = METRICS[line.metric]
-        scale = unit_of(metric)[0]
-        cells = [line.task, metric_title(line.metric), shown(metric, line.first),
-                 shown(metric, line.second)]  # fmt: skip
+        cells = [line.task, line.title, line.shown(line.first), line.shown(line.second)]
         if line.found is None:
             body.append([*cells, "no draws", "", "", ""])
             continue
         found, many = line.found, next(corrected)
-        better = (found.difference > 0) == metric.higher_is_better
+        better = (found.difference > 0) == line.higher_is_better
         verdict = (first if better else second) if many < 0.05 else "not told apart"
-        interval = f"{found.low * scale:+.2f} to {found.high * scale:+.2f}"
-        body.append([*cells, f"{found.difference * scale:+.2f} [{interval}]",
+        low, high = (line.shown(bound, signed=True) for bound in (found.low, found.high))
+        difference = line.shown(found.difference, signed=True)
+        body.append([*cells, f"{difference} [{low} to {high}]",
                      f"{found.p_value:.4f}", f"{many:.4f}", verdict])  # fmt: skip
     head = ["task", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"]
     note = (

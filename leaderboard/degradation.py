@@ -48,7 +48,7 @@ def degradations(
         low, high = None, None
         if clean.draws is not None and score.draws is not None:
             same = manifests.get((task, condition)) == manifests.get((task, "clean"))
-            pairs = _relative(clean.draws, score.draws, sign, same=same)
+            pairs = relative(clean.draws, score.draws, metric, same=same)
             low, high = map(float, np.nanpercentile(pairs, INTERVAL))
         found[task, condition] = Degradation(value, low, high)
     return found
@@ -77,12 +77,13 @@ def _spanning(parts: list[Degradation]) -> Degradation:
     )
 
 
-def _relative(clean: Draws, other: Draws, sign: float, *, same: bool) -> Floats:
-    """The degradation on every resample, (draws,).
+def relative(clean: Draws, other: Draws, metric: str, *, same: bool = True) -> Floats:
+    """The degradation of a metric on every resample, (draws,).
 
     Test sets of other utterances were resampled apart: their draws are turned around, so that no
     pair shares a state of the generator.
     """
+    sign = -1.0 if METRICS[metric].higher_is_better else 1.0
     values = other.values if same else other.values[::-1]
     change: Floats = sign * (values - clean.values)
     below = np.where(clean.values > 0, clean.values, np.nan)

@@ -14,9 +14,9 @@ from bench.metrics import METRICS
 from bench.paths import write_text
 from bench.registry import task_card
 from leaderboard.columns import metric_title, unit_of
-from leaderboard.kept import Share, loss_over, mean_score, share_kept
+from leaderboard.kept import Share, mean_score, over_set, share_kept
 from leaderboard.reading import Sources, measured_rows, read_results
-from leaderboard.rows import Degradation, Row, Score
+from leaderboard.rows import Row, Score
 
 SETS = ("distorted-seen", "distorted-unseen")
 UNTRAINED = "+untrained"
@@ -46,9 +46,9 @@ its control. One training of each."""
 LOSSES = """## Under `{name}`
 
 The metric as the mean over the {count} conditions of the set, and behind it how much worse that is
-than clean speech, relative to clean, in percent; in brackets the means of the conditions' 95 %
-bounds, each spanning the head seeds: wider than an interval of the mean. An upstream near chance
-loses little. Heads were trained on clean speech."""
+than clean speech, relative to clean, in percent, with the 95 % interval that other test utterances
+(or speakers) would give. An upstream near chance loses little. Heads were trained on clean speech.
+To test two against each other: `slim-superb compare ONE OTHER --condition {name}`."""
 
 
 @dataclass(frozen=True)
@@ -187,10 +187,10 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     for row in family.rows:
         cells = []
         for task, metric in metrics.items():
-            loss = loss_over(row, task, members)
-            under = [row.scores.get((task, metric, member)) for member in members]
-            mean = mean_score([score for score in under if score])
-            cells.append(f"{_points(mean.value, metric)}: {_range(loss)}" if loss and mean else "-")
+            found = over_set(row, task, metric, name, members)
+            cells.append(
+                f"{_points(found.mean.value, metric)}: {_range(found.loss)}" if found else "-"
+            )
         if set(cells) != {"-"}:
             body.append([f"`{row.name}`", *cells])
     if not body:
@@ -213,7 +213,7 @@ def _points(value: float, metric: str) -> str:
     return f"{value * unit_of(METRICS[metric])[0]:.1f}"
 
 
-def _range(found: Share | Degradation | None) -> str:
+def _range(found: Share | Score | None) -> str:
     if found is None:
         return "-"
     text = f"{100 * found.value:.0f}"

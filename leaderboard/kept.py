@@ -9,10 +9,10 @@ from statistics import fmean
 import numpy as np
 
 from bench.detection import Floats
-from bench.draws import Draws
+from bench.draws import Draws, mean_draws
 from leaderboard.degradation import INTERVAL
 from leaderboard.ranking import compare
-from leaderboard.rows import Degradation, Row, Score
+from leaderboard.rows import Row, Score
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def mean_score(scores: Sequence[Score]) -> Score | None:
     draws = [score.draws for score in scores if score.draws is not None]
     merged, low, high = None, None, None
     if len(draws) == len(scores):
-        merged = Draws(np.mean([item.values for item in draws], axis=0), draws[0].clusters)
+        merged = mean_draws(draws)
         low, high = _interval(merged.values)
     return Score(fmean(s.value for s in scores), low, high, draws=merged)
 
@@ -66,24 +66,49 @@ def share_kept(score: Score, teacher: Score, control: Score) -> Share | None:
     return Share((score.value - control.value) / gain, *_interval(shares))
 
 
-def loss_over(row: Row, task: str, members: Sequence[str]) -> Degradation | None:
-    """Mean relative degradation over the conditions of a set; None unless all were scored.
+@dataclass(frozen=True)
+class OverSet:
+    """A task's main metric over a set of conditions.
 
-    Bounds are means of the conditions' own, as on the board: conditions are treated as moving
-    together, which is wider than the mean's own interval.
+    Attributes:
+        mean: over the conditions and seeds.
+        loss: mean of the relative degradations, 0.1 being ten percent worse than clean.
     """
-    found = [row.degradations.get((task, name)) for name in members]
-    parts = [part for part in found if part is not None]
-    if not parts or len(parts) < len(found):
+
+    mean: Score
+    loss: Score
+
+
+def over_set(row: Row, task: str, metric: str, name: str, members: Sequence[str]) -> OverSet | None:
+    """A row over a set of conditions; None unless it was scored under all of them.
+
+    Intervals are of the means: all conditions are of the same utterances, drawn together. There are
+    none where the board keeps no draws of the set.
+
+    Args:
+        row: of the board.
+        task: one of its tasks.
+        metric: the task's main one.
+        name: of the set.
+        members: its conditions.
+    """
+    scores = [row.scores.get((task, metric, member)) for member in members]
+    losses = [row.degradations.get((task, member)) for member in members]
+    found = [score for score in scores if score is not None]
+    lost = [loss for loss in losses if loss is not None]
+    if not found or len(found) < len(members) or len(lost) < len(members):
         return None
-    lows = [part.low for part in parts if part.low is not None]
-    highs = [part.high for part in parts if part.high is not None]
-    whole = len(lows) == len(highs) == len(parts)
-    return Degradation(
-        fmean(part.value for part in parts),
-        fmean(lows) if whole else None,
-        fmean(highs) if whole else None,
+    draws = row.set_draws.get((task, name))
+    return OverSet(
+        _drawn(fmean(score.value for score in found), draws.mean if draws else None),
+        _drawn(fmean(loss.value for loss in lost), draws.loss if draws else None),
     )
+
+
+def _drawn(value: float, draws: Draws | None) -> Score:
+    if draws is None:
+        return Score(value)
+    return Score(value, *_interval(draws.values), draws=draws)
 
 
 def _interval(values: Floats) -> tuple[float, float]:

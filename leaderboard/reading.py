@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -12,7 +13,7 @@ import numpy as np
 
 from bench import registry
 from bench.config import UpstreamCard
-from bench.draws import Draws, draws_path, read_draws
+from bench.draws import Draws, draws_path, mean_draws, read_draws
 from bench.errors import InvalidDataError, UsageError
 from bench.metrics import METRICS
 from bench.names import parse_upstream_name, path_name
@@ -20,8 +21,17 @@ from bench.record import ConditionScore, Record, read_record
 from bench.registry import task_card, track_card, upstream_card, upstream_names
 from bench.standing import Standing, read_standing, standing_path
 from leaderboard.costs import CostFacts, read_costs
-from leaderboard.degradation import degradations, recorded, same_test_set
-from leaderboard.rows import WEIGHTS_TEXT, Degradation, Kind, Row, Score, ScoreKey, unique_keys
+from leaderboard.degradation import degradations, recorded, relative, same_test_set
+from leaderboard.rows import (
+    WEIGHTS_TEXT,
+    Degradation,
+    Kind,
+    Row,
+    Score,
+    ScoreKey,
+    SetDraws,
+    unique_keys,
+)
 
 INTERVAL = (2.5, 97.5)
 
@@ -244,6 +254,7 @@ def _row(key: str, group: list[Found], sources: Sources, costs: dict[str, CostFa
         if standing.exists()
         else Standing(upstream=record.upstream, track=record.track),
         degradations=_degradations(group, scores),
+        set_draws=_set_draws(group),
         records=tuple(item.record for item in group),
         note=card.notes if card else "",
     )
@@ -269,6 +280,29 @@ def _degradations(
             for (task, condition), found in carried.items()
             if (task, same_test_set(condition)) not in own
         },
+    }
+
+
+def _set_draws(group: Sequence[Found]) -> dict[tuple[str, str], SetDraws]:
+    """The draws over sets of conditions: those of the main metric that no score is of.
+
+    A set that not all seeds of a task have is left out.
+    """
+    found: dict[tuple[str, str], list[tuple[Draws, Draws]]] = {}
+    seeds = Counter(item.record.task for item in group)
+    for item in group:
+        record, metric = item.record, item.record.selection.metric
+        scored = {score.condition for score in record.scores}
+        scored |= {result.condition for result in record.conditions}
+        clean = item.draws.get(("clean", metric))
+        for (name, of), mean in item.draws.items():
+            if clean is not None and of == metric and name not in scored:
+                loss = Draws(relative(clean, mean, metric), mean.clusters)
+                found.setdefault((record.task, name), []).append((mean, loss))
+    return {
+        key: SetDraws(*(mean_draws(parts) for parts in zip(*pairs, strict=True)))
+        for key, pairs in found.items()
+        if len(pairs) == seeds[key[0]]
     }
 
 
@@ -307,7 +341,7 @@ def _mean(pairs: Sequence[tuple[ConditionScore, Draws | None]]) -> Score:
     low, high = min(score.low for score in scores), max(score.high for score in scores)
     merged: Draws | None = None
     if len(draws) == len(pairs):
-        merged = Draws(np.mean([item.values for item in draws], axis=0), draws[0].clusters)
+        merged = mean_draws(draws)
         if len(pairs) > 1:
             low, high = map(float, np.nanpercentile(merged.values, INTERVAL))
     value = fmean(score.value for score in scores)

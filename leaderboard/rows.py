@@ -65,6 +65,19 @@ class Degradation:
 
 
 @dataclass(frozen=True, eq=False)
+class SetDraws:
+    """A task's main metric over a set of distortions, on the resamples of the clean test set.
+
+    Attributes:
+        mean: over the conditions of the set, and over seeds.
+        loss: how much worse that is than clean, relative to clean; mean over seeds.
+    """
+
+    mean: Draws
+    loss: Draws
+
+
+@dataclass(frozen=True, eq=False)
 class Row:
     """One row of one track.
 
@@ -83,6 +96,7 @@ class Row:
         rtf: seconds of computing a second of audio, one thread.
         scores: by (task, metric, condition).
         degradations: by (task, condition).
+        set_draws: by (task, name of a set of conditions), where they are kept.
         records: it rests on.
         standing: division, flags, verification.
         note: remarks for its section.
@@ -108,6 +122,7 @@ class Row:
     scores: Mapping[ScoreKey, Score]
     standing: Standing
     degradations: Mapping[tuple[str, str], Degradation] = field(default_factory=dict)
+    set_draws: Mapping[tuple[str, str], SetDraws] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
     note: str = ""
     sources: tuple[tuple[str, str], ...] = ()

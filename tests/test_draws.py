@@ -10,6 +10,7 @@ from bench.draws import STEP, drawn, kept, read_draws, write_draws
 from bench.errors import InvalidDataError
 from bench.items import Items
 from bench.registry import task_card
+from bench.resampled import Resampled, mean_resampled, resample
 from bench.stats import paired, studentised
 
 
@@ -30,13 +31,13 @@ def test_all_metrics_on_clean_the_main_one_elsewhere(card):
     assert kept(card, "ood") == ("cer",)
 
 
-def test_draws_compare_as_the_predictions_do(card, tmp_path):
+def test_draws_compare_as_the_predictions_do(tmp_path):
     rng = np.random.default_rng(0)
     first = items(1, 0.3)
     extra = np.minimum(first.denominators, first.numerators + (rng.random(200) < 0.3))
     second = Items(first.ids, extra, first.denominators, first.clusters)
     for name, found in (("a", first), ("b", second)):
-        write_draws((drawn(found, card, "clean", "wer"),), tmp_path / name)
+        write_draws((drawn(resample(found, "utterance"), "clean", "wer"),), tmp_path / name)
     a, b = (read_draws(tmp_path / name)["clean", "wer"] for name in "ab")
     difference = first.score().value - second.score().value
     kept_apart = studentised(difference, a.values - b.values, a.clusters)
@@ -46,14 +47,28 @@ def test_draws_compare_as_the_predictions_do(card, tmp_path):
     assert kept_apart.p_value == pytest.approx(direct.p_value, rel=0.02)
 
 
-def test_nothing_to_score_is_kept_as_such(card, tmp_path, monkeypatch):
+def test_nothing_to_score_is_kept_as_such(tmp_path):
     values = np.full(1000, 0.25)
     values[3], values[4] = np.nan, 9.0
-    monkeypatch.setattr("bench.stats.replicates", lambda *args, **options: values)
-    write_draws((drawn(items(1, 0.3), card, "clean", "wer"),), tmp_path / "a")
+    found = Resampled(0.25, values, "utterance", 200)
+    write_draws((drawn(found, "clean", "wer"),), tmp_path / "a")
     found = read_draws(tmp_path / "a")["clean", "wer"]
     assert np.isnan(found.values[3]) and found.values[4] == 65534 * STEP
     assert found.clusters == 200 and found.values[0] == 0.25
+
+
+def test_a_mean_over_test_sets_of_one_sort_is_drawn_together():
+    first, second = items(1, 0.3), items(1, 0.5)
+    found = mean_resampled([resample(item, "utterance") for item in (first, second)])
+    assert found.value == pytest.approx((first.score().value + second.score().value) / 2)
+    both = Items(
+        first.ids,
+        first.numerators + second.numerators,
+        2 * first.denominators,
+        first.clusters,
+    )  # one rate of both is the mean of two rates of equal denominators
+    assert found.values == pytest.approx(resample(both, "utterance").values)
+    assert found.interval == pytest.approx(resample(both, "utterance").interval)
 
 
 @pytest.mark.parametrize(
@@ -67,9 +82,9 @@ def test_nothing_to_score_is_kept_as_such(card, tmp_path, monkeypatch):
         ({"extra": 1}, "Extra inputs"),
     ],
 )
-def test_hostile_draws_are_refused(card, tmp_path, change, match):
+def test_hostile_draws_are_refused(tmp_path, change, match):
     path = tmp_path / "a.json"
-    write_draws((drawn(items(1, 0.3), card, "clean", "wer"),), path)
+    write_draws((drawn(resample(items(1, 0.3), "utterance"), "clean", "wer"),), path)
     data = json.loads(path.read_text("utf-8"))
     data["scores"][0] |= change
     path.write_text(json.dumps(data), encoding="utf-8")
@@ -77,9 +92,9 @@ def test_hostile_draws_are_refused(card, tmp_path, change, match):
         read_draws(path)
 
 
-def test_other_draws_or_seeds_are_refused(card, tmp_path):
+def test_other_draws_or_seeds_are_refused(tmp_path):
     path = tmp_path / "a.json"
-    write_draws((drawn(items(1, 0.3), card, "clean", "wer"),), path)
+    write_draws((drawn(resample(items(1, 0.3), "utterance"), "clean", "wer"),), path)
     text = path.read_text("utf-8").replace('"seed": 0', '"seed": 1')
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InvalidDataError, match="seed"):

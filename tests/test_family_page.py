@@ -9,8 +9,8 @@ import pytest
 from bench.draws import Draws
 from bench.errors import MissingError, UsageError
 from leaderboard.family_page import page, read_family
-from leaderboard.kept import loss_over, mean_score, share_kept
-from leaderboard.rows import Degradation, Score
+from leaderboard.kept import mean_score, over_set, share_kept
+from leaderboard.rows import Degradation, Score, SetDraws
 
 ROOT = Path(__file__).resolve().parent.parent
 RNG = np.random.default_rng(3)
@@ -64,13 +64,21 @@ def test_a_mean_over_initialisations_averages_draws():
     assert mean_score([]) is None
 
 
-def test_a_loss_over_a_set_wants_all_of_it(family):
+def test_a_set_counts_where_all_of_it_was_scored(family):
     losses = {("ks", "a"): Degradation(0.1, 0.0, 0.3), ("ks", "b"): Degradation(0.3, 0.2, 0.5)}
-    row = replace(family.teacher, degradations=losses)
-    found = loss_over(row, "ks", ["a", "b"])
-    assert (found.value, found.low, found.high) == pytest.approx((0.2, 0.1, 0.4))
-    assert loss_over(row, "ks", ["a", "b", "c"]) is None
-    assert loss_over(row, "ic", ["a", "b"]) is None
+    scores = {("ks", "accuracy", name): Score(value) for name, value in (("a", 0.5), ("b", 0.3))}
+    row = replace(family.teacher, degradations=losses, scores=scores, set_draws={})
+    found = over_set(row, "ks", "accuracy", "noises", ["a", "b"])
+    assert (found.mean.value, found.loss.value) == pytest.approx((0.4, 0.2))
+    assert found.loss.low is None and found.loss.draws is None
+    assert over_set(row, "ks", "accuracy", "noises", ["a", "b", "c"]) is None
+    assert over_set(row, "ic", "accuracy", "noises", ["a", "b"]) is None
+    drawn = SetDraws(Draws(0.4 + NOISE, 300), Draws(0.2 + NOISE, 300))
+    found = over_set(
+        replace(row, set_draws={("ks", "noises"): drawn}), "ks", "accuracy", "noises", ["a", "b"]
+    )
+    low, high = np.percentile(NOISE, [2.5, 97.5])
+    assert (found.loss.low, found.loss.high) == pytest.approx((0.2 + low, 0.2 + high))
 
 
 def test_students_of_students_are_of_the_family(family):

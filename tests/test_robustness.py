@@ -12,23 +12,29 @@ from test_run import evaluate, toy  # noqa: F401
 from toys import make_utterances
 
 from bench import condition_sets, job, passes, paths, registry, robustness, run, spec
+from bench.condition_file import catalogue
 from bench.condition_report import condition_table, sets_of, summary
-from bench.condition_scores import differing_conditions
-from bench.condition_sets import TEST_SIDE, Sources
+from bench.condition_scores import rescore_conditions
+from bench.condition_sets import TEST_SIDE, Sources, condition_set
+from bench.conditions import condition
 from bench.data import write_table
 from bench.degradation import relative_degradation
 from bench.distort import Distorter
 from bench.distortion_speed import measure_speed
+from bench.draws import decoded
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.evaluate import read_predictions
 from bench.fit import Trainer
 from bench.items import Items
+from bench.metrics import METRICS
 from bench.record import read_record
 from bench.registry import ROOT
+from bench.resampled import resample
 from bench.robustness import load_head, score_conditions
 from bench.robustness_page import breaks, read_reasons, read_scored, write_page
 from bench.shared_pass import shared_pass
 from bench.spec import RunSpec
+from bench.stats import replicates
 
 
 @pytest.fixture
@@ -276,20 +282,19 @@ def items(numerators):
 
 
 def test_relative_degradation_is_paired_and_signed():
-    options = {"is_paired": True, "cluster": "utterance"}
-    clean, worse = items([1] * 80 + [0] * 20), items([1] * 60 + [0] * 40)
-    found = relative_degradation(worse, clean, higher_is_better=True, **options)
+    clean, worse = (resample(items([1] * n + [0] * (100 - n)), "utterance") for n in (80, 60))
+    found = relative_degradation(worse, clean, higher_is_better=True)
     assert found.difference == pytest.approx(0.25)
     assert found.low > 0
-    errors = relative_degradation(worse, clean, higher_is_better=False, **options)
+    errors = relative_degradation(worse, clean, higher_is_better=False)
     assert errors.difference == pytest.approx(-0.25)
-    same = relative_degradation(clean, clean, higher_is_better=True, **options)
+    same = relative_degradation(clean, clean, higher_is_better=True)
     assert (same.low, same.difference, same.high) == (0, 0, 0)
-    apart = relative_degradation(
-        worse, clean, higher_is_better=True, is_paired=False, cluster="utterance"
-    )
+    other = resample(items([1] * 60 + [0] * 40), "utterance", seed=1)
+    apart = relative_degradation(other, clean, higher_is_better=True)
     assert apart.high - apart.low > found.high - found.low
-    assert relative_degradation(worse, items([0] * 100), higher_is_better=True, **options) is None
+    nothing = resample(items([0] * 100), "utterance")
+    assert relative_degradation(worse, nothing, higher_is_better=True) is None
 
 
 def test_a_head_is_loaded_as_it_was_saved(trained):
@@ -352,13 +357,32 @@ def test_distorting_is_fast_enough():
 def test_scores_under_conditions_come_again_from_the_predictions(trained):
     path = evaluate(trained.toy, "voice").path
     record = score_one(path, "white-5db,white-5db@test-only", trained.sources)
-    assert differing_conditions(record, path, trained.toy.home) == []
+    assert rescore_conditions(record, path, trained.toy.home).differing == []
     first = record.conditions[0]
     wrong = first.scores[0].model_copy(update={"value": 0.123})
     altered = first.model_copy(update={"scores": (wrong, *first.scores[1:])})
     changed = record.model_copy(update={"conditions": (altered, record.conditions[1])})
-    assert differing_conditions(changed, path, trained.toy.home) == ["white-5db"]
+    assert rescore_conditions(changed, path, trained.toy.home).differing == ["white-5db"]
     file = path.with_suffix("") / "predictions" / "white-5db.jsonl"
     file.write_text(file.read_text().replace("0.", "1.", 1))
     with pytest.raises(InvalidDataError, match="altered"):
-        differing_conditions(record, path, trained.toy.home)
+        rescore_conditions(record, path, trained.toy.home)
+
+
+def test_a_whole_set_is_drawn_together_with_clean(trained):
+    members = catalogue().sets["ladder-white"]
+    record = scored(trained, f"ladder-white,{catalogue().sets['ladder-reverb'][0]}")
+    (found,) = rescore_conditions(record, trained.path, trained.toy.home).draws
+    assert (found.condition, found.metric) == ("ladder-white", "accuracy")
+    values = decoded(found, trained.path).values
+    parts = []
+    for name in members:
+        file = trained.path.with_suffix("") / "predictions" / f"{name}.jsonl"
+        predictions, _ = read_predictions(file)
+        test = condition_set(condition(name), record, trained.sources)
+        items = METRICS["accuracy"].per_item(predictions, test.utterances, test.trials)
+        parts.append(replicates(items, cluster="utterance"))
+    assert values == pytest.approx(np.mean(parts, axis=0), abs=1 / 16384)
+    fewer = record.model_copy(update={"conditions": record.conditions[:-1]})
+    assert record.conditions[-1].condition in members
+    assert rescore_conditions(fewer, trained.path, trained.toy.home).draws == []

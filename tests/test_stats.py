@@ -10,8 +10,8 @@ from bench.detection import equal_error_rate, operating_points
 from bench.errors import InvalidDataError
 from bench.items import Items, TrialItems
 from bench.stats import (
-    bootstrap,
     holm,
+    interval,
     mean_interval,
     paired,
     paired_means,
@@ -19,6 +19,10 @@ from bench.stats import (
     replicates,
     studentised,
 )
+
+
+def bootstrap(items: Items | TrialItems, **options) -> tuple[float, float]:
+    return interval(replicates(items, **options))
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, speakers: np.ndarray | None = None) -> Items:

@@ -5,7 +5,7 @@
 import pytest
 from test_robustness import score_one, toy, trained  # noqa: F401 (fixtures)
 
-from bench.condition_scores import differing_conditions
+from bench.condition_scores import rescore_conditions
 from bench.errors import InvalidDataError, MissingError
 from bench.record import read_record, write_record
 
@@ -29,7 +29,7 @@ def test_the_last_digits_may_differ(trained, scored, name):
         number = getattr(item.scores[0], name) + shift
         moved = item.scores[0].model_copy(update={name: number})
         record = with_condition(scored, scores=(moved, *item.scores[1:]))
-        assert differing_conditions(record, trained.path, trained.toy.home) == expected
+        assert rescore_conditions(record, trained.path, trained.toy.home).differing == expected
 
 
 def test_a_score_is_there_and_is_a_number(trained, scored):
@@ -37,7 +37,7 @@ def test_a_score_is_there_and_is_a_number(trained, scored):
     none = item.scores[0].model_copy(update={"relative": None})
     for scores in ((), (none, *item.scores[1:])):
         record = with_condition(scored, scores=scores)
-        assert differing_conditions(record, trained.path, trained.toy.home) == ["white-5db"]
+        assert rescore_conditions(record, trained.path, trained.toy.home).differing == ["white-5db"]
 
 
 def test_a_condition_stands_there_once(scored, tmp_path):
@@ -50,18 +50,18 @@ def test_a_condition_stands_there_once(scored, tmp_path):
 def test_a_condition_is_the_one_of_this_checkout(trained, scored):
     record = with_condition(scored, sha256="0" * 64)
     with pytest.raises(InvalidDataError, match=r"white-5db: sha256 000000000000, .* another"):
-        differing_conditions(record, trained.path, trained.toy.home)
+        rescore_conditions(record, trained.path, trained.toy.home)
 
 
 def test_a_condition_that_only_its_sender_has_is_refused(trained, scored):
     record = with_condition(scored, condition="own-noise")
     with pytest.raises(InvalidDataError, match="of noise that only its sender has"):
-        differing_conditions(record, trained.path, trained.toy.home)
+        rescore_conditions(record, trained.path, trained.toy.home)
 
 
 def test_noise_corpora_are_looked_for_in_the_folder_given(trained, scored, tmp_path):
     record = with_condition(scored, condition="rooms-measured")
     with pytest.raises(MissingError, match="with --noise-dir"):
-        differing_conditions(record, trained.path, trained.toy.home)
+        rescore_conditions(record, trained.path, trained.toy.home)
     with pytest.raises(MissingError, match="no such folder"):
-        differing_conditions(record, trained.path, trained.toy.home, tmp_path / "none")
+        rescore_conditions(record, trained.path, trained.toy.home, tmp_path / "none")

@@ -20,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("first")
     parser.add_argument("second")
     parser.add_argument("--track", default="open")
-    parser.add_argument("--condition", default="clean")
+    parser.add_argument(
+        "--condition", default="clean", help="test set, or a set of conditions (distorted-seen)"
+    )
     parser.add_argument("--board", type=Path, default=Path("leaderboard"))
     parser.add_argument("--runs", type=Path, help="folder of own runs, with their predictions")
 
@@ -44,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _own(folder: Path) -> list[Found]:
     """Records of a folder of runs, with draws made from their predictions."""
+    from bench.condition_scores import rescore_conditions
     from bench.draws import decoded
     from bench.record import read_record
     from bench.rescore import evidence
@@ -53,7 +56,8 @@ def _own(folder: Path) -> list[Found]:
     for path in sorted(folder.glob("*/*.json")):
         record = read_record(path)
         if record.limit is None and record.status == "ok":
-            items = [item for part in evidence(path, home()) for item in part.draws()]
+            items = [item for part in evidence(path, home()) for item in part.results()[1]]
+            items += rescore_conditions(record, path, home()).draws
             draws = {(item.condition, item.metric): decoded(item, path) for item in items}
             found.append(Found(path, record, draws))
     return found

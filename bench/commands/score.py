@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare what the record says with what its predictions give."""
-    from bench.condition_scores import differing_conditions
+    from bench.condition_scores import rescore_conditions
     from bench.report import table
     from bench.rescore import rescore
 
@@ -29,7 +29,7 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
         print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
         return 4
-    differing_names = differing_conditions(record, options.record, home())
+    differing_names = rescore_conditions(record, options.record, home()).differing
     if differing_names:
         print(f"\nDIFFERS from what the predictions give: {', '.join(differing_names)}")
         return 4
