@@ -8,8 +8,10 @@ import pytest
 
 from bench.draws import Draws
 from bench.errors import MissingError, UsageError
+from bench.record import read_record
 from leaderboard.family_page import page, read_family
 from leaderboard.kept import mean_score, over_set, share_kept
+from leaderboard.reading import Found, Sources, measured_rows
 from leaderboard.rows import Degradation, Score, SetDraws
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,6 +81,26 @@ def test_a_set_counts_where_all_of_it_was_scored(family):
     )
     low, high = np.percentile(NOISE, [2.5, 97.5])
     assert (found.loss.low, found.loss.high) == pytest.approx((0.2 + low, 0.2 + high))
+
+
+def test_draws_over_a_set_are_read_where_every_seed_has_them():
+    """The loss is relative to each seed's own clean score, then the mean over seeds."""
+    sources = Sources.beside(ROOT / "leaderboard" / "results")
+    found = []
+    for seed, clean in ((0, 0.5), (1, 0.4)):
+        path = sources.results / "open" / "house_distil" / f"ks-s{seed}.json"
+        draws = {
+            ("clean", "accuracy"): Draws(clean + NOISE, 305),
+            ("noises", "accuracy"): Draws(0.5 * (clean + NOISE) + 0.01 * seed, 305),
+        }
+        found.append(Found(path, read_record(path), draws))
+    (row,) = measured_rows("open", found, sources)
+    read = row.set_draws["ks", "noises"]
+    assert read.mean.values == pytest.approx(0.5 * (0.45 + NOISE) + 0.005)
+    assert read.loss.values == pytest.approx(0.5 - 0.005 / (0.4 + NOISE))
+    del found[1].draws["noises", "accuracy"]
+    (row,) = measured_rows("open", found, sources)
+    assert ("ks", "noises") not in row.set_draws
 
 
 def test_students_of_students_are_of_the_family(family):
