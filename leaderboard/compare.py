@@ -85,13 +85,14 @@ def compare_rows(
     check_columns([item for item in [*found, *own] if item.record.upstream in paired])
     rows = _by_name(track, found, sources) | _by_name(track, own, sources)
     one, two = (_named(rows, name) for name in (first, second))
-    sets = catalogue().sets
-    over = _over_set(one, two, condition, sets[condition]) if condition in sets else []
-    lines = over or [
+    lines = [
         _line(task, metric, score, two.scores[task, metric, where])
         for (task, metric, where), score in one.scores.items()
         if where == condition and (task, metric, where) in two.scores
     ]
+    sets = catalogue().sets
+    if not lines and condition in sets:
+        lines = _over_set(one, two, condition, sets[condition])
     if not lines:
         raise MissingError(f"{first} and {second} share no score on {condition!r} of track {track}")
     return sorted(lines, key=lambda line: line.task)
