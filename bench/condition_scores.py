@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,7 +126,12 @@ class Rescored(NamedTuple):
 
 
 def rescore_conditions(
-    record: Record, path: Path, home: Path, noise_dir: Path | None = None
+    record: Record,
+    path: Path,
+    home: Path,
+    noise_dir: Path | None = None,
+    *,
+    names: Collection[str] | None = None,
 ) -> Rescored:
     """Compute a record's scores under conditions again from its predictions.
 
@@ -135,13 +140,15 @@ def rescore_conditions(
         path: of the record; predictions lie in the folder of the same name beside it.
         home: folder of corpora.
         noise_dir: folder of noise corpora, for the conditions that are made of them.
+        names: only these conditions; None for all.
 
     Raises:
         InvalidDataError: predictions that are not those of the record, or a condition that is
             another than this checkout's.
         MissingError: they, a corpus or noise are not there.
     """
-    if not record.conditions:
+    chosen = [item for item in record.conditions if names is None or item.condition in names]
+    if not chosen:
         return Rescored([], [])
     card = task_card(record.task, record.track)
     folder = path.with_suffix("") / "predictions"
@@ -158,7 +165,7 @@ def rescore_conditions(
     plain = references(Condition("clean", "", 0), record, home, tables)
     clean = Clean(card, judged("clean", record.predictions_sha256["clean"], plain))
     differing, distorted = [], {}
-    for item in record.conditions:
+    for item in chosen:
         under = condition(item.condition)
         true = _references(under, item, record, sources, tables)
         found = judged(item.condition, item.predictions_sha256, true)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from bench.resampled import Resampled
 
 NUM_DRAWS = 1000
-SEED = 0
 # Rates are kept in steps of 1/16384 (0.006 points, a tenth of the narrowest interval on the board)
 # as unsigned 16 bit, up to 3.9999; what lies above counts as that.
 STEP = 1 / 16384
@@ -92,7 +91,7 @@ def drawn(found: Resampled, condition: str, metric: str) -> DrawnScore:
     """One metric on one test set, or its mean over a set of conditions, for the file.
 
     Args:
-        found: resampled with seed `SEED`.
+        found: resampled with seed 0, which the file says.
         condition: or the name of the set.
         metric: its name.
     """

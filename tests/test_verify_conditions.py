@@ -59,6 +59,12 @@ def test_a_condition_that_only_its_sender_has_is_refused(trained, scored):
         rescore_conditions(record, trained.path, trained.toy.home)
 
 
+def test_conditions_that_are_not_asked_for_are_left_alone(trained, scored):
+    record = with_condition(scored, condition="own-noise")
+    found = rescore_conditions(record, trained.path, trained.toy.home, names=["white-5db"])
+    assert found == ([], [])
+
+
 def test_noise_corpora_are_looked_for_in_the_folder_given(trained, scored, tmp_path):
     record = with_condition(scored, condition="rooms-measured")
     with pytest.raises(MissingError, match="with --noise-dir"):

@@ -25,13 +25,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--board", type=Path, default=Path("leaderboard"))
     parser.add_argument("--runs", type=Path, help="folder of own runs, with their predictions")
+    parser.add_argument(
+        "--noise-dir",
+        type=Path,
+        help="folder of noise corpora, for own runs under conditions that need them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print one line a metric."""
     from leaderboard.compare import compare_rows, table
 
-    own = _own(options.runs / options.track) if options.runs else []
+    own = _own(options) if options.runs else []
     found = compare_rows(
         options.first,
         options.second,
@@ -44,8 +49,9 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _own(folder: Path) -> list[Found]:
-    """Records of a folder of runs, with draws made from their predictions."""
+def _own(options: argparse.Namespace) -> list[Found]:
+    """Records of a folder of runs; those to compare with draws made from their predictions."""
+    from bench.condition_file import catalogue
     from bench.condition_scores import rescore_conditions
     from bench.draws import decoded
     from bench.record import read_record
@@ -53,11 +59,17 @@ def _own(folder: Path) -> list[Found]:
     from leaderboard.reading import Found
 
     found = []
-    for path in sorted(folder.glob("*/*.json")):
+    members = catalogue().sets.get(options.condition, ())
+    paired = {name.partition(" (")[0] for name in (options.first, options.second)}
+    for path in sorted((options.runs / options.track).glob("*/*.json")):
         record = read_record(path)
         if record.limit is None and record.status == "ok":
-            items = [item for part in evidence(path, home()) for item in part.results()[1]]
-            items += rescore_conditions(record, path, home()).draws
+            items = []
+            if record.upstream in paired:
+                items = [item for part in evidence(path, home()) for item in part.results()[1]]
+                items += rescore_conditions(
+                    record, path, home(), options.noise_dir, names=members
+                ).draws
             draws = {(item.condition, item.metric): decoded(item, path) for item in items}
             found.append(Found(path, record, draws))
     return found
