@@ -80,7 +80,7 @@ class CostReport(Frozen):
         macs_per_second: rule `plain`, `seconds` of input.
         seconds: length of that input.
         buckets: the 32 standard lengths, one entry a rule.
-        counted_on: `meta` (shapes only) or `cpu` (the module does not allow it).
+        counted_on: `meta` (shapes only) or `cpu` (the module does not allow it, or has an LSTM).
         timing: None when not timed.
         peak_memory_bytes: None when not measured.
         reported: the authors' own figures, from the card; shown beside, never instead.

@@ -126,7 +126,7 @@ def test_macs_by_hand_on_both_devices(name, device):
     build, expected = BY_HAND[name]
     module = build() if device == "meta" else Values(build())
     found = count(Wrapped(module), 16_000)
-    assert found.device == device
+    assert found.device == ("cpu" if "lstm" in name else device)  # where LSTMs are one operation
     assert found.macs("plain") == expected
 
 
