@@ -14,6 +14,9 @@ EXAMPLE = "slim-superb score runs/quick/fbank/ks-s0.json"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("record", type=Path)
+    parser.add_argument(
+        "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -29,9 +32,9 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
         print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
         return 4
-    differing_names = rescore_conditions(record, options.record, home()).differing
-    if differing_names:
-        print(f"\nDIFFERS from what the predictions give: {', '.join(differing_names)}")
+    beyond = rescore_conditions(record, options.record, home(), options.noise_dir)
+    if beyond.differing:
+        print(f"\nDIFFERS from what the predictions give: {', '.join(beyond.differing)}")
         return 4
     number = len(scores) + sum(len(item.scores) for item in record.conditions)
     print(f"\nall {number} scores computed again from the predictions: identical")
