@@ -34,7 +34,7 @@ How the upstreams were made, and what follows from the numbers: [recipes](recipe
 - Rates: {rates}.
 - As fast as HuBERT Base: one CPU thread, in one run with it.
 - Weights: `house` were trained here, `published` by their authors; `none` is a fixed transform,
-  `untrained` a seeded random control."""
+  `untrained` a seeded random control. Behind it stand flags: what to know of the training."""
 
 SHARES = """## Of the teacher's gain, in percent
 
@@ -161,7 +161,8 @@ def _scores(family: Family, metrics: Mapping[str, str]) -> str:
         ]
         scores = [row.scores.get((task, name, "clean")) for task, name in metrics.items()]
         cells = [_score(score, name) for score, name in zip(scores, metrics.values(), strict=True)]
-        body.append([f"`{row.name}`", row.records[0].weights, *facts, *cells])
+        weights = ", ".join([row.records[0].weights, *row.standing.flags])
+        body.append([f"`{row.name}`", weights, *facts, *cells])
     return "## On clean speech\n\n" + _table(body, [*head, *(task.upper() for task in metrics)])
 
 

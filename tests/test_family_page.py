@@ -1,5 +1,6 @@
 """Shares of a teacher's gain, losses over sets of conditions, and the page made of them."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bench.draws import Draws
 from bench.errors import MissingError, UsageError
 from bench.record import read_record
 from leaderboard.family_page import page, read_family
+from leaderboard.family_plot import _levels, plot_family
 from leaderboard.kept import mean_score, over_set, share_kept
 from leaderboard.reading import Found, Sources, measured_rows
 from leaderboard.rows import Degradation, Score, SetDraws
@@ -129,3 +131,26 @@ def test_a_teacher_must_be_there_with_its_control():
         read_family("house_techer", "open", ROOT / "leaderboard")
     with pytest.raises(MissingError, match=r"no 'ge2e\+untrained', from which gains count"):
         read_family("ge2e", "open", ROOT / "leaderboard")
+
+
+def test_flags_stand_behind_the_weights(family):
+    (line,) = [line for line in page(family).splitlines() if "| `house_pruned_asr50`" in line][:1]
+    assert "| house, fine-tuned " in line
+
+
+def test_the_picture_says_what_is_fine_tuned_and_shows_every_task(family, tmp_path):
+    plot_family(family, tmp_path / "one.svg")
+    plot_family(family, tmp_path / "two.svg")
+    drawn = (tmp_path / "one.svg").read_text(encoding="utf-8")
+    assert drawn == (tmp_path / "two.svg").read_text(encoding="utf-8")
+    said = set(re.findall(r">([^<>]+)</text>", drawn))
+    assert {"pruned", "pruned, fine-tuned", "robust, seen-conditions", "untrained"} <= said
+    assert {"ASR: CER", "ASV: EER", "KS: accuracy", "SLU: slot-value F1"} <= said
+
+
+def test_levels_are_the_mean_control_and_the_best_transform(family):
+    levels = {text: score.value for text, _, score in _levels(family, ("asv", "eer", "clean"))}
+    plain = [row for row in family.others if row.name.startswith("fbank")]
+    of = [row.scores["asv", "eer", "clean"].value for row in (*family.controls, *plain)]
+    assert levels["untrained"] == pytest.approx(np.mean(of[:3]))
+    assert levels["best without weights"] == min(of[3:])

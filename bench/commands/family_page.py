@@ -17,12 +17,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--track", default="open")
     parser.add_argument("--board", type=Path, default=Path("leaderboard"))
     parser.add_argument("--out", type=Path, default=Path("docs/recipes-results.md"))
+    parser.add_argument("--plot", type=Path, help="scores against MACs, .svg or .png")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write it."""
+    from bench.plots import check_picture
     from leaderboard.family_page import read_family, write_family
+    from leaderboard.family_plot import plot_family
 
-    write_family(read_family(options.teacher, options.track, options.board), options.out)
+    check_picture(options.plot)
+    family = read_family(options.teacher, options.track, options.board)
+    write_family(family, options.out)
     print(options.out)
+    if options.plot is not None:
+        plot_family(family, options.plot)
+        print(options.plot)
     return 0
