@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import InvalidDataError, MissingError
-from bench.plots import picture
+from bench.plots import legend_above, picture
 
 Line = dict[str, float]
 COLUMNS = 3
@@ -62,10 +62,7 @@ def plot(logs: Sequence[Path], path: Path) -> None:
     with picture(path, 2.9 * min(COLUMNS, len(read)), 2.0 * rows + 0.5) as figure:
         for place, (name, lines) in enumerate(read, start=1):
             _panel(figure.add_subplot(rows, min(COLUMNS, len(read)), place), name, lines)
-        labels: dict[str, Any] = {}
-        for axes in figure.axes:
-            labels |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        figure.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=len(labels))
+        legend_above(figure)
         figure.supxlabel("hours of audio presented")
         figure.supylabel("loss")
 

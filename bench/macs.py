@@ -235,8 +235,8 @@ def count(upstream: Upstream, num_samples: int) -> Count:
 
     On the meta device where the module allows it (nothing is computed). A module that looks at its
     values or keeps tensors outside its buffers runs on the CPU instead, on silence. So does one
-    with an LSTM: one operation there, several for each frame on the meta device (GE2E takes 130
-    times as long).
+    with an LSTM, or with the layers of `bench.recurrent`: one operation there, several for each
+    frame on the meta device (GE2E takes 130 times as long).
 
     Args:
         upstream: on the CPU; not changed.

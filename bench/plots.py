@@ -78,3 +78,17 @@ def plane(path: Path, axes: tuple[str, str, str]) -> Iterator[Any]:
         drawn.set_xlabel(axes[1])
         drawn.set_ylabel(axes[2])
         drawn.grid(visible=True, linewidth=0.3)
+
+
+def legend_above(figure: Any, columns: int | None = None) -> None:
+    """One legend for all panels of a figure, above them; each label once.
+
+    Args:
+        figure: with its panels drawn.
+        columns: of the legend; None for one row.
+    """
+    labels: dict[str, Any] = {}
+    for axes in figure.axes:
+        labels |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
+    place = "outside upper center"
+    figure.legend(labels.values(), labels.keys(), loc=place, ncols=columns or len(labels))

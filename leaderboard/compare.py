@@ -81,7 +81,7 @@ def compare_rows(
     """
     sources = Sources.beside(board / "results")
     found = read_results(sources).by_track.get(track, [])
-    paired = {name.partition(" (")[0] for name in (first, second)}
+    paired = upstreams_of(first, second)
     check_columns([item for item in [*found, *own] if item.record.upstream in paired])
     rows = _by_name(track, found, sources) | _by_name(track, own, sources)
     one, two = (_named(rows, name) for name in (first, second))
@@ -96,6 +96,11 @@ def compare_rows(
     if not lines:
         raise MissingError(f"{first} and {second} share no score on {condition!r} of track {track}")
     return sorted(lines, key=lambda line: line.task)
+
+
+def upstreams_of(*names: str) -> set[str]:
+    """The upstreams of rows, which a control's role may follow in brackets."""
+    return {name.partition(" (")[0] for name in names}
 
 
 def _line(task: str, metric: str, one: Score, two: Score, *, is_loss: bool = False) -> Line:

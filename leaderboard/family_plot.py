@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.metrics import METRICS
-from bench.plots import picture
+from bench.plots import legend_above, picture
 from leaderboard.columns import metric_title, unit_of
 from leaderboard.family_page import Family
 from leaderboard.kept import mean_score
@@ -39,10 +39,7 @@ def plot_family(family: Family, path: Path) -> None:
             axes = figure.add_subplot(rows, COLUMNS, place)
             _panel(axes, family, groups, (task, metric, "clean"))
             axes.set_title(f"{task.upper()}: {metric_title(metric)}", fontsize=7)
-        labels: dict[str, Any] = {}
-        for axes in figure.axes:
-            labels |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
-        figure.legend(labels.values(), labels.keys(), loc="outside upper center", ncols=4)
+        legend_above(figure, columns=4)
         figure.supxlabel("G multiply-accumulates a second of audio")
         figure.supylabel("percent; up is better")
 

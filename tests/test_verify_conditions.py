@@ -5,6 +5,7 @@
 import pytest
 from test_robustness import score_one, toy, trained  # noqa: F401 (fixtures)
 
+from bench.cli import main
 from bench.condition_scores import rescore_conditions
 from bench.errors import InvalidDataError, MissingError
 from bench.record import read_record, write_record
@@ -63,6 +64,24 @@ def test_conditions_that_are_not_asked_for_are_left_alone(trained, scored):
     record = with_condition(scored, condition="own-noise")
     found = rescore_conditions(record, trained.path, trained.toy.home, names=["white-5db"])
     assert found == ([], [])
+
+
+@pytest.mark.parametrize("name", ["clean", "ladder-white"])
+def test_own_runs_are_compared_whatever_else_they_were_scored_on(
+    trained, monkeypatch, capsys, tmp_path, name
+):
+    record = score_one(trained.path, "ladder-white,gsm", trained.sources)
+    items = [
+        item.model_copy(update={"condition": "own-noise"}) if item.condition == "gsm" else item
+        for item in record.conditions
+    ]
+    write_record(record.model_copy(update={"conditions": tuple(items)}), trained.path)
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(trained.toy.home))
+    options = ["--track", record.track, "--condition", name, "--runs", trained.path.parents[2]]
+    options += ["--board", tmp_path]
+    assert main(["compare", record.upstream, record.upstream, *map(str, options)]) == 0
+    shown = capsys.readouterr().out
+    assert "+0.00 [+0.00 to +0.00]" in shown and "no draws" not in shown
 
 
 def test_noise_corpora_are_looked_for_in_the_folder_given(trained, scored, tmp_path):

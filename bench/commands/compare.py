@@ -56,11 +56,12 @@ def _own(options: argparse.Namespace) -> list[Found]:
     from bench.draws import decoded
     from bench.record import read_record
     from bench.rescore import evidence
+    from leaderboard.compare import upstreams_of
     from leaderboard.reading import Found
 
     found = []
     members = catalogue().sets.get(options.condition, ())
-    paired = {name.partition(" (")[0] for name in (options.first, options.second)}
+    paired = upstreams_of(options.first, options.second)
     for path in sorted((options.runs / options.track).glob("*/*.json")):
         record = read_record(path)
         if record.limit is None and record.status == "ok":
