@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -178,8 +178,7 @@ class FeatureSet:
         path = self.shards[shard]
         block = memoryview(states[start:stop].reshape(-1).view(np.uint8).data)
         with path.open("rb", buffering=0) as file:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
+            _skip_header(file)
             file.seek(place * states[0].nbytes, os.SEEK_CUR)
             while block:
                 count = file.readinto(block)
@@ -191,6 +190,16 @@ class FeatureSet:
         """One utterance (L, T, D) float32."""
         states: npt.NDArray[np.float32] = self.rows([index]).batch([0]).stacked[:, 0].numpy()
         return states
+
+
+def _skip_header(file: BinaryIO) -> None:
+    """Go to the first row of an array file, past its header, whose content the index has told.
+
+    Not by NumPy's `read_array_header_1_0`: it parses the header with `ast`, which in Python 3.11.7
+    now and then fails when several threads do so at once (python/cpython issue 106905).
+    """
+    np.lib.format.read_magic(file)
+    file.seek(int.from_bytes(file.read(2), "little"), os.SEEK_CUR)
 
 
 def moments(source: Source) -> Moments:

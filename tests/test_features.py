@@ -86,6 +86,22 @@ def test_a_truncated_shard_is_made_again(stores, toy_upstream, utterances):
     assert len(stores("frames").missing(utterances)) == len(utterances)
 
 
+def test_headers_are_not_parsed_while_threads_read(stores, toy_upstream, utterances, monkeypatch):
+    # Python 3.11.7: several threads that parse at once can fail (python/cpython issue 106905).
+    store = stores("frames")
+    store.extract(toy_upstream, utterances)
+    features = store.read(utterances)
+    expected = features.rows([0, 3, 1]).states
+
+    def parse(*arguments, **options):
+        raise SystemError("AST constructor recursion depth mismatch")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ast.parse", parse)
+        read = features.rows([0, 3, 1]).states
+    assert torch.equal(read, expected)
+
+
 def test_batches_are_padded_with_zeros_and_moments_skip_padding(stores, toy_upstream, utterances):
     store = stores("frames")
     store.extract(toy_upstream, utterances)
