@@ -6,16 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 
-from bench.condition_file import Condition, catalogue
+from bench.condition_file import catalogue
 from bench.condition_report import percent, relative_text, score_of, sets_of, summary
 from bench.conditions import expand
 from bench.errors import MissingError
+from bench.ladder_plot import Loss, ladders, plot_ladders
 from bench.paths import write_text
-from bench.plots import picture
 from bench.record import DegradedScore, Record, read_record
 from bench.registry import task_card
 from bench.yaml_file import read_yaml
@@ -91,15 +90,6 @@ def _clearly_better(other: DegradedScore, one: DegradedScore) -> bool:
     return other.relative_high < one.relative_low
 
 
-def ladders() -> dict[str, list[Condition]]:
-    """The rungs of every ladder, mild to severe."""
-    found: dict[str, list[Condition]] = {}
-    for item in catalogue().conditions.values():
-        if item.ladder is not None:
-            found.setdefault(item.ladder, []).append(item)
-    return found
-
-
 def write_page(results: Path, track: str, docs: Path) -> list[Path]:
     """Write `conditions.md` and a plot a task.
 
@@ -120,12 +110,23 @@ def write_page(results: Path, track: str, docs: Path) -> list[Path]:
     ]
     for task, records in by_task.items():
         plot = docs / f"conditions-{task}.svg"
-        plot_ladders(records, plot)
+        metric = records[0].scores[0].metric
+        lines = {record.upstream: _line(record, metric) for record in records}
+        plot_ladders(lines, f"{metric}: worse than clean, %", plot)
         written.append(plot)
         parts.append(_section(task, records, plot.name))
     page = docs / "conditions.md"
     write_text(page, "\n\n".join(parts) + "\n")
     return [page, *written]
+
+
+def _line(record: Record, metric: str) -> dict[str, Loss]:
+    return {
+        item.condition: Loss(score.relative, score.relative_low, score.relative_high)
+        for item in record.conditions
+        if (score := score_of(record, item.condition, metric)) is not None
+        and score.relative is not None
+    }
 
 
 def _noise() -> str:
@@ -208,59 +209,3 @@ def _mean(record: Record, members: Sequence[str], metric: str) -> str:
         return "-"
     mean, worst, name = found
     return f"{percent(mean)}; {percent(worst)} {name}"
-
-
-def plot_ladders(records: Sequence[Record], path: Path) -> None:
-    """Degradation against severity, a panel a ladder, a line an upstream, as SVG.
-
-    Raises:
-        MissingError: matplotlib is not installed.
-    """
-    metric = records[0].scores[0].metric
-    present = {
-        name: rungs
-        for name, rungs in ladders().items()
-        if any(score_of(record, rung.name, metric) for record in records for rung in rungs)
-    }
-    if not present:
-        raise MissingError(f"{records[0].task}: no ladder was scored")
-    columns = min(4, len(present))
-    rows = -(-len(present) // columns)
-    with picture(path, 2.7 * columns, 2.2 * rows + 0.4) as figure:
-        for place, (name, rungs) in enumerate(present.items(), start=1):
-            _panel(figure.add_subplot(rows, columns, place), name, rungs, records, metric)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-        figure.supylabel(f"{metric}: worse than clean, %")
-
-
-def _panel(
-    axes: Any, name: str, rungs: Sequence[Condition], records: Sequence[Record], metric: str
-) -> None:
-    """One ladder: rungs from mild to severe, evenly spaced, with intervals."""
-    for shift, record in enumerate(records):
-        points = [
-            (place + 0.06 * shift, score)
-            for place, rung in enumerate(rungs)
-            if (score := score_of(record, rung.name, metric)) is not None
-            and score.relative is not None
-        ]
-        values = [100 * (score.relative or 0.0) for _, score in points]
-        lows = [100 * (score.relative_low or 0.0) for _, score in points]
-        highs = [100 * (score.relative_high or 0.0) for _, score in points]
-        axes.errorbar(
-            [place for place, _ in points],
-            values,
-            yerr=[
-                [max(0.0, v - low) for v, low in zip(values, lows, strict=True)],
-                [max(0.0, high - v) for v, high in zip(values, highs, strict=True)],
-            ],
-            marker="o",
-            markersize=3,
-            linewidth=1,
-            capsize=2,
-            label=record.upstream,
-        )
-    axes.axhline(0.0, color="grey", linewidth=0.5)
-    axes.set_xticks(range(len(rungs)), [f"{rung.severity:g}" for rung in rungs])
-    axes.set_title(f"{name}: {rungs[0].about.rpartition(', ')[2]}", fontsize=7)
