@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from bench.metrics import Metric
-from leaderboard.degradation import Summary, mean_over_all, reference_pairs, worst
+from leaderboard.degradation import (
+    Losses,
+    Summary,
+    counted,
+    mean_over_all,
+    reference_pairs,
+    worst,
+)
 from leaderboard.ranking import Ranking, rank_column
 from leaderboard.rows import Row
 from leaderboard.superb_score import Anchors, superb_score
@@ -140,6 +147,32 @@ def shown(metric: Metric, value: float, *, signed: bool = False) -> str:
     return f"{value * scale:{'+' if signed else ''}.{digits}f}"
 
 
+class Ranged(Protocol):
+    """A value that may have an interval."""
+
+    @property
+    def value(self) -> float:
+        """0.1 is ten percent."""
+
+    @property
+    def low(self) -> float | None:
+        """Where its 95 % interval begins, if it has one."""
+
+    @property
+    def high(self) -> float | None:
+        """Where it ends."""
+
+
+def percent_range(found: Ranged | None) -> str:
+    """A value in whole percent with its interval; a dash for None."""
+    if found is None:
+        return "-"
+    text = f"{100 * found.value:.0f}"
+    if found.low is None or found.high is None:
+        return text
+    return f"{text} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
 def score_column(
     task: str, metric: Metric, rows: Sequence[Row], *, condition: str = "clean"
 ) -> Column:
@@ -231,31 +264,33 @@ def superb_here_column(ends: Anchors) -> Column:
 
 
 def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Mean and worst; a row that lacks tasks or conditions of others says what it has.
+    """Mean and worst over the same pairs of task and condition; a row that lacks some says so.
 
-    Means over other pairs of task and condition are not comparable: only rows with the pairs of
-    reference have a value, which is what sorts, ranks and draws; all others have text.
+    Only rows with all pairs of reference have a value, which is what sorts, ranks and draws; all
+    others have text.
     """
-    every = {part for row in rows for part in row.degradations}
     reference = reference_pairs(rows)
 
-    def loss(row: Row, found: Summary, *notes: str) -> Cell:
-        count, counts = len(row.degradations), row.degradations.keys() == reference
-        only = "" if count == len(every) else f"only {count} of {len(every)}, {found.tasks}"
+    def loss(losses: Losses, found: Summary, *notes: str) -> Cell:
+        whole = losses.keys() == reference
+        only = f"{'only' if losses.keys() <= reference else 'other'} {len(losses)}"
+        only = "" if whole else f"{only} of {len(reference)}, {found.tasks}"
         note = ", ".join(filter(None, [*notes, only]))
-        return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value if counts else None)
+        return Cell(f"{100 * found.value:+.1f}", note, 100 * found.value if whole else None)
 
     def mean(row: Row) -> Cell:
-        found = mean_over_all(row)
+        losses = counted(row, reference)
+        found = mean_over_all(losses)
         if found is None:
             return DASH
         low, high = found.low, found.high
         interval = "" if low is None else f"[{100 * low:+.1f}, {100 * (high or 0):+.1f}]"
-        return loss(row, found, interval)
+        return loss(losses, found, interval)
 
     def worst_one(row: Row) -> Cell:
-        found = worst(row)
-        return DASH if found is None else loss(row, found[1], found[0])
+        losses = counted(row, reference)
+        found = worst(losses)
+        return DASH if found is None else loss(losses, found[1], found[0])
 
     about = f"% of clean; sorted over the same {len(reference)} pairs"
     return (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from bench.condition_file import ConditionFile
 
 INTERVAL = (2.5, 97.5)
+Losses = Mapping[tuple[str, str], Degradation]  # by task and condition
 
 
 def degradations(
@@ -114,7 +114,10 @@ class Summary:
 
 def conditions_of(rows: Iterable[Row]) -> list[str]:
     """All conditions but `clean`: ladders first, mild before severe, then all others by name."""
-    names = {condition for row in rows for _, condition in row.degradations}
+    return _ordered({condition for row in rows for _, condition in row.degradations})
+
+
+def _ordered(names: set[str]) -> list[str]:
     order = {name: index for index, name in enumerate(_ladders())} if names else {}
     last = len(order)
     return sorted(names, key=lambda name: (order.get(_base(name), last), name))
@@ -158,37 +161,51 @@ def same_test_set(condition: str) -> str | None:
     return known.table if known is not None else None
 
 
-def mean_over_tasks(row: Row, condition: str) -> Summary | None:
-    """Mean degradation of a row in one condition; None where it was not measured."""
-    return _mean({key: found for key, found in row.degradations.items() if key[1] == condition})
+def mean_over_tasks(losses: Losses, condition: str) -> Summary | None:
+    """Mean degradation in one condition; None where it was not measured."""
+    return mean_degradation({key: found for key, found in losses.items() if key[1] == condition})
 
 
-def mean_over_all(row: Row) -> Summary | None:
+def mean_over_all(losses: Losses) -> Summary | None:
     """Mean over tasks of the mean over a task's conditions; None where none was measured."""
     by_task: dict[str, dict[tuple[str, str], Degradation]] = {}
-    for key, found in row.degradations.items():
+    for key, found in losses.items():
         by_task.setdefault(key[0], {})[key] = found
-    means = {task: mean for task, found in by_task.items() if (mean := _mean(found))}
-    every = _mean({(task, ""): Degradation(m.value, m.low, m.high) for task, m in means.items()})
-    return replace(every, parts=tuple(sorted(row.degradations))) if every else None
+    means = {task: mean for task, found in by_task.items() if (mean := mean_degradation(found))}
+    every = mean_degradation(
+        {(task, ""): Degradation(mean.value, mean.low, mean.high) for task, mean in means.items()}
+    )
+    return replace(every, parts=tuple(sorted(losses))) if every else None
 
 
 def reference_pairs(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
-    """The pairs of task and condition that a row must have for its mean and worst to count.
+    """The pairs of task and condition over which a mean and a worst count.
 
-    The largest set that a competing row has (any row where none competes); of several as large the
-    one that most rows have.
+    What a competing row has (any row where none competes): of these sets the one by which most is
+    compared, its pairs times the rows that have all of them; then the larger. So neither a row with
+    conditions that no other has nor one that lacks some decides alone.
     """
     known = [row for row in rows if row.degradations]
-    sets = Counter(frozenset(r.degradations) for r in [r for r in known if r.competes] or known)
-    return max(
-        sets, key=lambda pairs: (len(pairs), sets[pairs], sorted(pairs)), default=frozenset()
-    )
+    chosen = [row.degradations.keys() for row in known if row.competes] or [
+        row.degradations.keys() for row in known
+    ]
+
+    def compared(pairs: frozenset[tuple[str, str]]) -> tuple[int, int, list[tuple[str, str]]]:
+        return len(pairs) * sum(own >= pairs for own in chosen), len(pairs), sorted(pairs)
+
+    return max(map(frozenset, chosen), key=compared, default=frozenset())
 
 
-def worst(row: Row) -> tuple[str, Summary] | None:
+def counted(row: Row, reference: frozenset[tuple[str, str]]) -> Losses:
+    """A row's degradations over the pairs of reference; over its own where it has none of those."""
+    shared = {key: found for key, found in row.degradations.items() if key in reference}
+    return shared or row.degradations
+
+
+def worst(losses: Losses) -> tuple[str, Summary] | None:
     """The condition that costs most, mean over tasks."""
-    found = {name: mean_over_tasks(row, name) for name in conditions_of([row])}
+    names = {condition for _, condition in losses}
+    found = {name: mean_over_tasks(losses, name) for name in _ordered(names)}
     known = {name: item for name, item in found.items() if item is not None}
     if not known:
         return None
@@ -205,7 +222,8 @@ def tasks_by_condition(rows: Iterable[Row]) -> dict[str, str]:
     return {condition: ", ".join(sorted(tasks)) for condition, tasks in found.items()}
 
 
-def _mean(found: Mapping[tuple[str, str], Degradation]) -> Summary | None:
+def mean_degradation(found: Losses) -> Summary | None:
+    """The mean of degradations by task and condition, each counting alike; None of none."""
     if not found:
         return None
     parts = list(found.values())

@@ -24,9 +24,10 @@ HOW_TO_COMPARE_LOSS = (
     "How much worse than on clean speech, relative to the row's own clean score, in the metric's "
     "bad direction; mean over tasks, in brackets the mean of the tasks' 95 % intervals. 10 means a "
     "tenth worse. A row that lacks tasks names those it has: compare it task by task. The main "
-    "table has the mean over tasks of the mean over conditions, and the worst condition: these "
-    "count, to sort, compare and draw, only where a row has exactly the pairs of task and "
-    "condition of the competing row with most of them; numbers over other pairs come last. A row "
+    "table has the mean over tasks of the mean over conditions, and the worst condition, over the "
+    "same pairs of task and condition for all: those of a competing row by which most is compared "
+    "(pairs times rows that have them all). A row that lacks some says over how many its numbers "
+    "are: they neither sort nor rank nor are drawn, and come last. A row "
     "that is bad on clean speech has little to lose: read it beside its clean score."
 )
 METRIC_TITLES = {
