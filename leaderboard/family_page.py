@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from tabulate import tabulate
 
 from bench.condition_file import catalogue
-from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics import METRICS
 from bench.paths import write_text
-from bench.registry import task_card
-from leaderboard.columns import metric_title, unit_of
-from leaderboard.kept import Share, mean_score, over_set, share_kept
-from leaderboard.reading import Sources, measured_rows, read_results
-from leaderboard.rows import Row, Score
+from leaderboard.columns import metric_title, percent_range, unit_of
+from leaderboard.family import Family
+from leaderboard.family_ladders import ladder_section
+from leaderboard.kept import mean_score, over_set, share_kept
+from leaderboard.rows import Score
 
 SETS = ("distorted-seen", "distorted-unseen")
-UNTRAINED = "+untrained"
 USUAL_SEEDS = 3
 
 PREFACE = """# What is kept of `{teacher}`, track `{track}`
@@ -51,82 +48,6 @@ than clean speech, relative to clean, in percent, with the 95 % interval that ot
 To test two against each other: `slim-superb compare ONE OTHER --condition {name}`."""
 
 
-@dataclass(frozen=True)
-class Family:
-    """The rows of a page.
-
-    Attributes:
-        track: theirs.
-        teacher: whose gain is kept.
-        again: the teacher's recipe with other training seeds.
-        students: made from it, or from what was made from it, by their cards.
-        controls: the teacher untrained, one or several initialisations.
-        others: whatever else was measured on the track.
-    """
-
-    track: str
-    teacher: Row
-    again: tuple[Row, ...]
-    students: tuple[Row, ...]
-    controls: tuple[Row, ...]
-    others: tuple[Row, ...]
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """All, in the order of the page."""
-        return (self.teacher, *self.again, *self.students, *self.controls, *self.others)
-
-    def metrics(self) -> dict[str, str]:
-        """Main metric of every task that the teacher was measured on."""
-        tasks = sorted({task for task, _, _ in self.teacher.scores})
-        return {task: task_card(task, self.track).metrics[0] for task in tasks}
-
-
-def read_family(teacher: str, track: str, board: Path) -> Family:
-    """Sort the rows of a track by what they are to a teacher.
-
-    Args:
-        teacher: upstream, as on the board.
-        track: the track.
-        board: folder of results, draws and costs.
-
-    Raises:
-        UsageError: no such row.
-        MissingError: it has no untrained control on the board.
-        InvalidDataError: records that cannot be compared.
-    """
-    sources = Sources.beside(board / "results")
-    found = read_results(sources).by_track.get(track, [])
-    rows = [
-        row
-        for row in measured_rows(track, found, sources)
-        if row.kind != "control" or row.name.partition(":")[0].endswith(UNTRAINED)
-    ]
-    by_name = {row.name: row for row in rows}
-    if teacher not in by_name:
-        raise UsageError(f"no row {teacher!r} on track {track}: {did_you_mean(teacher, by_name)}")
-    controls = [row for row in rows if row.name.partition(":")[0] == teacher + UNTRAINED]
-    if not controls:
-        raise MissingError(
-            f"track {track}: no {teacher + UNTRAINED!r}, from which gains count; evaluate it"
-        )
-    again = [row for row in rows if row.name.startswith(f"{teacher}-s")]
-    students = [row for row in rows if teacher in _ancestors(row, by_name)]
-    placed = {row.name for row in (by_name[teacher], *again, *students, *controls)}
-    others = [row for row in rows if row.name not in placed]
-    return Family(track, by_name[teacher], *map(tuple, (again, students, controls, others)))
-
-
-def _ancestors(row: Row, by_name: Mapping[str, Row]) -> set[str]:
-    """The teacher of a row, its teacher's teacher and so on."""
-    found: set[str] = set()
-    above = row.teacher
-    while above and above not in found and row.kind != "control":
-        found.add(above)
-        above = by_name[above].teacher if above in by_name else ""
-    return found
-
-
 def write_family(family: Family, path: Path) -> None:
     """Write the page."""
     write_text(path, page(family))
@@ -141,6 +62,7 @@ def page(family: Family) -> str:
     )
     parts = [preface, _scores(family, metrics), _shares(family, metrics)]
     parts += [text for name in SETS if (text := _losses(family, metrics, name))]
+    parts += [ladders] if (ladders := ladder_section(family)) else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -175,7 +97,7 @@ def _shares(family: Family, metrics: Mapping[str, str]) -> str:
             control = mean_score([r.scores[key] for r in family.controls if key in r.scores])
             score, teacher = row.scores.get(key), family.teacher.scores[key]
             share = share_kept(score, teacher, control) if score and control else None
-            cells.append(_range(share))
+            cells.append(percent_range(share))
         body.append([f"`{row.name}`", *cells])
     about = SHARES.format(controls=", ".join(f"`{row.name}`" for row in family.controls))
     return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
@@ -190,7 +112,9 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
         for task, metric in metrics.items():
             found = over_set(row, task, metric, name, members)
             cells.append(
-                f"{_points(found.mean.value, metric)}: {_range(found.loss)}" if found else "-"
+                f"{_points(found.mean.value, metric)}: {percent_range(found.loss)}"
+                if found
+                else "-"
             )
         if set(cells) != {"-"}:
             body.append([f"`{row.name}`", *cells])
@@ -212,15 +136,6 @@ def _score(score: Score | None, metric: str) -> str:
 
 def _points(value: float, metric: str) -> str:
     return f"{value * unit_of(METRICS[metric])[0]:.1f}"
-
-
-def _range(found: Share | Score | None) -> str:
-    if found is None:
-        return "-"
-    text = f"{100 * found.value:.0f}"
-    if found.low is None or found.high is None:
-        return text
-    return f"{text} [{100 * found.low:.0f}, {100 * found.high:.0f}]"
 
 
 def _count(value: float | None, unit: float, digits: int = 2) -> str:

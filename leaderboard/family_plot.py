@@ -9,7 +9,7 @@ from typing import Any
 from bench.metrics import METRICS
 from bench.plots import legend_above, picture
 from leaderboard.columns import metric_title, unit_of
-from leaderboard.family_page import Family
+from leaderboard.family import Family
 from leaderboard.kept import mean_score
 from leaderboard.rows import Row, Score
 

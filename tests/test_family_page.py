@@ -10,7 +10,8 @@ import pytest
 from bench.draws import Draws
 from bench.errors import MissingError, UsageError
 from bench.record import read_record
-from leaderboard.family_page import page, read_family
+from leaderboard.family import read_family
+from leaderboard.family_page import page
 from leaderboard.family_plot import _levels, plot_family
 from leaderboard.kept import mean_score, over_set, share_kept
 from leaderboard.reading import Found, Sources, measured_rows

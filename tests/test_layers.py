@@ -46,7 +46,7 @@ def allowed(module: str) -> set[str] | None:
     package, _, rest = module.partition(".")
     if package == "leaderboard":
         names = ("record", "config", "registry", "names", "stats", "metrics", "draws", "standing")
-        names += ("condition_file", "detection", "plots")
+        names += ("condition_file", "detection", "ladder_plot", "plots")
         return LEAVES | {f"bench.{name}" for name in names}
     if package == "upstreams":
         return LEAVES | {"bench.api", "bench.torchaudio_guard"}

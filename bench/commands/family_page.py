@@ -18,19 +18,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", type=Path, default=Path("leaderboard"))
     parser.add_argument("--out", type=Path, default=Path("docs/recipes-results.md"))
     parser.add_argument("--plot", type=Path, help="scores against MACs, .svg or .png")
+    parser.add_argument("--ladders", type=Path, help="losses by severity, .svg or .png")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write it."""
     from bench.plots import check_picture
-    from leaderboard.family_page import read_family, write_family
+    from leaderboard.family import read_family
+    from leaderboard.family_ladders import plot_family_ladders
+    from leaderboard.family_page import write_family
     from leaderboard.family_plot import plot_family
 
-    check_picture(options.plot)
+    for picture in (options.plot, options.ladders):
+        check_picture(picture)
     family = read_family(options.teacher, options.track, options.board)
     write_family(family, options.out)
     print(options.out)
-    if options.plot is not None:
-        plot_family(family, options.plot)
-        print(options.plot)
+    for draw, path in ((plot_family, options.plot), (plot_family_ladders, options.ladders)):
+        if path is not None:
+            draw(family, path)
+            print(path)
     return 0
