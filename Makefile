@@ -118,7 +118,7 @@ recipe-curves: setup-conditions ## learning curves of the house family, from its
 	@$(CLI) learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
 recipe-results: setup-conditions ## what students keep of house_teacher, from the committed records
-	@$(CLI) family-page house_teacher --track open --plot docs/recipes-family.svg
+	@$(CLI) family-page house_teacher --track open --plot docs/recipes-family.svg --ladders docs/recipes-ladders.svg
 
 conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
 	@$(CLI) conditions-page --track '$(TRACK)'
