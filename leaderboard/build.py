@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bench.metrics import METRICS, Metric
@@ -12,7 +13,8 @@ from bench.paths import write_text
 from bench.record import SCHEMA, Record
 from bench.registry import task_card, track_card
 from leaderboard.columns import Cell, Column, all_columns, metric_title, score_column
-from leaderboard.degradation import conditions_of, tasks_by_condition
+from leaderboard.degradation import conditions_of
+from leaderboard.heat import HeatTable, heat_tables
 from leaderboard.published import TRACK, SourcesFile, definitions, read_published, reported_rows
 from leaderboard.reading import Sources, measured_rows, read_results
 from leaderboard.rows import Row
@@ -55,10 +57,10 @@ class View:
     tables: tuple[tuple[str, tuple[Column, ...]], ...]
     tasks: tuple[Task, ...]
 
-    @property
-    def tasks_by_condition(self) -> dict[str, str]:
-        """The tasks that some row has in a condition: a mean over fewer says so."""
-        return tasks_by_condition(self.rows)
+    @cached_property
+    def heat(self) -> tuple[HeatTable, ...]:
+        """The heat maps of losses."""
+        return heat_tables(self.rows, self.conditions)
 
     @property
     def usual_seeds(self) -> int:

@@ -113,14 +113,13 @@ class Summary:
 
 
 def conditions_of(rows: Iterable[Row]) -> list[str]:
-    """All conditions but `clean`: ladders first, mild before severe, then all others by name."""
+    """All conditions but `clean`: by name, and the ladders last, mild before severe."""
     return _ordered({condition for row in rows for _, condition in row.degradations})
 
 
 def _ordered(names: set[str]) -> list[str]:
     order = {name: index for index, name in enumerate(_ladders())} if names else {}
-    last = len(order)
-    return sorted(names, key=lambda name: (order.get(_base(name), last), name))
+    return sorted(names, key=lambda name: (order.get(_base(name), -1), name))
 
 
 def _base(name: str) -> str:
@@ -211,15 +210,6 @@ def worst(losses: Losses) -> tuple[str, Summary] | None:
         return None
     name = max(known, key=lambda key: known[key].value)
     return name, known[name]
-
-
-def tasks_by_condition(rows: Iterable[Row]) -> dict[str, str]:
-    """The tasks that some row has in a condition, such as `IC, KS`, by condition."""
-    found: dict[str, set[str]] = {}
-    for row in rows:
-        for task, condition in row.degradations:
-            found.setdefault(condition, set()).add(task.upper())
-    return {condition: ", ".join(sorted(tasks)) for condition, tasks in found.items()}
 
 
 def mean_degradation(found: Losses) -> Summary | None:

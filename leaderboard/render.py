@@ -19,8 +19,9 @@ from typing import Any
 from bench.standing import FLAGS, LEVELS
 from leaderboard.build import Board, View
 from leaderboard.columns import Cell, Column, band
-from leaderboard.degradation import mean_over_tasks, severity
+from leaderboard.degradation import severity
 from leaderboard.export import bibtex
+from leaderboard.heat import over_column
 from leaderboard.pareto import Picture, Point, draw
 from leaderboard.rows import Degradation, Row
 from leaderboard.sections import (
@@ -69,7 +70,7 @@ def html(board: Board) -> str:
     environment.filters |= {
         "band": band, "bibtex": bibtex, "condition_lines": condition_lines, "corners": _corners,
         "costs": costs, "first_of_card": first_of_card, "heat": _heat, "interval": _interval,
-        "loss": mean_over_tasks, "lossy_tasks": lossy_tasks, "p_values": p_values, "px": _px,
+        "loss": over_column, "lossy_tasks": lossy_tasks, "p_values": p_values, "px": _px,
         "reported_lines": reported_lines, "runs": runs, "seeds": seeds_text, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip
@@ -262,7 +263,9 @@ def _row_data(row: Row, cells: Sequence[Cell], view: View) -> dict[str, Any]:
         data["c"] = curve
     tasks = list(dict.fromkeys(task for task, _ in row.degradations))
     data["l"] = {
-        task: "".join(packed(row.degradations.get((task, name))) for name in view.conditions)
+        task: "".join(
+            packed(row.degradations.get((task, name))) for name in view.conditions
+        ).rstrip(MISSING[0])
         for task in tasks
     }
     return data
@@ -282,8 +285,13 @@ def page_data(board: Board) -> str:
             for row, cells in zip(view.rows, view.cells, strict=True)
         ]  # fmt: skip
         severities = [severity(name) for name in view.conditions]
+        place = {name: index for index, name in enumerate(view.conditions)}
+        heat = [
+            [[column.title, [place[name] for name in column.members]] for column in table.columns]
+            for table in view.heat
+        ]  # fmt: skip
         views.append({"k": view.key, "t": view.title, "cols": columns, "rows": rows,
-                      "conds": view.conditions, "sev": severities})  # fmt: skip
+                      "conds": view.conditions, "sev": severities, "heat": heat})  # fmt: skip
     text = json.dumps({"views": views, "kinds": KINDS, "heat": HEAT}, separators=(",", ":"),
                       allow_nan=False)  # fmt: skip
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

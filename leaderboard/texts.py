@@ -27,7 +27,8 @@ HOW_TO_COMPARE_LOSS = (
     "table has the mean over tasks of the mean over conditions, and the worst condition, over the "
     "same pairs of task and condition for all: those of a competing row by which most is compared "
     "(pairs times rows that have them all). A row that lacks some says over how many its numbers "
-    "are: they neither sort nor rank nor are drawn, and come last. A row "
+    "are: they neither sort nor rank nor are drawn, and come last. A ladder's column is the mean "
+    "over its severities, each of which is in the curves and in the sections of upstreams. A row "
     "that is bad on clean speech has little to lose: read it beside its clean score."
 )
 METRIC_TITLES = {

@@ -20,7 +20,8 @@ from bench.record import (
 )
 from leaderboard.build import build_board
 from leaderboard.columns import FACTS, LAST, degradation_columns
-from leaderboard.degradation import mean_over_tasks, reference_pairs, tasks_by_condition
+from leaderboard.degradation import reference_pairs
+from leaderboard.heat import heat_tables, over_column
 from leaderboard.render import PAGE
 from leaderboard.rows import Degradation
 from leaderboard.stamp import Stamp
@@ -348,12 +349,35 @@ def test_a_row_with_more_conditions_does_not_push_the_others_out():
     assert reference_pairs(every) == more.degradations.keys()
 
 
+def test_a_ladder_is_one_column_of_the_heat_map():
+    """Of the tasks that have all its rungs: the mean over rungs, then over tasks."""
+    losses = {
+        **{("ks", f"white-{n}db"): Degradation(n / 100, 0.0, 0.3) for n in (20, 10)},
+        **{("ic", f"white-{n}db"): Degradation(0.4, 0.1, 0.5) for n in (20, 10)},
+        ("sid", "white-20db"): Degradation(0.9),
+        ("ks", "gsm"): Degradation(0.1),
+        ("ks", "clip-6db"): Degradation(0.7),
+    }
+    names = ["gsm", "white-20db", "white-10db", "clip-6db"]
+    plain = lossy({("ks", "gsm"): Degradation(0.2)})
+    single, ladders = heat_tables([lossy(losses), plain], names)
+    assert [item.title for item in single.columns] == ["gsm"] and len(single.rows) == 2
+    white, clip = ladders.columns
+    assert (white.title, white.tasks, clip.title) == ("ladder-white", "IC, KS", "ladder-clip")
+    assert len(ladders.rows) == 1
+    found = over_column(losses, white)
+    assert (found.value, found.low, found.high) == pytest.approx((0.275, 0.05, 0.4))
+    assert found.tasks == "IC, KS" and over_column({}, white) is None
+
+
 def test_a_mean_over_fewer_tasks_says_so():
     loss = Degradation(0.2, 0.1, 0.3)
     full = lossy({("ks", "gsm"): loss, ("sid", "gsm"): loss})
     part = lossy({("ks", "gsm"): loss, ("ks", "ood"): Degradation(0.4)})
-    assert tasks_by_condition([full, part]) == {"gsm": "KS, SID", "ood": "KS"}
-    assert mean_over_tasks(part.degradations, "gsm").tasks == "KS"
+    (table,) = heat_tables([full, part], ["gsm", "ood"])
+    gsm, ood = table.columns
+    assert (gsm.tasks, ood.tasks) == ("KS, SID", "KS")
+    assert over_column(part.degradations, gsm).tasks == "KS"
     mean, worst = degradation_columns([full, part])
     notes = ["[+10.0, +30.0]", "[+10.0, +30.0], only 1 of 2, KS"]
     assert [mean.cell(row).note for row in (full, part)] == notes

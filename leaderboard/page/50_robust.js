@@ -5,14 +5,14 @@ function setUpRobust(view) {
   const tasks = unique(view.rows.flatMap((row) => Object.keys(row.l)));
   const options = [['', 'mean over tasks'], ...tasks.map((task) => [task, task.toUpperCase()])];
   box.append(choice('Task', options, (task) => set({ r: task }), 'r'));
-  const table = sectionOf(view).querySelector('.robust table.heat');
   const byKey = Object.fromEntries(view.rows.map((row) => [row.k, row]));
-  tables[view.k].heat = [...table.tBodies[0].rows].map((node) => ({ node, row: byKey[node.dataset.k], cells: [...node.cells].slice(1) }));
+  const maps = [...sectionOf(view).querySelectorAll('.robust table.heat')];
+  tables[view.k].heat = maps.flatMap((table, at) => [...table.tBodies[0].rows].map((node) => ({ node, row: byKey[node.dataset.k], cells: [...node.cells].slice(1), columns: view.heat[at] })));
   sectionOf(view).dataset.task = '';
-  table.addEventListener('mouseover', (event) => {
+  maps.forEach((table, at) => table.addEventListener('mouseover', (event) => {
     const cell = event.target.closest('td');
-    if (cell && !cell.title) cell.title = `${cell.parentNode.cells[0].textContent}, ${view.conds[cell.cellIndex - 1]}`;
-  });
+    if (cell && !cell.title) cell.title = `${cell.parentNode.cells[0].textContent}, ${view.heat[at][cell.cellIndex - 1][0]}`;
+  }));
   box.hidden = false;
 }
 
@@ -29,12 +29,18 @@ function unpack(text, index) {
   return part.endsWith('____') ? [loss] : [loss, loss - number(3, 5), loss + number(5, 7)];
 }
 
-/* [value, low, high] of a row in a condition: of one task, or the mean over tasks. */
-function lossOf(row, index, task) {
-  const parts = (task ? [row.l[task]] : Object.values(row.l)).filter(Boolean).map((text) => unpack(text, index)).filter(Boolean);
-  if (!parts.length) return null;
+/* [value, low, high] of a row over conditions: of one task, or the mean over the tasks that have them all. */
+function lossOf(row, indices, task) {
+  const parts = (task ? [row.l[task]] : Object.values(row.l)).filter(Boolean).map((text) => meanOf(indices.map((index) => unpack(text, index)))).filter(Boolean);
+  const mean = parts.length ? meanOf(parts) : null;
+  return mean && mean.map((value) => value / 1000);
+}
+
+/* The mean of losses; null where one is missing, and no interval where one has none. */
+function meanOf(parts) {
+  if (!parts.every(Boolean)) return null;
   const whole = parts.every((part) => part.length === 3);
-  return [0, 1, 2].slice(0, whole ? 3 : 1).map((at) => parts.reduce((sum, part) => sum + part[at], 0) / parts.length / 1000);
+  return [0, 1, 2].slice(0, whole ? 3 : 1).map((at) => parts.reduce((sum, part) => sum + part[at], 0) / parts.length);
 }
 
 function showRobust(view) {
@@ -45,13 +51,13 @@ function showRobust(view) {
   box.querySelector('[name=r]').value = task;
   const shown = new Set(tables[view.k].shown.map((row) => row.k));
   const { heat } = tables[view.k];
-  for (const { node, row, cells } of heat) {
+  for (const { node, row, cells, columns } of heat) {
     const visible = shown.has(row.k);
     if (node.hidden === visible) node.hidden = !visible;
     if (section.dataset.task === task) continue;
-    cells.forEach((cell, index) => fill(cell, lossOf(row, index, task), task ? '' : fewer(view, row, index)));
+    cells.forEach((cell, at) => fill(cell, lossOf(row, columns[at][1], task), task ? '' : fewer(view, row, columns[at][1])));
   }
-  if (section.dataset.task !== task) section.querySelector('.robust caption').textContent = `${view.t}: relative degradation in %, ${task ? task.toUpperCase() : 'mean over tasks'}`;
+  if (section.dataset.task !== task) for (const text of section.querySelectorAll('.robust caption span')) text.textContent = task ? task.toUpperCase() : 'mean over tasks';
   section.dataset.task = task;
   const wanted = [task, state.c, ...[...shown].sort()].join();
   if (tables[view.k].curves === wanted) return;
@@ -59,13 +65,13 @@ function showRobust(view) {
   showCurves(view, section.querySelector('.curves'), task);
 }
 
-/* The tasks of a row in a condition, where others have more: means over fewer are not comparable. */
-function fewer(view, row, index) {
-  const tasksOf = (one, at) => Object.keys(one.l).filter((task) => unpack(one.l[task], at));
+/* The tasks of a row in conditions, where others have more: means over fewer are not comparable. */
+function fewer(view, row, indices) {
+  const tasksOf = (one) => Object.keys(one.l).filter((task) => indices.every((index) => unpack(one.l[task], index)));
   const named = (tasks) => unique(tasks.map((task) => task.toUpperCase())).sort().join(', ');
-  view.every ||= view.conds.map((_, at) => named(view.rows.flatMap((one) => tasksOf(one, at))));
-  const mine = named(tasksOf(row, index));
-  return mine && mine !== view.every[index] ? `only ${mine}` : '';
+  const every = (view.every ||= {})[indices] ??= named(view.rows.flatMap(tasksOf));
+  const mine = named(tasksOf(row));
+  return mine && mine !== every ? `only ${mine}` : '';
 }
 
 /* Write a degradation into a cell; what is there already is changed, not made anew. */
@@ -88,11 +94,12 @@ function showCurves(view, box, task) {
   });
   const pins = listOf(state.c);
   const shown = new Set(tables[view.k].shown);
-  const rungs = Object.values(families).filter((levels) => levels.length > 1).flat();
-  const candidates = view.rows.filter((row) => shown.has(row) && rungs.some(({ index }) => lossOf(row, index, task)));
-  const rows = (pins.length ? candidates.filter((row) => pins.includes(row.k)) : candidates.filter((row) => row.o)).slice(0, MAX_PINS);
-  const figures = Object.entries(families).filter(([, levels]) => levels.length > 1)
-    .map(([family, levels]) => curveFigure(family, levels, rows, task));
+  const ladders = Object.entries(families).filter(([, levels]) => levels.length > 1);
+  const has = (row, [, levels]) => levels.some(({ index }) => curveLoss(view, row, index, task));
+  const counts = view.rows.filter((row) => shown.has(row) && (pins.length ? pins.includes(row.k) : row.o))
+    .map((row) => ({ row, count: ladders.filter((ladder) => has(row, ladder)).length })).filter(({ count }) => count);
+  const rows = counts.sort((one, other) => other.count - one.count).slice(0, MAX_PINS).map(({ row }) => row);
+  const figures = ladders.filter((ladder) => rows.some((row) => has(row, ladder))).map((ladder) => curveFigure(view, ladder, rows, task));
   const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [svgKey(at), ` ${row.p}  `]));
   box.replaceChildren(...(figures.length ? [key, ...figures] : []));
 }
@@ -101,14 +108,19 @@ function svgKey(at) {
   return svg('svg', { class: 'curve-plot', viewBox: '0 0 28 8', width: 28, height: 8, 'aria-hidden': 'true' }, svg('polyline', { class: `s${at}`, points: '0,4 28,4' }));
 }
 
-function curveFigure(family, levels, rows, task) {
+/* Of the mean over tasks only what has all of them: curves over others are not comparable. */
+function curveLoss(view, row, index, task) {
+  return !task && fewer(view, row, [index]) ? null : lossOf(row, [index], task);
+}
+
+function curveFigure(view, [family, levels], rows, task) {
   const [w, h, l, r, t, b] = [320, 180, 40, 312, 10, 140];
-  const lines = rows.map((row) => levels.map(({ index }, at) => [at, lossOf(row, index, task)]).filter(([, loss]) => loss));
+  const lines = rows.map((row) => levels.map(({ index }, at) => [at, curveLoss(view, row, index, task)]).filter(([, loss]) => loss));
   const losses = lines.flat().map(([, loss]) => loss[0]);
   const [low, high] = [Math.min(0, ...losses), Math.max(0.01, ...losses)];
   const px = (at) => l + (at / Math.max(levels.length - 1, 1)) * (r - l);
   const py = (loss) => b - ((loss - low) / (high - low)) * (b - t);
-  const picture = svg('svg', { class: 'curve-plot', viewBox: `0 0 ${w} ${h}`, role: 'img', 'aria-label': `${family}: degradation by severity of ${rows.map((row) => row.n).join(', ')}; the table above has the numbers` });
+  const picture = svg('svg', { class: 'curve-plot', viewBox: `0 0 ${w} ${h}`, role: 'img', 'aria-label': `${family}: degradation by severity of ${rows.map((row) => row.n).join(', ')}; the sections of these upstreams have the numbers` });
   for (const tick of niceTicks(100 * low, 100 * high)) picture.append(svg('line', { class: 'grid', x1: l, x2: r, y1: py(tick / 100), y2: py(tick / 100) }), svg('text', { x: l - 6, y: py(tick / 100) + 4, 'text-anchor': 'end' }, String(tick)));
   levels.forEach(({ level, unit }, at) => picture.append(svg('text', { x: px(at), y: b + 16, 'text-anchor': at ? (at === levels.length - 1 ? 'end' : 'middle') : 'start' }, `${level} ${unit}`)));
   lines.forEach((line, at) => picture.append(svg('polyline', { class: `s${at}`, points: line.map(([i, loss]) => `${px(i).toFixed(1)},${py(loss[0]).toFixed(1)}`).join(' ') })));
