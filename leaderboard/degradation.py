@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -185,14 +186,13 @@ def reference_pairs(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
     conditions that no other has nor one that lacks some decides alone.
     """
     known = [row for row in rows if row.degradations]
-    chosen = [row.degradations.keys() for row in known if row.competes] or [
-        row.degradations.keys() for row in known
-    ]
+    sets = Counter(frozenset(r.degradations) for r in [r for r in known if r.competes] or known)
 
     def compared(pairs: frozenset[tuple[str, str]]) -> tuple[int, int, list[tuple[str, str]]]:
-        return len(pairs) * sum(own >= pairs for own in chosen), len(pairs), sorted(pairs)
+        having = sum(count for own, count in sets.items() if own >= pairs)
+        return len(pairs) * having, len(pairs), sorted(pairs)
 
-    return max(map(frozenset, chosen), key=compared, default=frozenset())
+    return max(sets, key=compared, default=frozenset())
 
 
 def counted(row: Row, reference: frozenset[tuple[str, str]]) -> Losses:

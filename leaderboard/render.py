@@ -289,7 +289,7 @@ def page_data(board: Board) -> str:
         heat = [
             [[column.title, [place[name] for name in column.members]] for column in table.columns]
             for table in view.heat
-        ]  # fmt: skip
+        ]
         views.append({"k": view.key, "t": view.title, "cols": columns, "rows": rows,
                       "conds": view.conditions, "sev": severities, "heat": heat})  # fmt: skip
     text = json.dumps({"views": views, "kinds": KINDS, "heat": HEAT}, separators=(",", ":"),
