@@ -193,7 +193,7 @@ class FeatureSet:
 
 
 def _skip_header(file: BinaryIO) -> None:
-    """Go to the first row of an array file, past its header, whose content the index has told.
+    """Go to the first row of an array file (format 1.0), past a header that the index has told.
 
     Not by NumPy's `read_array_header_1_0`: it parses the header with `ast`, which in Python 3.11.7
     now and then fails when several threads do so at once (python/cpython issue 106905).

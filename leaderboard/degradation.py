@@ -202,13 +202,16 @@ def counted(row: Row, reference: frozenset[tuple[str, str]]) -> Losses:
 
 
 def worst(losses: Losses) -> tuple[str, Summary] | None:
-    """The condition that costs most, mean over tasks."""
+    """The condition that costs most, mean over tasks, of those that have most tasks.
+
+    A mean over fewer tasks is not comparable with the others: it may be of the frailest task alone.
+    """
     names = {condition for _, condition in losses}
     found = {name: mean_over_tasks(losses, name) for name in _ordered(names)}
     known = {name: item for name, item in found.items() if item is not None}
     if not known:
         return None
-    name = max(known, key=lambda key: known[key].value)
+    name = max(known, key=lambda key: (len(known[key].parts), known[key].value))
     return name, known[name]
 
 

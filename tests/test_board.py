@@ -349,6 +349,13 @@ def test_a_row_with_more_conditions_does_not_push_the_others_out():
     assert reference_pairs(every) == more.degradations.keys()
 
 
+def test_the_worst_condition_is_one_of_those_with_most_tasks():
+    both = {(task, "gsm"): Degradation(0.2) for task in ("ks", "sid")}
+    row = lossy(both | {("ks", "white-0db"): Degradation(0.9)})
+    (cell,) = [column.cell(row) for column in degradation_columns([row])[1:]]
+    assert (cell.text, cell.note) == ("+20.0", "gsm")
+
+
 def test_a_ladder_is_one_column_of_the_heat_map():
     """Of the tasks that have all its rungs: the mean over rungs, then over tasks."""
     losses = {
