@@ -26,10 +26,11 @@ HOW_TO_COMPARE_LOSS = (
     "tenth worse. A row that lacks tasks names those it has: compare it task by task. The main "
     "table has the mean over tasks of the mean over conditions, and the worst condition of those "
     "with most tasks, over the same pairs of task and condition for all: those of a competing row "
-    "by which most is compared (pairs times rows that have them all). A row that lacks some says over how many its numbers "
-    "are: they neither sort nor rank nor are drawn, and come last. A ladder's column is the mean "
-    "over its severities, each of which is in the curves and in the sections of upstreams. A row "
-    "that is bad on clean speech has little to lose: read it beside its clean score."
+    "by which most is compared (pairs times rows that have them all). A row that lacks some says "
+    "over how many its numbers are: they neither sort nor rank nor are drawn, and come last. "
+    "A ladder's column is the mean over its severities, each of which is in the curves and in the "
+    "sections of upstreams. A row that is bad on clean speech has little to lose: read it "
+    "beside its clean score."
 )
 METRIC_TITLES = {
     "cer": "CER",
