@@ -30,11 +30,13 @@ def operating_points(
     order = np.argsort(-scores, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
     sides = []
-    for side in (~labels, labels):
-        mass = np.cumsum(np.where(side, weights, 0.0)[..., order], axis=-1)[..., last_of_ties]
+    for side in (~labels[order], labels[order]):
+        mass = np.cumsum(weights[..., order[side]], axis=-1)
         mass = np.concatenate([np.zeros((*mass.shape[:-1], 1)), mass], axis=-1)
+        accepted = np.append(0, np.cumsum(side)[last_of_ties])  # of this side, at each point
         total = mass[..., -1:]
-        sides.append(np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0))
+        share = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
+        sides.append(np.take(share, accepted, axis=-1))
     return sides[0], 1.0 - sides[1]
 
 
