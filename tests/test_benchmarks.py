@@ -13,7 +13,10 @@ from bench.errors import UsageError
 from bench.passes import Engine, buckets, upstream_pass
 from bench.store import FeatureStore, bytes_per_utterance
 
-NAMES = ("reuse", "s3prl", "machine", "growth", "memory", "official", "crops", "lengths")
+NAMES = (
+    *("reuse", "s3prl", "machine", "growth", "memory", "official", "crops", "lengths"),
+    "resamples",
+)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from bench.stats import (
     paired_means,
     rank_bands,
     replicates,
+    resample_counts,
     studentised,
 )
 
@@ -145,6 +146,18 @@ def test_trials_weigh_the_product_of_their_speakers_counts() -> None:
         scores = np.repeat(items.scores, repeats)
         alone = equal_error_rate(*operating_points(scores, labels, np.ones(len(scores))))
         assert float(alone) == pytest.approx(float(value), abs=1e-12)
+
+
+def test_counts_are_drawn_once_and_nobody_can_change_them(monkeypatch) -> None:
+    """In blocks or not, kept or not, they are the generator's."""
+    expected = np.random.default_rng(3).multinomial(7, np.full(7, 1 / 7), size=50)
+    monkeypatch.setattr("bench.stats.MAX_BLOCK_NUMBERS", 30)  # four rows at a time
+    resample_counts.cache_clear()
+    found = resample_counts(7, 50, 3)
+    assert np.array_equal(found, expected)
+    assert resample_counts(7, 50, 3) is found
+    with pytest.raises(ValueError, match="read-only"):
+        found[0, 0] = 1
 
 
 def test_equal_error_rate_lies_in_its_interval() -> None:

@@ -60,8 +60,8 @@ def headline() -> str:
     return (
         f"**{reference / ours:.0f} times less audio through the upstream** on the six official "
         f"corpora with their learning-rate grids and three seeds: {ours:,.0f} hours in place of "
-        f"the reference implementation's {reference:,.0f} (last section but one). That is a plan, "
-        "not a run, and assumes that all features are kept, ASV's terabytes of frames among them."
+        f"the reference implementation's {reference:,.0f} (below). That is a plan, not a "
+        "run, and assumes that all features are kept, ASV's terabytes of frames among them."
     )
 
 
