@@ -49,7 +49,7 @@ def score_conditions(
     """Score the saved heads of runs under conditions and write them into their records.
 
     Condition by condition, so that what runs share is made once: the distorted sound, and the
-    features where two heads (two seeds, say) have one upstream.
+    features where heads have one upstream (two seeds, or two tasks on the same utterances).
 
     Args:
         paths: the records; head and predictions lie in the folder of the same name beside each.
@@ -77,6 +77,8 @@ def score_conditions(
             scorers[plan.path].say_plan([test for _, test in plan.todo.values()])
     for name in dict.fromkeys(name for plan in plans for name in plan.todo):
         sharing = [plan for plan in plans if name in plan.todo]
+        # A pass that keeps frames gives the means too, to tasks on the same utterances.
+        sharing.sort(key=lambda plan: scorers[plan.path].resolved.card.features == "pooled")
         alone = len(sharing) == 1
         with shared_pass(sources.home, keep_features=keep_features, alone=alone) as shared:
             for plan in sharing:

@@ -183,6 +183,26 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
     assert passed.total() == 2 * 2 * count  # conditions x upstreams
 
 
+def test_tasks_on_the_same_utterances_share_their_pass(trained, monkeypatch):
+    """Means come from the pass that keeps frames, whichever task is named first."""
+    card = registry.TASKS / "toy" / "tone.yaml"
+    card.write_text(card.read_text().replace("clean: test", "clean: dev"))
+    found = [evaluate(trained.toy, task, force=True).path for task in ("tone", "voice")]
+    alone = [score_one(p, "white-5db", trained.sources, keep_features=False) for p in found]
+    passed: Counter[int] = Counter()
+    forward = passes.forward_bucket
+    monkeypatch.setattr(
+        passes, "forward_bucket", lambda *a: passed.update([len(a[1])]) or forward(*a)
+    )
+    monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda _: 0.1)  # it passes sounds
+    together = score_conditions(
+        found, "white-5db", trained.sources, force=True, keep_features=False
+    )
+    assert [record.comparable() for record in together] == [item.comparable() for item in alone]
+    assert together[0].conditions[0].scores[0].n == 16
+    assert passed.total() == 16
+
+
 def test_kept_sound_is_the_sound(tmp_path):
     """In 16 bits where that is exact, else as it is."""
     rng = np.random.default_rng(0)

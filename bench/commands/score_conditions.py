@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="RECORD",
-        help="several share the distorted sound, and the features of one upstream",
+        help="several, of any tasks, share distorted sound and the features of one upstream",
     )
     parser.add_argument("--conditions", required=True, help="names and sets ('list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
