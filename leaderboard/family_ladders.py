@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import fmean
 
 from tabulate import tabulate
 
@@ -16,11 +17,11 @@ from leaderboard.rows import Degradation, Row
 
 ABOUT = """## Along the ladders
 
-One distortion, from mild to severe (`slim-superb list conditions`): how much worse than clean
-speech, relative to clean, in percent, the mean over the rungs and over {tasks},
-each task counting alike. In brackets the mean of the tasks' 95 % intervals, which is wider than the
-mean's own. Here are the upstreams that were scored on all {rungs} rungs on all these tasks. To test
-two of them, task by task: `slim-superb compare ONE OTHER --condition ladder-white`."""
+One distortion, from mild to severe: how much worse than clean speech, relative to clean, in
+percent, as the mean over the rungs and over {tasks}, each task counting
+alike. In brackets the mean of the tasks' 95 % intervals, which is wider than the mean's own. Here
+are the upstreams that were scored on all {rungs} rungs on all these tasks. To test two of them:
+`slim-superb compare ONE OTHER --condition ladder-white`, or `ladders` for all rungs."""
 
 
 def scored_rows(family: Family) -> list[Row]:
@@ -35,20 +36,39 @@ def ladder_section(family: Family) -> str:
     rows = scored_rows(family)
     if not rows:
         return ""
-    metrics = family.metrics()
-    body = []
-    for name, rungs in ladders().items():
-        found = [_over_ladder(row, metrics, name, rungs) for row in rows]
-        severities = ", ".join(f"{rung.severity:g}" for rung in rungs)
-        body.append([f"{rungs[0].about}: {severities}", *map(percent_range, found)])
-    number = sum(map(len, ladders().values()))
-    about = ABOUT.format(tasks=", ".join(task.upper() for task in metrics), rungs=number)
-    head = ["ladder", *(f"`{row.name}`" for row in rows)]
-    return f"{about}\n\n" + tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+    metrics, found = family.metrics(), ladders()
+    rungs = [[name, items[0].about, _severities(items)] for name, items in found.items()]
+    body = [
+        [f"`{row.name}`", *(_loss(row, metrics, f"ladder-{name}", found[name]) for name in found)]
+        for row in rows
+    ]
+    everything = [rung for items in found.values() for rung in items]
+    for row, line in zip(rows, body, strict=True):
+        line.append(_loss(row, metrics, "ladders", everything))
+    about = ABOUT.format(tasks=", ".join(task.upper() for task in metrics), rungs=len(everything))
+    tables = [
+        tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
+        for lines, head in (
+            (rungs, ["ladder", "what", "rungs"]),
+            (body, ["upstream", *found, f"all {len(everything)}"]),
+        )
+    ]
+    return "\n\n".join([about, *tables])
+
+
+def _severities(rungs: list[Condition]) -> str:
+    return ", ".join(f"{rung.severity:g}" for rung in rungs)
+
+
+def _loss(row: Row, metrics: dict[str, str], name: str, rungs: list[Condition]) -> str:
+    return percent_range(_over_rungs(row, metrics, name, rungs))
 
 
 def plot_family_ladders(family: Family, path: Path) -> None:
     """Draw the mean over tasks against severity, a panel a ladder, a line a row.
+
+    The teacher, its control, and those of the others that lose least and most over all rungs have
+    names and intervals; the rest is grey.
 
     Args:
         family: rows of the page.
@@ -58,7 +78,19 @@ def plot_family_ladders(family: Family, path: Path) -> None:
         MissingError: no row has all rungs; UsageError, MissingError as `bench.plots.picture`.
     """
     lines = {row.name: _line(row) for row in scored_rows(family)}
-    plot_ladders(lines, "mean over tasks: worse than clean, %", path)
+    fixed = [family.teacher.name, *(row.name for row in family.controls)]
+    rest = sorted(lines.keys() - set(fixed), key=lambda name: _mean_loss(lines[name]))
+    named = dict.fromkeys([*fixed, *rest[:1], *rest[-1:]])
+    plot_ladders(
+        {name: lines[name] for name in named if name in lines},
+        "mean over tasks: worse than clean, %",
+        path,
+        {name: lines[name] for name in rest[1:-1]},
+    )
+
+
+def _mean_loss(line: dict[str, Loss]) -> float:
+    return fmean(loss.value for loss in line.values())
 
 
 def _line(row: Row) -> dict[str, Loss]:
@@ -67,14 +99,14 @@ def _line(row: Row) -> dict[str, Loss]:
     return {name: Loss(s.value, s.low, s.high) for name, s in found.items() if s is not None}
 
 
-def _over_ladder(
+def _over_rungs(
     row: Row, metrics: dict[str, str], name: str, rungs: list[Condition]
 ) -> Summary | None:
-    """The mean over a ladder's rungs, then over tasks."""
+    """The mean over the rungs of a ladder, or of all, then over tasks; `name` is the set's."""
     members = [rung.name for rung in rungs]
     losses = {}
     for task, metric in metrics.items():
-        found = over_set(row, task, metric, f"ladder-{name}", members)
+        found = over_set(row, task, metric, name, members)
         if found is not None:
             losses[task, name] = Degradation(found.loss.value, found.loss.low, found.loss.high)
     return mean_degradation(losses)

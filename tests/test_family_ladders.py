@@ -44,6 +44,11 @@ def short_of(row, rung):
     return replace(row, degradations={k: v for k, v in row.degradations.items() if k[1] != rung})
 
 
+def losing(row, name, loss):
+    same = dict.fromkeys(row.degradations, Degradation(loss, loss - 0.05, loss + 0.05))
+    return replace(row, name=name, degradations=same)
+
+
 def test_only_rows_with_every_rung_are_shown(family):
     other = replace(short_of(family.teacher, "clip-24db"), name="short of one rung")
     both = replace(family, students=(other,))
@@ -53,7 +58,9 @@ def test_only_rows_with_every_rung_are_shown(family):
 
 def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(family):
     text = ladder_section(family)
-    assert text.count("| 20 ") == len(ladders()) and "54 rungs" in text and "IC, KS" in text
+    assert text.count("| 20 ") == len(ladders()) + 1 and "54 rungs" in text and "IC, KS" in text
+    (rungs,) = [line for line in text.splitlines() if line.startswith("| white ")]
+    assert "20, 10, 5, 0" in rungs
     noise = np.linspace(-0.02, 0.02, 1000)
     drawn = {
         (task, "ladder-white"): SetDraws(Draws(0.5 + noise, 99), Draws(loss + noise, 99))
@@ -64,18 +71,19 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
         for line in ladder_section(
             replace(family, teacher=replace(family.teacher, set_draws=drawn))
         ).splitlines()
-        if "white" in line and line.startswith("|")
+        if line.startswith("| `house_teacher`")
     ]
-    assert "20 [18, 22]" in line and "20, 10, 5, 0" in line
+    assert line.count("20 [18, 22]") == 1 and line.count("| 20  ") == len(ladders())
 
 
-def test_the_picture_has_a_panel_a_ladder_and_a_line_a_row(family, tmp_path):
-    twin = replace(family.teacher, name="twin")
+def test_the_picture_has_a_panel_a_ladder_and_names_the_best_and_the_worst(family, tmp_path):
+    students = tuple(losing(family.teacher, f"loses {loss}", loss) for loss in (0.2, 0.4, 0.1))
     path = tmp_path / "ladders.svg"
-    plot_family_ladders(replace(family, students=(twin,)), path)
+    plot_family_ladders(replace(family, students=students), path)
     drawn = path.read_text("utf-8")
     assert all(f"{name}: " in drawn for name in ladders())
-    assert drawn.count(">twin<") == 1 and drawn.count(">house_teacher<") == 1
+    names = [name for name in ("house_teacher", "loses 0.1", "loses 0.4", "others", "loses 0.2")]
+    assert [drawn.count(f">{name}<") for name in names] == [1, 1, 1, 1, 0]
     partly = replace(family, teacher=short_of(family.teacher, RUNGS[0]))
     with pytest.raises(MissingError, match="no ladder was scored"):
         plot_family_ladders(partly, tmp_path / "none.svg")
