@@ -9,6 +9,8 @@ from recipe_toys import MEL, WAVE, first_batch, ingredients, moment, stream
 from bench.cost import measure
 from bench.errors import UsageError
 from bench.macs import count
+from downstreams.classify import UtteranceClassifier
+from downstreams.ctc import CtcBlstm
 from upstreams.config import EncoderConfig, encoder_config
 from upstreams.recipes import prune, prune_task
 from upstreams.recipes.gated import GatedEncoder, gate_counts
@@ -281,24 +283,36 @@ def test_channels_of_a_bank_cannot_be_pruned(tmp_path):
 
 @pytest.fixture
 def with_task(tmp_path):
-    """A recipe that prunes while it learns to tell high tones from low ones."""
-    from downstreams.classify import UtteranceClassifier
-
+    """A recipe that prunes while it learns what tells high tones from low ones."""
     teacher = build(WAVE, random_state(WAVE, 0))
 
-    def make(config):
-        return ingredients(
+    def make(config, task="labels"):
+        classes, kept = ["high", "low"], {"projection": 16, "hidden": 8, "layers": 1}
+        heads = {
+            "labels": lambda *of: UtteranceClassifier(*of, classes),
+            "transcripts": lambda *of: CtcBlstm(*of, classes, **kept),
+            "slots": lambda *of: CtcBlstm(*of, list(map(slot, classes)), whole_slots=True, **kept),
+        }
+        source = ingredients(
             tmp_path,
             {"targets": [2], "sparsity": 0.3, **config},
             teacher=teacher,
-            make_head=lambda size, stride: UtteranceClassifier(size, stride, ["high", "low"]),
+            make_head=heads[task],
         )
+        if task != "slots":
+            return source
+        return replace(source, clips=[replace(c, target=slot(c.target)) for c in source.clips])
 
     return make
 
 
-def test_pruning_for_a_task_learns_the_task(with_task):
-    source = with_task({"gate_lr": 0.1})
+def slot(value):
+    return {"text": value, "slots": [["tone", value]]}
+
+
+@pytest.mark.parametrize("task", ["labels", "transcripts", "slots"])
+def test_pruning_for_a_task_learns_the_task(with_task, task):
+    source = with_task({"gate_lr": 0.1}, task)
     objective = prune_task.make(source)
     data = Stream(
         source.clips, source.read, batch_s=9, max_s=9, min_samples=400, seed=0, whole=True
