@@ -153,8 +153,8 @@ def _codes(labels: NDArray[np.str_], what: str) -> tuple[NDArray[np.intp], int]:
 def resample_counts(clusters: int, draws: int, seed: int) -> NDArray[np.unsignedinteger]:
     """How often each cluster was drawn, (draws, clusters), in the smallest integers that hold it.
 
-    Kept, because every metric and condition of a test set asks for the same one: drawing it anew
-    was a third of the time that it takes to verify a submission with many conditions.
+    Kept, because every metric and condition of a test set asks for the same one: drawn anew each
+    time it was half of what verifying ASR under many conditions took.
 
     Args:
         clusters: how many there are.

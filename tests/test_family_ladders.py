@@ -82,7 +82,7 @@ def test_the_picture_has_a_panel_a_ladder_and_names_the_best_and_the_worst(famil
     plot_family_ladders(replace(family, students=students), path)
     drawn = path.read_text("utf-8")
     assert all(f"{name}: " in drawn for name in ladders())
-    names = [name for name in ("house_teacher", "loses 0.1", "loses 0.4", "others", "loses 0.2")]
+    names = ("house_teacher", "loses 0.1", "loses 0.4", "others", "loses 0.2")
     assert [drawn.count(f">{name}<") for name in names] == [1, 1, 1, 1, 0]
     partly = replace(family, teacher=short_of(family.teacher, RUNGS[0]))
     with pytest.raises(MissingError, match="no ladder was scored"):
