@@ -16,6 +16,8 @@ from bench.yaml_file import read_yaml
 
 # Rules by which multiply-accumulates are counted (`bench.macs`).
 Rule = Literal["plain", "superb_slt2022"]
+# Of an upstream's pass; float32 is the reference (`bench.passes.Engine`).
+Precision = Literal["float32", "tf32", "bf16"]
 Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
     "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference", "other"

@@ -148,7 +148,7 @@ def extract_together(runs: Sequence[Features], chunk: Chunk | None = None) -> No
     """
     chunk = chunk or Chunk()
     store = runs[0].store
-    name = f"pass {store.digest[:24]} {store.engine.precision} {chunk.number} of {chunk.of}"
+    name = f"pass {store.digest[:24]} {store.folder.name} {chunk.number} of {chunk.of}"
     with held(store.root / LEASES, [name]):
         for features in runs:
             features.store.refresh()

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +20,12 @@ from torch import Tensor
 from bench.allocation import keep_freed_memory
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.audio import Wav, read_wav
+from bench.config import Precision
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.features import DTYPES, Array, Mode, Rows, ahead, empty_rows
 from bench.progress import say
 from bench.sox import whole_sound
 
-Precision = Literal["float32", "tf32", "bf16"]
 READ_AHEAD = 8  # sounds
 MAX_PADDING = 0.05  # of the samples of a bucket
 Sound = Callable[[Utterance], Wav]
@@ -58,8 +58,21 @@ class Engine:
         if self.device.startswith("cuda") and not torch.cuda.is_available():
             raise MissingError(f"--device {self.device}: torch {torch.__version__} finds no GPU")
         if self.precision == "tf32" and not self.device.startswith("cuda"):
-            raise MissingError("--precision tf32 is CUDA's: use float32 or bf16")
+            raise MissingError(
+                "precision tf32 is CUDA's: add --device cuda, or use float32 or bf16"
+            )
         return self
+
+    @property
+    def suffix(self) -> str:
+        """What of it decides the last bits of features, for the name of a folder of them.
+
+        Empty for the reference, float32 on the CPU. Buckets and workers change nothing.
+        """
+        parts = [str(self.precision)] if self.precision != "float32" else []
+        parts += ["cuda"] if self.device.startswith("cuda") else []
+        parts += ["compiled"] if self.compile else []
+        return "".join(f"-{part}" for part in parts)
 
     def place(self, upstream: Upstream) -> Any:
         """The upstream on its device, compiled where that was asked for."""

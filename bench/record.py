@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from bench.config import Frozen, Weights
+from bench.config import Frozen, Precision, Weights
 from bench.errors import InvalidDataError, one_line
 from bench.paths import write_text
 
@@ -151,7 +151,7 @@ class Provenance(Frozen):
     commit: str | None
     dirty: bool | None
     device: str
-    precision: str
+    precision: Precision
     packages: dict[str, str]
     started: str
     seconds: float

@@ -3,8 +3,8 @@
 The store is a folder of shards, `<upstream digest>/<mode>-torch<version>/<name>.npy` with
 `<name>.json` (key of an utterance's sound to its place), the latter written last; its time stamp
 says when the shard was last used. A pass that was interrupted goes on at the first missing shard
-with the same result. Another torch gives other last bits, so it has features of its own: a record
-names the torch that made all of it.
+with the same result. Another torch, precision or kind of device gives other last bits, so it has
+features of its own (`<mode>-bf16-cuda-torch<version>`): a record names what made all of it.
 
 Two modes. `pooled` keeps mean_t(h_l), (L, D) float32 an utterance: exact for heads that pool
 linearly. `frames` keeps every frame, (T, L, D) in half precision, and the means beside them.
@@ -56,7 +56,8 @@ class FeatureStore:
         root: folder of the store.
         upstream_digest: identity of architecture and weights.
         mode: `pooled` or `frames`.
-        engine: how the upstream runs; another precision is another set of features.
+        engine: how the upstream runs; another precision or kind of device is another set of
+            features, for its last bits are others.
         name: of the upstream, for people.
     """
 
@@ -71,9 +72,8 @@ class FeatureStore:
     ) -> None:
         self.root, self.digest, self.name = root, upstream_digest, name
         self.engine = engine or Engine()
-        precision = self.engine.precision
-        suffix = "" if precision == "float32" else f"-{precision}"
-        self.folder = root / upstream_digest[:24] / f"{mode}{suffix}-torch{torch.__version__}"
+        name_of_folder = f"{mode}{self.engine.suffix}-torch{torch.__version__}"
+        self.folder = root / upstream_digest[:24] / name_of_folder
         self.mode: Mode = mode
         self._places = self._read_index()
 

@@ -10,6 +10,7 @@ import torch
 from bench import shelf
 from bench.cli import main
 from bench.errors import MissingError
+from bench.passes import Engine
 from bench.store import FeatureStore
 
 DAY = 86_400
@@ -58,6 +59,20 @@ def test_reading_counts_as_use(root, utterances):
 def test_a_disk_without_room_is_said_before_the_pass(root):
     with pytest.raises(MissingError, match=r"features need 1000000000\.0 GB"):
         shelf.make_room(root, 10**18, 1e9)
+
+
+@pytest.mark.parametrize(
+    ("engine", "folder"),
+    [
+        (Engine(), "pooled-torch"),
+        (Engine(workers=2, bucket_seconds=9.0), "pooled-torch"),
+        (Engine("cuda:1"), "pooled-cuda-torch"),
+        (Engine("cuda", "bf16", compile=True), "pooled-bf16-cuda-compiled-torch"),
+    ],
+)
+def test_what_decides_the_last_bits_names_the_folder(tmp_path, engine, folder):
+    store = FeatureStore(tmp_path, "d" * 64, "pooled", engine=engine)
+    assert store.folder.name == f"{folder}{torch.__version__}"
 
 
 def test_status_names_the_upstream_and_what_it_takes(root, capsys):

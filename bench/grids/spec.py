@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, model_validator
 
-from bench.config import Frozen, read_card
+from bench.config import Frozen, Precision, read_card
 from bench.engine_options import STORE_GB
 from bench.errors import UsageError
 
@@ -50,7 +50,7 @@ class GridSpec(Frozen):
     limit: int | None = Field(default=None, ge=2)
     chunks: int = Field(default=1, ge=1, le=1_000)
     device: str = "cpu"
-    precision: Literal["float32", "tf32", "bf16"] = "float32"
+    precision: Precision = "float32"
     gpu_share: float = Field(default=1.0, gt=0, le=1)
     threads: int = Field(default=1, ge=1)
     memory_gb: float = Field(default=2.0, gt=0)
