@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
@@ -16,7 +17,8 @@ BUCKET_SECONDS = 120.0
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add where and how the upstream runs, and what may be kept of it."""
-    group = parser.add_argument_group("how it is computed")
+    add_device(parser)
+    group = parser.add_argument_group("how exactly, and what is kept")
     group.add_argument(
         "--store-gb",
         type=float,
@@ -24,32 +26,45 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="GB",
         help=f"budget of kept features (default {STORE_GB:g}); beyond it they stream",
     )
-    group.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     group.add_argument(
         "--precision",
         choices=["float32", "tf32", "bf16"],
         default="float32",
         help="of the upstream pass (default float32, the reference)",
     )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add where the upstream runs, for commands that take the rest from a record."""
+    group = parser.add_argument_group("how it is computed")
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     group.add_argument("--compile", action="store_true", help="torch.compile the upstream")
     group.add_argument("--workers", type=int, default=0, help="processes that read sound")
 
 
 def engine_of(options: argparse.Namespace) -> Engine:
-    """How the upstream runs, from the options.
+    """How the upstream runs, from the options of `add_engine`.
 
     Raises:
         UsageError: a budget or a number of workers below zero.
     """
-    from bench.passes import Engine
-
     if not options.store_gb >= 0:
         raise UsageError(f"--store-gb {options.store_gb}: expected 0 or more")
+    return replace(device_of(options), precision=options.precision)
+
+
+def device_of(options: argparse.Namespace) -> Engine:
+    """Where the upstream runs, from the options of `add_device`, in float32.
+
+    Raises:
+        UsageError: a number of workers below zero.
+    """
+    from bench.passes import Engine
+
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: expected 0 or more")
     return Engine(
         device=options.device,
-        precision=options.precision,
         compile=options.compile,
         workers=options.workers,
         bucket_seconds=BUCKET_SECONDS if options.device.startswith("cuda") else 0.0,

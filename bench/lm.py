@@ -24,6 +24,7 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.evaluate import score_condition, write_predictions
 from bench.fit import EVAL_BATCH
 from bench.kept import Features, extract
+from bench.passes import Engine
 from bench.paths import write_text
 from bench.progress import bar
 from bench.record import ConditionScore, read_record
@@ -122,7 +123,13 @@ class LmDecoder:
 
 
 def score_with_lm(
-    path: Path, lm: Path, lexicon: Path, sources: Sources, search: BeamSearch | None = None
+    path: Path,
+    lm: Path,
+    lexicon: Path,
+    sources: Sources,
+    *,
+    search: BeamSearch | None = None,
+    engine: Engine | None = None,
 ) -> list[ConditionScore]:
     """Decode a finished run's own test sets with a language model, and score them.
 
@@ -134,13 +141,14 @@ def score_with_lm(
         lexicon: as `LmDecoder`.
         sources: where things are.
         search: settings of the beam search.
+        engine: as `bench.robustness.Scorer`; features that the run left on such a device are read.
 
     Raises:
         UsageError: not a run of CTC over letters.
         UserError: as `LmDecoder` and `bench.robustness.Scorer`.
     """
     record, search = read_record(path), search or BeamSearch()
-    scorer = Scorer(path, record, sources)
+    scorer = Scorer(path, record, sources, engine=engine)
     head, card = scorer.probe.head, scorer.resolved.card
     vocabulary = getattr(head, "vocabulary", ())
     if "wer" not in card.metrics or SILENCE not in vocabulary or UNKNOWN not in vocabulary:
@@ -148,7 +156,11 @@ def score_with_lm(
     decoder = LmDecoder(vocabulary, lm, lexicon, search)
     loaded = scorer.resolved.loaded
     store = FeatureStore(
-        sources.home / "features", loaded.digest, card.features, name=loaded.name.text()
+        sources.home / "features",
+        loaded.digest,
+        card.features,
+        engine=scorer.engine,
+        name=loaded.name.text(),
     )
     features = Features(scorer.resolved, store)
     folder = path.with_suffix("") / "lm"

@@ -24,7 +24,7 @@ from bench.featurizer import Moments
 from bench.fit import predict
 from bench.grid import Probe
 from bench.load import Loaded, load_upstream
-from bench.passes import seconds_per_audio_second
+from bench.passes import Engine, seconds_per_audio_second
 from bench.plan import head_factory
 from bench.progress import bar, say, warn
 from bench.provenance import project_state
@@ -43,6 +43,7 @@ def score_conditions(
     names: str,
     sources: Sources,
     *,
+    engine: Engine | None = None,
     force: bool = False,
     keep_features: bool = True,
 ) -> list[Record]:
@@ -55,6 +56,7 @@ def score_conditions(
         paths: the records; head and predictions lie in the folder of the same name beside each.
         names: conditions and sets with commas between them, or `all`.
         sources: where things are.
+        engine: how the upstreams run, but for the precision, which is each record's own.
         force: score anew what is there.
         keep_features: keep the features of every condition in the store, like all others; for many
             conditions of a large test set they are many gigabytes.
@@ -70,7 +72,9 @@ def score_conditions(
     plans = [_plan(path, names, sources, known, force=force) for path in paths]
     upstreams: dict[str, Loaded] = {}
     scorers = {
-        plan.path: Scorer(plan.path, plan.record, sources, upstreams) for plan in plans if plan.todo
+        plan.path: Scorer(plan.path, plan.record, sources, upstreams, engine)
+        for plan in plans
+        if plan.todo
     }
     for plan in plans:
         if plan.todo:
@@ -129,7 +133,9 @@ def _plan(path: Path, names: str, sources: Sources, known: Tests, *, force: bool
     return _Plan(path, record, todo)
 
 
-def predict_condition(path: Path, name: str, sources: Sources) -> None:
+def predict_condition(
+    path: Path, name: str, sources: Sources, engine: Engine | None = None
+) -> None:
     """Do the part of `score_conditions` that takes time, for one condition: the predictions.
 
     They wait beside the record for `score_conditions`, which makes them itself where they are not.
@@ -142,7 +148,7 @@ def predict_condition(path: Path, name: str, sources: Sources) -> None:
     (item,) = expand(name, card, has_noise_dir=sources.noise_dir is not None)
     test = condition_set(item, record, sources)
     with shared_pass(sources.home, keep_features=True, alone=True) as shared:
-        Scorer(path, record, sources).predictions(item, test, shared)
+        Scorer(path, record, sources, engine=engine).predictions(item, test, shared)
 
 
 class Scorer:
@@ -153,10 +159,13 @@ class Scorer:
         record: its content.
         sources: where things are.
         upstreams: those that are loaded already, by name; one that is not is added.
+        engine: how the upstream runs, but for the precision, which is the record's: what is
+            compared with clean speech is computed as that was.
 
     Raises:
         InvalidDataError: another upstream, test set or head than the record's.
-        MissingError: the head or the predictions were not kept.
+        MissingError: the head or the predictions were not kept; no such device, or one that lacks
+            the record's precision.
     """
 
     def __init__(
@@ -165,8 +174,11 @@ class Scorer:
         record: Record,
         sources: Sources,
         upstreams: dict[str, Loaded] | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.record, self.path, self.sources = record, path, sources
+        precision = record.provenance.precision
+        self.engine = replace(engine or Engine(), precision=precision).check()
         card = task_card(record.task, record.track)
         card = ceiling_card(card) if record.ceiling else card
         upstreams = {} if upstreams is None else upstreams
@@ -207,7 +219,7 @@ class Scorer:
     def say_plan(self, tests: Sequence[ConditionSet]) -> None:
         """What will be done and about how long it takes, to stderr."""
         seconds = sum(item.num_samples for test in tests for item in test.utterances) / 16_000
-        rate = seconds_per_audio_second(self.resolved.loaded.upstream)
+        rate = seconds_per_audio_second(self.resolved.loaded.upstream, self.engine)
         say(
             f"plan: {self.record.upstream} {self.record.task} under {len(tests)} condition(s), "
             f"{seconds / 60:.1f} min of audio, about {seconds * (rate + 0.01):.0f} s at most; "
@@ -260,7 +272,8 @@ class Scorer:
 
     def _predict(self, condition: Condition, test: ConditionSet, shared: SharedPass) -> list[Any]:
         loaded, mode = self.resolved.loaded, self.resolved.card.features
-        store = FeatureStore(shared.root, loaded.digest, mode, name=loaded.name.text())
+        name = loaded.name.text()
+        store = FeatureStore(shared.root, loaded.digest, mode, engine=self.engine, name=name)
         missing = store.missing(test.utterances)
         seconds = math.ceil(sum(item.num_samples for item in missing) / 16_000)
         with bar(total=seconds, label=condition.name, unit="s") as progress:

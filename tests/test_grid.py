@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from toy_track import evaluate_seeds, make_toy
 
 from bench import condition_sets, dry, job, robustness, spec, stopping
@@ -290,6 +291,15 @@ def test_conditions_are_cells_of_their_own(toy, monkeypatch):
     record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")
     assert record.comparable() == alone.comparable()
     assert not list(toy.out.rglob(".*.sealed"))
+
+
+def test_conditions_are_computed_like_the_rest_of_the_grid(toy, monkeypatch):
+    monkeypatch.setattr(condition_sets, "corpus_module", spec.corpus_module)
+    work(state_of(toy, tasks=("tone",), conditions="gsm", precision="bf16"))
+    record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")
+    assert record.provenance.precision == "bf16" and len(record.conditions) == 1
+    modes = {file.parent.name for file in (toy.home / "features").rglob("*.npy")}
+    assert modes == {f"pooled-bf16-torch{torch.__version__}"}
 
 
 def test_no_file_is_looked_for_under_conditions_before_there_is_a_record(toy, monkeypatch):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from test_run import evaluate, toy  # noqa: F401
 from toys import make_utterances
 
@@ -16,7 +17,7 @@ from bench.condition_file import catalogue
 from bench.condition_report import condition_table, sets_of, summary
 from bench.condition_scores import rescore_conditions
 from bench.condition_sets import TEST_SIDE, Sources, condition_set
-from bench.conditions import condition
+from bench.conditions import condition, expand
 from bench.data import write_table
 from bench.degradation import relative_degradation
 from bench.distort import Distorter
@@ -27,6 +28,7 @@ from bench.evaluate import read_predictions
 from bench.fit import Trainer
 from bench.items import Items
 from bench.metrics import METRICS
+from bench.passes import Engine
 from bench.record import read_record
 from bench.registry import ROOT
 from bench.resampled import resample
@@ -35,6 +37,7 @@ from bench.robustness_page import breaks, read_reasons, read_scored, write_page
 from bench.shared_pass import shared_pass
 from bench.spec import RunSpec
 from bench.stats import replicates
+from bench.store import FeatureStore
 
 
 @pytest.fixture
@@ -116,6 +119,29 @@ def test_features_of_a_condition_are_kept_unless_they_should_not(trained):
     assert len(shards()) > len(before)
 
 
+def test_a_condition_is_computed_as_the_record_was(trained, monkeypatch):
+    """In its precision, and on the device that is asked for: clean and distorted are compared."""
+    path = evaluate(trained.toy, "tone", force=True, engine=Engine(precision="bf16")).path
+    shards = {file.parent.name for file in (trained.toy.home / "features").rglob("*.npy")}
+    scored(trained, "gsm")
+    after = {file.parent.name for file in (trained.toy.home / "features").rglob("*.npy")}
+    version = f"torch{torch.__version__}"
+    assert shards == after == {f"pooled-{version}", f"pooled-bf16-{version}"}
+    store = FeatureStore(
+        trained.toy.home / "features",
+        read_record(path).inputs.upstream_sha256,
+        "pooled",
+        engine=Engine(precision="bf16"),
+    )
+    record = read_record(path)
+    (item,) = expand("gsm", registry.task_card("tone", "toy"))
+    distorted = condition_set(item, record, trained.sources).utterances
+    assert store.missing(distorted) == []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MissingError, match=r"--device cuda: .* finds no GPU"):
+        scored(trained, "mulaw", engine=Engine(device="cuda"))
+
+
 def test_another_test_set_is_a_condition_too(trained):
     record = scored(trained, "drascula")
     (item,) = record.conditions
@@ -168,7 +194,7 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
 
     monkeypatch.setattr(Distorter, "__call__", counted)
     monkeypatch.setattr(passes, "forward_bucket", heard)
-    monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda _: 0.1)  # it passes sounds
+    monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda *_: 0.1)  # it passes sounds
     loads: Counter[str] = Counter()
     load = robustness.load_upstream
     monkeypatch.setattr(
@@ -194,7 +220,7 @@ def test_tasks_on_the_same_utterances_share_their_pass(trained, monkeypatch):
     monkeypatch.setattr(
         passes, "forward_bucket", lambda *a: passed.update([len(a[1])]) or forward(*a)
     )
-    monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda _: 0.1)  # it passes sounds
+    monkeypatch.setattr(robustness, "seconds_per_audio_second", lambda *_: 0.1)  # it passes sounds
     together = score_conditions(
         found, "white-5db", trained.sources, force=True, keep_features=False
     )

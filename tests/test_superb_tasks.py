@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 from official_trees import TREES, librispeech, speech_commands_v1
 from small_superb import make_small_cards
 
@@ -48,7 +49,7 @@ def test_a_task_runs_from_its_official_folder(task, small_cards, capsys):
     assert "is done" in capsys.readouterr().err
 
 
-def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys):
+def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys, monkeypatch):
     pytest.importorskip("flashlight.lib.text", reason="the extra 'lm' is not installed")
     librispeech(small_cards / "corpora")
     words = ("THE", "CAT'S", "MAT", "NUMBER", "A", "B", "C", "D")
@@ -73,6 +74,11 @@ def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys):
     assert pairs == {(name, metric) for name in ("clean", "other") for metric in ("wer", "cer")}
     assert all(score["denominator"] > 0 for score in found["scores"])
     assert main([*asked[:-1], "none.lst"]) == 3
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for command in (asked, ["score-conditions", str(path), "--conditions", "gsm"]):
+        capsys.readouterr()
+        assert main([*command, "--device", "cuda"]) == 3
+        assert "finds no GPU" in capsys.readouterr().err
 
 
 def test_the_best_rate_is_trained_from_the_beginning(small_cards):

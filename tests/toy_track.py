@@ -112,6 +112,6 @@ def evaluate(toy, task="tone", **options):
 
 
 def evaluate_seeds(toy, seeds, task="tone", **options):
-    settings = {key: options.pop(key) for key in ("force", "store_gb") if key in options}
+    settings = {key: options.pop(key) for key in ("engine", "force", "store_gb") if key in options}
     asked = RunSpec("fbank", task, "toy", **options)
     return run.run_seeds(asked, seeds, home=toy.home, out=toy.out, **settings)

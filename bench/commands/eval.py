@@ -101,7 +101,9 @@ def run(options: argparse.Namespace) -> int:
                 allow_code=options.allow_code,
                 upstream=spec.upstream if parse_upstream_name(spec.upstream).kind else None,
             )
-            (record,) = score_conditions([outcome.path], options.conditions, sources)
+            (record,) = score_conditions(
+                [outcome.path], options.conditions, sources, engine=engine_of(options)
+            )
             shown = condition_table(record, outcome.path)
         else:
             record, shown = outcome.record, table(outcome.record, outcome.path)

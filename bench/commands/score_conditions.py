@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Score the trained head of a run under conditions; trains nothing."
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--force", action="store_true", help="score anew what is there")
     parser.add_argument("--discard-features", action="store_true", help="keep scores only")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         options.records,
         options.conditions,
         sources,
+        engine=device_of(options),
         force=options.force,
         keep_features=not options.discard_features,
     )

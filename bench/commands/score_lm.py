@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Decode a finished ASR run of track superb with a language model."
@@ -23,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
     parser.add_argument("--upstream", help="KIND:PLACE of a model without a card, as evaluated")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -42,7 +44,9 @@ def run(options: argparse.Namespace) -> int:
         allow_code=options.allow_code,
         upstream=options.upstream,
     )
-    scores = score_with_lm(options.record, options.lm, options.lexicon, sources)
+    scores = score_with_lm(
+        options.record, options.lm, options.lexicon, sources, engine=device_of(options)
+    )
     record = read_record(options.record)
     rows = [
         [

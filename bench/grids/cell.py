@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.engine_options import BUCKET_SECONDS
 from bench.grids.graph import Cell, Place
@@ -16,6 +17,9 @@ from bench.record import read_record
 from bench.run import LEASES
 from bench.shelf import using
 from bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    from bench.passes import Engine
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,9 @@ class Doer:
 
     def _job(self, place: Place, cell: Cell, task: str) -> Job:
         """All that the seeds of one task need."""
-        from bench.passes import Engine
-
         spec = self.state.graph.spec
         asked = RunSpec(
             spec.upstreams[place.upstream], task, spec.track, lr=cell.lr, limit=spec.limit
-        )
-        engine = Engine(
-            device=spec.device,
-            precision=spec.precision,
-            bucket_seconds=BUCKET_SECONDS if spec.on_gpu else 0.0,
         )
         job = open_job(
             asked,
@@ -82,12 +79,20 @@ class Doer:
             deb_dir=Path(spec.deb_dir) if spec.deb_dir else None,
             strict=True,
             cards=[Path(card) for card in spec.cards],
-            engine=engine,
+            engine=self._engine(),
             store_gb=spec.store_gb,
             data=Path(spec.data) if spec.data else None,
         )
         self.state.call(place.upstream, job.runs[0].loaded.name.text())
         return job
+
+    def _engine(self) -> Engine:
+        """How the grid runs its upstreams."""
+        from bench.passes import Engine
+
+        spec = self.state.graph.spec
+        bucket_seconds = BUCKET_SECONDS if spec.on_gpu else 0.0
+        return Engine(spec.device, spec.precision, bucket_seconds=bucket_seconds)
 
     def _condition(self, place: Place, cell: Cell) -> None:
         """Predictions, or scores, under a condition."""
@@ -107,7 +112,7 @@ class Doer:
             upstream = read_record(path).inputs.upstream_sha256
             lease = f"condition {upstream[:24]} {cell.tasks[0]} {name}"
             with held(self.state.out / LEASES, [lease]), using(home() / "features", upstream):
-                predict_condition(path, name, sources)
+                predict_condition(path, name, sources, self._engine())
             return
         with held(self.state.out / LEASES, [f"record {path}"]):
-            score_conditions([path], name, sources)
+            score_conditions([path], name, sources, engine=self._engine())
