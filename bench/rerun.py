@@ -7,7 +7,7 @@ import random
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.evaluate import read_predictions
 from bench.fit import predict
 from bench.load import load_upstream
+from bench.passes import Engine
 from bench.record import Record, read_record
 from bench.registry import task_card
 from bench.robustness import load_head
@@ -46,7 +47,9 @@ class Rerun:
     problems: tuple[str, ...]
 
 
-def rerun(bundle: Path, what: str, home: Path, seed: int | None = None) -> Rerun:
+def rerun(
+    bundle: Path, what: str, home: Path, seed: int | None = None, engine: Engine | None = None
+) -> Rerun:
     """Compare with what comes out of the weights here.
 
     Args:
@@ -55,10 +58,12 @@ def rerun(bundle: Path, what: str, home: Path, seed: int | None = None) -> Rerun
         home: folder of corpora, weights and features.
         seed: decides which utterances; nothing in the bundle does, or its sender would choose them.
             None draws one.
+        engine: how the upstream runs, but for the precision, which is the record's, or float32
+            where this device lacks it.
 
     Raises:
         UsageError: no such task in the bundle, or a number that is none.
-        MissingError: the weights cannot be reached.
+        MissingError: the weights cannot be reached, or no such device.
     """
     task, colon, number = what.partition(":")
     if colon and not (number.isdecimal() and 0 < int(number) < 1_000_000):
@@ -69,10 +74,11 @@ def rerun(bundle: Path, what: str, home: Path, seed: int | None = None) -> Rerun
     if not plain:
         raise UsageError(f"--rerun {what!r}: the bundle has no plain record of {task!r}")
     path = min(plain, key=lambda path: records[path].seed)
+    engine = _as_recorded(engine or Engine(), records[path]).check()
     if colon:
         drawn = draw_seed() if seed is None else seed
-        return _some(path, records[path], int(number), home, drawn)
-    return _all(records[path], home)
+        return _some(path, records[path], int(number), home, drawn, engine)
+    return _all(records[path], home, engine)
 
 
 def _is_special(record: Record) -> bool:
@@ -80,18 +86,25 @@ def _is_special(record: Record) -> bool:
     return record.labels_shuffled or record.ceiling
 
 
+def _as_recorded(engine: Engine, record: Record) -> Engine:
+    precision = record.provenance.precision
+    if precision == "tf32" and not engine.device.startswith("cuda"):
+        precision = "float32"  # finer, and what a CPU has
+    return replace(engine, precision=precision)
+
+
 def _spec(record: Record) -> RunSpec:
     return RunSpec(record.upstream, record.task, record.track, record.seed)
 
 
-def _all(record: Record, home: Path) -> Rerun:
+def _all(record: Record, home: Path, engine: Engine) -> Rerun:
     """The whole task: intervals that meet the recorded ones.
 
     Another machine rounds otherwise, and a training at a large learning rate can then end
     elsewhere: by a last bit, KS of `ge2e` on track quick came out at 54.8 or 63.3 %.
     """
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as out:
-        made = run(_spec(record), home=home, out=Path(out), strict=True).record
+        made = run(_spec(record), home=home, out=Path(out), strict=True, engine=engine).record
     found: list[str] = []
     problems: list[str] = []
     for score in record.scores:
@@ -106,7 +119,7 @@ def _all(record: Record, home: Path) -> Rerun:
     return Rerun(tuple(found), tuple(problems))
 
 
-def _some(path: Path, record: Record, number: int, home: Path, seed: int) -> Rerun:
+def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine: Engine) -> Rerun:
     """Random utterances of the clean test set, through upstream and trained head again."""
     loaded = load_upstream(record.upstream, strict=True)
     resolved = resolve_run(_spec(record), task_card(record.task, record.track), loaded, home)
@@ -116,7 +129,7 @@ def _some(path: Path, record: Record, number: int, home: Path, seed: int) -> Rer
     )
     probe = load_head(resolved, path.with_suffix("") / "head.safetensors")
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as folder:
-        store = FeatureStore(Path(folder), loaded.digest, resolved.card.features)
+        store = FeatureStore(Path(folder), loaded.digest, resolved.card.features, engine=engine)
         store.extract(loaded.upstream, chosen, lambda item: None)
         again = predict(probe, store.read(chosen))
     recorded, _ = read_predictions(path.with_suffix("") / "predictions" / "clean.jsonl")

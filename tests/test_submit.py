@@ -18,10 +18,12 @@ from bench.cost import Cost
 from bench.draws import read_draws
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError
 from bench.load import Loaded
+from bench.passes import Engine
 from bench.record import read_record
 from bench.registry import upstream_card
 from bench.rerun import compare, rerun
 from bench.standing import Standing, read_standing
+from bench.store import FeatureStore
 from bench.submit import submit
 from bench.verify import check
 from leaderboard.build import build_board
@@ -156,6 +158,28 @@ def test_rerun_from_the_weights(toy, folder):
     for asked in ("sid", "tone:x", "tone:0", "tone:99999999"):
         with pytest.raises(UsageError, match="--rerun"):
             rerun(folder, asked, toy.home)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "used"), [("float32", "float32"), ("bf16", "bf16"), ("tf32", "float32")]
+)
+def test_rerun_computes_as_recorded_where_the_device_can(toy, folder, monkeypatch, recorded, used):
+    file = folder / "records/tone-s0.json"
+    content = json.loads(file.read_text("utf-8"))
+    content["provenance"]["precision"] = recorded
+    file.write_text(json.dumps(content), encoding="utf-8")
+    engines = []
+
+    def watched(*arguments, **options):
+        engines.append(options["engine"])
+        return FeatureStore(*arguments, **options)
+
+    monkeypatch.setattr("bench.rerun.FeatureStore", watched)
+    rerun(folder, "tone:5", toy.home)
+    assert engines == [Engine(precision=used)]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(MissingError, match="finds no GPU"):
+        rerun(folder, "tone:5", toy.home, engine=Engine("cuda"))
 
 
 def test_embeddings_may_differ_by_rounding_only():

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.divisions import Level
+from bench.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Check a submitted bundle: everything that can be computed again is."
@@ -32,6 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--accept", action="store_true", help="put records, draws and costs into the board's folder"
     )
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
             print(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
         for what in options.rerun:
             if bundle is not None and not report.problems:
-                again = rerun(folder, what, home(), seed)
+                again = rerun(folder, what, home(), seed, device_of(options))
                 report.problems += map(one_line, again.problems)
                 for line in again.found:
                     print(one_line(line))
