@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,6 +12,47 @@ Floats = NDArray[np.float64]
 # Costs of a miss and of a false alarm are 1; the cost is divided by that of the better system that
 # never looks at its input (NIST 2016 Speaker Recognition Evaluation Plan, section 3).
 DCF_TARGET_PRIOR = 0.01
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """The trials of one class by falling score.
+
+    Attributes:
+        trials: (m,) their indices.
+        accepted: (K,) how many of them lie above each threshold.
+    """
+
+    trials: NDArray[np.intp]
+    accepted: NDArray[np.intp]
+
+    def share(self, weights: Floats) -> Floats:
+        """Share of the class that each threshold accepts, (..., K); NaN where it has no weight.
+
+        Args:
+            weights: (..., m) not negative, of `trials` in their order.
+        """
+        mass = np.zeros((*weights.shape[:-1], len(self.trials) + 1))
+        np.cumsum(weights, axis=-1, out=mass[..., 1:])
+        total = mass[..., -1:].copy()
+        np.divide(mass, np.where(total > 0, total, np.nan), out=mass)
+        return np.take(mass, self.accepted, axis=-1)
+
+
+def sides(scores: Floats, labels: NDArray[np.bool_]) -> tuple[Side, Side]:
+    """Trials sorted once for all resamples: those of different speakers, and target trials.
+
+    Args:
+        scores: (n,) higher is more alike.
+        labels: (n,) True for target trials.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
+
+    def side(own: NDArray[np.bool_]) -> Side:
+        return Side(order[own], np.append(0, np.cumsum(own)[last_of_ties]))
+
+    return side(~labels[order]), side(labels[order])
 
 
 def operating_points(
@@ -27,17 +70,11 @@ def operating_points(
         false alarm rates and miss rates, (..., K); K - 1 different scores. The first point accepts
         nothing, the last everything. NaN where a class has no weight.
     """
-    order = np.argsort(-scores, kind="stable")
-    last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    sides = []
-    for side in (~labels[order], labels[order]):
-        mass = np.cumsum(weights[..., order[side]], axis=-1)
-        mass = np.concatenate([np.zeros((*mass.shape[:-1], 1)), mass], axis=-1)
-        accepted = np.append(0, np.cumsum(side)[last_of_ties])  # of this side, at each point
-        total = mass[..., -1:]
-        share = np.divide(mass, total, out=np.full_like(mass, np.nan), where=total > 0)
-        sides.append(np.take(share, accepted, axis=-1))
-    return sides[0], 1.0 - sides[1]
+    others, targets = sides(scores, labels)
+    return (
+        others.share(weights[..., others.trials]),
+        1.0 - targets.share(weights[..., targets.trials]),
+    )
 
 
 def equal_error_rate(false_alarms: Floats, misses: Floats) -> Floats:

@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.detection import Floats
+from bench.detection import Floats, sides
 from bench.errors import InvalidDataError
 from bench.items import Items, TrialItems
 
 Cluster = Literal["utterance", "speaker"]
 INTERVAL = (2.5, 97.5)  # percentiles
 MAX_BLOCK_NUMBERS = 4_000_000  # 32 MB of weights at a time
+CACHE_NUMBERS = 100_000  # of trials at a time: their 0.8 MB stay in a core's cache, twice as fast
 MIN_USABLE = 0.5
 SIGNIFICANT = 0.05
 
@@ -172,17 +173,9 @@ def resample_counts(clusters: int, draws: int, seed: int) -> NDArray[np.unsigned
     return counts
 
 
-def _counts(clusters: int, width: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Blocks (d, clusters) of `resample_counts`; `draws` rows in all.
-
-    Args:
-        clusters: how many there are.
-        width: numbers that the caller makes for a row, so that a block stays small.
-        draws: resamples.
-        seed: as there.
-    """
+def _counts(clusters: int, draws: int, seed: int, block: int) -> Iterator[Floats]:
+    """Blocks (d, clusters) of `resample_counts`, of `block` rows at most; `draws` rows in all."""
     counts = resample_counts(clusters, draws, seed)
-    block = max(1, MAX_BLOCK_NUMBERS // max(clusters, width))
     for start in range(0, draws, block):
         yield counts[start : start + block].astype(np.float64)
 
@@ -193,7 +186,7 @@ def _ratio_replicates(items: Items, cluster: Cluster, draws: int, seed: int) -> 
     top = np.bincount(codes, weights=items.numerators, minlength=size)
     bottom = np.bincount(codes, weights=items.denominators, minlength=size)
     parts = []
-    for counts in _counts(size, size, draws, seed):
+    for counts in _counts(size, draws, seed, max(1, MAX_BLOCK_NUMBERS // size)):
         below = counts @ bottom
         rates = np.divide(counts @ top, below, out=np.full(len(below), np.nan), where=below > 0)
         parts.append(rates)
@@ -210,10 +203,20 @@ def _trial_replicates(items: TrialItems, cluster: Cluster, draws: int, seed: int
     right = items.test_speakers if by_speaker else items.tests
     codes, size = _codes(np.concatenate([left, right]), cluster)
     first, second = codes[: len(left)], codes[len(left) :]
+    others, targets = sides(items.scores, items.labels)
+
+    def weights(counts: Floats, trials: NDArray[np.intp]) -> Floats:
+        one, two = first[trials], second[trials]
+        own = np.take(counts, one, axis=1)
+        if not np.array_equal(one, two):
+            own *= np.where(one == two, 1.0, np.take(counts, two, axis=1))
+        return own
+
     parts = []
-    for counts in _counts(size, 4 * len(left), draws, seed):
-        weights = counts[:, first] * np.where(first == second, 1.0, counts[:, second])
-        parts.append(items.weighted(weights))
+    for counts in _counts(size, draws, seed, max(1, CACHE_NUMBERS // len(left))):
+        false_alarms = others.share(weights(counts, others.trials))
+        misses = 1.0 - targets.share(weights(counts, targets.trials))
+        parts.append(items.rate(false_alarms, misses))
     return np.concatenate(parts)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from bench import stats
 from bench.detection import equal_error_rate, operating_points
 from bench.errors import InvalidDataError
 from bench.items import Items, TrialItems
@@ -124,6 +125,21 @@ def test_weighted_rate_equals_the_repeated_trials() -> None:
         scores, labels = np.repeat(items.scores, row), np.repeat(items.labels, row)
         alone = equal_error_rate(*operating_points(scores, labels, np.ones(len(scores))))
         assert float(alone) == pytest.approx(float(value), abs=1e-12)
+
+
+@pytest.mark.parametrize("cluster", ["speaker", "utterance"])
+def test_resamples_of_trials_do_not_depend_on_the_blocks_they_are_taken_in(cluster, monkeypatch):
+    items = pairs(seed=8)
+    sides = ("enrolment_speakers", "test_speakers")
+    sides = sides if cluster == "speaker" else ("enrolments", "tests")
+    first, second = (getattr(items, side) for side in sides)
+    names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
+    left, right = codes.reshape(2, -1)
+    counts = stats.resample_counts(len(names), 50, 0).astype(float)
+    expected = items.weighted(counts[:, left] * np.where(left == right, 1.0, counts[:, right]))
+    for numbers in (1, 7 * len(left), 10**9):
+        monkeypatch.setattr(stats, "CACHE_NUMBERS", numbers)
+        np.testing.assert_array_equal(replicates(items, cluster=cluster, draws=50), expected)
 
 
 def test_trials_weigh_the_product_of_their_speakers_counts() -> None:
