@@ -39,6 +39,12 @@ class Family:
         """All, in the order of the page."""
         return (self.teacher, *self.again, *self.students, *self.controls, *self.others)
 
+    def other_tests(self) -> list[str]:
+        """Test sets of the teacher's tasks beside the clean one, by name."""
+        tasks = {task for task, _, _ in self.teacher.scores}
+        named = {test for task in tasks for test in task_card(task, self.track).conditions}
+        return sorted(named - {"clean"})
+
     def metrics(self) -> dict[str, str]:
         """Main metric of every task that the teacher was measured on."""
         tasks = sorted({task for task, _, _ in self.teacher.scores})

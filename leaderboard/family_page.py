@@ -16,7 +16,7 @@ from leaderboard.family_ladders import ladder_section
 from leaderboard.kept import mean_score, over_set, share_kept
 from leaderboard.rows import Score
 
-SETS = ("distorted-seen", "distorted-unseen")
+SETS = ("distorted-seen", "distorted-unseen", "codecs")
 USUAL_SEEDS = 3
 
 PREFACE = """# What is kept of `{teacher}`, track `{track}`
@@ -40,6 +40,11 @@ teacher, 0 its control, the mean of {controls}
 (those that were measured on the task). A dash: not measured, or the teacher itself is not told from
 its control. One training of each."""
 
+OTHER_TEST = """## On the test set `{name}`
+
+Other speakers, recordings and style than the heads were trained and selected on: a test set of the
+tasks' own cards. Scores as on clean speech; then what is kept of the teacher's gain there."""
+
 LOSSES = """## Under `{name}`
 
 The metric as the mean over the {count} conditions of the set, and behind it how much worse that is
@@ -61,6 +66,7 @@ def page(family: Family) -> str:
         teacher=family.teacher.name, track=family.track, seeds=USUAL_SEEDS, rates=rates
     )
     parts = [preface, _scores(family, metrics), _shares(family, metrics)]
+    parts += [_other_test(family, metrics, name) for name in family.other_tests()]
     parts += [text for name in SETS if (text := _losses(family, metrics, name))]
     parts += [ladders] if (ladders := ladder_section(family)) else []
     return "\n\n".join(parts) + "\n"
@@ -89,18 +95,38 @@ def _scores(family: Family, metrics: Mapping[str, str]) -> str:
 
 
 def _shares(family: Family, metrics: Mapping[str, str]) -> str:
+    about = SHARES.format(controls=", ".join(f"`{row.name}`" for row in family.controls))
+    return f"{about}\n\n{_shares_on(family, metrics, 'clean')}"
+
+
+def _other_test(family: Family, metrics: Mapping[str, str], test: str) -> str:
+    metrics = {
+        task: name for task, name in metrics.items() if (task, name, test) in family.teacher.scores
+    }
+    body = []
+    for row in family.rows:
+        scores = {task: row.scores.get((task, name, test)) for task, name in metrics.items()}
+        cells = [_score(score, metrics[task]) for task, score in scores.items()]
+        if any(scores.values()):
+            body.append([f"`{row.name}`", *cells])
+    scored = _table(body, ["upstream", *(task.upper() for task in metrics)])
+    about = OTHER_TEST.format(name=test)
+    return "\n\n".join([about, scored, _shares_on(family, metrics, test)])
+
+
+def _shares_on(family: Family, metrics: Mapping[str, str], test: str) -> str:
+    """What each student keeps of the teacher's gain on one test set, as a table."""
     body = []
     for row in family.students:
         cells = []
         for task, name in metrics.items():
-            key = (task, name, "clean")
+            key = (task, name, test)
             control = mean_score([r.scores[key] for r in family.controls if key in r.scores])
             score, teacher = row.scores.get(key), family.teacher.scores[key]
             share = share_kept(score, teacher, control) if score and control else None
             cells.append(percent_range(share))
         body.append([f"`{row.name}`", *cells])
-    about = SHARES.format(controls=", ".join(f"`{row.name}`" for row in family.controls))
-    return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
+    return _table(body, ["upstream", *(task.upper() for task in metrics)])
 
 
 def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:

@@ -155,3 +155,22 @@ def test_levels_are_the_mean_control_and_the_best_transform(family):
     of = [row.scores["asv", "eer", "clean"].value for row in (*family.controls, *plain)]
     assert levels["untrained"] == pytest.approx(np.mean(of[:3]))
     assert levels["best without weights"] == min(of[3:])
+
+
+def test_the_second_test_set_has_the_scores_and_shares_of_its_own(family):
+    """Shares count from the controls on that test set, not on the clean one."""
+    _, _, section = page(family).partition("## On the test set `ood`")
+    scores, shares = section.partition("\n## ")[0].strip().split("\n\n")[1:]
+    head = [cell.strip() for cell in scores.splitlines()[0].split("|")[1:-1]]
+    assert head == ["upstream", "ASR", "ASV", "IC", "KS", "SLU"]  # its speakers are not SID's
+
+    def cell(table, name):
+        (line,) = [line for line in table.splitlines() if line.startswith(f"| `{name}` ")]
+        return line.split("|")[head.index("KS") + 1].strip()
+
+    found = {row.name: row.scores["ks", "accuracy", "ood"].value for row in family.rows}
+    control = np.mean([found[row.name] for row in family.controls])
+    kept = (found["house_pruned60"] - control) / (found["house_teacher"] - control)
+    assert cell(scores, "house_pruned60").startswith(f"{100 * found['house_pruned60']:.1f} [")
+    assert cell(shares, "house_pruned60").startswith(f"{100 * kept:.0f} [")
+    assert "`house_teacher` " in scores and "`house_teacher` " not in shares
