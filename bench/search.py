@@ -18,6 +18,7 @@ from bench.errors import UsageError
 from bench.load import load_upstream
 from bench.metrics import METRICS
 from bench.names import parse_upstream_name
+from bench.passes import Engine
 from bench.plots import plane
 from bench.progress import say
 from bench.registry import task_card
@@ -167,6 +168,7 @@ def search(
     out: Path,
     weights: Path | None = None,
     cards: Sequence[Path] = (),
+    engine: Engine | None = None,
 ) -> list[Candidate]:
     """Probe subnets within a budget; all of them with their score on dev, best first.
 
@@ -181,16 +183,18 @@ def search(
         out: folder of records; a probe that is done is not done again.
         weights: the supernet's file, instead of the card's.
         cards: outside this project, where `card_name` may be.
+        engine: how the subnets run.
 
     Raises:
         UserError: bad input, or nothing within the budget.
     """
+    given: dict[str, Any] = {"weights": weights, "cards": cards}
     metric = METRICS[task_card(task, track).metrics[0]]
     scored: list[Candidate] = []
-    chosen = candidates(card_name, budget, count, seed=seed, weights=weights, cards=cards)
+    chosen = candidates(card_name, budget, count, seed=seed, **given)
     for number, candidate in enumerate(chosen, start=1):
         spec = RunSpec(upstream=candidate.name, task=task, track=track, seed=seed)
-        record = run(spec, home=home, out=out, weights=weights, strict=True, cards=cards).record
+        record = run(spec, home=home, out=out, strict=True, engine=engine, **given).record
         value = record.selection.value
         say(f"{number} of {len(chosen)}: {candidate.name}: dev {metric.name} {value:.4f}")
         scored.append(Candidate(**{**vars(candidate), "dev": value}))

@@ -9,6 +9,7 @@ from recipe_toys import MEL
 from bench import search as module
 from bench.cli import main
 from bench.errors import UsageError
+from bench.passes import Engine
 from bench.search import Budget, Candidate, candidates, front, search, within
 from upstreams.recipes.pretrain import config_section
 
@@ -107,7 +108,8 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
 
     asked = []
 
-    def probe(spec, **_):
+    def probe(spec, *, engine, **_):
+        assert engine == Engine("cuda")
         asked.append(spec.upstream)
         return Outcome(len(asked) / 10)
 
@@ -121,6 +123,7 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
         seed=0,
         home=tmp_path,
         out=tmp_path,
+        engine=Engine("cuda"),
     )
     assert [c.name for c in found] == asked[::-1]
     assert [c.dev for c in found] == [0.3, 0.2, 0.1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Find the best subnet of a supernet within a budget, by a quick probe."
@@ -25,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", type=Path, help="score against what is limited, .svg or .png")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of the card's")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -57,6 +59,7 @@ def run(options: argparse.Namespace) -> int:
         out=options.out,
         weights=options.weights,
         cards=cards,
+        engine=device_of(options),
     )
     metric = METRICS[task_card(options.task, options.track).metrics[0]]
     curve = front(found, higher_is_better=metric.higher_is_better, axis=budget.axis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.engine_options import add_device, device_of
 from bench.options import add_upstream, upstream_name
 from bench.paths import home
 
@@ -31,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--plot", type=Path, help="score against MACs, .svg or .png")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         strict=options.strict,
         cards=options.card,
         allow_code=options.allow_code,
+        engine=device_of(options),
     )
     print(json.dumps(tradeoff_data(points), indent=2) if options.json else tradeoff_table(points))
     if options.plot is not None:
