@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderboard.degradation import Losses, Summary, mean_degradation, severity
+import numpy as np
+
+from leaderboard.degradation import INTERVAL, Summary, mean_degradation, severity
 from leaderboard.rows import Degradation, Row
 
 
@@ -63,27 +65,35 @@ def heat_tables(rows: Sequence[Row], conditions: Sequence[str]) -> tuple[HeatTab
 
 def _table(title: str, groups: dict[str, list[str]], rows: Sequence[Row]) -> HeatTable:
     columns = tuple(_column(name, members, rows) for name, members in groups.items())
-    measured = (row for row in rows if any(over_column(row.degradations, c) for c in columns))
+    measured = (row for row in rows if any(over_column(row, c) for c in columns))
     return HeatTable(title, columns, tuple(measured))
 
 
 def _column(title: str, members: Sequence[str], rows: Sequence[Row]) -> HeatColumn:
-    tasks = {task.upper() for row in rows for task in _by_task(row.degradations, members)}
+    tasks = {task.upper() for row in rows for task in _by_task(row, title, members)}
     return HeatColumn(title, tuple(members), ", ".join(sorted(tasks)))
 
 
-def over_column(losses: Losses, column: HeatColumn) -> Summary | None:
+def over_column(row: Row, column: HeatColumn) -> Summary | None:
     """Mean over the column's conditions, then over the tasks that have them all; None of none."""
-    by_task = _by_task(losses, column.members)
+    by_task = _by_task(row, column.title, column.members)
     return mean_degradation({(task, column.title): found for task, found in by_task.items()})
 
 
-def _by_task(losses: Losses, members: Sequence[str]) -> dict[str, Degradation]:
-    """The mean over conditions, of every task that has all of them."""
-    found = {}
+def _by_task(row: Row, title: str, members: Sequence[str]) -> dict[str, Degradation]:
+    """The mean over conditions, of every task that has all of them.
+
+    Its interval is the mean's own where its draws are kept; else the mean of the conditions', which
+    is wider.
+    """
+    losses, found = row.degradations, {}
     for task in {task for task, _ in losses}:
         parts = {(task, name): losses[task, name] for name in members if (task, name) in losses}
         mean = mean_degradation(parts) if len(parts) == len(members) else None
-        if mean is not None:
+        drawn = row.set_draws.get((task, title))
+        if mean is not None and drawn is not None:
+            low, high = np.nanpercentile(drawn.loss.values, INTERVAL)
+            found[task] = Degradation(mean.value, float(low), float(high))
+        elif mean is not None:
             found[task] = Degradation(mean.value, mean.low, mean.high)
     return found

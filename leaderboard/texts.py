@@ -29,8 +29,8 @@ HOW_TO_COMPARE_LOSS = (
     "by which most is compared (pairs times rows that have them all). A row that lacks some says "
     "over how many its numbers are: they neither sort nor rank nor are drawn, and come last. "
     "A ladder's column is the mean over its severities, each of which is in the curves and in the "
-    "sections of upstreams. A row that is bad on clean speech has little to lose: read it "
-    "beside its clean score."
+    "sections of upstreams; of a task whose draws are kept the interval is that mean's own. A row "
+    "that is bad on clean speech has little to lose: read it beside its clean score."
 )
 METRIC_TITLES = {
     "cer": "CER",

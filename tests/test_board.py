@@ -7,9 +7,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from bench import registry
+from bench.draws import Draws
 from bench.errors import InvalidDataError, UsageError
 from bench.record import (
     ConditionResult,
@@ -23,7 +25,7 @@ from leaderboard.columns import FACTS, LAST, degradation_columns
 from leaderboard.degradation import reference_pairs
 from leaderboard.heat import heat_tables, over_column
 from leaderboard.render import PAGE
-from leaderboard.rows import Degradation
+from leaderboard.rows import Degradation, SetDraws
 from leaderboard.stamp import Stamp
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -312,7 +314,7 @@ def test_a_column_is_one_entry():
 
 
 def lossy(degradations, *, competes=True):
-    return SimpleNamespace(degradations=degradations, competes=competes)
+    return SimpleNamespace(degradations=degradations, set_draws={}, competes=competes)
 
 
 def test_losses_over_other_pairs_are_shown_and_never_ranked():
@@ -372,9 +374,15 @@ def test_a_ladder_is_one_column_of_the_heat_map():
     white, clip = ladders.columns
     assert (white.title, white.tasks, clip.title) == ("ladder-white", "IC, KS", "ladder-clip")
     assert len(ladders.rows) == 1
-    found = over_column(losses, white)
+    found = over_column(lossy(losses), white)
     assert (found.value, found.low, found.high) == pytest.approx((0.275, 0.05, 0.4))
-    assert found.tasks == "IC, KS" and over_column({}, white) is None
+    assert found.tasks == "IC, KS" and over_column(lossy({}), white) is None
+    row, values = lossy(losses), np.linspace(0.1, 0.2, 1000)
+    row.set_draws["ks", "ladder-white"] = SetDraws(Draws(values, 9), Draws(values, 9))
+    drawn = over_column(row, white)
+    assert drawn.value == found.value
+    low, high = np.percentile(values, [2.5, 97.5])  # of KS; IC keeps the mean of its rungs'
+    assert (drawn.low, drawn.high) == pytest.approx(((low + 0.1) / 2, (high + 0.5) / 2))
 
 
 def test_a_mean_over_fewer_tasks_says_so():
@@ -384,7 +392,7 @@ def test_a_mean_over_fewer_tasks_says_so():
     (table,) = heat_tables([full, part], ["gsm", "ood"])
     gsm, ood = table.columns
     assert (gsm.tasks, ood.tasks) == ("KS, SID", "KS")
-    assert over_column(part.degradations, gsm).tasks == "KS"
+    assert over_column(part, gsm).tasks == "KS"
     mean, worst = degradation_columns([full, part])
     notes = ["[+10.0, +30.0]", "[+10.0, +30.0], only 1 of 2, KS"]
     assert [mean.cell(row).note for row in (full, part)] == notes
