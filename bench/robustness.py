@@ -158,7 +158,7 @@ class Scorer:
         path: the record.
         record: its content.
         sources: where things are.
-        upstreams: those that are loaded already, by name; one that is not is added.
+        upstreams: those that are loaded already, by name and precision; one that is not is added.
         engine: how the upstream runs, but for the precision, which is the record's: what is
             compared with clean speech is computed as that was.
 
@@ -183,15 +183,16 @@ class Scorer:
         card = ceiling_card(card) if record.ceiling else card
         upstreams = {} if upstreams is None else upstreams
         name = sources.upstream or record.upstream
-        if name not in upstreams:
-            upstreams[name] = load_upstream(
+        laid_out = f"{name}{self.engine.suffix}"  # weights are laid out for one precision
+        if laid_out not in upstreams:
+            upstreams[laid_out] = load_upstream(
                 name,
                 weights=sources.weights,
                 strict=True,
                 cards=sources.cards,
                 allow_code=sources.allow_code,
             )
-        loaded = upstreams[name]
+        loaded = upstreams[laid_out]
         if loaded.digest != record.inputs.upstream_sha256:
             raise InvalidDataError(
                 f"{path}: made with another {record.upstream} ({loaded.digest[:12]} is here, "

@@ -142,6 +142,18 @@ def test_a_condition_is_computed_as_the_record_was(trained, monkeypatch):
         scored(trained, "mulaw", engine=Engine(device="cuda"))
 
 
+def test_records_of_two_precisions_share_no_upstream(trained, monkeypatch):
+    """Weights that are packed for float32 would compute in float32 for the other as well."""
+    exact = evaluate(trained.toy, "tone", seed=0).path
+    rough = evaluate(trained.toy, "tone", seed=1, engine=Engine(precision="bf16")).path
+    loaded, load = [], robustness.load_upstream
+    monkeypatch.setattr(
+        robustness, "load_upstream", lambda name, **how: loaded.append(name) or load(name, **how)
+    )
+    score_conditions([exact, rough], "gsm", trained.sources)
+    assert loaded == ["fbank", "fbank"]
+
+
 def test_another_test_set_is_a_condition_too(trained):
     record = scored(trained, "drascula")
     (item,) = record.conditions
