@@ -76,7 +76,7 @@ cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lig
 	@$(CLI) cost '$(UPSTREAM)' $(if $(RULE),--rule $(RULE)) $(if $(JSON),--json)
 
 bench: setup-conditions ## measure how fast passes and trainings are (half an hour): writes docs/benchmarks.md
-	@OMP_NUM_THREADS=$(THREADS) $(CLI) bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 store: setup ## what is kept of upstreams: make store (slim-superb store verify|prune)
 	@$(CLI) store status
@@ -109,32 +109,32 @@ publish: setup ## the board, ready to serve: make publish DEST=folder
 	@$(CLI) publish --dest '$(DEST)'
 
 validate-track: setup ## show that a track measures something: make validate-track TRACK=quick (hours)
-	@$(CLI) validate-track '$(TRACK)' --out '$(OUT)'
+	@$(BIN)/python -m tools validate-track '$(TRACK)' --out '$(OUT)'
 
 page-speed: setup-dev ## how long the page is busy with an interaction: docs/page-speed.md
-	@$(BIN)/python tests/page_speed.py
+	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.pages.page_speed
 
 recipe-curves: setup-conditions ## learning curves of the house family, from its committed logs
-	@$(CLI) learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
+	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
 recipe-results: setup-conditions ## what students keep of house_teacher, from the committed records
-	@$(CLI) family-page house_teacher --track open --plot docs/recipes-family.svg --ladders docs/recipes-ladders.svg
+	@$(BIN)/python -m tools family-page house_teacher --track open --plot docs/recipes-family.svg --ladders docs/recipes-ladders.svg
 
 conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
-	@$(CLI) conditions-page --track '$(TRACK)'
+	@$(BIN)/python -m tools conditions-page --track '$(TRACK)'
 
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
-	@$(BIN)/python tests/torture.py --kills 40 --write docs/torture.md
+	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
 
 simulate: setup-dev ## plan 1.7 million cells and schedule them on 64 GPUs on paper: docs/simulation.md
-	@$(BIN)/python tests/simulate_lab.py --write docs/simulation.md
+	@$(BIN)/python -m tools.grids.simulate_lab --write docs/simulation.md
 
 fuzz: setup-dev ## 100,000 hostile cards, records, checkpoints, containers and sounds: docs/fuzz.md
-	@$(BIN)/python tests/fuzz.py --cases 100000 --write docs/fuzz.md
+	@PYTHONPATH=tests/helpers:tests/corpora $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
 align: setup-dev ## verify every line of the embedded corpus against its audio anew (an hour)
 	@$(PIP) --editable '.[align]'
-	@$(BIN)/python -m bench.corpora._alignment
+	@$(BIN)/python -m tools align $(DEB_DIR) $(FOLDER)
 
 test: lint type ## lint, types and all tests, as continuous integration runs them
 	@$(BIN)/python -m pytest -m "not slow"

@@ -43,7 +43,7 @@ class Upstream(nn.Module, ABC):
         min_samples: the shortest input that gives one frame.
         tap: which of its states it gives; what others it has is its own business.
         attention_dropout: whether attention was trained with dropout. Only the published rule of
-            counting MACs looks at it (`bench.macs`).
+            counting MACs looks at it (`bench.measure.macs`).
         identity: of code outside this project, for the upstream's digest; None where there is none.
     """
 
@@ -183,7 +183,7 @@ class Utterance:
         source: where the audio comes from (a package, a corpus).
         key: sha256 hex digest of the utterance's samples; the identity of its sound.
         effect: what is done to the whole file before `start` and `num_samples` are cut out of it,
-            a name in `bench.sox`; "" leaves it alone.
+            a name in `bench.sound.sox`; "" leaves it alone.
     """
 
     id: str

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bench.errors import UsageError, did_you_mean, one_line
 from bench.yaml_file import read_yaml
 
-# Rules by which multiply-accumulates are counted (`bench.macs`).
+# Rules by which multiply-accumulates are counted (`bench.measure.macs`).
 Rule = Literal["plain", "superb_slt2022"]
-# Of an upstream's pass; float32 is the reference (`bench.passes.Engine`).
+# Of an upstream's pass; float32 is the reference (`bench.features.passes.Engine`).
 Precision = Literal["float32", "tf32", "bf16"]
 Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
@@ -190,7 +190,7 @@ class Recipe(Frozen):
             affine map before a linear layer; makes one grid of learning rates fit upstreams whose
             features differ by orders of magnitude. Not SUPERB's: off on track `superb`.
         crops: pieces of long training utterances instead of the whole.
-        batches: how they are made up (`bench.batching`).
+        batches: how they are made up (`bench.probe.batching`).
         explore: part of the updates that every learning rate of a grid gets; the best on dev is
             then trained in full. None trains all of them in full.
     """
@@ -230,7 +230,7 @@ class TaskCard(Frozen):
             are joined. `CORPUS:TABLE` is one of another corpus.
         labels: where the targets come from. `derived` means by rules, not by people.
         head: `module:attr` of a `bench.api.Head`.
-        metrics: names in `bench.metrics`; the first is the main one and selects on dev.
+        metrics: names in `bench.metrics.metric`; the first is the main one and selects on dev.
         features: `pooled` keeps the mean over time per layer (exact for linear heads), `frames`
             keeps every frame.
         cluster: what the bootstrap draws: utterances, or speakers.

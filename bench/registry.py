@@ -16,6 +16,7 @@ from bench.errors import UsageError, did_you_mean
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "upstreams" / "cards"
 TASKS = ROOT / "downstreams" / "tasks"
+CORPUS_FOLDERS = ("embedded", "official")  # of `bench/corpora`; a file there is a corpus
 
 
 def upstream_names() -> list[str]:
@@ -112,12 +113,18 @@ def resolve(target: str) -> Any:
 
 
 def corpus_module(name: str) -> Any:
-    """The module `bench.corpora.NAME` (with `prepare`, `status` and `validate`).
+    """Import the module of a corpus (with `prepare`, `status` and `validate`).
+
+    It is a file of `bench/corpora/embedded` or `bench/corpora/official`.
 
     Raises:
         UsageError: no such corpus.
     """
-    known = [path.stem for path in (ROOT / "bench" / "corpora").glob("*.py")]
-    if name not in known or name.startswith("_"):
-        raise UsageError(f"unknown corpus {name!r}: {did_you_mean(name, known)}")
-    return importlib.import_module(f"bench.corpora.{name}")
+    folders = {
+        path.stem: folder
+        for folder in CORPUS_FOLDERS
+        for path in (ROOT / "bench" / "corpora" / folder).glob("[!_]*.py")
+    }
+    if name not in folders:
+        raise UsageError(f"unknown corpus {name!r}: {did_you_mean(name, list(folders))}")
+    return importlib.import_module(f"bench.corpora.{folders[name]}.{name}")

@@ -49,7 +49,7 @@ class LetterCtc(CtcBlstm):
 class SlotCtc(CtcBlstm):
     """CTC over letters and two marks a slot: SUPERB's slot filling (109 outputs on Audio SNIPS).
 
-    A target holds `pieces`, as `bench.corpora.audio_snips` makes them.
+    A target holds `pieces`, as `bench.corpora.official.audio_snips` makes them.
     """
 
     def _read_vocabulary(self, targets: Sequence[Any]) -> list[str]:

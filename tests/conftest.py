@@ -11,7 +11,6 @@ import torch
 from toys import ToyUpstream, make_utterances
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE_ROWS = 150
 
 
 def pytest_addoption(parser):
@@ -46,10 +45,10 @@ def through_upstream():
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
     """Address of a page of `PAGE_ROWS` measured rows under eight conditions, and the reported."""
-    from big_board import make_results
+    from big_board import PAGE_ROWS, make_results
 
-    from leaderboard.build import build_board
-    from leaderboard.stamp import Stamp
+    from leaderboard.page.build import build_board
+    from leaderboard.page.stamp import Stamp
 
     folder = tmp_path_factory.mktemp("page")
     make_results(folder, upstreams=PAGE_ROWS, num_conditions=8)

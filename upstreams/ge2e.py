@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, lengths_to_mask
 from bench.errors import InvalidDataError, UsageError
-from upstreams.checkpoint import read_checkpoint
+from upstreams.formats.checkpoint import read_checkpoint
 
 MEL_BINS = 40
 WINDOW_SAMPLES = 400  # 25 ms

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from upstreams.checkpoint import read_checkpoint
-from upstreams.config import EncoderConfig, encoder_config
-from upstreams.state import State, build, random_state, shapes
-from upstreams.subnet import cut, parse_subnet, search_space, subnet_config
+from upstreams.encoder.config import EncoderConfig, encoder_config
+from upstreams.encoder.state import State, build, random_state, shapes
+from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.supernet.subnet import cut, parse_subnet, search_space, subnet_config
 
 # In the file beside the encoder's weights: unit heads and the mask embedding, for other recipes.
 EXTRA = "extra."

@@ -17,8 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Build and say what was built."""
-    from leaderboard.build import build_board
-    from leaderboard.stamp import git_stamp
+    from leaderboard.page.build import build_board
+    from leaderboard.page.stamp import git_stamp
 
     stamp = git_stamp(options.results.parent) if options.results.exists() else None
     summary = build_board(options.results, options.out, stamp)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from bench.options import add_upstream, load_asked
+from bench.commands._options import add_upstream, load_asked
 
 HELP = "Verify that an upstream keeps the contract."
 EXAMPLE = "slim-superb check lighthubert_small"
@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Verify and print; 4 when a check failed."""
-    from bench.check import check, check_table
+    from bench.measure.check import check, check_table
     from bench.progress import warn
 
     loaded = load_asked(options)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bench.paths import home
 
 if TYPE_CHECKING:
-    from leaderboard.reading import Found
+    from leaderboard.board.reading import Found
 
 HELP = "Compare two rows of the board: paired differences with interval and p value."
 EXAMPLE = "slim-superb compare ge2e fbank --track open"
@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print one line a metric."""
-    from leaderboard.compare import compare_rows, table
+    from leaderboard.board.compare import compare_rows, table
 
     own = _own(options) if options.runs else []
     found = compare_rows(
@@ -51,13 +51,13 @@ def run(options: argparse.Namespace) -> int:
 
 def _own(options: argparse.Namespace) -> list[Found]:
     """Records of a folder of runs; those to compare with draws made from their predictions."""
-    from bench.condition_file import catalogue
-    from bench.condition_scores import rescore_conditions
-    from bench.draws import decoded
-    from bench.record import read_record
-    from bench.rescore import evidence
-    from leaderboard.compare import upstreams_of
-    from leaderboard.reading import Found
+    from bench.conditions.catalogue import catalogue
+    from bench.conditions.rescore import evidence
+    from bench.conditions.scores import rescore_conditions
+    from bench.metrics.draws import decoded
+    from bench.records.record import read_record
+    from leaderboard.board.compare import upstreams_of
+    from leaderboard.board.reading import Found
 
     found = []
     members = catalogue().sets.get(options.condition, ())

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train and export."""
-    from bench.compress import Request, compress
+    from bench.make.compress import Request, compress
 
     overrides = {} if options.hours is None else {"hours": options.hours}
     request = Request(

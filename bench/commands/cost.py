@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.options import add_upstream, load_asked
+from bench.commands._options import add_upstream, load_asked
 
 HELP = "Measure what an upstream costs: parameters, MACs, time, memory."
 EXAMPLE = "slim-superb cost lighthubert_small@min --rule superb_slt2022"
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print."""
-    from bench.cost import cost_report, cost_table
+    from bench.measure.cost import cost_report, cost_table
     from bench.progress import say
 
     loaded = load_asked(options)

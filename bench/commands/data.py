@@ -93,7 +93,7 @@ def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
     Raises:
         UsageError: no folder to put it in, or a corpus of a track that needs none.
     """
-    from bench.corpora.official.download import fetch
+    from bench.corpora.official._download import fetch
     from bench.errors import UsageError
 
     if options.data is None or not getattr(corpus, "OFFICIAL", False):

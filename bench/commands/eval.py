@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine_options import add_engine, engine_of, seeds_of
+from bench.commands._options import add_upstream, upstream_name
 from bench.errors import UsageError
-from bench.options import add_upstream, upstream_name
+from bench.features.engine_options import add_engine, engine_of, seeds_of
 from bench.paths import home
 
 if TYPE_CHECKING:
-    from bench.spec import RunSpec
+    from bench.run.spec import RunSpec
 
 HELP = "Evaluate a frozen upstream on a task."
 EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
@@ -44,17 +44,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run, or show what is done."""
     from bench import stopping
-    from bench.condition_report import condition_table
-    from bench.condition_sets import Sources
-    from bench.conditions import expand, warn_unheard
+    from bench.conditions.choice import expand, warn_unheard
+    from bench.conditions.report import condition_table
+    from bench.conditions.scorer import score_conditions
+    from bench.conditions.sets import Sources
     from bench.names import parse_upstream_name
     from bench.progress import say
-    from bench.record import dumps
+    from bench.records.record import dumps
     from bench.registry import task_card
-    from bench.report import table
-    from bench.robustness import score_conditions
-    from bench.run import run_seeds
-    from bench.spec import RunSpec
+    from bench.run.report import table
+    from bench.run.run import run_seeds
+    from bench.run.spec import RunSpec
 
     stopping.install()
     spec = RunSpec(
@@ -140,8 +140,8 @@ def learning_rate(options: argparse.Namespace) -> float | None:
 
 def _plan(options: argparse.Namespace, spec: RunSpec) -> int:
     """Print what the run would take."""
-    from bench.dry import plan_lines
-    from bench.load import load_upstream
+    from bench.load.loader import load_upstream
+    from bench.run.dry_run import plan_lines
 
     loaded = load_upstream(
         spec.upstream,

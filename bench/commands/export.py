@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.options import add_upstream, load_asked
+from bench.commands._options import add_upstream, load_asked
 
 HELP = "Export an upstream of the encoder family to ONNX, verified against the module."
 EXAMPLE = "slim-superb export lighthubert_small@min --onnx small.onnx"
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Export, verify and say what was written."""
-    from bench.export import export_onnx
+    from bench.measure.export import export_onnx
     from bench.progress import warn
 
     loaded = load_asked(options)

@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench import registry
-    from bench.catalog import installed
+    from bench.load.catalog import installed
 
     if options.what == "upstreams":
         cards = [registry.upstream_card(name) for name in registry.upstream_names()]
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace) -> int:
         rows = [[t.name, t.track, ", ".join(t.metrics), t.labels, t.title] for t in tasks]
         head = ["task", "track", "metrics", "labels", "title"]
     elif options.what == "recipes":
-        from bench.recipe import recipe_card, recipe_names
+        from bench.make.recipe import recipe_card, recipe_names
 
         recipes = [recipe_card(name) for name in recipe_names()]
         rows = [
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _conditions() -> list[list[str]]:
     """Sets first, with their size, then every condition with its effects."""
-    from bench.condition_file import catalogue
+    from bench.conditions.catalogue import catalogue
 
     found = catalogue()
     rows = [
@@ -86,8 +86,8 @@ def _short(value: object) -> str:
 
 def _offered(name: str) -> list[str]:
     """The row of a card in an installed package; of one that does not hold, what is wrong."""
-    from bench.catalog import find_entry
     from bench.errors import UserError
+    from bench.load.catalog import find_entry
     from bench.names import UpstreamName
 
     try:

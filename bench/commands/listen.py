@@ -24,8 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write two WAV files and, where matplotlib is installed, a PNG."""
-    from bench.condition_sets import Sources
-    from bench.listen import listen
+    from bench.conditions.listen import listen
+    from bench.conditions.sets import Sources
 
     sources = Sources(home(), options.deb_dir, options.noise_dir)
     written = listen(

@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Build and publish."""
-    from leaderboard.publish import publish
+    from leaderboard.page.publish import publish
 
     print(publish(options.board, options.dest, address=options.address))
     return 0

@@ -21,9 +21,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare what the record says with what its predictions give."""
-    from bench.condition_scores import rescore_conditions
-    from bench.report import table
-    from bench.rescore import rescore
+    from bench.conditions.rescore import rescore
+    from bench.conditions.scores import rescore_conditions
+    from bench.run.report import table
 
     record, scores = rescore(options.record, home())
     print(table(record, options.record))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.engine_options import add_device, device_of
+from bench.features.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Score the trained head of a run under conditions; trains nothing."
@@ -35,12 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score and show."""
-    from bench.condition_report import condition_table
-    from bench.condition_sets import Sources
-    from bench.conditions import expand, warn_unheard
-    from bench.record import read_record
+    from bench.conditions.choice import expand, warn_unheard
+    from bench.conditions.report import condition_table
+    from bench.conditions.scorer import score_conditions
+    from bench.conditions.sets import Sources
+    from bench.records.record import read_record
     from bench.registry import task_card
-    from bench.robustness import score_conditions
 
     if options.noise_dir is not None:
         first = read_record(options.records[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.engine_options import add_device, device_of
+from bench.features.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Decode a finished ASR run of track superb with a language model."
@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
     """Decode, score and show beside the greedy scores."""
     from tabulate import tabulate
 
-    from bench.condition_sets import Sources
-    from bench.lm import score_with_lm
-    from bench.record import read_record
+    from bench.conditions.language_model import score_with_lm
+    from bench.conditions.sets import Sources
+    from bench.records.record import read_record
 
     sources = Sources(
         home(),

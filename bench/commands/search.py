@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.engine_options import add_device, device_of
+from bench.features.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Find the best subnet of a supernet within a budget, by a quick probe."
@@ -33,12 +33,12 @@ def run(options: argparse.Namespace) -> int:
     """Search and print; the trade-off curve is marked."""
     from tabulate import tabulate
 
-    from bench.catalog import card_name
     from bench.errors import UsageError
-    from bench.metrics import METRICS
+    from bench.load.catalog import card_name
+    from bench.metrics.metric import METRICS
     from bench.plots import check_picture
     from bench.registry import task_card
-    from bench.search import Budget, front, plot, search
+    from bench.supernets.search import Budget, front, plot, search
 
     check_picture(options.plot)
     if options.count < 1:

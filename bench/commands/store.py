@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bench.paths import home
 
 if TYPE_CHECKING:
-    from bench.shelf import Shard
+    from bench.features.inventory import Shard
 
 HELP = "Show, verify or prune the kept features of upstreams."
 EXAMPLE = "slim-superb store prune --store-gb 5"
@@ -27,11 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Do one of the three."""
-    from bench import shelf
     from bench.errors import UsageError
+    from bench.features import inventory
 
     root = home() / "features"
-    found = shelf.shards(root)
+    found = inventory.shards(root)
     if options.action == "status":
         print(_status(found))
         return 0
@@ -46,8 +46,8 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"--store-gb {options.store_gb}: expected 0 or more")
     removed = _prune(found, options.upstream, verify=options.verify)
     if options.store_gb is not None:
-        removed += shelf.make_room(root, 0, options.store_gb)
-    print(f"removed {removed / shelf.GB:.2f} GB")
+        removed += inventory.make_room(root, 0, options.store_gb)
+    print(f"removed {removed / inventory.GB:.2f} GB")
     return 0
 
 
@@ -55,7 +55,7 @@ def _status(found: list[Shard]) -> str:
     """A table of upstreams and modes."""
     from tabulate import tabulate
 
-    from bench.shelf import GB, used_text
+    from bench.features.inventory import GB, used_text
 
     grouped: dict[tuple[str, str], list[Shard]] = {}
     for shard in found:
@@ -79,15 +79,15 @@ def _status(found: list[Shard]) -> str:
 
 def _verify(found: list[Shard]) -> int:
     """Check every shard; exit code 4 when one is broken."""
-    from bench import shelf
     from bench.errors import InvalidDataError
+    from bench.features import inventory
     from bench.progress import bar
 
     broken = 0
     total = sum(shard.size_bytes for shard in found)
     with bar(total=total, label="verify", unit="B", scale=True) as progress:
         for shard in found:
-            problem = shelf.verify(shard)
+            problem = inventory.verify(shard)
             progress.update(shard.size_bytes)
             if problem:
                 broken += 1
@@ -103,15 +103,15 @@ def _verify(found: list[Shard]) -> int:
 
 def _prune(found: list[Shard], upstream: str | None, *, verify: bool) -> int:
     """Remove broken shards, leftovers, and everything of one upstream; bytes removed."""
-    from bench import shelf
+    from bench.features import inventory
 
     removed = 0
     for shard in found:
         named = upstream in (shard.upstream, shard.path.parents[1].name)
-        if named or (shelf.verify(shard) if verify else shard.problem):
+        if named or (inventory.verify(shard) if verify else shard.problem):
             shard.delete()
             removed += shard.size_bytes
-    for path in shelf.leftovers(home() / "features"):
+    for path in inventory.leftovers(home() / "features"):
         removed += path.stat().st_size
         path.unlink(missing_ok=True)
     return removed

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from bench.divisions import Division, Flag
 from bench.names import path_name
 from bench.paths import home
+from bench.records.divisions import Division, Flag
 
 HELP = "Gather card, records, predictions and costs of an upstream for the board, and check them."
 EXAMPLE = "slim-superb submit ge2e --track open --out ge2e.tar.gz"
@@ -31,8 +31,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Gather, check, and say what is missing."""
-    from bench.bundle import BundleCard
-    from bench.submit import submit
+    from bench.records.bundle import BundleCard
+    from bench.submit.submit import submit
 
     about = BundleCard(
         upstream=options.upstream,

@@ -27,12 +27,18 @@ def run(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from bench.catalog import find_entry
     from bench.errors import UsageError
+    from bench.load.catalog import find_entry
     from bench.names import UpstreamName
     from bench.plots import check_picture, plane
     from bench.progress import say
-    from bench.subnets import Budget, candidates, candidates_csv, candidates_table, family_of
+    from bench.supernets.subnets import (
+        Budget,
+        candidates,
+        candidates_csv,
+        candidates_table,
+        family_of,
+    )
 
     check_picture(options.plot)
     if options.sample is not None and not 1 <= options.sample <= 1_000_000:

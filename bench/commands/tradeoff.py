@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.engine_options import add_device, device_of
-from bench.options import add_upstream, upstream_name
+from bench.commands._options import add_upstream, upstream_name
+from bench.features.engine_options import add_device, device_of
 from bench.paths import home
 
 HELP = "Evaluate a set of subnets (or any variants) on a task: a table and a trade-off curve."
@@ -39,13 +39,19 @@ def run(options: argparse.Namespace) -> int:
     """Evaluate, print and draw."""
     import json
 
-    from bench.catalog import find_entry
+    from bench.load.catalog import find_entry
     from bench.names import parse_upstream_name
     from bench.plots import check_picture
     from bench.progress import say
-    from bench.spec import RunSpec
-    from bench.subnets import Budget, candidates, family_of
-    from bench.tradeoff import names_of, tradeoff, tradeoff_data, tradeoff_plot, tradeoff_table
+    from bench.run.spec import RunSpec
+    from bench.supernets.subnets import Budget, candidates, family_of
+    from bench.supernets.tradeoff import (
+        names_of,
+        tradeoff,
+        tradeoff_data,
+        tradeoff_plot,
+        tradeoff_table,
+    )
 
     check_picture(options.plot)
     upstream = upstream_name(options)

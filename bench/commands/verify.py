@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.divisions import Level
-from bench.engine_options import add_device, device_of
+from bench.features.engine_options import add_device, device_of
 from bench.paths import home
+from bench.records.divisions import Level
 
 HELP = "Check a submitted bundle: everything that can be computed again is."
 EXAMPLE = "slim-superb verify ge2e.tar.gz"
@@ -38,11 +38,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, report, and perhaps accept."""
-    from bench.accept import accept, differences
-    from bench.bundle import opened
     from bench.errors import one_line
-    from bench.rerun import draw_seed, rerun
-    from bench.verify import check
+    from bench.records.bundle import opened
+    from bench.submit.accept import accept, differences
+    from bench.submit.rerun import draw_seed, rerun
+    from bench.submit.verify import check
 
     with opened(options.bundle) as folder:
         bundle, report = check(folder, home(), options.noise_dir)

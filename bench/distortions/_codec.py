@@ -11,9 +11,9 @@ import numpy as np
 import soundfile
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.audio import Wav
 from bench.errors import MissingError
 from bench.seeds import derive_seed
+from bench.sound.audio import Wav
 
 MAX_DELAY = 8_000  # half a second: more than any of these codecs has
 Codec = Callable[[Wav], Wav]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.audio import Wav
+from bench.sound.audio import Wav
 
 STOPBAND_DB = 90.0
 WIDTH_HZ = 120.0

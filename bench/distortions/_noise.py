@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.errors import InvalidDataError, UsageError
+from bench.sound.audio import Wav
 
 FADE_SAMPLES = 800  # 50 ms: joins of a noise that is shorter than the speech
 MIN_CLIP_SAMPLES = 160  # 10 ms

@@ -8,9 +8,9 @@ from functools import lru_cache
 import numpy as np
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.audio import Wav
 from bench.errors import MissingError, UsageError
 from bench.seeds import derive_seed
+from bench.sound.audio import Wav
 
 RT60_S = (0.1, 2.0)
 FIT_DB = (-5.0, -35.0)  # T30 of ISO 3382-1: the slope between them, extended to 60 dB

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._noise import FADE_SAMPLES, SILENT_POWER, Noise, add, join, power
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ()

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._filter import window_fir
 from bench.errors import UsageError
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ("scipy",)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.audio import Wav
 from bench.distortions._noise import add
 from bench.errors import UsageError, did_you_mean
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ("scipy",)

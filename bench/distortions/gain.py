@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ()
@@ -13,7 +13,8 @@ LIBRARIES = ()
 def distort(wav: Wav, rng: np.random.Generator, *, gain_db: float) -> Wav:
     """Multiply (S,) by 10^(gain_db / 20).
 
-    What exceeds full scale afterwards is not clipped: `bench.distort` turns the whole down to fit.
+    What exceeds full scale afterwards is not clipped: `bench.conditions.distorter` turns the
+    whole down to fit.
     """
     del rng
     return (wav * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32)

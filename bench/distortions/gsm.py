@@ -6,8 +6,8 @@ from functools import partial
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._codec import in_place, through_file
+from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 LIBRARIES = ("soundfile", "soxr")

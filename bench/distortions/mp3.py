@@ -6,9 +6,9 @@ from functools import lru_cache, partial
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._codec import Codec, in_place, through_packets
 from bench.errors import UsageError
+from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 LIBRARIES = ("av", "soxr")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._noise import Noise, add, draw_segment
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.errors import UsageError
+from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 LIBRARIES = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
+from bench.sound.audio import Wav
 from bench.torchaudio_guard import import_torchaudio
 
 KEEPS_BAND = False

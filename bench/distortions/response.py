@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._noise import Noise
 from bench.distortions._room import convolve
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.audio import Wav
 from bench.distortions._room import convolve, room_response
+from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ("pyroomacoustics",)

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.engine_options import BUCKET_SECONDS
+from bench.features.engine_options import BUCKET_SECONDS
+from bench.features.inventory import using
+from bench.features.leases import held
 from bench.grids.graph import Cell, Place
 from bench.grids.state import State
-from bench.job import Job, open_job
-from bench.kept import Chunk, extract_together
-from bench.leases import held
 from bench.paths import home
-from bench.record import read_record
-from bench.run import LEASES
-from bench.shelf import using
-from bench.spec import RunSpec
+from bench.records.record import read_record
+from bench.run.job import Job, open_job
+from bench.run.run import LEASES
+from bench.run.run_features import Chunk, extract_together
+from bench.run.spec import RunSpec
 
 if TYPE_CHECKING:
-    from bench.passes import Engine
+    from bench.features.passes import Engine
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Doer:
         """Do a cell.
 
         Raises:
-            UserError: as `bench.run.run_seeds` and `bench.robustness.score_conditions`.
+            UserError: as `bench.run.run.run_seeds` and `bench.conditions.scorer.score_conditions`.
         """
         cell = self.state.graph.cells[place.cell]
         if cell.condition is not None:
@@ -88,7 +88,7 @@ class Doer:
 
     def _engine(self) -> Engine:
         """How the grid runs its upstreams."""
-        from bench.passes import Engine
+        from bench.features.passes import Engine
 
         spec = self.state.graph.spec
         bucket_seconds = BUCKET_SECONDS if spec.on_gpu else 0.0
@@ -96,8 +96,8 @@ class Doer:
 
     def _condition(self, place: Place, cell: Cell) -> None:
         """Predictions, or scores, under a condition."""
-        from bench.condition_sets import Sources
-        from bench.robustness import predict_condition, score_conditions
+        from bench.conditions.scorer import predict_condition, score_conditions
+        from bench.conditions.sets import Sources
 
         spec = self.state.graph.spec
         sources = Sources(

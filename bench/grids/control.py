@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench import stopping
-from bench.conditions import expand
+from bench.conditions.choice import expand
 from bench.errors import UsageError
 from bench.grids.estimate import read_timings, seconds_of, within_hours
 from bench.grids.graph import Graph, Place, make_graph
@@ -31,7 +31,7 @@ def graph_of(spec: GridSpec) -> Graph:
     Raises:
         UsageError: an unknown task or condition, or a malformed name of an upstream.
     """
-    from bench.catalog import find_entry
+    from bench.load.catalog import find_entry
 
     cards = [task_card(task, spec.track) for task in spec.tasks]
     for upstream in spec.upstreams:

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.api import Utterance
-from bench.catalog import find_entry
-from bench.condition_file import TEST_ONLY
-from bench.dry import planned_tables
+from bench.conditions.catalogue import TEST_ONLY
 from bench.errors import UserError
+from bench.features.inventory import shards
+from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.grids.graph import Graph
-from bench.kept import Features
-from bench.load import Loaded, load_upstream
+from bench.load.catalog import find_entry
+from bench.load.loader import Loaded, load_upstream
 from bench.names import UpstreamName, parse_upstream_name
 from bench.registry import task_card
-from bench.shelf import shards
-from bench.spec import Resolved, RunSpec, limited_card
-from bench.store import FeatureStore, bytes_per_utterance
+from bench.run.dry_run import planned_tables
+from bench.run.run_features import Features
+from bench.run.spec import Resolved, RunSpec, limited_card
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from bench.condition_file import catalogue
+from bench.conditions.catalogue import catalogue
 from bench.errors import UserError
+from bench.features.leases import Lease, acquire, live_names
 from bench.grids.graph import Graph, Kind, Place
-from bench.leases import Lease, acquire, live_names
 from bench.names import parse_upstream_name, runs_folder
 from bench.paths import write_text
-from bench.record import PROTOCOL, Failure, dumps, read_failure, read_record
+from bench.records.record import PROTOCOL, Failure, dumps, read_failure, read_record
 from bench.registry import task_card
-from bench.spec import card_digest, limited_card
+from bench.run.spec import card_digest, limited_card
 
 Status = Literal["done", "failed", "running", "blocked", "ready", "waiting"]
 STATUSES: tuple[Status, ...] = ("done", "failed", "running", "blocked", "ready", "waiting")
@@ -228,7 +228,7 @@ class State:
         self, place: Place, reason: str, code: int, error: BaseException | None = None
     ) -> None:
         """Write down why a cell failed; the rest of the grid goes on."""
-        from bench.provenance import project_state
+        from bench.run.provenance import project_state
 
         cell = self.graph.cells[place.cell]
         trace = "".join(traceback.format_exception(error)) if error else None

@@ -13,11 +13,11 @@ from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError
-from upstreams.checkpoint import plain, read_checkpoint
-from upstreams.config import BASE_CNN, EncoderConfig
-from upstreams.layout import take
-from upstreams.layouts.torchaudio import EXTRAS, torchaudio_names
-from upstreams.state import State, build
+from upstreams.encoder.config import BASE_CNN, EncoderConfig
+from upstreams.encoder.state import State, build
+from upstreams.formats.checkpoint import plain, read_checkpoint
+from upstreams.formats.layout import take
+from upstreams.formats.layouts.torchaudio import EXTRAS, torchaudio_names
 
 # The builder's arguments: those that give the shape, WavLM's, and those that matter in training.
 SHAPE = (

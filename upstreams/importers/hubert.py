@@ -7,10 +7,10 @@ from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import UsageError
-from upstreams.checkpoint import read_checkpoint
-from upstreams.config import encoder_config
-from upstreams.layout import import_encoder
-from upstreams.state import build, random_state
+from upstreams.encoder.config import encoder_config
+from upstreams.encoder.state import build, random_state
+from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.formats.layout import import_encoder
 
 
 def load(source: UpstreamSource) -> Upstream:

@@ -8,13 +8,19 @@ from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from upstreams.checkpoint import plain, read_checkpoint
-from upstreams.config import EncoderConfig
-from upstreams.layout import take
-from upstreams.layouts.fairseq import fairseq_names
-from upstreams.state import State, build, random_state
-from upstreams.subnet import cut, parse_subnet, search_space, subnet_config, supernet_config
-from upstreams.subnet_counts import Family
+from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.state import State, build, random_state
+from upstreams.formats.checkpoint import plain, read_checkpoint
+from upstreams.formats.layout import take
+from upstreams.formats.layouts.fairseq import fairseq_names
+from upstreams.supernet.subnet import (
+    cut,
+    parse_subnet,
+    search_space,
+    subnet_config,
+    supernet_config,
+)
+from upstreams.supernet.subnet_counts import Family
 
 # The supernets: utterances normalised, layer norms in the front end, hidden states from before the
 # positional convolution on (the authors' `extract_features(ret_hs=True)`).
@@ -59,7 +65,7 @@ def load(source: UpstreamSource) -> Upstream:
 
 
 def subnets(config: Mapping[str, Any]) -> Family:
-    """All subnets of a card, to list and to count without building any (`bench.subnets`).
+    """All subnets of a card, to list and to count without building any (`bench.supernets.subnets`).
 
     Raises:
         UsageError: a card that does not hold.

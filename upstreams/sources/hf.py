@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from bench.api import SAMPLE_RATE_HZ, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from bench.torchaudio_guard import import_torchaudio
-from upstreams.checkpoint import read_checkpoint
-from upstreams.config import encoder_config
-from upstreams.layout import import_encoder
+from upstreams.encoder.config import encoder_config
+from upstreams.encoder.state import build, num_parameters, random_state
+from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.formats.layout import import_encoder
 from upstreams.sources.adapter import Adapter, options
-from upstreams.state import build, num_parameters, random_state
 
 MAX_JSON_BYTES = 16 << 20
 MAX_SHARDS = 200
@@ -49,7 +49,7 @@ def load(source: UpstreamSource) -> Upstream:
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: a Transformers folder has no variants")
-    assert source.place is not None  # bench.places found the folder
+    assert source.place is not None  # bench.load.model_files found the folder
     folder = Path(source.place)
     given = options(source.config, "hf", normalize_wav=None)
     config = _read_json(folder / "config.json")

@@ -4,7 +4,7 @@ It returns a `bench.api.Upstream`, or anything that can be called with a wavefor
 what `upstreams.sources.adapter.as_states` reads. Where the card names a checkpoint, the builder
 gets its path as `checkpoint`. The module is an installed one, or lies beside the card.
 
-Importing a module runs it: this happens only with consent (`bench.catalog`).
+Importing a module runs it: this happens only with consent (`bench.load.catalog`).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def load(source: UpstreamSource) -> Upstream:
     if source.variant is not None or source.untrained:
         raise UsageError("an upstream of a builder has no variants and no untrained control")
     given = options(source.config, "builder", normalize_wav=False)
-    assert source.builder is not None  # bench.load comes here for nothing else
+    assert source.builder is not None  # bench.load.loader comes here for nothing else
     arguments = dict(source.args)
     if source.checkpoint is not None:
         arguments["checkpoint"] = source.checkpoint

@@ -5,8 +5,8 @@ is the folder of an expert (`distiller`, `hubert`), which needs a file of weight
 card's `checkpoint`), or a function of a `hubconf.py` (`fbank`, `tera`), found by reading the file
 rather than importing it. A card's `config` gives keyword arguments of the expert.
 
-Checkpoints are read as data: while an expert is made, `torch.load` is `upstreams.checkpoint`'s
-reader, because some experts ask for pickles that may run code.
+Checkpoints are read as data: while an expert is made, `torch.load` is
+`upstreams.formats.checkpoint`'s reader, because some experts ask for pickles that may run code.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
 from bench.torchaudio_guard import import_torchaudio
-from upstreams.checkpoint import read_checkpoint
+from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.sources.adapter import Adapter
 
 

@@ -1,7 +1,8 @@
 """TorchScript archives: `torchscript:FILE`.
 
 An archive is a program; it runs as soon as it is loaded. It is therefore loaded only with consent
-(`bench.catalog`), never as a file of weights. Its `forward` (or the method that `config: {method:
+(`bench.load.catalog`), never as a file of weights. Its `forward` (or the method that `config:
+{method:
 ...}` names) takes a waveform (1, S) and returns what `upstreams.sources.adapter.as_states` reads.
 """
 
@@ -46,7 +47,7 @@ def load(source: UpstreamSource) -> Upstream:
     if source.untrained or source.variant is not None:
         raise UsageError("torchscript: an archive has its weights and no variants")
     given = options(source.config, "torchscript", method="forward", normalize_wav=False)
-    assert source.place is not None  # bench.places found the file
+    assert source.place is not None  # bench.load.model_files found the file
     try:
         script = _read(source.place)
     except Exception as error:  # whatever a corrupt archive provokes

@@ -1,0 +1,117 @@
+"""Noise and rooms that a user has: the corpora of the literature in their official folders.
+
+`--noise-dir DIR` names a folder that holds any of them. Nothing is copied or converted on disk; a
+file that is not what its corpus has is an error that names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import soundfile
+
+from bench.distortions._noise import Clip, Noise, check_clip
+from bench.errors import InvalidDataError, MissingError
+from bench.sound.audio import Wav, resample
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One corpus, or a part of one, in its official folder.
+
+    Attributes:
+        about: what it is, for people.
+        patterns: globs below `--noise-dir`, one a kind of clip.
+        rate_hz: of its files; None where the corpus itself has several.
+        channels: of its files; the first is used. None where the corpus itself has several.
+    """
+
+    about: str
+    patterns: tuple[str, ...]
+    rate_hz: int | None = 16_000
+    channels: int | None = 1
+
+
+PACKS = {
+    "musan": Pack(
+        "MUSAN (Snyder et al. 2015): music, noise and speech",
+        ("musan/music/**/*.wav", "musan/noise/**/*.wav", "musan/speech/**/*.wav"),
+    ),
+    "musan-speech": Pack("the speech of MUSAN, to babble with", ("musan/speech/**/*.wav",)),
+    "wham-tr": Pack(
+        "WHAM! noise (Wichern et al. 2019), train", ("wham_noise/tr/*.wav",), 16_000, 2
+    ),
+    "wham-cv": Pack("WHAM! noise, validation", ("wham_noise/cv/*.wav",), 16_000, 2),
+    "wham-tt": Pack("WHAM! noise, test", ("wham_noise/tt/*.wav",), 16_000, 2),
+    "fsd50k-eval": Pack(
+        "FSD50K (Fonseca et al. 2022), evaluation", ("FSD50K.eval_audio/*.wav",), 44_100
+    ),
+    "dns-noise": Pack(
+        "noise of the DNS Challenge 4, full band", ("noise_fullband/**/*.wav",), 48_000
+    ),
+    "dns-rirs": Pack(
+        "impulse responses of the DNS Challenge 4", ("impulse_responses/**/*.wav",), None, None
+    ),
+    "rirs-real": Pack(
+        "RIRS_NOISES (Ko et al. 2017), measured responses",
+        ("RIRS_NOISES/real_rirs_isotropic_noises/*.wav",),
+        16_000,
+        None,
+    ),
+    "rirs-simulated": Pack(
+        "RIRS_NOISES, simulated responses", ("RIRS_NOISES/simulated_rirs/**/*.wav",)
+    ),
+    "folder": Pack("a folder `folder/` of your own: WAV files, 16 kHz mono", ("folder/**/*.wav",)),
+}
+
+
+def open_pack(name: str, noise_dir: Path | None) -> Noise:
+    """A corpus of `PACKS` as noise.
+
+    Its identity is that of the names and sizes of its files: reading a hundred gigabytes to add one
+    noise would not do.
+
+    Raises:
+        MissingError: no `--noise-dir`, no such folder, or none of the files in it.
+    """
+    pack = PACKS[name]
+    wanted = " and ".join(pack.patterns)
+    if noise_dir is None:
+        raise MissingError(
+            f"noise {name} ({pack.about}): give the folder that holds {wanted} with --noise-dir"
+        )
+    if not noise_dir.is_dir():
+        raise MissingError(f"--noise-dir {noise_dir}: no such folder")
+    groups, sizes = [], []
+    for pattern in pack.patterns:
+        files = sorted(path for path in noise_dir.glob(pattern) if path.is_file())
+        if not files:
+            raise MissingError(f"noise {name}: no {pattern} in {noise_dir}")
+        groups.append(tuple(Clip(str(p), partial(read_clip, p, pack)) for p in files))
+        sizes += [[path.relative_to(noise_dir).as_posix(), path.stat().st_size] for path in files]
+    digest = hashlib.sha256(json.dumps([name, sizes]).encode()).hexdigest()
+    return Noise(name, tuple(groups), digest)
+
+
+def read_clip(path: Path, pack: Pack) -> Wav:
+    """One file as (S,) at 16 kHz: its first channel.
+
+    Raises:
+        InvalidDataError: not sound, another rate or number of channels than its corpus has, shorter
+            than 10 ms, or silent.
+    """
+    try:
+        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
+    if pack.rate_hz not in (None, rate_hz):
+        raise InvalidDataError(f"{path}: noise at {rate_hz} Hz, {pack.rate_hz} Hz expected")
+    if pack.channels not in (None, samples.shape[1]):
+        raise InvalidDataError(
+            f"{path}: noise with {samples.shape[1]} channel(s), {pack.channels} expected"
+        )
+    return check_clip(resample(samples[:, 0].copy(), int(rate_hz)), str(path))

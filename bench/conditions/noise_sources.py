@@ -1,0 +1,108 @@
+"""Noise sources by name: of Debian packages, of folders, and unions of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from bench.conditions.noise_folders import PACKS, open_pack
+from bench.corpora.noise import packaged
+from bench.distortions._noise import Clip, Noise, check_clip
+from bench.errors import MissingError, UsageError, did_you_mean
+from bench.progress import say
+from bench.sound.audio import Wav, low_pass, read_wav
+
+CACHE_BYTES = 600_000_000
+
+
+@dataclass
+class Cache:
+    """Clips that were read and filtered, up to a number of bytes; the oldest leave first."""
+
+    clips: dict[tuple[str, float | None], Wav] = field(default_factory=dict)
+    size: int = 0
+
+    def get(self, clip: str, band_hz: float | None, load: Callable[[], Wav]) -> Wav:
+        """A clip, limited to a band."""
+        key = (clip, band_hz)
+        if key not in self.clips:
+            wav = load()
+            wav = wav if band_hz is None else low_pass(wav, edge_hz=band_hz)
+            wav.setflags(write=False)
+            while self.clips and self.size + wav.nbytes > CACHE_BYTES:
+                self.size -= self.clips.pop(next(iter(self.clips))).nbytes
+            self.clips[key] = wav
+            self.size += wav.nbytes
+        return self.clips[key]
+
+
+_CACHE = Cache()
+
+
+def source_names() -> dict[str, str]:
+    """What there is: name to what it is."""
+    found = {name: source.about for name, source in packaged.SOURCES.items()}
+    return found | {name: f"--noise-dir: {pack.about}" for name, pack in PACKS.items()}
+
+
+def check_source(text: str) -> list[str]:
+    """The parts of `NAME[+NAME...]`.
+
+    Raises:
+        UsageError: one of them is no source.
+    """
+    parts = text.split("+")
+    for part in parts:
+        if part not in source_names():
+            raise UsageError(f"unknown noise source {part!r}: {did_you_mean(part, source_names())}")
+    return parts
+
+
+def find_noise(
+    text: str,
+    *,
+    home: Path,
+    deb_dir: Path | None = None,
+    noise_dir: Path | None = None,
+    band_hz: float | None = None,
+) -> Noise:
+    """The source of a name, fetched when it is not here; of `A+B` each part is equally likely.
+
+    Args:
+        text: `NAME[+NAME...]`.
+        home: folder of everything that can be made again.
+        deb_dir: folder of Debian packages, without apt.
+        noise_dir: folder of noise corpora.
+        band_hz: the clips are limited to it: the band of the corpus they are added to.
+
+    Raises:
+        UsageError, MissingError, InvalidDataError: no such source, or it cannot be had.
+    """
+    parts = [_one(part, home, deb_dir, noise_dir) for part in check_source(text)]
+    groups = tuple(
+        tuple(Clip(clip.name, partial(_CACHE.get, clip.name, band_hz, clip.load)) for clip in group)
+        for part in parts
+        for group in part.groups
+    )
+    sha = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
+    return Noise(text, groups, sha)
+
+
+def _one(name: str, home: Path, deb_dir: Path | None, noise_dir: Path | None) -> Noise:
+    if name in PACKS:
+        return open_pack(name, noise_dir)
+    try:
+        found = packaged.opened(home, name)
+    except MissingError:
+        say(f"fetching noise: {name} ({packaged.SOURCES[name].about})")
+        packaged.prepare(home, deb_dir=deb_dir, sources=[name])
+        found = packaged.opened(home, name)
+    clips = tuple(Clip(str(path), partial(_read, path)) for path in found.files)
+    return Noise(name, (clips,), found.sha256)
+
+
+def _read(path: Path) -> Wav:
+    return check_clip(read_wav(path), str(path))

@@ -1,0 +1,216 @@
+"""The embedded corpus: acted speech of two talkie adventure games, packaged by Debian.
+
+`flight-of-the-amazon-queen` (30 characters) and `drascula` (10, out of domain) hold recorded lines
+with their exact script and the character that speaks: everything that the tracks `quick` and `open`
+are made of. `prepare` fetches the packages, reads their containers, converts the clips
+(`bench.corpora.package.clip_sound`), drops the lines that do not fit their sound (`alignment`)
+and writes the manifests (`tables`; `splits` says who is on which side, `labels` how labels are
+derived).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+from bench.corpora.games import alignment, drascula_reader, queen_reader, tables
+from bench.corpora.games.splits import Clip
+from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes
+from bench.corpora.package.reader import Line
+from bench.corpora.package.text import normalise
+from bench.errors import MissingError
+from bench.paths import disk_errors
+from bench.progress import bar
+
+NAME = "games-v1"
+NEEDED_BYTES = 900_000_000
+
+PACKAGES = (
+    debian.Package(
+        queen_reader.SOURCE,
+        "40c08fd258d6fe95c46c1eaf5e9137f84ba330657995a281bd887c94a560a0f1",
+        rf"(?:/{queen_reader.FILE}|/doc/[^/]+/(?:copyright|readme\.txt(?:\.gz)?))$",
+    ),
+    debian.Package(
+        drascula_reader.SOURCE,
+        "ed4af8e2d41ad446e2f3b73533daa1804e2f13f62f596c0b02b8dc39544f22b4",
+        rf"(?:/{drascula_reader.FILE}|\.ALS|/doc/[^/]+/(?:copyright|readme\.txt(?:\.gz)?))$",
+    ),
+)
+
+_log = logging.getLogger(__name__)
+
+
+def folder(home: Path) -> Path:
+    """Where the corpus lies."""
+    return home / "corpora" / NAME
+
+
+def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
+    """Make the corpus, or return at once when it is there; an interrupted run is continued.
+
+    Args:
+        home: the folder of everything that can be made again.
+        deb_dir: a folder with the two .deb files, for systems without apt.
+
+    Returns:
+        the corpus folder.
+
+    Raises:
+        MissingError: a package cannot be had, no space, no permission.
+        InvalidDataError: a package or a container is corrupt.
+    """
+    target, recipe = folder(home), _recipe()
+    if corpus_folder.complete(target, recipe):
+        return target
+    with corpus_folder.alone(target):
+        if not corpus_folder.complete(target, recipe):  # another process may have made it meanwhile
+            _make(target, recipe, home / "packages", deb_dir)
+    return target
+
+
+def _make(target: Path, recipe: str, packages: Path, deb_dir: Path | None) -> None:
+    """Everything, in order; the mark that says 'complete' last."""
+    corpus_folder.begin(target, NEEDED_BYTES)
+    files = _read_packages(packages, deb_dir)
+    found = _lines(files)
+    sounds = _sounds(found.values(), target)
+    alignments, stale = _alignments(found, sounds, target)
+    clips, dropped = _clips(found, sounds, alignments, stale)
+    tables.write(clips, target)
+    notes.write(target, notes.GAMES, files, dropped, len(clips))
+    corpus_files.remove_unused(target, {clip_sound.audio_path(clip.id) for clip in clips})
+    corpus_folder.finish(target, NAME, recipe, [clip.seconds for clip in clips], dropped)
+
+
+def status(home: Path) -> corpus_folder.Status:
+    """What there is of the corpus, at first sight."""
+    return corpus_folder.status(folder(home), NAME, _recipe())
+
+
+def validate(folder: Path) -> list[str]:
+    """Everything that is wrong with a prepared corpus, one line each; empty when it is whole.
+
+    Finds files that are missing, truncated, silent, duplicated, altered or not of the corpus, and
+    rows of manifests that point beyond a file.
+    """
+    return corpus_files.problems(folder)
+
+
+def _recipe() -> str:
+    """Identity of the code and the data that make the corpus: a change makes its tables again."""
+    sha = hashlib.sha256()
+    folders = [Path(str(part.__file__)).parent for part in (tables, clip_sound)]
+    code = [path for folder in folders for path in sorted(folder.glob("*.py"))]
+    for path in [*code, alignment.TABLE]:
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def lines(deb_dir: Path) -> dict[str, Line]:
+    """All lines of both games, by id, from a folder of .deb files.
+
+    Raises:
+        MissingError: a package is not there.
+        InvalidDataError: a package or a container is corrupt.
+    """
+    return _lines(_read_packages(deb_dir, deb_dir))
+
+
+def _read_packages(place: Path, deb_dir: Path | None) -> dict[str, dict[str, bytes]]:
+    debs = {item: debian.fetch(item, place, deb_dir) for item in PACKAGES}
+    return {item.name: debian.read(item, path) for item, path in debs.items()}
+
+
+def _lines(files: Mapping[str, Mapping[str, bytes]]) -> dict[str, Line]:
+    """All lines of both games, by id."""
+    queen = _by_name(files[queen_reader.SOURCE])
+    drascula = _by_name(files[drascula_reader.SOURCE])
+    for name, found in ((queen_reader.FILE, queen), (drascula_reader.FILE, drascula)):
+        if name not in found:
+            raise MissingError(f"the package holds no {name}: another version? get Debian 12's")
+    return queen_reader.parse(queen[queen_reader.FILE]) | drascula_reader.parse(
+        drascula[drascula_reader.FILE], drascula
+    )
+
+
+def _by_name(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {Path(path).name: content for path, content in files.items()}
+
+
+def _sounds(lines: Iterable[Line], target: Path) -> dict[str, clip_sound.Sound]:
+    """Write all clips. Threads are enough: decoding, filtering and hashing release the lock."""
+    work = list(lines)
+    with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
+        made = pool.map(partial(clip_sound.make, folder=target), work)
+        found = {}
+        with bar(total=len(work), label="decode", unit="clip") as progress:
+            for sound in made:
+                progress.update(1)
+                if sound is not None:
+                    found[sound.id] = sound
+        return found
+
+
+def _alignments(
+    lines: Mapping[str, Line], sounds: Mapping[str, clip_sound.Sound], target: Path
+) -> tuple[Mapping[str, alignment.Alignment], set[str]]:
+    """The committed alignments, and anew those of clips that are not the ones aligned then."""
+    table = alignment.read()
+    stale = {
+        name
+        for name in sounds
+        if name not in table or table[name].identity != alignment.identity(lines[name])
+    }
+    if not stale:
+        return table, stale
+    if not alignment.available():
+        _log.warning(
+            "%d clips differ from the ones that were verified and are dropped; "
+            "'pip install slim-superb[align]' would verify them",
+            len(stale),
+        )
+        return table, stale
+    scripts = [line.text for line in lines.values()]
+    work = [lines[name] for name in sorted(stale)]
+    return table | alignment.align(work, scripts, target), set()
+
+
+def _clips(
+    lines: Mapping[str, Line],
+    sounds: Mapping[str, clip_sound.Sound],
+    alignments: Mapping[str, alignment.Alignment],
+    stale: set[str],
+) -> tuple[list[Clip], dict[str, int]]:
+    """Distinct, audible clips, and how many lines were dropped by which rule."""
+    clips: dict[str, Clip] = {}
+    dropped: Counter[str] = Counter()
+    for name, line in lines.items():
+        sound = sounds.get(name)
+        if sound is None or sound.silent:
+            dropped["undecodable" if sound is None else "silent"] += 1
+            continue
+        if sound.key in clips:
+            dropped["duplicate"] += 1
+            continue
+        verdict = "changed" if name in stale else alignments[name].verdict
+        if verdict != "ok":
+            dropped[f"not verified: {verdict}"] += 1
+        clips[sound.key] = Clip(
+            id=name,
+            speaker=line.speaker,
+            source=line.source,
+            transcript=normalise(line.text) or "",
+            asks=line.text.rstrip("\" .'").endswith(("?", "?!")),
+            num_samples=sound.num_samples,
+            key=sound.key,
+            words=alignments[name].words if verdict == "ok" else (),
+            accepted=verdict == "ok",
+        )
+    return list(clips.values()), dict(sorted(dropped.items()))

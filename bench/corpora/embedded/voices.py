@@ -1,0 +1,243 @@
+"""More voices to train speaker verification on: letters, words, prompts; some twenty languages.
+
+The games have eleven training characters, too few to learn from what tells speakers apart. These
+packages add single voices, one a language and package: `klettres-data` (letters and syllables),
+`ktuberling-data` (names of things) and the prompts of `asterisk-core-sounds-*`. They train only:
+nobody in them is in a dev or test table. That two folders are two people is assumed, not known.
+
+A voice's clips are joined, in a fixed random order and without pauses, to utterances of at least
+1.5 s; everything is low-passed at 4 kHz, as the games are. Voices of fewer than `MIN_UTTERANCES`
+such utterances are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import soundfile
+from tqdm import tqdm
+
+from bench.corpora.games import tables
+from bench.corpora.games.speaker_trials import MIN_SECONDS
+from bench.corpora.games.splits import Clip, order
+from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes
+from bench.errors import InvalidDataError
+from bench.sound.audio import Wav, samples_digest, write_wav
+
+NAME = "voices-v1"
+NEEDED_BYTES = 300_000_000
+MIN_UTTERANCES = 14
+MOST_UTTERANCES = {"open": 40, "quick": 16}
+MAX_SECONDS = 6.0
+RATES_HZ = (8_000, 192_000)
+
+PACKAGES = (
+    debian.Package(
+        "klettres-data",
+        "1186d257a19e84230856baea0b0b1ded8be9195080fcdb2588970b5cd937f5a8",
+        r"(?:/klettres/[^/]+/(?:alpha|syllab)/[^/]+\.ogg|/doc/[^/]+/copyright)$",
+    ),
+    debian.Package(
+        "ktuberling-data",
+        "fba44c875bfa31ea488dadd9263e87a4dcaea0bd47d28817f6c0dc6d2af970ed",
+        # Serbian comes in four spellings and one voice.
+        r"(?:/ktuberling/sounds/[^/@]+/[^/]+\.(?:ogg|wav)|/doc/[^/]+/copyright)$",
+    ),
+    *(
+        debian.Package(
+            f"asterisk-core-sounds-{language}-wav",
+            digest,
+            r"(?:/asterisk/sounds/[^/]+/(?!silence/)(?:[^/]+/)?[^/]+\.wav|/doc/[^/]+/copyright)$",
+        )
+        for language, digest in {
+            "en": "2be3ea287d83299d143815fa804f11179a75b7affd4a758b98b55f5afc18a35d",
+            "fr": "8d4e1bc32ed5ba7fbda40841ca1825ed20cc6232724a473c90f8bb0e53e6073e",
+            "it": "5a26638089e134b8ac39363fe249c5c93c50cd8bfdc9b2499ae61ec4a35e2fcb",
+            "ru": "ccbfaebfa450b7a9ddf644ae0f3d1e9017d5df7c0aebe816e946345589d38201",
+        }.items()
+    ),
+)
+
+NOTICE = """\
+THIS IS A MODIFIED VERSION of the sounds of some Debian packages: single clips were converted to
+16 kHz mono, low-passed at 4 kHz, joined, and arranged as a corpus for speech research.
+
+- klettres-data (KLettres, (C) Anne-Marie Mahfouf and others, GPL-2+)
+- ktuberling-data (KTuberling, (C) Albert Astals Cid and others, GPL-2+)
+- asterisk-core-sounds-en-wav, -fr-wav, -it-wav, -ru-wav ((C) Allison Smith, June Wallack, Carlo
+  Flora, Maxim Topal; Creative Commons, see each package's notice)
+
+The copyright files of all packages stand unchanged in this folder; whoever passes this audio on
+passes them on too, under the same terms. Provided as is, without any warranty.
+"""
+
+
+@dataclass(frozen=True)
+class Voice:
+    """One folder of one package: a voice.
+
+    Attributes:
+        name: what its speaker is called, such as `KLETTRES-DE`.
+        source: the package.
+        sounds: the files' bytes by path.
+    """
+
+    name: str
+    source: str
+    sounds: Mapping[str, bytes]
+
+
+def folder(home: Path) -> Path:
+    """Where the corpus lies."""
+    return home / "corpora" / NAME
+
+
+def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
+    """Make the corpus, or return at once when it is there.
+
+    Args:
+        home: the folder of everything that can be made again.
+        deb_dir: a folder with the .deb files, for systems without apt.
+
+    Returns:
+        the corpus folder.
+
+    Raises:
+        MissingError: a package cannot be had, no space, no permission.
+        InvalidDataError: a package is corrupt.
+    """
+    target, recipe = folder(home), _recipe()
+    if corpus_folder.complete(target, recipe):
+        return target
+    with corpus_folder.alone(target):
+        if not corpus_folder.complete(target, recipe):  # another process may have made it meanwhile
+            _make(target, recipe, home / "packages", deb_dir)
+    return target
+
+
+def status(home: Path) -> corpus_folder.Status:
+    """What there is of the corpus, at first sight."""
+    return corpus_folder.status(folder(home), NAME, _recipe())
+
+
+def validate(folder: Path) -> list[str]:
+    """Everything that is wrong with a prepared corpus, one line each; empty when it is whole."""
+    return corpus_files.problems(folder)
+
+
+def _recipe() -> str:
+    """Identity of the code that makes the corpus."""
+    sha = hashlib.sha256()
+    for path in (
+        Path(__file__),
+        *(Path(str(part.__file__)) for part in (clip_sound, debian, corpus_folder)),
+    ):
+        sha.update(path.read_bytes())
+    return sha.hexdigest()
+
+
+def _make(target: Path, recipe: str, place: Path, deb_dir: Path | None) -> None:
+    """Everything, in order; the mark that says 'complete' last."""
+    corpus_folder.begin(target, NEEDED_BYTES)
+    debs = {item: debian.fetch(item, place, deb_dir) for item in PACKAGES}
+    files = {item.name: debian.read(item, path) for item, path in debs.items()}
+    dropped: Counter[str] = Counter()
+    clips: list[Clip] = []
+    for voice in tqdm(voices(files), desc="voices", unit="voice", file=sys.stderr):
+        made = _utterances(voice, target, dropped)
+        if len(made) < MIN_UTTERANCES:
+            dropped["voices with too little sound"] += 1
+            continue
+        clips += made
+    for track, most in MOST_UTTERANCES.items():
+        chosen = [clip for clip in clips if _number(clip) < most]
+        tables.write_clips(target, f"{track}/asv/train", chosen, lambda clip: clip.speaker)
+    notes.write(target, NOTICE, files, dict(sorted(dropped.items())), len(clips))
+    corpus_files.remove_unused(target, {clip_sound.audio_path(clip.id) for clip in clips})
+    corpus_folder.finish(target, NAME, recipe, [clip.seconds for clip in clips], dropped)
+
+
+def voices(files: Mapping[str, Mapping[str, bytes]]) -> list[Voice]:
+    """The voices in some packages' files: the folder below the package's own names one."""
+    found: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+    for source, members in files.items():
+        for path, content in members.items():
+            parts = PurePosixPath(path).parts
+            if "doc" not in parts:
+                own = parts.index("sounds" if "sounds" in parts else "klettres")
+                found[source, parts[own + 1]][path] = content
+    return [
+        Voice(f"{source.split('-')[0]}-{name}".upper(), source, sounds)
+        for (source, name), sounds in sorted(found.items())
+    ]
+
+
+def _utterances(voice: Voice, target: Path, dropped: Counter[str]) -> list[Clip]:
+    """Write a voice's utterances; clips that are silent or not sound are counted, not used."""
+    made: list[Clip] = []
+    for wav in _joined(_decoded(voice, dropped)):
+        if len(made) == max(MOST_UTTERANCES.values()):
+            break
+        name = f"{voice.name}-{len(made):03d}"
+        write_wav(target / clip_sound.audio_path(name), wav)
+        made.append(
+            Clip(name, voice.name, voice.source, "", False, wav.size, samples_digest(wav), (), True)
+        )
+    return made
+
+
+def _number(clip: Clip) -> int:
+    return int(clip.id.rpartition("-")[2])
+
+
+def _decoded(voice: Voice, dropped: Counter[str]) -> Iterator[Wav]:
+    """A voice's clips in a fixed random order, each once, converted."""
+    seen: set[str] = set()
+    for path in sorted(voice.sounds, key=lambda path: order("voices", path)):
+        try:
+            wav = _decode(voice.sounds[path], path)
+        except InvalidDataError:
+            dropped["undecodable"] += 1
+            continue
+        key = samples_digest(wav)
+        if key in seen or clip_sound.is_silent(wav):
+            dropped["duplicate" if key in seen else "silent"] += 1
+            continue
+        seen.add(key)
+        yield wav
+
+
+def _joined(wavs: Iterator[Wav]) -> Iterator[Wav]:
+    """Clips joined until they are long enough to tell a voice by; the rest is left."""
+    parts: list[Wav] = []
+    for wav in wavs:
+        parts.append(wav)
+        if sum(map(len, parts)) >= MIN_SECONDS * 16_000:
+            yield np.concatenate(parts)[: int(MAX_SECONDS * 16_000)]
+            parts = []
+
+
+def _decode(content: bytes, path: str) -> Wav:
+    """Samples (S,) at 16 kHz, mono, low-passed.
+
+    Raises:
+        InvalidDataError: not readable as sound, empty, too long, or at a rate below 8 kHz.
+    """
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
+                raise InvalidDataError(f"{path}: a rate of {file.samplerate} Hz")
+            wav = file.read(60 * file.samplerate, dtype="float32", always_2d=True)
+            rate_hz = int(file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
+    if wav.shape[0] == 0:
+        raise InvalidDataError(f"{path}: empty")
+    return clip_sound.convert(wav.mean(axis=1), rate_hz)

@@ -1,0 +1,69 @@
+"""Speaker verification: pairs of utterances of speakers that training never heard.
+
+Half of the trials are of one speaker, from two pieces of script with different words (clips that
+are cut from one piece are one recording, and a line that comes twice may be one take); half are
+impostors: two speakers of one source, no look-alike pair (`bench.corpora.games.splits`). Both
+halves are
+spread evenly over the speakers, or the pairs of speakers, that can make them, and no pair of
+utterances comes twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from bench.corpora.games.splits import Clip, look_alike, order
+from bench.sound.manifests import Trial
+
+MIN_SECONDS = 1.5
+
+
+def trials(clips: Sequence[Clip], purpose: str, count: int) -> list[Trial]:
+    """Balanced trials among clips, in a fixed random order.
+
+    Args:
+        clips: the utterances; their speakers are the trials' speakers.
+        purpose: names the draw.
+        count: how many at most; fewer when there are not as many pairs.
+    """
+    by_speaker: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_speaker.setdefault(clip.speaker, []).append(clip)
+    speakers = sorted(by_speaker)
+    same = [_pairs(purpose, by_speaker[name], by_speaker[name]) for name in speakers]
+    other = [
+        _pairs(purpose, by_speaker[one], by_speaker[two])
+        for one, two in combinations(speakers, 2)
+        if not look_alike(one, two) and by_speaker[one][0].source == by_speaker[two][0].source
+    ]
+    half = min(count // 2, sum(map(len, same)), sum(map(len, other)))
+    chosen = [Trial(1, one, two) for one, two in _spread(same, half)]
+    chosen += [Trial(0, one, two) for one, two in _spread(other, half)]
+    return sorted(chosen, key=lambda trial: order(purpose, f"{trial.enrolment}/{trial.test}"))
+
+
+def used(clips: Sequence[Clip], chosen: Sequence[Trial]) -> list[Clip]:
+    """The clips that occur in a trial."""
+    named = {name for trial in chosen for name in (trial.enrolment, trial.test)}
+    return [clip for clip in clips if clip.id in named]
+
+
+def _pairs(purpose: str, ones: Sequence[Clip], others: Sequence[Clip]) -> list[tuple[str, str]]:
+    """Pairs of two lists of clips, or within one, in a fixed random order."""
+    if ones is others:
+        found = [(one.id, two.id) for one, two in combinations(ones, 2) if one.scene != two.scene]
+    else:
+        found = [(one.id, two.id) for one in ones for two in others]
+    return sorted(found, key=lambda pair: order(purpose, "/".join(pair)))
+
+
+def _spread(groups: Sequence[list[tuple[str, str]]], count: int) -> Iterator[tuple[str, str]]:
+    """`count` items, one of each group in turn."""
+    depth = 0
+    while count > 0:
+        for group in groups:
+            if depth < len(group) and count > 0:
+                yield group[depth]
+                count -= 1
+        depth += 1

@@ -1,0 +1,237 @@
+"""The manifests of the tracks `open` and `quick`: which clip is in which task, split and track.
+
+`open` is everything that qualifies. `quick` is a part of it: clips of 1 to 6 s (ASV: 1.5 to 3 s, so
+that more pairs fit), drawn in a fixed random order (by the sha256 of task and id) until the minutes
+below are full; where classes or speakers are the target they take turns. Where `quick` has
+no table below, its test is that of `open`: with a dozen speakers, or a hundred and fifty dialogue
+acts, a part of it leaves upstreams within each other's intervals.
+Both depend on nothing but the packages and the committed alignment, and a test holds the digests of
+the resulting tables.
+
+- ASR: every accepted line with at least two words or 0.8 s.
+- KS: `bench.corpora.games.keywords`.
+- SID: characters that have 50 accepted clips of 0.8 to 12 s, each with other words; in script order
+  the first 3/5 of them give 30 training clips, the next sixth 8 dev clips, the rest 12 test clips,
+  so that neighbouring lines are mostly on one side.
+- ASV: `bench.corpora.games.speaker_trials`; training has up to 200 clips a speaker.
+- IC: `bench.corpora.games.labels`.
+- SLU: `bench.corpora.games.slot_phrases`.
+- `unlabelled/train`: clips of training characters, verified or not, of 0.7 s or more, that are in
+  no dev or test table.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any
+
+from bench.corpora.games import keywords, labels, slot_phrases, speaker_trials
+from bench.corpora.games.splits import SPLITS, Clip, order, shuffled
+from bench.corpora.games.windows import Window, rows
+from bench.corpora.package.clip_sound import audio_path
+from bench.sound.manifests import Trial, write_table, write_trials
+
+MINUTES = {
+    "asr": {"train": 17.0, "dev": 2.5, "test": 4.0, "ood": 1.5},
+    "slu": {"train": 16.0, "dev": 3.0, "test": 4.0, "ood": 2.0},
+    "ic": {"train": 18.0, "dev": 2.5, "ood": 1.5},
+    "sid": {"train": 10.0, "dev": 2.5},
+    "asv": {"train": 10.0, "dev": 2.0, "ood": 2.5},
+    "ks": {"train": 7.0, "dev": 1.0, "test": 3.0, "ood": 1.0},
+}
+TRIALS = {
+    "open": {"dev": 2_000, "test": 4_600, "ood": 2_000},
+    "quick": {"dev": 600, "ood": 500},
+}
+QUICK_SECONDS = {"asv": (speaker_trials.MIN_SECONDS, 3.0)}
+OTHER_QUICK_SECONDS = (1.0, 6.0)
+SID_CLIPS = {"train": 30, "dev": 8, "test": 12}
+SID_SECONDS = (0.8, 12.0)
+ASV_MOST = 200
+MIN_UNLABELLED_SECONDS = 0.7
+
+Target = Callable[[Clip], Any]
+
+
+def write(clips: Sequence[Clip], folder: Path) -> None:
+    """Write every table of both tracks.
+
+    Args:
+        clips: all distinct, audible clips, in the containers' order.
+        folder: the corpus, with its audio.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    accepted = [clip for clip in clips if clip.accepted]
+    held_out: set[str] = set()
+    for task, split, chosen, target in _by_target(accepted):
+        if split != "train":
+            held_out |= {clip.id for clip in chosen}
+        write_clips(folder, f"open/{task}/{split}", chosen, target)
+        if split in MINUTES[task]:
+            write_clips(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
+    known = slot_phrases.known_slots(accepted)
+    for split in SPLITS:
+        here = [clip for clip in accepted if clip.split == split]
+        _write_windows(folder, "ks", split, keywords.windows(here, split))
+        phrases = slot_phrases.level(slot_phrases.windows(here, known), split)
+        _write_windows(folder, "slu", split, phrases)
+    for split in ("dev", "test", "ood"):
+        _write_verification(folder, split, [clip for clip in accepted if clip.split == split])
+    write_clips(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
+
+
+def _by_target(accepted: Sequence[Clip]) -> Iterable[tuple[str, str, list[Clip], Target]]:
+    """Tables whose targets are one a clip: task, split, clips, target."""
+    for split in SPLITS:
+        here = [clip for clip in accepted if clip.split == split]
+        yield "asr", split, [clip for clip in here if _is_line(clip)], _transcript
+        yield "ic", split, [clip for clip in here if _act(clip)], _act
+    for split, chosen in _closed_set(accepted).items():
+        yield "sid", split, chosen, _speaker
+    yield "asv", "train", _verification_train(accepted), _speaker
+
+
+def _is_line(clip: Clip) -> bool:
+    return len(clip.words) >= 2 or clip.seconds >= 0.8
+
+
+def _transcript(clip: Clip) -> str:
+    return clip.transcript
+
+
+def _speaker(clip: Clip) -> str:
+    return clip.speaker
+
+
+def _act(clip: Clip) -> str | None:
+    return labels.dialogue_act(clip.transcript, clip.asks)
+
+
+def _closed_set(accepted: Sequence[Clip]) -> dict[str, list[Clip]]:
+    """SID: the same speakers in each split, different stretches of the script."""
+    low, high = SID_SECONDS
+    by_speaker: dict[str, list[Clip]] = defaultdict(list)
+    said: set[tuple[str, str]] = set()  # a line that comes twice may be one take
+    for clip in sorted(accepted, key=lambda clip: clip.id):
+        words = (clip.speaker, clip.transcript)
+        if clip.split != "ood" and low <= clip.seconds <= high and words not in said:
+            by_speaker[clip.speaker].append(clip)
+            said.add(words)
+    total = sum(SID_CLIPS.values())
+    chosen: dict[str, list[Clip]] = {split: [] for split in SID_CLIPS}
+    for _, found in sorted(by_speaker.items()):
+        if len(found) < total:
+            continue
+        start = before = 0
+        for split, count in SID_CLIPS.items():
+            before += count
+            end = len(found) * before // total
+            chosen[split] += shuffled("sid", found[start:end])[:count]
+            start = end
+    return chosen
+
+
+def _verification_train(accepted: Sequence[Clip]) -> list[Clip]:
+    by_speaker: dict[str, list[Clip]] = defaultdict(list)
+    for clip in shuffled("asv", accepted):
+        if clip.split == "train" and clip.seconds >= speaker_trials.MIN_SECONDS:
+            by_speaker[clip.speaker].append(clip)
+    return list(chain.from_iterable(found[:ASV_MOST] for found in by_speaker.values()))
+
+
+def _write_windows(folder: Path, task: str, split: str, windows: Sequence[Window]) -> None:
+    """Write the tables of a task whose utterances are parts of clips."""
+    found = rows(windows, folder)
+    write_table(folder, f"open/{task}/{split}", sorted(found, key=lambda row: str(row["id"])))
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in sorted(found, key=lambda row: order(f"quick/{task}", str(row["id"]))):
+        groups[_group(row["target"])].append(row)
+    part = _fill(_turns(groups), MINUTES[task][split], lambda row: row["num_samples"] / 16_000)
+    write_table(folder, f"quick/{task}/{split}", sorted(part, key=lambda row: str(row["id"])))
+
+
+def _group(target: Any) -> str:
+    """What takes turns in `quick`: a keyword, or the values of a phrase's slots."""
+    if isinstance(target, str):
+        return target
+    return "+".join(value for _, value in target["slots"])
+
+
+def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None:
+    pool = [clip for clip in clips if clip.seconds >= speaker_trials.MIN_SECONDS]
+    for track in TRIALS:
+        if split not in TRIALS[track]:
+            continue
+        name = f"{track}/asv/{split}"
+        pool = pool if track == "open" else _quick("asv", split, pool)
+        chosen: list[Trial] = speaker_trials.trials(pool, name, TRIALS[track][split])
+        pool = speaker_trials.used(pool, chosen)
+        write_clips(folder, name, pool, _speaker)
+        write_trials(folder, name, chosen)
+
+
+def _quick(task: str, split: str, clips: Sequence[Clip]) -> list[Clip]:
+    """The part of a table that the track `quick` has."""
+    low, high = QUICK_SECONDS.get(task, OTHER_QUICK_SECONDS)
+    pool = [clip for clip in shuffled(f"quick/{task}", clips) if low <= clip.seconds <= high]
+    if task in ("ic", "sid", "asv"):
+        groups: dict[str, list[Clip]] = defaultdict(list)
+        for clip in pool:
+            groups[str(_act(clip)) if task == "ic" else clip.speaker].append(clip)
+        pool = _turns(groups)
+    return _fill(pool, MINUTES[task][split], lambda clip: clip.seconds)
+
+
+def _turns(groups: Mapping[str, Sequence[Any]]) -> list[Any]:
+    """One of each group in turn, groups in the order of their names."""
+    rounds = zip_longest(*(groups[name] for name in sorted(groups)))
+    return [item for items in rounds for item in items if item is not None]
+
+
+def _fill(pool: Iterable[Any], minutes: float, seconds: Callable[[Any], float]) -> list[Any]:
+    """The first items that fit into some minutes; one that does not is passed over."""
+    left = minutes * 60
+    chosen = []
+    for item in pool:
+        if seconds(item) <= left:
+            left -= seconds(item)
+            chosen.append(item)
+    return chosen
+
+
+def _unlabelled(clips: Sequence[Clip], held_out: set[str]) -> list[Clip]:
+    return [
+        clip
+        for clip in clips
+        if clip.split == "train"
+        and clip.id not in held_out
+        and clip.seconds >= MIN_UNLABELLED_SECONDS
+    ]
+
+
+def write_clips(folder: Path, name: str, clips: Sequence[Clip], target: Target) -> None:
+    """Write one table of whole clips, by id.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    rows = [
+        {
+            "id": clip.id,
+            "path": audio_path(clip.id),
+            "start": 0,
+            "num_samples": clip.num_samples,
+            "target": target(clip),
+            "speaker": clip.speaker,
+            "source": clip.source,
+            "text": clip.transcript,
+            "key": clip.key,
+        }
+        for clip in sorted(clips, key=lambda clip: clip.id)
+    ]
+    write_table(folder, name, rows)

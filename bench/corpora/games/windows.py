@@ -1,0 +1,59 @@
+"""Parts of clips, cut out by the times of their words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.corpora.games.splits import Clip
+from bench.corpora.package.clip_sound import audio_path
+from bench.sound.audio import Wav, read_wav, samples_digest
+
+MARGIN = 800  # samples: 50 ms, on both sides of what is cut out
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a clip with its own target.
+
+    Attributes:
+        id: of the utterance that it makes.
+        clip: the line it is cut from.
+        start, num_samples: where it lies in the clip.
+        target: as in a manifest.
+        text: the words in it.
+    """
+
+    id: str
+    clip: Clip
+    start: int
+    num_samples: int
+    target: Any
+    text: str
+
+
+def rows(used: Iterable[Window], folder: Path) -> list[dict[str, Any]]:
+    """Rows of a manifest; reads each clip once."""
+    used = list(used)
+    sounds: dict[str, Wav] = {}
+    for window in used:
+        if window.clip.id not in sounds:
+            sounds[window.clip.id] = read_wav(folder / audio_path(window.clip.id))
+    return [
+        {
+            "id": window.id,
+            "path": audio_path(window.clip.id),
+            "start": window.start,
+            "num_samples": window.num_samples,
+            "target": window.target,
+            "speaker": window.clip.speaker,
+            "source": window.clip.source,
+            "text": window.text,
+            "key": samples_digest(
+                sounds[window.clip.id][window.start : window.start + window.num_samples]
+            ),
+        }
+        for window in used
+    ]

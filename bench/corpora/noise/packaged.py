@@ -1,0 +1,283 @@
+"""Noise of Debian packages: environment, music and speech to babble with, seen and unseen apart.
+
+Recipes that make an encoder robust may train on `*-seen`; `*-unseen` is for tests only: other
+packages, other places, other music, other languages and other voices. There is little of it (the
+counts are in each source's `about` and in docs/conditions.md): nothing here is of MUSAN's size.
+
+A source is fetched when it is first asked for. Clips are made 16 kHz mono (channels averaged), as
+they are otherwise: no level, no band is changed here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from bench.corpora.package.clip_sound import is_silent
+from bench.corpora.package.debian import Package, fetch, read
+from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
+from bench.paths import write_text
+from bench.sound.audio import Wav, read_wav, resample, samples_digest, write_wav
+
+NAME = "noise-v1"
+MARK = "source.json"
+RECIPE = 1  # goes up when the same packages would give other clips
+MIN_SECONDS, MAX_SECONDS = 1.0, 600.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source of noise.
+
+    Attributes:
+        about: what it is and how much, for people.
+        packages: where from; `wanted` of a package picks its clips.
+    """
+
+    about: str
+    packages: tuple[Package, ...]
+
+
+def _prompts(language: str, sha256: str) -> Package:
+    wanted = r"/sounds/(?!.*/silence/).*\.g722$"
+    return Package(f"asterisk-core-sounds-{language}-g722", sha256, wanted)
+
+
+_LINCITY = "8f5e85bd42879abdc7099b035d7a3d7468eceb6b93b52a12270c28f3f3c792f9"
+SOURCES = {
+    "environment-seen": Source(
+        "town and country of lincity-ng: traffic, rail, market, school, water, fire, mills, 8 min",
+        (Package("lincity-ng-data", _LINCITY, r"/lincity-ng/sounds/.*\.wav$"),),
+    ),
+    "music-seen": Source(
+        "three tracks of lincity-ng, 9 min",
+        (Package("lincity-ng-data", _LINCITY, r"/lincity-ng/music/.*\.ogg$"),),
+    ),
+    "speech-seen": Source(
+        "telephone prompts, one Italian man and one Russian woman, 41 min",
+        (
+            _prompts("it", "46b4cf7afc508a5fcfc051b7ea233251c0d195dd4ef83cc4b7facb4c6429b016"),
+            _prompts("ru", "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b"),
+        ),
+    ),
+    "environment-unseen": Source(
+        "helicopters, jets, thunder, crashes of searchandrescue (8-bit recordings), 5 min",
+        (
+            Package(
+                "searchandrescue-data",
+                "0036c09a92a90a2ce4ac3dde026bb90cc306cd1964f24749c0229926ff36d1d3",
+                r"/searchandrescue/sounds/.*\.wav$",
+            ),
+        ),
+    ),
+    "music-unseen": Source(
+        "five tracks to hold the line with, 18 min",
+        (
+            Package(
+                "asterisk-moh-opsound-g722",
+                "8d6b39d6f2e8feff54a042c4a25e1b72f3e2478d05ee372c92f77446fa0b1671",
+                r"/moh/.*\.g722$",
+            ),
+        ),
+    ),
+    "speech-unseen": Source(
+        "telephone prompts, two women, Mexican Spanish and Canadian French, 51 min",
+        (
+            _prompts("es", "e4e3b4281057d3b81b779298fd6be705f57411513955c518eed1bcaabbd615b8"),
+            _prompts("fr", "7add61d5e42279ecff1bbdf842a5a946ac3644fac9a0fe44384731aa7270c8e0"),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source on disk.
+
+    Attributes:
+        files: its clips, by name.
+        sha256: identity of their samples and names.
+        seconds: of sound.
+    """
+
+    files: tuple[Path, ...]
+    sha256: str
+    seconds: float
+
+
+def folder(home: Path) -> Path:
+    """Where the sources lie."""
+    return home / "corpora" / NAME
+
+
+def prepare(
+    home: Path, *, deb_dir: Path | None = None, sources: Iterable[str] = tuple(SOURCES)
+) -> Path:
+    """Make sources, or return at once when they are there.
+
+    Args:
+        home: the folder of everything that can be made again.
+        deb_dir: a folder with the .deb files, for systems without apt.
+        sources: which.
+
+    Raises:
+        UsageError: no such source.
+        MissingError: a package cannot be had, no space, no permission.
+        InvalidDataError: a package is corrupt, or holds nothing that sounds.
+    """
+    for name in sources:
+        if name not in SOURCES:
+            raise UsageError(f"unknown noise source {name!r}: {did_you_mean(name, SOURCES)}")
+        try:
+            opened(home, name)
+        except MissingError:
+            _make(home, name, deb_dir)
+    return folder(home)
+
+
+def opened(home: Path, name: str) -> Prepared:
+    """A prepared source.
+
+    Raises:
+        MissingError: not prepared, by another recipe, or a clip of it is gone.
+    """
+    here = folder(home) / name
+    missing = f"no noise {here}: prepared when a condition that needs it is asked for"
+    try:
+        mark = json.loads((here / MARK).read_text(encoding="utf-8"))
+        files = tuple(here / clip for clip in mark["clips"])
+        current = mark["recipe"] == RECIPE and all(path.exists() for path in files)
+        found = Prepared(files, str(mark["sha256"]), float(mark["seconds"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MissingError(missing) from error
+    if not current:
+        raise MissingError(missing)
+    return found
+
+
+def _make(home: Path, name: str, deb_dir: Path | None) -> None:
+    """Decode the clips of one source; the mark last."""
+    here = folder(home) / name
+    shutil.rmtree(here, ignore_errors=True)
+    clips: dict[str, str] = {}
+    dropped, samples = 0, 0
+    for package in SOURCES[name].packages:
+        deb = fetch(package, home / "packages", deb_dir)
+        for path, content in sorted(read(package, deb).items()):
+            wav = decode(content, path)
+            if wav is None or not _usable(wav):
+                dropped += 1
+                continue
+            clip = f"{len(clips):04d}-{Path(path).stem.replace(' ', '_')}.wav"
+            write_wav(here / clip, wav)
+            key = samples_digest(read_wav(here / clip))
+            if key in clips.values():
+                (here / clip).unlink()
+                continue
+            clips[clip] = key
+            samples += wav.size
+    if not clips:
+        raise InvalidDataError(f"noise source {name}: its packages hold nothing that sounds")
+    mark = {
+        "recipe": RECIPE,
+        "sha256": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
+        "seconds": round(samples / 16_000, 1),
+        "dropped": dropped,
+        "clips": clips,
+    }
+    write_text(here / MARK, json.dumps(mark, indent=1) + "\n")
+
+
+def _usable(wav: Wav) -> bool:
+    """Long enough to be more than a click, not silent, and a clip, not a broadcast."""
+    return MIN_SECONDS <= wav.size / 16_000 <= MAX_SECONDS and not is_silent(wav)
+
+
+def decode(content: bytes, name: str) -> Wav | None:
+    """A file of sound as (S,) at 16 kHz mono; None where it is no sound (a few are not).
+
+    Raises:
+        MissingError: a G.722 file, and PyAV is not installed.
+    """
+    if name.endswith(".g722"):
+        wav = _decode_g722(content)
+        return None if wav is None else np.clip(wav, -1.0, 32_767 / 32_768)
+    try:
+        samples, rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError:
+        return None
+    if not samples.size:
+        return None
+    mono = resample(samples.mean(axis=1, dtype=np.float32), int(rate_hz))
+    clipped: Wav = np.clip(mono, -1.0, 32_767 / 32_768).astype(np.float32)
+    return clipped
+
+
+def _decode_g722(content: bytes) -> Wav | None:
+    """G.722 without a header, 64 kbit/s, 16 kHz."""
+    try:
+        import av
+    except ImportError as error:
+        raise MissingError(
+            "these recordings are G.722, which needs PyAV: pip install 'slim-superb[conditions]'"
+        ) from error
+    try:
+        with av.open(io.BytesIO(content), mode="r", format="g722") as file:
+            blocks = [frame.to_ndarray().reshape(-1) for frame in file.decode(audio=0)]
+    except av.error.FFmpegError:
+        return None
+    if not blocks:
+        return None
+    wav: Wav = np.concatenate(blocks).astype(np.float32)
+    return wav / np.float32(32_768.0)
+
+
+@dataclass(frozen=True)
+class Status:
+    """What there is of the noise (fields as `bench.corpora.package.corpus_folder.Status`)."""
+
+    name: str
+    prepared: bool
+    num_utterances: int
+    hours: float
+    size_bytes: int
+    problems: tuple[str, ...]
+
+
+def status(home: Path) -> Status:
+    """What there is of all sources."""
+    found, problems = [], []
+    for name in SOURCES:
+        try:
+            found.append(opened(home, name))
+        except MissingError as error:
+            problems.append(str(error))
+    return Status(
+        name=NAME,
+        prepared=not problems,
+        num_utterances=sum(len(item.files) for item in found),
+        hours=round(sum(item.seconds for item in found) / 3600, 3),
+        size_bytes=sum(path.stat().st_size for item in found for path in item.files),
+        problems=tuple(problems),
+    )
+
+
+def validate(home_folder: Path) -> list[str]:
+    """Everything that is wrong with prepared sources, one line each: samples, clip by clip."""
+    problems = []
+    for mark_file in sorted(home_folder.glob(f"*/{MARK}")):
+        for clip, key in json.loads(mark_file.read_text(encoding="utf-8"))["clips"].items():
+            try:
+                if samples_digest(read_wav(mark_file.parent / clip)) != key:
+                    problems.append(f"{mark_file.parent.name}/{clip}: altered")
+            except UserError as error:
+                problems.append(f"{mark_file.parent.name}/{clip}: {error}")
+    return problems

@@ -1,0 +1,111 @@
+"""Downloads of corpora: resumed where they broke off, checked, and unpacked without surprises."""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from bench.corpora.official._layout import ARCHIVES, Archive
+from bench.errors import InvalidDataError, MissingError
+from bench.paths import disk_errors
+from bench.progress import bar
+
+BLOCK = 1 << 20
+TIMEOUT_SECONDS = 60.0
+
+
+def fetch(archive: Archive, data: Path) -> str:
+    """Download and unpack one archive below a data folder, unless what it makes is there.
+
+    Args:
+        archive: which.
+        data: folder of corpora; made.
+
+    Returns:
+        what was done, for people.
+
+    Raises:
+        MissingError: the server or the disk does not give what is needed.
+        InvalidDataError: another file than the published one, or one that cannot be unpacked.
+    """
+    made, folder = data / archive.makes, data / archive.folder
+    name = archive.url.rpartition("/")[2]
+    part = data / f"{name}.part"
+    if made.exists() and not part.exists():  # it goes when all is unpacked
+        return f"{made} is there"
+    with disk_errors(data):
+        data.mkdir(parents=True, exist_ok=True)
+    digest = download(archive.url, part)
+    if archive.sha256 is not None and digest != archive.sha256:
+        part.unlink()
+        raise InvalidDataError(
+            f"{archive.url}: sha256 {archive.sha256} expected, {digest} found: removed; try again"
+        )
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if name.endswith(ARCHIVES):
+        unpack(part, folder, name)
+        part.unlink()
+    else:
+        part.replace(folder / name)
+    if not made.exists():
+        raise InvalidDataError(f"{archive.url}: unpacked into {folder}, but {made} is not there")
+    checked = "checked" if archive.sha256 else f"nobody published its sha256; found {digest}"
+    return f"{made}: downloaded ({checked})"
+
+
+def download(url: str, part: Path) -> str:
+    """Write what a server has to a file, from where it ends; the sha256 of the whole.
+
+    Raises:
+        MissingError: no connection, an answer that is none, or one that broke off (what came is
+            kept, and the next call goes on).
+    """
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+            if done and answer.status != 206:  # the server sends all of it again
+                done = 0
+            length = int(answer.headers.get("Content-Length") or 0)
+            with (
+                disk_errors(part),
+                part.open("ab" if done else "wb") as file,
+                bar(total=done + length, label=part.stem, unit="B", scale=True) as progress,
+            ):
+                progress.update(done)
+                while block := answer.read(BLOCK):
+                    file.write(block)
+                    progress.update(len(block))
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # nothing beyond what is here: it is whole
+            raise MissingError(f"{url}: the server answers {error.code} {error.reason}") from error
+        length = 0
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise MissingError(f"{url}: cannot be downloaded ({error}); run it again later") from error
+    size = part.stat().st_size
+    if length and size < done + length:
+        raise MissingError(f"{url}: broke off at {size} of {done + length} bytes; run it again")
+    with part.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unpack(path: Path, folder: Path, name: str) -> None:
+    """Unpack an archive; members that would land outside `folder` are refused.
+
+    Raises:
+        InvalidDataError: not an archive, or a hostile one.
+    """
+    try:
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(path) as zipped:
+                zipped.extractall(folder)  # strips absolute and parent parts itself
+        else:
+            with tarfile.open(path) as packed:
+                packed.extractall(folder, filter="data")
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise InvalidDataError(f"{path}: cannot be unpacked ({error})") from error

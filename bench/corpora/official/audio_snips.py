@@ -1,0 +1,154 @@
+"""Audio SNIPS (Lai et al. 2021): sentences of SNIPS read by synthesis, for slot filling.
+
+Layout: `SNIPS/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav`, `SNIPS/all.iob.snips.txt` (a line is
+`ID BOS WORDS EOS<TAB>O SLOTS INTENT`) and `SNIPS/slots.txt`. Speakers of training, dev and test are
+others (s3prl, `downstream/ctc/snips.yaml`).
+
+A target holds the sentence as s3prl's `CharacterTextSlotEncoder` would spell it, in pieces: plain
+text, and where a slot begins (`B`) and ends (`E`). Its quirks are kept: words that are parts of
+`?!.,;-` are left out, and a sentence whose last word is has no end mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.corpora.official._layout import Clip, HubArchives, Layout, Part, Size, need, read_lines
+from bench.corpora.official._manifest import OfficialCorpus
+from bench.errors import InvalidDataError, MissingError
+from bench.metrics.edits import tagged_slots
+
+FOLDERS = {"slu/train": "train", "slu/dev": "valid", "slu/test": "test"}
+SPEAKERS = {
+    "slu/train": ("Ivy", "Joanna", "Joey", "Justin", "Kendra", "Kimberly", "Matthew", "Salli"),
+    "slu/dev": ("Aditi", "Amy", "Geraint", "Nicole"),
+    "slu/test": ("Brian", "Emma", "Raveena", "Russell"),
+}
+LABELS, SLOTS = "all.iob.snips.txt", "slots.txt"
+PUNCTUATION = "?!.,;-"
+OUTSIDE = "O"
+END = ["end", ""]
+
+
+def pieces_of(line: str) -> list[list[str]]:
+    """A line of the labels, without its ID, as `[kind, text]`: `""` text, `B`/`E` slot, `end`.
+
+    Raises:
+        ValueError: not as many slots as words.
+    """
+    sentence, _, slots = line.strip("\r\n ").partition("\t")
+    words, tags = sentence.split(" ")[1:-1], slots.split(" ")[1:-1]
+    if not words or len(words) != len(tags):
+        raise ValueError(f"{len(words)} words and {len(tags)} slots")
+    pieces: list[list[str]] = []
+    for index, (word, tag) in enumerate(zip(words, tags, strict=True)):
+        if word in PUNCTUATION:
+            continue
+        last = index == len(words) - 1
+        if tag != OUTSIDE and (index == 0 or tags[index - 1] != tag):
+            pieces.append(["B", tag])
+        pieces.append(["", "AND" if word == "&" else word])
+        if tag != OUTSIDE and (last or tags[index + 1] != tag):
+            pieces.append(["E", tag])
+        pieces.append(list(END) if last else ["", " "])
+    return pieces
+
+
+def target_of(line: str) -> dict[str, Any]:
+    """What a head should answer, and the slots that it is scored by, as s3prl finds both."""
+    pieces = pieces_of(line)
+    marks = {"B": "B-{} ", "E": " E-{}", "": "{}", "end": ""}
+    spelt = "".join(marks[kind].format(text) for kind, text in pieces)
+    plain = " ".join("".join(text for kind, text in pieces if kind == "").split())
+    return {"text": plain, "slots": [list(slot) for slot in tagged_slots(spelt)], "pieces": pieces}
+
+
+def read(root: Path) -> Mapping[str, Part]:
+    """The tables of a folder of Audio SNIPS.
+
+    Raises:
+        MissingError: labels, slots, a folder or a speaker.
+        InvalidDataError: a line of the labels that is not one, an unknown slot, unlabelled sound.
+    """
+    labels = _labels(root)
+    return {table: Part(_split(root, table, labels)) for table in FOLDERS}
+
+
+def _labels(root: Path) -> dict[str, dict[str, Any]]:
+    slots = read_lines(root / SLOTS, "the list of slots")
+    if slots[0].strip() != OUTSIDE:
+        raise InvalidDataError(
+            f"{root / SLOTS}: first line {slots[0][:40]!r}, {OUTSIDE!r} expected"
+        )
+    known = {slot.strip() for slot in slots[1:]}
+    path, labels = root / LABELS, {}
+    for number, line in enumerate(read_lines(path, "the labels of Audio SNIPS"), 1):
+        name, _, rest = line.partition(" ")
+        try:
+            labels[name] = target_of(rest)
+        except ValueError as error:
+            raise InvalidDataError(
+                f"{path}, line {number}: expected 'ID BOS WORDS EOS<TAB>O SLOTS INTENT' with one "
+                f"slot a word, found {error}: {line[:60]!r}"
+            ) from error
+        unknown = {text for kind, text in labels[name]["pieces"] if kind == "B"} - known
+        if unknown:
+            raise InvalidDataError(
+                f"{path}, line {number}: slot {min(unknown)!r} is not in {SLOTS}"
+            )
+    return labels
+
+
+def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list[Clip]:
+    folder = need(root / FOLDERS[table], f"the folder {FOLDERS[table]} of Audio SNIPS")
+    clips = []
+    for path in sorted(folder.glob("*.wav")):
+        speaker = path.name.partition("-")[0]
+        if speaker not in SPEAKERS[table]:
+            continue
+        if path.stem not in labels:
+            raise InvalidDataError(f"{path}: {LABELS} says nothing of {path.stem!r}")
+        target = labels[path.stem]
+        relative = path.relative_to(root).as_posix()
+        clips.append(Clip(path.stem, relative, target, speaker, target["text"]))
+    for speaker in SPEAKERS[table]:
+        if all(clip.speaker != speaker for clip in clips):
+            raise MissingError(
+                f"{folder}: no recording of {speaker} ({speaker}-snips-*.wav), one of the "
+                f"{len(SPEAKERS[table])} speakers of this split: unpack the archive again"
+            )
+    return clips
+
+
+# 39 kinds of slots: what a plan builds the head from.
+EXAMPLES = tuple(
+    target_of(f"BOS PLAY SOMETHING BY MILES DAVIS NOW EOS\tO O O O slot{n} slot{n} O intent")
+    for n in range(39)
+)
+CORPUS = OfficialCorpus(
+    Layout(
+        name="audio-snips-v1",
+        version=1,
+        title="Audio SNIPS",
+        folders=("SNIPS", "snips"),
+        signs=(LABELS, SLOTS),
+        about=(
+            "The prepared archive is linked in s3prl's docs (superb.md, section SF); it was made "
+            "by synthesis from the sentences of SNIPS (CC0) in the repository "
+            "aws-samples/aws-lex-noisy-spoken-language-understanding"
+        ),
+        hub="s3prl/SNIPS",
+        from_hub=HubArchives({"SNIPS": ("snips.zip", LABELS)}, beside={f"SNIPS/{SLOTS}": SLOTS}),
+        read=read,
+        sizes={
+            "slu/train": Size(104_672, 87.2, EXAMPLES),
+            "slu/dev": Size(2_800, 2.3, EXAMPLES),
+            "slu/test": Size(2_800, 2.3, EXAMPLES),
+        },
+    )
+)
+OFFICIAL = True
+folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
+validate, differences = CORPUS.validate, CORPUS.differences

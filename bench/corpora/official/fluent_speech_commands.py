@@ -1,0 +1,93 @@
+"""Fluent Speech Commands (Lugosch et al. 2019): commands to a house, for intent classification.
+
+Layout: `fluent_speech_commands_dataset/data/{train,valid,test}_data.csv` (columns path, speakerId,
+transcription, action, object, location) and `wavs/speakers/SPEAKER/*.wav`. An intent is the three
+slots together, written `action|object|location`.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from bench.corpora.official._layout import (
+    Clip,
+    HubArchives,
+    Layout,
+    Part,
+    Size,
+    need_all,
+    read_lines,
+)
+from bench.corpora.official._manifest import OfficialCorpus
+from bench.errors import InvalidDataError
+
+SPLITS = {"ic/train": "train", "ic/dev": "valid", "ic/test": "test"}
+SLOTS = ("action", "object", "location")
+COLUMNS = {"path", "speakerId", "transcription", *SLOTS}
+# 6 actions, 14 objects, 4 locations: what a plan builds the head from.
+EXAMPLES = tuple(f"action {n % 6}|object {n % 14}|location {n % 4}" for n in range(84))
+
+
+def read(root: Path) -> Mapping[str, Part]:
+    """The tables of a folder of Fluent Speech Commands.
+
+    Raises:
+        MissingError: a list, or a file that one names.
+        InvalidDataError: a list without the columns that it must have.
+    """
+    return {table: Part(_split(root, name)) for table, name in SPLITS.items()}
+
+
+def _split(root: Path, name: str) -> list[Clip]:
+    path = root / "data" / f"{name}_data.csv"
+    rows = csv.DictReader(read_lines(path, f"the list {name}_data.csv"))
+    missing = COLUMNS - set(rows.fieldnames or ())
+    if missing:
+        raise InvalidDataError(
+            f"{path}: lacks the column {', '.join(sorted(missing))}; found "
+            f"{', '.join(rows.fieldnames or ())}"
+        )
+    clips = []
+    for number, row in enumerate(rows, 2):
+        values = [row[slot] for slot in SLOTS]
+        where = PurePosixPath(row["path"] or "")
+        if not all(values) or any("|" in value for value in values):
+            raise InvalidDataError(f"{path}, line {number}: {', '.join(SLOTS)}: found {values}")
+        if where.is_absolute() or ".." in where.parts or where.suffix != ".wav":
+            raise InvalidDataError(f"{path}, line {number}: path {row['path']!r}, a .wav expected")
+        target, text = "|".join(values), row["transcription"] or ""
+        clips.append(
+            Clip(str(where.with_suffix("")), str(where), target, row["speakerId"] or "", text)
+        )
+    need_all(root, clips, path.name)
+    return clips
+
+
+CORPUS = OfficialCorpus(
+    Layout(
+        name="fluent-speech-commands-v1",
+        version=1,
+        title="Fluent Speech Commands",
+        folders=("fluent_speech_commands_dataset",),
+        signs=("data/train_data.csv", "data/valid_data.csv", "data/test_data.csv", "wavs"),
+        about=(
+            "Fluent.ai's own page is gone; the licence (research, no commercial use) is in the "
+            "archive, which universities mirror"
+        ),
+        read=read,
+        sizes={
+            "ic/train": Size(23_132, 14.7, EXAMPLES),
+            "ic/dev": Size(3_118, 1.9, EXAMPLES),
+            "ic/test": Size(3_793, 2.4, EXAMPLES),
+        },
+        hub="leo19941227/fluent_speech_commands",
+        from_hub=HubArchives(
+            {"fluent_speech_commands_dataset": ("fluent.tar.gz", "data/train_data.csv")}
+        ),
+    )
+)
+OFFICIAL = True
+folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
+validate, differences = CORPUS.validate, CORPUS.differences

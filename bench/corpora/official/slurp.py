@@ -1,0 +1,108 @@
+"""SLURP (Bastianelli et al. 2020): requests to an assistant, near a microphone and far from it.
+
+Layout: `slurp/dataset/slurp/{train,devel,test}.jsonl` and `slurp/audio/slurp_real/*.flac`. SUPERB
+has no task on it: ours is one label a recording, `scenario_action` (the corpus' own `intent` field
+is unreliable), with the head and recipe of SUPERB's intents. Recordings whose name ends in
+`-headset` are near; the test set comes in two tables, near and far.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.corpora.official._layout import Archive, Clip, Layout, Part, Size, need_all, read_lines
+from bench.corpora.official._manifest import OfficialCorpus
+from bench.errors import InvalidDataError
+
+LISTS, AUDIO = "dataset/slurp", "audio/slurp_real"
+NEAR = "-headset"
+# About sixty pairs of 18 scenarios and 46 actions: what a plan builds the head from.
+EXAMPLES = tuple(f"scenario{n % 18}_action{n % 46}" for n in range(60))
+SOURCE = "https://raw.githubusercontent.com/pswietojanski/slurp/master/dataset/slurp"
+
+
+def read(root: Path) -> Mapping[str, Part]:
+    """The tables of a folder of SLURP.
+
+    Raises:
+        MissingError: a list, or a recording that one names.
+        InvalidDataError: a line of a list that is not one.
+    """
+    train, devel, test = (_list(root, name) for name in ("train", "devel", "test"))
+    near = [clip for clip in test if clip.id.endswith(NEAR)]
+    far = [clip for clip in test if not clip.id.endswith(NEAR)]
+    return {
+        "intent/train": Part(train),
+        "intent/dev": Part(devel),
+        "intent/test-headset": Part(near),
+        "intent/test-far": Part(far),
+    }
+
+
+def _list(root: Path, name: str) -> list[Clip]:
+    path = root / LISTS / f"{name}.jsonl"
+    clips: dict[str, Clip] = {}
+    for number, line in enumerate(read_lines(path, f"the list {name}.jsonl of SLURP"), 1):
+        try:
+            entry: dict[str, Any] = json.loads(line)
+            target = f"{entry['scenario']}_{entry['action']}"
+            files = [str(recording["file"]) for recording in entry["recordings"]]
+            text = str(entry["sentence"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InvalidDataError(
+                f"{path}, line {number}: expected an entry with scenario, action, sentence and "
+                f"recordings ({type(error).__name__}: {error})"
+            ) from error
+        for file in files:
+            if "/" in file or not file.endswith(".flac"):
+                raise InvalidDataError(f"{path}, line {number}: file {file!r}, NAME.flac expected")
+            identifier = file.removesuffix(".flac")
+            clips[identifier] = Clip(identifier, f"{AUDIO}/{file}", target, text=text)
+    found = list(clips.values())
+    need_all(root, found, path.name)
+    return found
+
+
+CORPUS = OfficialCorpus(
+    Layout(
+        name="slurp-v1",
+        version=1,
+        title="SLURP",
+        folders=("slurp", "SLURP"),
+        signs=(LISTS, AUDIO),
+        about=(
+            "Lists (CC BY 4.0) in the repository pswietojanski/slurp, audio (CC BY-NC 4.0) "
+            "slurp_real.tar.gz from https://zenodo.org/records/4274930, unpacked into slurp/audio; "
+            "'slim-superb data fetch --track superb' does both"
+        ),
+        read=read,
+        sizes={
+            "intent/train": Size(50_628, 40.2, EXAMPLES, exact=False),
+            "intent/dev": Size(8_690, 6.9, EXAMPLES),
+            "intent/test-headset": Size(6_281, 4.9, EXAMPLES),
+            "intent/test-far": Size(6_797, 5.3, EXAMPLES),
+        },
+        archives=(
+            *(
+                Archive(
+                    f"{SOURCE}/{name}.jsonl",
+                    makes=f"slurp/{LISTS}/{name}.jsonl",
+                    folder=f"slurp/{LISTS}",
+                )
+                for name in ("train", "devel", "test")
+            ),
+            Archive(
+                "https://zenodo.org/records/4274930/files/slurp_real.tar.gz",
+                makes=f"slurp/{AUDIO}",
+                folder="slurp/audio",
+            ),
+        ),
+        hub="qmeeus/slurp",
+    )
+)
+OFFICIAL = True
+folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
+validate, differences = CORPUS.validate, CORPUS.differences

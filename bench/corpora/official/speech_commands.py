@@ -1,0 +1,189 @@
+"""Speech Commands v0.01 (Warden 2017): single words, for keyword spotting with twelve classes.
+
+Layout: `speech_commands_v0.01/WORD/*.wav` and `_background_noise_/*.wav`, and apart from it
+`speech_commands_test_set_v0.01/CLASS/*.wav`. Words are split by Google's hash of the speaker, not
+by the lists in the archive; what the hash gives to testing is discarded, because the test set is
+the other archive (s3prl does the same). All other words are `_unknown_`.
+
+Long recordings of noise are `_silence_`: SUPERB takes a random second of one at every access; here
+seconds are drawn once, `TRAIN_PIECES` or `DEV_PIECES` of each recording.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import soundfile
+
+from bench.corpora.official._layout import Archive, Clip, HubRows, Layout, Part, Size, need
+from bench.corpora.official._manifest import OfficialCorpus
+from bench.errors import InvalidDataError, MissingError
+from bench.seeds import derive_seed
+
+TRAIN_FOLDER, TEST_FOLDER = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
+NOISE_FOLDER = "_background_noise_"
+KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+UNKNOWN, SILENCE = "_unknown_", "_silence_"
+CLASSES = (*KEYWORDS, UNKNOWN, SILENCE)
+MAX_PER_CLASS = 2**27 - 1  # of Google's script
+PIECE = 16_000
+TRAIN_PIECES, DEV_PIECES = 100, 20
+NOISES = 6
+
+
+def split_of(file_name: str) -> str:
+    """`dev`, `test` (discarded) or `train`, from the hash of the speaker in a file's name."""
+    speaker = file_name.split("_nohash_")[0]
+    number = int(hashlib.sha1(speaker.encode("utf-8")).hexdigest(), 16) % (MAX_PER_CLASS + 1)
+    percent = number * (100.0 / MAX_PER_CLASS)
+    return "dev" if percent < 10 else "test" if percent < 20 else "train"
+
+
+def read(root: Path) -> Mapping[str, Part]:
+    """The tables of a folder with both archives in it.
+
+    Raises:
+        MissingError: an archive, a class or the noises.
+        InvalidDataError: an archive of another version.
+    """
+    words = _words(need(root / TRAIN_FOLDER, "the training archive of Speech Commands"))
+    tables: dict[str, list[Clip]] = {"train": [], "dev": [], "test": []}
+    for word, path in words:
+        split = split_of(path.name)
+        if split != "test":
+            tables[split].append(_clip(root, path, word if word in KEYWORDS else UNKNOWN))
+    tables["test"] = _test(root)
+    noises = sorted((root / TRAIN_FOLDER / NOISE_FOLDER).glob("*.wav"))
+    if not noises:
+        raise MissingError(
+            f"{root / TRAIN_FOLDER / NOISE_FOLDER}: no recordings of noise, {NOISES} expected: "
+            "unpack the archive again"
+        )
+    for split, count in (("train", TRAIN_PIECES), ("dev", DEV_PIECES)):
+        tables[split] += [piece for path in noises for piece in _pieces(root, path, split, count)]
+    return {f"ks/{name}": Part(clips) for name, clips in tables.items()}
+
+
+def _words(folder: Path) -> list[tuple[str, Path]]:
+    """Every word's recordings; all ten keywords and at least one other word must be there."""
+    found = {path.name: sorted(path.glob("*.wav")) for path in sorted(folder.iterdir())
+             if path.is_dir() and path.name != NOISE_FOLDER}  # fmt: skip
+    for word in KEYWORDS:
+        if not found.get(word):
+            raise MissingError(
+                f"{folder / word}: no recordings of {word!r} (*.wav): unpack the archive again"
+            )
+    if not set(found) - set(KEYWORDS):
+        raise MissingError(f"{folder}: only the ten keywords, other words expected ({UNKNOWN})")
+    if "backward" in found:
+        raise InvalidDataError(
+            f"{folder}: holds 'backward', a word of version 0.02; SUPERB is defined on 0.01"
+        )
+    return [(word, path) for word, paths in found.items() for path in paths]
+
+
+def _test(root: Path) -> list[Clip]:
+    folder = need(root / TEST_FOLDER, "the separate test archive of Speech Commands")
+    clips = []
+    for name in CLASSES:
+        paths = sorted((folder / name).glob("*.wav"))
+        if not paths:
+            raise MissingError(
+                f"{folder / name}: no recordings (*.wav); the test archive has {len(CLASSES)} "
+                "folders, one a class: unpack it again"
+            )
+        clips += [_clip(root, path, name) for path in paths]
+    return clips
+
+
+def _clip(root: Path, path: Path, target: str) -> Clip:
+    relative = path.relative_to(root).as_posix()
+    speaker = path.name.split("_nohash_")[0] if "_nohash_" in path.name else ""
+    identifier = "/".join(path.with_suffix("").parts[-2:])
+    return Clip(identifier, relative, target, speaker=speaker, effect="gain")
+
+
+def _pieces(root: Path, path: Path, split: str, count: int) -> list[Clip]:
+    """Seconds of one long recording of noise, drawn by its name.
+
+    Raises:
+        InvalidDataError: not sound, or shorter than a second.
+    """
+    try:
+        frames = int(soundfile.info(path).frames)
+    except soundfile.LibsndfileError as error:
+        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
+    if frames < PIECE:
+        raise InvalidDataError(f"{path}: {frames} samples, at least {PIECE} expected")
+    relative = path.relative_to(root).as_posix()
+    starts = [derive_seed("noise", split, path.name, n) % (frames - PIECE + 1)
+              for n in range(count)]  # fmt: skip
+    return [
+        Clip(f"{SILENCE}/{path.stem}-{split}-{n}", relative, SILENCE, effect="gain",
+             start=start, num_samples=PIECE)
+        for n, start in enumerate(starts)
+    ]  # fmt: skip
+
+
+def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows of `google/speech_commands`: their files lie where the archives have them.
+
+    Raises:
+        KeyError, TypeError: a row lacks its sound or its place.
+        ValueError: a place that is no WORD/FILE.wav.
+    """
+    for row in rows:
+        place = PurePosixPath(row["file"])
+        if len(place.parts) != 2 or place.suffix != ".wav" or ".." in place.parts:
+            raise ValueError(f"WORD/FILE.wav expected, found {str(place)[:60]!r}")
+        path = folder / place
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(row["audio"]["bytes"])
+
+
+CORPUS = OfficialCorpus(
+    Layout(
+        name="speech-commands-v1",
+        version=1,
+        title="Speech Commands v0.01",
+        folders=("", "SpeechCommands", "speech_commands"),
+        signs=(TRAIN_FOLDER, TEST_FOLDER),
+        about=(
+            "Free (CC BY 4.0) as speech_commands_v0.01.tar.gz and "
+            "speech_commands_test_set_v0.01.tar.gz from https://download.tensorflow.org/data/, "
+            "each unpacked into a folder of its own name; 'slim-superb data fetch --track superb' "
+            "does both"
+        ),
+        read=read,
+        sizes={
+            "ks/train": Size(51_088 + NOISES * TRAIN_PIECES, 14.2, CLASSES),
+            "ks/dev": Size(6_798 + NOISES * DEV_PIECES, 1.9, CLASSES),
+            "ks/test": Size(3_081, 0.9, CLASSES),
+        },
+        archives=(
+            Archive(
+                "https://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
+                makes=TRAIN_FOLDER,
+                folder=TRAIN_FOLDER,
+                sha256="743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+            ),
+            Archive(
+                "https://download.tensorflow.org/data/speech_commands_test_set_v0.01.tar.gz",
+                makes=TEST_FOLDER,
+                folder=TEST_FOLDER,
+            ),
+        ),
+        hub="google/speech_commands",
+        # Its splits leave out what the hash gives to testing, as SUPERB does.
+        from_hub=HubRows(
+            {TRAIN_FOLDER: ("v0.01", "train+validation"), TEST_FOLDER: ("v0.01", "test")},
+            write_hub,
+        ),
+    )
+)
+OFFICIAL = True
+folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
+validate, differences = CORPUS.validate, CORPUS.differences

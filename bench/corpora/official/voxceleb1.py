@@ -1,0 +1,135 @@
+"""VoxCeleb1 (Nagrani et al. 2017): interviews of 1,251 celebrities, for speaker identification.
+
+Layout: `VoxCeleb1/{dev,test}/wav/SPEAKER/VIDEO/NNNNN.wav` and `iden_split.txt`, whose lines say
+`1` (training), `2` (dev) or `3` (test) and a file. s3prl calls the list `veri_test_class.txt`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bench.corpora.official._layout import (
+    Archive,
+    Clip,
+    HubArchives,
+    Layout,
+    Part,
+    Size,
+    need,
+    read_lines,
+)
+from bench.corpora.official._manifest import OfficialCorpus
+from bench.errors import InvalidDataError, MissingError
+
+META = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta"
+LISTS = ("iden_split.txt", "veri_test_class.txt")
+TABLES = {"1": "sid/train", "2": "sid/dev", "3": "sid/test"}
+SIDES = ("dev", "test")
+SPEAKERS = tuple(f"id{10_001 + number}" for number in range(1_251))
+ABOUT = (
+    "Audio for research after a form: https://mm.kaist.ac.kr/datasets/voxceleb/; unpack "
+    "vox1_dev_wav.zip into VoxCeleb1/dev and vox1_test_wav.zip into VoxCeleb1/test, so that there "
+    "are VoxCeleb1/dev/wav and VoxCeleb1/test/wav; 'slim-superb data fetch --track superb' "
+    "downloads the two lists"
+)
+HUB = "ProgramComputer/voxceleb"  # as s3prl's docs have it; 34 GB
+FROM_HUB = HubArchives(
+    {
+        "VoxCeleb1/dev": ("vox1/vox1_dev_wav.zip", "wav"),
+        "VoxCeleb1/test": ("vox1/vox1_test_wav.zip", "wav"),
+    },
+    shared="voxceleb1",
+)
+
+
+def find_list(root: Path, names: tuple[str, ...]) -> Path:
+    """The list of a task, by any of its names.
+
+    Raises:
+        MissingError: none of them is there.
+    """
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    raise MissingError(
+        f"{root / names[0]}: the list is not there (nor {' nor '.join(names[1:])}): get it from "
+        f"{META}/{names[0]}"
+    )
+
+
+def need_wavs(root: Path) -> None:
+    """See that both sides are unpacked, as waveforms.
+
+    Raises:
+        MissingError: one is not.
+        InvalidDataError: they are the compressed videos' sound.
+    """
+    for side in SIDES:
+        folder = need(root / side / "wav", f"the {side} side of VoxCeleb1")
+        if next(folder.glob("id*/*/*.wav"), None) is None:
+            if next(folder.glob("id*/*/*.m4a"), None) is not None:
+                raise InvalidDataError(
+                    f"{folder}: holds .m4a files, .wav expected: take the waveform archives"
+                )
+            raise MissingError(f"{folder}: no files idNNNNN/VIDEO/NNNNN.wav in it. {ABOUT}")
+
+
+def read(root: Path) -> Mapping[str, Part]:
+    """The tables of speaker identification.
+
+    Raises:
+        MissingError: the list, a side, or a file that the list names.
+        InvalidDataError: a line of the list that is not one.
+    """
+    need_wavs(root)
+    path = find_list(root, LISTS)
+    clips: dict[str, list[Clip]] = {table: [] for table in TABLES.values()}
+    missing: list[str] = []
+    for number, line in enumerate(read_lines(path, "the list of the splits"), 1):
+        kind, _, file = line.strip().partition(" ")
+        if kind not in TABLES or file.count("/") != 2 or not file.endswith(".wav"):
+            raise InvalidDataError(
+                f"{path}, line {number}: expected '1|2|3 idNNNNN/VIDEO/NNNNN.wav', found "
+                f"{line[:60]!r}"
+            )
+        side = next((s for s in SIDES if (root / s / "wav" / file).is_file()), None)
+        if side is None:
+            missing.append(file)
+            continue
+        speaker = file.partition("/")[0]
+        clips[TABLES[kind]].append(
+            Clip(file.removesuffix(".wav"), f"{side}/wav/{file}", speaker, speaker)
+        )
+    if missing:
+        raise MissingError(
+            f"{root}: {missing[0]} is in neither dev/wav nor test/wav, though {path.name} names it "
+            f"({len(missing)} files are missing): unpack both archives again"
+        )
+    return {table: Part(found) for table, found in clips.items()}
+
+
+CORPUS = OfficialCorpus(
+    Layout(
+        name="voxceleb1-v1",
+        version=1,
+        title="VoxCeleb1",
+        folders=("VoxCeleb1", "voxceleb1"),
+        signs=("dev/wav", "test/wav", *LISTS),
+        about=ABOUT,
+        hub=HUB,
+        from_hub=FROM_HUB,
+        read=read,
+        sizes={
+            "sid/train": Size(138_361, 317.0, SPEAKERS),
+            "sid/dev": Size(6_904, 15.9, SPEAKERS),
+            "sid/test": Size(8_251, 18.9, SPEAKERS),
+        },
+        archives=(
+            Archive(f"{META}/iden_split.txt", makes="VoxCeleb1/iden_split.txt", folder="VoxCeleb1"),
+        ),
+    )
+)
+OFFICIAL = True
+folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
+validate, differences = CORPUS.validate, CORPUS.differences

@@ -1,0 +1,144 @@
+"""VoxCeleb1 for speaker verification: 1,211 training speakers, 37,720 trials of the other forty.
+
+Layout: as `voxceleb1`, with the list of trials `veri_test.txt` (s3prl: `voxceleb1_test_v2.txt`),
+lines `LABEL FILE FILE`. Everything goes through SoX's `gain -3.0 silence ...`, as in s3prl;
+training utterances keep more than two seconds.
+
+s3prl has a list of dev trials that it does not use. Ours is drawn likewise: `DEV_TRIALS` trials
+among `DEV_SPEAKERS` of the training speakers. Their utterances are left out of `asv/train`, so
+that selection sees none that was trained on (its speakers are); `asv/train-all` has every one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from bench.corpora.official._layout import Archive, Clip, Layout, Part, Size, need_all, read_lines
+from bench.corpora.official._manifest import OfficialCorpus
+from bench.corpora.official.voxceleb1 import (
+    ABOUT,
+    FROM_HUB,
+    HUB,
+    META,
+    SPEAKERS,
+    find_list,
+    need_wavs,
+)
+from bench.errors import InvalidDataError
+from bench.sound.manifests import Trial
+
+LISTS = ("veri_test.txt", "voxceleb1_test_v2.txt")
+EFFECT = "gain-silence"
+MIN_SAMPLES = 32_001  # s3prl: longer than 32,000
+DEV_SPEAKERS, DEV_PER_SPEAKER, DEV_TRIALS = 40, 40, 20_000
+
+
+def read(root: Path) -> Mapping[str, Part]:
+    """The tables of speaker verification.
+
+    Raises:
+        MissingError: the list, a side, or a file that the list names.
+        InvalidDataError: a line of the list that is not one.
+    """
+    need_wavs(root)
+    everyone = [_clip("dev", path.relative_to(root / "dev" / "wav").as_posix())
+                for path in sorted((root / "dev" / "wav").glob("id*/*/*.wav"))]  # fmt: skip
+    test = _test(root)
+    speakers = {clip.speaker for clip in everyone}
+    mixed = sorted({clip.speaker for clip in test.clips} & speakers)
+    if mixed:
+        raise InvalidDataError(f"{root}: speaker {mixed[0]} is in dev/wav and in the test trials")
+    dev = dev_part(everyone)
+    held_out = {clip.id for clip in dev.clips}
+    train = [clip for clip in everyone if clip.id not in held_out]
+    return {
+        "asv/train": Part(train, min_samples=MIN_SAMPLES),
+        "asv/train-all": Part(everyone, min_samples=MIN_SAMPLES),
+        "asv/dev": dev,
+        "asv/test": test,
+    }
+
+
+def _clip(side: str, file: str) -> Clip:
+    speaker = file.partition("/")[0]
+    name = file.removesuffix(".wav")
+    return Clip(name, f"{side}/wav/{file}", speaker, speaker, effect=EFFECT)
+
+
+def _test(root: Path) -> Part:
+    path = find_list(root, LISTS)
+    trials: list[Trial] = []
+    files: dict[str, None] = {}
+    for number, line in enumerate(read_lines(path, "the list of trials"), 1):
+        parts = line.split()
+        if len(parts) != 3 or parts[0] not in ("0", "1"):
+            raise InvalidDataError(
+                f"{path}, line {number}: expected '0|1 FILE FILE', found {line[:60]!r}"
+            )
+        files |= dict.fromkeys(parts[1:])
+        one, two = (file.removesuffix(".wav") for file in parts[1:])
+        trials.append(Trial(int(parts[0]), one, two))
+    clips = [_clip("test", file) for file in sorted(files)]
+    need_all(root, clips, path.name)
+    return Part(clips, trials)
+
+
+def _order(text: str) -> str:
+    """A fixed random order."""
+    return hashlib.sha256(f"voxceleb1 dev {text}".encode()).hexdigest()
+
+
+def dev_part(clips: Sequence[Clip]) -> Part:
+    """Trials among some training speakers: as many of one speaker as of two, a fixed draw."""
+    by_speaker: dict[str, list[Clip]] = {}
+    for clip in clips:
+        by_speaker.setdefault(clip.speaker, []).append(clip)
+    # A speaker keeps most of what it has for training.
+    chosen = {
+        name: sorted(by_speaker[name], key=lambda clip: _order(clip.id))[
+            : min(DEV_PER_SPEAKER, len(by_speaker[name]) // 2)
+        ]
+        for name in sorted(by_speaker, key=_order)[:DEV_SPEAKERS]
+    }
+    pool = sorted((c for own in chosen.values() for c in own), key=lambda clip: _order(clip.id))
+    same = [(a.id, b.id) for own in chosen.values() for a, b in combinations(own, 2)]
+    other = [(a.id, b.id) for a, b in combinations(pool, 2) if a.speaker != b.speaker]
+    half = min(DEV_TRIALS // 2, len(same), len(other))
+    trials = []
+    for label, pairs in ((1, same), (0, other)):
+        ordered = sorted(pairs, key=lambda pair: _order("/".join(pair)))[:half]
+        trials += [Trial(label, one, two) for one, two in ordered]
+    if not trials:
+        raise InvalidDataError("VoxCeleb1: too few training utterances for trials on dev")
+    used = {name for trial in trials for name in trial[1:]}
+    return Part([clip for clip in pool if clip.id in used], trials)
+
+
+CORPUS = OfficialCorpus(
+    Layout(
+        name="voxceleb1-trials-v1",
+        version=1,
+        title="VoxCeleb1 (verification)",
+        folders=("VoxCeleb1", "voxceleb1"),
+        signs=("dev/wav", "test/wav", *LISTS),
+        about=ABOUT,
+        hub=HUB,
+        from_hub=FROM_HUB,
+        read=read,
+        sizes={
+            "asv/train": Size(147_042, 335.0, SPEAKERS[:1_211], exact=False),
+            "asv/train-all": Size(148_642, 338.6, SPEAKERS[:1_211], exact=False),
+            "asv/dev": Size(1_600, 3.6, SPEAKERS[:40], exact=False),
+            "asv/test": Size(4_715, 10.8, SPEAKERS[1_211:]),
+        },
+        archives=(
+            Archive(f"{META}/veri_test.txt", makes="VoxCeleb1/veri_test.txt", folder="VoxCeleb1"),
+        ),
+    )
+)
+OFFICIAL = True
+folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
+validate, differences = CORPUS.validate, CORPUS.differences

@@ -1,0 +1,154 @@
+"""The files of a prepared corpus: their digests, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import soundfile
+
+from bench.corpora.package.clip_sound import is_silent
+from bench.errors import UserError
+from bench.paths import write_text
+from bench.sound.audio import read_wav
+from bench.sound.manifests import read_table, read_trials
+
+DIGESTS = "SHA256SUMS"
+PARTS = ("audio", "tables", "notices")
+
+
+def write_digests(folder: Path) -> None:
+    """Write `SHA256SUMS` (as of `sha256sum`) for every file of the corpus."""
+    names = sorted(_present(folder))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = pool.map(lambda name: _sha256(folder / name), names)
+        lines = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
+    write_text(folder / DIGESTS, "".join(lines))
+
+
+def missing(folder: Path) -> Iterator[str]:
+    """A line for each file that the corpus should have and has not; cheap."""
+    expected, wrong = _expected(folder)
+    yield from wrong
+    present = _present(folder)
+    for name in sorted(set(expected) - present):
+        yield f"{name}: missing"
+
+
+def remove_unused(folder: Path, used: set[str]) -> None:
+    """Remove sound files that no clip uses, and what interrupted runs left behind."""
+    for path in (folder / "audio").iterdir():
+        if f"audio/{path.name}" not in used:
+            path.unlink()
+
+
+def problems(folder: Path) -> list[str]:
+    """Everything that is wrong, one line each."""
+    expected, found = _expected(folder)
+    if found:
+        return found
+    present = _present(folder)
+    found += [f"{name}: missing" for name in sorted(set(expected) - present)]
+    found += [f"{name}: not a file of this corpus" for name in sorted(present - set(expected))]
+    names = sorted(present & set(expected))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        digests = dict(
+            zip(names, pool.map(lambda name: _sha256(folder / name), names), strict=True)
+        )
+    found += _duplicates(digests)
+    for name in names:
+        if digests[name] != expected[name]:
+            found.append(f"{name}: {_what_is_wrong(folder / name)}")
+    found += _bad_rows(folder)
+    return found
+
+
+def _present(folder: Path) -> set[str]:
+    return {
+        path.relative_to(folder).as_posix()
+        for part in PARTS
+        for path in (folder / part).rglob("*")
+        if path.is_file()
+    }
+
+
+def _expected(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Digests by file, and what is wrong with the list itself."""
+    try:
+        lines = (folder / DIGESTS).read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError):
+        return {}, [f"{DIGESTS}: missing or unreadable; prepare the corpus again"]
+    expected = {}
+    for line in lines:
+        digest, _, name = line.partition("  ")
+        if len(digest) != 64 or not name.startswith(tuple(f"{part}/" for part in PARTS)):
+            return {}, [f"{DIGESTS}: corrupt; prepare the corpus again"]
+        expected[name] = digest
+    return expected, [] if expected else [f"{DIGESTS}: empty; prepare the corpus again"]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _duplicates(digests: dict[str, str]) -> list[str]:
+    first: dict[str, str] = {}
+    found = []
+    for name, digest in digests.items():
+        if name.startswith("audio/") and first.setdefault(digest, name) != name:
+            found.append(f"{name}: duplicate of {first[digest]}")
+    return found
+
+
+def _what_is_wrong(path: Path) -> str:
+    """Why a file's digest is not the expected one."""
+    if path.stat().st_size == 0:
+        return "truncated (empty)"
+    if path.suffix != ".wav":
+        return "altered"
+    try:
+        claimed = int.from_bytes(path.read_bytes()[40:44], "little") + 44
+        if path.stat().st_size < claimed:
+            return f"truncated ({path.stat().st_size} of {claimed} bytes)"
+        wav = read_wav(path)
+    except UserError as error:
+        return f"not readable as sound ({error})"
+    return "silent" if is_silent(wav) else "altered"
+
+
+def _bad_rows(folder: Path) -> list[str]:
+    """Rows that point beyond their file, trials that name no row."""
+    found = []
+    frames: dict[Path, int] = {}
+    tables = folder / "tables"
+    for path in sorted(tables.rglob("*.parquet")):
+        if path.name.endswith(".trials.parquet"):
+            continue
+        name = path.relative_to(tables).with_suffix("").as_posix()
+        try:
+            rows = read_table(folder, name)
+            trials = read_trials(folder, name)
+        except UserError as error:
+            found.append(str(error))
+            continue
+        ids = {row.id for row in rows}
+        if any(not {trial.enrolment, trial.test} <= ids for trial in trials):
+            found.append(f"tables/{name}: a trial names no utterance")
+        paths = {row.path for row in rows} - set(frames)
+        frames |= {item: _num_frames(item) for item in paths}
+        for row in rows:
+            if 0 < frames[row.path] < row.start + row.num_samples:
+                found.append(f"tables/{name}: {row.id} ends beyond its file")
+    return found
+
+
+def _num_frames(path: Path) -> int:
+    """Samples in a file; 0 when it is not readable, which is told elsewhere."""
+    try:
+        return int(soundfile.info(str(path)).frames)
+    except (OSError, soundfile.LibsndfileError):
+        return 0

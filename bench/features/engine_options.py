@@ -1,0 +1,88 @@
+"""Options of the commands that run an upstream and train heads."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.features.passes import Engine
+
+STORE_GB = 50.0
+BUCKET_SECONDS = 120.0
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Add where and how the upstream runs, and what may be kept of it."""
+    add_device(parser)
+    group = parser.add_argument_group("how exactly, and what is kept")
+    group.add_argument(
+        "--store-gb",
+        type=float,
+        default=STORE_GB,
+        metavar="GB",
+        help=f"budget of kept features (default {STORE_GB:g}); beyond it they stream",
+    )
+    group.add_argument(
+        "--precision",
+        choices=["float32", "tf32", "bf16"],
+        default="float32",
+        help="of the upstream pass (default float32, the reference)",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Add where the upstream runs, for commands that take the rest from a record."""
+    group = parser.add_argument_group("how it is computed")
+    group.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
+    group.add_argument("--compile", action="store_true", help="torch.compile the upstream")
+    group.add_argument("--workers", type=int, default=0, help="processes that read sound")
+
+
+def engine_of(options: argparse.Namespace) -> Engine:
+    """How the upstream runs, from the options of `add_engine`.
+
+    Raises:
+        UsageError: a budget or a number of workers below zero.
+    """
+    if not options.store_gb >= 0:
+        raise UsageError(f"--store-gb {options.store_gb}: expected 0 or more")
+    return replace(device_of(options), precision=options.precision)
+
+
+def device_of(options: argparse.Namespace) -> Engine:
+    """Where the upstream runs, from the options of `add_device`, in float32.
+
+    Raises:
+        UsageError: a number of workers below zero.
+    """
+    from bench.features.passes import Engine
+
+    if options.workers < 0:
+        raise UsageError(f"--workers {options.workers}: expected 0 or more")
+    return Engine(
+        device=options.device,
+        compile=options.compile,
+        workers=options.workers,
+        bucket_seconds=BUCKET_SECONDS if options.device.startswith("cuda") else 0.0,
+    )
+
+
+def seeds_of(options: argparse.Namespace) -> tuple[int, ...]:
+    """The seeds asked for, in order.
+
+    Raises:
+        UsageError: not a list of different numbers.
+    """
+    if options.seeds is None:
+        return (options.seed,)
+    try:
+        seeds = tuple(int(part) for part in options.seeds.split(","))
+    except ValueError:
+        seeds = ()
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UsageError(f"--seeds {options.seeds}: expected different numbers such as 0,1,2")
+    return seeds

@@ -1,0 +1,318 @@
+"""The upstream pass: sounds in, hidden states out, reading while it computes.
+
+On a CPU utterances pass alone: no padding, and what comes out cannot depend on what else was asked
+for. On CUDA they pass in buckets of similar length; the upstream's contract (features do not depend
+on the batch) keeps the result the same to rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
+from bench.config import Precision
+from bench.errors import InvalidDataError, MissingError, UserError
+from bench.features.allocation import keep_freed_memory
+from bench.features.rows import DTYPES, Array, Mode, Rows, ahead, empty_rows
+from bench.progress import say
+from bench.sound.audio import Wav, read_wav
+from bench.sound.sox import whole_sound
+
+READ_AHEAD = 8  # sounds
+MAX_PADDING = 0.05  # of the samples of a bucket
+Sound = Callable[[Utterance], Wav]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How the upstream is run.
+
+    Attributes:
+        device: `cpu`, or `cuda` with or without a number.
+        precision: `float32` is the reference; `tf32` and `bf16` (autocast) are for CUDA.
+        compile: use `torch.compile`.
+        workers: processes that read sound; 0 reads in a thread.
+        bucket_seconds: audio in a bucket; 0 passes utterances alone.
+    """
+
+    device: str = "cpu"
+    precision: Precision = "float32"
+    compile: bool = False
+    workers: int = 0
+    bucket_seconds: float = 0.0
+
+    def check(self) -> Engine:
+        """Return self when this machine can do it.
+
+        Raises:
+            MissingError: no such device, or a precision that it does not have.
+        """
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise MissingError(f"--device {self.device}: torch {torch.__version__} finds no GPU")
+        if self.precision == "tf32" and not self.device.startswith("cuda"):
+            raise MissingError(
+                "precision tf32 is CUDA's: add --device cuda, or use float32 or bf16"
+            )
+        return self
+
+    @property
+    def suffix(self) -> str:
+        """What of it decides the last bits of features, for the name of a folder of them.
+
+        Empty for the reference, float32 on the CPU. Buckets and workers change nothing.
+        """
+        parts = [str(self.precision)] if self.precision != "float32" else []
+        parts += ["cuda"] if self.device.startswith("cuda") else []
+        parts += ["compiled"] if self.compile else []
+        return "".join(f"-{part}" for part in parts)
+
+    def place(self, upstream: Upstream) -> Any:
+        """The upstream on its device, compiled where that was asked for."""
+        if self.device.startswith("cuda"):
+            set_cuda(tf32=self.precision == "tf32")
+        else:
+            keep_freed_memory()
+        upstream.to(self.device)
+        if self.device == "cpu" and self.precision == "float32" and not self.compile:
+            upstream.lay_out()
+        return torch.compile(upstream, dynamic=True) if self.compile else upstream
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The precision as a context."""
+        if self.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
+
+
+def set_cuda(*, tf32: bool) -> None:
+    """How CUDA computes from now on: the same convolutions every time, not today's fastest."""
+    torch.backends.cuda.matmul.allow_tf32 = tf32
+    torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+
+
+def clean_sound(item: Utterance) -> Wav:
+    """The samples (S,) of one utterance."""
+    if item.effect:
+        return whole_sound(item)[item.start : item.start + item.num_samples]
+    return read_wav(item.path, start=item.start, num_samples=item.num_samples)
+
+
+class _Sounds(torch.utils.data.Dataset[Any]):
+    """Utterances read in other processes; a user's error travels as a value."""
+
+    def __init__(self, utterances: Sequence[Utterance], sound: Sound) -> None:
+        self.utterances, self.sound = utterances, sound
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, index: int) -> Wav | UserError:
+        try:
+            return self.sound(self.utterances[index])
+        except UserError as error:
+            return error
+
+
+def _sounds(utterances: Sequence[Utterance], workers: int, sound: Sound) -> Iterator[Wav]:
+    """Read utterances in order, ahead of their use."""
+    if not workers:
+        yield from ahead((sound(item) for item in utterances), READ_AHEAD)
+        return
+    loader = torch.utils.data.DataLoader(
+        _Sounds(utterances, sound),
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=lambda wav: wav,
+        multiprocessing_context="fork",  # readers use neither torch's threads nor a device
+    )
+    for wav in loader:
+        if isinstance(wav, UserError):
+            raise wav
+        yield wav
+
+
+def buckets(utterances: Sequence[Utterance], bucket_seconds: float) -> list[list[Utterance]]:
+    """Utterances by length, cut where a bucket is full or its padding would pass `MAX_PADDING`."""
+    if not bucket_seconds:
+        return [[item] for item in utterances]
+    found: list[list[Utterance]] = []
+    total, longest = 0, 0
+    for item in sorted(utterances, key=lambda item: (-item.num_samples, item.key)):
+        padded = longest * (len(found[-1]) + 1) if found else 0
+        wasted = padded - total - item.num_samples
+        full = padded > bucket_seconds * SAMPLE_RATE_HZ
+        if not found or full or wasted > MAX_PADDING * padded:
+            found.append([])
+            total, longest = 0, item.num_samples
+        found[-1].append(item)
+        total += item.num_samples
+    return found
+
+
+def upstream_pass(
+    upstream: Upstream,
+    utterances: Sequence[Utterance],
+    engine: Engine,
+    sound: Sound = clean_sound,
+) -> Iterator[tuple[Utterance, Tensor]]:
+    """Hidden states (T, L, D) float32 of each utterance, on the CPU; in the order of buckets.
+
+    Args:
+        upstream: frozen.
+        utterances: to pass.
+        engine: how.
+        sound: gives the samples (S,) of an utterance; a distortion is another one.
+
+    Raises:
+        InvalidDataError: an utterance too short for one frame, or an unreadable file.
+    """
+    for item in utterances:
+        if item.num_samples < upstream.min_samples:
+            raise InvalidDataError(
+                f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
+                f"the upstream needs at least {upstream.min_samples}"
+            )
+    module = engine.place(upstream)
+    cut = buckets(utterances, engine.bucket_seconds)
+    wavs = _sounds([item for bucket in cut for item in bucket], engine.workers, sound)
+    largest = len(utterances)  # utterances that fit on the device together
+    for bucket in cut:
+        heard = [next(wavs) for _ in bucket]
+        at = 0
+        while at < len(bucket):
+            part = heard[at : at + largest]
+            try:
+                states = forward_bucket(module, part, engine)
+            except torch.OutOfMemoryError as error:
+                largest = _half(len(part), bucket[at], engine, error)
+                continue
+            yield from zip(bucket[at : at + len(part)], states, strict=True)
+            at += len(part)
+
+
+def _half(count: int, item: Utterance, engine: Engine, error: Exception) -> int:
+    """How many utterances to try after so many did not fit: half, from here on.
+
+    Features do not depend on what else is in a batch, so the result is the same to rounding.
+
+    Raises:
+        MissingError: one utterance alone does not fit.
+    """
+    if engine.device.startswith("cuda"):
+        torch.cuda.empty_cache()
+    if count == 1:
+        raise MissingError(
+            f"{item.path}: utterance {item.id} ({item.num_samples / SAMPLE_RATE_HZ:.1f} s) alone "
+            f"does not fit into the memory of {engine.device}"
+        ) from error
+    say(f"out of memory on {engine.device} with {count} utterances: going on with {count // 2}")
+    return count // 2
+
+
+@torch.inference_mode()
+def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Tensor]:
+    """One bucket of sounds to hidden states (T, L, D) each."""
+    lengths = torch.tensor([wav.size for wav in wavs])
+    padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(w) for w in wavs], batch_first=True)
+    if engine.device.startswith("cuda"):
+        padded = padded.pin_memory()
+    with engine.autocast():
+        states, frames = module(
+            padded.to(engine.device, non_blocking=True), lengths.to(engine.device)
+        )
+    stacked = torch.stack(states, dim=2).float().cpu()  # (B, T, L, D)
+    return [row[:count] for row, count in zip(stacked, frames.tolist(), strict=True)]
+
+
+def kept(states: Tensor, mode: Mode, item: Utterance) -> Array:
+    """Hidden states (T, L, D) as a mode keeps them: their mean, or all in half precision.
+
+    Raises:
+        InvalidDataError: not finite, or beyond the range of half precision.
+    """
+    if mode == "pooled":
+        states = states.mean(dim=0, keepdim=True)
+    with np.errstate(over="ignore"):
+        array: Array = states.numpy().astype(DTYPES[mode])
+    if not np.isfinite(array).all():
+        raise InvalidDataError(
+            f"{item.path}: features of utterance {item.id} are not finite in {array.dtype}"
+        )
+    return array
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A `Source` that keeps nothing: every reading is an upstream pass.
+
+    What it gives is what the store would have kept, rounding included.
+
+    Attributes:
+        upstream: frozen.
+        utterances: N.
+        mode: `pooled` or `frames`.
+        engine: how the upstream runs.
+    """
+
+    upstream: Upstream
+    utterances: Sequence[Utterance]
+    mode: Mode
+    engine: Engine
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+        return self.upstream.num_layers
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+        return self.upstream.hidden_size
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def lengths(self) -> list[int]:
+        """Frames of each utterance."""
+        if self.mode == "pooled":
+            return [1] * len(self)
+        return [self.upstream.num_frames(item.num_samples) for item in self.utterances]
+
+    def rows(self, indices: Sequence[int]) -> Rows:
+        """Pass some utterances through the upstream."""
+        known = self.lengths()
+        lengths = torch.tensor([known[index] for index in indices])
+        first = lengths.cumsum(0) - lengths
+        chosen = [self.utterances[index] for index in indices]
+        starts: dict[str, list[int]] = {}
+        for item, start in zip(chosen, first.tolist(), strict=True):
+            starts.setdefault(item.key, []).append(start)
+        states = empty_rows(int(lengths.sum()), self.num_layers, self.hidden_size, self.mode)
+        for item, hidden in upstream_pass(self.upstream, chosen, self.engine):
+            array = kept(hidden, self.mode, item)
+            start = starts[item.key].pop()
+            states[start : start + len(array)] = array
+        return Rows(torch.from_numpy(states), first, lengths)
+
+
+def seconds_per_audio_second(
+    upstream: Upstream, engine: Engine | None = None, *, seconds: float = 3.0
+) -> float:
+    """Seconds that the upstream takes for a second of sound, here and now (best of two)."""
+    wav = 0.1 * np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE_HZ))
+    engine = engine or Engine()
+    module, best = engine.place(upstream), float("inf")
+    for _ in range(3):  # the first warms up
+        begin = time.perf_counter()
+        forward_bucket(module, [wav.astype(np.float32)], engine)
+        best = min(best, time.perf_counter() - begin)
+    return best / seconds

@@ -1,0 +1,238 @@
+"""Features as training reads them: rows of many utterances at once, from a disk or an upstream.
+
+A `Source` gives the hidden states of some utterances as one block of frames; `Rows.batch` cuts
+padded batches out of it. Neither has a Python loop over utterances.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from bench.errors import InvalidDataError
+from bench.features.weighted_sum import Moments
+
+Mode = Literal["pooled", "frames"]
+Array = npt.NDArray[np.generic]
+Integers = npt.NDArray[np.int64]
+DTYPES: dict[Mode, npt.DTypeLike] = {"pooled": np.float32, "frames": np.float16}
+MOMENTS_REVISION = 2  # with another order of summation kept moments are no longer these
+MOMENT_FRAMES = 2_000  # of a block that is summed in single precision
+MOMENT_UTTERANCES = 32  # read at a time; part of the result's rounding, so the same for all sources
+READERS = 16  # threads: with 4 a disk gave half of what it gives with 16
+Item = TypeVar("Item")
+
+
+class Batch(NamedTuple):
+    """Features of a batch.
+
+    Attributes:
+        stacked: (L, B, T, D) float32, zeros on padding until it is standardised.
+        lengths: (B,) valid frames.
+    """
+
+    stacked: Tensor
+    lengths: Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Features of N utterances, their F frames in any order of utterances.
+
+    Attributes:
+        states: (F + 1, L, D) in the precision they are kept in; the last row is zero, for padding.
+        first: (N,) an utterance's first row.
+        lengths: (N,) and how many it has.
+    """
+
+    states: Tensor
+    first: Tensor
+    lengths: Tensor
+
+    def in_order(self) -> Tensor:
+        """All frames (F, L, D), utterance after utterance in the order they were asked for in.
+
+        `states` has them as they lie on the disk, which is nobody's choice.
+        """
+        before = self.lengths.cumsum(0) - self.lengths
+        rows = torch.arange(int(self.lengths.sum()))
+        rows += torch.repeat_interleave(self.first - before, self.lengths)
+        return self.states.index_select(0, rows)
+
+    def batch(self, positions: Sequence[int], device: torch.device | str = "cpu") -> Batch:
+        """Some of the N, padded with zeros to the longest, in single precision on a device."""
+        chosen = torch.as_tensor(positions, dtype=torch.int64)
+        first, lengths = self.first[chosen], self.lengths[chosen]
+        steps = torch.arange(int(lengths.max()))
+        rows = first.unsqueeze(1) + steps
+        rows[steps >= lengths.unsqueeze(1)] = len(self.states) - 1  # (B, T), padding is the zero
+        picked = self.states.index_select(0, rows.flatten()).to(device, non_blocking=True)
+        layers, width = picked.shape[1:]
+        stacked = torch.empty((layers, len(picked), width), device=device)
+        stacked.copy_(picked.transpose(0, 1))
+        return Batch(stacked.view(layers, *rows.shape, width), lengths.to(device))
+
+
+class Source(Protocol):
+    """Where features come from: kept ones, or the upstream itself.
+
+    Attributes:
+        num_layers: L.
+        hidden_size: D.
+    """
+
+    @property
+    def num_layers(self) -> int:
+        """L."""
+
+    @property
+    def hidden_size(self) -> int:
+        """D."""
+
+    def __len__(self) -> int: ...
+
+    def lengths(self) -> list[int]:
+        """Frames of each utterance."""
+
+    def rows(self, indices: Sequence[int]) -> Rows:
+        """Features of some utterances; position i of the answer is utterance `indices[i]`."""
+
+
+def empty_rows(frames: int, num_layers: int, hidden_size: int, mode: Mode) -> Array:
+    """Room for F frames and the zero row: (F + 1, L, D)."""
+    states: Array = np.empty((frames + 1, num_layers, hidden_size), dtype=DTYPES[mode])
+    states[-1] = 0
+    return states
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """The kept features of N utterances, on the disk.
+
+    Attributes:
+        num_layers: L.
+        hidden_size: D.
+        mode: `pooled` or `frames`.
+        shards: files of arrays (frames, L, D).
+        shard: (N,) place in `shards`.
+        first: (N,) first frame in the shard.
+        frames: (N,) how many.
+    """
+
+    num_layers: int
+    hidden_size: int
+    mode: Mode
+    shards: tuple[Path, ...]
+    shard: Integers
+    first: Integers
+    frames: Integers
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def lengths(self) -> list[int]:
+        """Frames of each utterance."""
+        lengths: list[int] = self.frames.tolist()
+        return lengths
+
+    def rows(self, indices: Sequence[int]) -> Rows:
+        """Read some utterances: one read for all that lie side by side, shards at the same time.
+
+        Raises:
+            InvalidDataError: a shard ends too early.
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        order = np.argsort(self.shard[chosen], kind="stable")  # by shard, and so in the block
+        frames, shards = self.frames[chosen[order]], self.shard[chosen[order]]
+        ends = np.cumsum(frames)
+        starts = ends - frames
+        states = empty_rows(int(ends[-1]), self.num_layers, self.hidden_size, self.mode)
+        place = self.first[chosen[order]]  # row in its shard
+        apart = (shards[1:] != shards[:-1]) | (place[1:] != place[:-1] + frames[:-1])
+        runs = np.flatnonzero(np.concatenate([[True], apart]))
+        stops = np.append(starts[runs[1:]], ends[-1])
+        # Several at once: a disk answers many questions together in the time of one.
+        with ThreadPoolExecutor(READERS) as pool:
+            jobs = zip(shards[runs], place[runs], starts[runs], stops, strict=True)
+            list(pool.map(lambda job: self._read(states, *map(int, job)), jobs))
+        first = np.empty_like(starts)
+        first[order] = starts
+        lengths = torch.from_numpy(self.frames[chosen])
+        return Rows(torch.from_numpy(states), torch.from_numpy(first), lengths)
+
+    def _read(self, states: Array, shard: int, place: int, start: int, stop: int) -> None:
+        """Fill rows `start` to `stop` with those of a shard from `place` on.
+
+        Read, not memory-mapped: pages that come in one by one are several times slower than the
+        disk.
+        """
+        path = self.shards[shard]
+        block = memoryview(states[start:stop].reshape(-1).view(np.uint8).data)
+        with path.open("rb", buffering=0) as file:
+            _skip_header(file)
+            file.seek(place * states[0].nbytes, os.SEEK_CUR)
+            while block:
+                count = file.readinto(block)
+                if not count:
+                    raise InvalidDataError(f"{path}: ends before frame {place + stop - start}")
+                block = block[count:]
+
+    def utterance(self, index: int) -> npt.NDArray[np.float32]:
+        """One utterance (L, T, D) float32."""
+        states: npt.NDArray[np.float32] = self.rows([index]).batch([0]).stacked[:, 0].numpy()
+        return states
+
+
+def _skip_header(file: BinaryIO) -> None:
+    """Go to the first row of an array file (format 1.0), past a header that the index has told.
+
+    Not by NumPy's `read_array_header_1_0`: it parses the header with `ast`, which in Python 3.11.7
+    now and then fails when several threads do so at once (python/cpython issue 106905).
+    """
+    np.lib.format.read_magic(file)
+    file.seek(int.from_bytes(file.read(2), "little"), os.SEEK_CUR)
+
+
+def moments(source: Source) -> Moments:
+    """Mean and deviation over all valid frames, per layer and dimension.
+
+    Blocks are summed in single precision about their own mean and merged in double precision (Chan
+    et al. 1983), so that a dimension far from zero loses no digits. Utterances count in their own
+    order, however they lie on the disk: a last bit here can lead a training elsewhere.
+    """
+    shape = (source.num_layers, source.hidden_size)
+    count, mean, squares = 0, torch.zeros(shape).double(), torch.zeros(shape).double()
+    for start in range(0, len(source), MOMENT_UTTERANCES):
+        indices = range(start, min(start + MOMENT_UTTERANCES, len(source)))
+        for block in torch.split(source.rows(indices).in_order(), MOMENT_FRAMES):
+            own = block.float().mean(dim=0)
+            frames = block.float() - own
+            shift = own.double() - mean
+            total = count + len(frames)
+            mean += shift * (len(frames) / total)
+            squares += frames.square().sum(dim=0).double()
+            squares += shift.square() * (count * len(frames) / total)
+            count = total
+    return Moments(mean, (squares / count).sqrt())
+
+
+_END = object()
+
+
+def ahead(items: Iterator[Item], depth: int = 1) -> Iterator[Item]:
+    """The same items, the next `depth` of them made in a thread while the last one is used."""
+    threads = torch.get_num_threads()
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
+        waiting = [pool.submit(next, items, _END) for _ in range(depth)]
+        while (item := waiting.pop(0).result()) is not _END:
+            waiting.append(pool.submit(next, items, _END))
+            yield item  # type: ignore[misc]

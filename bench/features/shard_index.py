@@ -1,0 +1,88 @@
+"""The index of a shard of kept features, and whether the shard is what was written.
+
+A number that changed on the disk must not become a score: both files carry digests, and every shard
+is read once a process before anything is made of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import InvalidDataError
+from bench.features.rows import DTYPES, Array
+
+INDEX_KEYS = {"size_bytes", "sha256", "places"}
+
+
+def index_digest(index: dict[str, Any]) -> str:
+    """Identity of an index: sha256 of all that it says but this."""
+    said = {key: value for key, value in index.items() if key != "index_sha256"}
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """The index of a shard: `size_bytes`, `sha256`, `places` (key to first row and rows).
+
+    Indexes of before they held their own digest are believed; those of before they held the
+    shard's lack `sha256`.
+
+    Raises:
+        InvalidDataError: not an index, or altered.
+        OSError: it cannot be read.
+    """
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+        if not {"size_bytes", "places"} <= set(index) <= INDEX_KEYS | {"index_sha256"}:
+            raise ValueError("its keys are not those of an index")
+        if index.get("index_sha256", index_digest(index)) != index_digest(index):
+            raise ValueError("its content has changed (index_sha256)")
+        for first, frames in index["places"].values():
+            if not 0 <= int(first) <= int(first) + int(frames):
+                raise ValueError("a place below 0")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidDataError(f"{path}: not an index of features ({error})") from error
+    return dict(index)
+
+
+_whole: set[tuple[Path, int, int]] = set()  # shards that this process has read
+
+
+def shard_problem(shard: Path) -> str:
+    """Read a whole shard and compare it with its index; the problem, or "" when there is none.
+
+    Shards of before indexes held a digest are checked for shape and finite numbers.
+    """
+    try:
+        stat = shard.stat()
+        index = read_index(shard.with_suffix(".json"))
+        seen = (shard, stat.st_mtime_ns, stat.st_size)
+        if stat.st_size != index["size_bytes"]:
+            return f"{stat.st_size} bytes, {index['size_bytes']} expected"
+        if seen in _whole:
+            return ""
+        rows = np.load(shard, mmap_mode="r", allow_pickle=False)
+    except InvalidDataError:
+        return "its index cannot be read"
+    except (OSError, ValueError, EOFError) as error:
+        return f"not an array ({error})"
+    expected = np.dtype(DTYPES["frames" if shard.parent.name.startswith("frames") else "pooled"])
+    if rows.dtype != expected:
+        return f"holds {rows.dtype}, {expected} expected"
+    if rows.ndim != 3 or sum(frames for _, frames in index["places"].values()) != len(rows):
+        return f"shape {rows.shape} does not fit its index"
+    if "sha256" not in index and not all(np.isfinite(part).all() for part in rows):
+        return "holds NaN or infinity"
+    if "sha256" in index and rows_digest(rows) != index["sha256"]:
+        return "its content has changed (sha256)"
+    _whole.add(seen)
+    return ""
+
+
+def rows_digest(rows: Array) -> str:
+    """Identity of a shard's content: sha256 of its numbers."""
+    return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()

@@ -1,0 +1,225 @@
+"""What the frozen upstream gave, kept: one pass an utterance, whatever is trained on it.
+
+The store is a folder of shards, `<upstream digest>/<mode>-torch<version>/<name>.npy` with
+`<name>.json` (key of an utterance's sound to its place), the latter written last; its time stamp
+says when the shard was last used. A pass that was interrupted goes on at the first missing shard
+with the same result. Another torch, precision or kind of device gives other last bits, so it has
+features of its own (`<mode>-bf16-cuda-torch<version>`): a record names what made all of it.
+
+Two modes. `pooled` keeps mean_t(h_l), (L, D) float32 an utterance: exact for heads that pool
+linearly. `frames` keeps every frame, (T, L, D) in half precision, and the means beside them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from bench import stopping
+from bench.api import Upstream, Utterance
+from bench.errors import InvalidDataError
+from bench.features.passes import Engine, Sound, clean_sound, kept, upstream_pass
+from bench.features.rows import DTYPES, Array, FeatureSet, Mode
+from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
+from bench.paths import atomic_path, write_text
+
+SHARD_BYTES = 64_000_000
+SHARD_UTTERANCES = 500
+NAME_FILE = "upstream.txt"
+
+
+class Place(NamedTuple):
+    """Where one utterance lies: a shard, its first frame there, and how many frames."""
+
+    shard: Path
+    first: int
+    frames: int
+
+
+def bytes_per_utterance(upstream: Upstream, mode: Mode, num_samples: int) -> int:
+    """Size on disk of one utterance's features."""
+    frames = 1 if mode == "pooled" else upstream.num_frames(num_samples)
+    return frames * upstream.num_layers * upstream.hidden_size * np.dtype(DTYPES[mode]).itemsize
+
+
+class FeatureStore:
+    """The features of one upstream in one mode.
+
+    Args:
+        root: folder of the store.
+        upstream_digest: identity of architecture and weights.
+        mode: `pooled` or `frames`.
+        engine: how the upstream runs; another precision or kind of device is another set of
+            features, for its last bits are others.
+        name: of the upstream, for people.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        upstream_digest: str,
+        mode: Mode,
+        *,
+        engine: Engine | None = None,
+        name: str = "",
+    ) -> None:
+        self.root, self.digest, self.name = root, upstream_digest, name
+        self.engine = engine or Engine()
+        name_of_folder = f"{mode}{self.engine.suffix}-torch{torch.__version__}"
+        self.folder = root / upstream_digest[:24] / name_of_folder
+        self.mode: Mode = mode
+        self._places = self._read_index()
+
+    def _read_index(self) -> dict[str, Place]:
+        """All places of whole shards; a shard whose size is wrong is left out (and made again)."""
+        places: dict[str, Place] = {}
+        for index_file in sorted(self.folder.glob("*.json")):
+            shard = index_file.with_suffix(".npy")
+            try:
+                index = read_index(index_file)
+                if shard.stat().st_size != index["size_bytes"]:
+                    continue
+            except (OSError, InvalidDataError):
+                continue
+            for key, (first, frames) in index["places"].items():
+                places[key] = Place(shard, first, frames)
+        return places
+
+    def refresh(self) -> None:
+        """Look again at what is kept: another process may have added to it or taken away."""
+        self._places = self._read_index()
+
+    def drop_broken(self, utterances: Sequence[Utterance]) -> list[str]:
+        """Remove the shards of `utterances` that are not what was written, to be made again.
+
+        Every shard is read once a process, before anything is made of it.
+
+        Returns:
+            a line a shard that was removed: which, and why.
+        """
+        found = []
+        for shard in sorted(self.shards_of(utterances)):
+            problem = shard_problem(shard)
+            if problem:
+                shard.with_suffix(".json").unlink(missing_ok=True)
+                shard.unlink(missing_ok=True)
+                found.append(f"{shard}: {problem}; removed, its features are made again")
+        if found:
+            self.refresh()
+        return found
+
+    def missing(self, utterances: Sequence[Utterance]) -> list[Utterance]:
+        """Those of `utterances` that must still pass the upstream, each sound once."""
+        wanted = {item.key: item for item in utterances if item.key not in self._places}
+        return list(wanted.values())
+
+    def shards_of(self, utterances: Sequence[Utterance]) -> set[Path]:
+        """The shards that hold some of `utterances`."""
+        return {self._places[item.key].shard for item in utterances if item.key in self._places}
+
+    def extract(
+        self,
+        upstream: Upstream,
+        utterances: Sequence[Utterance],
+        on_utterance: Callable[[Utterance], None] = lambda _: None,
+        sound: Sound = clean_sound,
+    ) -> None:
+        """Pass what is missing through the upstream, shard by shard.
+
+        A pass that keeps frames keeps their means too: they cost nothing, and serve tasks whose
+        heads pool linearly on the same utterances.
+
+        Args:
+            upstream: frozen.
+            utterances: any; those that are kept already cost nothing.
+            on_utterance: called after each, for a progress bar.
+            sound: gives the samples of an utterance, whose `key` must tell it from other sounds.
+
+        Raises:
+            MissingError, InvalidDataError: an unreadable audio file, no space, or features that are
+                not finite (in half precision, for frames).
+        """
+        pooled = self if self.mode == "pooled" else self._sibling("pooled")
+        for shard in _shards(self.missing(utterances), upstream, self.mode):
+            frames: dict[str, Array] = {}
+            means: dict[str, Array] = {}
+            for item, states in upstream_pass(upstream, shard, self.engine, sound):
+                means[item.key] = kept(states, "pooled", item)
+                if self.mode == "frames":
+                    frames[item.key] = kept(states, "frames", item)
+                on_utterance(item)
+                if stopping.requested():  # what there is becomes a smaller shard
+                    break
+            new = {key: mean for key, mean in means.items() if key not in pooled._places}
+            pooled._write_shard(new)
+            self._write_shard(frames)
+            stopping.check()
+
+    def _sibling(self, mode: Mode) -> FeatureStore:
+        """The same upstream's features in another mode."""
+        return FeatureStore(self.root, self.digest, mode, engine=self.engine, name=self.name)
+
+    def _write_shard(self, arrays: dict[str, Array]) -> None:
+        """Write one shard of arrays (T, L, D) by key, its index last."""
+        if not arrays:
+            return
+        name = hashlib.sha256("".join(arrays).encode()).hexdigest()[:24]
+        path = self.folder / f"{name}.npy"
+        rows = np.concatenate(list(arrays.values()))
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.save(file, rows, allow_pickle=False)
+        first, places = 0, {}
+        for key, array in arrays.items():
+            places[key] = (first, len(array))
+            self._places[key] = Place(path, first, len(array))
+            first += len(array)
+        size = path.stat().st_size
+        index: dict[str, Any] = {"size_bytes": size, "sha256": rows_digest(rows), "places": places}
+        index["index_sha256"] = index_digest(index)
+        write_text(path.with_suffix(".json"), json.dumps(index))
+        write_text(self.folder.parent / NAME_FILE, f"{self.name}\n")
+
+    def read(self, utterances: Sequence[Utterance]) -> FeatureSet:
+        """The features of `utterances`, all of which must be kept, marked as used now.
+
+        Raises:
+            KeyError: one is not.
+        """
+        places = [self._places[item.key] for item in utterances]
+        shards = tuple(sorted({place.shard for place in places}))
+        number = {shard: index for index, shard in enumerate(shards)}
+        for shard in shards:
+            os.utime(shard.with_suffix(".json"))
+        _, num_layers, hidden_size = np.load(shards[0], mmap_mode="r", allow_pickle=False).shape
+        return FeatureSet(
+            num_layers,
+            hidden_size,
+            self.mode,
+            shards,
+            shard=np.array([number[place.shard] for place in places], dtype=np.int64),
+            first=np.array([place.first for place in places], dtype=np.int64),
+            frames=np.array([place.frames for place in places], dtype=np.int64),
+        )
+
+
+def _shards(
+    utterances: Sequence[Utterance], upstream: Upstream, mode: Mode
+) -> Iterator[list[Utterance]]:
+    """Cut a list of utterances into shards of about `SHARD_BYTES`."""
+    shard: list[Utterance] = []
+    size = 0
+    for item in utterances:
+        shard.append(item)
+        size += bytes_per_utterance(upstream, mode, item.num_samples)
+        if size >= SHARD_BYTES or len(shard) >= SHARD_UTTERANCES:
+            yield shard
+            shard, size = [], 0
+    if shard:
+        yield shard

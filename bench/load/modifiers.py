@@ -1,0 +1,173 @@
+"""Modifiers of any upstream: `NAME@int8` and `NAME@bf16`, measured like the upstream itself.
+
+`bf16` keeps weights and computes in bfloat16 from the waveform on; states come out in float32.
+
+`int8` is dynamic quantisation of the linear maps by torchao, which PyTorch recommends since
+`torch.ao.quantization` is deprecated: weights symmetric with a scale an output channel, inputs with
+a scale a frame, so that a frame's result does not depend on what else is in the batch. LSTMs and
+GRUs keep their weights as int8 and compute in float32 (`bench.load.recurrent`). Everything else
+(convolutions, norms, products of attention) stays in float32. An upstream with next to nothing in
+linear and recurrent maps is refused rather than called int8.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.api import Hidden, Opaque, Upstream
+from bench.errors import InvalidDataError, UsageError
+from bench.load.recurrent import quantize_recurrent
+
+MIN_SHARE = 0.1  # of the parameters in what is quantised, below which int8 would be a misnomer
+RECURRENT = "recurrent 1"  # of the identity: goes up when their states would change
+PROBE_SAMPLES = 8_000
+
+
+class Modified(Upstream):
+    """A modified upstream: (B, S) float32 in, states float32 out, one utterance after another.
+
+    What rounds coarsely turns the least difference between a padded batch and an utterance alone
+    (another order of sums) into a whole step; so each runs alone.
+    """
+
+    def __init__(self, inner: Upstream, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.inner, self.dtype = inner.to(dtype), dtype
+        self.num_layers, self.hidden_size = inner.num_layers, inner.hidden_size
+        self.stride, self.min_samples = inner.stride, inner.min_samples
+        self.tap, self.attention_dropout = inner.tap, inner.attention_dropout
+        self.identity = inner.identity
+        self.variant = getattr(inner, "variant", None)
+
+    def num_frames(self, num_samples: int) -> int:
+        """T of the upstream itself."""
+        return self.inner.num_frames(num_samples)
+
+    def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
+        """Encode a batch: wavs (B, S) float32, lengths (B,) samples."""
+        rows = []
+        for wav, size in zip(wavs.to(self.dtype), lengths, strict=True):
+            states, _ = self.inner(wav[None, : int(size)], size[None])
+            rows.append(torch.cat(states).to(torch.float32))  # (L, T, D)
+        frames = torch.tensor([row.shape[1] for row in rows], device=lengths.device)
+        padded = nn.utils.rnn.pad_sequence([row.transpose(0, 1) for row in rows], batch_first=True)
+        return Hidden(tuple(padded.permute(2, 0, 1, 3)), frames)  # padded: (B, T, L, D)
+
+
+def modify(upstream: Upstream, modifier: str) -> tuple[Upstream, str]:
+    """Apply a modifier to an upstream, which is not to be used by itself any more.
+
+    Args:
+        upstream: frozen, on the CPU.
+        modifier: `int8` or `bf16`.
+
+    Returns:
+        the modified upstream, and what made it, for its digest.
+
+    Raises:
+        UsageError: an upstream without anything to modify, or torchao is not installed.
+        InvalidDataError: it does not run when modified.
+    """
+    parameters = sum(parameter.numel() for parameter in upstream.parameters())
+    if isinstance(upstream, Opaque) or not parameters:
+        raise UsageError(f"@{modifier}: this upstream has no weights of torch's to modify")
+    if modifier == "bf16":
+        upstream.freeze()
+        modified, made_by = Modified(upstream, torch.bfloat16), f"torch {torch.__version__}"
+    else:
+        recurrent = _quantize(upstream, parameters)
+        modified, made_by = Modified(upstream, torch.float32), f"torchao {version('torchao')}"
+        made_by += f" {RECURRENT}" if recurrent else ""
+    modified.freeze()
+    _try(modified, modifier)
+    return modified, made_by
+
+
+def _quantize(upstream: Upstream, parameters: int) -> int:
+    """Quantise the linear and recurrent maps in place; how many recurrent weights there are.
+
+    Raises:
+        UsageError: torchao is not installed, or there is too little to quantise.
+    """
+    try:
+        with quiet():
+            from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+    except ImportError as error:
+        raise UsageError("@int8 needs torchao: pip install slim-superb[int8]") from error
+    found = [(name, part) for name, part in upstream.named_modules() if _is_linear(part)]
+    recurrent = quantize_recurrent(upstream)
+    inside = recurrent + sum(part.weight.numel() for _, part in found)
+    if inside < MIN_SHARE * parameters:
+        raise UsageError(
+            f"@int8: only {inside:,} of {parameters:,} parameters are in linear and recurrent "
+            f"maps, the part that is quantised; convolutions stay in float32"
+        )
+    for name, part in found:
+        parent, _, last = name.rpartition(".")
+        setattr(upstream.get_submodule(parent), last, _plain(part))
+    with quiet():
+        quantize_(upstream, Int8DynamicActivationInt8WeightConfig())
+    return recurrent
+
+
+def _is_linear(part: nn.Module) -> Any:
+    """Whether a module is a linear map and nothing else; a subclass says so itself."""
+    return type(part) is nn.Linear or getattr(type(part), "is_linear_map", False)
+
+
+def _plain(part: Any) -> nn.Linear:
+    """A linear map as torch's own class, with the same tensors."""
+    with torch.device("meta"):
+        made = nn.Linear(part.in_features, part.out_features, bias=part.bias is not None)
+    made.weight, made.bias = part.weight, part.bias
+    return made.eval()
+
+
+def _try(upstream: Upstream, modifier: str) -> None:
+    """Run once, on noise.
+
+    Raises:
+        InvalidDataError: it raises, or gives what is not finite.
+    """
+    generator = torch.Generator().manual_seed(0)
+    size = max(PROBE_SAMPLES, upstream.min_samples)
+    wav = 0.1 * torch.randn(1, size, generator=generator)
+    try:
+        with torch.no_grad():
+            states = upstream(wav, torch.tensor([size])).states
+    except Exception as error:  # whatever a module raises that reads its weights itself
+        reason = " ".join(str(error).split())[:160]
+        raise InvalidDataError(
+            f"@{modifier}: the upstream does not run so ({type(error).__name__}: {reason})"
+        ) from error
+    if not all(bool(state.isfinite().all()) for state in states):
+        raise InvalidDataError(f"@{modifier}: the states are not finite")
+
+
+def plain_tensors(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The tensors that are kept for one: itself, or the parts of a quantised one."""
+    flatten = getattr(tensor, "__tensor_flatten__", None)
+    if flatten is None:
+        yield "", tensor
+        return
+    names, _ = flatten()
+    for name in names:
+        for inner, part in plain_tensors(getattr(tensor, name)):
+            yield f".{name}{inner}", part
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Leave out torchao's remarks on kernels that this machine has no use for."""
+    logging.disable(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,298 @@
+"""Check the contract before the benchmark: does an upstream keep what it declares?
+
+Each check is one function from a subject to a finding; a check that raises has failed, with the
+error as its detail, so that one broken promise does not hide the others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+
+from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
+from bench.config import UpstreamCard
+from bench.measure.cost import num_params, standard_macs
+from bench.measure.macs import count
+
+PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
+PARAMS_TOLERANCE = 0.01  # authors round, and may count a mask embedding or a projection
+MACS_TOLERANCE = 5e-4  # rounding to four digits
+DETAIL_COLUMNS = 90  # a longer explanation is wrapped
+LENGTHS = (16_000, 9_017, 24_321, 7_683)  # samples; odd ones, so that rounding shows
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found.
+
+    Attributes:
+        name: of the check.
+        ok: True when the promise is kept.
+        detail: what was found, and what was expected where they differ.
+        hint: what to do about it; empty when all is well.
+    """
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+class _BrokenError(Exception):
+    """A promise that is not kept."""
+
+
+@dataclass
+class _Subject:
+    """What is checked, with outputs that several checks look at."""
+
+    upstream: Upstream
+    card: UpstreamCard | None
+    alone: dict[int, Hidden] = field(default_factory=dict)
+
+    def of_length(self, num_samples: int) -> Hidden:
+        """States of one utterance of noise; of one length always the same."""
+        if num_samples not in self.alone:
+            self.alone[num_samples] = self.run(noise(num_samples)[None])
+        return self.alone[num_samples]
+
+    def run(self, wavs: Tensor, lengths: list[int] | None = None) -> Hidden:
+        """Forward (B, S)."""
+        sizes = lengths if lengths is not None else [wavs.shape[1]] * len(wavs)
+        with torch.no_grad():
+            return self.upstream(wavs, torch.tensor(sizes))  # type: ignore[no-any-return]
+
+
+def noise(num_samples: int, level: float = 0.1) -> Tensor:
+    """White noise (S,), always the same for one length."""
+    generator = torch.Generator().manual_seed(num_samples)
+    return level * torch.randn(num_samples, generator=generator)
+
+
+def _require(ok: bool, detail: str) -> None:
+    if not ok:
+        raise _BrokenError(detail)
+
+
+def _shapes(subject: _Subject) -> str:
+    """L states of (B, T, D), float32; lengths int64 (B,) whose largest is T."""
+    wavs = torch.stack([noise(LENGTHS[0])] * 2)
+    hidden = subject.run(wavs, [LENGTHS[0], LENGTHS[1]])
+    _require(isinstance(hidden, Hidden), f"expected Hidden, found {type(hidden).__name__}")
+    shapes = {tuple(state.shape) for state in hidden.states}
+    _require(len(shapes) == 1, f"expected states of one shape, found {sorted(shapes)}")
+    shape = shapes.pop()
+    _require(len(shape) == 3 and shape[0] == 2, f"expected (2, T, D), found {shape}")
+    kinds = {state.dtype for state in hidden.states}
+    _require(kinds == {torch.float32}, f"expected float32 states, found {kinds}")
+    lengths = hidden.lengths
+    _require(
+        lengths.dtype == torch.int64 and tuple(lengths.shape) == (2,),
+        f"expected int64 lengths (2,), found {lengths.dtype} {tuple(lengths.shape)}",
+    )
+    longest = int(lengths.max())
+    _require(longest == shape[1], f"expected T = {longest} as the lengths say, found {shape[1]}")
+    return f"{len(hidden.states)} states of {shape}"
+
+
+def _declared(subject: _Subject) -> str:
+    """num_layers, hidden_size and stride are those of the output."""
+    upstream, hidden = subject.upstream, subject.of_length(LENGTHS[0])
+    found_layers, found_size = len(hidden.states), hidden.states[0].shape[-1]
+    _require(
+        upstream.num_layers == found_layers,
+        f"declared num_layers {upstream.num_layers}, found {found_layers} states",
+    )
+    _require(
+        upstream.hidden_size == found_size,
+        f"declared hidden_size {upstream.hidden_size}, found {found_size}",
+    )
+    more = 100  # frames; what they add does not depend on where the first window lies
+    longer = subject.of_length(LENGTHS[0] + more * upstream.stride)
+    found_frames = int(longer.lengths[0]) - int(hidden.lengths[0])
+    _require(
+        found_frames == more,
+        f"declared stride {upstream.stride}: {more * upstream.stride} more samples should give "
+        f"{more} more frames, found {found_frames}",
+    )
+    return f"L {found_layers}, D {found_size}, stride {upstream.stride} samples"
+
+
+def _frame_rule(subject: _Subject) -> str:
+    """num_frames(S) is the number of frames, at every length."""
+    smallest = subject.upstream.min_samples
+    lengths = [*LENGTHS, smallest, smallest + 1, smallest + subject.upstream.stride]
+    for num_samples in lengths:
+        hidden = subject.of_length(num_samples)
+        found, said = int(hidden.lengths[0]), subject.upstream.num_frames(num_samples)
+        shown = hidden.states[0].shape[1]
+        _require(
+            found == said == shown,
+            f"{num_samples} samples: num_frames says {said}, lengths say {found}, T is {shown}",
+        )
+    return f"holds at {len(lengths)} lengths from {min(lengths)} to {max(lengths)} samples"
+
+
+def _padding(subject: _Subject) -> str:
+    """An utterance in a padded batch equals itself alone, on its valid frames."""
+    wavs = torch.zeros(len(LENGTHS), max(LENGTHS))
+    for row, num_samples in zip(wavs, LENGTHS, strict=True):
+        row[:num_samples] = noise(num_samples)
+    together = subject.run(wavs, list(LENGTHS))
+    worst = 0.0
+    for index, num_samples in enumerate(LENGTHS):
+        alone = subject.of_length(num_samples)
+        frames = int(alone.lengths[0])
+        _require(
+            int(together.lengths[index]) == frames,
+            f"{num_samples} samples: {frames} frames alone, {together.lengths[index]} in a batch",
+        )
+        for state, single in zip(together.states, alone.states, strict=True):
+            difference = (state[index, :frames] - single[0, :frames]).abs().max()
+            relative = float(difference / single.abs().max().clamp(min=1.0))
+            _require(math.isfinite(relative), f"{num_samples} samples: states are not finite")
+            worst = max(worst, relative)
+    _require(worst <= PADDING_TOLERANCE, f"differs by {worst:.2e}, at most {PADDING_TOLERANCE:g}")
+    return f"largest difference {worst:.1e}"
+
+
+def _deterministic(subject: _Subject) -> str:
+    """Two calls agree to the last bit, also after train()."""
+    first = subject.of_length(LENGTHS[0])
+    subject.upstream.train()
+    second = subject.run(noise(LENGTHS[0])[None])
+    for index, (a, b) in enumerate(zip(first.states, second.states, strict=True)):
+        _require(torch.equal(a, b), f"two calls on one input differ in state {index}")
+    training = [name for name, part in subject.upstream.named_modules() if part.training]
+    _require(not training, f"{len(training)} modules are in training mode, first {training[:1]}")
+    return "two calls agree to the last bit"
+
+
+def _frozen(subject: _Subject) -> str:
+    """No parameter asks for a gradient."""
+    parameters = dict(subject.upstream.named_parameters())
+    asking = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    _require(not asking, f"{len(asking)} parameters require a gradient, first {asking[:1]}")
+    return f"{len(parameters)} parameters, none requires a gradient"
+
+
+def _finite(subject: _Subject) -> str:
+    """Silence, noise and clipped sound give finite states."""
+    num_samples = max(LENGTHS[0], subject.upstream.min_samples)
+    inputs = {
+        "silence": torch.zeros(num_samples),
+        "noise": noise(num_samples),
+        "loud noise": noise(num_samples, level=1.0).clamp(-1.0, 1.0),
+    }
+    for name, wav in inputs.items():
+        for index, state in enumerate(subject.run(wav[None]).states):
+            finite = bool(torch.isfinite(state).all())
+            _require(finite, f"{name}: state {index} holds values that are not finite")
+    return ", ".join(inputs)
+
+
+def _shortest(subject: _Subject) -> str:
+    """min_samples gives a frame, one sample less gives none."""
+    upstream = subject.upstream
+    smallest = upstream.min_samples
+    _require(smallest >= 1, f"min_samples is {smallest}, at least 1 expected")
+    frames = int(subject.of_length(smallest).lengths[0])
+    _require(frames >= 1, f"min_samples {smallest} gives {frames} frames, at least 1 expected")
+    below = upstream.num_frames(smallest - 1)
+    _require(below == 0, f"{smallest - 1} samples, below min_samples, give {below} frames")
+    return f"{smallest} samples ({1000 * smallest / SAMPLE_RATE_HZ:g} ms)"
+
+
+def _beside(subject: _Subject, key: str, found: float, shown: str, tolerance: float) -> str:
+    """A measured figure beside the card's claim; a difference that the card explains is none."""
+    card, upstream = subject.card, subject.upstream
+    if card is None or key not in card.reported:
+        return f"{found:{shown}} (the card reports none)"
+    said = card.reported[key]
+    if getattr(upstream, "variant", None) is not None or upstream.tap != card.tap:
+        return f"{found:{shown}} (the card reports {said:{shown}} of its default, not of a variant)"
+    share = (found - said) / max(said, 1.0)
+    detail = f"{found:{shown}}; the card reports {said:{shown}} ({share:+.2%})"
+    if key in card.differs:
+        return f"{detail}: {card.differs[key].strip()}"
+    _require(abs(share) <= tolerance, detail)
+    return detail
+
+
+def _params(subject: _Subject) -> str:
+    """The parameter count is what the authors report, within their rounding."""
+    found = num_params(subject.upstream)
+    return _beside(subject, "params", found, ",.0f", PARAMS_TOLERANCE)
+
+
+def _macs(subject: _Subject) -> str:
+    """MACs of the 32 standard utterances are what the authors report, to four digits."""
+    card = subject.card
+    if card is None or "macs_superb" not in card.reported:
+        rate = count(subject.upstream, SAMPLE_RATE_HZ).macs("plain")
+        return f"{rate / 1e9:.3f} G in a second, rule plain (the card reports none)"
+    totals = {item.rule: item.total for item in standard_macs(subject.upstream)}
+    found = totals[card.macs_rule]
+    detail = _beside(subject, "macs_superb", found, ".4g", MACS_TOLERANCE)
+    return f"32 utterances, rule {card.macs_rule}: {detail}"
+
+
+CHECKS: Mapping[str, tuple[Callable[[_Subject], str], str]] = {
+    "shapes": (_shapes, "return Hidden(states, lengths): L float32 tensors (B, T, D), int64 (B,)"),
+    "declared": (_declared, "set num_layers (counting states[0]), hidden_size and stride"),
+    "frame rule": (_frame_rule, "num_frames must be the arithmetic of the convolutions"),
+    "padding": (
+        _padding,
+        "mask padding in attention; norm statistics over valid samples only",
+    ),
+    "deterministic": (_deterministic, "return self.freeze() from load; no dropout, no sampling"),
+    "gradients off": (_frozen, "return self.freeze() from load"),
+    "finite": (_finite, "guard logarithms and divisions; load float32 weights"),
+    "min samples": (_shortest, "min_samples is the shortest input that gives one frame"),
+    "parameters": (
+        _params,
+        "cut the subnet, drop unused parts, or say why in the card's differs: {params: ...}",
+    ),
+    "MACs": (
+        _macs,
+        "name the rule in the card (macs_rule: plain), or say why in differs: {macs_superb: ...}",
+    ),
+}
+
+
+def check(upstream: Upstream, card: UpstreamCard | None = None) -> list[CheckResult]:
+    """Check one upstream against the contract; seconds for a small model.
+
+    Args:
+        upstream: as its card's `load` function gives it, frozen, on the CPU.
+        card: for the figures that its authors report.
+
+    Returns:
+        one result a check, in the order of `CHECKS`.
+    """
+    subject = _Subject(upstream, card)
+    results = []
+    for name, (run, hint) in CHECKS.items():
+        try:
+            results.append(CheckResult(name, True, run(subject)))
+        except _BrokenError as broken:
+            results.append(CheckResult(name, False, str(broken), hint))
+        except Exception as error:
+            detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            results.append(CheckResult(name, False, detail, hint))
+    return results
+
+
+def check_table(results: list[CheckResult]) -> str:
+    """The results as a text table, hints below it."""
+    rows = [("ok" if item.ok else "FAILED", item.name, item.detail) for item in results]
+    wide = [None, None, DETAIL_COLUMNS]
+    head = ("", "check", "found")
+    text = str(tabulate(rows, headers=head, disable_numparse=True, maxcolwidths=wide))
+    hints = [f"{item.name}: {item.hint}" for item in results if not item.ok]
+    return "\n".join([text, *(["", *hints] if hints else [])])

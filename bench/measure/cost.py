@@ -1,0 +1,289 @@
+"""What an upstream costs, measured from the real module: never declared, never per family.
+
+MACs are counted in two rules (`bench.measure.macs`); parameters are those of the module that
+runs, so a subnet is cut before it is measured. Time and memory are in `bench.measure.timing`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import Field
+from tabulate import tabulate
+
+from bench.api import SAMPLE_RATE_HZ, Opaque, Upstream
+from bench.config import Frozen, Rule
+from bench.load.modifiers import plain_tensors
+from bench.measure.macs import count
+from bench.measure.timing import LOADER, REQUEST_LOADER, Timing, peak_memory_bytes, time_upstream
+
+# Samples of the 32 utterances of the SLT 2022 SUPERB challenge: every 82nd of LibriSpeech
+# test-clean by length (B06901052/DeepSpeed, branch superb-challenge, s3prl_profiling_test.py).
+SLT2022_BUCKETS: dict[str, tuple[int, ...]] = {
+    "short": (20560, 34560, 38480, 42560, 45600, 48720, 52000, 55120),
+    "medium": (59120, 62720, 66400, 71200, 75200, 78640, 82800, 87520),
+    "long": (92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640),
+    "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
+}
+KEPT_DTYPES = (torch.int8, torch.bfloat16)  # of modified upstreams (`bench.load.modifiers`)
+BUSY = 0.1  # interquartile range over median above which a time says little
+UNCOUNTED = "MACs leave out Fourier transforms and torchaudio's mel filters and deltas."
+REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; its weights do not matter
+
+
+@dataclass(frozen=True)
+class Cost:
+    """The cost that goes with every record.
+
+    Attributes:
+        params: parameters of the module, tied ones once.
+        macs_per_second: rule `plain`, a second of audio.
+        layers: L.
+        hidden_size: D.
+        stride: samples per frame.
+    """
+
+    params: int
+    macs_per_second: float
+    layers: int
+    hidden_size: int
+    stride: int
+
+
+class BucketMacs(Frozen):
+    """Multiply-accumulates of the 32 standard utterances, summed by bucket, in one rule.
+
+    Attributes:
+        per_second_min, per_second_max: over the utterances; attention grows with length.
+    """
+
+    rule: Rule
+    short: int
+    medium: int
+    long: int
+    longer: int
+    total: int
+    per_second_min: float
+    per_second_max: float
+
+
+class CostReport(Frozen):
+    """Everything that is measured of one upstream.
+
+    Attributes:
+        params: parameters of the module.
+        stored_bytes: size of its state as a float32 safetensors file.
+        macs_per_second: rule `plain`, `seconds` of input.
+        seconds: length of that input.
+        buckets: the 32 standard lengths, one entry a rule.
+        counted_on: `meta` (shapes only) or `cpu` (the module does not allow it, or has an LSTM).
+        timing: None when not timed.
+        peak_memory_bytes: None when not measured.
+        reported: the authors' own figures, from the card; shown beside, never instead.
+        reported_rule: in which their MACs were counted.
+    """
+
+    upstream: str
+    params: int
+    layers: int
+    hidden_size: int
+    stride: int
+    stored_bytes: int
+    macs_per_second: float
+    seconds: float
+    counted_on: str
+    buckets: tuple[BucketMacs, ...]
+    timing: Timing | None = None
+    peak_memory_bytes: int | None = None
+    reported: dict[str, float] = Field(default_factory=dict)
+    reported_rule: Rule = "superb_slt2022"
+
+
+def num_params(upstream: Upstream) -> int:
+    """Parameters of the module, tied ones once."""
+    if isinstance(upstream, Opaque):
+        return upstream.num_parameters()
+    return sum(parameter.numel() for parameter in upstream.parameters())
+
+
+def measure(upstream: Upstream, seconds: float = 10.0) -> Cost:
+    """Parameters and MACs of an upstream.
+
+    Args:
+        upstream: as it runs: cut, frozen, on the CPU.
+        seconds: length of the input; attention makes longer audio dearer.
+
+    Raises:
+        InvalidDataError: an operation ran that the counter does not know.
+    """
+    macs = count(upstream, round(seconds * SAMPLE_RATE_HZ)).macs("plain")
+    return Cost(
+        params=num_params(upstream),
+        macs_per_second=macs / seconds,
+        layers=upstream.num_layers,
+        hidden_size=upstream.hidden_size,
+        stride=upstream.stride,
+    )
+
+
+def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
+    """MACs of the 32 standard lengths in both rules, `plain` first.
+
+    Raises:
+        InvalidDataError: an operation ran that the counter does not know.
+    """
+    counts = {
+        name: [(length, count(upstream, length)) for length in lengths]
+        for name, lengths in SLT2022_BUCKETS.items()
+    }
+
+    def in_rule(rule: Rule) -> BucketMacs:
+        sums = {name: sum(c.macs(rule) for _, c in found) for name, found in counts.items()}
+        rates = [
+            found.macs(rule) * SAMPLE_RATE_HZ / length
+            for bucket in counts.values()
+            for length, found in bucket
+        ]
+        return BucketMacs(
+            rule=rule,
+            total=sum(sums.values()),
+            per_second_min=min(rates),
+            per_second_max=max(rates),
+            **sums,
+        )
+
+    return in_rule("plain"), in_rule("superb_slt2022")
+
+
+def stored_bytes(upstream: Upstream) -> int:
+    """Size of the module's state as a safetensors file, tied tensors once.
+
+    Quantised tensors are what they are kept as (integers and scales) and bfloat16 ones stay so;
+    everything else is float32. The size of a file which computes outside torch is its own.
+    """
+    if isinstance(upstream, Opaque):
+        return upstream.stored_bytes()
+    from safetensors.torch import save_file
+
+    state: dict[str, torch.Tensor] = {}
+    seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
+    for name, tensor in upstream.state_dict().items():
+        for part, kept in plain_tensors(tensor):
+            identity = (kept.data_ptr(), kept.shape, kept.stride())
+            if identity not in seen:
+                seen.add(identity)
+                dtype = kept.dtype if kept.dtype in KEPT_DTYPES else torch.float32
+                state[name + part] = kept.detach().to(dtype).contiguous()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "state.safetensors"
+        save_file(state, path)
+        return path.stat().st_size
+
+
+def real_time_factor(upstream: Upstream) -> float:
+    """Seconds of computing a second of audio, one CPU thread, batch 1: a quick median of 3."""
+    return time_upstream(upstream, runs=3).rtf
+
+
+def cost_report(
+    upstream: Upstream,
+    name: str,
+    *,
+    timing: bool = True,
+    seconds: float = 10.0,
+    reported: Mapping[str, float] | None = None,
+    reported_rule: Rule = "superb_slt2022",
+    request: str | None = None,
+) -> CostReport:
+    """Measure everything.
+
+    Args:
+        upstream: as it runs: cut, frozen, on the CPU.
+        name: its name, for the report.
+        timing: measure time (beside `REFERENCE`) and peak memory as well.
+        seconds: length of the input for MACs, time and memory.
+        reported: the card's `reported` figures; keys `params` and `macs_superb`.
+        reported_rule: the card's `macs_rule`.
+        request: from which the fresh process that measures memory loads it again
+            (`bench.load.loader.Loaded.request`); the name where there is none.
+
+    Raises:
+        InvalidDataError: an operation ran that the counter does not know.
+        MissingError: the process that measures memory failed.
+    """
+    cost = measure(upstream, seconds)
+    timed: Timing | None = None
+    peak: int | None = None
+    if timing:
+        from bench.load.loader import load_upstream
+
+        timed = time_upstream(upstream, load_upstream(REFERENCE).upstream, seconds=seconds)
+        loader = LOADER if request is None else REQUEST_LOADER
+        peak = peak_memory_bytes(request or name, seconds, loader)
+    return CostReport(
+        upstream=name,
+        params=cost.params,
+        layers=cost.layers,
+        hidden_size=cost.hidden_size,
+        stride=cost.stride,
+        stored_bytes=stored_bytes(upstream),
+        macs_per_second=cost.macs_per_second,
+        seconds=seconds,
+        counted_on=count(upstream, round(seconds * SAMPLE_RATE_HZ)).device,
+        buckets=standard_macs(upstream),
+        timing=timed,
+        peak_memory_bytes=peak,
+        reported=dict(reported or {}),
+        reported_rule=reported_rule,
+    )
+
+
+def _giga(macs: float) -> str:
+    return f"{macs / 1e9:.2f} G"
+
+
+def _bucket_rows(macs: BucketMacs, published: float | None) -> list[tuple[str, str]]:
+    shares = [macs.short, macs.medium, macs.long, macs.longer]
+    rates = f"{_giga(macs.per_second_min)} to {_giga(macs.per_second_max)}"
+    beside = f" (published {published / 1e12:.4g} T)" if published is not None else ""
+    return [
+        (f"MACs, 32 utterances, {macs.rule}", f"{macs.total / 1e12:.4f} T{beside}"),
+        ("- short / medium / long / longer", " / ".join(map(_giga, shares))),
+        ("- a second of audio", rates),
+    ]
+
+
+def _timing_rows(timing: Timing) -> list[tuple[str, str]]:
+    busy = timing.rtf_iqr > BUSY * timing.rtf
+    remark = ", a busy machine: measure again" if busy else ""
+    found = f"{timing.rtf:.4f} (IQR {timing.rtf_iqr:.4f}{remark})"
+    rows = [("real-time factor, 1 thread", found)]
+    if timing.reference_rtf is not None and timing.reference_iqr is not None:
+        found = f"{timing.reference_rtf:.4f} (IQR {timing.reference_iqr:.4f})"
+        rows += [(f"- of {REFERENCE}", found), ("- speed-up", f"{timing.speedup:.2f} x")]
+    return rows
+
+
+def cost_table(found: CostReport, rule: Rule | None = None) -> str:
+    """The report as a text table; with `rule`, of the 32 utterances in that rule only."""
+    beside = f" (published {found.reported['params']:,.0f})" if "params" in found.reported else ""
+    rows = [
+        ("parameters", f"{found.params:,}{beside}"),
+        ("states L x D, stride", f"{found.layers} x {found.hidden_size}, {found.stride} samples"),
+        ("stored", f"{found.stored_bytes / 1e6:.1f} MB"),
+        (f"MACs a second ({found.seconds:g} s, plain)", _giga(found.macs_per_second)),
+    ]
+    for macs in found.buckets:
+        if rule in (None, macs.rule):
+            published = found.reported.get("macs_superb")
+            rows += _bucket_rows(macs, published if macs.rule == found.reported_rule else None)
+    if found.timing is not None:
+        rows += _timing_rows(found.timing)
+    if found.peak_memory_bytes is not None:
+        rows.append(("peak memory", f"{found.peak_memory_bytes / 1e6:.0f} MB"))
+    text = tabulate(rows, headers=("cost", found.upstream), disable_numparse=True)
+    return f"{text}\n{UNCOUNTED}"

@@ -1,0 +1,91 @@
+"""What a metric counted, item by item, and the score it adds up to (numpy only)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.errors import InvalidDataError
+from bench.metrics.detection import Floats, operating_points
+
+Texts = NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A rate and where it came from.
+
+    Attributes:
+        value: the rate, a fraction.
+        numerator, denominator: the counts; None where a metric has none (EER, minimum DCF).
+        n: utterances scored, or trials.
+    """
+
+    value: float
+    numerator: float | None
+    denominator: float | None
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """A ratio metric, utterance by utterance: sum of numerators over sum of denominators.
+
+    Attributes:
+        ids: (n,) utterance ids, in the references' order.
+        numerators: (n,) errors, hits or per-utterance scores.
+        denominators: (n,) what they are counted against.
+        clusters: (n,) speaker labels.
+    """
+
+    ids: Texts
+    numerators: Floats
+    denominators: Floats
+    clusters: Texts
+
+    def score(self) -> Score:
+        """The rate over all utterances.
+
+        Raises:
+            InvalidDataError: the denominators sum to 0 (no reference word, no reference slot).
+        """
+        top, bottom = float(self.numerators.sum()), float(self.denominators.sum())
+        if bottom == 0.0:
+            raise InvalidDataError(
+                f"nothing to score: the references of {len(self.ids)} utterances hold no unit "
+                "that this metric counts"
+            )
+        return Score(top / bottom, top, bottom, len(self.ids))
+
+
+@dataclass(frozen=True, eq=False)
+class TrialItems:
+    """A metric of speaker verification, trial by trial.
+
+    Attributes:
+        rate: from false alarm and miss rates, both (..., K), to the metric (...).
+        scores: (n,) cosine similarities; higher is more alike.
+        labels: (n,) True where both sides are one speaker.
+        enrolments, tests: (n,) utterance ids of the two sides.
+        enrolment_speakers, test_speakers: (n,) their speakers.
+    """
+
+    rate: Callable[[Floats, Floats], Floats]
+    scores: Floats
+    labels: NDArray[np.bool_]
+    enrolments: Texts
+    tests: Texts
+    enrolment_speakers: Texts
+    test_speakers: Texts
+
+    def weighted(self, weights: Floats) -> Floats:
+        """The metric under weights (..., n) of the trials; NaN where a class has no weight."""
+        return self.rate(*operating_points(self.scores, self.labels, weights))
+
+    def score(self) -> Score:
+        """The metric over all trials."""
+        value = float(self.weighted(np.ones(len(self.scores))))
+        return Score(value, None, None, len(self.scores))

@@ -1,0 +1,256 @@
+"""Metrics: predictions and references, joined by id, to counts; then counts to a rate.
+
+Two kinds: most are ratios of sums over utterances (`Items`); the two of speaker verification are
+functions of scored pairs (`TrialItems`). Both can be weighted, which is all that
+`bench.metrics.statistics` needs. Rates are fractions, not percent; error rates can exceed 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.errors import InvalidDataError, UsageError, did_you_mean
+from bench.metrics.detection import Floats, equal_error_rate, minimum_cost
+from bench.metrics.edits import character_errors, tagged_slots, word_errors
+from bench.metrics.items import Items, Score, TrialItems
+
+if TYPE_CHECKING:
+    from bench.api import Utterance
+    from bench.sound.manifests import Trial
+
+
+Collect = Callable[
+    [Mapping[str, Any], "Sequence[Utterance]", "Sequence[Trial]"], "Items | TrialItems"
+]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: as in task cards and records.
+        unit: what a rate of 1 is a fraction of; for people.
+        higher_is_better: the direction; the board and the selection on dev read it here.
+        per_item: predictions by utterance id, references and trials (none but for speaker
+            verification) to counts. Raises InvalidDataError naming an id that is missing, extra,
+            duplicated or malformed.
+    """
+
+    name: str
+    unit: str
+    higher_is_better: bool
+    per_item: Collect
+
+    def score(
+        self,
+        predictions: Mapping[str, Any],
+        references: Sequence[Utterance],
+        trials: Sequence[Trial] = (),
+    ) -> Score:
+        """The rate with its counts.
+
+        Raises:
+            InvalidDataError: as `per_item`, or nothing to score.
+        """
+        return self.per_item(predictions, references, trials).score()
+
+
+def joined(
+    predictions: Mapping[str, Any], references: Sequence[Utterance]
+) -> list[tuple[Utterance, Any]]:
+    """Each reference with its prediction, by id, in the references' order.
+
+    Raises:
+        InvalidDataError: no reference, a duplicate, a missing or an extra id (the first is named).
+    """
+    wanted: set[str] = set()
+    for item in references:
+        if item.id in wanted:
+            raise InvalidDataError(f"references: duplicate id {item.id!r}")
+        wanted.add(item.id)
+    if not wanted:
+        raise InvalidDataError("references: none, at least one expected")
+    missing, extra = sorted(wanted - predictions.keys()), sorted(predictions.keys() - wanted)
+    if missing:
+        raise InvalidDataError(f"predictions: {len(missing)} missing, first {missing[0]!r}")
+    if extra:
+        raise InvalidDataError(f"predictions: {len(extra)} not asked for, first {extra[0]!r}")
+    return [(item, predictions[item.id]) for item in references]
+
+
+def _text(value: Any, who: str) -> str:
+    if not isinstance(value, str):
+        raise InvalidDataError(f"{who}: expected text, found {type(value).__name__}")
+    return value
+
+
+def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
+    """A ratio metric from a function of (target, prediction, id) to (numerator, denominator)."""
+
+    def per_item(
+        predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
+    ) -> Items:
+        del trials
+        pairs = joined(predictions, references)
+        counts = [
+            count(item.target, _text(found, f"prediction of {item.id!r}"), item.id)
+            for item, found in pairs
+        ]
+        return Items(
+            ids=np.array([item.id for item, _ in pairs], dtype=np.str_),
+            numerators=np.array([top for top, _ in counts], dtype=np.float64),
+            denominators=np.array([bottom for _, bottom in counts], dtype=np.float64),
+            clusters=np.array([item.speaker for item, _ in pairs], dtype=np.str_),
+        )
+
+    return per_item
+
+
+def _hits(target: Any, found: str, name: str) -> tuple[float, float]:
+    return float(_text(target, f"target of {name!r}") == found), 1.0
+
+
+def _wer(target: Any, found: str, name: str) -> tuple[float, float]:
+    return word_errors(_text(target, f"target of {name!r}"), found)
+
+
+def _cer(target: Any, found: str, name: str) -> tuple[float, float]:
+    return character_errors(_text(target, f"target of {name!r}"), found)
+
+
+def _slots(target: Any, name: str) -> list[tuple[str, str]]:
+    slots = target.get("slots") if isinstance(target, Mapping) else None
+    if not isinstance(slots, list):
+        raise InvalidDataError(f"target of {name!r}: expected a mapping with a list 'slots'")
+    for slot in slots:
+        if not (
+            isinstance(slot, list | tuple)
+            and len(slot) == 2
+            and all(isinstance(part, str) for part in slot)
+        ):
+            raise InvalidDataError(f"target of {name!r}: expected slots as [type, value]")
+    return [(kind, value) for kind, value in slots]
+
+
+def _slot_type_f1(target: Any, found: str, name: str) -> tuple[float, float]:
+    """F1 of the sets of slot types, against 1: the metric is the mean over utterances.
+
+    Both sets empty is 1, exactly one empty is 0 (both follow from 2 hits / (|a| + |b|) or its
+    limit).
+    """
+    wanted = {kind for kind, _ in _slots(target, name)}
+    guessed = {kind for kind, _ in tagged_slots(found)}
+    if not wanted and not guessed:
+        return 1.0, 1.0
+    return 2.0 * len(wanted & guessed) / (len(wanted) + len(guessed)), 1.0
+
+
+def _slot_f1(target: Any, found: str, name: str) -> tuple[float, float]:
+    """F1 of the sets of slots, type and value together, against 1, as for the types alone."""
+    wanted, guessed = set(_slots(target, name)), set(tagged_slots(found))
+    if not wanted and not guessed:
+        return 1.0, 1.0
+    return 2.0 * len(wanted & guessed) / (len(wanted) + len(guessed)), 1.0
+
+
+def _slot_value_cer(target: Any, found: str, name: str) -> tuple[float, float]:
+    """Character edits of every reference slot against the nearest guess of its type.
+
+    A type that was not guessed counts as an empty guess; guesses that match no reference are free.
+    """
+    guesses: dict[str, list[str]] = {}
+    for kind, value in tagged_slots(found):
+        guesses.setdefault(kind, []).append(value)
+    edits = length = 0
+    for kind, value in _slots(target, name):
+        best = min(character_errors(value, guess)[0] for guess in guesses.get(kind, [""]))
+        edits, length = edits + best, length + len(" ".join(value.split()))
+    return edits, length
+
+
+def _embedding(value: Any, name: str) -> Floats:
+    """One embedding at unit length."""
+    try:
+        vector = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(f"prediction of {name!r}: expected a list of numbers") from error
+    norm = math.sqrt(float(np.square(vector).sum())) if vector.ndim == 1 else math.nan
+    if not (math.isfinite(norm) and norm > 0.0):
+        raise InvalidDataError(
+            f"prediction of {name!r}: expected a finite, non-zero list of numbers, "
+            f"found shape {vector.shape} and length {norm}"
+        )
+    return vector / norm
+
+
+def _of_trials(rate: Callable[[Floats, Floats], Floats]) -> Collect:
+    def per_item(
+        predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
+    ) -> TrialItems:
+        pairs = joined(predictions, references)
+        units = {item.id: _embedding(found, item.id) for item, found in pairs}
+        if len({len(vector) for vector in units.values()}) > 1:
+            raise InvalidDataError("predictions: embeddings of different sizes, one size expected")
+        speakers = {item.id: item.speaker for item, _ in pairs}
+        _check_trials(trials, speakers)
+        left = np.array([trial.enrolment for trial in trials], dtype=np.str_)
+        right = np.array([trial.test for trial in trials], dtype=np.str_)
+        return TrialItems(
+            rate=rate,
+            scores=np.array([units[t.enrolment] @ units[t.test] for t in trials]),
+            labels=np.array([trial.label == 1 for trial in trials], dtype=np.bool_),
+            enrolments=left,
+            tests=right,
+            enrolment_speakers=np.array([speakers[name] for name in left], dtype=np.str_),
+            test_speakers=np.array([speakers[name] for name in right], dtype=np.str_),
+        )
+
+    return per_item
+
+
+def _check_trials(trials: Sequence[Trial], speakers: Mapping[str, str]) -> None:
+    """Refuse trials of unknown utterances, against their speakers, or of one class only."""
+    for trial in trials:
+        for name in (trial.enrolment, trial.test):
+            if name not in speakers:
+                raise InvalidDataError(f"trials: {name!r} is not among the references")
+        left, right = speakers[trial.enrolment], speakers[trial.test]
+        if trial.label not in (0, 1) or (left and right and (left == right) != trial.label):
+            raise InvalidDataError(
+                f"trials: label {trial.label} of {trial.enrolment!r} ({left or 'unknown'}) and "
+                f"{trial.test!r} ({right or 'unknown'}) does not fit"
+            )
+    if len({trial.label for trial in trials}) != 2:
+        raise InvalidDataError(f"{len(trials)} trials: both target and other trials expected")
+
+
+ACCURACY = Metric("accuracy", "utterances", True, _ratio(_hits))
+WER = Metric("wer", "words", False, _ratio(_wer))
+CER = Metric("cer", "characters", False, _ratio(_cer))
+SLOT_TYPE_F1 = Metric("slot_type_f1", "F1", True, _ratio(_slot_type_f1))
+SLOT_F1 = Metric("slot_f1", "F1", True, _ratio(_slot_f1))
+SLOT_VALUE_CER = Metric("slot_value_cer", "characters", False, _ratio(_slot_value_cer))
+EER = Metric("eer", "trials", False, _of_trials(equal_error_rate))
+MIN_DCF = Metric("min_dcf", "cost", False, _of_trials(minimum_cost))
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (ACCURACY, WER, CER, SLOT_F1, SLOT_TYPE_F1, SLOT_VALUE_CER, EER, MIN_DCF)
+}
+
+
+def metric(name: str) -> Metric:
+    """One metric by name.
+
+    Raises:
+        UsageError: no such metric (with near names).
+    """
+    if name not in METRICS:
+        raise UsageError(f"unknown metric {name!r}: {did_you_mean(name, METRICS)}")
+    return METRICS[name]

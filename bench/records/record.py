@@ -1,0 +1,311 @@
+"""The record of one run: what a number on the board rests on (imports no torch).
+
+One file is one run: (upstream, task, track, seed); test conditions are rows in it. Numbers are
+unrounded; key order is the order of the fields below. Scores are a pure function of the predictions
+kept beside the record and of the manifest, so any of them can be computed again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError, model_validator
+
+from bench.config import Frozen, Precision, Weights
+from bench.errors import InvalidDataError, one_line
+from bench.paths import write_text
+
+SCHEMA = 1
+PROTOCOL = "2026.2"
+MAX_RECORD_BYTES = 4_000_000
+Kind = TypeVar("Kind", bound=Frozen)
+
+
+class ConditionScore(Frozen):
+    """One metric on one test set.
+
+    Attributes:
+        condition: name of the test set; `clean` is the task's own.
+        metric: name in `bench.metrics.metric`.
+        value: the rate, a fraction (error rates can exceed 1).
+        numerator, denominator: the counts it came from; None where a metric has none (EER).
+        n: utterances scored (trials for EER).
+        low, high: 95 % bootstrap interval.
+    """
+
+    condition: str
+    metric: str
+    value: float = Field(allow_inf_nan=False)
+    numerator: float | None = None
+    denominator: float | None = None
+    n: int = Field(ge=0)
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+
+
+class DegradedScore(ConditionScore):
+    """A score beside the run's own on the clean test set.
+
+    Attributes:
+        relative: how much worse than clean, as a fraction of the clean value: (clean - value) /
+            clean where higher is better, (value - clean) / clean where lower is. None where the
+            clean value is 0.
+        relative_low, relative_high: 95 % bootstrap interval; over the same resamples of the same
+            utterances where the condition is a distortion.
+    """
+
+    relative: float | None = Field(allow_inf_nan=False)
+    relative_low: float | None = Field(allow_inf_nan=False)
+    relative_high: float | None = Field(allow_inf_nan=False)
+
+
+class ConditionResult(Frozen):
+    """What a trained head scored under one condition.
+
+    Attributes:
+        condition: name in `bench/conditions/conditions.yaml`, perhaps with `@test-only`.
+        sha256: identity of the distortion and its noise, or of the other test set.
+        predictions_sha256: of the predictions kept beside the record.
+        commit, dirty: of the project when it was scored.
+        scores: one a metric.
+    """
+
+    condition: str
+    sha256: str
+    predictions_sha256: str
+    commit: str | None
+    dirty: bool | None
+    scores: tuple[DegradedScore, ...]
+
+
+class GridPoint(Frozen):
+    """What one learning rate reached on dev.
+
+    Attributes:
+        lr: learning rate.
+        step: updates done when dev was best.
+        value: best dev score; None when the point diverged.
+    """
+
+    lr: float
+    step: int
+    value: float | None
+
+
+class SelectionResult(Frozen):
+    """How the head was chosen: on dev, never on test.
+
+    Attributes:
+        grid: what was trained in full.
+        explored: what every learning rate reached at a part of the updates, where that decided
+            which one is trained in full (left out where it did not).
+    """
+
+    split: Literal["dev"] = "dev"
+    metric: str
+    value: float
+    step: int
+    lr: float
+    grid: tuple[GridPoint, ...]
+    explored: tuple[GridPoint, ...] = Field(default=(), exclude_if=lambda points: not points)
+
+
+class HeadResult(Frozen):
+    """The trained part: its size, and the softmax weights of the L hidden states."""
+
+    params: int
+    layer_weights: tuple[float, ...]
+
+
+class UpstreamCost(Frozen):
+    """What the upstream costs, measured from the module that ran.
+
+    Attributes:
+        params: parameters of the module.
+        macs_per_second: multiply-accumulates a second of audio (rule `plain`, 10 s input).
+        rtf: seconds of computing a second of audio, one CPU thread, batch 1 (None: not timed).
+    """
+
+    params: int
+    macs_per_second: float
+    rtf: float | None = None
+
+
+class Inputs(Frozen):
+    """Digests (sha256) of everything the run depends on."""
+
+    upstream_sha256: str
+    checkpoint_sha256: str | None
+    upstream_card_sha256: str
+    task_card_sha256: str
+    manifests: dict[str, str]
+
+
+class Provenance(Frozen):
+    """Where, when and with what the run was made. Never part of a comparison of two records."""
+
+    spec: str
+    commit: str | None
+    dirty: bool | None
+    device: str
+    precision: Precision
+    packages: dict[str, str]
+    started: str
+    seconds: float
+    seconds_by_stage: dict[str, float]
+
+
+class Record(Frozen):
+    """One run.
+
+    Attributes:
+        weights: provenance of the upstream's weights; shown wherever the numbers are.
+        labels_shuffled: True for the control whose training labels were permuted.
+        ceiling: True when a small encoder trained end to end stood in for the protocol's head.
+        limit: utterances a split was cut to; None for a full run. A limited run is no result.
+        predictions_sha256: of the predictions file of every condition in `scores`.
+        conditions: what was scored beyond the task's own test sets, by name.
+    """
+
+    schema_version: Literal[1] = 1
+    protocol: str = PROTOCOL
+    status: Literal["ok", "error"] = "ok"
+    source: Literal["measured"] = "measured"
+    track: str
+    task: str
+    task_version: int
+    upstream: str
+    family: str
+    weights: Weights
+    tap: str
+    seed: int
+    labels: str
+    labels_shuffled: bool = False
+    ceiling: bool = False
+    limit: int | None = None
+    scores: tuple[ConditionScore, ...]
+    selection: SelectionResult
+    head: HeadResult
+    cost: UpstreamCost
+    inputs: Inputs
+    predictions_sha256: dict[str, str]
+    provenance: Provenance
+    error: str | None = None
+    conditions: tuple[ConditionResult, ...] = ()
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Record:
+        for name, count in Counter(item.condition for item in self.conditions).items():
+            if count > 1:
+                raise ValueError(f"the condition {name!r} stands there {count} times")
+        return self
+
+    def score(self, condition: str = "clean", metric: str | None = None) -> ConditionScore:
+        """One score; the task's main metric when none is named.
+
+        Raises:
+            KeyError: the record has no such score.
+        """
+        for item in self.scores:
+            if item.condition == condition and metric in (None, item.metric):
+                return item
+        raise KeyError(f"{self.upstream} {self.task}: no score {condition} {metric}")
+
+    def comparable(self) -> dict[str, Any]:
+        """The record without what may differ between two runs of the same thing (timings)."""
+        data = self.model_dump(mode="json", exclude={"provenance"})
+        data["cost"].pop("rtf")
+        for item in data["conditions"]:
+            del item["commit"], item["dirty"]
+        return data
+
+
+class Failure(Frozen):
+    """What could not be done, and why: the record of a cell of a grid that failed.
+
+    It has no scores, and nothing that reads records takes it for one.
+
+    Attributes:
+        cell: what it was to do, for people.
+        stage: `features`, `train`, `predict` or `score`.
+        tasks: a pass of the upstream serves several.
+        seed, lr, condition: None where the stage is that of all of them.
+        error: the reason, in one line.
+        exit_code: that the same run alone would have ended with.
+        traceback: of a defect; None for what a user can mend.
+        commit, dirty: of the project.
+        failed: when (UTC).
+    """
+
+    schema_version: Literal[1] = 1
+    protocol: str = PROTOCOL
+    status: Literal["error"] = "error"
+    track: str
+    upstream: str
+    cell: str
+    stage: str
+    tasks: tuple[str, ...]
+    seed: int | None = None
+    lr: float | None = None
+    condition: str | None = None
+    error: str
+    exit_code: int
+    traceback: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    failed: str
+
+
+def dumps(record: Record | Failure) -> str:
+    """The record as JSON text, two spaces, fields in order, a final newline."""
+    return json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+
+
+def write_record(record: Record, path: Path) -> None:
+    """Write one record atomically.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    write_text(path, dumps(record))
+
+
+def read_record(path: Path) -> Record:
+    """Read and check one record.
+
+    Raises:
+        InvalidDataError: unreadable, too large, not JSON, or not a record.
+    """
+    return _read(path, Record)
+
+
+def read_failure(path: Path) -> Failure:
+    """Read and check the record of a failure.
+
+    Raises:
+        InvalidDataError: as `read_record`.
+    """
+    return _read(path, Failure)
+
+
+def _read(path: Path, model: type[Kind]) -> Kind:
+    """Read and check one file.
+
+    Raises:
+        InvalidDataError: unreadable, too large, not JSON, or of another kind.
+    """
+    try:
+        size = path.stat().st_size
+        if size > MAX_RECORD_BYTES:
+            raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_RECORD_BYTES} expected")
+        return model.model_validate_json(path.read_bytes(), strict=True)
+    except OSError as error:
+        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        problem = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "file"
+        reason = one_line(f"{where}: {problem['msg']}")
+        raise InvalidDataError(f"{path}: not a record: {reason}") from error

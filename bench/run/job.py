@@ -1,0 +1,363 @@
+"""The work of some runs, alike but for their seeds: stages, each doing what is not done.
+
+The stages are apart, and each keeps what it made: features, trained heads, predictions, scores. So
+they can be done by different processes, one after another, and any of them can be killed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bench import stopping
+from bench.errors import InvalidDataError
+from bench.features.engine_options import STORE_GB
+from bench.features.passes import Engine
+from bench.features.store import FeatureStore
+from bench.features.tensor_file import read_sealed, write_sealed
+from bench.load.loader import load_upstream
+from bench.measure.cost import measure, real_time_factor
+from bench.metrics.metric import METRICS
+from bench.names import runs_folder
+from bench.probe.fit import Fitted, best_of
+from bench.probe.heads import Probe
+from bench.progress import say, warn
+from bench.records.record import (
+    ConditionScore,
+    GridPoint,
+    HeadResult,
+    Record,
+    SelectionResult,
+    UpstreamCost,
+    read_record,
+    write_record,
+)
+from bench.registry import task_card
+from bench.run.plan import make_plan
+from bench.run.provenance import Clock, provenance
+from bench.run.run_features import Features, extract
+from bench.run.spec import (
+    Resolved,
+    RunSpec,
+    ceiling_card,
+    limited_card,
+    prepare_corpora,
+    resolve_run,
+)
+from bench.run.stages import best_probe, has_points, predict_tests, save_head, score_tests, train
+
+
+def open_job(
+    spec: RunSpec,
+    seeds: Sequence[int],
+    *,
+    home: Path,
+    out: Path,
+    weights: Path | None = None,
+    deb_dir: Path | None = None,
+    strict: bool = False,
+    cards: Sequence[Path] = (),
+    allow_code: bool = False,
+    engine: Engine | None = None,
+    store_gb: float = STORE_GB,
+    data: Path | None = None,
+) -> Job:
+    """Load and read all that some runs need, alike but for their seeds; nothing is computed.
+
+    Args:
+        spec: what to run; its seed does not matter.
+        seeds: of heads.
+        home: folder of corpora, weights and features.
+        out: folder of records.
+        weights: checkpoint file instead of the published one.
+        deb_dir: folder of Debian packages, where apt is not to be had.
+        strict: missing weights are an error on every track.
+        cards: cards outside this project.
+        allow_code: code that they name may run (`bench.load.catalog`).
+        engine: how the upstream runs.
+        store_gb: budget of kept features.
+        data: folder of official corpora, for track superb.
+
+    Raises:
+        UserError: bad input or missing things, in one line.
+    """
+    clock, engine = Clock(), (engine or Engine()).check()
+    card = task_card(spec.task, spec.track)
+    if spec.ceiling:
+        card = ceiling_card(card)
+    if spec.limit is not None:
+        card = limited_card(card)
+    with clock.stage("load"):
+        loaded = load_upstream(
+            spec.upstream, weights=weights, strict=strict, cards=cards, allow_code=allow_code
+        )
+    if loaded.warning:
+        warn(loaded.warning)
+    with clock.stage("corpus"):
+        prepare_corpora(card, home, deb_dir, data=data, partial=spec.limit is not None)
+        runs = [resolve_run(replace(spec, seed=seed), card, loaded, home) for seed in seeds]
+    folder = runs_folder(out, spec.track, runs[0].spec.upstream)
+    paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
+    store = FeatureStore(
+        home / "features", loaded.digest, card.features, engine=engine, name=loaded.name.text()
+    )
+    return Job(runs, paths, Features(runs[0], store, store_gb), clock)
+
+
+@dataclass
+class Job:
+    """Some runs, alike but for their seeds, and their stages: each does what is not done.
+
+    Attributes:
+        runs: one a seed.
+        paths: of their records.
+        features: of all of them.
+        clock: how long what takes.
+        trained: the heads that are at hand, by run.
+    """
+
+    runs: Sequence[Resolved]
+    paths: Sequence[Path]
+    features: Features
+    clock: Clock
+    trained: dict[int, list[Fitted]] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """Of the upstream."""
+        return self.runs[0].loaded.digest
+
+    def names(self) -> list[str]:
+        """Of the runs, for leases."""
+        return [
+            f"run {path.parent.parent.name}/{path.parent.name}/{path.stem}" for path in self.paths
+        ]
+
+    def done(self) -> list[Record | None]:
+        """The records of the very same runs that are there."""
+        return [_done(path, run) for path, run in zip(self.paths, self.runs, strict=True)]
+
+    def clear(self, left: Sequence[int], *, force: bool = False) -> None:
+        """Make way for some runs: records with other inputs go aside, with `force` all goes."""
+        for index in left:
+            _set_aside(self.paths[index], self.runs[index])
+            if force:
+                shutil.rmtree(self.paths[index].with_suffix(""), ignore_errors=True)
+
+    def compute(self, left: Sequence[int]) -> list[Record]:
+        """All stages of some of the runs, from features to records."""
+        with self.clock.stage("plan"):
+            seeds = [self.runs[index].spec.seed for index in left]
+            for line in make_plan(self.features, seeds).lines(self.features):
+                say(line)
+        self.train(left)
+        records = []
+        for index in left:
+            stopping.check()
+            records.append(self.score(index, left))
+        for index in left:
+            self.tidy(index)
+        return records
+
+    def tidy(self, index: int) -> None:
+        """Remove what only served to go on, once the record is there."""
+        shutil.rmtree(self.paths[index].with_suffix("") / "training", ignore_errors=True)
+
+    def extract(self) -> None:
+        """The upstream pass."""
+        with self.clock.stage("upstream"):
+            extract(self.features)
+
+    def train(self, left: Sequence[int]) -> list[list[Fitted]]:
+        """The heads of some of the runs, trained together, and the cost of the upstream."""
+        if all(index in self.trained for index in left):
+            return [self.trained[index] for index in left]
+        self.extract()
+        folders = [self._training(index) for index in left]
+        with self.clock.stage("head"):
+            points = train(self.features, [self.runs[index] for index in left], folders)
+        with self.clock.stage("cost"):
+            self._cost(left)
+        self.trained |= dict(zip(left, points, strict=True))
+        return points
+
+    def has_heads(self, index: int) -> bool:
+        """Whether the heads of one run were trained and kept."""
+        return has_points(self._training(index), self.runs[index].learning_rates())
+
+    def predict(self, index: int, group: Sequence[int]) -> dict[str, str]:
+        """The predictions of one run on its own test sets; their sha256 by condition.
+
+        Args:
+            index: of the run.
+            group: the runs that its head is trained with where it is not there.
+        """
+        kept = self._read(index, "predicted")
+        if kept is not None and _are_whole(self._predictions(index), kept):
+            return {str(name): str(sha256) for name, sha256 in kept.items()}
+        features = replace(self.features, resolved=self.runs[index])
+        points = self.train(group)[list(group).index(index)]
+        probe = best_probe(features, self._best(points))
+        save_head(probe, self.paths[index].with_suffix("") / "head.safetensors")
+        with self.clock.stage("predict"):
+            digests = predict_tests(features, probe, self._predictions(index))
+        write_sealed(digests, self._training(index) / "predicted.sealed")
+        return digests
+
+    def score(self, index: int, group: Sequence[int]) -> Record:
+        """The record of one run, written; `group` as in `predict`."""
+        digests = self.predict(index, group)
+        points = self.train(group)[list(group).index(index)]
+        (cost,) = self._cost([index])
+        features = replace(self.features, resolved=self.runs[index])
+        with self.clock.stage("score"):
+            scores = score_tests(self.runs[index], self._predictions(index))
+        best = self._best(points)
+        probe = best_probe(features, best)
+        record = _record(features, scores, points, best, probe, cost, digests, self.clock)
+        write_record(record, self.paths[index])
+        return record
+
+    def _best(self, points: list[Fitted]) -> Fitted:
+        higher = METRICS[self.runs[0].card.metrics[0]].higher_is_better
+        return best_of(points, higher_is_better=higher)
+
+    def _training(self, index: int) -> Path:
+        folder = self.paths[index].with_suffix("") / "training"
+        return folder / self.runs[index].digest()[:16]
+
+    def _predictions(self, index: int) -> Path:
+        return self.paths[index].with_suffix("") / "predictions"
+
+    def _read(self, index: int, name: str) -> dict[str, Any] | None:
+        """What a stage left for the next, None when it is not there or damaged."""
+        path = self._training(index) / f"{name}.sealed"
+        if not path.exists():
+            return None
+        try:
+            return dict(read_sealed(path))
+        except InvalidDataError as error:
+            warn(f"{error}; it is made again")
+            return None
+
+    def _cost(self, left: Sequence[int]) -> list[UpstreamCost]:
+        """What the upstream costs, measured once for some runs."""
+        kept = [self._read(index, "cost") for index in left]
+        if all(kept):
+            return [UpstreamCost(**found) for found in kept if found]
+        cost = upstream_cost(self.runs[0])
+        for index in left:
+            write_sealed(cost.model_dump(), self._training(index) / "cost.sealed")
+        return [cost for _ in left]
+
+
+def run_lease(path: Path) -> str:
+    """Name of the lease of a run, from where its record lies."""
+    return f"run {path.parent.parent.name}/{path.parent.name}/{path.stem}"
+
+
+def _are_whole(folder: Path, digests: Mapping[str, str]) -> bool:
+    """Whether predictions are those that were written; says which are not."""
+    for name, expected in digests.items():
+        path = folder / f"{name}.jsonl"
+        try:
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
+        except OSError:
+            found = "none"
+        if found != expected:
+            warn(f"{path}: altered or gone since it was written; predicted again")
+            return False
+    return True
+
+
+def _done(path: Path, resolved: Resolved) -> Record | None:
+    """The record of the very same run, when it is there."""
+    if not path.exists():
+        return None
+    record = read_record(path)
+    return record if record.provenance.spec == resolved.digest() else None
+
+
+def _set_aside(path: Path, resolved: Resolved) -> None:
+    """Move a record of a run with other inputs out of the way, with all that belongs to it."""
+    if not path.exists():
+        return
+    older = read_record(path).provenance.spec
+    if older == resolved.digest():
+        return
+    name = f"{path.stem}.{older[:8]}"
+    if path.with_suffix("").exists():
+        shutil.rmtree(path.with_name(name), ignore_errors=True)
+        path.with_suffix("").replace(path.with_name(name))
+    path.replace(path.with_name(f"{name}.json.old"))
+
+
+def upstream_cost(resolved: Resolved) -> UpstreamCost:
+    """Parameters, MACs and real-time factor, measured from the module that ran."""
+    upstream = resolved.loaded.upstream
+    cost = measure(upstream)
+    return UpstreamCost(
+        params=cost.params,
+        macs_per_second=cost.macs_per_second,
+        rtf=real_time_factor(upstream),
+    )
+
+
+def _reached(points: Sequence[Fitted], *, explored: bool) -> tuple[GridPoint, ...]:
+    """What learning rates reached on dev, explored or trained in full."""
+    return tuple(
+        GridPoint(lr=point.lr, step=point.step, value=point.value)
+        for point in points
+        if point.explored == explored
+    )
+
+
+def _record(
+    features: Features,
+    scores: tuple[ConditionScore, ...],
+    points: list[Fitted],
+    best: Fitted,
+    probe: Probe,
+    cost: UpstreamCost,
+    digests: dict[str, str],
+    clock: Clock,
+) -> Record:
+    """Gather what was found."""
+    resolved = features.resolved
+    spec, card, loaded = resolved.spec, resolved.card, resolved.loaded
+    if best.value is None:
+        raise AssertionError("best_of returned a diverged point")
+    return Record(
+        track=spec.track,
+        task=spec.task,
+        task_version=card.version,
+        upstream=spec.upstream,
+        family=loaded.card.family,
+        weights=loaded.provenance,
+        tap=loaded.upstream.tap,
+        seed=spec.seed,
+        labels=card.labels,
+        labels_shuffled=spec.shuffle_labels,
+        ceiling=spec.ceiling,
+        limit=spec.limit,
+        scores=scores,
+        selection=SelectionResult(
+            metric=card.metrics[0],
+            value=best.value,
+            step=best.step,
+            lr=best.lr,
+            grid=_reached(points, explored=False),
+            explored=_reached(points, explored=True),
+        ),
+        head=HeadResult(
+            params=sum(p.numel() for p in probe.head.parameters()),
+            layer_weights=tuple(probe.weighted_sum.weights().tolist()),
+        ),
+        cost=cost,
+        inputs=resolved.inputs(),
+        predictions_sha256=digests,
+        provenance=provenance(resolved.digest(), features.store.engine, clock),
+    )

@@ -1,0 +1,69 @@
+"""Where, when and with what a run was made, and how long its stages took."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import torch
+
+from bench.features.passes import Engine
+from bench.progress import detail
+from bench.records.checkout import git
+from bench.records.record import Provenance
+from bench.registry import ROOT
+
+PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "jiwer", "soundfile")
+
+
+@dataclass
+class Clock:
+    """Wall seconds by stage."""
+
+    started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        begin = time.perf_counter()
+        try:
+            yield
+        finally:
+            took = time.perf_counter() - begin
+            self.seconds[name] = self.seconds.get(name, 0.0) + took
+            detail(f"{name}: {took:.1f} s")
+
+
+def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
+    """Where, when and with what the run was made."""
+    commit, dirty = project_state()
+    return Provenance(
+        spec=spec_digest,
+        commit=commit,
+        dirty=dirty,
+        device=_device(engine),
+        precision=engine.precision,
+        packages={name: version(name) for name in PACKAGES},
+        started=clock.started,
+        seconds=sum(clock.seconds.values()),
+        seconds_by_stage=dict(clock.seconds),
+    )
+
+
+def project_state() -> tuple[str | None, bool | None]:
+    """The project's commit, and whether it was changed since; None where there is no checkout."""
+    commit = git(ROOT, "rev-parse", "HEAD")
+    return commit, None if commit is None else bool(git(ROOT, "status", "--porcelain"))
+
+
+def _device(engine: Engine) -> str:
+    """What computed, for people."""
+    if engine.device.startswith("cuda"):
+        return torch.cuda.get_device_name(engine.device)
+    return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

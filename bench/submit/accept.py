@@ -1,0 +1,184 @@
+"""From a verified bundle to the committed files, and what it changes on the board."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import get_args
+
+from bench.errors import InvalidDataError
+from bench.metrics.draws import DrawnScore, Draws, decoded, draws_path, read_draws, write_draws
+from bench.metrics.statistics import studentised
+from bench.names import path_name, runs_folder
+from bench.records.bundle import MAX_NAME, BundleCard
+from bench.records.divisions import Flag, Level
+from bench.records.record import Record, read_record
+from bench.records.standing import Standing, read_standing, standing_path, write_standing
+from bench.submit.verify import Bundle
+
+
+def differences(
+    records: Mapping[Path, Record],
+    draws: Mapping[Path, tuple[DrawnScore, ...]],
+    about: BundleCard,
+    board: Path,
+) -> Iterator[str]:
+    """A line for every clean score that the board already has: old, new, paired difference."""
+    for path, record in records.items():
+        old_path = _beside(board, about) / path.name
+        if not old_path.exists():
+            yield f"new: {path.stem}"
+            continue
+        old = read_record(old_path)
+        kept = draws_path(board / "draws", about.track, about.upstream, path.stem)
+        before = read_draws(kept) if kept.exists() else {}
+        after = {(item.condition, item.metric): decoded(item, path) for item in draws.get(path, ())}
+        for score in record.scores:
+            known = [s for s in old.scores
+                     if (s.condition, s.metric) == (score.condition, score.metric)]  # fmt: skip
+            if score.condition != "clean" or not known:
+                continue
+            line = f"{path.stem} {score.metric}: {100 * known[0].value:.2f} on the board, "
+            line += f"{100 * score.value:.2f}"
+            key = ("clean", score.metric)
+            yield line + _tested(score.value - known[0].value, before.get(key), after.get(key))
+
+
+def _tested(difference: float, before: Draws | None, after: Draws | None) -> str:
+    """The paired difference, where draws of both are there."""
+    if difference == 0:
+        return " here: the same"
+    if before is None or after is None:
+        return " here"
+    found = studentised(difference, after.values - before.values, after.clusters)
+    return f" here ({100 * difference:+.2f} points, p = {found.p_value:.3f})"
+
+
+def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
+    """Write records, draws, costs and standing of a verified bundle below `board`.
+
+    What the board knows of the row stays: its flags, and where records of other runs stay, their
+    level and sender.
+
+    Returns:
+        the files written.
+
+    Raises:
+        InvalidDataError: the row is revoked, of another division, or would lose or mix results;
+            nothing was written.
+        MissingError: no space or no permission.
+    """
+    about = bundle.about
+    standing = standing_path(board / "standing", about.track, about.upstream)
+    stands = _standing(bundle, board, standing, level)
+    for path, record in bundle.records.items():
+        _check_conditions(record, _beside(board, about) / path.name)
+    _check_size(bundle, board)
+    written = []
+    for path in bundle.records:
+        target = _beside(board, about) / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
+        write_draws(bundle.draws[path], draws)
+        written += [target, draws]
+    if bundle.cost is not None and bundle.cost.upstream == about.upstream:
+        cost = board / "costs" / f"{path_name(about.upstream)}.json"
+        cost.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(bundle.folder / "cost.json", cost)
+        written.append(cost)
+    write_standing(stands, standing)
+    return [*written, standing]
+
+
+def _beside(board: Path, about: BundleCard) -> Path:
+    """Where the records of the row lie."""
+    return runs_folder(board / "results", about.track, about.upstream)
+
+
+def _standing(bundle: Bundle, board: Path, path: Path, level: Level) -> Standing:
+    """How the row stands with the bundle's records in it.
+
+    Raises:
+        InvalidDataError: it is revoked, or of another division.
+    """
+    about = bundle.about
+    new = Standing(
+        upstream=about.upstream,
+        track=about.track,
+        division=about.division,
+        flags=about.flags,
+        submitted_by=about.submitted_by,
+        verified=level,
+    )
+    others = {file.name for file in _beside(board, about).glob("*.json")}
+    if path.exists():
+        old = read_standing(path)
+    elif others:
+        old = Standing(upstream=about.upstream, track=about.track)
+    else:
+        return new
+    if old.revoked is not None:
+        raise InvalidDataError(f"{path}: the row is revoked: lift that in the file first")
+    if old.division != about.division:
+        raise InvalidDataError(
+            f"{path}: the row is of the {old.division} division, the bundle of {about.division}"
+        )
+    flags = tuple(flag for flag in get_args(Flag) if flag in {*old.flags, *new.flags})
+    if others <= {file.name for file in bundle.records}:
+        return new.model_copy(update={"flags": flags})
+    levels = get_args(Level)
+    return new.model_copy(
+        update={
+            "flags": flags,
+            "submitted_by": _senders(old.submitted_by, new.submitted_by),
+            "verified": min(old.verified, level, key=levels.index),
+        }
+    )
+
+
+def _senders(old: str, new: str) -> str:
+    """Both, each once; the old one alone where both are too long for a row."""
+    names = [name for name in old.split(", ") if name]
+    both = ", ".join([*names, *([new] if new and new not in names else [])])
+    return both if len(both) <= MAX_NAME else old
+
+
+def _check_conditions(record: Record, path: Path) -> None:
+    """Refuse to replace a record by one that was scored under fewer conditions.
+
+    Raises:
+        InvalidDataError: naming them.
+    """
+    if not path.exists():
+        return
+    there = {item.condition for item in read_record(path).conditions}
+    lacks = sorted(there - {item.condition for item in record.conditions})
+    if lacks:
+        raise InvalidDataError(
+            f"{path.name}: lacks the conditions {', '.join(lacks)}, which the board's record has: "
+            f"score them, or take that record off the board first"
+        )
+
+
+def _check_size(bundle: Bundle, board: Path) -> None:
+    """Refuse records of another model than those that stay in the row: it could not be built.
+
+    Raises:
+        InvalidDataError: naming a record of each.
+    """
+    names = {path.name for path in bundle.records}
+    first = next(iter(bundle.records.values()))
+    for path in sorted(_beside(board, bundle.about).glob("*.json")):
+        if path.name not in names and _model(read_record(path)) != _model(first):
+            raise InvalidDataError(
+                f"{path.name} on the board is of another family, tap, size or weights than the "
+                f"bundle's records: send all of the row's again"
+            )
+
+
+def _model(record: Record) -> tuple[object, ...]:
+    """What all records of a row must share."""
+    cost = record.cost
+    return (record.family, record.weights, record.tap, cost.params, cost.macs_per_second)

@@ -1,0 +1,142 @@
+"""Gather what one upstream reached on one track, for the board."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import MissingError, UsageError
+from bench.load.loader import load_upstream
+from bench.names import parse_upstream_name, runs_folder
+from bench.paths import disk_errors, write_text
+from bench.records.bundle import SUFFIX, BundleCard, pack
+from bench.records.record import read_record
+from bench.registry import CARDS, track_card, upstream_card
+from bench.submit.verify import Report, check
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was gathered.
+
+    Attributes:
+        path: the folder or archive; None where problems stood in the way.
+        report: what `verify` says of it.
+    """
+
+    path: Path | None
+    report: Report
+
+
+def submit(
+    about: BundleCard,
+    *,
+    runs: Path,
+    out: Path,
+    home: Path,
+    cost: Path | None,
+    noise_dir: Path | None = None,
+) -> Submission:
+    """Gather card, records, predictions, heads and costs; write them only when they hold.
+
+    Args:
+        about: who and what.
+        runs: folder of records, as `slim-superb eval` writes it.
+        out: archive (`.tar.gz`) or folder to write.
+        home: folder of corpora.
+        cost: file of `slim-superb cost NAME --json`; None measures now.
+        noise_dir: folder of noise corpora, for the conditions that are made of them.
+
+    Raises:
+        UsageError: no such upstream or track, a track that is never on the board.
+        MissingError: no records, or predictions that are not there.
+    """
+    if not track_card(about.track).on_board:
+        raise UsageError(f"track {about.track!r} is never on the board: evaluate on another")
+    name = parse_upstream_name(about.upstream).card
+    upstream_card(name)
+    source = runs_folder(runs, about.track, about.upstream)
+    if not any(source.glob("*.json")):
+        called = load_upstream(about.upstream).name.text()
+        if any(runs_folder(runs, about.track, called).glob("*.json")):
+            raise UsageError(f"records call {about.upstream!r} {called!r}: submit that name")
+        raise MissingError(
+            f"no records in {source}: run 'slim-superb eval {about.upstream} TASK --track "
+            f"{about.track}' first"
+        )
+    with tempfile.TemporaryDirectory(prefix="slim-superb-") as temporary:
+        folder = Path(temporary)
+        _write_about(about, folder)
+        shutil.copyfile(CARDS / f"{name}.yaml", folder / "card.yaml")
+        _copy_runs(source, folder / "records")
+        _write_cost(about.upstream, folder / "cost.json", cost)
+        _, report = check(folder, home, noise_dir)
+        if report.problems:
+            return Submission(None, report)
+        _deliver(folder, out)
+    return Submission(out, report)
+
+
+def _write_about(about: BundleCard, folder: Path) -> None:
+    import yaml
+
+    data = about.model_dump(mode="json")
+    write_text(folder / "bundle.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def _copy_runs(source: Path, target: Path) -> None:
+    """Copy records with predictions and heads; limited runs stay behind.
+
+    Raises:
+        MissingError: a record without predictions.
+    """
+    for path in sorted(source.glob("*.json")):
+        record = read_record(path)
+        if record.limit is not None or record.ceiling:
+            continue
+        folder = path.with_suffix("")
+        target.mkdir(exist_ok=True)
+        shutil.copyfile(path, target / path.name)
+        names = [*record.predictions_sha256, *(item.condition for item in record.conditions)]
+        files = [folder / "predictions" / f"{name}.jsonl" for name in names]
+        missing = [file for file in files if not file.exists()]
+        if missing:
+            raise MissingError(f"no predictions {missing[0]}: evaluate again with --force")
+        head = folder / "head.safetensors"
+        for file in [*files, *([head] if head.exists() else [])]:
+            copy = target / path.stem / file.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+
+
+def _write_cost(upstream: str, path: Path, cost: Path | None) -> None:
+    """Copy a cost report, or measure one."""
+    if cost is not None:
+        if not cost.exists():
+            raise MissingError(
+                f"no cost report {cost}: 'slim-superb cost {upstream} --json' makes one"
+            )
+        shutil.copyfile(cost, path)
+        return
+    from bench.load.loader import load_upstream
+    from bench.measure.cost import cost_report
+
+    report = cost_report(load_upstream(upstream).upstream, upstream)
+    write_text(path, report.model_dump_json(indent=2) + "\n")
+
+
+def _deliver(folder: Path, out: Path) -> None:
+    """As an archive, or as a folder that is not there yet.
+
+    Raises:
+        UsageError: the folder is there.
+    """
+    if out.name.endswith(SUFFIX):
+        pack(folder, out)
+        return
+    if out.exists():
+        raise UsageError(f"{out} is there already: name another folder, or a {SUFFIX} file")
+    with disk_errors(out):
+        shutil.copytree(folder, out)

@@ -1,0 +1,248 @@
+"""Numbers from papers: `published/*.yaml`, a row each, shown apart and never averaged with ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from bench.config import Family, Frozen, read_card
+from bench.errors import UsageError, did_you_mean
+from bench.metrics.metric import METRICS, Metric
+from bench.records.standing import Standing
+from bench.registry import upstream_card, upstream_names
+from leaderboard.board.rows import Row, Score, unique_keys
+
+SOURCES = "_sources.yaml"
+TRACK = "superb"
+
+
+def _tuples(data: Any) -> Any:
+    """YAML's lists as tuples, all the way down."""
+    if isinstance(data, list):
+        return tuple(_tuples(item) for item in data)
+    if isinstance(data, dict):
+        return {key: _tuples(value) for key, value in data.items()}
+    return data
+
+
+class _Published(Frozen):
+    """Base: lists become tuples."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists_are_tuples(cls, data: Any) -> Any:
+        return _tuples(data)
+
+
+class Other(_Published):
+    """What another source says of the same cell."""
+
+    value: float
+    sources: tuple[str, ...] = Field(min_length=1)
+
+
+class Cell(_Published):
+    """One number.
+
+    Attributes:
+        value: the one that is shown: a fraction for rates.
+        sources: where it stands; the row's when none are named.
+        others: what other sources say, kept as a note.
+    """
+
+    value: float = Field(allow_inf_nan=False)
+    sources: tuple[str, ...] = ()
+    others: tuple[Other, ...] = ()
+
+
+class PublishedRow(_Published):
+    """One model as papers report it.
+
+    Attributes:
+        name: of the file.
+        card: of the same model here, when there is one.
+        teacher: name of a card or of another published row.
+        trained_on: data of the compression.
+        sources: where every cell stands that does not say otherwise.
+        macs: of the 32 utterances, SUPERB's rule.
+        scores: by `task metric`.
+        notes: conflicts between sources, and what else must be known.
+    """
+
+    name: str
+    title: str
+    family: Family
+    teacher: str | None = None
+    card: str | None = None
+    trained_on: str = ""
+    sources: tuple[str, ...] = Field(min_length=1)
+    params: Cell | None = None
+    macs: Cell | None = None
+    scores: dict[str, Cell]
+    notes: str = ""
+
+
+class Source(_Published):
+    """Where numbers were read."""
+
+    title: str
+    url: str
+    paper: str | None = None
+
+    @field_validator("url", "paper")
+    @classmethod
+    def _is_web_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith("https://"):
+            raise ValueError("expected an address that starts with https://")
+        return value
+
+
+class PublishedMetric(_Published):
+    """A column of the published table."""
+
+    task: str
+    metric: str
+    title: str
+    unit: str
+    higher_is_better: bool
+
+
+class SourcesFile(_Published):
+    """`_sources.yaml`: what the rows refer to.
+
+    Attributes:
+        score_zero: row that has SUPERB score 0.
+        score_one: rows whose best has 1000, task by task.
+        score_as_of: when those rows were read; a later board would give other scores.
+    """
+
+    title: Literal["SUPERB"]
+    about: str
+    sources: dict[str, Source]
+    metrics: tuple[PublishedMetric, ...]
+    score_zero: str
+    score_one: tuple[str, ...]
+    score_as_of: str = ""
+
+
+def read_published(folder: Path) -> tuple[SourcesFile | None, tuple[PublishedRow, ...]]:
+    """All rows, by name; none where the folder has no `_sources.yaml`.
+
+    Raises:
+        UsageError: a misspelt key, an unknown source, metric or row, a name that is not the file's.
+        InvalidDataError: not a YAML mapping.
+    """
+    if not (folder / SOURCES).exists():
+        return None, ()
+    about = read_card(folder / SOURCES, SourcesFile)
+    rows = []
+    for path in sorted(folder.glob("[!_]*.yaml")):
+        row = read_card(path, PublishedRow)
+        if row.name != path.stem:
+            raise UsageError(f"{path}: key 'name' is {row.name!r}, the file says {path.stem!r}")
+        _check(row, about, path)
+        rows.append(row)
+    return about, tuple(rows)
+
+
+def _check(row: PublishedRow, about: SourcesFile, path: Path) -> None:
+    """Refuse sources and metrics that `_sources.yaml` does not know.
+
+    Raises:
+        UsageError: naming the file and what is near.
+    """
+    cells = [*row.scores.values(), *(cell for cell in (row.params, row.macs) if cell)]
+    named = [*row.sources, *(name for cell in cells for name in cell.sources)]
+    named += [name for cell in cells for other in cell.others for name in other.sources]
+    for name in named:
+        if name not in about.sources:
+            raise UsageError(
+                f"{path}: unknown source {name!r}: {did_you_mean(name, about.sources)}"
+            )
+    known = {f"{item.task} {item.metric}" for item in about.metrics}
+    for name in row.scores:
+        if name not in known:
+            raise UsageError(f"{path}: unknown score {name!r}: {did_you_mean(name, known)}")
+    if row.card is not None:
+        upstream_card(row.card)
+
+
+def definitions(about: SourcesFile) -> dict[tuple[str, str], Metric]:
+    """Metrics of the table that are none of ours (PER, MTWV, DER), by (task, metric)."""
+
+    def refuse(*_: Any) -> Any:
+        raise UsageError("a reported metric has no predictions to score")
+
+    return {
+        (item.task, item.metric): METRICS.get(item.metric)
+        or Metric(item.metric, item.unit, item.higher_is_better, refuse)
+        for item in about.metrics
+    }
+
+
+def reported_rows(about: SourcesFile, rows: tuple[PublishedRow, ...]) -> tuple[Row, ...]:
+    """The published rows as rows of the board, by size and name."""
+    ordered = sorted(rows, key=lambda row: (row.params.value if row.params else 1e12, row.name))
+    keys = unique_keys([f"{TRACK} reported {row.name}" for row in ordered])
+    return tuple(_row(row, about, key) for row, key in zip(ordered, keys, strict=True))
+
+
+def _row(row: PublishedRow, about: SourcesFile, key: str) -> Row:
+    scores = {}
+    for name, cell in row.scores.items():
+        task, metric = name.split(" ")
+        scores[task, metric, "clean"] = Score(cell.value, about=_where(cell, row, metric))
+    used = sorted({name for cell in _cells(row) for name in (cell.sources or row.sources)})
+    trained = f"Trained on {row.trained_on}. " if row.trained_on else ""
+    return Row(
+        key=key,
+        name=row.title,
+        kind="reported",
+        role="",
+        card_name=row.card or row.name,
+        card=upstream_card(row.card) if row.card in upstream_names() else None,
+        family=row.family,
+        teacher=row.teacher or "",
+        weights="as reported",
+        tap="as reported",
+        protocol="SUPERB",
+        params=round(row.params.value) if row.params else None,
+        macs_per_second=None,
+        macs_superb=row.macs.value if row.macs else None,
+        cost=None,
+        rtf=None,
+        scores=scores,
+        standing=Standing(upstream=row.title, track=TRACK),
+        note=f"{trained}{_cost_note(row)}{row.notes}".strip(),
+        sources=tuple((f"{name}: {about.sources[name].title}", about.sources[name].url)
+                      for name in used),
+    )  # fmt: skip
+
+
+def _cells(row: PublishedRow) -> list[Cell]:
+    return [*row.scores.values(), *(cell for cell in (row.params, row.macs) if cell)]
+
+
+def _where(cell: Cell, row: PublishedRow, metric: str) -> str:
+    """Sources of a cell, and what others say."""
+    scale = 1.0 if metric == "mtwv" else 100.0
+    text = f"source {', '.join(cell.sources or row.sources)}"
+    for other in cell.others:
+        text += f"; {other.value * scale:.6g} in {', '.join(other.sources)}"
+    return text
+
+
+def _cost_note(row: PublishedRow) -> str:
+    """Where parameters and MACs stand, when sources disagree."""
+    parts = []
+    for what, cell, scale, unit in (("Parameters", row.params, 1e6, "M"),
+                                    ("MACs", row.macs, 1e9, "G")):  # fmt: skip
+        if cell is not None and (cell.others or cell.sources):
+            text = f"{what}: {cell.value / scale:.6g} {unit} in source "
+            text += ", ".join(cell.sources or row.sources)
+            for other in cell.others:
+                text += f", {other.value / scale:.6g} {unit} in {', '.join(other.sources)}"
+            parts.append(text + ". ")
+    return "".join(parts)

@@ -1,0 +1,207 @@
+/* Cost against score. The same rules as the picture the page came with (leaderboard/page/pareto.py). */
+const BOX = { w: 760, h: 420, l: 62, r: 742, t: 16, b: 372 };
+const CROWD = 8;
+const plots = {};
+
+const costColumns = (view) => view.cols.filter((column) => column.l);
+const scoreColumns = (view) => view.cols.filter((column) => column.b !== null && !column.l);
+
+function setUpPlot(view) {
+  const box = sectionOf(view).querySelector('.plot-tools');
+  if (!box) return;
+  const options = (columns) => columns.map((column) => [column.k, column.t]);
+  box.append(
+    choice('Cost', options(costColumns(view)), (key) => set({ x: key }), 'x'),
+    choice('Score', options(scoreColumns(view)), (key) => set({ y: key }), 'y'),
+    make('button', { type: 'button', name: 'svg', onclick: () => saveSvg(view) }, 'Save SVG'),
+    make('button', { type: 'button', name: 'png', onclick: () => savePng(view) }, 'Save PNG'),
+  );
+  box.hidden = false;
+  plots[view.k] = sectionOf(view).querySelector('svg.pareto');
+}
+
+function axes(view) {
+  const xs = costColumns(view);
+  const ys = scoreColumns(view);
+  const best = ys.find((column) => column.k === 'superb') || fullest(view, ys.filter((column) => column.g === 'score')) || ys[0];
+  return { x: xs.find((column) => column.k === state.x) || xs[0], y: ys.find((column) => column.k === state.y) || best };
+}
+
+/* The first of the columns that most rows of the view have. */
+function fullest(view, columns) {
+  const filled = (column) => view.rows.filter((row) => row.v[view.cols.indexOf(column)] != null).length;
+  return columns.reduce((best, column) => (best && filled(best) >= filled(column) ? best : column), undefined);
+}
+
+function pointsOf(view, x, y) {
+  const [ix, iy] = [view.cols.indexOf(x), view.cols.indexOf(y)];
+  const shown = new Set(tables[view.k].shown);
+  const found = view.rows.filter((row) => shown.has(row))
+    .map((row) => ({ row, x: row.v[ix], y: row.v[iy] }))
+    .filter((point) => point.x != null && point.y != null);
+  const others = found.filter((point) => point.row.o && point.row.f !== 'baseline');
+  return others.length >= CROWD ? found.filter((point) => point.row.f !== 'baseline') : found;
+}
+
+function frontierOf(points, higher) {
+  const sign = higher ? -1 : 1;
+  const sorted = points.filter((point) => point.row.o)
+    .sort((a, b) => a.x - b.x || sign * (a.y - b.y) || (a.row.k < b.row.k ? -1 : 1));
+  let best = Infinity;
+  return sorted.filter((point) => (sign * point.y < best ? ((best = sign * point.y), true) : false));
+}
+
+function scales(points) {
+  const costs = points.map((point) => point.x);
+  const known = costs.filter((x) => x > 0);
+  const logs = (known.length ? known : [1]).map(Math.log10);
+  const zero = costs.some((x) => x <= 0);
+  const [lo, hi] = [Math.min(...logs), Math.max(...logs)];
+  const room = Math.max((hi - lo) * 0.08, 0.08);
+  const [low, high] = [lo - room, hi + room];
+  const start = BOX.l + (zero ? 56 : 0);
+  const px = (x) => (x <= 0 ? BOX.l + 18 : start + ((Math.log10(x) - low) / (high - low)) * (BOX.r - start));
+  const xTicks = zero ? [[BOX.l + 18, '0']] : [];
+  for (let power = Math.floor(low); power <= Math.ceil(high); power += 1) {
+    for (const step of high - low < 2.5 ? [1, 2, 5] : [1]) {
+      const tick = step * 10 ** power;
+      if (Math.log10(tick) >= low && Math.log10(tick) <= high) xTicks.push([px(tick), String(Number(tick.toPrecision(6)))]);
+    }
+  }
+  const scores = points.map((point) => point.y);
+  let [bottom, top] = [Math.min(...scores), Math.max(...scores)];
+  const air = Math.max((top - bottom) * 0.08, Math.abs(top) * 0.01, 1e-6);
+  bottom -= air;
+  top += air;
+  const py = (y) => BOX.b - ((y - bottom) / (top - bottom)) * (BOX.b - BOX.t);
+  return { px, py, xTicks, yTicks: niceTicks(bottom, top).map((y) => [py(y), String(y)]) };
+}
+
+function niceTicks(low, high) {
+  const raw = Math.max(high - low, 1e-9) / 5;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= raw);
+  const ticks = [];
+  for (let k = Math.ceil(low / step - 1e-9); k * step <= high + 1e-9; k += 1) ticks.push(Number((k * step).toPrecision(10)));
+  return ticks;
+}
+
+/* The first place with room, which is then taken. */
+function place(places, text, taken) {
+  const width = 6.1 * text.length;
+  const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
+  for (const [x, y, anchor] of places) {
+    const left = anchor === 'start' ? x : anchor === 'end' ? x - width : x - width / 2;
+    const box = [left, y - 10, left + width, y + 3];
+    if (box[0] < BOX.l || box[2] > BOX.w || box[1] < BOX.t || box[1] > BOX.b || taken.some((other) => overlap(box, other))) continue;
+    taken.push(box);
+    return { x, y, 'text-anchor': anchor };
+  }
+  return null;
+}
+
+function placeLabels(dots, taken) {
+  for (const dot of dots) {
+    dot.label = place([[dot.px + 9, dot.py + 4, 'start'], [dot.px - 9, dot.py + 4, 'end'], [dot.px, dot.py - 10, 'middle'], [dot.px, dot.py + 18, 'middle']], dot.row.p, taken);
+  }
+}
+
+function mark(kind, x, y) {
+  if (kind === 'measured') return svg('circle', { cx: x, cy: y, r: 5 });
+  if (kind === 'reported') return svg('rect', { x: x - 4.5, y: y - 4.5, width: 9, height: 9 });
+  return svg('path', { d: `M${x - 4} ${y - 4}l8 8m0-8l-8 8` });
+}
+
+function showPlot(view) {
+  const picture = plots[view.k];
+  if (!picture) return;
+  const { x, y } = axes(view);
+  const box = sectionOf(view).querySelector('.plot-tools');
+  box.querySelector('[name=x]').value = x.k;
+  box.querySelector('[name=y]').value = y.k;
+  const points = pointsOf(view, x, y);
+  const drawn = [x.k, y.k, state.c, ...points.map((point) => point.row.k).sort()].join();
+  if (tables[view.k].drawn === drawn) return;
+  tables[view.k].drawn = drawn;
+  picture.setAttribute('aria-label', `${y.t} against ${x.t}; ${points.length} rows`);
+  if (!points.length) {
+    picture.replaceChildren(svg('text', { x: BOX.w / 2, y: BOX.h / 2, 'text-anchor': 'middle' }, 'No row has both.'));
+    markFrontier(view, new Set());
+    return;
+  }
+  const { px, py, xTicks, yTicks } = scales(points);
+  const front = frontierOf(points, y.b);
+  const on = new Set(front.map((point) => point.row.k));
+  const corners = (list) => list.map((point) => `${px(point.x).toFixed(1)},${py(point.y).toFixed(1)}`).join(' ');
+  const grid = svg('g', { class: 'axes', 'aria-hidden': 'true' });
+  for (const [at, text] of xTicks) grid.append(svg('line', { class: 'grid', x1: at, x2: at, y1: BOX.t, y2: BOX.b }), svg('text', { x: at, y: BOX.b + 16, 'text-anchor': 'middle' }, text));
+  for (const [at, text] of yTicks) grid.append(svg('line', { class: 'grid', x1: BOX.l, x2: BOX.r, y1: at, y2: at }), svg('text', { x: BOX.l - 8, y: at + 4, 'text-anchor': 'end' }, text));
+  grid.append(
+    svg('text', { x: (BOX.l + BOX.r) / 2, y: BOX.h - 8, 'text-anchor': 'middle' }, `${x.t} (${x.a.split(';')[0]})`),
+    svg('text', { transform: `translate(14 ${(BOX.t + BOX.b) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, `${y.t} (${y.a.split(';')[0]})`),
+  );
+  const dots = points.map((point) => ({ ...point, px: px(point.x), py: py(point.y) }));
+  const taken = dots.map((dot) => [dot.px - 5, dot.py - 5, dot.px + 5, dot.py + 5]);
+  const nodes = [grid, ...teacherLines(dots, taken)];
+  const curves = Object.groupBy ? Object.groupBy(points.filter((point) => point.row.c), (point) => point.row.c) : {};
+  for (const curve of Object.values(curves)) {
+    if (curve.length > 1) nodes.push(svg('polyline', { class: 'curve', points: corners(curve.sort((a, b) => a.x - b.x)) }));
+  }
+  nodes.push(svg('polyline', { class: 'front', points: corners(front) }));
+  const pins = listOf(state.c);
+  const rank = (dot) => (pins.includes(dot.row.k) ? 0 : on.has(dot.row.k) ? 1 : 2);
+  placeLabels([...dots].sort((a, b) => rank(a) - rank(b)), taken);
+  for (const dot of dots) nodes.push(drawDot(dot, x, y, on.has(dot.row.k), pins.includes(dot.row.k)));
+  picture.replaceChildren(...nodes);
+  markFrontier(view, on);
+}
+
+function drawDot(dot, x, y, isOn, isPinned) {
+  const { row } = dot;
+  const text = `${row.p}: ${x.t} ${Number(dot.x.toPrecision(4))}, ${y.t} ${Number(dot.y.toPrecision(4))}${isOn ? ', on the frontier' : ''}`;
+  const link = svg('a', { href: `#${row.k}`, class: `dot ${row.d}${isOn ? ' on' : ''}${isPinned ? ' pinned' : ''}`, 'aria-label': text }, svg('title', {}, text), mark(row.d, dot.px, dot.py));
+  if (dot.label) link.append(svg('text', dot.label, row.p));
+  return link;
+}
+
+/* A line at the score of every teacher whose students are shown, with its name. */
+function teacherLines(dots, taken) {
+  const teachers = new Set(dots.map((dot) => dot.row.t).filter(Boolean));
+  const drawn = dots.filter((dot) => dot.row.o && teachers.has(dot.row.g)).map((dot) => {
+    const text = `teacher: ${dot.row.p}`;
+    const places = [];
+    for (let x = BOX.r; x - 6.1 * text.length >= BOX.l; x -= 24) places.push([x, dot.py - 5, 'end'], [x, dot.py + 13, 'end']);
+    const label = place(places, text, taken);
+    const line = svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: dot.py, y2: dot.py });
+    return [line, label ? svg('text', { class: 'of-teacher', ...label }, text) : ''];
+  });
+  return [...drawn.map(([line]) => line), ...drawn.map(([, text]) => text)];
+}
+
+/* A copy that needs no style sheet: for papers, on white. */
+function standalone(view) {
+  const picture = plots[view.k].cloneNode(true);
+  picture.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+  picture.setAttribute('width', BOX.w);
+  picture.setAttribute('height', BOX.h);
+  const style = 'text{font:12px sans-serif;fill:#444}.grid{stroke:#e3e3e3}.dot circle,.dot rect{fill:#fff;stroke:#777;stroke-width:1.8}'
+    + '.dot path{stroke:#8a5a00;stroke-width:1.8;fill:none}.dot.on circle,.dot.on rect{fill:#0f5f8c;stroke:#0f5f8c}.dot text{fill:#111;font-size:11.5px;paint-order:stroke;stroke:#fff;stroke-width:3px}'
+    + '.front{fill:none;stroke:#0f5f8c;stroke-width:1.4}.curve{fill:none;stroke:#888;stroke-dasharray:2 3}.teacher{stroke:#666;stroke-dasharray:6 4}.of-teacher{paint-order:stroke;stroke:#fff;stroke-width:3px}';
+  picture.prepend(svg('style', {}, style), svg('rect', { width: BOX.w, height: BOX.h, fill: '#fff' }));
+  for (const link of picture.querySelectorAll('a')) link.removeAttribute('href');
+  return new XMLSerializer().serializeToString(picture);
+}
+
+function saveSvg(view) {
+  download(`slim-superb-${view.k}.svg`, 'image/svg+xml', standalone(view));
+}
+
+function savePng(view) {
+  const image = new Image();
+  image.onload = () => {
+    const canvas = make('canvas', { width: 3 * BOX.w, height: 3 * BOX.h });
+    canvas.getContext('2d').drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => download(`slim-superb-${view.k}.png`, 'image/png', blob));
+  };
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(standalone(view))}`;
+}

@@ -1,0 +1,198 @@
+"""The board for other programs: Markdown, CSV, JSON and LaTeX. Text in a record is never markup."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from leaderboard.board.columns import Cell, Column, band
+from leaderboard.board.rows import Row
+from leaderboard.board.texts import EMPTY, HOW_TO_READ, KINDS
+from leaderboard.page.build import Board, View
+
+# Characters that Markdown or the HTML inside it would read as markup.
+_MARKUP = re.compile(r"([\\`*\[\]|~!#])")
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\N{EN DASH}": "--", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def exports(board: Board) -> dict[str, str]:
+    """File name to content."""
+    return {
+        "board.md": markdown(board),
+        "board.csv": as_csv(board),
+        "board.json": as_json(board),
+        "board.tex": latex(board),
+    }
+
+
+def plain(text: str) -> str:
+    """Text for a Markdown table: one line, nothing in it is markup."""
+    one_line = " ".join(text.split())
+    safe = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKUP.sub(r"\\\1", safe)
+
+
+def name_of(row: Row) -> str:
+    """The name, and what it is where it is no measurement."""
+    parts = [row.role or KINDS[row.kind]] if row.kind != "measured" else []
+    parts += [f"revoked: {row.standing.revoked}"] if row.standing.revoked is not None else []
+    return f"{row.name} ({'; '.join(parts)})" if parts else row.name
+
+
+def _cell(cell: Cell) -> str:
+    ranks = band(cell.ranking) if cell.ranking else ""
+    rest = [cell.counts] if cell.detail == cell.counts else [cell.counts, ranks, cell.detail]
+    notes = "; ".join(part for part in (cell.note, *rest) if part)
+    return plain(f"{cell.text} ({notes})" if notes else cell.text)
+
+
+def _head(column: Column) -> str:
+    return plain(f"{column.title} ({column.about})")
+
+
+def _table(rows: Sequence[Row], cells: Sequence[Sequence[Cell]], columns: Sequence[Column]) -> str:
+    head = ["Upstream", *map(_head, columns)]
+    body = [[plain(name_of(row)), *map(_cell, line)] for row, line in zip(rows, cells, strict=True)]
+    return str(tabulate(body, headers=head, tablefmt="github", disable_numparse=True))
+
+
+def markdown(board: Board) -> str:
+    """Every view and test condition as Markdown tables."""
+    lines = ["# Slim-SUPERB", "", HOW_TO_READ, ""]
+    if board.protocols:
+        protocols = plain(", ".join(board.protocols))
+        lines += [f"{board.num_records} records, protocol {protocols}.", ""]
+    if str(board.stamp):
+        lines += [f"Built from {plain(str(board.stamp))}.", ""]
+    if not board.views or not any(view.rows for view in board.views):
+        lines += [EMPTY, ""]
+    for view in board.views:
+        lines += [f"## {plain(view.title)}", "", plain(view.about), ""]
+        if not view.rows:
+            lines += [EMPTY, ""]
+            continue
+        lines += ["### Test condition: clean", "", _table(view.rows, view.cells, view.columns), ""]
+        for condition, columns in view.tables:
+            rows = [row for row in view.rows if any(c == condition for _, _, c in row.scores)]
+            cells = [[column.cell(row) for column in columns] for row in rows]
+            lines += [f"### Test condition: {plain(condition)}", ""]
+            lines += [_table(rows, cells, columns), ""]
+    return "\n".join(lines)
+
+
+def _safe(text: str) -> str:
+    """Text for a spreadsheet, which would compute what begins with one of these signs."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+CSV_HEAD = (
+    "track", "upstream", "kind", "role", "family", "teacher", "weights", "verified", "division",
+    "flags", "revoked", "params", "macs_per_second_plain", "macs_32_utterances_superb_slt2022",
+    "task", "metric", "condition", "value", "low", "high", "about",
+)  # fmt: skip
+
+
+def as_csv(board: Board) -> str:
+    """One line a score: fractions, unrounded."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEAD)
+    for view in board.views:
+        for row in view.rows:
+            standing = row.standing
+            texts = (view.key, row.name, row.kind, row.role, row.family, row.teacher, row.weights,
+                     row.verified, standing.division, " ".join(standing.flags),
+                     standing.revoked or "")  # fmt: skip
+            facts = [*map(_safe, texts), row.params, row.macs_per_second, row.macs_superb]
+            for (task, metric, condition), score in row.scores.items():
+                where = [_safe(task), _safe(metric), _safe(condition)]
+                numbers = [score.value, score.low, score.high]
+                writer.writerow([*facts, *where, *numbers, _safe(score.about)])
+    return out.getvalue()
+
+
+def _row_data(row: Row) -> dict[str, Any]:
+    scores = [
+        {"task": task, "metric": metric, "condition": condition, "value": score.value,
+         "low": score.low, "high": score.high, "about": score.about}
+        for (task, metric, condition), score in row.scores.items()
+    ]  # fmt: skip
+    degradation = [
+        {"task": task, "condition": condition, "relative": item.value, "low": item.low,
+         "high": item.high}
+        for (task, condition), item in row.degradations.items()
+    ]  # fmt: skip
+    names = ("name", "kind", "role", "family", "teacher", "weights", "tap", "protocol", "verified",
+             "params", "macs_per_second", "macs_superb")  # fmt: skip
+    return {
+        **{name: getattr(row, name) for name in names},
+        "standing": row.standing.model_dump(mode="json"),
+        "cost": row.cost.model_dump(mode="json") if row.cost else None,
+        "sources": [list(source) for source in row.sources],
+        "note": row.note,
+        "scores": scores,
+        "degradation": degradation,
+    }
+
+
+def as_json(board: Board) -> str:
+    """Everything: fractions, unrounded."""
+    data = {
+        "schema": board.schema,
+        "commit": board.stamp.commit,
+        "date": board.stamp.date,
+        "records": board.num_records,
+        "protocols": list(board.protocols),
+        "tracks": [
+            {"track": view.key, "title": view.title, "rows": [_row_data(row) for row in view.rows]}
+            for view in board.views
+        ],
+    }
+    return json.dumps(data, indent=1, allow_nan=False) + "\n"
+
+
+def tex(text: str) -> str:
+    """Text for LaTeX: nothing in it is a command."""
+    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+
+
+def _latex_table(view: View) -> str:
+    shown = [i for i, column in enumerate(view.columns) if column.numeric]
+    head = " & ".join(["Upstream", *(tex(view.columns[i].title) for i in shown)])
+    lines = [f"% {tex(view.title)}", r"\begin{tabular}{l" + "r" * len(shown) + "}", r"\toprule",
+             head + r" \\", r"\midrule"]  # fmt: skip
+    for row, cells in zip(view.rows, view.cells, strict=True):
+        lines.append(" & ".join([tex(name_of(row)), *(tex(cells[i].text) for i in shown)]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def latex(board: Board) -> str:
+    """One booktabs table a track, on clean speech."""
+    head = f"% Slim-SUPERB, {tex(str(board.stamp))}; needs booktabs\n"
+    return head + "\n".join(_latex_table(view) for view in board.views if view.rows)
+
+
+def bibtex(row: Row) -> str:
+    """An entry for the card of a row, which names its paper; empty where no paper is known.
+
+    The title is the card's and not the paper's, so nothing else of the entry is the paper's either.
+    """
+    paper = row.card.paper if row.card is not None else None
+    if row.card is None or paper is None or not re.fullmatch(r"https://[\w./%-]+", paper):
+        return ""
+    fields = [
+        f"  title = {{{tex(row.card.title)}}}",
+        "  howpublished = {Upstream card of Slim-SUPERB}",
+        f"  note = {{Paper: \\url{{{paper}}}}}",
+    ]
+    return f"@misc{{{row.key},\n" + ",\n".join(fields) + "\n}"

@@ -1,0 +1,186 @@
+"""The rules that make transcripts, labels, windows, trials and splits."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bench.corpora.games import (
+    alignment,
+    keywords,
+    labels,
+    lexicon,
+    speaker_trials,
+    splits,
+)
+from bench.corpora.games.gazetteer import GAZETTEER
+from bench.corpora.games.splits import Clip
+from bench.corpora.package.text import ALPHABET, normalise
+from bench.errors import InvalidDataError
+
+
+def clip(
+    name: str,
+    *,
+    speaker: str = "JOE",
+    text: str = "OKAY I KNOW",
+    spans: tuple[tuple[int, int], ...] = ((8_000, 12_800), (12_800, 13_600), (24_000, 30_400)),
+    num_samples: int = 32_000,
+    source: str = "flight-of-the-amazon-queen",
+) -> Clip:
+    return Clip(name, speaker, source, text, False, num_samples, name, spans, True)
+
+
+@pytest.mark.parametrize(
+    ("script", "transcript"),
+    [
+        ("What's up?", "WHAT'S UP"),
+        ("  Hello,   JOE!! ", "HELLO JOE"),
+        ("(sigh) I miss her...", "I MISS HER"),
+        ("<koff> <hack> Oh.", "OH"),
+        ("Stuck-up, half-witted...", "STUCK UP HALF WITTED"),
+        ("D.N.A. and the C.I.A", "D N A AND THE C I A"),
+        ("B.J.'s handbag", "B J'S HANDBAG"),
+        ("HMMMMM... Gorrrilla", "HMM GORRILLA"),
+        ("'Hello' he said, I found 'em", "HELLO HE SAID I FOUND 'EM"),
+        ("goin' 'round the girls' room", "GOIN' ROUND THE GIRLS' ROOM"),
+        ("TOUPEÉ", "TOUPEE"),
+        ('"Quoted"', "QUOTED"),
+        ("...", ""),
+        ("(WHISTLE)", ""),
+        ("It's 1948", None),
+        ("from  singing from ", None),
+        ("&#($!!, he got away!", None),
+    ],
+)
+def test_transcript(script: str, transcript: str | None) -> None:
+    assert normalise(script) == transcript
+
+
+@given(st.text(max_size=200))
+def test_a_transcript_is_clean(script: str) -> None:
+    found = normalise(script)
+    if found is not None:
+        assert set(found) <= set(ALPHABET)
+        assert found == " ".join(found.split())
+        assert normalise(found) == found
+
+
+@pytest.mark.parametrize(
+    ("transcript", "asks", "act"),
+    [
+        ("HELLO JOE", False, "greet"),
+        ("OH HI THERE", False, "greet"),
+        ("I GOTTA GO", False, "farewell"),
+        ("NICE TALKING TO YOU", False, "farewell"),
+        ("AH I SEE YOU HAVE YOUR EQUIPMENT", False, None),
+        ("THANKS FOR THE TALK", False, "thank"),
+        ("I'M REALLY SORRY", False, "apologise"),
+        ("YEAH I THINK SO", False, "affirm"),
+        ("WELL OKAY", False, "affirm"),
+        ("NO WAY", False, "deny"),
+        ("BUT I CAN'T", False, "deny"),
+        ("GIVE ME THE KEY", False, "command"),
+        ("JUST DON'T TOUCH IT", False, "command"),
+        ("WHAT DO YOU WANT", True, "ask_wh"),
+        ("SO WHO ARE YOU", True, "ask_wh"),
+        ("DO YOU SELL COMIC BOOKS", True, "ask_yes_no"),
+        ("DO YOU SELL COMIC BOOKS", False, None),
+        ("IT'S A VERY CUTE DESK", False, "describe"),
+        ("HELLO AND THANKS", False, None),  # two acts
+        ("THE DOCTOR LIKES CHEESE", False, None),
+    ],
+)
+def test_dialogue_act(transcript: str, asks: bool, act: str | None) -> None:
+    assert labels.dialogue_act(transcript, asks) == act
+
+
+@pytest.mark.parametrize(
+    ("transcript", "slots"),
+    [
+        ("HELLO JOE", [["person", "JOE"]]),
+        ("THE SKULL IS OVER THERE", [["item", "SKULL"], ["place", "OVER"], ["place", "THERE"]]),
+        ("SHE TOLD ME THAT", [["person", "SHE"], ["person", "ME"], ["item", "THAT"]]),
+        ("HERETOFORE ALLOWED", []),
+        ("THAT'S JOE'S PLANE", [["item", "PLANE"]]),
+    ],
+)  # fmt: skip
+def test_slots(transcript: str, slots: list[list[str]]) -> None:
+    assert labels.slots(transcript) == slots
+
+
+def test_gazetteer_is_written_as_transcripts_are() -> None:
+    values = [value for values in GAZETTEER.values() for value in values]
+    assert len(values) == len(set(values))
+    assert all(normalise(value) == value for value in values)
+    assert set(GAZETTEER) == {"person", "item", "place"}
+
+
+def test_lexicon_is_written_as_transcripts_are() -> None:
+    assert all(normalise(word) == word for word in lexicon.PRONUNCIATIONS)
+    assert all(phones.split() for phones in lexicon.PRONUNCIATIONS.values())
+
+
+def test_look_alikes_are_on_one_side() -> None:
+    for (one, other), cosine in splits.LOOK_ALIKES.items():
+        assert one < other
+        assert cosine >= splits.LOOK_ALIKE_COSINE
+        source = "drascula" if one.startswith("DR-") else "flight-of-the-amazon-queen"
+        sides = {splits.split_of(one, source), splits.split_of(other, source)}
+        assert len(sides) == 1 or cosine < splits.SAME_SIDE_COSINE
+    assert not splits.DEV & splits.TEST
+
+
+def test_keyword_windows() -> None:
+    found = {w.target: w for w in keywords.windows([clip("a0")], "train")}
+    assert found["OKAY"].start == 8_000 - keywords.MARGIN
+    assert found["OKAY"].num_samples == 4_800 + 2 * keywords.MARGIN
+    assert found["KNOW"].num_samples <= 16_000
+    assert found["KNOW"].start + found["KNOW"].num_samples <= 32_000
+    assert set(found) <= {"OKAY", "KNOW", keywords.SILENCE, keywords.UNKNOWN}
+
+
+def test_trials_are_balanced_and_fair() -> None:
+    speakers = ("LOU", "SPARKY", "CHIEF", "NAOMI")
+    clips = [
+        clip(f"q{speaker}{scene}{part}", speaker=speaker, text=f"LINE {scene} {part}")
+        for speaker in speakers
+        for scene in range(5)
+        for part in range(3)
+    ]
+    by_id = {item.id: item for item in clips}
+    trials = speaker_trials.trials(clips, "test", 200)
+    assert len(trials) == len(set(trials)) == 200
+    assert sum(trial.label for trial in trials) == 100
+    for trial in trials:
+        one, two = by_id[trial.enrolment], by_id[trial.test]
+        assert (one.speaker == two.speaker) == bool(trial.label)
+        assert one.scene != two.scene
+        assert not splits.look_alike(one.speaker, two.speaker)
+    assert trials == speaker_trials.trials(clips[::-1][::-1], "test", 200)
+    pairs = {(by_id[t.enrolment].speaker, by_id[t.test].speaker) for t in trials if not t.label}
+    allowed = {pair for pair in combinations(sorted(speakers), 2) if not splits.look_alike(*pair)}
+    assert pairs == allowed
+
+
+def test_the_committed_alignment_holds_spans_and_no_words() -> None:
+    table = alignment.read()
+    assert sum(item.verdict == "ok" for item in table.values()) > 4_000
+    for name, item in table.items():
+        assert name.startswith(("queen-", "drascula-"))
+        assert len(item.identity) == 24
+        edges = [edge for span in item.words for edge in span]
+        assert edges == sorted(edges)
+        assert bool(item.words) == (item.verdict in ("ok", "rate"))
+    assert alignment.TABLE.stat().st_size < 1_000_000
+
+
+def test_a_broken_table_of_alignments_is_refused(tmp_path) -> None:
+    path = tmp_path / "table.tsv.gz"
+    for content in (b"", b"not gzip", alignment.TABLE.read_bytes()[:500]):
+        path.write_bytes(content)
+        with pytest.raises(InvalidDataError, match="not a table of alignments"):
+            alignment.read(path)

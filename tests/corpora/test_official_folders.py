@@ -1,0 +1,324 @@
+"""Official folders that are not as they should be, downloads, and plans without any folder."""
+
+import hashlib
+import http.server
+import io
+import shutil
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+import soundfile
+from official_trees import TREES, Speech
+
+from bench.cli import main
+from bench.corpora.official import _download, librispeech, voxceleb1_trials
+from bench.corpora.official._layout import Archive
+from bench.errors import InvalidDataError, MissingError
+from bench.registry import corpora_of_track, corpus_module, task_card, task_names
+from bench.run.dry_run import total_updates
+from bench.sound.manifests import read_table, read_trials
+from bench.sound.sox import whole_sound
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    path.write_text(path.read_text().replace(old, new, 1))
+
+
+def only_archives(data):
+    shutil.rmtree(data / "LibriSpeech")
+    (data / "train-clean-100.tar.gz").write_bytes(b"\x1f\x8b")
+
+
+def emptied(data):
+    for path in (data / "LibriSpeech").iterdir():
+        shutil.rmtree(path)
+    (data / "LibriSpeech" / "README.TXT").write_text("")
+
+
+def resampled(data):
+    path = next((data / "LibriSpeech/dev-clean").rglob("*.flac"))
+    soundfile.write(path, Speech()(0.5), 8_000)
+
+
+def truncated(data):
+    path = next((data / "LibriSpeech/dev-clean").rglob("*.flac"))
+    path.write_bytes(path.read_bytes()[:300])
+
+
+def first(data, pattern):
+    return min(data.rglob(pattern))
+
+
+KS, FSC, VOX = "speech_commands_v0.01", "fluent_speech_commands_dataset", "VoxCeleb1"
+# What is broken how, and what must be said of it.
+WRONG = {
+    "archives are not unpacked": ("asr", only_archives, ["train-clean-100.tar.gz", "not unpacked"]),
+    "nothing in the folder": ("asr", emptied, ["found LibriSpeech with README.TXT", "openslr"]),
+    "a split is missing": (
+        "asr", lambda d: shutil.rmtree(d / "LibriSpeech/test-other"), ["the split test-other"]),
+    "a sound is missing": (
+        "asr", lambda d: first(d, "*.flac").unlink(), ["trans.txt names it", "(1 of 2"]),
+    "a transcript is missing": ("asr", lambda d: first(d, "*.trans.txt").unlink(), ["transcript"]),
+    "a transcript is another's": (
+        "asr", lambda d: edit(first(d, "*.trans.txt"), "100-", "999-"), ["line 1", "UTTERANCE"]),
+    "sound without words": (
+        "asr", lambda d: shutil.copy(first(d, "*.flac"), first(d, "*.flac").with_name("x.flac")),
+        ["says nothing of x.flac"]),
+    "another sampling rate": ("asr", resampled, ["expected 16000 Hz mono, found 8000 Hz"]),
+    "truncated sound": ("asr", truncated, [".flac", "not readable|truncated|no samples|ample"]),
+    "no test archive": (
+        "ks", lambda d: shutil.rmtree(d / "speech_commands_test_set_v0.01"), ["test archive"]),
+    "a word is missing": ("ks", lambda d: shutil.rmtree(d / KS / "stop"), ["'stop'"]),
+    "version 0.02": ("ks", lambda d: (d / KS / "bed").rename(d / KS / "backward"), ["0.02"]),
+    "no noises": ("ks", lambda d: shutil.rmtree(d / KS / "_background_noise_"), ["noise"]),
+    "a class of the test archive": (
+        "ks", lambda d: shutil.rmtree(d / "speech_commands_test_set_v0.01/_silence_"),
+        ["_silence_", "12 folders"]),
+    "a column is missing": (
+        "ic", lambda d: edit(d / FSC / "data/train_data.csv", "location", "place"),
+        ["lacks the column location"]),
+    "a named file is missing": (
+        "ic", lambda d: (d / FSC / "wavs/speakers/spk0/valid-0.wav").unlink(),
+        ["valid_data.csv names it", "(1 of 4 files"]),
+    "the list of splits is missing": (
+        "sid", lambda d: (d / VOX / "iden_split.txt").unlink(), ["iden_split.txt", "robots.ox"]),
+    "a malformed split": (
+        "sid", lambda d: edit(d / VOX / "iden_split.txt", "1 id", "4 id"), ["line 1", "1|2|3"]),
+    "compressed sound": (
+        "sid", lambda d: [p.rename(p.with_suffix(".m4a")) for p in d.rglob("dev/wav/*/*/*.wav")],
+        [".m4a", "waveform"]),
+    "a file of the trials is missing": (
+        "asv", lambda d: first(d / VOX / "test", "*.wav").unlink(), ["veri_test.txt names it"]),
+    "a malformed trial": (
+        "asv", lambda d: edit(d / VOX / "veri_test.txt", " ", "\t0 x "), ["line 1", "0|1 FILE FILE"]
+    ),
+    "slots are missing": ("slu", lambda d: (d / "SNIPS/slots.txt").unlink(), ["list of slots"]),
+    "fewer slots than words": (
+        "slu", lambda d: edit(d / "SNIPS/all.iob.snips.txt", "PLAY ", ""), ["words and", "line 1"]),
+    "an unknown slot": (
+        "slu", lambda d: edit(d / "SNIPS/slots.txt", "artist", "singer"), ["'artist' is not in"]),
+    "a speaker is missing": (
+        "slu", lambda d: [p.unlink() for p in d.rglob("Raveena-*.wav")], ["no recording of Raveena"]
+    ),
+    "a list that is not JSON": (
+        "slurp", lambda d: edit(d / "slurp/dataset/slurp/devel.jsonl", "{", ""), ["line 1", "JSON"]
+    ),
+    "a recording is missing": (
+        "slurp", lambda d: (d / "slurp/audio/slurp_real/audio-test0.flac").unlink(),
+        ["test.jsonl names it"]),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trees(tmp_path_factory):
+    """One whole tree a corpus, made once."""
+    root = tmp_path_factory.mktemp("trees")
+    for task in ("asr", "ks", "ic", "sid", "slu", "slurp"):
+        TREES[task](root / task)
+    shutil.copytree(root / "sid", root / "asv")
+    return root
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_wrong_folder_is_named_precisely(what, trees, tmp_path, monkeypatch, capsys):
+    task, breaks, said = WRONG[what]
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    data = tmp_path / "data"
+    shutil.copytree(trees / task, data)
+    breaks(data)
+    command = ["data", "prepare", "--track", "superb", "--task", task, "--data", str(data)]
+    assert main(command) in (3, 4)
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "slim-superb:" in text]
+    for words in said:
+        assert any(word in line for word in words.split("|")), (words, line)
+
+
+def test_data_that_is_no_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    packed = tmp_path / "corpora.tar.gz"
+    packed.write_bytes(b"")
+    command = ["data", "prepare", "--track", "superb", "--task", "asr"]
+    assert main([*command, "--data", str(tmp_path / "none")]) == 3
+    assert main([*command, "--data", str(packed)]) == 4
+    assert main(command) == 3
+    assert main(["data", "prepare", "--track", "quick", "--data", str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert "no such folder" in said and "unpack it first" in said and "--data DIR" in said
+    assert "--data is for official corpora" in said
+
+
+def test_status_says_what_is_there_and_what_is_not(trees, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    assert main(["data", "status", "--track", "superb", "--data", str(trees / "asr")]) == 4
+    said = capsys.readouterr().out
+    assert "asr/train: 12 of 28539 utterances <- not all of them" in said
+    for name in corpora_of_track("superb"):
+        assert corpus_module(name).CORPUS.layout.title in said
+    assert "after a form" in said and "Hugging Face" in said and "zenodo" in said
+
+
+def test_preparation_reads_every_sound_once(trees, tmp_path, monkeypatch):
+    home, read = tmp_path / "home", []
+    from bench.corpora.official import manifest
+
+    real = manifest.listen
+    monkeypatch.setattr(
+        manifest, "listen", lambda root, clip: (read.append(clip.path), real(root, clip))[1]
+    )
+    data = tmp_path / "data"
+    shutil.copytree(trees / "asr", data)
+    librispeech.prepare(home, data=data)
+    assert len(read) == 22
+    folder = librispeech.prepare(home)
+    before = read_table(folder, "asr/train")
+    assert len(before) == 12 and before[0].target == "THE CAT'S MAT NUMBER A"
+    assert {len(item.key) for item in before} == {64}
+    assert librispeech.validate(folder) == []
+    changed = next((data / "LibriSpeech/train-clean-100").rglob("*.flac"))
+    soundfile.write(changed, Speech()(0.7), 16_000)
+    assert len(librispeech.validate(folder)) == 1
+    read.clear()
+    librispeech.prepare(home, data=data)  # its size is not the official one: looked at again
+    assert [Path(path).name for path in read] == [changed.name]
+
+
+def test_verification_holds_dev_utterances_out_of_training(trees, tmp_path):
+    folder = voxceleb1_trials.prepare(tmp_path, data=trees / "asv")
+    tables = {name: read_table(folder, f"asv/{name}") for name in ("train", "train-all", "dev")}
+    ids = {name: {item.id for item in items} for name, items in tables.items()}
+    assert not ids["train"] & ids["dev"] and ids["train"] | ids["dev"] == ids["train-all"]
+    speakers = {name: {item.speaker for item in items} for name, items in tables.items()}
+    assert speakers["train"] == speakers["train-all"] >= speakers["dev"]
+    trials = read_trials(folder, "asv/dev")
+    assert sum(trial.label for trial in trials) * 2 == len(trials) > 0
+    known = {item.id: item.speaker for item in tables["dev"]}
+    assert all((known[t.enrolment] == known[t.test]) == t.label for t in trials)
+    for item in tables["train"][:3]:
+        assert whole_sound(item).size == item.num_samples > 32_000
+
+
+class Server(http.server.SimpleHTTPRequestHandler):
+    """Files of a folder, with ranges, breaking off the first answer when told to."""
+
+    breaks_at = 0
+
+    def do_GET(self):
+        content = (Path(self.directory) / self.path.lstrip("/")).read_bytes()
+        start = int((self.headers.get("Range") or "bytes=0-")[6:-1])
+        if start >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        self.end_headers()
+        end = Server.breaks_at or len(content)
+        Server.breaks_at = 0
+        self.wfile.write(content[start:end])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "server"
+    folder.mkdir()
+    with tarfile.open(folder / "words.tar.gz", "w:gz") as packed:
+        content = bytes(range(256)) * 400
+        info = tarfile.TarInfo("words/a.bin")
+        info.size = len(content)
+        packed.addfile(info, io.BytesIO(content))
+    handler = lambda *a, **k: Server(*a, directory=str(folder), **k)  # noqa: E731
+    served = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=served.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{served.server_port}", folder
+    served.shutdown()
+
+
+def test_a_download_goes_on_where_it_broke_off_and_is_checked(server, tmp_path):
+    url, folder = server
+    digest = hashlib.sha256((folder / "words.tar.gz").read_bytes()).hexdigest()
+    archive = Archive(f"{url}/words.tar.gz", makes="words", sha256=digest)
+    data = tmp_path / "data"
+    Server.breaks_at = 200
+    with pytest.raises(MissingError, match="run it again"):
+        _download.fetch(archive, data)
+    assert (data / "words.tar.gz.part").stat().st_size == 200
+    assert "checked" in _download.fetch(archive, data)
+    assert (data / "words/a.bin").stat().st_size == 102_400
+    assert not list(data.glob("*.part"))
+    assert "is there" in _download.fetch(archive, data)
+    wrong = Archive(f"{url}/words.tar.gz", makes="other", sha256="0" * 64)
+    with pytest.raises(InvalidDataError, match=f"{digest} found"):
+        _download.fetch(wrong, data)
+    with pytest.raises(MissingError, match="cannot be downloaded"):
+        _download.fetch(Archive("http://127.0.0.1:9/none.zip", makes="none"), data)
+
+
+def test_what_was_not_unpacked_to_the_end_is_unpacked_again(server, tmp_path, monkeypatch):
+    """A folder of the archive's own name, as Speech Commands has, may be half full."""
+    url, _ = server
+    archive = Archive(f"{url}/words.tar.gz", makes="own", folder="own")
+    Server.breaks_at = 200
+    with pytest.raises(MissingError, match="run it again"):
+        _download.fetch(archive, tmp_path)
+    assert not (tmp_path / "own").exists()
+    real = _download.unpack
+
+    def killed(path, folder, name):
+        (folder / "words").mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_download, "unpack", killed)
+    with pytest.raises(KeyboardInterrupt):
+        _download.fetch(archive, tmp_path)
+    monkeypatch.setattr(_download, "unpack", real)
+    assert "downloaded" in _download.fetch(archive, tmp_path)
+    assert (tmp_path / "own/words/a.bin").stat().st_size == 102_400
+    assert "is there" in _download.fetch(archive, tmp_path)
+
+
+def test_a_hostile_archive_stays_in_its_folder(tmp_path):
+    packed = tmp_path / "evil.tar.gz"
+    with tarfile.open(packed, "w:gz") as file:
+        info = tarfile.TarInfo("../outside.txt")
+        info.size = 1
+        file.addfile(info, io.BytesIO(b"x"))
+    with pytest.raises(InvalidDataError, match="cannot be unpacked"):
+        _download.unpack(packed, tmp_path / "in", "evil.tar.gz")
+    assert not (tmp_path / "outside.txt").exists()
+
+
+@pytest.mark.parametrize(("task", "train", "hours"), [("ks", "51,688", "14.2"),
+                                                      ("ic", "23,132", "14.7")])  # fmt: skip
+def test_a_plan_needs_no_corpus(task, train, hours, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    assert main(["eval", "fbank", task, "--track", "superb", "--plan"]) == 0
+    said = capsys.readouterr().out
+    assert f"train: {train} utterances, {hours} h" in said and "published sizes" in said
+    assert "200,000 at the best" in said and "GB of kept features" in said
+    assert "228,000 updates" in said  # seven rates for a fiftieth each, one in full
+    assert not (tmp_path / "home").exists()
+
+
+def test_sizes_of_every_table_are_known():
+    for name in task_names("superb"):
+        card = task_card(name, "superb")
+        for split in card.tables:
+            for corpus, table in card.parts(split):
+                size = corpus_module(corpus).CORPUS.layout.sizes[table]
+                assert size.utterances > 1_000 and size.hours > 0.5
+    assert total_updates(task_card("asr", "superb").recipe, 3) == 212_000
+    assert total_updates(task_card("asv", "superb").recipe, 1) == 200_000
+
+
+def test_published_rates_by_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    command = ["eval", "lighthubert_small@min+untrained", "--track", "superb", "--plan"]
+    assert main([*command[:2], "ks", *command[2:], "--lr", "published"]) == 0
+    assert "200,000 updates at 0.0001" in capsys.readouterr().out
+    assert main(["eval", "fbank", "sid", "--track", "superb", "--lr", "published"]) == 2
+    assert "none is known for fbank" in capsys.readouterr().err
+    assert main(["eval", "fbank", "sid", "--track", "superb", "--lr", "fast"]) == 2

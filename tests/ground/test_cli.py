@@ -1,0 +1,160 @@
+"""The command line as a user meets it: fast help, one clear line for a mistake, an exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = sorted(
+    path.stem.replace("_", "-")
+    for path in (Path(__file__).resolve().parents[2] / "bench" / "commands").glob("[!_]*.py")
+)
+
+
+def call(*arguments, home=None, **environment):
+    env = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
+    if home is not None:
+        env["SLIM_SUPERB_HOME"] = str(home)
+    return subprocess.run(
+        [sys.executable, "-m", "bench.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=env,
+        check=False,
+        timeout=300,
+    )
+
+
+def refused(done, code, *words):
+    """One line on stderr, no traceback, nothing on stdout."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("slim-superb: "), done.stderr
+    for word in words:
+        assert word in last, last
+
+
+def test_help_shows_the_commands():
+    done = call("--help")
+    assert done.returncode == 0
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_help_imports_nothing_heavy():
+    """Half a second is the promise; what is not imported takes no time on any machine."""
+    code = (
+        "import sys\n"
+        "from bench.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*(name for name in sys.modules if '.' not in name), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert "bench" in loaded
+    assert not loaded & {"torch", "numpy", "scipy", "datasets", "pyarrow", "pydantic"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example(command):
+    done = call(command, "--help")
+    assert done.returncode == 0
+    assert f"example:\n  slim-superb {command}" in done.stdout
+
+
+@pytest.mark.parametrize("what", ["upstreams", "tasks", "tracks"])
+def test_lists(what):
+    done = call("list", what)
+    assert done.returncode == 0
+    assert {"upstreams": "lighthubert_small", "tasks": "asr", "tracks": "quick"}[
+        what
+    ] in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["eval", "lighthubert_smal", "asr"], ["unknown upstream", "'lighthubert_small'"]),
+        (["eval", "fbank", "asrr"], ["unknown task", "did you mean 'asr'"]),
+        (["eval", "fbank", "asr", "--track", "opn"], ["unknown track", "did you mean 'open'"]),
+        (["eval", "fbank+trained", "asr"], ["expected NAME"]),
+        (["eval", "fbank@colour=red", "ks"], ["colour"]),
+        (["eval", "fbank", "ks", "--seed", "-1"], ["seed -1"]),
+        (["eval", "fbank", "ks", "--lr", "0"], ["lr 0"]),
+        (["cost", "nosuch"], ["unknown upstream"]),
+        (["cost", "lighthubert_small@embed=255"], ["255", "256"]),
+        (["cost", "lighthubert_small@layers=13"], ["13", "10"]),
+        (["cost", "lighthubert_small@heads=4-4"], ["heads"]),
+        (["cost", "lighthubert_small@randm:7"], ["randm"]),
+    ],
+)
+def test_a_mistake_is_one_clear_line(arguments, words, tmp_path):
+    refused(call(*arguments, home=tmp_path), 2, *words)
+
+
+def test_wrong_options_are_a_usage_error():
+    assert call("eval").returncode == 2
+    assert call("list", "models").returncode == 2
+    assert call("eval", "fbank", "ks", "--seed", "zero").returncode == 2
+
+
+def test_strict_makes_missing_weights_an_error(tmp_path):
+    done = call("eval", "lighthubert_small", "ks", "--strict", home=tmp_path)
+    refused(done, 3, "lighthubert_small")
+    for hint in ("WEIGHTS", "SLIM_SUPERB_WEIGHTS"):
+        assert hint in done.stderr
+
+
+def test_a_weights_file_that_is_none_is_an_error(tmp_path):
+    bad = tmp_path / "bad.pt"
+    bad.write_bytes(b"not a checkpoint")
+    done = call("eval", "lighthubert_small", "ks", "--weights", bad, home=tmp_path)
+    refused(done, 4, "bad.pt")
+    done = call("eval", "lighthubert_small", "ks", "--weights", tmp_path / "no.pt", home=tmp_path)
+    refused(done, 3, "no.pt")
+
+
+def test_no_apt_and_no_packages(tmp_path):
+    """Neither apt-get nor --deb-dir: a line that says what to do."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    done = call("data", "prepare", home=tmp_path, PATH=str(empty))
+    refused(done, 3, "--deb-dir")
+
+
+def test_a_folder_without_the_packages(tmp_path):
+    done = call("data", "prepare", "--deb-dir", tmp_path, home=tmp_path / "home")
+    refused(done, 3, "flight-of-the-amazon-queen")
+
+
+def test_a_corrupt_package(tmp_path):
+    for name in ("flight-of-the-amazon-queen_1.0.0-9_all.deb", "drascula_1.0+ds4-2_all.deb"):
+        (tmp_path / name).write_bytes(b"!<arch>\nnonsense")
+    done = call("data", "prepare", "--deb-dir", tmp_path, home=tmp_path / "home")
+    refused(done, 4, ".deb")
+
+
+def test_score_of_a_file_that_is_no_record(tmp_path):
+    path = tmp_path / "record.json"
+    path.write_text("{}")
+    refused(call("score", path, home=tmp_path), 4, "not a record")
+    refused(call("score", tmp_path / "none.json", home=tmp_path), 4, "cannot be read")
+
+
+def test_another_package_called_bench_is_noticed(tmp_path):
+    """frappe-bench installs a top-level `bench` too; being run with it must not go unnoticed."""
+    other = tmp_path / "bench"
+    other.mkdir()
+    (other / "__init__.py").write_text("")
+    code = (
+        "import importlib.util, sys; import bench.cli as cli; import bench; "
+        f"bench.__file__ = {str(other / '__init__.py')!r}; sys.exit(cli.main(['list', 'tracks']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path.cwd()
+    )
+    refused(done, 2, "not Slim-SUPERB's")

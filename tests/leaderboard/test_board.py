@@ -1,0 +1,401 @@
+"""The board: a golden miniature, and what it refuses."""
+
+import re
+import shutil
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.errors import InvalidDataError, UsageError
+from bench.metrics.draws import Draws
+from bench.records.record import (
+    ConditionResult,
+    ConditionScore,
+    DegradedScore,
+    read_record,
+    write_record,
+)
+from leaderboard.board.columns import FACTS, LAST, degradation_columns
+from leaderboard.board.degradation import reference_pairs
+from leaderboard.board.heat import heat_tables, over_column
+from leaderboard.board.rows import Degradation, SetDraws
+from leaderboard.page.build import build_board
+from leaderboard.page.render import PAGE
+from leaderboard.page.stamp import Stamp
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@pytest.fixture(autouse=True)
+def own_tracks(monkeypatch):
+    monkeypatch.setattr(registry, "TASKS", GOLDEN / "tasks")
+    monkeypatch.setattr(registry, "CARDS", GOLDEN / "cards")
+
+
+@pytest.fixture
+def results(tmp_path):
+    return Path(shutil.copytree(GOLDEN / "results", tmp_path / "results"))
+
+
+def change(results, place, **updates):
+    """Write one record again with other values."""
+    path = results / place
+    write_record(read_record(path).model_copy(update=updates), path)
+    return path
+
+
+STAMP = Stamp("0123456789ab", "2026-11-21")
+
+
+def built(results, tmp_path, stamp=STAMP):
+    build_board(results, tmp_path / "site", stamp)
+    return tuple((tmp_path / "site" / n).read_text("utf-8") for n in ("index.html", "board.md"))
+
+
+def without_code(page):
+    """The page without style, script and their digests: what a reviewer wants to see change."""
+    page = re.sub(r"sha256-[\w+/=]+", "sha256-...", page)
+    page = re.sub(r"<style>.*?</style>", "<style>...</style>", page, flags=re.DOTALL)
+    return re.sub(r"<script>.*?</script>", "<script>...</script>", page, flags=re.DOTALL)
+
+
+def test_golden_board(tmp_path, request):
+    page, text = built(GOLDEN / "results", tmp_path)
+    site = tmp_path / "site"
+    files = {"board.html": without_code(page), "board.md": text}
+    files |= {n: (site / n).read_text("utf-8") for n in ("board.csv", "board.json", "board.tex")}
+    if request.config.getoption("--golden"):
+        for name, content in files.items():
+            (GOLDEN / name).write_text(content, encoding="utf-8")
+    for name, content in files.items():
+        assert content == (GOLDEN / name).read_text(encoding="utf-8"), f"{name}: pytest --golden"
+
+
+def test_built_twice_is_the_same_bytes(tmp_path):
+    assert built(GOLDEN / "results", tmp_path) == built(GOLDEN / "results", tmp_path)
+
+
+def test_summary_says_what_was_left_out(tmp_path):
+    summary = build_board(GOLDEN / "results", tmp_path)
+    assert (summary.records, summary.upstreams, summary.reported) == (8, 3, 3)
+    assert summary.skipped == ("track quick: never on the board",)
+    assert "8 records of 3 upstreams" in str(summary) and "index.html" in str(summary)
+
+
+def test_means_over_seeds_and_differences_to_clean(tmp_path):
+    _, text = built(GOLDEN / "results", tmp_path)
+    assert "62.00 (\\[50.00, 74.00\\]; mean of 3 seeds, n = 100)" in text
+    assert "52.50 (-9.50 to clean; \\[40.00, 66.25\\]; mean of 3 seeds, n = 80)" in text
+    assert "125.00 (\\[110.00, 140.00\\]; 1 seed, 250 / 200 words)" in text
+    assert "0.750 (\\[0.700, 0.800\\]; 1 seed, n = 2,000)" in text
+
+
+def test_cells_say_how_many_seeds_where_it_is_not_the_usual_number(results, tmp_path):
+    """One golden score is of three seeds, all others of one."""
+    page, _ = built(results, tmp_path)
+    table = page[page.index('<table class="main">') : page.index('<p class="legend">')]
+    assert re.findall(r"[\d.]+<small>[^<]*</small><small>(\d seeds?)</small>", table) == ["3 seeds"]
+    assert "Scores are of 1 seed where a cell says nothing else." in page
+    for score in ("asr-s0", "asv-s0", "ks-s0-shuffled"):  # most scores are now means of three
+        for path in results.glob(f"open/*/{score}.json"):
+            for seed in (1, 2):
+                record = read_record(path).model_copy(update={"seed": seed})
+                write_record(record, path.with_name(path.name.replace("s0", f"s{seed}")))
+    page, _ = built(results, tmp_path)
+    table = page[page.index('<table class="main">') : page.index('<p class="legend">')]
+    assert "<small>1 seed</small>" in table and "3 seeds</small>" not in table
+    assert "Scores are of 3 seeds where a cell says nothing else." in page
+
+
+def test_a_section_names_weights_commits_and_dates_of_its_runs(results, tmp_path):
+    path = results / "open/fbank/ks-s1.json"
+    record = read_record(path)
+    elsewhere = {"commit": "f" * 40, "dirty": True, "started": "2026-11-23T00:00:00Z"}
+    provenance = record.provenance.model_copy(update=elsewhere)
+    result = condition_result("1" * 64).model_copy(update={"commit": "9" * 40})
+    change(results, "open/fbank/ks-s1.json", provenance=provenance, conditions=(result,))
+    page, _ = built(results, tmp_path)
+    weights, commits = record.inputs.upstream_sha256[:12], "99999999, eeeeeeee, ffffffff+"
+    assert f"; sha256 {weights}; commit {commits}; 2026-11-21 to 2026-11-23\n" in page
+    assert "; sha256 aaaaaaaaaaaa; commit eeeeeeee; 2026-11-21\n" in page
+
+
+def test_controls_stand_after_what_is_measured(tmp_path):
+    _, text = built(GOLDEN / "results", tmp_path)
+    names = re.findall(r"^\| (\S[^|]*?) +\|", text.split("###")[1], flags=re.MULTILINE)
+    assert names[1:] == [
+        "fbank",
+        "ge2e",
+        "fbank (ceiling: a small encoder trained end to end)",
+        "fbank (control: training labels shuffled)",
+        "lighthubert_small+untrained (control: untrained)",
+    ]
+
+
+class Page(HTMLParser):
+    """Collects tags, and every attribute that could fetch something."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.links = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.links += [v for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
+
+
+def test_page_is_self_contained(tmp_path):
+    page, _ = built(GOLDEN / "results", tmp_path)
+    parsed = Page(page)
+    tags = [tag for tag, _ in parsed.tags]
+    links = [link for link in parsed.links if not link.startswith("#")]
+    assert all(re.fullmatch(r"https://[\w./-]+", link) for link in links)  # papers, to be clicked
+    assert not {"link", "img", "iframe", "object", "embed", "base"} & set(tags)
+    assert not any("src" in attributes for _, attributes in parsed.tags)
+    assert not any(name.startswith("on") for _, found in parsed.tags for name in found)
+    code = "".join(re.findall(r"<(?:style|script)>(.*?)</(?:style|script)>", page, re.DOTALL))
+    assert "url(" not in code and "@import" not in code and "fetch(" not in code
+    assert "default-src 'none'; script-src 'sha256-" in unescape(page) and "unsafe" not in page
+    assert all("scope" in attributes for tag, attributes in parsed.tags if tag == "th")
+    ids = [attributes["id"] for _, attributes in parsed.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def contrast(one, two):
+    """WCAG's ratio of two colours such as `#7d8490`."""
+
+    def luminance(colour):
+        digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+        parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(two)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def test_edges_and_texts_stand_out_from_what_they_lie_on():
+    """WCAG 2.2: 3:1 for the edge of an input, a button or a dot (1.4.11), 4.5:1 for text."""
+    css = (PAGE / "board.css").read_text("utf-8")
+    themes = [dict(re.findall(r"--([\w-]+): (#\w+)", block))
+              for block in re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)]  # fmt: skip
+    assert len(themes) == 2 and contrast("#000", "#ffffff") == pytest.approx(21)
+    for theme in themes:
+        for ground in (theme["paper"], theme["band"]):
+            assert contrast(theme["strong"], ground) >= 3
+            assert contrast(theme["focus"], ground) >= 3
+            assert contrast(theme["soft"], ground) >= 4.5
+
+
+HOSTILE = "<script>alert(1)</script>|`x` [a](javascript:b)\n# c &amp; \"'"
+
+
+def test_hostile_text_in_a_record_is_text(results, tmp_path):
+    change(results, "open/ge2e/asv-s0.json", family=HOSTILE)
+    page, text = built(results, tmp_path)
+    assert "<script>alert" not in page + text and page.count("</script>") == 2
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "\\|\\`x\\` \\[a\\](javascript:b) \\# c &amp;amp;" in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    bars = {len(re.findall(r"(?<!\\)\|", line)) for line in rows[:3]}
+    assert len(bars) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "updates", "match"),
+    [
+        ("open/ge2e/ks-s0.json", {"protocol": "2027.1"}, "two of protocol, 2026.1 .* 2027.1"),
+        ("open/ge2e/ks-s0.json", {"task_version": 2}, "two of task version, 1 .* 2"),
+        ("open/fbank/ks-s1.json", {"protocol": "2027.1"}, "two of protocol"),
+        ("open/fbank/ks-s1.json", {"weights": "house"}, "different weights"),
+        ("open/fbank/ks-s1.json", {"seed": 7}, "belongs elsewhere"),
+        ("open/fbank/ks-s1.json", {"upstream": "other"}, "belongs elsewhere"),
+        ("open/fbank/ks-s1.json", {"track": "quick"}, "belongs elsewhere"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(results, tmp_path, place, updates, match):
+    if not (results / place).exists():
+        record = read_record(results / "open/fbank/ks-s0.json")
+        ge2e = read_record(results / "open/ge2e/asv-s0.json")
+        same = {name: getattr(ge2e, name) for name in ("upstream", "family", "weights", "cost")}
+        write_record(record.model_copy(update=same), results / place)
+    change(results, place, **updates)
+    with pytest.raises(InvalidDataError, match=match):
+        build_board(results, tmp_path / "site")
+    assert not (tmp_path / "site").exists()
+
+
+def test_two_test_sets_in_one_column_are_refused(results, tmp_path):
+    path = results / "open/fbank/ks-s1.json"
+    record = read_record(path)
+    manifests = record.inputs.manifests | {"clean": "9" * 64}
+    change(
+        results,
+        "open/fbank/ks-s1.json",
+        inputs=record.inputs.model_copy(update={"manifests": manifests}),
+    )
+    with pytest.raises(InvalidDataError, match="two of test set"):
+        build_board(results, tmp_path / "site")
+
+
+def condition_result(sha256):
+    score = ConditionScore(condition="gsm", metric="accuracy", value=0.5, n=9, low=0.4, high=0.6)
+    loss = {"relative": 0.1, "relative_low": 0.0, "relative_high": 0.2}
+    degraded = DegradedScore(**score.model_dump(), **loss)
+    return ConditionResult(condition="gsm", sha256=sha256, predictions_sha256="0" * 64,
+                           commit=None, dirty=False, scores=(degraded,))  # fmt: skip
+
+
+def test_two_distortions_under_one_name_are_refused(results, tmp_path):
+    change(results, "open/fbank/ks-s0.json", conditions=(condition_result("1" * 64),))
+    change(results, "open/fbank/ks-s1.json", conditions=(condition_result("1" * 64),))
+    build_board(results, tmp_path / "site")
+    change(results, "open/fbank/ks-s1.json", conditions=(condition_result("2" * 64),))
+    match = "column ks gsm: two of distortion, 1{16} in ks-s0.json of fbank and 2{16} in"
+    with pytest.raises(InvalidDataError, match=match) as caught:
+        build_board(results, tmp_path / "site")
+    assert "\n" not in str(caught.value)
+
+
+def test_one_seed_twice_and_two_sizes_are_refused(results, tmp_path):
+    folder = results / "open/fbank"
+    shutil.copy(folder / "ks-s0.json", folder / "ks-s0-lr0.1.json")
+    with pytest.raises(InvalidDataError, match="one task and seed twice"):
+        build_board(results, tmp_path)
+    (folder / "ks-s0-lr0.1.json").unlink()
+    cost = read_record(folder / "ks-s1.json").cost.model_copy(update={"params": 5})
+    change(results, "open/fbank/ks-s1.json", cost=cost)
+    with pytest.raises(InvalidDataError, match="different size"):
+        build_board(results, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("updates", "reason"),
+    [({"limit": 8}, "limited to 8"), ({"status": "error", "error": "x"}, "the run failed")],
+)
+def test_no_results_are_left_out_and_named(results, tmp_path, updates, reason):
+    change(results, "open/fbank/asr-s0.json", **updates)
+    summary = build_board(results, tmp_path)
+    assert summary.records == 7
+    assert any(reason in item and "asr-s0.json" in item for item in summary.skipped)
+
+
+def test_broken_files_and_unknown_tracks_are_errors(results, tmp_path):
+    (results / "open/fbank/ks-s9.json").write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidDataError, match=r"ks-s9\.json"):
+        build_board(results, tmp_path)
+    (results / "open/fbank/ks-s9.json").unlink()
+    (results / "opne").mkdir()
+    with pytest.raises(UsageError, match="did you mean 'open'"):
+        build_board(results, tmp_path)
+
+
+def test_empty_states(tmp_path):
+    for folder in ("missing", "empty", "track"):
+        results = tmp_path / folder
+        if folder != "missing":
+            results.mkdir()
+        if folder == "track":
+            (results / "open").mkdir()
+        assert build_board(results, tmp_path / "site").records == 0
+        for name in ("index.html", "board.md"):
+            assert "No records yet." in (tmp_path / "site" / name).read_text("utf-8")
+
+
+def test_a_column_is_one_entry():
+    keys = [column.key for column in (*FACTS, *LAST)]
+    assert len(set(keys)) == len(keys)
+
+
+def lossy(degradations, *, competes=True):
+    return SimpleNamespace(degradations=degradations, set_draws={}, competes=competes)
+
+
+def test_losses_over_other_pairs_are_shown_and_never_ranked():
+    """Only rows with the reference's pairs have a value, which sorts and draws."""
+    pair = {("ks", "gsm"): Degradation(0.1), ("ks", "ood"): Degradation(0.3)}
+    full = lossy(pair | {("sid", "gsm"): Degradation(0.6)})
+    twin = lossy(dict(full.degradations))
+    other = lossy({("asv", "gsm"): Degradation(0.2)})
+    control = lossy(full.degradations | {("asr", "gsm"): Degradation(9.0)}, competes=False)
+    rows = [lossy(pair), other, full, twin, control]
+    assert reference_pairs(rows) == full.degradations.keys()
+    assert reference_pairs([control]) == control.degradations.keys()
+    assert reference_pairs([]) == frozenset()
+    mean, worst = degradation_columns(rows)
+    # Two conditions of ks weigh as much as one of sid: (20 + 60) / 2, not (10 + 30 + 60) / 3.
+    assert [mean.cell(row).text for row in rows[:3]] == ["+20.0", "+20.0", "+40.0"]
+    for column, value in ((mean, 40.0), (worst, 35.0)):
+        found = [column.cell(row).value for row in rows]
+        assert found == [None, None, *[pytest.approx(value)] * 3]
+        assert "sorted over the same 3 pairs" in column.about
+    assert mean.cell(rows[0]).note == "only 2 of 3, KS"
+    assert mean.cell(other).note == "other 1 of 3, ASV"
+
+
+def test_a_row_with_more_conditions_does_not_push_the_others_out():
+    losses = {("ks", "gsm"): Degradation(0.1), ("ks", "ood"): Degradation(0.3)}
+    usual = [lossy(losses) for _ in range(3)]
+    more = lossy(losses | {("ks", f"white-{n}db"): Degradation(0.9) for n in (20, 10)})
+    mean, worst = degradation_columns([*usual, more])
+    for column, value in ((mean, 20.0), (worst, 30.0)):
+        assert [column.cell(row).value for row in (*usual, more)] == [pytest.approx(value)] * 4
+        assert "only" not in column.cell(more).note
+    every = [*usual, *[more] * 3]  # most is compared by the larger set: 3 x 4 pairs, not 6 x 2
+    assert reference_pairs(every) == more.degradations.keys()
+
+
+def test_the_worst_condition_is_one_of_those_with_most_tasks():
+    both = {(task, "gsm"): Degradation(0.2) for task in ("ks", "sid")}
+    row = lossy(both | {("ks", "white-0db"): Degradation(0.9)})
+    (cell,) = [column.cell(row) for column in degradation_columns([row])[1:]]
+    assert (cell.text, cell.note) == ("+20.0", "gsm")
+
+
+def test_a_ladder_is_one_column_of_the_heat_map():
+    """Of the tasks that have all its rungs: the mean over rungs, then over tasks."""
+    losses = {
+        **{("ks", f"white-{n}db"): Degradation(n / 100, 0.0, 0.3) for n in (20, 10)},
+        **{("ic", f"white-{n}db"): Degradation(0.4, 0.1, 0.5) for n in (20, 10)},
+        ("sid", "white-20db"): Degradation(0.9),
+        ("ks", "gsm"): Degradation(0.1),
+        ("ks", "clip-6db"): Degradation(0.7),
+    }
+    names = ["gsm", "white-20db", "white-10db", "clip-6db"]
+    plain = lossy({("ks", "gsm"): Degradation(0.2)})
+    single, ladders = heat_tables([lossy(losses), plain], names)
+    assert [item.title for item in single.columns] == ["gsm"] and len(single.rows) == 2
+    white, clip = ladders.columns
+    assert (white.title, white.tasks, clip.title) == ("ladder-white", "IC, KS", "ladder-clip")
+    assert len(ladders.rows) == 1
+    found = over_column(lossy(losses), white)
+    assert (found.value, found.low, found.high) == pytest.approx((0.275, 0.05, 0.4))
+    assert found.tasks == "IC, KS" and over_column(lossy({}), white) is None
+    row, values = lossy(losses), np.linspace(0.1, 0.2, 1000)
+    row.set_draws["ks", "ladder-white"] = SetDraws(Draws(values, 9), Draws(values, 9))
+    drawn = over_column(row, white)
+    assert drawn.value == found.value
+    low, high = np.percentile(values, [2.5, 97.5])  # of KS; IC keeps the mean of its rungs'
+    assert (drawn.low, drawn.high) == pytest.approx(((low + 0.1) / 2, (high + 0.5) / 2))
+
+
+def test_a_mean_over_fewer_tasks_says_so():
+    loss = Degradation(0.2, 0.1, 0.3)
+    full = lossy({("ks", "gsm"): loss, ("sid", "gsm"): loss})
+    part = lossy({("ks", "gsm"): loss, ("ks", "ood"): Degradation(0.4)})
+    (table,) = heat_tables([full, part], ["gsm", "ood"])
+    gsm, ood = table.columns
+    assert (gsm.tasks, ood.tasks) == ("KS, SID", "KS")
+    assert over_column(part, gsm).tasks == "KS"
+    mean, worst = degradation_columns([full, part])
+    notes = ["[+10.0, +30.0]", "[+10.0, +30.0], only 1 of 2, KS"]
+    assert [mean.cell(row).note for row in (full, part)] == notes
+    assert [worst.cell(row).note for row in (full, part)] == ["gsm", "gsm, only 1 of 2, KS"]
+    assert [worst.cell(row).text for row in (full, part)] == ["+20.0", "+20.0"]
+    assert degradation_columns([full])[0].cell(full).note == "[+10.0, +30.0]"

@@ -1,0 +1,43 @@
+"""The board stays small and quick with many rows."""
+
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from big_board import make_results
+
+from leaderboard.page.build import build_board
+from leaderboard.page.stamp import Stamp
+
+PACKAGE = Path(__file__).resolve().parents[2] / "leaderboard"
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("many")
+    assert make_results(folder, upstreams=167, num_conditions=4) == 1002
+    return folder
+
+
+def test_a_thousand_records_in_five_seconds(many, tmp_path):
+    start = time.process_time()
+    summary = build_board(many / "results", tmp_path, Stamp("", ""))
+    assert time.process_time() - start < 5.0
+    assert summary.records == 1002
+
+
+def test_a_hundred_upstreams_under_twenty_conditions_fit(tmp_path):
+    make_results(tmp_path, upstreams=100, num_conditions=20)
+    build_board(tmp_path / "results", tmp_path / "site", Stamp("", ""))
+    size = (tmp_path / "site/index.html").stat().st_size
+    assert 200_000 < size < 600_000
+
+
+def test_no_two_scripts_of_the_page_share_a_name():
+    """They become one: a second `function` of a name would silently take the first one's place."""
+    text = "\n".join(path.read_text("utf-8") for path in (PACKAGE / "page").glob("*.js"))
+    names = re.findall(r"^(?:async )?(?:function|const|let) ([\w$]+)", text, flags=re.MULTILINE)
+    assert len(names) > 50
+    assert [name for name, count in Counter(names).items() if count > 1] == []

@@ -1,0 +1,65 @@
+"""The committed records: readable, whole, and where their content says."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.names import runs_folder
+from bench.records.record import Record, read_record
+from bench.registry import task_card, track_names
+from bench.run.spec import card_digest
+
+RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
+RECORDS = sorted(RESULTS.rglob("*.json"))
+
+
+@pytest.fixture(scope="module")
+def records() -> list[tuple[Path, Record]]:
+    return [(path, read_record(path)) for path in RECORDS]
+
+
+def test_there_are_some():
+    assert RECORDS
+
+
+def test_every_record_lies_where_it_says(records):
+    for path, record in records:
+        assert path.parent == runs_folder(RESULTS, record.track, record.upstream)
+        assert path.name.startswith(f"{record.task}-s{record.seed}")
+        assert ("shuffled" in path.name) == record.labels_shuffled
+        assert ("ceiling" in path.name) == record.ceiling
+
+
+def test_every_record_is_a_whole_result(records):
+    for path, record in records:
+        assert record.limit is None, path
+        assert record.status == "ok", path
+        assert record.provenance.dirty is False, path
+        assert (record.weights == "untrained") == ("+untrained" in record.upstream), path
+        for score in record.scores:
+            assert score.low <= score.high, path
+            if score.denominator:
+                assert score.value == pytest.approx(score.numerator / score.denominator), path
+
+
+def test_every_record_was_made_by_the_card_that_is_here(records):
+    for path, record in records:
+        card = task_card(record.task, record.track)
+        assert record.task_version == card.version, path
+        if not record.ceiling:
+            assert record.inputs.task_card_sha256 == card_digest(card), path
+        assert {score.metric for score in record.scores} == set(card.metrics), path
+
+
+@pytest.mark.parametrize("track", [name for name in track_names() if name != "superb"])
+def test_every_task_has_been_validated(records, track):
+    """Track superb needs corpora that nobody may pass on: its records come from those who have."""
+    done = {(record.task, record.upstream) for _, record in records if record.track == track}
+    for task in ("asr", "asv", "ic", "ks", "sid", "slu"):
+        for upstream in ("fbank", "ge2e", "lighthubert_small+untrained"):
+            assert (task, upstream) in done, (track, task, upstream)
+
+
+def test_every_system_can_check_the_files_out():
+    for path in RESULTS.parent.rglob("*"):
+        assert not set(path.name) & set('<>:"\\|?*'), path

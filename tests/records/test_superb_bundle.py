@@ -1,0 +1,58 @@
+"""Track superb to the board: from folders in the official layout, sent, checked, accepted."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+from official_trees import TREES
+from small_superb import make_small_cards
+
+from bench.cli import main
+from bench.records.bundle import opened
+from bench.registry import corpora_of_track, corpus_module
+from bench.submit.accept import accept
+from bench.submit.verify import check
+from leaderboard.page.build import build_board
+from leaderboard.page.stamp import Stamp
+
+UPSTREAM = "fbank@deltas=0"
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory):
+    """A bundle of every task of the track, made by the commands; small trees are the corpora."""
+    folder = tmp_path_factory.mktemp("superb")
+    with pytest.MonkeyPatch.context() as patch:
+        make_small_cards(folder, patch)
+        for name in corpora_of_track("superb"):
+            sizes = corpus_module(name).CORPUS.layout.sizes
+            for table, size in sizes.items():
+                patch.setitem(sizes, table, replace(size, exact=False))
+        for make in TREES.values():
+            make(folder / "corpora")
+        runs = str(folder / "runs")
+        for task in TREES:
+            command = ["eval", UPSTREAM, task, "--track", "superb", "--out", runs]
+            assert main([*command, "--data", str(folder / "corpora")]) == 0, task
+        bundle = str(folder / "bundle.tar.gz")
+        assert main(["submit", UPSTREAM, "--track", "superb", "--runs", runs, "--out", bundle]) == 0
+        yield folder
+
+
+def test_every_task_holds(sent, capsys):
+    assert main(["verify", str(sent / "bundle.tar.gz")]) == 0
+    said = capsys.readouterr().out
+    assert f"{len(TREES)} records hold (rescored)" in said
+
+
+def test_it_comes_on_the_board_with_every_task(sent, tmp_path):
+    with opened(sent / "bundle.tar.gz") as folder:
+        bundle, report = check(folder, sent / "home")
+        assert bundle is not None and not report.problems
+        accept(bundle, tmp_path, "rescored")
+    build_board(tmp_path / "results", tmp_path / "site", Stamp("", ""))
+    with (tmp_path / "site/board.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["upstream"] == UPSTREAM]
+    assert {row["task"] for row in rows} == set(TREES)
+    assert {row["track"] for row in rows} == {"superb"}
+    assert {row["verified"] for row in rows} == {"rescored"}

@@ -1,0 +1,69 @@
+"""Curves of trainings: TensorBoard events where it is installed, nothing where it is not."""
+
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from toy_track import evaluate, evaluate_seeds, make_toy
+
+from bench.records import curves
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    return make_toy(tmp_path, monkeypatch)
+
+
+def test_without_tensorboard_nothing_is_written(toy, monkeypatch):
+    monkeypatch.setattr(curves, "find_spec", lambda name: None)
+    evaluate(toy)
+    assert not list(toy.out.rglob("tensorboard"))
+
+
+def test_a_training_gives_loss_and_dev_score_of_every_point(toy, monkeypatch):
+    """Through a writer of ours, which TensorBoard's has the form of."""
+    found = {}
+
+    class Writer:
+        def __init__(self, folder):
+            self.figures = found.setdefault(Path(folder), [])
+
+        def add_scalar(self, name, value, step):
+            self.figures.append((name, float(value), step))
+
+        def close(self):
+            self.figures.append("closed")
+
+    module = types.SimpleNamespace(SummaryWriter=Writer)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    monkeypatch.setattr(curves, "find_spec", lambda name: object())
+    first, second = evaluate_seeds(toy, (0, 1), "tone")
+    assert list(found) == [
+        outcome.path.with_suffix("") / "tensorboard" / "trained" for outcome in (first, second)
+    ]
+    for outcome, figures in zip((first, second), found.values(), strict=True):
+        assert figures.pop() == "closed"
+        names = {name for name, _, _ in figures}
+        assert names == {
+            f"{what}/lr{lr:g}" for what in ("loss", "dev accuracy") for lr in (1e-2, 1e-3)
+        }
+        assert [step for name, _, step in figures if name == "loss/lr0.01"] == [10, 20, 30]
+        for point in outcome.record.selection.grid:
+            scores = [value for name, value, _ in figures if name == f"dev accuracy/lr{point.lr:g}"]
+            assert max(scores) == point.value
+
+
+def test_tensorboard_reads_what_is_written(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    own = curves.Curves(tmp_path)
+    for step in (1, 2, 3):
+        own.add("loss", 1.0 / step, step)
+    own.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    found = events.Scalars("loss")
+    assert [event.step for event in found] == [1, 2, 3]
+    assert [event.value for event in found] == pytest.approx([1.0, 0.5, 1 / 3])

@@ -1,0 +1,171 @@
+"""What was kept and is not what was written any more: named, made again, never a wrong number."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+import torch
+from toy_track import evaluate, make_toy
+
+from bench import stopping
+from bench.errors import InvalidDataError, MissingError
+from bench.features import passes
+from bench.features.passes import Engine, upstream_pass
+from bench.features.tensor_file import read_sealed, write_sealed
+from bench.probe import fit
+from bench.run import job
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    return make_toy(tmp_path, monkeypatch)
+
+
+def damage(path, rng):
+    """Flip one bit or cut the end; in the sixth of cases take the file away."""
+    content = bytearray(path.read_bytes())
+    place, kind = rng.randrange(len(content)), rng.randrange(6)
+    if kind == 0:
+        path.unlink()
+    elif kind <= 2:
+        path.write_bytes(content[:place])
+    else:
+        content[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("task", ["tone", "voice"])
+def test_a_store_damaged_anywhere_gives_the_same_record(toy, task):
+    whole = evaluate(toy, task).record.comparable()
+    rng = random.Random(5)
+    for number in range(15):
+        files = [path for path in (toy.home / "features").rglob("*") if path.is_file()]
+        damage(rng.choice([path for path in files if ".leases" not in path.parts]), rng)
+        again = evaluate(toy, task, seed=0, force=True)
+        assert again.record.comparable() == whole, number
+
+
+def test_a_shard_that_was_altered_is_named(toy, capsys):
+    evaluate(toy)
+    (shard,) = (toy.home / "features").glob("*/pooled-*/*.npy")
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    passes_of_shard = evaluate(toy, seed=1)
+    assert not passes_of_shard.was_done
+    assert f"{shard}: its content has changed (sha256); removed" in capsys.readouterr().err
+
+
+def interrupted(toy, monkeypatch, stage):
+    def dies(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, stage, dies)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(toy)
+
+
+@pytest.mark.parametrize("pattern", ["lr*.sealed", "cost.sealed", "predicted.sealed", "*.jsonl"])
+def test_what_a_stage_left_is_checked_by_the_next(toy, monkeypatch, capsys, pattern):
+    whole = evaluate(toy).record.comparable()
+    (toy.out / "toy" / "fbank" / "tone-s0.json").unlink()
+    interrupted(toy, monkeypatch, "score_tests")
+    path = sorted(toy.out.rglob(pattern))[0]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 4
+    path.write_bytes(content)
+    capsys.readouterr()
+    assert evaluate(toy).record.comparable() == whole
+    assert str(path) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cut", [0, 5, 40, -1])
+def test_sealed_files_say_what_is_wrong(tmp_path, cut):
+    path = tmp_path / "a.sealed"
+    write_sealed({"x": torch.arange(3.0)}, path)
+    assert read_sealed(path)["x"].tolist() == [0.0, 1.0, 2.0]
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InvalidDataError, match=r"a\.sealed: (not a sealed file|its content)"):
+        read_sealed(path)
+
+
+def test_a_stop_in_training_and_passes_keeps_what_is_there(toy, monkeypatch):
+    whole = evaluate(toy).record.comparable()
+    for path in (toy.out / "toy" / "fbank").glob("*.json"):
+        path.unlink()
+    monkeypatch.setattr(fit, "SECONDS_BETWEEN_SAVES", 1e9)
+    flag = {"left": 0}
+
+    def requested():
+        flag["left"] -= 1
+        return flag["left"] < 0
+
+    def check():
+        if requested():
+            raise stopping.Stopped
+
+    for updates in (3, 8, 9):
+        flag["left"] = updates
+        with monkeypatch.context() as patch:
+            patch.setattr(stopping, "requested", requested)
+            patch.setattr(stopping, "check", check)
+            with pytest.raises(stopping.Stopped):
+                evaluate(toy)
+    assert evaluate(toy).record.comparable() == whole
+
+
+def test_out_of_memory_halves_the_bucket_and_says_so(toy_upstream, utterances, monkeypatch, capsys):
+    engine = Engine(bucket_seconds=5.0)
+    whole = dict(zip([item.id for item in utterances], [None] * 24, strict=True))
+    for item, states in upstream_pass(toy_upstream, utterances, engine):
+        whole[item.id] = states
+    forward, sizes = passes.forward_bucket, []
+
+    def small(module, wavs, engine):
+        if len(wavs) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(wavs))
+        return forward(module, wavs, engine)
+
+    monkeypatch.setattr(passes, "forward_bucket", small)
+    found = {item.id: states for item, states in upstream_pass(toy_upstream, utterances, engine)}
+    assert list(found) != []
+    assert max(sizes) == 2
+    assert "out of memory on cpu with" in capsys.readouterr().err
+    for name, states in found.items():
+        torch.testing.assert_close(states, whole[name])
+    assert set(found) == set(whole)
+
+
+@pytest.fixture
+def switches():
+    """What a GPU may do, put back afterwards."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32
+    yield cudnn, matmul
+    cudnn.allow_tf32, cudnn.deterministic, cudnn.benchmark, matmul.allow_tf32 = before
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_a_gpu_computes_the_same_way_every_time(switches, monkeypatch, precision):
+    """As far as it can be seen without one: the switches, and where the upstream goes."""
+    placed = []
+    engine = Engine(device="cuda:1", precision=precision)
+    engine.place(SimpleNamespace(to=placed.append))
+    cudnn, matmul = switches
+    assert placed == ["cuda:1"]
+    assert cudnn.deterministic and not cudnn.benchmark
+    assert matmul.allow_tf32 == cudnn.allow_tf32 == (precision == "tf32")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(MissingError, match="finds no GPU"):
+        engine.check()
+
+
+def test_one_utterance_that_does_not_fit_is_named(toy_upstream, utterances, monkeypatch):
+    def never(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(passes, "forward_bucket", never)
+    with pytest.raises(MissingError, match="alone does not fit into the memory"):
+        list(upstream_pass(toy_upstream, utterances, Engine()))

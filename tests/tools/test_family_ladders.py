@@ -1,0 +1,89 @@
+"""Losses of a family along the ladders: who is shown, the table and the picture."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.errors import MissingError
+from bench.metrics.draws import Draws
+from leaderboard.board.rows import Degradation, Score, SetDraws
+from tools.pages.family import read_family
+from tools.pages.family_ladders import ladder_section, plot_family_ladders, scored_rows
+from tools.pages.ladder_plot import ladders
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNGS = [rung.name for rungs in ladders().values() for rung in rungs]
+
+
+@pytest.fixture(scope="module")
+def family():
+    """A teacher that loses 10 % on its first task and 30 % on its second, wherever it is heard."""
+    found = read_family("house_teacher", "open", ROOT / "leaderboard")
+    metrics = {"ic": "accuracy", "ks": "accuracy"}
+    losses = {"ic": 0.1, "ks": 0.3}
+    teacher = replace(
+        found.teacher,
+        scores={
+            (task, metric, name): Score(0.5)
+            for task, metric in metrics.items()
+            for name in ("clean", *RUNGS)
+        },
+        degradations={
+            (task, name): Degradation(loss, loss - 0.05, loss + 0.05)
+            for task, loss in losses.items()
+            for name in RUNGS
+        },
+        set_draws={},
+    )
+    return replace(found, teacher=teacher, again=(), students=(), controls=(), others=())
+
+
+def short_of(row, rung):
+    return replace(row, degradations={k: v for k, v in row.degradations.items() if k[1] != rung})
+
+
+def losing(row, name, loss):
+    same = dict.fromkeys(row.degradations, Degradation(loss, loss - 0.05, loss + 0.05))
+    return replace(row, name=name, degradations=same)
+
+
+def test_only_rows_with_every_rung_are_shown(family):
+    other = replace(short_of(family.teacher, "clip-24db"), name="short of one rung")
+    both = replace(family, students=(other,))
+    assert [row.name for row in scored_rows(both)] == ["house_teacher"]
+    assert ladder_section(replace(family, teacher=other)) == ""
+
+
+def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(family):
+    text = ladder_section(family)
+    assert text.count("| 20 ") == len(ladders()) + 1 and "54 rungs" in text and "IC, KS" in text
+    (rungs,) = [line for line in text.splitlines() if line.startswith("| white ")]
+    assert "20, 10, 5, 0" in rungs
+    noise = np.linspace(-0.02, 0.02, 1000)
+    drawn = {
+        (task, "ladder-white"): SetDraws(Draws(0.5 + noise, 99), Draws(loss + noise, 99))
+        for task, loss in (("ic", 0.1), ("ks", 0.3))
+    }
+    (line,) = [
+        line
+        for line in ladder_section(
+            replace(family, teacher=replace(family.teacher, set_draws=drawn))
+        ).splitlines()
+        if line.startswith("| `house_teacher`")
+    ]
+    assert line.count("20 [18, 22]") == 1 and line.count("| 20  ") == len(ladders())
+
+
+def test_the_picture_has_a_panel_a_ladder_and_names_the_best_and_the_worst(family, tmp_path):
+    students = tuple(losing(family.teacher, f"loses {loss}", loss) for loss in (0.2, 0.4, 0.1))
+    path = tmp_path / "ladders.svg"
+    plot_family_ladders(replace(family, students=students), path)
+    drawn = path.read_text("utf-8")
+    assert all(f"{name}: " in drawn for name in ladders())
+    names = ("house_teacher", "loses 0.1", "loses 0.4", "others", "loses 0.2")
+    assert [drawn.count(f">{name}<") for name in names] == [1, 1, 1, 1, 0]
+    partly = replace(family, teacher=short_of(family.teacher, RUNGS[0]))
+    with pytest.raises(MissingError, match="no ladder was scored"):
+        plot_family_ladders(partly, tmp_path / "none.svg")

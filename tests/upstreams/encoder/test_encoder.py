@@ -1,0 +1,206 @@
+"""Our encoder: sizes, equality with transformers on random weights, padding, freezing."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from references import alone, noise, relative_error, transformers_model
+from torch import nn
+
+from bench.errors import InvalidDataError, UsageError
+from upstreams.encoder.config import EncoderConfig, encoder_config
+from upstreams.encoder.encoder import Encoder
+from upstreams.encoder.state import build, num_parameters, random_state
+from upstreams.formats.layout import import_encoder
+
+TINY_CNN = ((32, 10, 5), (32, 3, 2), (24, 2, 2))
+TINY = EncoderConfig(
+    conv_layers=TINY_CNN,
+    embed_dim=48,
+    pos_conv_kernel=8,
+    pos_conv_groups=4,
+    heads=(3, 3, 3),
+    head_dim=16,
+    ffn=(64, 64, 64),
+    mask_embedding=48,
+)
+DISTIL = EncoderConfig(heads=(12,) * 2, ffn=(3072,) * 2, feature_norm=False, mask_embedding=0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Two threads that wait for each other on a busy machine take many times as long as one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        replace(TINY, extractor_mode="layer_norm"),
+        replace(TINY, extractor_mode="layer_norm", conv_bias=True, layer_norm_first=True),
+    ],
+    ids=["group", "layer", "large"],
+)
+def test_equals_transformers_in_every_state(config, kind):
+    model = transformers_model(config, kind)
+    encoder = build(*import_encoder(model.state_dict(), config))
+    for size in (100, 1_234, 5_001):
+        wav = noise(size)
+        with torch.no_grad():
+            out = model(wav[None], output_hidden_states=True)
+        # SUPERB's last state is the encoder's output, after the final norm of the large models.
+        expected = (*out.hidden_states[:-1], out.last_hidden_state)
+        found = alone(encoder, wav).states
+        assert len(found) == len(expected) == encoder.num_layers
+        assert max(map(relative_error, found, expected)) <= 1e-5
+
+
+def test_hubert_base_equals_transformers():
+    config = EncoderConfig()
+    model = transformers_model(config)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 94_371_712
+    encoder = build(*import_encoder(model.state_dict(), config))
+    for size in (400, 9_001):
+        wav = noise(size)
+        with torch.no_grad():
+            expected = model(wav[None], output_hidden_states=True).hidden_states
+        assert max(map(relative_error, alone(encoder, wav).states, expected)) <= 1e-5
+
+
+@pytest.mark.parametrize(
+    ("config", "params"),
+    [
+        (EncoderConfig(), 94_371_712),
+        (EncoderConfig(mask_embedding=0), 94_370_944),
+        (DISTIL, 23_491_200),
+        (replace(DISTIL, prediction_heads=3), 27_034_752),
+    ],
+)
+def test_published_sizes(config, params):
+    with torch.device("meta"):
+        encoder = Encoder(config)
+    assert sum(parameter.numel() for parameter in encoder.parameters()) == params
+    assert num_parameters(config) == params
+
+
+@pytest.mark.parametrize("mode", ["group_norm", "layer_norm"])
+@pytest.mark.parametrize("normalize", [False, True])
+def test_padding_never_matters(mode, normalize):
+    config = replace(
+        TINY,
+        extractor_mode=mode,
+        normalize_wav=normalize,
+        heads=(1, 3, 2),
+        ffn=(40, 64, 17),
+        first_state="projection",
+        prediction_heads=2,
+    )
+    encoder = build(config, random_state(config, 1))
+    lengths = torch.tensor([4_000, 1_501, 90])
+    wavs = noise(3, 4_000)
+    wavs += 3.0 * (torch.arange(4_000) >= lengths[:, None])  # padding that is far from silent
+    with torch.no_grad():
+        batch = encoder(wavs, lengths)
+    assert len(batch.states) == encoder.num_layers == 3 + 1 + 2
+    for row, size in enumerate(lengths.tolist()):
+        single = alone(encoder, wavs[row, :size])
+        frames = int(single.lengths[0])
+        assert frames == encoder.num_frames(size) == int(batch.lengths[row])
+        for together, apart in zip(batch.states, single.states, strict=True):
+            torch.testing.assert_close(together[row, :frames], apart[0], atol=1e-4, rtol=1e-4)
+
+
+def test_frames_by_the_arithmetic_of_the_convolutions():
+    with torch.device("meta"):
+        encoder = Encoder(EncoderConfig())
+    assert (encoder.min_samples, encoder.stride) == (400, 320)
+    found = [encoder.num_frames(size) for size in (0, 399, 400, 719, 720, 8_160, 16_000)]
+    assert found == [0, 0, 1, 1, 2, 25, 49]
+
+
+def test_random_weights_come_from_the_seed_alone():
+    first = random_state(TINY, 3)
+    torch.manual_seed(99)
+    again, other = random_state(TINY, 3), random_state(TINY, 4)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["projection.weight"], other["projection.weight"])
+    assert float(first["layers.0.ffn_in.weight"].std()) == pytest.approx(0.02, rel=0.05)
+    assert float(first["extractor.1.conv.weight"].std()) == pytest.approx((2 / 96) ** 0.5, rel=0.05)
+    assert all(bool(first[name].eq(0).all()) for name in first if name.endswith("norm.bias"))
+
+
+def test_frozen_deterministic_and_one_product_for_the_positional_convolution():
+    encoder = build(TINY, random_state(TINY, 0))
+    assert not any(parameter.requires_grad for parameter in encoder.parameters())
+    assert encoder.pos_conv.folded is not None and not encoder.train().training
+    wav = noise(2_000)
+    for first, second in zip(alone(encoder, wav).states, alone(encoder, wav).states, strict=True):
+        assert torch.equal(first, second)
+    assert "pos_conv.folded" not in encoder.state_dict()
+
+
+def test_weights_that_change_after_freezing_count():
+    encoder = build(TINY, random_state(TINY, 0))
+    before = alone(encoder, noise(2_000)).states[-1]
+    encoder.load_state_dict(build(TINY, random_state(TINY, 1)).state_dict())
+    other = alone(build(TINY, random_state(TINY, 1)), noise(2_000)).states[-1]
+    after = alone(encoder, noise(2_000)).states[-1]
+    torch.testing.assert_close(after, other)
+    assert not torch.allclose(before, after)
+
+
+def test_it_can_be_trained():
+    encoder = build(TINY, random_state(TINY, 0)).requires_grad_(True)
+    nn.Module.train(encoder, True)
+    states, _ = encoder(noise(2, 2_000), torch.tensor([2_000, 1_500]))
+    states[-1].square().mean().backward()
+    unused = {name for name, p in encoder.named_parameters() if p.grad is None}
+    assert unused == {"mask_embedding"}
+    assert float(encoder.pos_conv.gain.grad.abs().sum()) > 0
+
+
+def test_too_short_is_told():
+    encoder = build(TINY, random_state(TINY, 0))
+    with pytest.raises(InvalidDataError, match="of 10 samples: at least"):
+        encoder(noise(1, 10), torch.tensor([10]))
+    assert alone(encoder, noise(encoder.min_samples)).lengths.tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"embed_dimm": 3}, "did you mean 'embed_dim'"),
+        ({"embed_dim": "768"}, "must be int"),
+        ({"heads": [12, 12], "ffn": 3072}, "one of each a layer"),
+        ({"embed_dim": 760}, "not a multiple"),
+        ({"num_layers": 10**9}, "'num_layers' must be between 1 and 200, found 1000000000"),
+        ({"num_layers": "12"}, "'num_layers' must be between"),
+        ({"heads": [12] * 10**6, "ffn": 8}, "'heads' has 1000000 items"),
+        ({"ffn": 10**12}, "'ffn' must be between 0 and 65536"),
+        ({"ffn": "many"}, "'ffn' must be a number or a list of numbers, found 'many'"),
+        ({"heads": [12.5], "ffn": [8]}, "'heads' must hold whole numbers, found 12.5"),
+        ({"conv_layers": [[512, 10]]}, "must be a list of .channels, kernel, stride."),
+        ({"conv_layers": [[512, 10, 0]]}, "'conv_layers' must be between 1"),
+        ({"extractor_mode": "batch_norm"}, "one of group_norm, layer_norm, mel, found"),
+        ({"pos_conv_groups": 0}, "'pos_conv_groups' must be between 1"),
+    ],
+)
+def test_config_that_does_not_hold(section, words):
+    with pytest.raises(UsageError, match=words):
+        encoder_config(section)
+
+
+def test_more_parameters_than_any_encoder_has():
+    config = replace(TINY, ffn=(65_536,) * 200, heads=(4,) * 200, embed_dim=32_768)
+    with pytest.raises(UsageError, match=r"parameters, at most 2,147,483,648"):
+        random_state(config, 0)
+
+
+def test_config_from_a_card():
+    config = encoder_config({"num_layers": 2, "heads": [2, 4], "conv_layers": [[8, 10, 5]]})
+    assert (config.heads, config.ffn, config.conv_layers) == ((2, 4), (3072, 3072), ((8, 10, 5),))

@@ -1,0 +1,78 @@
+"""What recipes are trained on: folders, patterns of folders, and sound as evaluation hears it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+from recipe_toys import ingredients
+from toys import write_tone
+
+from bench.errors import MissingError, UsageError
+from bench.make.recipe import find_clips, read_part
+from bench.sound.audio import read_wav
+from bench.sound.sox import whole_sound
+from upstreams.recipes.distillation import distil
+from upstreams.recipes.training.section import section_of
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A corpus in its official layout: training, dev and test folders side by side."""
+    root = tmp_path / "LibriSpeech"
+    for index, split in enumerate(
+        ("train-clean-100", "train-other-500", "dev-clean", "Test.other")
+    ):
+        (root / split / "19").mkdir(parents=True)
+        write_tone(root / split / "19", f"19-{index}", 300 + 100 * index, 8_000, index)
+    return root
+
+
+@pytest.mark.parametrize("left", ["dev-clean", "Test.other"])
+def test_a_folder_with_a_dev_or_test_set_is_refused(corpus, tmp_path, left):
+    with pytest.raises(UsageError, match=r"holds '\S+', which is not to be trained on.*train\*"):
+        find_clips(str(corpus), tmp_path)
+    for path in sorted(corpus.iterdir()):
+        if path.name in {"dev-clean", "Test.other"} - {left}:
+            path.rename(tmp_path / path.name)
+    with pytest.raises(UsageError, match=f"holds {left!r}"):
+        find_clips(str(corpus), tmp_path)
+
+
+def test_a_pattern_names_the_folders(corpus, tmp_path, monkeypatch):
+    clips = find_clips(str(corpus / "train-*"), tmp_path)
+    ids = [clip.id for clip in clips]
+    assert ids == ["train-clean-100/19/19-0.wav", "train-other-500/19/19-1.wav"]
+    monkeypatch.chdir(tmp_path)
+    assert find_clips("LibriSpeech/train-*", tmp_path)[0].key == clips[0].key
+    with pytest.raises(MissingError, match="no audio files"):
+        find_clips("LibriSpeech/nothing-*", tmp_path)
+
+
+@pytest.mark.parametrize("place", [100, 50_000, 99_900])
+def test_clips_of_one_name_and_size_are_told_apart_by_their_sound(tmp_path, place):
+    sound = np.zeros(100_000, dtype=np.float32)
+    keys = []
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        sound[place] += 0.5
+        soundfile.write(tmp_path / name / "a.wav", sound, 16_000)
+        keys += [clip.key for clip in find_clips(str(tmp_path / name), tmp_path)]
+    assert keys[0] != keys[1]
+
+
+def test_a_clip_with_an_effect_is_trained_on_as_it_is_evaluated(tmp_path):
+    (clip,) = ingredients(tmp_path, {}, count=1).clips
+    quiet = replace(clip, effect="gain")
+    part = read_part(quiet, 320, 1_600).numpy()
+    assert np.array_equal(part, whole_sound(quiet)[320:1_920])
+    assert np.abs(part).max() < 0.75 * np.abs(read_wav(clip.path)[320:1_920]).max()
+
+
+def test_sections_of_a_recipe(tmp_path):
+    section = {"student": None, "robust": [1]}
+    assert section_of(section, "student") == section_of(section, "encoder") == {}
+    with pytest.raises(UsageError, match=r"'robust' must hold keys and values, found \[1\]"):
+        section_of(section, "robust")
+    with pytest.raises(UsageError, match="needs an encoder as its teacher"):
+        distil.make(ingredients(tmp_path, {"student": None}))

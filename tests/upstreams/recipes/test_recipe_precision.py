@@ -1,0 +1,111 @@
+"""Mixed precision is close to single precision; weights and residual stream stay in single."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from recipe_toys import MEL, WAVE, first_batch, ingredients, stream
+
+from bench.errors import UsageError
+from upstreams.encoder.state import build, random_state, trainable
+from upstreams.recipes.distillation import distil, frontend, ofa
+from upstreams.recipes.pretraining import pretrain
+from upstreams.recipes.pretraining.pretrain import config_section
+from upstreams.recipes.pruning import prune
+from upstreams.recipes.training.loop import Run
+from upstreams.recipes.training.precision import resolved
+from upstreams.recipes.training.settings import Training
+
+CPU = torch.device("cpu")
+STRIDES = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))  # as published
+DEEP = replace(WAVE, conv_layers=tuple((8, *pair) for pair in STRIDES), layer_norm_first=True)
+RECIPES = {
+    "pretrain": (pretrain, {"encoder": config_section(MEL), "codebooks": ["mfcc:8"]}),
+    "distil": (distil, {"targets": [1, 2], "student": {"num_layers": 1}, "start_prob": 0.1}),
+    "frontend": (
+        frontend,
+        {"targets": [1, 2], "student": {"extractor_mode": "mel", "conv_layers": [[40, 400, 320]]}},
+    ),
+    "ofa": (
+        ofa,
+        {
+            "upper": 2,
+            "search_space": {"embed": [8, 16], "layers": [1, 2], "heads": [1, 2], "ffn": [2.0]},
+        },
+    ),
+    "prune": (prune, {"targets": [1, 2], "target": "size", "sparsity": 0.2}),
+}
+
+
+def test_what_auto_means():
+    assert resolved("auto", CPU) == "float32"
+    assert resolved("auto", torch.device("cuda")) == "bfloat16"
+    assert resolved("bfloat16", CPU) == "bfloat16"
+
+
+def run_of(folder, source, objective, precision, hours=0.004):
+    training = Training(hours=hours, precision=precision, save_s=0.0)
+    return Run(
+        objective,
+        stream(source),
+        [],
+        training,
+        folder=folder,
+        identity="this",
+        seed=5,
+        device=CPU,
+        keep=lambda *_: None,
+    )
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_mixed_precision_is_close_and_keeps_weights_in_single(tmp_path, name):
+    module, config = RECIPES[name]
+    source = ingredients(tmp_path, config, teacher=build(DEEP, random_state(DEEP, 7)))
+    losses, updated = {}, {}
+    for precision in ("float32", "bfloat16"):
+        objective = module.make(source)
+        run = run_of(tmp_path / precision, source, objective, precision)
+        losses[precision] = run._update(first_batch(source))["loss"]
+        updated[precision] = [p.detach().clone() for p in objective.parameters()]
+        assert all(p.dtype == torch.float32 for p in updated[precision])
+        grads = [p.grad for p in objective.parameters() if p.grad is not None]
+        assert grads and all(g.dtype == torch.float32 for g in grads)
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"]  # it did round something
+
+
+def test_the_residual_stream_is_not_rounded():
+    encoder = trainable(DEEP, random_state(DEEP, 0))
+    wavs = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        states = encoder(wavs, torch.tensor([8_000])).states
+    assert all(state.dtype == torch.float32 for state in states)
+    assert not torch.equal(states[-1], states[-1].bfloat16().float())
+
+
+def test_a_resumed_run_in_mixed_precision_has_the_same_weights(tmp_path):
+    module, config = RECIPES["distil"]
+    source = ingredients(tmp_path, config, teacher=build(DEEP, random_state(DEEP, 7)))
+    whole, broken, again = (module.make(source) for _ in range(3))
+    run_of(tmp_path / "a", source, whole, "bfloat16").run(lambda *_: None)
+
+    class Killed(BaseException):
+        pass
+
+    run = run_of(tmp_path / "b", source, broken, "bfloat16")
+
+    def kill(*_):
+        if run.place.step == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run.run(kill)
+    run_of(tmp_path / "b", source, again, "bfloat16").run(lambda *_: None)
+    pairs = list(zip(whole.parameters(), again.parameters(), strict=True))
+    assert pairs and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UsageError, match="'precision' must be auto, float32, bfloat16"):
+        Training(precision="fp8")

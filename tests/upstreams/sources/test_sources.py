@@ -1,0 +1,366 @@
+"""Models from anywhere: what comes out is what the model gives, and bad files are one line."""
+
+import json
+
+import pytest
+import torch
+from models import MACS_PER_FRAME, PARAMS, TwoStates, save_hubert, save_onnx
+from torch import nn
+
+from bench.api import UpstreamSource
+from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load.loader import load_request, load_upstream
+from bench.measure.check import check, check_table
+from bench.measure.cost import measure, num_params, stored_bytes
+from bench.registry import upstream_card
+from upstreams.importers.hubert import load
+from upstreams.sources.adapter import Adapter, as_states, measure_rule
+
+
+def noise(num_samples):
+    return 0.1 * torch.randn(num_samples, generator=torch.Generator().manual_seed(num_samples))
+
+
+def assert_same_states(upstream, expected, wav, relative=1e-5):
+    with torch.no_grad():
+        found = upstream(wav[None], torch.tensor([len(wav)]))
+    assert len(found.states) == len(expected)
+    for state, reference in zip(found.states, expected, strict=True):
+        assert state.shape == reference.shape
+        assert float((state - reference).norm() / reference.norm()) <= relative
+
+
+def assert_keeps_the_contract(loaded):
+    results = check(loaded.upstream, loaded.card)
+    assert all(item.ok for item in results), check_table(results)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    save_onnx(folder / "two.onnx")
+    script = torch.jit.script(TwoStates())
+    script.save(str(folder / "two.ts"))
+    torch.jit.freeze(script).save(str(folder / "frozen.ts"))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["onnx:two.onnx", "torchscript:two.ts", "torchscript:frozen.ts"])
+def test_files_of_other_frameworks(files, name, monkeypatch):
+    monkeypatch.chdir(files)
+    loaded = load_upstream(name, allow_code=True)
+    upstream = loaded.upstream
+    assert loaded.provenance == "user" and len(loaded.checkpoint_sha256) == 64
+    kind, stem = name.partition(".")[0].split(":")
+    assert loaded.name.text() == f"{kind}:{stem}-{loaded.checkpoint_sha256[:8]}"
+    assert (upstream.num_layers, upstream.hidden_size) == (2, 16)
+    assert (upstream.stride, upstream.min_samples) == (320, 400)
+    for size in (400, 9_001):
+        with torch.no_grad():
+            assert_same_states(upstream, TwoStates()(noise(size)[None]), noise(size))
+    cost = measure(upstream, 1.0)
+    assert cost.params == num_params(upstream) == PARAMS
+    assert cost.macs_per_second == 49 * MACS_PER_FRAME
+    assert stored_bytes(upstream) >= 4 * PARAMS
+    assert_keeps_the_contract(loaded)
+    again = load_request(loaded.request)
+    assert again.digest == loaded.digest and again.name == loaded.name
+
+
+def test_an_archive_runs_only_with_consent(files):
+    with pytest.raises(UsageError, match=r"would run code.*--allow-code"):
+        load_upstream(f"torchscript:{files}/two.ts")
+
+
+@pytest.mark.parametrize(("do_normalize", "shard"), [(False, "1GB"), (True, "20KB")])
+def test_a_transformers_folder_becomes_our_encoder(tmp_path, do_normalize, shard):
+    model = save_hubert(tmp_path / "tiny", do_normalize=do_normalize, shard=shard)
+    loaded = load_upstream(f"hf:{tmp_path}/tiny")
+    assert type(loaded.upstream).__name__ == "Encoder" and loaded.provenance == "user"
+    assert num_params(loaded.upstream) == sum(p.numel() for p in model.parameters())
+    wav = noise(6_001)
+    given = torch.nn.functional.layer_norm(wav, wav.shape) if do_normalize else wav
+    with torch.no_grad():
+        expected = model(given[None], output_hidden_states=True).hidden_states
+    assert_same_states(loaded.upstream, expected, wav)
+
+
+@pytest.mark.parametrize(("kind", "stable"), [("Wav2Vec2", False), ("WavLM", True)])
+def test_a_transformers_model_of_either_order_of_norms(tmp_path, kind, stable):
+    model = save_hubert(
+        tmp_path / "w",
+        kind,
+        do_stable_layer_norm=stable,
+        feat_extract_norm="layer" if stable else "group",
+        conv_bias=stable,
+    )
+    with torch.no_grad():
+        found = model(noise(5_000)[None], output_hidden_states=True)
+    # fairseq's and s3prl's last state is the normalised one; so is ours.
+    expected = (*found.hidden_states[:-1], found.last_hidden_state)
+    assert_same_states(load_upstream(f"hf:{tmp_path}/w").upstream, expected, noise(5_000))
+
+
+def test_another_transformers_model_runs_as_it_is(tmp_path):
+    model = save_hubert(tmp_path / "d", "Data2VecAudio", feat_extract_norm="layer")
+    loaded = load_upstream(f"hf:{tmp_path}/d")
+    with torch.no_grad():
+        expected = model(noise(7_000)[None], output_hidden_states=True).hidden_states
+    assert_same_states(loaded.upstream, expected, noise(7_000))
+    assert_keeps_the_contract(loaded)
+    assert measure(loaded.upstream, 1.0).macs_per_second > 49 * 2 * 4 * 32 * 32
+    control = load_upstream(f"hf:{tmp_path}/d+untrained:1")
+    assert control.provenance == "untrained" and control.digest != loaded.digest
+
+
+def test_nothing_says_whether_to_normalise(tmp_path):
+    save_hubert(tmp_path / "tiny", do_normalize=None)
+    with pytest.raises(UsageError, match=r"no preprocessor_config.json.*normalize_wav"):
+        load_upstream(f"hf:{tmp_path}/tiny")
+
+
+@pytest.mark.parametrize("name", ["fbank", "mfcc"])
+def test_an_expert_of_s3prl(name):
+    loaded = load_upstream(f"s3prl:{name}")
+    assert loaded.name.text() == f"s3prl:{name}" and loaded.provenance == "none"
+    assert loaded.upstream.stride == 160
+    assert_keeps_the_contract(loaded)
+
+
+def test_an_expert_of_s3prl_with_weights(tmp_path):
+    """The same DistilHuBERT through s3prl's expert and through our importer."""
+    from bench.torchaudio_guard import import_torchaudio
+
+    import_torchaudio()
+    from s3prl.upstream.distiller.model import DistillerConfig, DistillerModel
+
+    config = {"encoder_embed_dim": 768, "encoder_layers": 2, "encoder_attention_heads": 12}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = DistillerModel(DistillerConfig(config | {"final_dim": 768, "n_tasks": 3}))
+    settings = {"distiller": config | {"final_dim": 768, "n_tasks": 3}}
+    path = tmp_path / "distil.ckpt"
+    torch.save({"Config": settings, "Distiller": model.state_dict()}, path)
+    theirs = load_upstream("s3prl:distiller", weights=path)
+    ours = load(UpstreamSource(upstream_card("distilhubert").config, checkpoint=path))
+    assert theirs.name.text().startswith("s3prl:distiller-") and theirs.provenance == "user"
+    wav = noise(8_000)
+    with torch.no_grad():
+        expected = ours(wav[None], torch.tensor([8_000])).states
+        found = theirs.upstream(wav[None], torch.tensor([8_000])).states
+    for reference in expected:
+        distances = [float((s - reference).norm() / reference.norm()) for s in found]
+        assert min(distances) <= 1e-5
+
+
+class Boom:
+    def __reduce__(self):
+        return eval, ("1 + 1",)
+
+
+def test_an_expert_reads_data_only(tmp_path):
+    path = tmp_path / "evil.ckpt"
+    torch.save({"Config": Boom(), "Distiller": {}}, path)
+    with pytest.raises(InvalidDataError, match=r"it would run 'builtins.eval'"):
+        load_upstream("s3prl:distiller", weights=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("s3prl:fbnk", UsageError, "did you mean 'fbank'"),
+        ("s3prl:distiller", MissingError, "--weights FILE"),
+        ("onnx:none.onnx", MissingError, "found nothing"),
+        ("onnx:.", MissingError, "found a folder"),
+        ("hf:none", MissingError, "no such folder"),
+        ("onnx:two.onnx+untrained", UsageError, "has its weights"),
+        ("onnx:two.onn@int9", MissingError, "expected a file"),
+        ("two.onnx", UsageError, "given as onnx:two.onnx"),
+    ],
+)
+def test_places_that_make_no_sense(files, monkeypatch, name, error, words):
+    monkeypatch.chdir(files)
+    with pytest.raises(error, match=words):
+        load_upstream(name)
+
+
+@pytest.mark.parametrize(
+    ("result", "found"),
+    [
+        (torch.zeros(1, 3), r"float32 tensor \(1, 3\)"),
+        (torch.zeros(2, 5, 4), r"tensor \(2, 5, 4\)"),
+        ([torch.zeros(1, 5, 4), torch.zeros(1, 5, 3)], "2 items"),
+        ([torch.zeros(1, 5, 4).long()], "int64"),
+        ({"logits": torch.zeros(1, 5, 4)}, "the keys logits"),
+        ([], "0 items"),
+        (None, "NoneType"),
+    ],
+)
+def test_what_is_not_hidden_states(result, found):
+    with pytest.raises(InvalidDataError, match=f"m: expected hidden states.*{found}"):
+        as_states(result, "m")
+
+
+def test_what_is_hidden_states():
+    state = torch.zeros(1, 5, 4)
+    for result in (
+        state,
+        [state],
+        ([state], None),
+        (state, torch.tensor([5])),
+        {"hidden_states": (state,)},
+        torch.zeros(1, 1, 5, 4),
+    ):
+        assert len(as_states(result, "m")) == 1
+    assert len(as_states(torch.zeros(3, 1, 5, 4), "m")) == 3
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        (lambda size: max(0, (size - 400) // 320 + 1), (320, 400, 400)),
+        (lambda size: -(-size // 160), (160, 1, 1)),
+        (lambda size: size // 160 + 1 if size > 200 else 0, (160, 0, 201)),
+        (lambda size: size // 5_000, (5_000, 5_000, 5_000)),
+        (lambda size: max(0, ((size - 400) // 320 + 1) // 2 * 2), (320, 720, 720)),
+        (lambda size: size // 960 * 3, (320, 960, 960)),
+    ],
+)
+def test_frame_rules_are_measured(frames, expected):
+    rule = measure_rule(frames, "m")
+    assert (rule.stride, rule.first, rule.min_samples) == expected
+    assert all(rule.num_frames(size) == frames(size) for size in range(1, 20_000, 37))
+
+
+@pytest.mark.parametrize(
+    ("frames", "words"),
+    [
+        (lambda size: 0, "gives no frames"),
+        (lambda size: 1, "more than one a second"),
+        (lambda size: size // 640 * 2 + 1, "does not grow evenly"),
+        (lambda size: int(size**0.5), "does not grow evenly|the rule measured"),
+    ],
+)
+def test_frame_rules_that_are_none(frames, words):
+    with pytest.raises(InvalidDataError, match=words):
+        measure_rule(frames, "m")
+
+
+def test_an_adapter_tells_a_model_that_changes_its_mind():
+    upstream = Adapter(lambda wavs: TwoStates()(wavs), "m")
+    upstream.model = lambda wavs: TwoStates()(wavs)[0]
+    with pytest.raises(InvalidDataError, match=r"expected \(L, D, T\)"):
+        upstream(noise(4_000)[None], torch.tensor([4_000]))
+    with pytest.raises(InvalidDataError, match="at least 400 are needed"):
+        upstream(noise(399)[None], torch.tensor([399]))
+
+
+def edit(path, **changes):
+    data = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"num_hidden_layers": 10**9}, "'num_hidden_layers' is 1000000000, at most"),
+        ({"num_hidden_layers": 200}, r"asks for [\d,]+ parameters"),
+        ({"hidden_size": 60_000}, r"asks for [\d,]+ parameters"),
+        ({"hidden_size": 10**12}, "'hidden_size' is"),
+        ({"hidden_size": "wide"}, "ValueError"),
+        ({"hidden_size": 33}, "do not divide"),
+        ({"conv_dim": [24] * 20_000}, "'conv_dim' has 20000 items"),
+        ({"conv_stride": None}, "TypeError"),
+        ({"hidden_act": "relu"}, "'hidden_act' is 'relu', expected 'gelu'"),
+        ({"intermediate_size": 64}, "expected shape"),
+        ({"num_hidden_layers": 3}, "missing tensors"),
+        ({"num_hidden_layers": 1}, "unexpected tensors"),
+        ({"model_type": "bert"}, "transformers cannot load it|only models of waveforms"),
+        ({"model_type": "nosuch"}, "transformers cannot load it"),
+        ({"model_type": "x", "auto_map": {"AutoModel": "evil.Model"}}, "transformers cannot load"),
+    ],
+)
+def test_configurations_that_do_not_hold(tmp_path, changes, words):
+    save_hubert(tmp_path / "tiny")
+    edit(tmp_path / "tiny" / "config.json", **changes)
+    (tmp_path / "tiny" / "evil.py").write_text("raise SystemExit('code of the folder ran')")
+    with pytest.raises(InvalidDataError, match=words) as caught:
+        load_upstream(f"hf:{tmp_path}/tiny")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("shard", "words"),
+    [
+        ("../outside.safetensors", "a path outside the folder"),
+        ("/etc/passwd", "a path outside the folder"),
+        ("missing.safetensors", "which is not there"),
+    ],
+)
+def test_an_index_that_leads_elsewhere(tmp_path, shard, words):
+    save_hubert(tmp_path / "tiny", shard="20KB")
+    (tmp_path / "outside.safetensors").write_bytes(b"x" * 100)
+    index = tmp_path / "tiny" / "model.safetensors.index.json"
+    names = json.loads(index.read_text())["weight_map"]
+    edit(index, weight_map=dict.fromkeys(names, shard))
+    with pytest.raises(InvalidDataError, match=words):
+        load_upstream(f"hf:{tmp_path}/tiny")
+
+
+def external(path):
+    """An ONNX file whose weights lie outside its folder."""
+    import onnx
+
+    model = onnx.load(path)
+    tensor = next(item for item in model.graph.initializer if len(item.dims) > 1)
+    del tensor.external_data[:]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret.bin")
+    tensor.ClearField("raw_data")
+    path.write_bytes(model.SerializeToString())
+
+
+def custom(path):
+    """An ONNX file with an operator of somebody's library."""
+    import onnx
+
+    model = onnx.load(path)
+    model.graph.node[0].domain = "com.evil"
+    path.write_bytes(model.SerializeToString())
+
+
+BROKEN = {
+    "empty": (lambda path: path.write_bytes(b""), "not an ONNX file"),
+    "garbage": (lambda path: path.write_bytes(b"\x93NUMPY" * 100), "not an ONNX file"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:-900]), "not an ONNX|refuses"),
+    "outside": (external, "outside its folder"),
+    "custom": (custom, "operators of com.evil: refused"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_onnx_files(tmp_path, files, name):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes((files / "two.onnx").read_bytes())
+    damage, words = BROKEN[name]
+    damage(path)
+    with pytest.raises(InvalidDataError, match=words) as caught:
+        load_upstream(f"onnx:{path}")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_onnx_file_of_something_else(tmp_path):
+    class Embed(nn.Module):
+        def forward(self, wavs):
+            return wavs.mean(dim=1)
+
+    save_onnx(tmp_path / "e.onnx", Embed(), outputs=["mean"])
+    with pytest.raises(InvalidDataError, match=r"expected hidden states.*tensor \(1,\)"):
+        load_upstream(f"onnx:{tmp_path}/e.onnx")
+
+
+def test_a_broken_archive(tmp_path):
+    path = tmp_path / "bad.ts"
+    path.write_bytes(b"PK\x03\x04 nonsense")
+    with pytest.raises(InvalidDataError, match="not a TorchScript archive"):
+        load_upstream(f"torchscript:{path}", allow_code=True)

@@ -1,0 +1,28 @@
+"""`python -m tools conditions-page`: the table and the plots of what conditions cost."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Write docs/conditions.md and its plots from records that were scored under conditions."
+EXAMPLE = "python -m tools conditions-page --results leaderboard/results --track quick"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    results = Path("leaderboard/results")
+    parser.add_argument("--results", type=Path, default=results, help="folder of records")
+    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="where to write")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write them."""
+    from bench.registry import track_card
+    from tools.pages.conditions import write_page
+
+    track_card(options.track)
+    for path in write_page(options.results, options.track, options.docs):
+        print(path)
+    return 0

@@ -1,0 +1,41 @@
+"""`python -m tools family-page`: a teacher and what was made of it, from the board's records."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "Write the page of a teacher: scores, shares of its gain that are kept, losses."
+EXAMPLE = "python -m tools family-page house_teacher --track open"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "teacher", help="upstream, as on the board, with an untrained control there"
+    )
+    parser.add_argument("--track", default="open")
+    parser.add_argument("--board", type=Path, default=Path("leaderboard"))
+    parser.add_argument("--out", type=Path, default=Path("docs/recipes-results.md"))
+    parser.add_argument("--plot", type=Path, help="scores against MACs, .svg or .png")
+    parser.add_argument("--ladders", type=Path, help="losses by severity, .svg or .png")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write it."""
+    from bench.plots import check_picture
+    from tools.pages.family import read_family
+    from tools.pages.family_ladders import plot_family_ladders
+    from tools.pages.family_page import write_family
+    from tools.pages.family_plot import plot_family
+
+    for picture in (options.plot, options.ladders):
+        check_picture(picture)
+    family = read_family(options.teacher, options.track, options.board)
+    write_family(family, options.out)
+    print(options.out)
+    for draw, path in ((plot_family, options.plot), (plot_family_ladders, options.ladders)):
+        if path is not None:
+            draw(family, path)
+            print(path)
+    return 0

@@ -1,0 +1,190 @@
+"""What reads files of others, each with a whole file to make damaged ones of."""
+
+import gzip
+import json
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+from safetensors.torch import save_file
+from test_corpus_containers import pack_drascula, pack_queen, queen_entries
+from test_corpus_packages import FILES, PACKAGE, pack_deb, pack_tar
+from toy_track import rows
+from toys import make_utterances
+
+from bench.conditions import catalogue
+from bench.config import TaskCard, UpstreamCard, read_card
+from bench.corpora.games import drascula_reader, queen_reader
+from bench.corpora.package import clip_sound, debian
+from bench.corpora.package.reader import Line
+from bench.features.shard_index import index_digest, read_index
+from bench.features.tensor_file import read_sealed, write_sealed
+from bench.grids.spec import read_grid
+from bench.make.recipe import RecipeCard
+from bench.records import bundle
+from bench.records.record import read_record
+from bench.registry import ROOT
+from bench.run.evaluate import read_predictions
+from bench.sound import manifests
+from bench.sound.audio import read_wav
+from upstreams.formats.checkpoint import read_checkpoint
+
+GRID = b"""upstreams: [fbank, ge2e+untrained:1]
+tasks: [ks, sid]
+track: quick
+seeds: [0, 1]
+conditions: distorted-seen
+device: cuda
+gpu_share: 0.5
+"""
+CONDITIONS = b"""version: 1
+bands_hz: {narrow: 3400.0}
+ladders:
+  noise: {about: a, name: "noise-{}", effect: {effect: noise, noise: environment-seen},
+    varies: snr_db, values: [20, 10, 0]}
+products:
+  both: {about: b, name: "both-{}", first: {none: null, up: {effect: pitch, cents: 100}},
+    last: {gsm: {effect: gsm}}}
+singles:
+  quiet: {about: c, steps: [{effect: gain, gain_db: {from: -30, to: -20}}]}
+  elsewhere: {about: d, corpus: prompts, tables: {asr: test}}
+sets:
+  all-of-them: {about: e, members: [noise-20, quiet]}
+"""
+
+
+class Reader(NamedTuple):
+    """A reader with a file that it reads.
+
+    Attributes:
+        content: of the file.
+        read: from a path.
+        name: of the file; some readers look at it.
+        pack: from damaged content to the file's bytes, where what is packed is damaged.
+    """
+
+    content: bytes
+    read: object
+    name: str = "case"
+    pack: object = bytes
+
+
+def readers(folder):
+    """All of them by name; whole files are made in `folder`."""
+    return cards() | results(folder) | weights(folder) | sounds(folder) | containers(folder)
+
+
+def text(path):
+    return (ROOT / path).read_bytes()
+
+
+def cards():
+    """YAML."""
+    return {
+        "upstream card": Reader(
+            text("upstreams/cards/hubert_base.yaml"), lambda path: read_card(path, UpstreamCard)
+        ),
+        "task card": Reader(
+            text("downstreams/tasks/quick/ks.yaml"), lambda path: read_card(path, TaskCard)
+        ),
+        "recipe": Reader(
+            text("upstreams/recipes/house_distil.yaml"), lambda path: read_card(path, RecipeCard)
+        ),
+        "grid file": Reader(GRID, read_grid),
+        "conditions": Reader(CONDITIONS, catalogue.catalogue.__wrapped__),
+    }
+
+
+def results(folder):
+    """Records, predictions, manifests, indexes of features."""
+    record = next(iter(sorted((ROOT / "leaderboard" / "results").glob("*/fbank/ks-s0.json"))))
+    (folder / "audio").mkdir()
+    utterances = make_utterances(folder / "audio", 8, 0)
+    manifests.write_table(folder, "all", rows(folder, utterances))
+    names = [item.id for item in utterances]
+    pairs = [manifests.Trial(int(a == b), a, b) for a in names for b in names]
+    manifests.write_trials(folder, "all", pairs)
+    said = [{"id": name, "prediction": [1, "two", 3.0]} for name in names]
+    lines = "".join(json.dumps(line) + "\n" for line in said)
+    index = {"size_bytes": 99, "sha256": "0" * 64, "places": {"a": [0, 2], "b": [2, 5]}}
+    index["index_sha256"] = index_digest(index)
+    table, trials = (
+        (folder / "tables" / f"all{ending}.parquet").read_bytes() for ending in ("", ".trials")
+    )
+    return {
+        "record": Reader(record.read_bytes(), read_record),
+        "predictions": Reader(lines.encode(), read_predictions),
+        "manifest": Reader(
+            table, lambda path: manifests.read_table(folder, "case"), "tables/case.parquet"
+        ),
+        "trials": Reader(
+            trials,
+            lambda path: manifests.read_trials(folder, "pairs"),
+            "tables/pairs.trials.parquet",
+        ),
+        "index of features": Reader(json.dumps(index).encode(), read_index),
+    }
+
+
+def weights(folder):
+    """Checkpoints, and what training keeps."""
+    state = {"cfg": {"width": 8}, "model": {"w": torch.arange(12.0).view(3, 4)}}
+    torch.save(state, folder / "a.pt")
+    torch.save(state, folder / "old.pt", _use_new_zipfile_serialization=False)
+    save_file(state["model"] | {"b": torch.ones(3).half()}, folder / "a.safetensors")
+    write_sealed(state, folder / "a.sealed")
+    return {
+        "checkpoint (torch)": Reader((folder / "a.pt").read_bytes(), read_checkpoint),
+        "checkpoint (old torch)": Reader((folder / "old.pt").read_bytes(), read_checkpoint),
+        "checkpoint (safetensors)": Reader(
+            (folder / "a.safetensors").read_bytes(), read_checkpoint
+        ),
+        "sealed state": Reader((folder / "a.sealed").read_bytes(), read_sealed),
+    }
+
+
+def sounds(folder):
+    """Sound in files, and in the games' containers."""
+    wav = 0.1 * np.sin(np.arange(1_600) / 7)
+    for ending, subtype in (("wav", "PCM_16"), ("flac", "PCM_16"), ("mp3", "MPEG_LAYER_III")):
+        soundfile.write(folder / f"a.{ending}", wav, 16_000, subtype=subtype)
+
+    def clip(path):
+        return clip_sound._decode(
+            Line("queen-a", "queen", "JOE", "Hello", path.read_bytes(), "mp3")
+        )
+
+    return {
+        "sound (WAV)": Reader((folder / "a.wav").read_bytes(), read_wav),
+        "sound (FLAC)": Reader((folder / "a.flac").read_bytes(), read_wav),
+        "sound (MP3 clip)": Reader((folder / "a.mp3").read_bytes(), clip),
+    }
+
+
+def containers(folder):
+    """The games' containers, Debian packages, bundles."""
+    pack_deb(folder / "a.deb", pack_tar(FILES), "")
+    record = text("leaderboard/results/quick/fbank/ks-s0.json")
+    tar = pack_tar({"bundle.yaml": b"upstream: a\ntrack: quick\n", "records/ks-s0.json": record})
+
+    def unpack(path):
+        with bundle.opened(path):
+            return
+
+    others = {"0.ALS": b"a", "1.ALS": b"b"}
+    return {
+        "container (Queen)": Reader(
+            pack_queen(queen_entries()), lambda path: queen_reader.parse(path.read_bytes())
+        ),
+        "container (Drascula)": Reader(
+            pack_drascula(["Hello", "Who?"], {}),
+            lambda path: drascula_reader.parse(path.read_bytes(), others),
+        ),
+        "Debian package": Reader(
+            (folder / "a.deb").read_bytes(), lambda path: debian.read(PACKAGE, path), "case.deb"
+        ),
+        "bundle": Reader(
+            tar, unpack, "case.tar.gz", lambda content: gzip.compress(content, 1, mtime=0)
+        ),
+    }

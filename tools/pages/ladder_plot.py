@@ -1,0 +1,107 @@
+"""Losses along the ladders of severity, as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from bench.conditions.catalogue import Condition, catalogue
+from bench.errors import MissingError
+from bench.plots import legend_above, picture
+
+COLUMNS = 4
+SHIFT = 0.06  # of a rung, between the lines, so that their intervals can be told apart
+
+
+class Loss(NamedTuple):
+    """How much worse than clean speech, relative to clean, with its interval if it has one."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+Line = Mapping[str, Loss]  # by condition
+
+
+def ladders() -> dict[str, list[Condition]]:
+    """The rungs of every ladder, mild to severe."""
+    found: dict[str, list[Condition]] = {}
+    for item in catalogue().conditions.values():
+        if item.ladder is not None:
+            found.setdefault(item.ladder, []).append(item)
+    return found
+
+
+def plot_ladders(
+    lines: Mapping[str, Line], label: str, path: Path, behind: Mapping[str, Line] | None = None
+) -> None:
+    """Draw losses against severity, a panel a ladder.
+
+    Args:
+        lines: what was scored, by upstream; conditions off the ladders are left out.
+        label: of the axis.
+        path: SVG or PNG to write.
+        behind: drawn in grey, without names and intervals.
+
+    Raises:
+        MissingError: no rung was scored; MissingError, UsageError as `bench.plots.picture`.
+    """
+    present = {
+        name: rungs
+        for name, rungs in ladders().items()
+        if any(rung.name in line for line in lines.values() for rung in rungs)
+    }
+    if not present:
+        raise MissingError(f"{path}: no ladder was scored")
+    columns = min(COLUMNS, len(present))
+    rows = -(-len(present) // columns)
+    with picture(path, 2.7 * columns, 2.2 * rows + 0.4) as figure:
+        for place, (name, rungs) in enumerate(present.items(), start=1):
+            axes = figure.add_subplot(rows, columns, place)
+            _background(axes, rungs, list((behind or {}).values()))
+            _panel(axes, name, rungs, lines)
+        legend_above(figure)
+        figure.supylabel(label)
+
+
+def _background(axes: Any, rungs: Sequence[Condition], lines: Sequence[Line]) -> None:
+    """The others of one ladder."""
+    for line in lines:
+        points = [(at, line[rung.name].value) for at, rung in enumerate(rungs) if rung.name in line]
+        if points:
+            places, values = zip(*points, strict=True)
+            losses = [100 * value for value in values]
+            axes.plot(places, losses, color="0.75", linewidth=0.7, label="others")
+
+
+def _panel(axes: Any, name: str, rungs: Sequence[Condition], lines: Mapping[str, Line]) -> None:
+    """One ladder: rungs from mild to severe, evenly spaced, with intervals."""
+    for index, (upstream, line) in enumerate(lines.items()):
+        points = [(at, line[rung.name]) for at, rung in enumerate(rungs) if rung.name in line]
+        if not points:
+            continue
+        losses = [loss for _, loss in points]
+        axes.errorbar(
+            [at + SHIFT * index for at, _ in points],
+            [100 * loss.value for loss in losses],
+            yerr=[
+                [100 * _reach(loss.value, loss.low) for loss in losses],
+                [100 * _reach(loss.high, loss.value) for loss in losses],
+            ],
+            marker="o",
+            markersize=3,
+            linewidth=1,
+            capsize=2,
+            color=f"C{index}",
+            label=upstream,
+        )
+    axes.axhline(0.0, color="grey", linewidth=0.5)
+    axes.set_xticks(range(len(rungs)), [f"{rung.severity:g}" for rung in rungs])
+    axes.set_title(f"{name}: {rungs[0].about.rpartition(', ')[2]}", fontsize=7)
+
+
+def _reach(above: float | None, below: float | None) -> float:
+    """Length of one half of an interval, never negative; 0 where there is none."""
+    return 0.0 if above is None or below is None else max(0.0, above - below)

@@ -1,0 +1,72 @@
+"""How long the page is busy with what a reader does, on a board of 150 rows: `make page-speed`."""
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from big_board import make_results
+from interactions import ACTIONS, FLAGS, LAY_OUT, TIMES, BusyTime
+from playwright.sync_api import sync_playwright
+from tabulate import tabulate
+
+from bench.paths import write_text
+from leaderboard.page.build import build_board
+from leaderboard.page.stamp import Stamp
+
+ROWS = 150
+LIMIT_MS = 100.0
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "page-speed.md"
+
+
+def main() -> int:
+    """Write the page; 1 if an interaction takes longer than it should."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        sys.stderr.write("page-speed: no chromium found; install your system's package\n")
+        return 3
+    with (
+        tempfile.TemporaryDirectory(prefix="slim-superb-page-") as folder,
+        sync_playwright() as play,
+    ):
+        board = Path(folder)
+        make_results(board, upstreams=ROWS, num_conditions=8)
+        shutil.copytree(ROOT / "leaderboard" / "published", board / "published")
+        build_board(board / "results", board / "site", Stamp("0" * 12, "2026-01-01"))
+        chromium = play.chromium.launch(executable_path=browser, args=FLAGS)
+        page = chromium.new_page(viewport={"width": 1400, "height": 900})
+        page.goto((board / "site/index.html").as_uri())
+        version = chromium.version
+        busy = BusyTime(page)
+        found = {
+            name: sorted(busy.every(action))
+            for name, action in {"(the table's layout alone)": LAY_OUT, **ACTIONS}.items()
+        }
+        chromium.close()
+    rows = [[name, tries[0], tries[len(tries) // 2], tries[-1]] for name, tries in found.items()]
+    table = tabulate(
+        rows,
+        headers=["interaction", "least ms", "median ms", "most ms"],
+        floatfmt=".1f",
+        tablefmt="github",
+    )
+    text = f"""# How long the page is busy with an interaction
+
+Written by `make page-speed`: script, style and layout of the page's own thread, {TIMES} tries each,
+on a board of {ROWS} made-up rows, 12 columns and 8 conditions. Chromium {version},
+{platform.machine()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}. At most
+{LIMIT_MS:.0f} ms is wanted.
+
+{table}
+"""
+    write_text(PAGE, text)
+    sys.stdout.write(text)
+    return int(any(tries[0] > LIMIT_MS for name, tries in found.items() if name in ACTIONS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,260 @@
+"""Does a track measure something? Baselines and controls on every task, in one table.
+
+For each task: filter banks with and without deltas (and, where the head pools over time, without
+normalisation, which leaves a mean of zero), the trained speaker encoder `ge2e`, controls with
+permuted training labels (three seeds each where heads train in seconds; `ge2e` everywhere), the
+untrained `lighthubert_small`, a small encoder trained end to end (for classification), and chance.
+A task passes when at least one upstream beats chance and its shuffled control by a paired
+difference of means over seeds whose interval excludes 0.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.api import Utterance
+from bench.config import TaskCard
+from bench.metrics.items import Items, TrialItems
+from bench.metrics.metric import METRICS
+from bench.metrics.statistics import Comparison, mean_interval, paired_means
+from bench.paths import write_text
+from bench.progress import say
+from bench.records.record import Record
+from bench.registry import task_card, task_names
+from bench.run.evaluate import read_predictions
+from bench.run.run import Outcome, run_seeds
+from bench.run.spec import RunSpec, prepare_corpora, read_split
+
+FILTER_BANKS = ("fbank", "fbank@deltas=0", "fbank@cmvn=off", "fbank@deltas=0,cmvn=off")
+TRAINED = "ge2e"
+SEEDS = (0, 1, 2)
+CEILING = ", end-to-end encoder as head (ceiling)"
+SHUFFLED = ", training labels shuffled"
+UNTRAINED = "lighthubert_small+untrained"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: an upstream, one of its controls, or chance, on one task.
+
+    Attributes:
+        label: what it is.
+        upstream: whose control it is, or what it is; empty for chance.
+        is_probe: True for the protocol itself, False for controls, ceiling and chance.
+        records: one a seed; empty for chance.
+        predictions: on the clean test set, by utterance id; of every seed.
+    """
+
+    label: str
+    upstream: str
+    is_probe: bool
+    records: tuple[Record, ...]
+    predictions: tuple[Mapping[str, Any], ...]
+
+
+class Testbed:
+    """One task with its clean test set: what rows are scored on.
+
+    Args:
+        task, track: names.
+        home: folder of corpora.
+    """
+
+    def __init__(self, task: str, track: str, home: Path) -> None:
+        self.card = task_card(task, track)
+        self.train, _ = read_split(self.card, "train", home)
+        self.test, self.trials = read_split(self.card, "clean", home)
+
+    def items(self, row: Row, metric: str) -> list[Items | TrialItems]:
+        """One metric of a row on the clean test set, of every seed."""
+        found = METRICS[metric]
+        return [found.per_item(each, self.test, self.trials) for each in row.predictions]
+
+    def better_by(self, row: Row, other: Row, metric: str) -> Comparison:
+        """By how much `row` is better than `other` in the mean over their seeds: paired."""
+        pair = (row, other) if METRICS[metric].higher_is_better else (other, row)
+        one, two = (self.items(item, metric) for item in pair)
+        return paired_means(one, two, cluster=self.card.cluster)
+
+
+def specs_of(task: str, track: str) -> list[RunSpec]:
+    """The runs of one task, cheap ones first; the trained encoder has several seeds."""
+    pooled = task_card(task, track).features == "pooled"
+    banks = FILTER_BANKS if pooled else FILTER_BANKS[:2]
+    controlled = (TRAINED, FILTER_BANKS[-1]) if pooled else (FILTER_BANKS[0],)
+    ceiling = task_card(task, track).metrics[0] == "accuracy"
+    return [
+        *(RunSpec(name, task, track) for name in banks),
+        RunSpec(TRAINED, task, track),
+        *(RunSpec(name, task, track, shuffle_labels=True) for name in controlled),
+        RunSpec(UNTRAINED, task, track),
+        *([RunSpec(FILTER_BANKS[-1], task, track, ceiling=True)] if ceiling else []),
+    ]
+
+
+def _has_seeds(card: TaskCard, spec: RunSpec) -> bool:
+    """Whether all seeds are run: where heads train in seconds, and of the trained encoder."""
+    if spec.ceiling or spec.upstream == UNTRAINED:
+        return False
+    return card.features == "pooled" or (spec.upstream == TRAINED and not spec.shuffle_labels)
+
+
+def chance(bed: Testbed) -> Row:
+    """The best prediction that ignores the sound, chosen on the training split.
+
+    For labels the most frequent one, for transcripts an empty one, for slots the
+    most frequent values of the types that score best so on the training split, for speaker
+    verification the same embedding for all.
+    """
+    constant = _constant(bed.card, bed.train)
+    predictions = {item.id: constant for item in bed.test}
+    return Row("chance (ignores the sound)", "", False, (), (predictions,))
+
+
+def _constant(card: TaskCard, train: Sequence[Utterance]) -> object:
+    if "accuracy" in card.metrics:
+        return Counter(item.target for item in train).most_common(1)[0][0]
+    if "wer" in card.metrics:
+        return ""
+    if "eer" in card.metrics:
+        return [1.0]
+    return _constant_slots(card, train)
+
+
+def _constant_slots(card: TaskCard, train: Sequence[Utterance]) -> str:
+    """Of some types the most frequent value each: those that score best on the training split."""
+    counts = Counter((kind, value) for item in train for kind, value in item.target["slots"])
+    tops = {kind: value for (kind, value), _ in reversed(counts.most_common())}
+    guesses = [
+        " ".join(f"B-{kind} {tops[kind]} E-{kind}" for kind in kinds)
+        for size in range(1, len(tops) + 1)
+        for kinds in combinations(sorted(tops), size)
+    ]
+    metric = METRICS[card.metrics[0]]
+    sign = 1 if metric.higher_is_better else -1
+
+    def value(guess: str) -> float:
+        return sign * metric.score({item.id: guess for item in train}, train).value
+
+    return max(guesses, key=value)
+
+
+def _rows(bed: Testbed, home: Path, out: Path) -> list[Row]:
+    """Run whatever is not done and gather the lines of one task."""
+    grouped: dict[str, Sequence[Outcome]] = {}
+    for spec in specs_of(bed.card.name, bed.card.track):
+        suffix = SHUFFLED if spec.shuffle_labels else CEILING if spec.ceiling else ""
+        seeds = SEEDS if _has_seeds(bed.card, spec) else SEEDS[:1]
+        say(f"validate {spec.track} {spec.task}: {spec.upstream}{suffix}, seeds {seeds}")
+        found = run_seeds(spec, seeds, home=home, out=out)
+        grouped[found[0].record.upstream + suffix] = found
+    rows = [chance(bed)]
+    for label, outcomes in grouped.items():
+        files = [o.path.with_suffix("") / "predictions/clean.jsonl" for o in outcomes]
+        predictions = tuple(read_predictions(file)[0] for file in files)
+        records = tuple(outcome.record for outcome in outcomes)
+        upstream = records[0].upstream
+        rows.append(Row(label, upstream, label == upstream, records, predictions))
+    return rows
+
+
+def _cell(bed: Testbed, row: Row, metric: str) -> str:
+    """Mean over seeds with its interval."""
+    value, low, high = mean_interval(bed.items(row, metric), cluster=bed.card.cluster)
+    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _points(found: Comparison) -> str:
+    return f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+
+
+def _standing_out(bed: Testbed, rows: Sequence[Row]) -> list[str]:
+    """The upstreams that beat chance and the shuffled controls, with both differences."""
+    found = []
+    for metric in bed.card.metrics:
+        for row in rows:
+            controls = [r for r in rows if r.upstream == row.upstream and SHUFFLED in r.label]
+            controls = controls or [r for r in rows if SHUFFLED in r.label]
+            if not row.is_probe or row.upstream == UNTRAINED:
+                continue
+            gains = [bed.better_by(row, other, metric) for other in (rows[0], *controls)]
+            if all(gain.low > 0 for gain in gains):
+                named = " and ".join(_points(gain) for gain in gains)
+                found.append(f"- `{row.label}`, {metric}: {named}")
+    return found
+
+
+def _verdict(bed: Testbed, rows: Sequence[Row]) -> str:
+    """What stands out, what the ceiling says, and the trained encoder against the filter banks."""
+    main = bed.card.metrics[0]
+    parts = [
+        "Better than chance, and than the shuffled control (its own where it has one), by points "
+        "of a paired 95 % interval that excludes 0:",
+        "\n".join(_standing_out(bed, rows)) or "- none",
+    ]
+    ceilings = [row for row in rows if CEILING in row.label]
+    if ceilings:
+        gain = bed.better_by(ceilings[0], rows[0], main)
+        parts.append(f"End-to-end ceiling against chance, {main}: {_points(gain)} points.")
+    sign = 1 if METRICS[main].higher_is_better else -1
+    banks = [row for row in rows if row.is_probe and row.upstream in FILTER_BANKS]
+    best = max(banks, key=lambda row: sign * row.records[0].selection.value)
+    trained = next(row for row in rows if row.label == TRAINED)
+    gain = bed.better_by(trained, best, main)
+    parts.append(
+        f"`{TRAINED}` against `{best.label}` (best on dev), {main}: {_points(gain)} points."
+    )
+    return "\n\n".join(parts)
+
+
+def _section(bed: Testbed, rows: Sequence[Row]) -> str:
+    """The table and the verdict of one task."""
+    body = []
+    for row in rows:
+        weights = row.records[0].weights if row.records else "-"
+        cells = [_cell(bed, row, metric) for metric in bed.card.metrics]
+        count = len(bed.trials or bed.test)
+        body.append([row.label, weights, len(row.records) or "-", *cells, count])
+    head = ["upstream", "weights", "seeds", *[f"{m} %" for m in bed.card.metrics], "n"]
+    table = tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+    return f"## {bed.card.name}\n\n{table}\n\n{_verdict(bed, rows)}"
+
+
+def validate_track(
+    track: str, *, home: Path, out: Path, docs: Path, tasks: Sequence[str] = ()
+) -> str:
+    """Run every baseline and control of a track and write `docs/track-<track>.md`.
+
+    Args:
+        track: name of the track.
+        home: folder of corpora and features.
+        out: folder of records; runs that are done are not run again.
+        docs: folder of the table.
+        tasks: only these (then no table is written).
+
+    Returns:
+        the table as Markdown.
+    """
+    for task in tasks or task_names(track):
+        prepare_corpora(task_card(task, track), home)
+    parts = []
+    for task in tasks or task_names(track):
+        bed = Testbed(task, track, home)
+        parts.append(_section(bed, _rows(bed, home, out)))
+    text = f"# Track `{track}`: does it measure something?\n\n{_PREFACE}\n\n" + "\n\n".join(parts)
+    if not tasks:
+        write_text(docs / f"track-{track}.md", text + "\n")
+    return text
+
+
+_PREFACE = """Written by `make validate-track TRACK=...` from the records of the runs; test set
+`clean`, means over training seeds with 95 % bootstrap intervals (by speaker for SID and ASV). Heads
+are selected on dev. The shuffled controls were trained on permuted training labels and selected on
+true dev labels. In ASV they keep much of what the upstream knows: cosines need no training."""

@@ -1,0 +1,123 @@
+"""The waveform front end of wav2vec 2.0 and HuBERT: a stack of strided convolutions.
+
+One utterance at a time and time-major, (T, C): the layer norm over channels reads contiguous rows,
+no kernel needs a transposed copy, and nothing ever looks at padding, so group-norm statistics are
+those of the utterance alone, as in the reference run unpadded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from upstreams.encoder.products import convolve
+
+ExtractorMode = Literal["group_norm", "layer_norm", "mel"]
+
+NORM_EPS = 1e-5
+
+
+class TimeConv(nn.Module):
+    """A strided 1-d convolution over time, (T, C_in) to (T', C_out).
+
+    Attributes:
+        weight: (C_out, kernel, C_in); the published layout is (C_out, C_in, kernel).
+        bias: (C_out,) or None.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int, *, bias: bool
+    ) -> None:
+        super().__init__()
+        self.stride = stride
+        self.weight = nn.Parameter(torch.empty(out_channels, kernel, in_channels))
+        self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve (T, C_in) to (T', C_out)."""
+        return convolve(x.unsqueeze(0), self.weight, self.bias, self.stride).squeeze(0)
+
+
+class TimeGroupNorm(nn.Module):
+    """Group norm with one group a channel, (T, C) to (T, C): statistics over time.
+
+    It is batch norm with the frames of one utterance as the batch, which torch has fused.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(channels))
+        self.bias = nn.Parameter(torch.empty(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise every channel of (T, C) over time."""
+        if x.shape[0] == 1:  # torch refuses one frame; its deviation from its mean is zero
+            return torch.zeros_like(x) * self.weight + self.bias
+        return F.batch_norm(x, None, None, self.weight, self.bias, training=True, eps=NORM_EPS)
+
+
+class ConvBlock(nn.Module):
+    """Convolution, norm (where there is one) and GELU: (T, C_in) to (T', C_out)."""
+
+    def __init__(self, conv: TimeConv, norm: nn.Module | None) -> None:
+        super().__init__()
+        self.conv = conv
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block."""
+        x = self.conv(x)
+        if self.norm is not None:
+            x = self.norm(x)
+        return F.gelu(x)
+
+
+class WaveExtractor(nn.Module):
+    """All blocks: one waveform (S,) to features (T, C)."""
+
+    def __init__(
+        self, layers: Sequence[tuple[int, int, int]], mode: ExtractorMode, *, bias: bool
+    ) -> None:
+        """Build from (channels, kernel, stride) a layer.
+
+        `group_norm` norms the first layer only (wav2vec 2.0 and HuBERT Base), `layer_norm` all.
+        """
+        super().__init__()
+        self.layers = nn.ModuleList()
+        in_channels = 1
+        for index, (channels, kernel, stride) in enumerate(layers):
+            norm: nn.Module | None = None
+            if mode == "layer_norm":
+                norm = nn.LayerNorm(channels, eps=NORM_EPS)
+            elif index == 0:
+                norm = TimeGroupNorm(channels)
+            conv = TimeConv(in_channels, channels, kernel, stride, bias=bias)
+            self.layers.append(ConvBlock(conv, norm))
+            in_channels = channels
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Extract (T, C) from (S,)."""
+        x = wav.unsqueeze(1)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+def num_frames(layers: Sequence[tuple[int, int, int]], num_samples: int) -> int:
+    """T for S samples, by the arithmetic of the convolutions; 0 where S is too short."""
+    frames = num_samples
+    for _, kernel, stride in layers:
+        frames = max((frames - kernel) // stride + 1, 0)
+    return frames
+
+
+def receptive_field(layers: Sequence[tuple[int, int, int]]) -> int:
+    """The fewest samples that give one frame (400 for the published front ends)."""
+    samples = 1
+    for _, kernel, stride in reversed(layers):
+        samples = (samples - 1) * stride + kernel
+    return samples

@@ -1,0 +1,131 @@
+"""Kaldi's filter bank as a front end: log-mel frames, normalised by given statistics, stacked.
+
+MelHuBERT (Lin et al., ASRU 2023, section 3) replaces the convolutions by 40 Kaldi log-mel bins with
+a Hamming window, normalised by mean and deviation over its training corpus; at 20 ms every two
+frames become one of 80. (`upstreams.encoder.mel` is the filter bank of our own recipes, without
+Kaldi's pre-emphasis and scale.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from bench.api import SAMPLE_RATE_HZ
+from bench.errors import UsageError, did_you_mean
+from bench.torchaudio_guard import import_torchaudio
+
+WINDOW_SAMPLES = 400  # 25 ms
+SHIFT_SAMPLES = 160  # 10 ms
+# Kaldi works on 16-bit integers; its floor under the logarithm makes the scale matter in silence.
+KALDI_SCALE = 2.0**15
+MAX_BINS = 128  # of the 257 of the transform; with more, some bins are empty
+MAX_STACK = 16
+WINDOWS = ("hamming", "hanning", "povey")
+
+
+@dataclass(frozen=True)
+class KaldiConfig:
+    """The shape of a filter-bank front end. The defaults are MelHuBERT's at 20 ms.
+
+    Attributes:
+        bins: mel bins.
+        stack: frames of 10 ms that become one, side by side; zeros where the last is short.
+        window: of the short-time transform.
+        mean, deviation: of every bin over a corpus, subtracted and divided by; empty for none.
+    """
+
+    bins: int = 40
+    stack: int = 2
+    window: Literal["hamming", "hanning", "povey"] = "hamming"
+    mean: tuple[float, ...] = ()
+    deviation: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what is no filter bank.
+
+        Raises:
+            UsageError: sizes or a window out of range, statistics not one a bin or not finite.
+        """
+        for name, largest in (("bins", MAX_BINS), ("stack", MAX_STACK)):
+            value = getattr(self, name)
+            if type(value) is not int or not 1 <= value <= largest:
+                raise UsageError(f"kaldi: {name!r} must be 1 to {largest}, found {value!r}")
+        if self.window not in WINDOWS:
+            raise UsageError(f"kaldi: 'window' must be one of {', '.join(WINDOWS)}")
+        if len(self.mean) not in (0, self.bins) or len(self.mean) != len(self.deviation):
+            raise UsageError(
+                f"kaldi: 'mean' and 'deviation' must have {self.bins} numbers each, or none; found "
+                f"{len(self.mean)} and {len(self.deviation)}"
+            )
+        numbers = (*self.mean, *self.deviation)
+        finite = all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
+        if not finite or not all(value > 0 for value in self.deviation):
+            raise UsageError("kaldi: 'mean' must be finite numbers, 'deviation' ones above 0")
+
+    @property
+    def channels(self) -> int:
+        """Width of a stacked frame."""
+        return self.bins * self.stack
+
+    @property
+    def stride(self) -> int:
+        """Samples a stacked frame."""
+        return SHIFT_SAMPLES * self.stack
+
+    def num_frames(self, num_samples: int) -> int:
+        """Stacked frames of S samples: whole windows, the last stack perhaps not full."""
+        windows = max((num_samples - WINDOW_SAMPLES) // SHIFT_SAMPLES + 1, 0)
+        return -(-windows // self.stack)
+
+
+def kaldi_config(section: Any) -> KaldiConfig:
+    """The filter bank that a card's `kaldi` section describes (keys of `KaldiConfig`).
+
+    Raises:
+        UsageError: not a mapping, an unknown key, or values that make no filter bank.
+    """
+    if not isinstance(section, Mapping):
+        raise UsageError(f"kaldi: expected a mapping, found {str(section)[:60]!r}")
+    known = {field.name for field in fields(KaldiConfig)}
+    values: dict[str, Any] = {}
+    for key, value in section.items():
+        if key not in known:
+            raise UsageError(f"kaldi: unknown key {key!r}: {did_you_mean(str(key), known)}")
+        if key in ("mean", "deviation") and not isinstance(value, list):
+            raise UsageError(f"kaldi: {key!r} must be a list of numbers")
+        values[key] = tuple(value) if isinstance(value, list) else value
+    return KaldiConfig(**values)
+
+
+class KaldiExtractor(nn.Module):
+    """One waveform (S,) to stacked log-mel frames (T, bins * stack); it has no parameters."""
+
+    def __init__(self, config: KaldiConfig) -> None:
+        super().__init__()
+        self.config = config
+
+    def forward(self, wav: Tensor) -> Tensor:
+        """Extract (T, C) from (S,)."""
+        # Not in __init__: what torchaudio makes on import would land on the device of the moment.
+        kaldi: Any = import_torchaudio("compliance.kaldi")
+        config = self.config
+        mel: Tensor = kaldi.fbank(
+            (wav * KALDI_SCALE).unsqueeze(0),
+            num_mel_bins=config.bins,
+            frame_length=25.0,
+            frame_shift=10.0,
+            sample_frequency=float(SAMPLE_RATE_HZ),
+            window_type=config.window,
+        )
+        if config.mean:
+            mean = torch.tensor(config.mean, device=mel.device)
+            mel = (mel - mean) / torch.tensor(config.deviation, device=mel.device)
+        short = -len(mel) % config.stack
+        return F.pad(mel, (0, 0, 0, short)).view(-1, config.channels)

@@ -1,0 +1,242 @@
+"""Encoder weights as plain names to tensors: their shapes, a random start, and the way in.
+
+A `State` has the layout of the published files (queries, keys and values apart; convolutions as
+(C_out, C_in, kernel)); `pack` turns it into what the module holds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.encoder import Encoder
+from upstreams.encoder.positions import GATE_WIDTH
+from upstreams.encoder.taps import projected_layers
+
+State = dict[str, Tensor]
+Shapes = dict[str, tuple[int, ...]]
+
+MAX_PARAMETERS = 1 << 31  # twice the largest published encoder of the family (XLS-R, 1 B)
+PROJECTIONS = ("query", "key", "value")
+
+
+def _norm(name: str, width: int) -> Shapes:
+    """Shapes of a layer or group norm."""
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def _linear(name: str, inputs: int, outputs: int) -> Shapes:
+    """Shapes of a linear map."""
+    return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+
+
+def _extractor_shapes(config: EncoderConfig) -> Shapes:
+    """Shapes of the convolutional front end."""
+    shapes: Shapes = {}
+    if config.extractor_mode == "mel" or config.kaldi is not None:
+        return shapes
+    inputs = 1
+    for index, (channels, kernel, _) in enumerate(config.conv_layers):
+        shapes[f"extractor.{index}.conv.weight"] = (channels, inputs, kernel)
+        if config.conv_bias:
+            shapes[f"extractor.{index}.conv.bias"] = (channels,)
+        if config.extractor_mode == "layer_norm" or index == 0:
+            shapes |= _norm(f"extractor.{index}.norm", channels)
+        inputs = channels
+    return shapes
+
+
+def _layer_shapes(config: EncoderConfig, index: int) -> Shapes:
+    """Shapes of one layer; its norms are there even where what they belong to was pruned."""
+    width, heads, ffn = config.embed_dim, config.heads[index], config.ffn[index]
+    layer = f"layers.{index}"
+    out: Shapes = {}
+    if heads:
+        reuses = bool(config.reuses) and config.reuses[index]
+        for name in PROJECTIONS[2:] if reuses else PROJECTIONS:
+            out |= _linear(f"{layer}.attention.{name}", width, heads * config.head_dim)
+        out |= _linear(f"{layer}.attention.out", heads * config.head_dim, width)
+        if config.relative_buckets:
+            out |= _linear(f"{layer}.attention.gate.linear", config.head_dim, GATE_WIDTH)
+            out[f"{layer}.attention.gate.constant"] = (1, config.total_heads, 1, 1)
+    out |= _norm(f"{layer}.attention_norm", width)
+    if ffn:
+        out |= _linear(f"{layer}.ffn_in", width, ffn)
+        out |= _linear(f"{layer}.ffn_out", ffn, width)
+    return out | _norm(f"{layer}.ffn_norm", width)
+
+
+def shapes(config: EncoderConfig) -> Shapes:
+    """Name and shape of every tensor of an encoder's state."""
+    width, channels = config.embed_dim, config.channels
+    kernel, groups = config.pos_conv_kernel, config.pos_conv_groups
+    out = _extractor_shapes(config)
+    if config.feature_scale:
+        out["feature_scale"] = (channels,)
+    if config.feature_norm:
+        out |= _norm("feature_norm", channels)
+    if config.feature_projection:
+        out |= _linear("projection", channels, width)
+    if config.mask_embedding:
+        out["mask_embedding"] = (config.mask_embedding,)
+    if config.pos_conv_gain:
+        out["pos_conv.gain"] = (1, 1, kernel)
+    kind = "direction" if config.pos_conv_gain else "weight"
+    out[f"pos_conv.{kind}"] = (width, width // groups, kernel)
+    out["pos_conv.bias"] = (width,)
+    out |= _norm("norm", width)
+    if config.relative_buckets and config.heads[0]:
+        out["positions.table"] = (config.relative_buckets, config.total_heads)
+    for index in range(config.num_layers):
+        out |= _layer_shapes(config, index)
+    if config.prediction_heads:
+        out |= _linear("predict.inner", width, config.prediction_heads * width)
+        out["predict.weight"] = (config.prediction_heads, width, width)
+        out["predict.bias"] = (config.prediction_heads, width)
+    return out | _student_shapes(config)
+
+
+def _student_shapes(config: EncoderConfig) -> Shapes:
+    """Shapes of time reduction and of the projections that the tap needs."""
+    width, factor = config.embed_dim, config.time_reduction
+    resampler = (width, width, factor)
+    out: Shapes = {}
+    if factor > 1:
+        out |= {"reduction.weight": resampler, "reduction.bias": (width,)}
+    for index in projected_layers(config):
+        name = f"projections.{index}"
+        if factor > 1:
+            out |= {f"{name}.expand.weight": resampler, f"{name}.expand.bias": (width,)}
+        out |= _linear(f"{name}.linear", width, config.layer_projection)
+    if config.spare_expansion and projected_layers(config):
+        out |= {"spare_expansion.weight": resampler, "spare_expansion.bias": (width,)}
+    return out
+
+
+def num_parameters(config: EncoderConfig) -> int:
+    """Parameters of the encoder that `config` describes, without building it."""
+    return sum(math.prod(shape) for shape in shapes(config).values())
+
+
+def random_state(config: EncoderConfig, seed: int) -> State:
+    """Weights as fairseq draws them for HuBERT before training, from `seed` alone.
+
+    Convolutions: He's normal; linear maps of the layers: normal, deviation 0.02, zero bias (BERT);
+    the projection and the prediction heads: torch's default for linear maps; positional
+    convolution: normal with deviation sqrt(4 / (kernel D)), gain equal to its norm; norms: ones
+    and zeros; mask embedding: uniform in [0, 1). (fairseq: wav2vec2.py, `init_bert_params`.)
+
+    Raises:
+        UsageError: more than `MAX_PARAMETERS`.
+    """
+    if num_parameters(config) > MAX_PARAMETERS:
+        raise UsageError(
+            f"encoder config: {num_parameters(config):,} parameters, at most {MAX_PARAMETERS:,} "
+            f"expected"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    state: State = {}
+    for name, shape in shapes(config).items():
+        state[name] = _draw(name, shape, generator)
+    if config.pos_conv_gain:
+        direction = state["pos_conv.direction"]
+        state["pos_conv.gain"] = torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True)
+    return state
+
+
+def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """One tensor of `random_state`."""
+    part, _, kind = name.rpartition(".")
+    tensor = torch.zeros(shape)
+    if part.endswith("norm"):
+        return torch.ones(shape) if kind == "weight" else tensor
+    if name == "feature_scale" or kind == "constant":
+        return torch.ones(shape)
+    if name == "mask_embedding":
+        return tensor.uniform_(generator=generator)
+    if name == "positions.table":
+        return tensor.normal_(std=0.02, generator=generator)
+    if part.endswith("conv") and part != "pos_conv":
+        if kind == "weight":
+            nn.init.kaiming_normal_(tensor, generator=generator)
+        return tensor
+    if part == "pos_conv":
+        if kind in ("direction", "weight"):
+            deviation = math.sqrt(4 / (shape[0] * shape[2]))
+            tensor.normal_(std=deviation, generator=generator)
+        return tensor
+    if part.startswith("layers."):
+        return tensor.normal_(std=0.02, generator=generator) if kind == "weight" else tensor
+    # Projections, heads and resamplers: uniform in +-1/sqrt(inputs), as torch has it.
+    inputs = shape[-2] if name == "predict.weight" else shape[-1]
+    if len(shape) == 3 and name != "predict.weight":
+        inputs = shape[1] * shape[2]
+    bound = 1 / math.sqrt(inputs)
+    return tensor.uniform_(-bound, bound, generator=generator)
+
+
+def pack(state: Mapping[str, Tensor]) -> State:
+    """What the module holds: convolutions time-major, queries, keys and values in one."""
+    packed: State = {}
+    for name, tensor in state.items():
+        if name.startswith("extractor."):
+            index, rest = name.removeprefix("extractor.").split(".", 1)
+            value = tensor.transpose(1, 2).contiguous() if tensor.dim() == 3 else tensor
+            packed[f"extractor.layers.{index}.{rest}"] = value
+        elif name == "reduction.weight":
+            packed[name] = tensor.transpose(1, 2)
+        elif name.endswith("expand.weight") or name == "spare_expansion.weight":
+            packed[name] = tensor.permute(2, 1, 0)
+        elif ".attention.query." in name:
+            parts = [state[name.replace(".query.", f".{kind}.")] for kind in PROJECTIONS]
+            packed[name.replace(".query.", ".qkv.")] = torch.cat(parts)
+        elif ".attention.key." in name:
+            continue
+        elif ".attention.value." not in name or name.replace(".value.", ".query.") not in state:
+            packed[name] = tensor
+    return packed
+
+
+def unpack(encoder: Encoder, tensors: Mapping[str, Tensor] | None = None) -> State:
+    """The state of a module, in the layout that `pack` takes.
+
+    Args:
+        encoder: the module.
+        tensors: in its layout, instead of its own; gradients flow through.
+    """
+    state: State = {}
+    for name, tensor in (encoder.state_dict() if tensors is None else tensors).items():
+        if name.startswith("extractor.layers."):
+            value = tensor.transpose(1, 2) if tensor.dim() == 3 else tensor
+            state[name.replace(".layers.", ".", 1)] = value.contiguous()
+        elif ".attention.qkv." in name:
+            for kind, part in zip(PROJECTIONS, tensor.chunk(3), strict=True):
+                state[name.replace(".qkv.", f".{kind}.")] = part.contiguous()
+        else:
+            state[name] = tensor
+    return state
+
+
+def build(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
+    """A frozen encoder with these weights, in float32 and in memory of its own."""
+    encoder = trainable(config, state)
+    encoder.freeze()
+    return encoder
+
+
+def trainable(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
+    """The same encoder, not frozen: for recipes."""
+    # What a filter bank precomputes is no weight, so it is made for real and not on `meta`.
+    with torch.device("cpu" if config.extractor_mode == "mel" else "meta"):
+        encoder = Encoder(config)
+    packed = {
+        name: tensor.to(torch.float32).clone(memory_format=torch.contiguous_format)
+        for name, tensor in pack(state).items()
+    }
+    encoder.load_state_dict(packed, strict=True, assign=True)
+    return encoder

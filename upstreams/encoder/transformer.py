@@ -1,0 +1,189 @@
+"""The parts behind the front end: positional convolution, attention, layers, prediction heads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from upstreams.encoder.positions import PositionGate
+from upstreams.encoder.products import Linear
+
+NORM_EPS = 1e-5
+
+
+def weight_norm(gain: Tensor, direction: Tensor) -> Tensor:
+    """Weight normalisation over dim 2, as wav2vec 2.0 applies it to its positional convolution.
+
+    Args:
+        gain: (1, 1, kernel).
+        direction: (D, D / groups, kernel).
+
+    Returns:
+        (D, D / groups, kernel).
+    """
+    norm = torch.linalg.vector_norm(direction, dim=(0, 1), keepdim=True)
+    weight: Tensor = direction * (gain / norm)
+    return weight
+
+
+class PositionalConv(nn.Module):
+    """The relative positional embedding: a wide grouped convolution over time and a GELU.
+
+    With `gain` the parameters are those of weight normalisation, and counted as such; the product
+    is kept from `fold` on. Without, `weight` is the product itself (a subnet that was cut).
+    """
+
+    folded: Tensor | None
+
+    def __init__(self, width: int, kernel: int, groups: int, *, gain: bool) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.groups = groups
+        shape = (width, width // groups, kernel)
+        if gain:
+            self.gain = nn.Parameter(torch.empty(1, 1, kernel))
+            self.direction = nn.Parameter(torch.empty(shape))
+        else:
+            self.weight = nn.Parameter(torch.empty(shape))
+        self.has_gain = gain
+        self.bias = nn.Parameter(torch.empty(width))
+        self.register_buffer("folded", None, persistent=False)
+        self.register_load_state_dict_post_hook(self._forget)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def _forget(module: nn.Module, _incompatible: Any) -> None:
+        """Drop the kept product when other weights come in."""
+        assert isinstance(module, PositionalConv)
+        module.folded = None
+
+    def fold(self) -> None:
+        """Keep the product of gain and direction, so that a forward pass need not make it."""
+        if self.has_gain:
+            self.folded = weight_norm(self.gain.detach(), self.direction.detach())
+
+    def _weight(self) -> Tensor:
+        """(D, D / groups, kernel); the kept product only while nothing can change under it."""
+        if not self.has_gain:
+            return self.weight
+        if self.folded is not None and not self.direction.requires_grad:
+            return self.folded
+        return weight_norm(self.gain, self.direction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embed (B, T, D) to (B, T, D)."""
+        out = F.conv1d(
+            x.transpose(1, 2),
+            self._weight(),
+            self.bias,
+            padding=self.kernel // 2,
+            groups=self.groups,
+        )
+        # An even kernel gives T + 1 frames; the published models drop the last.
+        return F.gelu(out[..., : x.shape[1]]).transpose(1, 2)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention of any number of heads: (B, T, D) to (B, T, D).
+
+    Attributes:
+        gate: of WavLM, scales the bias of relative positions; None where there are none.
+    """
+
+    def __init__(
+        self, width: int, heads: int, head_dim: int, gate: PositionGate | None = None
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = head_dim
+        self.qkv = Linear(width, 3 * heads * head_dim)
+        self.out = Linear(heads * head_dim, width)
+        self.gate = gate
+
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        """Attend.
+
+        Args:
+            x: (B, T, D).
+            mask: (B, 1, 1, T), True on valid frames; None where all are.
+            bias: (heads before pruning, T, T) of relative positions, for the gate.
+        """
+        batch, frames, _ = x.shape
+        if self.gate is not None and bias is not None:
+            gated = self.gate(x, bias)  # (B, heads, T, T), added to the scores
+            mask = gated if mask is None else gated.masked_fill(~mask, -torch.inf)
+        qkv = self.qkv(x).view(batch, frames, 3, self.heads, self.head_dim)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+
+class TransformerLayer(nn.Module):
+    """Attention and feed-forward with residuals; layer norms after them, or before.
+
+    The attention is called with x (B, T, D), the mask and what layers share.
+
+    Either part may be missing (no heads, a width of zero). Its norm stays: behind a part it is
+    applied all the same, before one it has nothing to do (DPHuBERT; Peng et al., 2023).
+    """
+
+    def __init__(
+        self,
+        width: int,
+        attention: nn.Module | None,
+        ffn: int,
+        *,
+        norm_first: bool,
+    ) -> None:
+        super().__init__()
+        self.attention = attention
+        self.attention_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.ffn_in = Linear(width, ffn) if ffn else None
+        self.ffn_out = Linear(ffn, width) if ffn else None
+        self.ffn_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.norm_first = norm_first
+
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
+        """Apply to (B, T, D); `mask` and `bias` as in `SelfAttention`."""
+        if self.norm_first:
+            if self.attention is not None:
+                x = x + self.attention(self.attention_norm(x), mask, bias)
+            return x + self._feed_forward(self.ffn_norm(x)) if self.ffn_in is not None else x
+        if self.attention is not None:
+            x = x + self.attention(x, mask, bias)
+        x = self.attention_norm(x)
+        if self.ffn_in is not None:
+            x = x + self._feed_forward(x)
+        normed: Tensor = self.ffn_norm(x)
+        return normed
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        assert self.ffn_in is not None and self.ffn_out is not None  # made together
+        hidden: Tensor = self.ffn_out(F.gelu(self.ffn_in(x)))
+        return hidden
+
+
+class PredictionHeads(nn.Module):
+    """DistilHuBERT's heads: what the student predicts of N teacher layers (paper, section 2.2).
+
+    Attributes:
+        inner: (D to N * D), shared input.
+        weight, bias: (N, D, D) and (N, D), one map a head.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.inner = Linear(width, heads * width)
+        self.weight = nn.Parameter(torch.empty(heads, width, width))
+        self.bias = nn.Parameter(torch.empty(heads, width))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """N predictions (B, T, D) of (B, T, D)."""
+        parts = F.gelu(self.inner(x)).chunk(self.heads, dim=-1)
+        return tuple(
+            part @ self.weight[index] + self.bias[index] for index, part in enumerate(parts)
+        )

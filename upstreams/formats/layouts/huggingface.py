@@ -1,0 +1,66 @@
+"""The layout of Hugging Face transformers: HubertModel, Wav2Vec2Model, WavLMModel and task models.
+
+The state dict is the file (pytorch_model.bin or model.safetensors); the configuration lies beside
+it (config.json) and is not part of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from upstreams.encoder.config import EncoderConfig
+from upstreams.formats.layout import Published, Table, without_prefix
+
+LAYER = {
+    "attention.query": "attention.q_proj",
+    "attention.key": "attention.k_proj",
+    "attention.value": "attention.v_proj",
+    "attention.out": "attention.out_proj",
+    "attention.gate.linear": "attention.gru_rel_pos_linear",
+    "attention.gate.constant": "attention.gru_rel_pos_const",
+    "attention_norm": "layer_norm",
+    "ffn_in": "feed_forward.intermediate_dense",
+    "ffn_out": "feed_forward.output_dense",
+    "ffn_norm": "final_layer_norm",
+}
+_FIXED = {
+    "feature_norm": "feature_projection.layer_norm",
+    "projection": "feature_projection.projection",
+    "norm": "encoder.layer_norm",
+    "mask_embedding": "masked_spec_embed",
+    "pos_conv.gain": "encoder.pos_conv_embed.conv.weight_g",
+    "pos_conv.direction": "encoder.pos_conv_embed.conv.weight_v",
+    "pos_conv.bias": "encoder.pos_conv_embed.conv.bias",
+    "positions.table": "encoder.layers.0.attention.rel_attn_embed.weight",
+}
+PREFIXES = ("hubert.", "wav2vec2.", "wavlm.")
+
+# Of pre-training (quantiser and projections) and of fine-tuned models; DistilHuBERT's mask
+# embedding, which its authors' file does not have, was never trained.
+EXTRAS = (
+    "quantizer.",
+    "project_q.",
+    "project_hid.",
+    "lm_head.",
+    "projector.",
+    "classifier.",
+    "layer_weights",
+    "masked_spec_embed",
+)
+
+
+TABLE = Table(_FIXED, LAYER, "encoder.layers.", "conv", "layer_norm")
+
+
+def hf_names(config: EncoderConfig) -> dict[str, str]:
+    """Our names to those of transformers."""
+    return TABLE.names(config)
+
+
+def find(data: Mapping[Any, Any]) -> Published | None:
+    """A file of this layout, or None."""
+    tensors = without_prefix(data, PREFIXES)
+    if "feature_projection.projection.weight" not in tensors:
+        return None
+    return Published("transformers", tensors, hf_names, EXTRAS)

@@ -1,0 +1,111 @@
+"""Lightning checkpoints of FitHuBERT, ARMHuBERT, MaskHuBERT, STaRHuBERT and their likes.
+
+The whole training module is in the file: the student under `student_model.`, often the teacher
+beside it, and the authors' configuration as a hyper-parameter. The names are fairseq's, except
+that time reduction stands among the layers, as number 0.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from bench.errors import InvalidDataError
+from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.taps import projected_layers
+from upstreams.formats.checkpoint import plain
+from upstreams.formats.layout import Published
+from upstreams.formats.layouts.fairseq import fairseq_names
+
+STUDENT, TEACHER = "student_model.", "teacher_model."
+
+# Trained with the student and not part of what the tap needs: projections, the mask embedding
+# (students see whole utterances here), STaRHuBERT's last map.
+EXTRAS = ("proj_head.", "upsampler.", "mask_emb", "final_proj.")
+
+# Keys of the configuration's `distiller` section to fields of `EncoderConfig`.
+_STATED = {
+    "encoder_layers": "num_layers",
+    "encoder_embed_dim": "embed_dim",
+    "encoder_ffn_embed_dim": "ffn",
+    "encoder_attention_heads": "heads",
+    "conv_pos": "pos_conv_kernel",
+    "conv_pos_groups": "pos_conv_groups",
+    "layer_norm_first": "layer_norm_first",
+    "conv_bias": "conv_bias",
+}
+# What other values would mean is not known here.
+_ONLY = {
+    "extractor_mode": "default",
+    "layer_type": "transformer",
+    "activation_fn": "gelu",
+    "pos_conv_depth": 1,
+    "required_seq_len_multiple": 1,
+    "crop_seq_to_multiple": 1,
+}
+_ONLY_REDUCED = {"tr_layer_type": "conv1d", "tr_layer_index": 0}
+_LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
+
+
+def _one_later(found: re.Match[str]) -> str:
+    """The beginning of a layer's names, behind time reduction."""
+    return f"encoder.layers.{int(found.group(1)) + 1}."
+
+
+def student_names(config: EncoderConfig) -> dict[str, str]:
+    """Our names to those of the student, without `student_model.`."""
+    names = fairseq_names(config)
+    if config.time_reduction > 1:
+        names = {ours: _LAYER.sub(_one_later, theirs) for ours, theirs in names.items()}
+        for kind in ("weight", "bias"):
+            names[f"reduction.{kind}"] = f"encoder.layers.0.{kind}"
+    parts = {"linear": "lin_proj"} | ({"expand": "upsampler"} if config.time_reduction > 1 else {})
+    for index in projected_layers(config):
+        for ours, theirs in parts.items():
+            for kind in ("weight", "bias"):
+                names[f"projections.{index}.{ours}.{kind}"] = f"proj_head.{index}.{theirs}.{kind}"
+    if config.spare_expansion and projected_layers(config):
+        names |= {f"spare_expansion.{kind}": f"upsampler.{kind}" for kind in ("weight", "bias")}
+    return names
+
+
+def find(data: Mapping[Any, Any]) -> Published | None:
+    """A file of this layout, or None."""
+    state = data.get("state_dict")
+    if not isinstance(state, Mapping) or not any(str(key).startswith(STUDENT) for key in state):
+        return None
+    tensors = {
+        str(key).removeprefix(STUDENT): value
+        for key, value in state.items()
+        if not str(key).startswith(TEACHER)
+    }
+    return Published("lightning", tensors, student_names, EXTRAS, _stated(data))
+
+
+def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
+    """What the hyper-parameters say, as far as it is checked.
+
+    Raises:
+        InvalidDataError: an architecture that is not known here.
+    """
+    section: Any = plain(data.get("hyper_parameters"))
+    for key in ("cfg", "distiller"):
+        section = section.get(key) if isinstance(section, Mapping) else None
+    if not isinstance(section, Mapping):
+        return {}
+    reduced = section.get("enable_tr_layer") is True
+    for key, value in (_ONLY | (_ONLY_REDUCED if reduced else {})).items():
+        if section.get(key, value) != value:
+            raise InvalidDataError(
+                f"checkpoint: its own configuration says {key} {str(section[key])[:60]!r}; only "
+                f"{value!r} is known here"
+            )
+    stated = {ours: section[theirs] for theirs, ours in _STATED.items() if theirs in section}
+    if "enable_tr_layer" in section:
+        stated["time_reduction"] = section.get("tr_reduce_factor", 2) if reduced else 1
+    if "reuse_pattern" in section:
+        made = re.findall(r"\b(?:True|False)\b", str(section["reuse_pattern"])[:2_000])
+        # There it is True where a layer makes a map of its own.
+        stated["reuses"] = tuple(word == "False" for word in made) if "False" in made else ()
+    return stated

@@ -1,0 +1,79 @@
+"""torchaudio's layout: the state dicts of its pre-trained bundles, and what was built on it.
+
+The attention of its WavLM keeps queries, keys and values in one tensor, as torch does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.errors import InvalidDataError
+from upstreams.encoder.config import EncoderConfig
+from upstreams.formats.layout import Published, Table, without_prefix
+from upstreams.formats.layouts.huggingface import LAYER
+
+_FIXED = {
+    "feature_scale": "feature_extractor.dummy_weight",
+    "feature_norm": "encoder.feature_projection.layer_norm",
+    "projection": "encoder.feature_projection.projection",
+    "norm": "encoder.transformer.layer_norm",
+    "mask_embedding": "mask_generator.mask_embedding",
+    "pos_conv.gain": "encoder.transformer.pos_conv_embed.conv.weight_g",
+    "pos_conv.direction": "encoder.transformer.pos_conv_embed.conv.weight_v",
+    "pos_conv.bias": "encoder.transformer.pos_conv_embed.conv.bias",
+    "positions.table": "encoder.transformer.layers.0.attention.rel_attn_embed.weight",
+}
+# `model.` is around the bundles that normalise their input, `wav2vec2.` in a model to pre-train.
+PREFIXES = ("model.", "wav2vec2.")
+EXTRAS = ("aux.", "logit_generator.")  # an output layer, HuBERT's targets
+_JOINT = ".attention.attention."
+
+TABLE = Table(_FIXED, LAYER, "encoder.transformer.layers.", "conv", "layer_norm")
+
+
+def torchaudio_names(config: EncoderConfig) -> dict[str, str]:
+    """Our names to torchaudio's."""
+    return TABLE.names(config)
+
+
+def find(data: Mapping[Any, Any]) -> Published | None:
+    """A file of this layout, or None."""
+    tensors = without_prefix(data, PREFIXES)
+    if "encoder.feature_projection.projection.weight" not in tensors:
+        return None
+    return Published("torchaudio", _apart(tensors), torchaudio_names, EXTRAS)
+
+
+def _apart(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Queries, keys and values of WavLM's attention as tensors of their own.
+
+    Raises:
+        InvalidDataError: some of them are there both ways.
+    """
+    apart: dict[Any, Any] = {}
+    for key, value in tensors.items():
+        layer, joint, part = str(key).partition(_JOINT)
+        found = {key: value}
+        if joint and part.startswith("in_proj_"):
+            kind = part.removeprefix("in_proj_")
+            names = [f"{layer}.attention.{name}_proj.{kind}" for name in "qkv"]
+            found = dict(zip(names, _thirds(value), strict=True))
+        elif joint:
+            found = {f"{layer}.attention.{part}": value}
+        for name, tensor in found.items():
+            if name in apart:
+                raise InvalidDataError(f"checkpoint: {name} is there twice, alone and joined")
+            apart[name] = tensor
+    return apart
+
+
+def _thirds(value: Any) -> tuple[Any, Any, Any]:
+    """A joint tensor in three; what cannot be cut stays whole, to be refused by name."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or not value.dim():
+        return value, value, value
+    width = value.shape[0] // 3
+    return value[:width], value[width : 2 * width], value[2 * width :]

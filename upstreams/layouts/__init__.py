@@ -1,1 +1,0 @@
-"""Layouts of published weights, one a file; `upstreams.layout` finds them by scanning."""

@@ -1,0 +1,153 @@
+"""Another front end for a trained encoder: a filter bank for waveform convolutions, or back.
+
+Two stages. First only the front end and its projection learn, to give what the teacher's give to
+the layers (front-end adaptation); then the whole encoder learns the teacher's hidden states. It
+starts with the teacher's layers, so their widths stay; and what lies beside the teacher's weights
+in its file (unit heads, for the discriminative loss) is handed on, since the states are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.api import lengths_to_mask
+from bench.errors import UsageError
+from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.encoder import Encoder
+from upstreams.encoder.state import State, trainable, unpack
+from upstreams.house import read_extras
+from upstreams.recipes.distillation.students import (
+    check_grid,
+    initial_state,
+    regression_loss,
+    standardised,
+    student_config,
+    teacher_of,
+)
+from upstreams.recipes.pretraining.pretrain import config_section
+from upstreams.recipes.training.objective import Ingredients, Moment, Objective, Product
+from upstreams.recipes.training.section import read_section, section_of
+from upstreams.recipes.training.stream import Batch
+
+FRONT_KEYS = frozenset(
+    {
+        "conv_bias",
+        "conv_layers",
+        "extractor_mode",
+        "feature_norm",
+        "feature_scale",
+        "mel_mean",
+        "mel_std",
+        "mel_top_hz",
+        "normalize_wav",
+    }
+)
+FRONT = ("extractor", "feature_norm", "feature_scale", "projection")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Keys of the recipe's `config`, beside `student`.
+
+    Attributes:
+        adapt: share of the audio for the first stage.
+        targets: hidden states matched in the second.
+        cosine_weight: lambda of the regression loss.
+    """
+
+    adapt: float = 0.4
+    targets: tuple[int, ...] = (4, 8, 12)
+    cosine_weight: float = 1.0
+
+
+class FrontEnd(Objective):
+    """A copy of the teacher that learns to hear through another front end."""
+
+    def __init__(
+        self,
+        teacher: Encoder,
+        config: EncoderConfig,
+        state: State,
+        options: Options,
+        extras: State | None = None,
+    ) -> None:
+        """Build.
+
+        Args:
+            teacher: frozen.
+            config: of the student.
+            state: where it starts.
+            options: of the stages and the loss.
+            extras: of the teacher's file, handed on.
+
+        Raises:
+            UsageError: hidden states that the teacher does not have, or frames that differ.
+        """
+        super().__init__()
+        if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
+            raise UsageError(f"'targets' must name hidden states 0 to {teacher.num_layers - 1}")
+        self.config = config
+        self.options = options
+        self.stages = (options.adapt, 1 - options.adapt)
+        self._teacher = [teacher]
+        self._extras = extras or {}
+        self.student = trainable(config, state)
+        check_grid(teacher, self.student)
+        self.min_samples = max(teacher.min_samples, self.student.min_samples)
+
+    def begin(self, stage: int) -> None:
+        """In the first stage only the front end learns."""
+        for name, parameter in self.student.named_parameters():
+            parameter.requires_grad_(stage > 0 or name.partition(".")[0] in FRONT)
+
+    def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """Distance of the projected front end, then of the hidden states."""
+        teacher = self._teacher[0].to(batch.wavs.device)
+        with torch.no_grad():
+            wanted, frames = teacher.project(batch.wavs, batch.lengths)
+            targets = teacher.transform(wanted, frames) if at.stage else []
+        mine, _ = self.student.project(batch.wavs, batch.lengths)
+        valid = lengths_to_mask(frames, mine.shape[1]).to(mine.device)
+        weight = self.options.cosine_weight
+        if not at.stage:
+            loss = regression_loss(mine[valid], wanted[valid], weight)
+            return loss, {"front": loss.item()}
+        states = self.student.transform(mine, frames)
+        chosen = self.options.targets
+        pairs = zip(
+            standardised([states[index] for index in chosen], valid),
+            standardised([targets[index] for index in chosen], valid),
+            strict=True,
+        )
+        loss = torch.stack([regression_loss(*pair, weight) for pair in pairs]).mean()
+        return loss, {"regression": loss.item()}
+
+    def product(self) -> Product:
+        """The student."""
+        return Product(config_section(self.config), unpack(self.student), self._extras)
+
+
+def make(source: Ingredients) -> Objective:
+    """The objective that the recipe's `config` describes.
+
+    Raises:
+        UsageError: a configuration that does not hold, or no fitting teacher.
+    """
+    section = dict(source.config)
+    teacher = teacher_of(source)
+    front = section_of(section, "student")
+    if not front or not set(front) <= FRONT_KEYS:
+        raise UsageError(
+            f"'student' gives the new front end: some of {', '.join(sorted(FRONT_KEYS))}; "
+            f"found {', '.join(sorted(front)) or 'nothing'}"
+        )
+    config = student_config(teacher.config, front)
+    options = read_section(Options, section, "recipe config")
+    if not 0 < options.adapt < 1:
+        raise UsageError("'adapt' is a share of the audio, above 0 and below 1")
+    layers = range(config.num_layers)
+    state = initial_state(config, teacher, take=layers, seed=source.seed)
+    return FrontEnd(teacher, config, state, options, read_extras(source.teacher_file))

@@ -1,0 +1,60 @@
+"""The log of a training run: one JSON object a line, and TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bench.paths import write_text
+from bench.records.curves import Curves
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Means over some updates to `log.jsonl`, in the order of updates."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOG
+        self._values: dict[str, list[float]] = {}
+        self._curves = Curves(folder / "tensorboard")
+
+    def add(self, figures: dict[str, float]) -> None:
+        """Count the figures of one update in."""
+        for key, value in figures.items():
+            self._values.setdefault(key, []).append(value)
+
+    def write(self, *, step: int, hours: float, lr: float, wall_s: float) -> dict[str, float]:
+        """Write the means since the last line; return them. A figure may not be in all updates."""
+        means = {key: fmean(values) for key, values in self._values.items()}
+        self._values = {}
+        place = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
+        self._append({key: _short(value) for key, value in {**place, **means}.items()})
+        for key, value in means.items():
+            self._curves.add(key, value, step)
+        return means
+
+    def event(self, *, step: int, hours: float, validation: dict[str, float]) -> None:
+        """Write a line of validation."""
+        figures = {f"validation_{key}": _short(value) for key, value in validation.items()}
+        self._append({"step": step, "hours": _short(hours), **figures})
+
+    def drop_after(self, step: int) -> None:
+        """Forget lines that a resumed run will write again."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_text(self._path, "".join(line + "\n" for line in kept))
+
+    def _append(self, line: dict[str, Any]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def _short(value: float) -> float:
+    """Six significant digits."""
+    return float(f"{value:.6g}")

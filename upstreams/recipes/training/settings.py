@@ -1,0 +1,95 @@
+"""How a recipe is optimised, and how far a run of it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import get_args
+
+from bench.errors import UsageError
+from upstreams.recipes.training.precision import Precision
+
+SECONDS_AN_HOUR = 3_600.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a recipe is optimised. All of it is in the checkpoint's identity.
+
+    Attributes:
+        hours: of audio to present, over all epochs.
+        batch_s: seconds of audio an update, with padding.
+        max_s: clips are cut to this.
+        lr: the peak.
+        warmup: share of a stage in which the rate rises from zero.
+        decay: share of a stage, at its end, in which it falls to zero.
+        weight_decay: of AdamW.
+        clip: largest L2 norm of the gradient.
+        held_out: clips (evenly spread over the list) never trained on, for the validation loss.
+        save_s: seconds of wall clock between two checkpoints.
+        log_steps: updates between two lines of the log.
+        keep_hours: export the upstream as it is at these points too.
+        keep_targets: pass every clip through the teacher once, before training, and read its
+            states from the feature store from then on, instead of hearing the part that the student
+            hears each time. Pays where clips come again many times: a disk holds an hour of a
+            teacher of 7 states of 192 in 0.5 GB, of HuBERT Base in 3.6 GB.
+        mixing: share of the clips that get a part of another clip under them, as in WavLM
+            (`mixing.mix_utterances`); never in the validation loss. Units, and targets that are
+            kept, stay those of the clip; a teacher that hears the clip hears the mix.
+        precision: `float32`, `bfloat16` or `auto`, as `precision.mixed` reads it. On processors
+            with instructions for it (AVX512-BF16, AMX) `bfloat16` is about twice as fast; on others
+            it is slow.
+    """
+
+    hours: float = 1.0
+    batch_s: float = 12.0
+    max_s: float = 10.0
+    lr: float = 1.0e-3
+    warmup: float = 0.02
+    decay: float = 0.6
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    held_out: int = 0
+    save_s: float = 120.0
+    log_steps: int = 50
+    keep_hours: tuple[float, ...] = ()
+    keep_targets: bool = False
+    mixing: float = 0.0
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run.
+
+        Raises:
+            UsageError: naming the key.
+        """
+        for key in ("hours", "batch_s", "max_s", "lr", "clip", "log_steps"):
+            if getattr(self, key) <= 0:
+                raise UsageError(f"training: {key!r} must be above 0")
+        if self.precision not in get_args(Precision):
+            raise UsageError(
+                f"training: 'precision' must be {', '.join(get_args(Precision))}, "
+                f"found {self.precision!r}"
+            )
+        if not 0 <= self.mixing <= 1:
+            raise UsageError(
+                f"training: 'mixing' is a share of the clips, 0 to 1, not {self.mixing}"
+            )
+        if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
+            raise UsageError("training: 'warmup' and 'decay' are shares of a stage, at most 1 both")
+
+    def factor(self, fraction: float) -> float:
+        """What the peak learning rate is multiplied by when `fraction` of a stage is done."""
+        rise = fraction / self.warmup if self.warmup else 1.0
+        fall = (1 - fraction) / self.decay if self.decay else 1.0
+        return max(min(rise, fall, 1.0), 0.0)
+
+
+@dataclass
+class Place:
+    """How far a run is; what a checkpoint keeps beside weights."""
+
+    step: int = 0
+    epoch: int = 0
+    number: int = 0  # of the next batch in the epoch
+    presented_s: float = 0.0
+    wall_s: float = 0.0

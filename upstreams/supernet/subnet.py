@@ -1,0 +1,282 @@
+"""LightHuBERT's once-for-all supernet: name a subnet, and cut it out into a smaller encoder.
+
+Wang et al., LightHuBERT (Interspeech 2022), sections 2.2 and 3.1; the search spaces are those of
+the authors' code and are data in the cards.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.errors import UsageError
+from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.state import State
+from upstreams.encoder.transformer import weight_norm
+
+# Layers (1-based) that a shallower subnet of 12 layers leaves out; the authors' depth map.
+DROPPED = {12: (), 11: (12,), 10: (8, 12)}
+DEPTH = 12
+SUPERNET_DIM = 768
+KEYS = ("embed", "layers", "heads", "ffn")
+
+
+@dataclass(frozen=True)
+class Subnet:
+    """One architecture of a search space.
+
+    Attributes:
+        embed: D, shared by all layers.
+        heads: attention heads, one number a layer.
+        ffn: feed-forward width over D, one ratio a layer.
+    """
+
+    embed: int
+    heads: tuple[int, ...]
+    ffn: tuple[float, ...]
+
+    @property
+    def layers(self) -> int:
+        """How many layers there are."""
+        return len(self.heads)
+
+    @property
+    def ffn_widths(self) -> tuple[int, ...]:
+        """Feed-forward widths, one a layer."""
+        return tuple(int(ratio * self.embed) for ratio in self.ffn)
+
+    def kept(self, depth: int = DEPTH) -> tuple[int, ...]:
+        """Indices (from 0) of the layers that are in it, of a supernet of `depth` layers.
+
+        Of twelve by the authors' depth map; of any other number the first ones.
+        """
+        if depth != DEPTH:
+            return tuple(range(self.layers))
+        return tuple(index for index in range(DEPTH) if index + 1 not in DROPPED[self.layers])
+
+    def text(self) -> str:
+        """The canonical spelling: a list only where layers differ."""
+
+        def join(values: Sequence[float]) -> str:
+            shown = values[:1] if len(set(values)) == 1 else values
+            return "-".join(str(value) for value in shown)
+
+        return (
+            f"embed={self.embed},layers={self.layers},heads={join(self.heads)},ffn={join(self.ffn)}"
+        )
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The values that each dimension may take."""
+
+    embed: tuple[int, ...]
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    ffn: tuple[float, ...]
+
+    def size(self) -> int:
+        """How many subnets there are: heads and ratios are free in every layer."""
+        each = len(self.heads) * len(self.ffn)
+        return len(self.embed) * sum(int(each**depth) for depth in self.layers)
+
+    def smallest(self) -> Subnet:
+        """The subnet that is smallest in every dimension."""
+        depth = min(self.layers)
+        return Subnet(min(self.embed), (min(self.heads),) * depth, (min(self.ffn),) * depth)
+
+    def largest(self) -> Subnet:
+        """The subnet that is largest in every dimension."""
+        depth = max(self.layers)
+        return Subnet(max(self.embed), (max(self.heads),) * depth, (max(self.ffn),) * depth)
+
+    def sample(self, seed: int) -> Subnet:
+        """A subnet as training draws them: each choice uniform, from `seed` alone."""
+        rng = random.Random(seed)
+        depth, embed = rng.choice(self.layers), rng.choice(self.embed)
+        ffn = tuple(rng.choice(self.ffn) for _ in range(depth))
+        return Subnet(embed, tuple(rng.choice(self.heads) for _ in range(depth)), ffn)
+
+    def check(self, subnet: Subnet) -> None:
+        """Refuse a subnet that is not in this space.
+
+        Raises:
+            UsageError: naming the values allowed.
+        """
+        found = {
+            "embed": (subnet.embed,),
+            "layers": (subnet.layers,),
+            "heads": subnet.heads,
+            "ffn": subnet.ffn,
+        }
+        for key in KEYS:
+            allowed = getattr(self, key)
+            for value in found[key]:
+                if value not in allowed:
+                    choices = ", ".join(str(choice) for choice in allowed)
+                    raise UsageError(f"subnet: {key}={value} is not one of {choices}")
+
+
+def search_space(section: Mapping[str, Any], depth: int = DEPTH) -> SearchSpace:
+    """The search space of a card, for a supernet of `depth` layers.
+
+    Raises:
+        UsageError: a dimension is missing, unknown, or not a list of numbers.
+    """
+    if set(section) != set(KEYS):
+        raise UsageError(f"search_space: the keys {', '.join(KEYS)} expected, found {set(section)}")
+    for key in KEYS:
+        kinds = (int, float) if key == "ffn" else (int,)
+        values = section[key]
+        if not isinstance(values, list) or not values or not all(type(v) in kinds for v in values):
+            raise UsageError(f"search_space: {key} must be a list of numbers, found {values!r}")
+    layers = tuple(section["layers"])
+    depths = set(DROPPED) if depth == DEPTH else set(range(1, depth + 1))
+    if not set(layers) <= depths:
+        raise UsageError(f"search_space: layers {layers}; a depth map is known for {depths}")
+    ratios = tuple(float(value) for value in section["ffn"])
+    return SearchSpace(tuple(section["embed"]), layers, tuple(section["heads"]), ratios)
+
+
+def parse_subnet(text: str, space: SearchSpace, default: Subnet, *, seed: int = 0) -> Subnet:
+    """The subnet that a variant names: `min`, `max`, `random[:SEED]` or `embed=256,heads=4-4-6`.
+
+    What is not given is the default's; a list has one value a layer, joined by dashes.
+
+    Args:
+        text: the variant.
+        space: what is allowed.
+        default: the published subnet of the card.
+        seed: of `random` without a number.
+
+    Raises:
+        UsageError: malformed, or outside the search space.
+    """
+    word, colon, number = text.partition(":")
+    if text == "min":
+        return space.smallest()
+    if text == "max":
+        return space.largest()
+    if word == "random" and (not colon or (number.isdecimal() and len(number) < 10)):
+        return space.sample(int(number) if colon else seed)
+    given: dict[str, list[str]] = {}
+    for item in text.split(","):
+        key, equals, value = item.partition("=")
+        if key not in KEYS or not equals or not value or key in given:
+            raise UsageError(
+                f"subnet {text!r}: cannot read {item!r}; expected for example "
+                f"{default.text()!r}, 'min', 'max' or 'random:7'"
+            )
+        given[key] = value.split("-")
+    subnet = _from_items(text, given, default)
+    space.check(subnet)
+    return subnet
+
+
+def _numbers(text: str, key: str, items: Sequence[str], depth: int) -> tuple[float, ...]:
+    """`depth` numbers from one or `depth` items.
+
+    Raises:
+        UsageError: another count, or not a plain number.
+    """
+    for item in items:
+        whole, _, part = item.partition(".")
+        plain = whole.isdecimal() and (item == whole or (key == "ffn" and part.isdecimal()))
+        if not plain or len(item) > 8:
+            raise UsageError(f"subnet {text!r}: {key}={'-'.join(items)}: {item!r} is no number")
+    if len(items) not in (1, depth):
+        raise UsageError(f"subnet {text!r}: {key} has {len(items)} values for {depth} layers")
+    values = [float(item) for item in items]
+    return tuple(values) if len(values) == depth else (values[0],) * depth
+
+
+def _from_items(text: str, given: Mapping[str, list[str]], default: Subnet) -> Subnet:
+    """The subnet that differs from the default in the items given."""
+    embed = int(_numbers(text, "embed", given.get("embed", [str(default.embed)]), 1)[0])
+    depth = int(_numbers(text, "layers", given.get("layers", [str(default.layers)]), 1)[0])
+    heads_text = given.get("heads", [str(default.heads[0])])
+    ffn_text = given.get("ffn", [str(default.ffn[0])])
+    heads = tuple(int(value) for value in _numbers(text, "heads", heads_text, depth))
+    return Subnet(embed, heads, _numbers(text, "ffn", ffn_text, depth))
+
+
+def supernet_config(config: EncoderConfig) -> EncoderConfig:
+    """The supernet that the subnets of `config` are cut from: always 12 layers of width 768."""
+    return replace(config, embed_dim=SUPERNET_DIM, heads=(12,) * 12, ffn=(4 * SUPERNET_DIM,) * 12)
+
+
+def subnet_config(config: EncoderConfig, subnet: Subnet) -> EncoderConfig:
+    """The encoder that a subnet is; its positional convolution has no gain of its own."""
+    return replace(
+        config,
+        embed_dim=subnet.embed,
+        heads=subnet.heads,
+        ffn=subnet.ffn_widths,
+        pos_conv_gain=False,
+    )
+
+
+def cut(state: State, config: EncoderConfig, subnet: Subnet) -> State:
+    """The weights of a subnet, out of the supernet's.
+
+    Everything is a prefix (the first D rows and columns, the first heads), except the feed-forward
+    part: its 3072 units are four blocks of 768, and of each block the first D are taken, so ratio
+    3.5 takes half as many of the fourth. Weight normalisation of the positional convolution is
+    computed on the whole tensor before it is cut. The mask embedding stays whole. Gradients flow
+    through, so that a subnet can be trained in its supernet.
+
+    Args:
+        state: of the supernet.
+        config: of the supernet (`supernet_config`, for LightHuBERT's).
+        subnet: what to cut.
+    """
+    width = subnet.embed
+    kernel = (
+        weight_norm(state["pos_conv.gain"], state["pos_conv.direction"])
+        if config.pos_conv_gain
+        else state["pos_conv.weight"]
+    )
+    small: State = {name: state[name] for name in state if name.startswith("extractor.")}
+    small |= {name: state[name] for name in ("mask_embedding",) if name in state}
+    small |= {name: state[name] for name in state if name.startswith("feature_norm.")}
+    small["pos_conv.weight"] = kernel[:width, : width // config.pos_conv_groups]
+    names = ("projection.weight", "projection.bias", "pos_conv.bias", "norm.weight", "norm.bias")
+    small |= {name: state[name][:width] for name in names}
+    for index, source in enumerate(subnet.kept(config.num_layers)):
+        attention, ffn = subnet.heads[index] * config.head_dim, subnet.ffn_widths[index]
+        for name, tensor in _cut_layer(
+            state, source, config.embed_dim, width, attention, ffn
+        ).items():
+            small[f"layers.{index}.{name}"] = tensor
+    return small
+
+
+def _cut_layer(
+    state: State, layer: int, full_width: int, width: int, attention: int, ffn: int
+) -> State:
+    """The tensors of one layer of a supernet of `full_width`, cut; named without the layer."""
+    prefix = f"layers.{layer}."
+    full = {
+        key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)
+    }
+    blocks = range(0, ffn, width)
+    units = [
+        unit
+        for block, start in enumerate(blocks)
+        for unit in range(block * full_width, block * full_width + min(width, ffn - start))
+    ]
+    small: State = {}
+    for name, tensor in full.items():
+        if name.startswith("ffn_in"):
+            small[name] = tensor[units, :width] if tensor.dim() == 2 else tensor[units]
+        elif name == "ffn_out.weight":
+            small[name] = tensor[:width, units]
+        elif name.startswith(("attention.query", "attention.key", "attention.value")):
+            small[name] = tensor[:attention, :width] if tensor.dim() == 2 else tensor[:attention]
+        elif name == "attention.out.weight":
+            small[name] = tensor[:width, :attention]
+        else:
+            small[name] = tensor[:width]
+    return small
