@@ -22,7 +22,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 INTERRUPTED = 130
 
 
-def _parser(package: ModuleType, prog: str) -> argparse.ArgumentParser:
+def _parser(
+    package: ModuleType = bench.commands, prog: str = "slim-superb"
+) -> argparse.ArgumentParser:
     """Build a parser with one sub-command for each module of a package."""
     parser = argparse.ArgumentParser(
         prog=prog,
