@@ -47,6 +47,8 @@ class Checkpoint(Frozen):
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
         page: address of a web page where people get the file; nothing is downloaded from there.
         shipped: the file lies in `upstreams/weights` of this repository.
+        made_by: commands that train this upstream again, for a file that is not in the repository;
+            `sha256` is that of the file which the committed records name.
         sha256: of the file. None where the authors' digest is not known to us: the digest that the
             server announces is checked instead, and the one found is written into the record.
         known_sha256: of other files that the authors, or a page of theirs, vouch for: conversions
@@ -62,6 +64,7 @@ class Checkpoint(Frozen):
     wheel: str | None = None
     page: str | None = None
     shipped: bool = False
+    made_by: str | None = None
     sha256: Sha256 | None = None
     known_sha256: tuple[Sha256, ...] = ()
     size_bytes: int | None = None
@@ -76,8 +79,8 @@ class Checkpoint(Frozen):
 
     @model_validator(mode="after")
     def _one_source(self) -> Checkpoint:
-        if [bool(self.hub), bool(self.wheel), bool(self.page), self.shipped].count(True) > 1:
-            raise ValueError("one of 'hub', 'wheel', 'page' and 'shipped' at most")
+        if sum(map(bool, self._sources)) > 1:
+            raise ValueError("one of 'hub', 'wheel', 'page', 'shipped' and 'made_by' at most")
         if self.size_bytes is not None and self.size_mb is not None:
             raise ValueError("one of 'size_bytes' and 'size_mb' at most")
         parts = PurePosixPath(self.file).parts
@@ -98,7 +101,11 @@ class Checkpoint(Frozen):
     @property
     def is_local(self) -> bool:
         """Whether the file lies beside the card."""
-        return not (self.hub or self.wheel or self.page or self.shipped)
+        return not any(self._sources)
+
+    @property
+    def _sources(self) -> tuple[str | bool | None, ...]:
+        return (self.hub, self.wheel, self.page, self.shipped, self.made_by)
 
 
 class UpstreamCard(Frozen):

@@ -83,6 +83,10 @@ def find_checkpoint(
             return _verified(path, source)
     if source.shipped:
         raise MissingError(f"{SHIPPED / source.file}: no such file; {how_to_supply(card)}")
+    if source.made_by is not None:
+        raise MissingError(
+            f"{card.name}: the repository does not hold its weights; {how_to_supply(card)}"
+        )
     if source.hub is not None:
         return _from_hub(card, source, source.hub)
     if source.wheel is not None:
@@ -99,6 +103,8 @@ def how_to_supply(card: UpstreamCard) -> str:
     source = card.checkpoint
     if source.is_local:
         return f"put {source.file} beside the card, or give it with --weights path"
+    if source.made_by is not None:
+        return f"train it again and evaluate the card that this writes: {source.made_by}"
     origin = f"https://huggingface.co/{source.hub}" if source.hub else f"the wheel {source.wheel}"
     origin = source.page or origin
     if source.shipped:
@@ -123,7 +129,7 @@ def _places(card: UpstreamCard, source: Checkpoint) -> list[Path]:
         if not base.is_dir():
             raise UsageError(f"{FOLDER_VARIABLE}={given}: no such folder")
         roots = [base / card.name, base]
-    roots.append(SHIPPED if source.shipped else folder(card))
+    roots += [SHIPPED, folder(card)] if source.shipped else [folder(card)]
     return [root / source.file for root in roots]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.api import Utterance
-from bench.config import Frozen, TaskCard
+from bench.config import Frozen, TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import Loaded
 from bench.records.record import PROTOCOL, Inputs
@@ -159,8 +159,9 @@ def limited_card(card: TaskCard) -> TaskCard:
 WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
 WORDS |= {"reported", "macs_rule", "differs", "lr_presets"}
 # Nor what only says where to look: the tap by its other name, the page where the file is found,
-# about how large it is, which other files hold the same (a record has the digest of the one used).
-NOT_HASHED: Any = {"checkpoint": {"page", "size_mb", "known_sha256"}}
+# about how large it is, which other files hold the same (a record has the digest of the one used),
+# which commands train it again.
+NOT_HASHED: Any = {"checkpoint": {"page", "size_mb", "known_sha256", "made_by"}}
 EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | NOT_HASHED
 
 # Keys that came after the first records: left out where a card does not use them.
@@ -170,6 +171,8 @@ LATER: dict[str, Any] = {"builder": None, "args": {}}
 def card_digest(card: Frozen) -> str:
     """Identity of what a card makes happen: sha256 of its canonical JSON without the words."""
     content = card.model_dump(mode="json", exclude=EXCLUDED)
+    if isinstance(card, UpstreamCard) and card.checkpoint is not None and card.checkpoint.made_by:
+        content["checkpoint"]["shipped"] = True  # it was, when its records were made
     kept = {key: value for key, value in content.items() if LATER.get(key, ...) != value}
     text = json.dumps(kept, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -107,7 +107,9 @@ load: upstreams.fbank:load
 license: MIT
 checkpoint: {file: a.pt, hub: a/b, wheel: c==1}
 """
-    with pytest.raises(UsageError, match="one of 'hub', 'wheel', 'page' and 'shipped' at most"):
+    with pytest.raises(
+        UsageError, match="one of 'hub', 'wheel', 'page', 'shipped' and 'made_by' at most"
+    ):
         read_card(card(tmp_path, text), UpstreamCard)
 
 

@@ -11,6 +11,9 @@ import torch
 
 import upstreams.importers
 from bench.api import UpstreamSource
+from bench.cli import _parser
+from bench.load.weights import SHIPPED, find_checkpoint
+from bench.make.recipe import recipe_names
 from bench.measure.cost import SLT2022_BUCKETS, num_params, standard_macs
 from bench.measure.macs import count
 from bench.registry import resolve, upstream_card, upstream_names
@@ -225,6 +228,33 @@ def test_armhubert_small_by_hand(loaded):
         total += 12 * (2 * n * d * ffn + n * d * teacher)
     assert total == total_macs(upstream, "plain") == total_macs(upstream, "superb_slt2022")
     assert f"{total / 1e9:.2f} G" in upstream_card("armhubert_s").differs["macs_superb"]
+
+
+def checkpoints():
+    """Of every card that has one."""
+    cards = map(upstream_card, upstream_names())
+    return {card.name: card.checkpoint for card in cards if card.checkpoint is not None}
+
+
+def test_the_shipped_files_are_those_that_the_cards_name(monkeypatch):
+    monkeypatch.delenv("SLIM_SUPERB_WEIGHTS", raising=False)
+    shipped = {name: source for name, source in checkpoints().items() if source.shipped}
+    for name, source in shipped.items():
+        file = find_checkpoint(upstream_card(name))
+        assert file.known and file.path == SHIPPED / source.file
+        assert file.path.stat().st_size == source.size_bytes
+    assert {source.file for source in shipped.values()} == {path.name for path in SHIPPED.iterdir()}
+
+
+MADE_BY = [source.made_by.split("&&") for source in checkpoints().values() if source.made_by]
+
+
+@pytest.mark.parametrize("command", [command for commands in MADE_BY for command in commands])
+def test_a_command_that_makes_a_card_again_is_one(command):
+    program, *arguments = command.split()
+    options = _parser().parse_args(arguments)
+    assert program == "slim-superb" and options.recipe in recipe_names()
+    assert options.name not in upstream_names()  # compress refuses the names of this project
 
 
 def test_no_card_of_a_published_figure_is_left_out():

@@ -112,6 +112,16 @@ def test_what_does_not_change_a_run_does_not_change_its_identity():
     assert card_digest(card(**plain)) != card_digest(card(**plain | {"sha256": "0" * 64}))
 
 
+def test_weights_that_left_the_repository_are_made_again(own_home):
+    command = "slim-superb compress thing --seed 1 --name again"
+    gone = card(made_by=command, sha256=DIGEST)
+    with pytest.raises(MissingError, match=rf"does not hold its weights; train .*: {command}$"):
+        find_checkpoint(gone)
+    path = put(own_home / "weights" / "thing" / "thing.pt")
+    assert find_checkpoint(gone) == (path, DIGEST, True)
+    assert card_digest(gone) == card_digest(card(shipped=True, sha256=DIGEST))
+
+
 def test_the_way_out_is_named():
     text = how_to_supply(card())
     for word in ("WEIGHTS=path", "--weights", "SLIM_SUPERB_WEIGHTS", "weights/thing", "thing.pt"):

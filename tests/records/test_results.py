@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.names import runs_folder
+from bench.names import parse_upstream_name, runs_folder
 from bench.records.record import Record, read_record
-from bench.registry import task_card, track_names
+from bench.registry import task_card, track_names, upstream_card
 from bench.run.spec import card_digest
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
@@ -49,6 +49,15 @@ def test_every_record_was_made_by_the_card_that_is_here(records):
         if not record.ceiling:
             assert record.inputs.task_card_sha256 == card_digest(card), path
         assert {score.metric for score in record.scores} == set(card.metrics), path
+
+
+def test_every_record_was_made_by_the_upstream_that_is_here(records):
+    for path, record in records:
+        card = upstream_card(parse_upstream_name(record.upstream).card)
+        assert record.inputs.upstream_card_sha256 == card_digest(card), path
+        file = record.inputs.checkpoint_sha256
+        if file is not None:
+            assert card.checkpoint is not None and file in card.checkpoint.vouched, path
 
 
 @pytest.mark.parametrize("track", [name for name in track_names() if name != "superb"])
