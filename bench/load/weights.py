@@ -82,7 +82,10 @@ def find_checkpoint(
         if path.is_file():
             return _verified(path, source)
     if source.shipped:
-        raise MissingError(f"{SHIPPED / source.file}: no such file; {how_to_supply(card)}")
+        raise MissingError(
+            f"{SHIPPED / source.file}: no such file (an installed wheel holds few of the weights); "
+            f"{how_to_supply(card)}"
+        )
     if source.made_by is not None:
         raise MissingError(
             f"{card.name}: the repository does not hold its weights; {how_to_supply(card)}"
@@ -110,9 +113,11 @@ def how_to_supply(card: UpstreamCard) -> str:
     if source.shipped:
         origin = "a complete checkout of this repository (upstreams/weights)"
     size = "" if source.megabytes is None else f" ({source.megabytes:,.0f} MB)"
+    training = ", or train it again with the 'slim-superb compress' command in its card's notes"
     return (
         f"get {source.file}{size} from {origin} and give it with WEIGHTS=path (--weights path), "
         f"put it into the folder that {FOLDER_VARIABLE} names, or into {folder(card)}"
+        f"{training if source.shipped else ''}"
     )
 
 

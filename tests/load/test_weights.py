@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 import zipfile
 
 import pytest
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.load.weights import find_checkpoint, how_to_supply
+from bench.load.weights import SHIPPED, find_checkpoint, how_to_supply
 from bench.run.spec import card_digest
 
 CONTENT = bytes(range(256)) * 4_096
@@ -120,6 +121,27 @@ def test_weights_that_left_the_repository_are_made_again(own_home):
     path = put(own_home / "weights" / "thing" / "thing.pt")
     assert find_checkpoint(gone) == (path, DIGEST, True)
     assert card_digest(gone) == card_digest(card(shipped=True, sha256=DIGEST))
+
+
+def test_weights_that_the_wheel_leaves_out(own_home, monkeypatch, tmp_path):
+    monkeypatch.setattr("bench.weights.SHIPPED", tmp_path)
+    left_out = card(shipped=True, sha256=DIGEST)
+    with pytest.raises(MissingError, match=r"complete checkout .* 'slim-superb compress' command"):
+        find_checkpoint(left_out)
+    path = put(own_home / "weights" / "thing" / "thing.pt")
+    assert find_checkpoint(left_out) == (path, DIGEST, True)
+
+
+def test_the_wheel_has_room_for_its_weights(tmp_path):
+    root = SHIPPED.parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    patterns = project["tool"]["hatch"]["build"]["targets"]["wheel"]["exclude"]
+    files = [root / pattern.removeprefix("!/") for pattern in patterns if pattern.startswith("!")]
+    with zipfile.ZipFile(tmp_path / "w.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in files:
+            archive.write(file)
+    assert f"/{SHIPPED.relative_to(root).as_posix()}/*" in patterns
+    assert 1e6 < (tmp_path / "w.zip").stat().st_size < 11e6
 
 
 def test_the_way_out_is_named():
