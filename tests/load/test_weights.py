@@ -124,7 +124,7 @@ def test_weights_that_left_the_repository_are_made_again(own_home):
 
 
 def test_weights_that_the_wheel_leaves_out(own_home, monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.weights.SHIPPED", tmp_path)
+    monkeypatch.setattr("bench.load.weights.SHIPPED", tmp_path)
     left_out = card(shipped=True, sha256=DIGEST)
     with pytest.raises(MissingError, match=r"complete checkout .* 'slim-superb compress' command"):
         find_checkpoint(left_out)
