@@ -2,11 +2,15 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# The exact version of every package that is installed; `make lock` writes the file again.
+CONSTRAINTS ?= constraints.txt
 # Installed first, so that pip does not choose another build of it for a dependency.
-TORCH ?= torch==2.13.0
+TORCH ?= $(shell grep '^torch==' constraints.txt)
 BIN := $(VENV)/bin
+# A second environment, with the newest packages: it shows what the next `make lock` would break.
+NEWEST := .venv-newest
 CLI := $(BIN)/slim-superb
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 TRACK ?= quick
 SEED ?= 0
@@ -14,7 +18,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: recipe-curves recipe-results grid torture simulate fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test lint type golden clean
+.PHONY: recipe-curves recipe-results grid torture simulate fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test pytest test-newest lock lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,7 +29,7 @@ help: ## this list
 	@echo "            [SEEDS=0,1,2] [STORE_GB=50] [DEVICE=cuda] [PRECISION=bf16]"
 	@echo "            [TRACK=superb DATA=/corpora] [LR=published] [PLAN=1]"
 
-$(VENV)/.made: pyproject.toml
+$(VENV)/.made: pyproject.toml $(CONSTRAINTS)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV) (about a minute)"
 	@$(PIP) "$(TORCH)"
@@ -136,8 +140,23 @@ align: setup-dev ## verify every line of the embedded corpus against its audio a
 	@$(PIP) --editable '.[align]'
 	@$(BIN)/python -m tools align $(DEB_DIR) $(FOLDER)
 
-test: lint type ## lint, types and all tests, as continuous integration runs them
+test: lint type pytest ## lint, types and all tests, as continuous integration runs them
+
+pytest: setup-dev ## all tests but the slow ones
 	@$(BIN)/python -m pytest -m "not slow"
+
+# Both build the environment from nothing: pip leaves a package alone that is there already.
+test-newest: ## the tests with the newest packages that pyproject.toml allows, in .venv-newest
+	@rm -rf $(NEWEST)
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= pytest
+
+# torch stays as it is, unless TORCH names another: make lock TORCH=torch==2.14.0
+lock: ## write constraints.txt again, from the newest packages that pyproject.toml allows
+	@rm -rf $(NEWEST)
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= setup-dev
+	@$(NEWEST)/bin/python -m pip freeze --all --exclude pip --exclude-editable > $(NEWEST)/versions
+	@{ grep '^#' constraints.txt; sed 's/+[a-z0-9.]*$$//' $(NEWEST)/versions; } > $(NEWEST)/constraints
+	@mv $(NEWEST)/constraints constraints.txt
 
 lint: setup-dev ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -149,5 +168,5 @@ type: setup-dev ## mypy --strict
 golden: setup-dev ## write the golden files of the tests anew (review the diff)
 	@$(BIN)/python -m pytest -q --golden tests
 
-clean: ## remove the virtual environment and caches (not the corpora)
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache site
+clean: ## remove the virtual environments and caches (not the corpora)
+	@rm -rf $(VENV) $(NEWEST) .mypy_cache .ruff_cache .pytest_cache site
