@@ -208,8 +208,7 @@ def test_a_union_has_every_kind_and_noise_is_limited_to_the_band(tmp_path):
     assert spectrum[4_100:].sum() < 1e-6 * spectrum.sum()
     whole = find_noise("musan+folder", home=tmp_path, noise_dir=tmp_path)
     assert whole.sha256 == union.sha256
-    with pytest.raises(ValueError, match="read-only"):
-        wav[0] = 1.0
+    assert not wav.flags.writeable
 
 
 def test_names_are_unique():

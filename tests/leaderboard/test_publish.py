@@ -102,7 +102,7 @@ def test_every_published_cell_has_a_source_and_conflicts_are_kept():
         ({"sources": ["X"]}, "unknown source 'X'"),
         ({"name": "other"}, "the file says 'large'"),
         ({"scores": {"asr wre": {"value": 0.1}}}, "unknown score 'asr wre'.*'asr wer'"),
-        ({"scores": {"asr wer": {"value": "0.1"}}}, "valid number"),
+        ({"scores": {"asr wer": {"value": "0.1"}}}, r"key 'scores\.asr wer\.value': "),
         ({"scroes": {}}, "unknown key 'scroes': did you mean 'scores'"),
     ],
 )
