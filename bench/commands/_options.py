@@ -10,6 +10,7 @@ from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.load.loader import Loaded
+    from bench.session import Session
 
 NAME_HELP = (
     "NAME[@VARIANT][+untrained[:SEED]] ('list upstreams'), or a model from anywhere: hf:FOLDER, "
@@ -78,10 +79,25 @@ def load_asked(options: argparse.Namespace) -> Loaded:
     """
     from bench.load.loader import load_upstream
 
-    return load_upstream(
-        upstream_name(options),
-        weights=options.weights,
-        strict=options.strict,
-        cards=options.card,
-        allow_code=options.allow_code,
-    )
+    return load_upstream(upstream_name(options), session_of(options))
+
+
+def session_of(options: argparse.Namespace) -> Session:
+    """Return where and how work is done, from the options that a command has.
+
+    Raises:
+        UsageError: a budget or a number of workers below zero.
+    """
+    from bench.engine import Engine
+    from bench.features.engine_options import device_of, engine_of
+    from bench.session import Session
+
+    given = vars(options)
+    names = ("out", "weights", "strict", "allow_code", "data", "noise_dir", "deb_dir", "store_gb")
+    settings = {name: given[name] for name in names if given.get(name) is not None}
+    engine = Engine()
+    if "precision" in given:
+        engine = engine_of(options)
+    elif "device" in given:
+        engine = device_of(options)
+    return Session(cards=given.get("card") or (), engine=engine, **settings)

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.commands._options import session_of
 from bench.paths import home
 
 if TYPE_CHECKING:
@@ -68,9 +69,7 @@ def _own(options: argparse.Namespace) -> list[Found]:
             items = []
             if record.upstream in paired:
                 items = [item for part in evidence(path, home()) for item in part.results()[1]]
-                items += rescore_conditions(
-                    record, path, home(), options.noise_dir, names=members
-                ).draws
+                items += rescore_conditions(record, path, session_of(options), names=members).draws
             draws = {(item.condition, item.metric): decoded(item, path) for item in items}
             found.append(Found(path, record, draws))
     return found

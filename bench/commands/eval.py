@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands._options import add_upstream, upstream_name
+from bench.commands._options import add_upstream, session_of, upstream_name
 from bench.errors import UsageError
-from bench.features.engine_options import add_engine, engine_of, seeds_of
-from bench.paths import home
+from bench.features.engine_options import add_engine, seeds_of
 
 if TYPE_CHECKING:
     from bench.run.spec import RunSpec
@@ -47,7 +47,6 @@ def run(options: argparse.Namespace) -> int:
     from bench.conditions.choice import expand, warn_unheard
     from bench.conditions.report import condition_table
     from bench.conditions.scorer import score_conditions
-    from bench.conditions.sets import Sources
     from bench.names import parse_upstream_name
     from bench.progress import say
     from bench.records.record import dumps
@@ -73,36 +72,17 @@ def run(options: argparse.Namespace) -> int:
         chosen = expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
         if options.noise_dir is not None:
             warn_unheard(chosen)
-    outcomes = run_seeds(
-        spec,
-        seeds_of(options),
-        home=home(),
-        out=options.out,
-        weights=options.weights,
-        deb_dir=options.deb_dir,
-        strict=options.strict,
-        cards=options.card,
-        allow_code=options.allow_code,
-        force=options.force,
-        engine=engine_of(options),
-        store_gb=options.store_gb,
-        data=options.data,
-    )
+    session = session_of(options)
+    outcomes = run_seeds(spec, seeds_of(options), session, force=options.force)
     for outcome in outcomes:
         if outcome.was_done:
             say("this very run is done; here it is (--force runs it anew)")
         if options.conditions:
-            sources = Sources(
-                home(),
-                options.deb_dir,
-                options.noise_dir,
-                options.weights,
-                cards=tuple(options.card),
-                allow_code=options.allow_code,
-                upstream=spec.upstream if parse_upstream_name(spec.upstream).kind else None,
-            )
+            of_place = parse_upstream_name(spec.upstream).kind is not None
             (record,) = score_conditions(
-                [outcome.path], options.conditions, sources, engine=engine_of(options)
+                [outcome.path],
+                options.conditions,
+                replace(session, upstream=spec.upstream if of_place else None),
             )
             shown = condition_table(record, outcome.path)
         else:
@@ -143,14 +123,8 @@ def _plan(options: argparse.Namespace, spec: RunSpec) -> int:
     from bench.load.loader import load_upstream
     from bench.run.dry_run import plan_lines
 
-    loaded = load_upstream(
-        spec.upstream,
-        weights=options.weights,
-        strict=options.strict,
-        cards=options.card,
-        allow_code=options.allow_code,
-    )
-    seeds = seeds_of(options)
-    for line in plan_lines(spec, seeds, loaded, home(), engine_of(options), options.store_gb):
+    session = session_of(options)
+    loaded = load_upstream(spec.upstream, session)
+    for line in plan_lines(spec, seeds_of(options), loaded, session):
         print(line)
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.paths import home
+from bench.commands._options import session_of
 
 HELP = "Write an utterance before and after a condition, with a picture of both."
 EXAMPLE = "slim-superb listen reverb-0.8s --out heard"
@@ -25,12 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write two WAV files and, where matplotlib is installed, a PNG."""
     from bench.conditions.listen import listen
-    from bench.conditions.sets import Sources
 
-    sources = Sources(home(), options.deb_dir, options.noise_dir)
     written = listen(
         options.condition,
-        sources,
+        session_of(options),
         task=options.task,
         track=options.track,
         utterance=options.utterance,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bench.commands._options import session_of
 from bench.paths import home
 
 HELP = "Compute a record's scores again from its predictions."
@@ -32,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
         print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
         return 4
-    beyond = rescore_conditions(record, options.record, home(), options.noise_dir)
+    beyond = rescore_conditions(record, options.record, session_of(options))
     if beyond.differing:
         print(f"\nDIFFERS from what the predictions give: {', '.join(beyond.differing)}")
         return 4

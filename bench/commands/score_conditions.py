@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from bench.features.engine_options import add_device, device_of
-from bench.paths import home
+from bench.commands._options import session_of
+from bench.features.engine_options import add_device
 
 HELP = "Score the trained head of a run under conditions; trains nothing."
 EXAMPLE = "slim-superb score-conditions runs/quick/ge2e/ks-s0.json --conditions distorted-seen,ood"
@@ -38,7 +39,6 @@ def run(options: argparse.Namespace) -> int:
     from bench.conditions.choice import expand, warn_unheard
     from bench.conditions.report import condition_table
     from bench.conditions.scorer import score_conditions
-    from bench.conditions.sets import Sources
     from bench.records.record import read_record
     from bench.registry import task_card
 
@@ -46,20 +46,10 @@ def run(options: argparse.Namespace) -> int:
         first = read_record(options.records[0])
         card = task_card(first.task, first.track)
         warn_unheard(expand(options.conditions, card, has_noise_dir=True))
-    sources = Sources(
-        home(),
-        options.deb_dir,
-        options.noise_dir,
-        options.weights,
-        cards=tuple(options.card),
-        allow_code=options.allow_code,
-        upstream=options.upstream,
-    )
     records = score_conditions(
         options.records,
         options.conditions,
-        sources,
-        engine=device_of(options),
+        replace(session_of(options), upstream=options.upstream),
         force=options.force,
         keep_features=not options.discard_features,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
-from bench.features.engine_options import add_device, device_of
-from bench.paths import home
+from bench.commands._options import session_of
+from bench.features.engine_options import add_device
 
 HELP = "Decode a finished ASR run of track superb with a language model."
 EXAMPLE = (
@@ -32,21 +33,10 @@ def run(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.conditions.language_model import score_with_lm
-    from bench.conditions.sets import Sources
     from bench.records.record import read_record
 
-    sources = Sources(
-        home(),
-        None,
-        None,
-        options.weights,
-        cards=tuple(options.card),
-        allow_code=options.allow_code,
-        upstream=options.upstream,
-    )
-    scores = score_with_lm(
-        options.record, options.lm, options.lexicon, sources, engine=device_of(options)
-    )
+    session = replace(session_of(options), upstream=options.upstream)
+    scores = score_with_lm(options.record, options.lm, options.lexicon, session)
     record = read_record(options.record)
     rows = [
         [

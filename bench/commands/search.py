@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.features.engine_options import add_device, device_of
-from bench.paths import home
+from bench.commands._options import session_of, upstream_name
+from bench.features.engine_options import add_device
 
 HELP = "Find the best subnet of a supernet within a budget, by a quick probe."
 EXAMPLE = "slim-superb search house_ofa --max-params 1.0e+6 --count 12"
@@ -15,7 +15,14 @@ EXAMPLE = "slim-superb search house_ofa --max-params 1.0e+6 --count 12"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("upstream", nargs="?", help="a supernet's card, such as house_ofa")
-    parser.add_argument("--card", type=Path, metavar="FILE", help="of a supernet of your own")
+    parser.add_argument(
+        "--card",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="card of a supernet",
+    )
     parser.add_argument("--max-params", type=float, help="parameters")
     parser.add_argument("--max-macs", type=float, help="multiply-accumulates a second of sound")
     parser.add_argument("--max-rtf", type=float, help="seconds of one CPU thread a second of sound")
@@ -34,7 +41,6 @@ def run(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench.errors import UsageError
-    from bench.load.catalog import card_name
     from bench.metrics.metric import METRICS
     from bench.plots import check_picture
     from bench.registry import task_card
@@ -43,10 +49,7 @@ def run(options: argparse.Namespace) -> int:
     check_picture(options.plot)
     if options.count < 1:
         raise UsageError("--count must be 1 or more")
-    cards = [options.card] if options.card else []
-    name = options.upstream or (card_name(cards[0]) if cards else None)
-    if name is None:
-        raise UsageError("name a supernet ('list upstreams'), or give its --card")
+    name = upstream_name(options)
     budget = Budget(options.max_params, options.max_macs, options.max_rtf)
     found = search(
         name,
@@ -55,11 +58,7 @@ def run(options: argparse.Namespace) -> int:
         task=options.task,
         track=options.track,
         seed=options.seed,
-        home=home(),
-        out=options.out,
-        weights=options.weights,
-        cards=cards,
-        engine=device_of(options),
+        session=session_of(options),
     )
     metric = METRICS[task_card(options.task, options.track).metrics[0]]
     curve = front(found, higher_is_better=metric.higher_is_better, axis=budget.axis)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.commands._options import add_upstream, upstream_name
-from bench.features.engine_options import add_device, device_of
-from bench.paths import home
+from bench.commands._options import add_upstream, session_of, upstream_name
+from bench.features.engine_options import add_device
 
 HELP = "Evaluate a set of subnets (or any variants) on a task: a table and a trade-off curve."
 EXAMPLE = (
@@ -63,18 +62,7 @@ def run(options: argparse.Namespace) -> int:
         found = candidates(family, budget, sample=options.sample, seed=options.sample_seed)
         variants = [item.variant for item in found]
     spec = RunSpec(upstream, options.task, options.track, options.seed, limit=options.limit)
-    points = tradeoff(
-        names_of(upstream, variants),
-        spec,
-        home=home(),
-        out=options.out,
-        weights=options.weights,
-        deb_dir=options.deb_dir,
-        strict=options.strict,
-        cards=options.card,
-        allow_code=options.allow_code,
-        engine=device_of(options),
-    )
+    points = tradeoff(names_of(upstream, variants), spec, session_of(options))
     print(json.dumps(tradeoff_data(points), indent=2) if options.json else tradeoff_table(points))
     if options.plot is not None:
         tradeoff_plot(options.plot, points, options.task)

@@ -20,9 +20,7 @@ import torch
 from torch import Tensor
 
 from bench.conditions.scorer import Scorer
-from bench.conditions.sets import Sources
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore
 from bench.paths import write_text
 from bench.probe.fit import EVAL_BATCH
@@ -30,6 +28,7 @@ from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
 from bench.run.evaluate import score_condition, write_predictions
 from bench.run.run_features import Features, extract
+from bench.session import Session
 
 SILENCE, UNKNOWN = "|", "<unk>"
 
@@ -126,10 +125,9 @@ def score_with_lm(
     path: Path,
     lm: Path,
     lexicon: Path,
-    sources: Sources,
+    session: Session,
     *,
     search: BeamSearch | None = None,
-    engine: Engine | None = None,
 ) -> list[ConditionScore]:
     """Decode a finished run's own test sets with a language model, and score them.
 
@@ -139,17 +137,16 @@ def score_with_lm(
         path: the record.
         lm: as `LmDecoder`.
         lexicon: as `LmDecoder`.
-        sources: where things are.
+        session: where things are and how the upstream runs; features that the run left on the same
+            kind of device are read.
         search: settings of the beam search.
-        engine: as `bench.conditions.scorer.Scorer`; features that the run left on such a device
-        are read.
 
     Raises:
         UsageError: not a run of CTC over letters.
         UserError: as `LmDecoder` and `bench.conditions.scorer.Scorer`.
     """
     record, search = read_record(path), search or BeamSearch()
-    scorer = Scorer(path, record, sources, engine=engine)
+    scorer = Scorer(path, record, session)
     head, card = scorer.probe.head, scorer.resolved.card
     vocabulary = getattr(head, "vocabulary", ())
     if "wer" not in card.metrics or SILENCE not in vocabulary or UNKNOWN not in vocabulary:
@@ -157,7 +154,7 @@ def score_with_lm(
     decoder = LmDecoder(vocabulary, lm, lexicon, search)
     loaded = scorer.resolved.loaded
     store = FeatureStore(
-        sources.home / "features",
+        session.features,
         loaded.digest,
         card.features,
         engine=scorer.engine,

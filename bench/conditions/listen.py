@@ -7,19 +7,19 @@ from pathlib import Path
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.conditions.choice import condition, why_not
 from bench.conditions.distorter import make_distorter
-from bench.conditions.sets import Sources
 from bench.errors import UsageError, did_you_mean
 from bench.features.passes import clean_sound
 from bench.paths import atomic_path
 from bench.progress import say
 from bench.registry import task_card
 from bench.run.spec import prepare_corpora, read_split
+from bench.session import Session
 from bench.sound.audio import Wav, write_wav
 
 
 def listen(
     name: str,
-    sources: Sources,
+    session: Session,
     *,
     task: str,
     track: str,
@@ -30,7 +30,7 @@ def listen(
 
     Args:
         name: of the condition.
-        sources: where corpora and noise are.
+        session: where corpora and noise are.
         task: whose clean test set the utterance is from.
         track: of the task.
         utterance: its id; None takes the longest.
@@ -47,15 +47,15 @@ def listen(
     reason = why_not(chosen, card)
     if reason:
         raise UsageError(f"condition {name!r}: {reason}")
-    prepare_corpora(card, sources.home, sources.deb_dir)
-    utterances, _ = read_split(card, "clean", sources.home)
+    prepare_corpora(card, session)
+    utterances, _ = read_split(card, "clean", session.home)
     item = _find(utterances, utterance)
     distorter = make_distorter(
         chosen,
         card.corpus,
-        home=sources.home,
-        deb_dir=sources.deb_dir,
-        noise_dir=sources.noise_dir,
+        home=session.home,
+        deb_dir=session.deb_dir,
+        noise_dir=session.noise_dir,
     )
     sounds = {"clean": clean_sound(item), chosen.name: distorter(item)}
     written = []

@@ -17,10 +17,10 @@ import torch
 from bench.conditions.catalogue import Condition
 from bench.conditions.choice import expand
 from bench.conditions.scores import Clean, Judged, degraded_scores
-from bench.conditions.sets import ConditionSet, Sources, condition_set, spec_of
+from bench.conditions.sets import ConditionSet, condition_set, spec_of
 from bench.conditions.shared_pass import SharedPass, shared_pass
 from bench.errors import InvalidDataError, MissingError, UserError
-from bench.features.passes import Engine, seconds_per_audio_second
+from bench.features.passes import seconds_per_audio_second
 from bench.features.store import FeatureStore
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
@@ -34,6 +34,7 @@ from bench.run.evaluate import read_predictions, write_predictions
 from bench.run.plan import head_factory
 from bench.run.provenance import project_state
 from bench.run.spec import Resolved, RunSpec, ceiling_card, prepare_corpora, resolve_run
+from bench.session import Session
 
 Tests = dict[RunSpec, dict[str, tuple[Condition, ConditionSet]]]
 
@@ -41,9 +42,8 @@ Tests = dict[RunSpec, dict[str, tuple[Condition, ConditionSet]]]
 def score_conditions(
     paths: Sequence[Path],
     names: str,
-    sources: Sources,
+    session: Session,
     *,
-    engine: Engine | None = None,
     force: bool = False,
     keep_features: bool = True,
 ) -> list[Record]:
@@ -55,8 +55,8 @@ def score_conditions(
     Args:
         paths: the records; head and predictions lie in the folder of the same name beside each.
         names: conditions and sets with commas between them, or `all`.
-        sources: where things are.
-        engine: how the upstreams run, but for the precision, which is each record's own.
+        session: where things are and how the upstreams run, apart from the precision, which is
+            each record's own.
         force: score anew what is there.
         keep_features: keep the features of every condition in the store, like all others; for many
             conditions of a large test set they are many gigabytes.
@@ -69,12 +69,10 @@ def score_conditions(
             be had.
     """
     known: Tests = {}
-    plans = [_plan(path, names, sources, known, force=force) for path in paths]
+    plans = [_plan(path, names, session, known, force=force) for path in paths]
     upstreams: dict[str, Loaded] = {}
     scorers = {
-        plan.path: Scorer(plan.path, plan.record, sources, upstreams, engine)
-        for plan in plans
-        if plan.todo
+        plan.path: Scorer(plan.path, plan.record, session, upstreams) for plan in plans if plan.todo
     }
     for plan in plans:
         if plan.todo:
@@ -84,7 +82,7 @@ def score_conditions(
         # A pass that keeps frames gives the means too, to tasks on the same utterances.
         sharing.sort(key=lambda plan: scorers[plan.path].resolved.card.features == "pooled")
         alone = len(sharing) == 1
-        with shared_pass(sources.home, keep_features=keep_features, alone=alone) as shared:
+        with shared_pass(session.home, keep_features=keep_features, alone=alone) as shared:
             for plan in sharing:
                 plan.add(scorers[plan.path].score(*plan.todo[name], shared))
     return [plan.record for plan in plans]
@@ -113,16 +111,16 @@ class _Plan:
         write_record(self.record, self.path)
 
 
-def _plan(path: Path, names: str, sources: Sources, known: Tests, *, force: bool) -> _Plan:
+def _plan(path: Path, names: str, session: Session, known: Tests, *, force: bool) -> _Plan:
     """Read a record and find what it lacks; `known` are the test sets of runs of the same kind."""
     record = read_record(path)
     card = task_card(record.task, record.track)
     card = ceiling_card(card) if record.ceiling else card
     kind = replace(spec_of(record), upstream="", seed=0)
     if kind not in known:
-        chosen = expand(names, card, has_noise_dir=sources.noise_dir is not None)
-        prepare_corpora(card, sources.home, sources.deb_dir)
-        known[kind] = {item.name: (item, condition_set(item, record, sources)) for item in chosen}
+        chosen = expand(names, card, has_noise_dir=session.noise_dir is not None)
+        prepare_corpora(card, session)
+        known[kind] = {item.name: (item, condition_set(item, record, session)) for item in chosen}
     tests = known[kind]
     done = {item.condition: item.sha256 for item in record.conditions}
     todo = {
@@ -133,9 +131,7 @@ def _plan(path: Path, names: str, sources: Sources, known: Tests, *, force: bool
     return _Plan(path, record, todo)
 
 
-def predict_condition(
-    path: Path, name: str, sources: Sources, engine: Engine | None = None
-) -> None:
+def predict_condition(path: Path, name: str, session: Session) -> None:
     """Do the part of `score_conditions` that takes time, for one condition: the predictions.
 
     They wait beside the record for `score_conditions`, which makes them itself where they are not.
@@ -145,10 +141,10 @@ def predict_condition(
     """
     record = read_record(path)
     card = task_card(record.task, record.track)
-    (item,) = expand(name, card, has_noise_dir=sources.noise_dir is not None)
-    test = condition_set(item, record, sources)
-    with shared_pass(sources.home, keep_features=True, alone=True) as shared:
-        Scorer(path, record, sources, engine=engine).predictions(item, test, shared)
+    (item,) = expand(name, card, has_noise_dir=session.noise_dir is not None)
+    test = condition_set(item, record, session)
+    with shared_pass(session.home, keep_features=True, alone=True) as shared:
+        Scorer(path, record, session).predictions(item, test, shared)
 
 
 class Scorer:
@@ -157,10 +153,9 @@ class Scorer:
     Args:
         path: the record.
         record: its content.
-        sources: where things are.
+        session: where things are and how the upstream runs, apart from the precision, which is the
+            record's: what is compared with clean speech is computed as that was.
         upstreams: those that are loaded already, by name and precision; one that is not is added.
-        engine: how the upstream runs, but for the precision, which is the record's: what is
-            compared with clean speech is computed as that was.
 
     Raises:
         InvalidDataError: another upstream, test set or head than the record's.
@@ -172,33 +167,26 @@ class Scorer:
         self,
         path: Path,
         record: Record,
-        sources: Sources,
+        session: Session,
         upstreams: dict[str, Loaded] | None = None,
-        engine: Engine | None = None,
     ) -> None:
-        self.record, self.path, self.sources = record, path, sources
+        self.record, self.path = record, path
         precision = record.provenance.precision
-        self.engine = replace(engine or Engine(), precision=precision).check()
+        self.engine = replace(session.engine, precision=precision).check()
         card = task_card(record.task, record.track)
         card = ceiling_card(card) if record.ceiling else card
         upstreams = {} if upstreams is None else upstreams
-        name = sources.upstream or record.upstream
+        name = session.upstream or record.upstream
         laid_out = f"{name}{self.engine.suffix}"  # weights are laid out for one precision
         if laid_out not in upstreams:
-            upstreams[laid_out] = load_upstream(
-                name,
-                weights=sources.weights,
-                strict=True,
-                cards=sources.cards,
-                allow_code=sources.allow_code,
-            )
+            upstreams[laid_out] = load_upstream(name, replace(session, strict=True))
         loaded = upstreams[laid_out]
         if loaded.digest != record.inputs.upstream_sha256:
             raise InvalidDataError(
                 f"{path}: made with another {record.upstream} ({loaded.digest[:12]} is here, "
                 f"{record.inputs.upstream_sha256[:12]} in the record); evaluate it again"
             )
-        self.resolved = resolve_run(spec_of(record), card, loaded, sources.home)
+        self.resolved = resolve_run(spec_of(record), card, loaded, session.home)
         table = self.resolved.tables["clean"]
         self._check_tables()
         self.probe = load_head(self.resolved, path.with_suffix("") / "head.safetensors")

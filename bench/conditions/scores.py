@@ -12,7 +12,6 @@ from bench.conditions.choice import condition, noise_sources
 from bench.conditions.sets import (
     TEST_SIDE,
     References,
-    Sources,
     identified,
     references,
     spec_of,
@@ -27,6 +26,7 @@ from bench.records.record import ConditionResult, ConditionScore, DegradedScore,
 from bench.registry import task_card
 from bench.run.evaluate import read_predictions, scored
 from bench.run.spec import Table, prepare_corpora, read_tables
+from bench.session import Session
 from bench.sound.manifests import Trial
 
 SAME = 1e-9  # of rates computed twice
@@ -128,8 +128,7 @@ class Rescored(NamedTuple):
 def rescore_conditions(
     record: Record,
     path: Path,
-    home: Path,
-    noise_dir: Path | None = None,
+    session: Session,
     *,
     names: Collection[str] | None = None,
 ) -> Rescored:
@@ -138,8 +137,7 @@ def rescore_conditions(
     Args:
         record: as on disk.
         path: of the record; predictions lie in the folder of the same name beside it.
-        home: folder of corpora.
-        noise_dir: folder of noise corpora, for the conditions that are made of them.
+        session: where corpora and noise are.
         names: only these conditions; None for all.
 
     Raises:
@@ -159,15 +157,14 @@ def rescore_conditions(
             raise InvalidDataError(f"{folder / name}.jsonl: altered since the record was made")
         return Judged(predictions, true.utterances, true.trials)
 
-    sources = Sources(home, noise_dir=noise_dir)
-    prepare_corpora(card, home)
-    tables = read_tables(card, home, spec_of(record))
-    plain = references(Condition("clean", "", 0), record, home, tables)
+    prepare_corpora(card, session)
+    tables = read_tables(card, session.home, spec_of(record))
+    plain = references(Condition("clean", "", 0), record, session.home, tables)
     clean = Clean(card, judged("clean", record.predictions_sha256["clean"], plain))
     differing, distorted = [], {}
     for item in chosen:
         under = condition(item.condition)
-        true = _references(under, item, record, sources, tables)
+        true = _references(under, item, record, session, tables)
         found = judged(item.condition, item.predictions_sha256, true)
         scores, main = degraded_scores(under, found, clean)
         if not _are_same(item.scores, scores):
@@ -198,7 +195,7 @@ def _references(
     under: Condition,
     item: ConditionResult,
     record: Record,
-    sources: Sources,
+    session: Session,
     tables: Mapping[str, Table],
 ) -> References:
     """The test set of a condition, which must be the one that the record was scored on.
@@ -209,7 +206,7 @@ def _references(
     """
     if OWN in noise_sources([under]):
         raise InvalidDataError(f"condition {under.name}: of noise that only its sender has")
-    found = identified(under, record, sources, tables)
+    found = identified(under, record, session, tables)
     if found.sha256 != item.sha256:
         raise InvalidDataError(
             f"condition {under.name}: sha256 {item.sha256[:12]}, {found.sha256[:12]} in this "

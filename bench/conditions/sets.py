@@ -17,34 +17,11 @@ from bench.features.passes import Sound, clean_sound
 from bench.records.record import Record
 from bench.registry import corpus_module, task_card
 from bench.run.spec import RunSpec, Table, prepare_corpora, read_tables
+from bench.session import Session
 from bench.sound.audio import Wav
 from bench.sound.manifests import Trial, digest, read_table, read_trials
 
 TEST_SIDE = "@test"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where things are found.
-
-    Attributes:
-        home: folder of corpora, weights and features.
-        deb_dir: folder of Debian packages, without apt.
-        noise_dir: folder of noise corpora.
-        weights: checkpoint file instead of the published one.
-        cards: cards outside this project.
-        allow_code: code that they name may run (`bench.load.catalog`).
-        upstream: how to load the record's upstream where its name there is none to load by (a model
-            without a card is recorded by its digest); that it is the same is checked.
-    """
-
-    home: Path
-    deb_dir: Path | None = None
-    noise_dir: Path | None = None
-    weights: Path | None = None
-    cards: tuple[Path, ...] = ()
-    allow_code: bool = False
-    upstream: str | None = None
 
 
 @dataclass(frozen=True)
@@ -129,7 +106,7 @@ def _with_clean_enrolments(table: Table) -> References:
     return References((*clean, *moved), trials, table.sha256)
 
 
-def condition_set(condition: Condition, record: Record, sources: Sources) -> ConditionSet:
+def condition_set(condition: Condition, record: Record, session: Session) -> ConditionSet:
     """The utterances of one condition, and how they sound; corpora and noise are fetched.
 
     Raises:
@@ -137,13 +114,13 @@ def condition_set(condition: Condition, record: Record, sources: Sources) -> Con
     """
     card = task_card(record.task, record.track)
     if condition.corpus is None:
-        prepare_corpora(card, sources.home, sources.deb_dir)
+        prepare_corpora(card, session)
     else:
-        corpus_module(condition.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
-    found = references(condition, record, sources.home)
+        corpus_module(condition.corpus).prepare(session.home, deb_dir=session.deb_dir)
+    found = references(condition, record, session.home)
     if not condition.steps:
         return ConditionSet(found.utterances, found.trials, clean_sound, found.sha256)
-    distorter = _distorter(condition, card, sources)
+    distorter = _distorter(condition, card, session)
 
     def renamed(item: Utterance) -> Utterance:
         if condition.test_only and not item.id.endswith(TEST_SIDE):
@@ -160,35 +137,35 @@ def condition_set(condition: Condition, record: Record, sources: Sources) -> Con
 
 
 def identified(
-    condition: Condition, record: Record, sources: Sources, tables: Mapping[str, Table]
+    condition: Condition, record: Record, session: Session, tables: Mapping[str, Table]
 ) -> References:
     """The utterances of one condition under the identity that its records name, without sound.
 
     Args:
         condition: which one.
         record: whose task, track and limits.
-        sources: where things are; the corpora of the task must be prepared.
+        session: where things are; the corpora of the task must be prepared.
         tables: of the record's task.
 
     Raises:
         MissingError, InvalidDataError: another corpus, or noise, cannot be had.
     """
     if condition.corpus is not None:
-        corpus_module(condition.corpus).prepare(sources.home, deb_dir=sources.deb_dir)
-    found = references(condition, record, sources.home, tables)
+        corpus_module(condition.corpus).prepare(session.home, deb_dir=session.deb_dir)
+    found = references(condition, record, session.home, tables)
     if not condition.steps:
         return found
-    distorter = _distorter(condition, task_card(record.task, record.track), sources)
+    distorter = _distorter(condition, task_card(record.task, record.track), session)
     return found._replace(sha256=_identity(found, distorter))
 
 
-def _distorter(condition: Condition, card: TaskCard, sources: Sources) -> Distorter:
+def _distorter(condition: Condition, card: TaskCard, session: Session) -> Distorter:
     return make_distorter(
         condition,
         card.corpus,
-        home=sources.home,
-        deb_dir=sources.deb_dir,
-        noise_dir=sources.noise_dir,
+        home=session.home,
+        deb_dir=session.deb_dir,
+        noise_dir=session.noise_dir,
     )
 
 

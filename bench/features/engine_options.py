@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bench.errors import UsageError
+from bench.session import STORE_GB
 
 if TYPE_CHECKING:
-    from bench.features.passes import Engine
+    from bench.engine import Engine
 
-STORE_GB = 50.0
 BUCKET_SECONDS = 120.0
 
 
@@ -59,7 +59,7 @@ def device_of(options: argparse.Namespace) -> Engine:
     Raises:
         UsageError: a number of workers below zero.
     """
-    from bench.features.passes import Engine
+    from bench.engine import Engine
 
     if options.workers < 0:
         raise UsageError(f"--workers {options.workers}: expected 0 or more")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
-from bench.config import Precision
+from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.features.allocation import keep_freed_memory
 from bench.features.rows import DTYPES, Array, Mode, Rows, ahead, empty_rows
@@ -31,65 +30,16 @@ MAX_PADDING = 0.05  # of the samples of a bucket
 Sound = Callable[[Utterance], Wav]
 
 
-@dataclass(frozen=True)
-class Engine:
-    """How the upstream is run.
-
-    Attributes:
-        device: `cpu`, or `cuda` with or without a number.
-        precision: `float32` is the reference; `tf32` and `bf16` (autocast) are for CUDA.
-        compile: use `torch.compile`.
-        workers: processes that read sound; 0 reads in a thread.
-        bucket_seconds: audio in a bucket; 0 passes utterances alone.
-    """
-
-    device: str = "cpu"
-    precision: Precision = "float32"
-    compile: bool = False
-    workers: int = 0
-    bucket_seconds: float = 0.0
-
-    def check(self) -> Engine:
-        """Return self when this machine can do it.
-
-        Raises:
-            MissingError: no such device, or a precision that it does not have.
-        """
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise MissingError(f"--device {self.device}: torch {torch.__version__} finds no GPU")
-        if self.precision == "tf32" and not self.device.startswith("cuda"):
-            raise MissingError(
-                "precision tf32 is CUDA's: add --device cuda, or use float32 or bf16"
-            )
-        return self
-
-    @property
-    def suffix(self) -> str:
-        """What of it decides the last bits of features, for the name of a folder of them.
-
-        Empty for the reference, float32 on the CPU. Buckets and workers change nothing.
-        """
-        parts = [str(self.precision)] if self.precision != "float32" else []
-        parts += ["cuda"] if self.device.startswith("cuda") else []
-        parts += ["compiled"] if self.compile else []
-        return "".join(f"-{part}" for part in parts)
-
-    def place(self, upstream: Upstream) -> Any:
-        """The upstream on its device, compiled where that was asked for."""
-        if self.device.startswith("cuda"):
-            set_cuda(tf32=self.precision == "tf32")
-        else:
-            keep_freed_memory()
-        upstream.to(self.device)
-        if self.device == "cpu" and self.precision == "float32" and not self.compile:
-            upstream.lay_out()
-        return torch.compile(upstream, dynamic=True) if self.compile else upstream
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """The precision as a context."""
-        if self.precision != "bf16":
-            return nullcontext()
-        return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
+def place(upstream: Upstream, engine: Engine) -> Any:
+    """Move an upstream to the engine's device, and compile it where that is wanted."""
+    if engine.on_gpu:
+        set_cuda(tf32=engine.precision == "tf32")
+    else:
+        keep_freed_memory()
+    upstream.to(engine.device)
+    if not engine.suffix:  # the reference, whose weights have a layout of their own
+        upstream.lay_out()
+    return torch.compile(upstream, dynamic=True) if engine.compile else upstream
 
 
 def set_cuda(*, tf32: bool) -> None:
@@ -181,7 +131,7 @@ def upstream_pass(
                 f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
                 f"the upstream needs at least {upstream.min_samples}"
             )
-    module = engine.place(upstream)
+    module = place(upstream, engine)
     cut = buckets(utterances, engine.bucket_seconds)
     wavs = _sounds([item for bucket in cut for item in bucket], engine.workers, sound)
     largest = len(utterances)  # utterances that fit on the device together
@@ -310,7 +260,7 @@ def seconds_per_audio_second(
     """Seconds that the upstream takes for a second of sound, here and now (best of two)."""
     wav = 0.1 * np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE_HZ))
     engine = engine or Engine()
-    module, best = engine.place(upstream), float("inf")
+    module, best = place(upstream, engine), float("inf")
     for _ in range(3):  # the first warms up
         begin = time.perf_counter()
         forward_bucket(module, [wav.astype(np.float32)], engine)

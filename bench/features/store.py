@@ -24,8 +24,9 @@ import torch
 
 from bench import stopping
 from bench.api import Upstream, Utterance
+from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Engine, Sound, clean_sound, kept, upstream_pass
+from bench.features.passes import Sound, clean_sound, kept, upstream_pass
 from bench.features.rows import DTYPES, Array, FeatureSet, Mode
 from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
 from bench.paths import atomic_path, write_text

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from bench.engine import Engine
 from bench.features.engine_options import BUCKET_SECONDS
 from bench.features.inventory import using
 from bench.features.leases import held
 from bench.grids.graph import Cell, Place
 from bench.grids.state import State
-from bench.paths import home
 from bench.records.record import read_record
 from bench.run.job import Job, open_job
 from bench.run.run import LEASES
 from bench.run.run_features import Chunk, extract_together
 from bench.run.spec import RunSpec
-
-if TYPE_CHECKING:
-    from bench.features.passes import Engine
+from bench.session import Session
 
 
 @dataclass(frozen=True)
@@ -71,48 +68,37 @@ class Doer:
         asked = RunSpec(
             spec.upstreams[place.upstream], task, spec.track, lr=cell.lr, limit=spec.limit
         )
-        job = open_job(
-            asked,
-            spec.seeds,
-            home=home(),
-            out=self.state.out,
-            deb_dir=Path(spec.deb_dir) if spec.deb_dir else None,
-            strict=True,
-            cards=[Path(card) for card in spec.cards],
-            engine=self._engine(),
-            store_gb=spec.store_gb,
-            data=Path(spec.data) if spec.data else None,
-        )
+        job = open_job(asked, spec.seeds, self._session())
         self.state.call(place.upstream, job.runs[0].loaded.name.text())
         return job
 
-    def _engine(self) -> Engine:
-        """How the grid runs its upstreams."""
-        from bench.features.passes import Engine
-
+    def _session(self) -> Session:
+        """Where things are and how the grid runs its upstreams."""
         spec = self.state.graph.spec
         bucket_seconds = BUCKET_SECONDS if spec.on_gpu else 0.0
-        return Engine(spec.device, spec.precision, bucket_seconds=bucket_seconds)
+        return Session(
+            out=self.state.out,
+            engine=Engine(spec.device, spec.precision, bucket_seconds=bucket_seconds),
+            store_gb=spec.store_gb,
+            cards=[Path(card) for card in spec.cards],
+            strict=True,
+            data=Path(spec.data) if spec.data else None,
+            noise_dir=Path(spec.noise_dir) if spec.noise_dir else None,
+            deb_dir=Path(spec.deb_dir) if spec.deb_dir else None,
+        )
 
     def _condition(self, place: Place, cell: Cell) -> None:
         """Predictions, or scores, under a condition."""
         from bench.conditions.scorer import predict_condition, score_conditions
-        from bench.conditions.sets import Sources
 
-        spec = self.state.graph.spec
-        sources = Sources(
-            home(),
-            Path(spec.deb_dir) if spec.deb_dir else None,
-            Path(spec.noise_dir) if spec.noise_dir else None,
-            cards=tuple(Path(card) for card in spec.cards),
-        )
+        session = self._session()
         path = self.state.record_path(place)
         name = str(cell.condition)
         if cell.kind == "predict":
             upstream = read_record(path).inputs.upstream_sha256
             lease = f"condition {upstream[:24]} {cell.tasks[0]} {name}"
-            with held(self.state.out / LEASES, [lease]), using(home() / "features", upstream):
-                predict_condition(path, name, sources, self._engine())
+            with held(self.state.out / LEASES, [lease]), using(session.features, upstream):
+                predict_condition(path, name, session)
             return
         with held(self.state.out / LEASES, [f"record {path}"]):
-            score_conditions([path], name, sources, engine=self._engine())
+            score_conditions([path], name, session)

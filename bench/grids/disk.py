@@ -19,6 +19,7 @@ from bench.registry import task_card
 from bench.run.dry_run import planned_tables
 from bench.run.run_features import Features
 from bench.run.spec import Resolved, RunSpec, limited_card
+from bench.session import Session
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def _shape(name: UpstreamName, cards: Sequence[Path]) -> Loaded:
     """
     has_weights = name.kind is not None or find_entry(name, cards).card.provenance != "none"
     random = name.untrained_seed is None and has_weights
-    return load_upstream((name.untrained() if random else name).text(), cards=cards)
+    return load_upstream((name.untrained() if random else name).text(), Session(cards=cards))
 
 
 def _bytes(graph: Graph, loaded: Loaded, home: Path) -> dict[tuple[str, str], int]:

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from bench.config import Frozen, Precision, read_card
 from bench.errors import UsageError
-from bench.features.engine_options import STORE_GB
+from bench.session import STORE_GB
 
 HUB = "hf:"  # begins the name of a dataset on a hub, which is no path
 PATHS = ("data", "noise_dir", "deb_dir")

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from bench.api import Upstream, UpstreamSource
@@ -22,6 +21,7 @@ from bench.load.modifiers import modify
 from bench.load.weights import Found, file_sha256, find_checkpoint, how_to_supply, one_line
 from bench.names import UpstreamName, modifier_hint, parse_upstream_name
 from bench.registry import resolve
+from bench.session import Session
 
 
 @dataclass(frozen=True)
@@ -53,67 +53,58 @@ class Loaded:
     request: str = ""
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """What `load_upstream` was asked for."""
-
-    text: str
-    weights: Path | None
-    strict: bool
-    cards: tuple[Path, ...]
-    allow_code: bool
-
-    def request(self, name: UpstreamName) -> str:
-        """As JSON, for another process: the name that was loaded, or the place as asked for."""
-        text = self.text if parse_upstream_name(self.text).kind else name.text()
-        return json.dumps(asdict(self) | {"text": text}, default=lambda path: str(path.resolve()))
-
-
 def load_request(request: str) -> Loaded:
     """Load what an earlier `Loaded.request` says."""
     data = json.loads(request)
-    weights = Path(data["weights"]) if data["weights"] else None
-    cards = tuple(map(Path, data["cards"]))
     return load_upstream(
         data["text"],
-        weights=weights,
-        strict=data["strict"],
-        cards=cards,
-        allow_code=data["allow_code"],
+        Session(
+            weights=Path(data["weights"]) if data["weights"] else None,
+            strict=data["strict"],
+            cards=tuple(map(Path, data["cards"])),
+            allow_code=data["allow_code"],
+        ),
     )
 
 
-def load_upstream(
-    text: str,
-    *,
-    weights: Path | None = None,
-    strict: bool = False,
-    cards: Sequence[Path] = (),
-    allow_code: bool = False,
-) -> Loaded:
+def _request(text: str, session: Session, name: UpstreamName) -> str:
+    """Write as JSON what another process needs to load the same upstream.
+
+    Args:
+        text: the name that was asked for.
+        session: where it was looked for.
+        name: of what was loaded; a model without a card is named by its place, as asked for.
+    """
+    content = {
+        "text": text if parse_upstream_name(text).kind else name.text(),
+        "weights": session.weights,
+        "strict": session.strict,
+        "cards": list(session.cards),
+        "allow_code": session.allow_code,
+    }
+    return json.dumps(content, default=lambda path: str(path.resolve()))
+
+
+def load_upstream(text: str, session: Session | None = None) -> Loaded:
     """Load what a name (`bench.names`) means.
 
     Args:
         text: the name.
-        weights: a file of weights instead of the card's.
-        strict: weights that cannot be reached are an error, not a reason for the control.
-        cards: cards outside this project.
-        allow_code: code that neither this project nor an installed package's own card names may
-            run (`bench.load.catalog`).
+        session: gives `weights`, `strict`, `cards` and `allow_code`.
 
     Raises:
-        UsageError: no such upstream, a variant it does not have, weights for one without, or code
-            that would run without consent.
+        UsageError: no such upstream, a variant that it does not have, weights for an upstream
+            without any, or code that would run without consent.
         MissingError: the weights cannot be reached, and `strict` is set.
-        InvalidDataError: a file of weights that is there and not what it must be.
+        InvalidDataError: the file of weights is not what the card names.
     """
-    asked = _Asked(text, weights, strict, tuple(cards), allow_code)
+    session = session or Session()
     name = parse_upstream_name(text)
-    entry = find_entry(name, asked.cards)
-    _require_consent(entry, allow_code)
+    entry = find_entry(name, session.cards)
+    _require_consent(entry, session.allow_code)
     place = find_place(entry.card.source, entry.folder) if entry.card.source else None
     name, tap = split_tap(name, entry.card)
-    found, name, warning = _weights(asked, name, entry)
+    found, name, warning = _weights(text, session, name, entry)
     upstream = _construct(entry, name, found, place, tap)
     name = name_loaded(name, entry, upstream, place, found)
     digest = upstream_digest(
@@ -131,7 +122,7 @@ def load_upstream(
         checkpoint_sha256=sha256,
         warning=warning,
         digest=digest,
-        request=asked.request(name),
+        request=_request(text, session, name),
     )
 
 
@@ -150,7 +141,7 @@ def _require_consent(entry: Entry, allow_code: bool) -> None:
 
 
 def _weights(
-    asked: _Asked, name: UpstreamName, entry: Entry
+    text: str, session: Session, name: UpstreamName, entry: Entry
 ) -> tuple[Found | None, UpstreamName, str | None]:
     """The file of weights, the name that goes with it, and a warning where it is the control.
 
@@ -160,20 +151,20 @@ def _weights(
     """
     card, untrained = entry.card, name.untrained_seed is not None
     of_s3prl = (card.source or "").startswith("s3prl:")
-    if asked.weights is not None and (untrained or not (card.checkpoint or of_s3prl)):
-        raise UsageError(f"upstream {asked.text!r} takes no file of weights")
+    if session.weights is not None and (untrained or not (card.checkpoint or of_s3prl)):
+        raise UsageError(f"upstream {text!r} takes no file of weights")
     if untrained and card.load is not None and card.checkpoint is None:
-        raise UsageError(f"upstream {asked.text!r}: {card.name} has no weights to leave untrained")
-    if asked.weights is not None and card.checkpoint is None:
-        if not asked.weights.is_file():
-            raise MissingError(f"{asked.weights}: no such file of weights for {card.name}")
-        return Found(asked.weights, file_sha256(asked.weights)), name, None
+        raise UsageError(f"upstream {text!r}: {card.name} has no weights to leave untrained")
+    if session.weights is not None and card.checkpoint is None:
+        if not session.weights.is_file():
+            raise MissingError(f"{session.weights}: no such file of weights for {card.name}")
+        return Found(session.weights, file_sha256(session.weights)), name, None
     if card.checkpoint is None or untrained:
         return None, name, None
     try:
-        return find_checkpoint(card, asked.weights, entry.folder), name, None
+        return find_checkpoint(card, session.weights, entry.folder), name, None
     except MissingError as error:
-        if asked.strict or asked.weights is not None or not entry.ours:
+        if session.strict or session.weights is not None or not entry.ours:
             raise
         name = name.untrained()
         return None, name, _warning(card, name, error)

@@ -31,6 +31,7 @@ from bench.make.teacher_states import keep_states
 from bench.names import parse_upstream_name
 from bench.progress import bar, say
 from bench.registry import resolve, upstream_names
+from bench.session import Session
 from bench.sound.manifests import digest
 
 REHEARSED_UPDATES = 3
@@ -284,7 +285,7 @@ def _teacher(request: Request, card: RecipeCard) -> tuple[Loaded | None, Path | 
         return None, None
     if card.teacher is None:
         raise UsageError(f"recipe {card.name} takes no teacher")
-    loaded = load_upstream(name, weights=request.teacher_weights, strict=True, cards=cards)
+    loaded = load_upstream(name, Session(weights=request.teacher_weights, strict=True, cards=cards))
     file: Path | None = None
     if loaded.card.checkpoint is not None and loaded.provenance != "untrained":
         folder = find_entry(parse_upstream_name(name), cards).folder

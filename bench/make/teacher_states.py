@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.engine import Engine
 from bench.errors import UsageError
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.load.loader import Loaded
 from bench.paths import disk_errors

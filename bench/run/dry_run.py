@@ -17,7 +17,7 @@ import torch
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import Recipe, TaskCard
 from bench.errors import MissingError
-from bench.features.passes import Engine, Stream, seconds_per_audio_second
+from bench.features.passes import Stream, seconds_per_audio_second
 from bench.features.rows import Batch
 from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.load.loader import Loaded
@@ -27,6 +27,7 @@ from bench.registry import corpus_module, task_card
 from bench.run.plan import head_factory
 from bench.run.run_features import Features
 from bench.run.spec import Resolved, RunSpec, Table, read_tables
+from bench.session import Session
 
 # What one update is timed on; the rest is proportional to frames.
 TIMED_UTTERANCES, TIMED_FRAMES = 2, 50
@@ -36,9 +37,7 @@ def plan_lines(
     spec: RunSpec,
     seeds: Sequence[int],
     loaded: Loaded,
-    home: Path,
-    engine: Engine,
-    store_gb: float,
+    session: Session,
 ) -> list[str]:
     """What a run would take, for people: utterances, hours, updates, disk, time.
 
@@ -46,17 +45,16 @@ def plan_lines(
         spec: the run.
         seeds: of its heads.
         loaded: its upstream.
-        home: folder of prepared corpora.
-        engine: how the upstream would run; its rate is measured here and now.
-        store_gb: budget of kept features.
+        session: where things are, and how the upstream would run; its rate is measured now.
 
     Raises:
         MissingError: a corpus that has no published size and is not prepared.
     """
     card = task_card(spec.task, spec.track)
-    tables, prepared = planned_tables(card, home, spec)
+    engine, store_gb = session.engine, session.store_gb
+    tables, prepared = planned_tables(card, session.home, spec)
     resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
-    store = FeatureStore(home / "features", loaded.digest, card.features, engine=engine)
+    store = FeatureStore(session.features, loaded.digest, card.features, engine=engine)
     features = Features(resolved, store, store_gb)
     rates, passes = resolved.learning_rates(), features.passes()
     rate, update = seconds_per_audio_second(loaded.upstream, engine), _update_seconds(features)

@@ -15,8 +15,6 @@ from typing import Any
 
 from bench import stopping
 from bench.errors import InvalidDataError
-from bench.features.engine_options import STORE_GB
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.load.loader import load_upstream
@@ -49,63 +47,39 @@ from bench.run.spec import (
     resolve_run,
 )
 from bench.run.stages import best_probe, has_points, predict_tests, save_head, score_tests, train
+from bench.session import Session
 
 
-def open_job(
-    spec: RunSpec,
-    seeds: Sequence[int],
-    *,
-    home: Path,
-    out: Path,
-    weights: Path | None = None,
-    deb_dir: Path | None = None,
-    strict: bool = False,
-    cards: Sequence[Path] = (),
-    allow_code: bool = False,
-    engine: Engine | None = None,
-    store_gb: float = STORE_GB,
-    data: Path | None = None,
-) -> Job:
+def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
     """Load and read all that some runs need, alike but for their seeds; nothing is computed.
 
     Args:
-        spec: what to run; its seed does not matter.
+        spec: the run; its seed does not matter.
         seeds: of heads.
-        home: folder of corpora, weights and features.
-        out: folder of records.
-        weights: checkpoint file instead of the published one.
-        deb_dir: folder of Debian packages, where apt is not to be had.
-        strict: missing weights are an error on every track.
-        cards: cards outside this project.
-        allow_code: code that they name may run (`bench.load.catalog`).
-        engine: how the upstream runs.
-        store_gb: budget of kept features.
-        data: folder of official corpora, for track superb.
+        session: where things are and how the upstream runs.
 
     Raises:
         UserError: bad input or missing things, in one line.
     """
-    clock, engine = Clock(), (engine or Engine()).check()
+    clock, engine = Clock(), session.engine.check()
     card = task_card(spec.task, spec.track)
     if spec.ceiling:
         card = ceiling_card(card)
     if spec.limit is not None:
         card = limited_card(card)
     with clock.stage("load"):
-        loaded = load_upstream(
-            spec.upstream, weights=weights, strict=strict, cards=cards, allow_code=allow_code
-        )
+        loaded = load_upstream(spec.upstream, session)
     if loaded.warning:
         warn(loaded.warning)
     with clock.stage("corpus"):
-        prepare_corpora(card, home, deb_dir, data=data, partial=spec.limit is not None)
-        runs = [resolve_run(replace(spec, seed=seed), card, loaded, home) for seed in seeds]
-    folder = runs_folder(out, spec.track, runs[0].spec.upstream)
+        prepare_corpora(card, session, partial=spec.limit is not None)
+        runs = [resolve_run(replace(spec, seed=seed), card, loaded, session.home) for seed in seeds]
+    folder = runs_folder(session.out, spec.track, runs[0].spec.upstream)
     paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
     store = FeatureStore(
-        home / "features", loaded.digest, card.features, engine=engine, name=loaded.name.text()
+        session.features, loaded.digest, card.features, engine=engine, name=loaded.name.text()
     )
-    return Job(runs, paths, Features(runs[0], store, store_gb), clock)
+    return Job(runs, paths, Features(runs[0], store, session.store_gb), clock)
 
 
 @dataclass

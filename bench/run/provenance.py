@@ -12,7 +12,7 @@ from importlib.metadata import version
 
 import torch
 
-from bench.features.passes import Engine
+from bench.engine import Engine
 from bench.progress import detail
 from bench.records.checkout import git
 from bench.records.record import Provenance

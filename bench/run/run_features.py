@@ -12,7 +12,6 @@ from typing import NamedTuple
 from bench.api import Utterance
 from bench.errors import InvalidDataError
 from bench.features.crops import cropped, crops_of
-from bench.features.engine_options import STORE_GB
 from bench.features.inventory import GB, LEASES, make_room
 from bench.features.leases import held
 from bench.features.passes import Stream
@@ -22,6 +21,7 @@ from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.progress import bar, say, warn
 from bench.run.spec import Resolved
+from bench.session import STORE_GB
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from bench.load.loader import Loaded
 from bench.records.record import PROTOCOL, Inputs
 from bench.registry import corpus_module
 from bench.seeds import derive_seed
+from bench.session import Session
 from bench.sound.manifests import Trial, digest, read_table, read_trials
 
 
@@ -203,36 +204,28 @@ def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
     ]
 
 
-def prepare_corpora(
-    card: TaskCard,
-    home: Path,
-    deb_dir: Path | None = None,
-    *,
-    data: Path | None = None,
-    partial: bool = True,
-) -> None:
-    """Make what a task needs, unless it is there.
+def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -> None:
+    """Prepare what a task needs, unless it is there.
 
     Args:
         card: of the task.
-        home: folder of prepared corpora.
-        deb_dir: folder of Debian packages.
-        data: folder of official corpora; None for the one of last time.
-        partial: whether part of an official corpus will do.
+        session: gives `home`, `deb_dir`, and `data` (None for the folder of last time).
+        partial: part of an official corpus is enough.
 
     Raises:
         UsageError: `data` for a task that has no official corpus.
-        MissingError, InvalidDataError: as the `prepare` of the corpora; a part of an official one.
+        MissingError, InvalidDataError: as the `prepare` of the corpora; part of an official corpus
+            where all of it is needed.
     """
     for name in card.corpora:
         module = corpus_module(name)
         if not getattr(module, "OFFICIAL", False):
-            if data is not None:
+            if session.data is not None:
                 raise UsageError(f"--data is for official corpora; {name} is none (track superb)")
-            module.prepare(home, deb_dir=deb_dir)
+            module.prepare(session.home, deb_dir=session.deb_dir)
             continue
-        module.prepare(home, data=data)
-        differences = [] if partial else module.differences(home)
+        module.prepare(session.home, data=session.data)
+        differences = [] if partial else module.differences(session.home)
         if differences:
             raise InvalidDataError(
                 f"{differences[0]}: unpack it again ('slim-superb data status --track "

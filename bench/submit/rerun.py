@@ -13,8 +13,8 @@ from typing import Any
 
 from bench.api import Utterance
 from bench.conditions.scorer import load_head
+from bench.engine import Engine
 from bench.errors import InvalidDataError, UsageError
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
 from bench.probe.fit import predict
@@ -24,6 +24,7 @@ from bench.run.evaluate import read_predictions
 from bench.run.run import run
 from bench.run.spec import RunSpec, resolve_run
 from bench.seeds import derive_seed
+from bench.session import Session
 
 CLOSE = 0.999  # cosine of two embeddings of one utterance; half precision and threads move the rest
 AGREE = 0.99  # share of labels or texts that must be the same
@@ -104,7 +105,8 @@ def _all(record: Record, home: Path, engine: Engine) -> Rerun:
     elsewhere: by a last bit, KS of `ge2e` on track quick came out at 54.8 or 63.3 %.
     """
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as out:
-        made = run(_spec(record), home=home, out=Path(out), strict=True, engine=engine).record
+        session = Session(home=home, out=Path(out), strict=True, engine=engine)
+        made = run(_spec(record), session).record
     found: list[str] = []
     problems: list[str] = []
     for score in record.scores:
@@ -121,7 +123,7 @@ def _all(record: Record, home: Path, engine: Engine) -> Rerun:
 
 def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine: Engine) -> Rerun:
     """Random utterances of the clean test set, through upstream and trained head again."""
-    loaded = load_upstream(record.upstream, strict=True)
+    loaded = load_upstream(record.upstream, Session(strict=True))
     resolved = resolve_run(_spec(record), task_card(record.task, record.track), loaded, home)
     utterances = list(resolved.tables["clean"].utterances)
     chosen = random.Random(derive_seed("rerun", seed)).sample(

@@ -21,6 +21,7 @@ from bench.records.bundle import BundleCard, read_bundle_card
 from bench.records.record import PROTOCOL, ConditionScore, Record, read_record
 from bench.registry import task_card, task_names, track_card, upstream_card
 from bench.run.spec import card_digest, ceiling_card, read_split
+from bench.session import Session
 from bench.submit.cost_check import TOLERANCE, bucket_problems, off, sign_problems
 from bench.submit.selection_check import rate_problems, selection_problems
 
@@ -310,7 +311,7 @@ def _score_problems(bundle: Bundle, home: Path, noise_dir: Path | None) -> Itera
                 found, kept = item.results()
                 scores += found
                 draws += kept
-            beyond, kept = rescore_conditions(record, path, home, noise_dir)
+            beyond, kept = rescore_conditions(record, path, Session(home=home, noise_dir=noise_dir))
         except UserError as error:
             yield f"{path.name}: {error}"
             continue

@@ -8,12 +8,11 @@ each). The dev set chooses; the test set is not looked at, so that the winner ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UsageError
-from bench.features.passes import Engine
 from bench.load.catalog import find_entry
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
@@ -25,6 +24,7 @@ from bench.registry import task_card
 from bench.run.run import run
 from bench.run.spec import RunSpec
 from bench.seeds import derive_seed
+from bench.session import Session
 
 TRIES_A_CANDIDATE = 25
 AXES = {
@@ -65,18 +65,17 @@ class Candidate:
     dev: float | None = None
 
 
-def names(card_name: str, seed: int, cards: Sequence[Path] = ()) -> Any:
+def names(card_name: str, seed: int, session: Session) -> Any:
     """Names of subnets without end: the smallest, the largest, then uniform draws.
 
     Raises:
         UsageError: an upstream without a search space.
     """
-    card = find_entry(parse_upstream_name(card_name), cards).card
+    card = find_entry(parse_upstream_name(card_name), session.cards).card
     if "search_space" not in card.config:
         raise UsageError(f"upstream {card_name!r} has no search space: it is no supernet")
-    load_upstream(
-        f"{card_name}@min+untrained", cards=cards
-    )  # refuses a search space that does not hold
+    # Refuses a search space that does not fit the supernet.
+    load_upstream(f"{card_name}@min+untrained", Session(cards=session.cards))
     yield f"{card_name}@min"
     yield f"{card_name}@max"
     number = 0
@@ -92,11 +91,9 @@ def within(budget: Budget, candidate: Candidate) -> bool:
     )
 
 
-def cost_of(
-    name: str, weights: Path | None, *, timed: bool, cards: Sequence[Path] = ()
-) -> Candidate:
+def cost_of(name: str, session: Session, *, timed: bool) -> Candidate:
     """A subnet, cut out and measured; not timed unless asked, which takes seconds."""
-    loaded = load_upstream(name, weights=weights, strict=True, cards=cards)
+    loaded = load_upstream(name, session)
     cost = measure(loaded.upstream)
     rtf = real_time_factor(loaded.upstream) if timed else 0.0
     return Candidate(loaded.name.text(), cost.params, cost.macs_per_second, rtf)
@@ -108,8 +105,7 @@ def candidates(
     count: int,
     *,
     seed: int,
-    weights: Path | None,
-    cards: Sequence[Path] = (),
+    session: Session,
 ) -> list[Candidate]:
     """Up to `count` different subnets within the budget.
 
@@ -117,10 +113,10 @@ def candidates(
         UsageError: none of the draws is.
     """
     found: dict[str, Candidate] = {}
-    for tries, name in enumerate(names(card_name, seed, cards)):
+    for tries, name in enumerate(names(card_name, seed, session)):
         if len(found) == count or tries == count * TRIES_A_CANDIDATE:
             break
-        candidate = cost_of(name, weights, timed=budget.rtf is not None, cards=cards)
+        candidate = cost_of(name, session, timed=budget.rtf is not None)
         if within(budget, candidate):
             found[candidate.name] = candidate
     if not found:
@@ -164,11 +160,7 @@ def search(
     task: str,
     track: str,
     seed: int,
-    home: Path,
-    out: Path,
-    weights: Path | None = None,
-    cards: Sequence[Path] = (),
-    engine: Engine | None = None,
+    session: Session,
 ) -> list[Candidate]:
     """Probe subnets within a budget; all of them with their score on dev, best first.
 
@@ -179,22 +171,18 @@ def search(
         task: the proxy.
         track: its track.
         seed: of draws and heads.
-        home: folder of corpora and features.
-        out: folder of records; a probe that is done is not done again.
-        weights: the supernet's file, instead of the card's.
-        cards: outside this project, where `card_name` may be.
-        engine: how the subnets run.
+        session: where things are and how subnets run; missing weights are an error always.
 
     Raises:
         UserError: bad input, or nothing within the budget.
     """
-    given: dict[str, Any] = {"weights": weights, "cards": cards}
+    session = replace(session, strict=True)
     metric = METRICS[task_card(task, track).metrics[0]]
     scored: list[Candidate] = []
-    chosen = candidates(card_name, budget, count, seed=seed, **given)
+    chosen = candidates(card_name, budget, count, seed=seed, session=session)
     for number, candidate in enumerate(chosen, start=1):
         spec = RunSpec(upstream=candidate.name, task=task, track=track, seed=seed)
-        record = run(spec, home=home, out=out, strict=True, engine=engine, **given).record
+        record = run(spec, session).record
         value = record.selection.value
         say(f"{number} of {len(chosen)}: {candidate.name}: dev {metric.name} {value:.4f}")
         scored.append(Candidate(**{**vars(candidate), "dev": value}))

@@ -7,7 +7,7 @@ point that is done costs nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from bench.progress import say
 from bench.records.record import Record
 from bench.run.run import Outcome, run
 from bench.run.spec import RunSpec
+from bench.session import Session
 
 
 @dataclass(frozen=True)
@@ -69,27 +70,25 @@ def names_of(upstream: str, variants: Sequence[str]) -> list[str]:
 def tradeoff(
     names: Sequence[str],
     spec: RunSpec,
+    session: Session,
     *,
-    evaluate: Callable[..., Outcome] = run,
-    **options: Any,
+    evaluate: Callable[[RunSpec, Session], Outcome] = run,
 ) -> list[Point]:
     """Evaluate all names on a task, sorted by MACs.
 
     Args:
         names: upstreams.
         spec: everything but the upstream.
+        session: where things are and how upstreams run.
         evaluate: `bench.run.run.run`.
-        options: of `evaluate`.
 
     Raises:
         UserError: bad input or missing things, in one line.
     """
-    from dataclasses import replace
-
     records = []
     for index, name in enumerate(names, 1):
         say(f"[{index}/{len(names)}] {name}")
-        outcome = evaluate(replace(spec, upstream=name), **options)
+        outcome = evaluate(replace(spec, upstream=name), session)
         records.append(outcome.record)
     return points_of(records)
 

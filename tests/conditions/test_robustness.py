@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,11 +21,11 @@ from bench.conditions.distorter import Distorter
 from bench.conditions.report import condition_table, sets_of, summary
 from bench.conditions.scorer import load_head, score_conditions
 from bench.conditions.scores import rescore_conditions
-from bench.conditions.sets import TEST_SIDE, Sources, condition_set
+from bench.conditions.sets import TEST_SIDE, condition_set
 from bench.conditions.shared_pass import shared_pass
+from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features import passes
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore
 from bench.metrics.degradation import relative_degradation
 from bench.metrics.draws import decoded
@@ -38,6 +39,7 @@ from bench.registry import ROOT
 from bench.run import job, run, spec
 from bench.run.evaluate import read_predictions
 from bench.run.spec import RunSpec
+from bench.session import Session
 from bench.sound.manifests import write_table
 from tools.benchmarks.distortion_speed import measure_speed
 from tools.pages.conditions import breaks, read_reasons, read_scored, write_page
@@ -51,15 +53,15 @@ def trained(toy, monkeypatch):  # noqa: F811
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
     monkeypatch.setattr(scorer, "load_upstream", job.load_upstream)
     path = evaluate(toy, "tone").path
-    return SimpleNamespace(toy=toy, path=path, sources=Sources(toy.home))
+    return SimpleNamespace(toy=toy, path=path, session=Session(home=toy.home))
 
 
 def scored(trained, names, **options):
-    return score_one(trained.path, names, trained.sources, **options)
+    return score_one(trained.path, names, trained.session, **options)
 
 
-def score_one(path, names, sources, **options):
-    (record,) = score_conditions([path], names, sources, **options)
+def score_one(path, names, session, **options):
+    (record,) = score_conditions([path], names, session, **options)
     return record
 
 
@@ -138,11 +140,11 @@ def test_a_condition_is_computed_as_the_record_was(trained, monkeypatch):
     )
     record = read_record(path)
     (item,) = expand("gsm", registry.task_card("tone", "toy"))
-    distorted = condition_set(item, record, trained.sources).utterances
+    distorted = condition_set(item, record, trained.session).utterances
     assert store.missing(distorted) == []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(MissingError, match=r"--device cuda: .* finds no GPU"):
-        scored(trained, "mulaw", engine=Engine(device="cuda"))
+        score_one(trained.path, "mulaw", replace(trained.session, engine=Engine(device="cuda")))
 
 
 def test_records_of_two_precisions_share_no_upstream(trained, monkeypatch):
@@ -151,9 +153,9 @@ def test_records_of_two_precisions_share_no_upstream(trained, monkeypatch):
     rough = evaluate(trained.toy, "tone", seed=1, engine=Engine(precision="bf16")).path
     loaded, load = [], scorer.load_upstream
     monkeypatch.setattr(
-        scorer, "load_upstream", lambda name, **how: loaded.append(name) or load(name, **how)
+        scorer, "load_upstream", lambda name, session: loaded.append(name) or load(name, session)
     )
-    score_conditions([exact, rough], "gsm", trained.sources)
+    score_conditions([exact, rough], "gsm", trained.session)
     assert loaded == ["fbank", "fbank"]
 
 
@@ -166,7 +168,7 @@ def test_another_test_set_is_a_condition_too(trained):
 
 def test_speaker_verification_distorts_both_sides_or_one(trained):
     path = evaluate(trained.toy, "voice").path
-    record = score_one(path, "white-5db,white-5db@test-only", trained.sources)
+    record = score_one(path, "white-5db,white-5db@test-only", trained.session)
     both, one = record.conditions
     assert (both.condition, one.condition) == ("white-5db", "white-5db@test-only")
     folder = path.with_suffix("") / "predictions"
@@ -190,12 +192,11 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
     other = run.run_seeds(
         RunSpec("fbank+untrained:7", "tone", "toy"),
         (0,),
-        home=trained.toy.home,
-        out=trained.toy.out,
+        Session(home=trained.toy.home, out=trained.toy.out),
     )
     found.append(other[0].path)
     names = "white-5db,gsm"
-    alone = [score_one(path, names, trained.sources, keep_features=False) for path in found]
+    alone = [score_one(path, names, trained.session, keep_features=False) for path in found]
     made, passed = Counter(), Counter()
     distort, forward = Distorter.__call__, passes.forward_bucket
 
@@ -213,9 +214,9 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
     loads: Counter[str] = Counter()
     load = scorer.load_upstream
     monkeypatch.setattr(
-        scorer, "load_upstream", lambda name, **how: loads.update([name]) or load(name, **how)
+        scorer, "load_upstream", lambda name, session: loads.update([name]) or load(name, session)
     )
-    together = score_conditions(found, names, trained.sources, force=True, keep_features=keep)
+    together = score_conditions(found, names, trained.session, force=True, keep_features=keep)
     assert loads == {"fbank": 1, "fbank+untrained:7": 1}
     assert [record.comparable() for record in together] == [item.comparable() for item in alone]
     assert [read_record(path) for path in found] == together
@@ -229,7 +230,7 @@ def test_tasks_on_the_same_utterances_share_their_pass(trained, monkeypatch):
     card = registry.TASKS / "toy" / "tone.yaml"
     card.write_text(card.read_text().replace("clean: test", "clean: dev"))
     found = [evaluate(trained.toy, task, force=True).path for task in ("tone", "voice")]
-    alone = [score_one(p, "white-5db", trained.sources, keep_features=False) for p in found]
+    alone = [score_one(p, "white-5db", trained.session, keep_features=False) for p in found]
     passed: Counter[int] = Counter()
     forward = passes.forward_bucket
     monkeypatch.setattr(
@@ -237,7 +238,7 @@ def test_tasks_on_the_same_utterances_share_their_pass(trained, monkeypatch):
     )
     monkeypatch.setattr(scorer, "seconds_per_audio_second", lambda *_: 0.1)  # it passes sounds
     together = score_conditions(
-        found, "white-5db", trained.sources, force=True, keep_features=False
+        found, "white-5db", trained.session, force=True, keep_features=False
     )
     assert [record.comparable() for record in together] == [item.comparable() for item in alone]
     assert together[0].conditions[0].scores[0].n == 16
@@ -263,14 +264,14 @@ def test_kept_sound_is_the_sound(tmp_path):
 
 
 def test_noise_of_a_folder_is_used_and_its_faults_are_told(trained, tmp_path):
-    sources = Sources(trained.toy.home, noise_dir=tmp_path)
+    session = Session(home=trained.toy.home, noise_dir=tmp_path)
     with pytest.raises(MissingError, match=r"give the folder .* with --noise-dir"):
         scored(trained, "own-noise")
     with pytest.raises(MissingError, match=r"noise folder: no folder/"):
-        score_one(trained.path, "own-noise", sources)
+        score_one(trained.path, "own-noise", session)
     (tmp_path / "folder").mkdir()
     make_utterances(tmp_path / "folder", 3, seed=9)
-    record = score_one(trained.path, "own-noise", sources)
+    record = score_one(trained.path, "own-noise", session)
     assert record.conditions[0].condition == "own-noise"
 
 
@@ -360,7 +361,7 @@ def test_relative_degradation_is_paired_and_signed():
 
 def test_a_head_is_loaded_as_it_was_saved(trained):
     record = read_record(trained.path)
-    one = scorer.Scorer(trained.path, record, trained.sources)
+    one = scorer.Scorer(trained.path, record, trained.session)
     head = trained.path.with_suffix("") / "head.safetensors"
     first, second = one.probe.state_dict(), load_head(one.resolved, head).state_dict()
     assert first.keys() == second.keys()
@@ -417,33 +418,33 @@ def test_distorting_is_fast_enough():
 
 def test_scores_under_conditions_come_again_from_the_predictions(trained):
     path = evaluate(trained.toy, "voice").path
-    record = score_one(path, "white-5db,white-5db@test-only", trained.sources)
-    assert rescore_conditions(record, path, trained.toy.home).differing == []
+    record = score_one(path, "white-5db,white-5db@test-only", trained.session)
+    assert rescore_conditions(record, path, trained.session).differing == []
     first = record.conditions[0]
     wrong = first.scores[0].model_copy(update={"value": 0.123})
     altered = first.model_copy(update={"scores": (wrong, *first.scores[1:])})
     changed = record.model_copy(update={"conditions": (altered, record.conditions[1])})
-    assert rescore_conditions(changed, path, trained.toy.home).differing == ["white-5db"]
+    assert rescore_conditions(changed, path, trained.session).differing == ["white-5db"]
     file = path.with_suffix("") / "predictions" / "white-5db.jsonl"
     file.write_text(file.read_text().replace("0.", "1.", 1))
     with pytest.raises(InvalidDataError, match="altered"):
-        rescore_conditions(record, path, trained.toy.home)
+        rescore_conditions(record, path, trained.session)
 
 
 def test_a_whole_set_is_drawn_together_with_clean(trained):
     members = catalogue().sets["ladder-white"]
     record = scored(trained, f"ladder-white,{catalogue().sets['ladder-reverb'][0]}")
-    (found,) = rescore_conditions(record, trained.path, trained.toy.home).draws
+    (found,) = rescore_conditions(record, trained.path, trained.session).draws
     assert (found.condition, found.metric) == ("ladder-white", "accuracy")
     values = decoded(found, trained.path).values
     parts = []
     for name in members:
         file = trained.path.with_suffix("") / "predictions" / f"{name}.jsonl"
         predictions, _ = read_predictions(file)
-        test = condition_set(condition(name), record, trained.sources)
+        test = condition_set(condition(name), record, trained.session)
         items = METRICS["accuracy"].per_item(predictions, test.utterances, test.trials)
         parts.append(replicates(items, cluster="utterance"))
     assert values == pytest.approx(np.mean(parts, axis=0), abs=1 / 16384)
     fewer = record.model_copy(update={"conditions": record.conditions[:-1]})
     assert record.conditions[-1].condition in members
-    assert rescore_conditions(fewer, trained.path, trained.toy.home).draws == []
+    assert rescore_conditions(fewer, trained.path, trained.session).draws == []

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from bench.config import CropRule, Recipe
+from bench.engine import Engine
 from bench.features.crops import at_epoch, cropped, crops_of
-from bench.features.passes import Engine, Stream, clean_sound
+from bench.features.passes import Stream, clean_sound
 from bench.features.store import FeatureStore
 from bench.probe.fit import Lesson, Trainer
 from bench.run.spec import card_digest

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Engine, Stream
+from bench.features.passes import Stream
 from bench.features.rows import moments
 from bench.features.store import FeatureStore
 

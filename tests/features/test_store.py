@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from bench.cli import main
+from bench.engine import Engine
 from bench.errors import MissingError
 from bench.features import inventory
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore
 
 DAY = 86_400

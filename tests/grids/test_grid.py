@@ -14,7 +14,6 @@ from toy_track import evaluate_seeds, make_toy
 from bench import stopping
 from bench.cli import main
 from bench.conditions import scorer, sets
-from bench.conditions.sets import Sources
 from bench.errors import InvalidDataError, UsageError
 from bench.grids import control, disk, launch
 from bench.grids.estimate import seconds_of, within_hours
@@ -27,6 +26,7 @@ from bench.grids.worker import work
 from bench.records.record import read_record
 from bench.registry import task_card
 from bench.run import dry_run, job, spec
+from bench.session import Session
 
 TOY = Path(__file__).parents[1] / "helpers" / "grid_toy.py"
 
@@ -287,7 +287,7 @@ def test_executors_are_found_by_their_files(tmp_path, capsys):
 def test_conditions_are_cells_of_their_own(toy, monkeypatch):
     monkeypatch.setattr(sets, "corpus_module", spec.corpus_module)
     path = evaluate_seeds(SimpleOut(toy, "alone"), (0,), "tone")[0].path
-    (alone,) = scorer.score_conditions([path], "gsm,mulaw", Sources(toy.home))
+    (alone,) = scorer.score_conditions([path], "gsm,mulaw", Session(home=toy.home))
     state = state_of(toy, tasks=("tone",), conditions="gsm,mulaw")
     assert work(state) == len(state.graph) == 4 + 2 * 2
     record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")

@@ -10,6 +10,7 @@ from bench.measure.cost import Cost
 from bench.names import parse_upstream_name
 from bench.run import job, run, spec
 from bench.run.spec import RunSpec
+from bench.session import Session
 from bench.sound.manifests import Trial, write_table, write_trials
 
 CLASSIFY = """
@@ -95,7 +96,7 @@ def make_toy(tmp_path, monkeypatch, track=TRACK):
     monkeypatch.setattr(spec, "corpus_module", lambda name: module)
     card = registry.upstream_card("fbank")
 
-    def load(text, **options):
+    def load(text, session=None):
         name = parse_upstream_name(text)
         seed = int(name.untrained_seed or 0)
         digest = "d" * 64 if not seed else f"{seed:064d}"
@@ -113,6 +114,8 @@ def evaluate(toy, task="tone", **options):
 
 
 def evaluate_seeds(toy, seeds, task="tone", **options):
-    settings = {key: options.pop(key) for key in ("engine", "force", "store_gb") if key in options}
+    settings = {key: options.pop(key) for key in ("engine", "store_gb") if key in options}
+    force = options.pop("force", False)
     asked = RunSpec("fbank", task, "toy", **options)
-    return run.run_seeds(asked, seeds, home=toy.home, out=toy.out, **settings)
+    session = Session(home=toy.home, out=toy.out, **settings)
+    return run.run_seeds(asked, seeds, session, force=force)

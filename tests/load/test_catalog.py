@@ -12,6 +12,7 @@ from bench.load.catalog import GROUP, find_entry, installed
 from bench.load.loader import load_request, load_upstream
 from bench.measure.cost import num_params
 from bench.names import parse_upstream_name
+from bench.session import Session
 
 CARD = """
 name: mine
@@ -65,15 +66,15 @@ def test_a_class_in_a_card(folder):
     path, module = folder
     card = path / "card.yaml"
     with pytest.raises(UsageError, match=rf"would run code: {module}:build.*--allow-code"):
-        load_upstream("mine", cards=[card])
+        load_upstream("mine", Session(cards=[card]))
     assert not (path / f"{module}.ran").exists()
-    loaded = load_upstream("mine", cards=[card], allow_code=True)
+    loaded = load_upstream("mine", Session(cards=[card], allow_code=True))
     assert loaded.name.text() == "mine" and loaded.provenance == "user"
     assert num_params(loaded.upstream) == PARAMS
     assert torch.equal(loaded.upstream.state_dict()["model.conv.bias"], TwoStates(3).conv.bias)
     assert load_request(loaded.request).digest == loaded.digest
     change(card, "seed: 3", "seed: 4")
-    other = load_upstream("mine", cards=[card], allow_code=True)
+    other = load_upstream("mine", Session(cards=[card], allow_code=True))
     assert other.digest != loaded.digest
     assert str(path) not in sys.path
 
@@ -82,12 +83,12 @@ def test_a_class_with_a_file_of_weights(folder):
     path, _ = folder
     torch.save(TwoStates(9).state_dict(), path / "w.pt")
     (path / "card.yaml").write_text((path / "card.yaml").read_text() + "checkpoint: {file: w.pt}\n")
-    loaded = load_upstream("mine", cards=[path / "card.yaml"], allow_code=True)
+    loaded = load_upstream("mine", Session(cards=[path / "card.yaml"], allow_code=True))
     assert torch.equal(loaded.upstream.state_dict()["model.conv.bias"], TwoStates(9).conv.bias)
     assert loaded.checkpoint_sha256 is not None
     (path / "w.pt").unlink()
     with pytest.raises(MissingError, match=r"w\.pt: no such file of weights; its card names it"):
-        load_upstream("mine", cards=[path / "card.yaml"], allow_code=True)
+        load_upstream("mine", Session(cards=[path / "card.yaml"], allow_code=True))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_cards_that_do_not_hold(folder, old, new, error, words):
     path, _ = folder
     change(path / "card.yaml", old, new)
     with pytest.raises(error, match=words) as caught:
-        load_upstream("mine", cards=[path / "card.yaml"], allow_code=True)
+        load_upstream("mine", Session(cards=[path / "card.yaml"], allow_code=True))
     assert "\n" not in str(caught.value)
 
 
@@ -122,23 +123,23 @@ def test_a_card_that_names_code_of_the_standard_library(tmp_path, key):
     text = f"name: mine\ntitle: M\nfamily: other\n{key}: os:system\n"
     (tmp_path / "card.yaml").write_text(text)
     with pytest.raises(UsageError, match="would run code: os:system"):
-        load_upstream("mine", cards=[tmp_path / "card.yaml"])
+        load_upstream("mine", Session(cards=[tmp_path / "card.yaml"]))
 
 
 def test_a_card_outside_is_never_published(tmp_path):
     text = "name: mine\ntitle: M\nfamily: distilled\nload: upstreams.fbank:load\nconfig: {}\n"
     (tmp_path / "card.yaml").write_text(text + "provenance: published\n")
-    loaded = load_upstream("mine@deltas=0", cards=[tmp_path / "card.yaml"])
+    loaded = load_upstream("mine@deltas=0", Session(cards=[tmp_path / "card.yaml"]))
     assert loaded.provenance == "none" and loaded.name.text() == "mine@deltas=0"
     with pytest.raises(MissingError, match="no such card"):
-        load_upstream("mine", cards=[tmp_path / "none.yaml"])
+        load_upstream("mine", Session(cards=[tmp_path / "none.yaml"]))
 
 
 def test_a_card_cannot_write_outside_its_folder(tmp_path):
     text = "name: mine\ntitle: M\nfamily: distilled\nload: upstreams.fbank:load\n"
     (tmp_path / "card.yaml").write_text(text + "checkpoint: {hub: a/b, file: ../../x.pt}\n")
     with pytest.raises(UsageError, match="must lie inside the repository"):
-        load_upstream("mine", cards=[tmp_path / "card.yaml"])
+        load_upstream("mine", Session(cards=[tmp_path / "card.yaml"]))
 
 
 @pytest.fixture

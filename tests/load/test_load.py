@@ -12,6 +12,7 @@ from bench.load.catalog import Entry
 from bench.load.loader import load_upstream
 from bench.load.weights import file_sha256
 from bench.registry import CARDS, resolve, upstream_card
+from bench.session import Session
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +66,7 @@ def unpinned(pinned):
 def test_published_weights_from_a_file(tmp_path, pinned):
     path, encoder = speaker_file(tmp_path / "ge2e.pt")
     pinned(file_sha256(path))
-    loaded = load_upstream("ge2e", weights=path)
+    loaded = load_upstream("ge2e", Session(weights=path))
     assert (loaded.name.text(), loaded.provenance, loaded.warning) == ("ge2e", "published", None)
     assert loaded.checkpoint_sha256 and len(loaded.checkpoint_sha256) == 64
     expected = encoder.state_dict()
@@ -77,7 +78,7 @@ def test_published_weights_from_a_file(tmp_path, pinned):
 def test_a_file_that_nobody_vouches_for_is_the_users(tmp_path, unpinned, monkeypatch):
     """Without a digest it may be anybody's weights: never `published`, wherever it was put."""
     path, _ = speaker_file(tmp_path / "resemblyzer/pretrained.pt")
-    given = load_upstream("ge2e", weights=path)
+    given = load_upstream("ge2e", Session(weights=path))
     assert (given.name.text(), given.provenance) == ("ge2e", "user")
     monkeypatch.setenv("SLIM_SUPERB_WEIGHTS", str(tmp_path))
     found = load_upstream("ge2e")
@@ -98,15 +99,15 @@ def test_a_file_that_nobody_vouches_for_is_the_users(tmp_path, unpinned, monkeyp
 def test_a_wrong_file_is_never_a_fallback(tmp_path, unpinned, no_network, changes, words):
     path, _ = speaker_file(tmp_path / "ge2e.pt", **changes)
     with pytest.raises(InvalidDataError, match=words):
-        load_upstream("ge2e", weights=path)
+        load_upstream("ge2e", Session(weights=path))
 
 
 def test_a_file_with_another_digest_is_never_a_fallback(tmp_path, no_network):
     path, _ = speaker_file(tmp_path / "ge2e.pt")
     with pytest.raises(InvalidDataError, match="sha256"):
-        load_upstream("ge2e", weights=path)
+        load_upstream("ge2e", Session(weights=path))
     with pytest.raises(MissingError, match="no such file of weights"):
-        load_upstream("ge2e", weights=tmp_path / "none.pt")
+        load_upstream("ge2e", Session(weights=tmp_path / "none.pt"))
 
 
 def test_unreachable_weights_give_the_control_under_its_own_name(no_network):
@@ -118,7 +119,7 @@ def test_unreachable_weights_give_the_control_under_its_own_name(no_network):
     asked = load_upstream("ge2e+untrained")
     assert asked.warning is None and asked.digest == loaded.digest
     with pytest.raises(MissingError, match="cannot be reached"):
-        load_upstream("ge2e", strict=True)
+        load_upstream("ge2e", Session(strict=True))
 
 
 def test_a_weights_folder_that_is_not_there_is_no_reason_for_the_control(tmp_path, monkeypatch):
@@ -226,11 +227,11 @@ def test_a_file_behind_a_web_page_is_told(tapped):
     page = Checkpoint(file="a.ckpt", page="https://example.org/folder")
     tapped(checkpoint=page, provenance="published")
     with pytest.raises(MissingError, match=r"get a\.ckpt from https://example\.org/folder"):
-        load_upstream("toy", strict=True)
+        load_upstream("toy", Session(strict=True))
     assert load_upstream("toy").name.text() == "toy+untrained"
 
 
 @pytest.mark.parametrize("name", ["fbank", "ge2e+untrained"])
 def test_no_file_where_none_belongs(tmp_path, name):
     with pytest.raises(UsageError, match="takes no file of weights"):
-        load_upstream(name, weights=tmp_path / "a.pt")
+        load_upstream(name, Session(weights=tmp_path / "a.pt"))

@@ -13,6 +13,7 @@ from bench.load.modifiers import modify
 from bench.load.recurrent import Int8Recurrent
 from bench.measure.check import check, check_table
 from bench.measure.cost import measure, num_params, stored_bytes
+from bench.session import Session
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import build, random_state
 from upstreams.sources.adapter import Adapter
@@ -126,10 +127,10 @@ def tiny_card(tmp_path):
 
 def test_names_and_identity(tiny_card):
     names = ("mine+untrained", "mine@int8+untrained", "mine@bf16+untrained")
-    loaded = [load_upstream(name, cards=[tiny_card]) for name in names]
+    loaded = [load_upstream(name, Session(cards=[tiny_card])) for name in names]
     assert [item.name.text() for item in loaded] == list(names)
     assert len({item.digest for item in loaded}) == 3
-    again = load_upstream(names[1], cards=[tiny_card])
+    again = load_upstream(names[1], Session(cards=[tiny_card]))
     assert again.digest == loaded[1].digest
     for state, same in zip(encode(again.upstream), encode(loaded[1].upstream), strict=True):
         assert torch.equal(state, same)

@@ -10,6 +10,7 @@ from bench.measure.cost import measure
 from bench.records.record import read_record
 from bench.run import job, run
 from bench.run.spec import RunSpec
+from bench.session import Session
 
 MAX_LINES = 15
 FOLDER = """
@@ -42,8 +43,9 @@ def evaluate(toy, monkeypatch):  # noqa: F811
     monkeypatch.setattr(job, "load_upstream", loader.load_upstream)
     monkeypatch.setattr(job, "measure", measure)
 
-    def call(name, **options):
-        return run.run(RunSpec(name, "tone", "toy"), home=toy.home, out=toy.out, **options)
+    def call(name, force=False, **options):
+        session = Session(home=toy.home, out=toy.out, **options)
+        return run.run(RunSpec(name, "tone", "toy"), session, force=force)
 
     return call
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bench.config import Recipe
+from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Engine, Stream
+from bench.features.passes import Stream
 from bench.features.rows import moments
 from bench.features.store import FeatureStore
 from bench.probe import fit

@@ -7,13 +7,13 @@ from toys import make_utterances, write_tone
 
 from bench.conditions import scorer, sets
 from bench.conditions.scorer import score_conditions
-from bench.conditions.sets import Sources
-from bench.features.passes import Engine
+from bench.engine import Engine
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
 from bench.make.compress import Request, compress
 from bench.records.record import read_record
 from bench.run import job, spec
+from bench.session import Session
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 pytestmark = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_GPU)])
@@ -45,7 +45,8 @@ def test_a_run_and_its_conditions_come_out_the_same_twice(toy, monkeypatch, devi
     engine, found = Engine(device, bucket_seconds=2.0), []
     for _ in range(2):
         path = evaluate(toy, "tone", force=True, engine=engine).path
-        score_conditions([path], "gsm,white-5db", Sources(toy.home), engine=engine, force=True)
+        session = Session(home=toy.home, engine=engine)
+        score_conditions([path], "gsm,white-5db", session, force=True)
         found.append(read_record(path).comparable())
     assert found[0] == found[1]
     assert len(found[0]["conditions"]) == 2
@@ -66,7 +67,7 @@ def test_what_a_recipe_makes_is_an_upstream(tmp_path, device, recipe):
         overrides={"hours": 0.005, "keep_targets": False},
     )
     card = compress(request, tmp_path)
-    made = load_upstream(card.stem, cards=[card])
+    made = load_upstream(card.stem, Session(cards=[card]))
     assert made.provenance == "user"
     wavs = torch.randn(2, 16_000, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

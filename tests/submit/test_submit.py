@@ -12,8 +12,8 @@ import yaml
 from toy_track import TRACK, evaluate, make_toy
 
 from bench.config import UpstreamCard, read_card
+from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError
-from bench.features.passes import Engine
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded
 from bench.measure.cost import Cost
@@ -57,7 +57,7 @@ def toy(tmp_path_factory):
         yield made
 
 
-def _load(text, **options):
+def _load(text, session=None):
     from toys import ToyUpstream
 
     from bench.names import parse_upstream_name

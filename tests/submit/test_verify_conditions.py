@@ -2,6 +2,8 @@
 
 # ruff: noqa: F811 (fixtures)
 
+from dataclasses import replace
+
 import pytest
 from test_robustness import score_one, toy, trained  # noqa: F401 (fixtures)
 
@@ -14,7 +16,7 @@ from bench.records.record import read_record, write_record
 @pytest.fixture
 def scored(trained):
     """A record that was scored under a condition."""
-    return score_one(trained.path, "white-5db", trained.sources)
+    return score_one(trained.path, "white-5db", trained.session)
 
 
 def with_condition(record, **changes):
@@ -30,7 +32,7 @@ def test_the_last_digits_may_differ(trained, scored, name):
         number = getattr(item.scores[0], name) + shift
         moved = item.scores[0].model_copy(update={name: number})
         record = with_condition(scored, scores=(moved, *item.scores[1:]))
-        assert rescore_conditions(record, trained.path, trained.toy.home).differing == expected
+        assert rescore_conditions(record, trained.path, trained.session).differing == expected
 
 
 def test_a_score_is_there_and_is_a_number(trained, scored):
@@ -38,7 +40,7 @@ def test_a_score_is_there_and_is_a_number(trained, scored):
     none = item.scores[0].model_copy(update={"relative": None})
     for scores in ((), (none, *item.scores[1:])):
         record = with_condition(scored, scores=scores)
-        assert rescore_conditions(record, trained.path, trained.toy.home).differing == ["white-5db"]
+        assert rescore_conditions(record, trained.path, trained.session).differing == ["white-5db"]
 
 
 def test_a_condition_stands_there_once(scored, tmp_path):
@@ -51,18 +53,18 @@ def test_a_condition_stands_there_once(scored, tmp_path):
 def test_a_condition_is_the_one_of_this_checkout(trained, scored):
     record = with_condition(scored, sha256="0" * 64)
     with pytest.raises(InvalidDataError, match=r"white-5db: sha256 000000000000, .* another"):
-        rescore_conditions(record, trained.path, trained.toy.home)
+        rescore_conditions(record, trained.path, trained.session)
 
 
 def test_a_condition_that_only_its_sender_has_is_refused(trained, scored):
     record = with_condition(scored, condition="own-noise")
     with pytest.raises(InvalidDataError, match="of noise that only its sender has"):
-        rescore_conditions(record, trained.path, trained.toy.home)
+        rescore_conditions(record, trained.path, trained.session)
 
 
 def test_conditions_that_are_not_asked_for_are_left_alone(trained, scored):
     record = with_condition(scored, condition="own-noise")
-    found = rescore_conditions(record, trained.path, trained.toy.home, names=["white-5db"])
+    found = rescore_conditions(record, trained.path, trained.session, names=["white-5db"])
     assert found == ([], [])
 
 
@@ -70,7 +72,7 @@ def test_conditions_that_are_not_asked_for_are_left_alone(trained, scored):
 def test_own_runs_are_compared_whatever_else_they_were_scored_on(
     trained, monkeypatch, capsys, tmp_path, name
 ):
-    record = score_one(trained.path, "ladder-white,gsm", trained.sources)
+    record = score_one(trained.path, "ladder-white,gsm", trained.session)
     items = [
         item.model_copy(update={"condition": "own-noise"}) if item.condition == "gsm" else item
         for item in record.conditions
@@ -87,6 +89,8 @@ def test_own_runs_are_compared_whatever_else_they_were_scored_on(
 def test_noise_corpora_are_looked_for_in_the_folder_given(trained, scored, tmp_path):
     record = with_condition(scored, condition="rooms-measured")
     with pytest.raises(MissingError, match="with --noise-dir"):
-        rescore_conditions(record, trained.path, trained.toy.home)
+        rescore_conditions(record, trained.path, trained.session)
     with pytest.raises(MissingError, match="no such folder"):
-        rescore_conditions(record, trained.path, trained.toy.home, tmp_path / "none")
+        rescore_conditions(
+            record, trained.path, replace(trained.session, noise_dir=tmp_path / "none")
+        )

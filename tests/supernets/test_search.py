@@ -7,8 +7,9 @@ import yaml
 from recipe_toys import MEL
 
 from bench.cli import main
+from bench.engine import Engine
 from bench.errors import UsageError
-from bench.features.passes import Engine
+from bench.session import Session
 from bench.supernets import search as module
 from bench.supernets.search import Budget, Candidate, candidates, front, search, within
 from upstreams.recipes.pretraining.pretrain import config_section
@@ -37,10 +38,10 @@ def supernet(tmp_path, monkeypatch):
     return "tiny_ofa"
 
 
-def _without_weights(name, *, weights=None, strict=False, cards=()):
+def _without_weights(name, session):
     from bench.load.loader import load_upstream
 
-    return load_upstream(name.removesuffix("+untrained"), cards=cards)
+    return load_upstream(name.removesuffix("+untrained"), Session(cards=session.cards))
 
 
 def test_the_curve_has_no_point_that_a_cheaper_one_beats():
@@ -70,12 +71,12 @@ def test_a_supernet_outside_the_project_is_searched_by_its_card(supernet, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "mine.yaml"
     path.write_text(yaml.safe_dump(card))
-    (name, *_) = islice(module.names("mine", 0, [path]), 3)
+    (name, *_) = islice(module.names("mine", 0, Session(cards=[path])), 3)
     assert name == "mine@min"
     with pytest.raises(UsageError, match="unknown upstream 'mine'"):
-        next(module.names("mine", 0))
+        next(module.names("mine", 0, Session()))
     assert main(["search", "--max-params", "1"]) == 2
-    assert "name a supernet" in capsys.readouterr().err
+    assert "an upstream is needed" in capsys.readouterr().err
     assert main(["search", "--card", str(path), "--count", "0"]) == 2
     assert "--count must be 1 or more" in capsys.readouterr().err
 
@@ -89,16 +90,16 @@ def test_budgets():
 
 
 def test_candidates_are_different_and_within_the_budget(supernet):
-    every = candidates(supernet, Budget(), 6, seed=0, weights=None)
+    every = candidates(supernet, Budget(), 6, seed=0, session=Session())
     assert len({c.name for c in every}) == 6
     limit = sorted(c.params for c in every)[2]
-    small = candidates(supernet, Budget(params=limit), 4, seed=0, weights=None)
+    small = candidates(supernet, Budget(params=limit), 4, seed=0, session=Session())
     assert small and all(c.params <= limit for c in small)
-    assert small == candidates(supernet, Budget(params=limit), 4, seed=0, weights=None)
+    assert small == candidates(supernet, Budget(params=limit), 4, seed=0, session=Session())
     with pytest.raises(UsageError, match="within the budget"):
-        candidates(supernet, Budget(params=10), 2, seed=0, weights=None)
+        candidates(supernet, Budget(params=10), 2, seed=0, session=Session())
     with pytest.raises(UsageError, match="no search space"):
-        candidates("plain", Budget(), 2, seed=0, weights=None)
+        candidates("plain", Budget(), 2, seed=0, session=Session())
 
 
 def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
@@ -108,8 +109,8 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
 
     asked = []
 
-    def probe(spec, *, engine, **_):
-        assert engine == Engine("cuda")
+    def probe(spec, session):
+        assert session.engine == Engine("cuda") and session.strict
         asked.append(spec.upstream)
         return Outcome(len(asked) / 10)
 
@@ -121,9 +122,7 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
         task="ks",
         track="quick",
         seed=0,
-        home=tmp_path,
-        out=tmp_path,
-        engine=Engine("cuda"),
+        session=Session(home=tmp_path, out=tmp_path, engine=Engine("cuda")),
     )
     assert [c.name for c in found] == asked[::-1]
     assert [c.dev for c in found] == [0.3, 0.2, 0.1]

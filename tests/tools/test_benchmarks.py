@@ -7,8 +7,9 @@ import pytest
 import torch
 from toys import ToyUpstream
 
+from bench.engine import Engine
 from bench.errors import UsageError
-from bench.features.passes import Engine, buckets, upstream_pass
+from bench.features.passes import buckets, upstream_pass
 from bench.features.store import FeatureStore, bytes_per_utterance
 from tools.benchmarks import _page, f_official
 from tools.benchmarks._paired import in_turn, spread

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 
 from bench.api import Upstream, Utterance
-from bench.features.passes import Engine, clean_sound, forward_bucket
+from bench.engine import Engine
+from bench.features.passes import clean_sound, forward_bucket
 from bench.features.rows import Batch, Source
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded, load_upstream
@@ -23,6 +24,7 @@ from bench.probe.schedule import Schedule
 from bench.registry import task_card
 from bench.run.plan import head_factory
 from bench.run.spec import Resolved, RunSpec, prepare_corpora, resolve_run
+from bench.session import Session
 
 TRACK = "open"
 EPOCHS = 20
@@ -57,7 +59,7 @@ class Setting:
         card = task_card(name, TRACK)
         if full_size:
             card = card.model_copy(update={"head_conf": FULL_SIZE})
-        prepare_corpora(card, self.home)
+        prepare_corpora(card, Session(home=self.home))
         spec = RunSpec(self.upstream, name, TRACK, limit=self.utterances)
         return Bed(resolve_run(spec, card, self.loaded(), self.home))
 

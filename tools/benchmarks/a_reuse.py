@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from bench.features.passes import Engine, clean_sound, forward_bucket
+from bench.engine import Engine
+from bench.features.passes import clean_sound, forward_bucket
 from bench.features.rows import Rows
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import EPOCHS, SEEDS, Bed, Setting, larger, padded, scratch, smaller

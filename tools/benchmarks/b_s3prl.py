@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from tabulate import tabulate
 
-from bench.features.passes import Engine, clean_sound, forward_bucket
+from bench.engine import Engine
+from bench.features.passes import clean_sound, forward_bucket, place
 from bench.sound.audio import Wav
 from bench.torchaudio_guard import import_torchaudio
 from tools.benchmarks import _s3prl as s3prl_parts
@@ -85,7 +86,7 @@ def _pass(name: str, setting: Setting, bed: Bed, expert: Any, wavs: Sequence[Wav
         for wav in wavs:
             forward_bucket(bed.upstream, [wav], Engine())
 
-    Engine().place(bed.upstream)
+    place(bed.upstream, Engine())
     functions = {"s3prl": lambda: _expert_pass(expert, wavs), "ours": ours}
     found = in_turn(functions, setting.repeats)
     theirs, own = cpu(found["s3prl"]), cpu(found["ours"])

@@ -9,10 +9,12 @@ import torch
 from tabulate import tabulate
 from torch import Tensor
 
-from bench.features.passes import Engine, buckets
+from bench.engine import Engine
+from bench.features.passes import buckets, place
 from bench.load.loader import load_upstream
 from bench.measure.macs import count
 from bench.registry import task_card, task_names
+from bench.session import Session
 from tools.benchmarks._paired import clock, spread
 from tools.benchmarks._setting import Setting
 
@@ -38,7 +40,7 @@ BUCKET_SECONDS = 120.0
 def measure(setting: Setting) -> str:
     """Rates, a profile of where the rest goes, and the padding of every corpus."""
     upstream = load_upstream("hubert_base+untrained").upstream
-    Engine().place(upstream)
+    place(upstream, Engine())
     wav = 0.1 * torch.randn(1, SECONDS * 16_000, generator=torch.Generator().manual_seed(0))
     lengths = torch.tensor([wav.shape[1]])
     flops = 2.0 * count(upstream, wav.shape[1]).plain
@@ -116,7 +118,7 @@ def _padding(setting: Setting) -> str:
     for track in ("quick", "open"):
         for task in task_names(track):
             card = task_card(task, track)
-            prepare_corpora(card, setting.home)
+            prepare_corpora(card, Session(home=setting.home))
             items, _ = read_split(card, "train", setting.home)
             cut = buckets(items, BUCKET_SECONDS)
             padded = sum(max(i.num_samples for i in bucket) * len(bucket) for bucket in cut)

@@ -16,8 +16,9 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench.api import Hidden, Upstream, Utterance
+from bench.engine import Engine
 from bench.errors import MissingError
-from bench.features.passes import Engine, Stream
+from bench.features.passes import Stream
 from bench.features.rows import Source
 from bench.features.store import FeatureStore
 from bench.paths import home

@@ -8,7 +8,8 @@ import torch
 from tabulate import tabulate
 
 from bench.api import Upstream
-from bench.features.passes import Engine
+from bench.engine import Engine
+from bench.features.passes import place
 from bench.load.loader import load_upstream
 from bench.measure.timing import noise
 from tools.benchmarks._paired import clock
@@ -117,7 +118,7 @@ def _cpu_rate(upstream: Upstream) -> float:
 
 def _upstream(name: str) -> str:
     upstream = load_upstream(name).upstream
-    Engine().place(upstream)
+    place(upstream, Engine())
     rate = _cpu_rate(upstream)
     rows, totals = [], [0.0, 0.0, 0.0]
     for corpus in CORPORA:

@@ -17,6 +17,7 @@ from bench.registry import task_card
 from bench.run.run_features import Features, extract
 from bench.run.spec import RunSpec, prepare_corpora, resolve_run
 from bench.run.stages import best_probe, train
+from bench.session import Session
 from tools.benchmarks._paired import spread
 from tools.benchmarks._setting import SEEDS, Setting, scratch
 
@@ -29,7 +30,7 @@ COUNTS = (1, 2, 4, 8)
 def measure(setting: Setting) -> str:
     """Speaker identification from crops, by how many of each utterance are kept."""
     card, loaded = task_card(TASK, TRACK), load_upstream(UPSTREAM)
-    prepare_corpora(card, setting.home)
+    prepare_corpora(card, Session(home=setting.home))
     with scratch() as root:
         scores = {
             str(count): _scores(setting, card, loaded, root, CropRule(seconds=SECONDS, count=count))

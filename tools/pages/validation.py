@@ -31,6 +31,7 @@ from bench.registry import task_card, task_names
 from bench.run.evaluate import read_predictions
 from bench.run.run import Outcome, run_seeds
 from bench.run.spec import RunSpec, prepare_corpora, read_split
+from bench.session import Session
 
 FILTER_BANKS = ("fbank", "fbank@deltas=0", "fbank@cmvn=off", "fbank@deltas=0,cmvn=off")
 TRAINED = "ge2e"
@@ -153,7 +154,7 @@ def _rows(bed: Testbed, home: Path, out: Path) -> list[Row]:
         suffix = SHUFFLED if spec.shuffle_labels else CEILING if spec.ceiling else ""
         seeds = SEEDS if _has_seeds(bed.card, spec) else SEEDS[:1]
         say(f"validate {spec.track} {spec.task}: {spec.upstream}{suffix}, seeds {seeds}")
-        found = run_seeds(spec, seeds, home=home, out=out)
+        found = run_seeds(spec, seeds, Session(home=home, out=out))
         grouped[found[0].record.upstream + suffix] = found
     rows = [chance(bed)]
     for label, outcomes in grouped.items():
@@ -243,7 +244,7 @@ def validate_track(
         the table as Markdown.
     """
     for task in tasks or task_names(track):
-        prepare_corpora(task_card(task, track), home)
+        prepare_corpora(task_card(task, track), Session(home=home))
     parts = []
     for task in tasks or task_names(track):
         bed = Testbed(task, track, home)

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from references import alone, noise, relative_error
 
-from bench.features.passes import Engine
+from bench.engine import Engine
+from bench.features.passes import place
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.products import Linear, can_pack
 from upstreams.encoder.state import build, random_state
@@ -79,9 +80,9 @@ def test_the_engine_packs_for_float32_on_the_cpu_only():
     plain = build(config, random_state(config, seed=0))
     expected = alone(plain, noise(4_000)).states
     parts = [part for part in plain.modules() if isinstance(part, Linear)]
-    Engine(precision="bf16").place(plain)
+    place(plain, Engine(precision="bf16"))
     assert all(part.packed is None for part in parts)
-    Engine().place(plain)
+    place(plain, Engine())
     assert all((part.packed is not None) == can_pack() for part in parts)
     for state, reference in zip(alone(plain, noise(4_000)).states, expected, strict=True):
         assert relative_error(state, reference) < 1e-5

@@ -14,6 +14,7 @@ from bench.metrics.metric import METRICS
 from bench.records.record import ConditionScore
 from bench.registry import upstream_card
 from bench.run.spec import RunSpec
+from bench.session import Session
 from bench.supernets.subnets import Budget, candidate, candidates, candidates_csv, family_of
 from bench.supernets.tradeoff import names_of, points_of, tradeoff, tradeoff_plot, tradeoff_table
 from upstreams.encoder.encoder import Encoder
@@ -154,14 +155,15 @@ def test_what_is_drawn_of_a_trade_off(monkeypatch, tmp_path):
 def test_every_variant_is_a_run_of_its_own():
     asked = []
 
-    def evaluate(spec, **options):
-        asked.append((spec.upstream, options))
+    def evaluate(spec, session):
+        asked.append((spec.upstream, session))
         return SimpleNamespace(record=record(spec.upstream, 1.0, 0.5))
 
     names = names_of("lighthubert_small+untrained", ["min", "max,int8"])
     assert names == ["lighthubert_small@min+untrained", "lighthubert_small@max,int8+untrained"]
-    points = tradeoff(names, RunSpec("x", "ks"), evaluate=evaluate, home="h")
-    assert asked == [(name, {"home": "h"}) for name in names] and len(points) == 2
+    session = Session(home="h")
+    points = tradeoff(names, RunSpec("x", "ks"), session, evaluate=evaluate)
+    assert asked == [(name, session) for name in names] and len(points) == 2
     with pytest.raises(UsageError, match="each once"):
         names_of("lighthubert_small", ["min", "min"])
     with pytest.raises(UsageError, match="without a variant"):

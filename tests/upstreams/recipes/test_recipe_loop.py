@@ -16,6 +16,7 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.make.compress import Request, compress
 from bench.make.recipe import RECIPES, recipe_card, recipe_names
 from bench.registry import resolve
+from bench.session import Session
 from upstreams.house import split_state
 from upstreams.recipes.training.loop import Run
 from upstreams.recipes.training.masking import span_mask
@@ -366,7 +367,7 @@ def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
         load_upstream("tiny")
     weights.unlink()
     with pytest.raises(MissingError, match="complete checkout"):
-        load_upstream("tiny", strict=True)
+        load_upstream("tiny", Session(strict=True))
 
 
 def test_only_a_finished_run_of_one_small_card_is_shipped(tmp_path, monkeypatch):

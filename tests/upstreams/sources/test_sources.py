@@ -13,6 +13,7 @@ from bench.load.loader import load_request, load_upstream
 from bench.measure.check import check, check_table
 from bench.measure.cost import measure, num_params, stored_bytes
 from bench.registry import upstream_card
+from bench.session import Session
 from upstreams.importers.hubert import load
 from upstreams.sources.adapter import Adapter, as_states, measure_rule
 
@@ -48,7 +49,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("name", ["onnx:two.onnx", "torchscript:two.ts", "torchscript:frozen.ts"])
 def test_files_of_other_frameworks(files, name, monkeypatch):
     monkeypatch.chdir(files)
-    loaded = load_upstream(name, allow_code=True)
+    loaded = load_upstream(name, Session(allow_code=True))
     upstream = loaded.upstream
     assert loaded.provenance == "user" and len(loaded.checkpoint_sha256) == 64
     kind, stem = name.partition(".")[0].split(":")
@@ -141,7 +142,7 @@ def test_an_expert_of_s3prl_with_weights(tmp_path):
     settings = {"distiller": config | {"final_dim": 768, "n_tasks": 3}}
     path = tmp_path / "distil.ckpt"
     torch.save({"Config": settings, "Distiller": model.state_dict()}, path)
-    theirs = load_upstream("s3prl:distiller", weights=path)
+    theirs = load_upstream("s3prl:distiller", Session(weights=path))
     ours = load(UpstreamSource(upstream_card("distilhubert").config, checkpoint=path))
     assert theirs.name.text().startswith("s3prl:distiller-") and theirs.provenance == "user"
     wav = noise(8_000)
@@ -162,7 +163,7 @@ def test_an_expert_reads_data_only(tmp_path):
     path = tmp_path / "evil.ckpt"
     torch.save({"Config": Boom(), "Distiller": {}}, path)
     with pytest.raises(InvalidDataError, match=r"it would run 'builtins.eval'"):
-        load_upstream("s3prl:distiller", weights=path)
+        load_upstream("s3prl:distiller", Session(weights=path))
 
 
 @pytest.mark.parametrize(
@@ -363,4 +364,4 @@ def test_a_broken_archive(tmp_path):
     path = tmp_path / "bad.ts"
     path.write_bytes(b"PK\x03\x04 nonsense")
     with pytest.raises(InvalidDataError, match="not a TorchScript archive"):
-        load_upstream(f"torchscript:{path}", allow_code=True)
+        load_upstream(f"torchscript:{path}", Session(allow_code=True))

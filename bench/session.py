@@ -1,0 +1,51 @@
+"""Where and how work is done, as one object that is passed whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import paths
+from bench.engine import Engine
+
+STORE_GB = 50.0
+
+
+@dataclass(frozen=True)
+class Session:
+    """Folders, files and settings that loading, running and scoring have in common.
+
+    Attributes:
+        home: folder of corpora, weights and features.
+        out: folder of records and predictions.
+        engine: how upstreams run.
+        store_gb: budget of stored features, in units of 10^9 bytes; beyond it features stream.
+        weights: checkpoint file that takes the place of the card's.
+        cards: upstream cards outside this project.
+        allow_code: code that those cards or an archive name may run (`bench.load.catalog`).
+        strict: weights that cannot be reached are an error, not a reason for the untrained control.
+        data: folder of official corpora (track superb).
+        noise_dir: folder of noise corpora.
+        deb_dir: folder of Debian packages, for systems without apt.
+        upstream: name that loads the upstream of a record whose own name cannot be loaded (a model
+            without a card is recorded by its digest).
+    """
+
+    home: Path = field(default_factory=paths.home)
+    out: Path = Path("runs")
+    engine: Engine = field(default_factory=Engine)
+    store_gb: float = STORE_GB
+    weights: Path | None = None
+    cards: Sequence[Path] = ()
+    allow_code: bool = False
+    strict: bool = False
+    data: Path | None = None
+    noise_dir: Path | None = None
+    deb_dir: Path | None = None
+    upstream: str | None = None
+
+    @property
+    def features(self) -> Path:
+        """Folder of the feature store."""
+        return self.home / "features"
