@@ -55,7 +55,6 @@ def _own(options: argparse.Namespace) -> list[Found]:
     from bench.conditions.catalogue import catalogue
     from bench.conditions.rescore import evidence
     from bench.conditions.scores import rescore_conditions
-    from bench.metrics.draws import decoded
     from bench.records.record import read_record
     from leaderboard.board.compare import upstreams_of
     from leaderboard.board.reading import Found
@@ -70,6 +69,6 @@ def _own(options: argparse.Namespace) -> list[Found]:
             if record.upstream in paired:
                 items = [item for part in evidence(path, home()) for item in part.results()[1]]
                 items += rescore_conditions(record, path, session_of(options), names=members).draws
-            draws = {(item.condition, item.metric): decoded(item, path) for item in items}
+            draws = {(item.condition, item.metric): item.draws for item in items}
             found.append(Found(path, record, draws))
     return found

@@ -22,7 +22,7 @@ from bench.features.leases import Lease, acquire, live_names
 from bench.grids.graph import Graph, Kind, Place
 from bench.names import parse_upstream_name, runs_folder
 from bench.paths import write_text
-from bench.records.record import PROTOCOL, Failure, dumps, read_failure, read_record
+from bench.records.record import PROTOCOL, Failure, read_failure, read_record
 from bench.registry import task_card
 from bench.run.spec import card_digest, limited_card
 
@@ -249,7 +249,7 @@ class State:
             dirty=dirty,
             failed=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        write_text(self.file(place, "error"), dumps(failure))
+        write_text(self.file(place, "error"), failure.model_dump_json(indent=2) + "\n")
 
     def forget(self, place: Place) -> None:
         """Take away errors and tries: the cell may be tried again."""

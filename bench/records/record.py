@@ -1,14 +1,16 @@
 """The record of one run: what a number on the board rests on (imports no torch).
 
-One file is one run: (upstream, task, track, seed); test conditions are rows in it. Numbers are
-unrounded; key order is the order of the fields below. Scores are a pure function of the predictions
-kept beside the record and of the manifest, so any of them can be computed again.
+One file is one run: (upstream, task, track, seed); test conditions are rows in it
+(`bench.records.condition_table`). Numbers are unrounded; key order is the order of the fields
+below. Scores are a pure function of the predictions kept beside the record and of the manifest, so
+any of them can be computed again.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,8 +19,15 @@ from pydantic import Field, ValidationError, model_validator
 from bench.config import Frozen, Precision, Weights
 from bench.errors import InvalidDataError, one_line
 from bench.paths import write_text
+from bench.records.condition_table import (
+    ConditionTable,
+    Digests,
+    condition_table,
+    digests_path,
+    read_digests,
+)
 
-SCHEMA = 1
+SCHEMA = 2
 PROTOCOL = "2026.2"
 MAX_RECORD_BYTES = 4_000_000
 Kind = TypeVar("Kind", bound=Frozen)
@@ -29,7 +38,7 @@ class ConditionScore(Frozen):
 
     Attributes:
         condition: name of the test set; `clean` is the task's own.
-        metric: name in `bench.metrics.metric`.
+        metric: name in `bench.metrics.metric.metric`.
         value: the rate, a fraction (error rates can exceed 1).
         numerator, denominator: the counts it came from; None where a metric has none (EER).
         n: utterances scored (trials for EER).
@@ -158,8 +167,8 @@ class Provenance(Frozen):
     seconds_by_stage: dict[str, float]
 
 
-class Record(Frozen):
-    """One run.
+class RunFields(Frozen):
+    """What a record says of its run, apart from conditions.
 
     Attributes:
         weights: provenance of the upstream's weights; shown wherever the numbers are.
@@ -167,10 +176,9 @@ class Record(Frozen):
         ceiling: True when a small encoder trained end to end stood in for the protocol's head.
         limit: utterances a split was cut to; None for a full run. A limited run is no result.
         predictions_sha256: of the predictions file of every condition in `scores`.
-        conditions: what was scored beyond the task's own test sets, by name.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     protocol: str = PROTOCOL
     status: Literal["ok", "error"] = "ok"
     source: Literal["measured"] = "measured"
@@ -194,6 +202,25 @@ class Record(Frozen):
     predictions_sha256: dict[str, str]
     provenance: Provenance
     error: str | None = None
+
+    def clean_values(self) -> dict[str, float]:
+        """Return the values on the clean test set, by metric."""
+        return {item.metric: item.value for item in self.scores if item.condition == "clean"}
+
+
+class RecordFile(RunFields):
+    """A record as on disk."""
+
+    conditions: ConditionTable = ConditionTable()
+
+
+class Record(RunFields):
+    """One run.
+
+    Attributes:
+        conditions: what was scored beyond the task's own test sets, by name.
+    """
+
     conditions: tuple[ConditionResult, ...] = ()
 
     @model_validator(mode="after")
@@ -259,18 +286,34 @@ class Failure(Frozen):
     failed: str
 
 
-def dumps(record: Record | Failure) -> str:
-    """The record as JSON text, two spaces, fields in order, a final newline."""
-    return json.dumps(record.model_dump(mode="json"), indent=2, allow_nan=False) + "\n"
+def dumps(record: Record, digests: Digests | None = None) -> str:
+    """Return the record as JSON text: fields in order, one a line, and one condition a line.
+
+    Args:
+        record: the record.
+        digests: sha256 by condition that lie beside the record; None writes all of them.
+    """
+    data = record.model_dump(mode="json")
+    conditions = data.pop("conditions")
+    lines = [f'  "{key}": {json.dumps(value, allow_nan=False)}' for key, value in data.items()]
+    if conditions:
+        table = condition_table(conditions, record.clean_values(), digests or {})
+        lines.append(f'  "conditions": {table.text()}')
+    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: Record, path: Path, digests: Digests | None = None) -> None:
     """Write one record atomically.
+
+    Args:
+        record: the record.
+        path: of the file.
+        digests: as in `dumps`.
 
     Raises:
         MissingError: no space or no permission.
     """
-    write_text(path, dumps(record))
+    write_text(path, dumps(record, digests))
 
 
 def read_record(path: Path) -> Record:
@@ -279,7 +322,25 @@ def read_record(path: Path) -> Record:
     Raises:
         InvalidDataError: unreadable, too large, not JSON, or not a record.
     """
-    return _read(path, Record)
+    file = _read(path, RecordFile)
+    fields = {name: getattr(file, name) for name in RunFields.model_fields}
+    digests: Mapping[str, str] = {}
+    if any(row[1] is None for row in file.conditions.rows):
+        digests = read_digests(digests_path(path), file.task)
+    try:
+        entries = file.conditions.entries(file.clean_values(), digests)
+        conditions = tuple(ConditionResult(**entry) for entry in entries)
+        return Record(**fields, conditions=conditions)
+    except KeyError as error:
+        raise InvalidDataError(
+            f"{path}: condition {error}: sha256 expected in its row, or for task {file.task!r} in "
+            f"{digests_path(path)}"
+        ) from error
+    except ValidationError as error:
+        raise _no_record(path, error) from error
+    except (ValueError, TypeError, ArithmeticError) as error:
+        reason = one_line(f"{path}: not a record: conditions.rows: {error}")
+        raise InvalidDataError(reason) from error
 
 
 def read_failure(path: Path) -> Failure:
@@ -305,7 +366,11 @@ def _read(path: Path, model: type[Kind]) -> Kind:
     except OSError as error:
         raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "file"
-        reason = one_line(f"{where}: {problem['msg']}")
-        raise InvalidDataError(f"{path}: not a record: {reason}") from error
+        raise _no_record(path, error) from error
+
+
+def _no_record(path: Path, error: ValidationError) -> InvalidDataError:
+    problem = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in problem["loc"]) or "file"
+    reason = one_line(f"{where}: {problem['msg']}")
+    return InvalidDataError(f"{path}: not a record: {reason}")

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import get_args
 
 from bench.errors import InvalidDataError
-from bench.metrics.draws import DrawnScore, Draws, decoded, draws_path, read_draws, write_draws
+from bench.metrics.draws import DrawnScore, Draws, draws_path, read_draws, write_draws
 from bench.metrics.statistics import studentised
 from bench.names import path_name, runs_folder
 from bench.records.bundle import MAX_NAME, BundleCard
+from bench.records.condition_table import add_digests, digests_path
 from bench.records.divisions import Flag, Level
-from bench.records.record import Record, read_record
+from bench.records.record import Record, read_record, write_record
 from bench.records.standing import Standing, read_standing, standing_path, write_standing
 from bench.submit.verify import Bundle
 
@@ -33,7 +34,7 @@ def differences(
         old = read_record(old_path)
         kept = draws_path(board / "draws", about.track, about.upstream, path.stem)
         before = read_draws(kept) if kept.exists() else {}
-        after = {(item.condition, item.metric): decoded(item, path) for item in draws.get(path, ())}
+        after = {(item.condition, item.metric): item.draws for item in draws.get(path, ())}
         for score in record.scores:
             known = [s for s in old.scores
                      if (s.condition, s.metric) == (score.condition, score.metric)]  # fmt: skip
@@ -75,11 +76,11 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
     for path, record in bundle.records.items():
         _check_conditions(record, _beside(board, about) / path.name)
     _check_size(bundle, board)
-    written = []
-    for path in bundle.records:
+    written, digests_file = [], digests_path(_beside(board, about) / "any")
+    for path, record in bundle.records.items():
         target = _beside(board, about) / path.name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, target)
+        digests = {item.condition: item.sha256 for item in record.conditions}
+        write_record(record, target, add_digests(digests_file, record.task, digests))
         draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
         write_draws(bundle.draws[path], draws)
         written += [target, draws]
@@ -89,6 +90,8 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
         shutil.copyfile(bundle.folder / "cost.json", cost)
         written.append(cost)
     write_standing(stands, standing)
+    if digests_file.exists():
+        written.append(digests_file)
     return [*written, standing]
 
 

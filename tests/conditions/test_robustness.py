@@ -28,7 +28,6 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features import passes
 from bench.features.store import FeatureStore
 from bench.metrics.degradation import relative_degradation
-from bench.metrics.draws import decoded
 from bench.metrics.items import Items
 from bench.metrics.metric import METRICS
 from bench.metrics.resamples import resample
@@ -436,7 +435,7 @@ def test_a_whole_set_is_drawn_together_with_clean(trained):
     record = scored(trained, f"ladder-white,{catalogue().sets['ladder-reverb'][0]}")
     (found,) = rescore_conditions(record, trained.path, trained.session).draws
     assert (found.condition, found.metric) == ("ladder-white", "accuracy")
-    values = decoded(found, trained.path).values
+    values = found.draws.values
     parts = []
     for name in members:
         file = trained.path.with_suffix("") / "predictions" / f"{name}.jsonl"

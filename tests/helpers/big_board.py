@@ -1,7 +1,5 @@
 """Records of many upstreams that were never run: for size and speed of the board only."""
 
-import base64
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ from bench.config import read_card
 from bench.metrics.draws import NUM_DRAWS, STEP, DrawnScore, draws_path, write_draws
 from bench.metrics.metric import METRICS
 from bench.names import runs_folder
-from bench.records.record import read_record
+from bench.records.record import Record, read_record, write_record
 from bench.registry import task_card, task_names
 
 PAGE_ROWS = 150  # of the page that the tests of the browser share
@@ -39,8 +37,7 @@ def make_results(folder: Path, *, upstreams: int, num_conditions: int, seed: int
         for task in cards:
             record = one(template, rng, upstream, cards[task], params, FAMILIES[index % 4], names)
             path = runs_folder(folder / "results", "open", upstream) / f"{task}-s0.json"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(json.dumps(record), encoding="utf-8")
+            write_record(Record.model_validate(record, strict=False), path)
             draws = tuple(
                 drawn(score, noise[task], rng)
                 for score in record["scores"]
@@ -87,7 +84,5 @@ def degraded(condition, metric, clean, loss):
 
 def drawn(found, shared, rng):
     values = found["value"] * (1 + shared + rng.normal(0, 0.01, NUM_DRAWS))
-    steps = np.clip(np.round(values / STEP), 0, 65_534).astype("<u2")
-    text = base64.b64encode(steps.tobytes()).decode("ascii")
-    return DrawnScore(condition="clean", metric=found["metric"], cluster="utterance",
-                      clusters=300, values=text)  # fmt: skip
+    steps = np.clip(np.round(values / STEP), 0, 65_534).astype(np.uint16)
+    return DrawnScore("clean", found["metric"], "utterance", 300, steps)

@@ -281,8 +281,9 @@ def test_own_records_of_another_protocol_are_never_paired_with_the_board(updates
 
 def test_committed_draws_are_those_of_the_committed_records():
     """A draw's percentiles are the interval in the record: made of the same predictions."""
-    for path in sorted((BOARD / "draws").rglob("*.json")):
-        record = read_record(BOARD / "results" / path.relative_to(BOARD / "draws"))
+    for path in sorted((BOARD / "draws").rglob("*.draws")):
+        beside = path.relative_to(BOARD / "draws").with_suffix(".json")
+        record = read_record(BOARD / "results" / beside)
         for (condition, metric), draws in read_draws(path).items():
             if condition not in {score.condition for score in record.scores}:  # a set
                 by_name = {item.condition: item.scores[0].value for item in record.conditions}

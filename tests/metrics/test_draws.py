@@ -1,13 +1,13 @@
 """Draws on disk: they compare as the predictions would, and hostile files are refused."""
 
-import json
+import zlib
 
 import numpy as np
 import pytest
 
 from bench.config import TaskCard
 from bench.errors import InvalidDataError
-from bench.metrics.draws import STEP, drawn, kept, read_draws, write_draws
+from bench.metrics.draws import MAX_BYTES, STEP, drawn, kept, read_draws, write_draws
 from bench.metrics.items import Items
 from bench.metrics.resamples import Resampled, mean_resampled, resample
 from bench.metrics.statistics import paired, studentised
@@ -71,33 +71,67 @@ def test_a_mean_over_test_sets_of_one_sort_is_drawn_together():
     assert found.interval == pytest.approx(resample(both, "utterance").interval)
 
 
+def test_equal_draws_give_equal_bytes_and_every_step_comes_back(tmp_path):
+    rng = np.random.default_rng(0)
+    rates = [rng.integers(0, top, 1000) * STEP for top in (2, 300, 65535)]
+    rates[2][:2] = 0.0, 65534 * STEP
+    rates[2][2] = np.nan
+    scores = [
+        drawn(Resampled(0.5, values, "speaker", 9), "clean", f"m{index}")
+        for index, values in enumerate(rates)
+    ]
+    for name in ("a", "b"):
+        write_draws(scores, tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    found = read_draws(tmp_path / "a")
+    assert list(found) == [("clean", "m0"), ("clean", "m1"), ("clean", "m2")]
+    for values, draws, score in zip(rates, found.values(), scores, strict=True):
+        assert np.array_equal(draws.values, values, equal_nan=True)
+        assert np.array_equal(score.draws.values, values, equal_nan=True)
+
+
+def damaged(path, change):
+    """Write draws whose unpacked bytes were changed."""
+    write_draws((drawn(resample(items(1, 0.3), "utterance"), "clean", "wer"),), path)
+    path.write_bytes(zlib.compress(change(zlib.decompress(path.read_bytes()))))
+    return path
+
+
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"values": "A" * 100}, "75 bytes, 2000 expected"),
-        ({"values": "!" * 2668}, "not base64"),
-        ({"values": "A" * 9000}, r"not draws: scores\.0\.values: "),
-        ({"clusters": 1}, r"not draws: scores\.0\.clusters: "),
-        ({"cluster": "word"}, r"not draws: scores\.0\.cluster: "),
-        ({"extra": 1}, r"not draws: scores\.0\.extra: "),
+        (lambda raw: raw[:-2], r"bytes of numbers, \d+ expected"),
+        (lambda raw: raw + b"ab", r"bytes of numbers, \d+ expected"),
+        (lambda raw: raw[:-1] + b"\xff", "a place beyond the distinct values"),
+        (lambda raw: raw.replace(b":200,", b":1,"), r"not draws: .*clusters: "),
+        (lambda raw: raw.replace(b'"utterance"', b'"word"'), r"not draws: .*cluster: "),
+        (lambda raw: raw.replace(b'"clusters"', b'"extra"'), r"not draws: .*clusters: "),
+        (lambda raw: raw.replace(b'"seed":0', b'"seed":1'), r"not draws: seed: "),
+        (lambda raw: raw.replace(b'"draws":1000', b'"draws":9'), r"not draws: draws: "),
+        (lambda raw: raw.replace(b'"distinct":', b'"distinct":9'), r"not draws: .*distinct: "),
+        (lambda raw: b'{"scores":[]}\n', r"not draws: scores: "),
+        (lambda raw: b"", "not draws: "),
+        (lambda raw: bytes(MAX_BYTES + 1), f"at most {MAX_BYTES} bytes"),
     ],
 )
 def test_hostile_draws_are_refused(tmp_path, change, match):
-    path = tmp_path / "a.json"
-    write_draws((drawn(resample(items(1, 0.3), "utterance"), "clean", "wer"),), path)
-    data = json.loads(path.read_text("utf-8"))
-    data["scores"][0] |= change
-    path.write_text(json.dumps(data), encoding="utf-8")
+    with pytest.raises(InvalidDataError, match=match):
+        read_draws(damaged(tmp_path / "a", change))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda packed: packed[:-1], "one whole zlib stream"),
+        (lambda packed: packed + b"x", "one whole zlib stream"),
+        (lambda packed: b"{" + packed, "not draws"),
+        (lambda packed: bytes(MAX_BYTES + 1), "larger than"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path, change, match):
+    path = damaged(tmp_path / "a", bytes)
+    path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InvalidDataError, match=match):
         read_draws(path)
-
-
-def test_other_draws_or_seeds_are_refused(tmp_path):
-    path = tmp_path / "a.json"
-    write_draws((drawn(resample(items(1, 0.3), "utterance"), "clean", "wer"),), path)
-    text = path.read_text("utf-8").replace('"seed": 0', '"seed": 1')
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(InvalidDataError, match="seed"):
-        read_draws(path)
     with pytest.raises(InvalidDataError, match="cannot be read"):
-        read_draws(tmp_path / "none.json")
+        read_draws(tmp_path / "none")

@@ -10,7 +10,7 @@ from bench.registry import task_card, track_names, upstream_card
 from bench.run.spec import card_digest
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
-RECORDS = sorted(RESULTS.rglob("*.json"))
+RECORDS = sorted(RESULTS.glob("*/*/*.json"))
 
 
 @pytest.fixture(scope="module")

@@ -124,7 +124,7 @@ def test_an_accepted_bundle_is_on_the_board(toy, tmp_path):
         lines = list(differences(bundle.records, bundle.draws, bundle.about, board))
         assert any("accuracy" in line and line.endswith("the same") for line in lines)
     assert read_standing(board / "standing/toy/fbank.yaml").verified == "rescored"
-    draws = read_draws(board / "draws/toy/fbank/tone-s0.json")
+    draws = read_draws(board / "draws/toy/fbank/tone-s0.draws")
     assert draws["clean", "accuracy"].clusters == 16
     build_board(board / "results", tmp_path / "site", Stamp("", ""))
     page = (tmp_path / "site/index.html").read_text("utf-8")

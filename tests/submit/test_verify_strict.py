@@ -29,7 +29,7 @@ from bench.load.loader import load_upstream
 from bench.measure.cost import BucketMacs, Cost
 from bench.metrics.edits import tagged_slots
 from bench.records.bundle import BundleCard
-from bench.records.record import read_record, write_record
+from bench.records.record import ConditionResult, read_record, write_record
 from bench.records.standing import Standing, read_standing
 from bench.registry import ROOT, task_card
 from bench.submit.accept import accept
@@ -166,10 +166,10 @@ def test_a_bundle_of_the_whole_row_says_how_it_stands(board):
 def test_conditions_on_the_board_do_not_get_lost(board):
     place, bundle = board
     path = place / "results/toy/fbank/tone-s0.json"
-    under = {"condition": "white-5db", "sha256": "", "predictions_sha256": ""}
-    data = json.loads(path.read_text("utf-8"))
-    data["conditions"] = [{**under, "commit": None, "dirty": None, "scores": []}]
-    path.write_text(json.dumps(data), encoding="utf-8")
+    under = ConditionResult(
+        condition="white-5db", sha256="", predictions_sha256="", commit=None, dirty=None, scores=()
+    )
+    write_record(read_record(path).model_copy(update={"conditions": (under,)}), path)
     with pytest.raises(InvalidDataError, match=r"tone-s0\.json: lacks the conditions white-5db"):
         accept(bundle, place, "rescored")
 
