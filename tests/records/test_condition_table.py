@@ -10,7 +10,7 @@ from bench.errors import InvalidDataError
 from bench.records.condition_table import add_digests, digests_path, read_digests
 from bench.records.record import ConditionResult, DegradedScore, dumps, read_record, write_record
 
-GOLDEN = Path(__file__).parent / "golden/results/open/fbank/ks-s0.json"
+GOLDEN = Path(__file__).parents[1] / "golden/results/open/fbank/ks-s0.json"
 A, B = "0a" * 32, "0b" * 32
 
 
