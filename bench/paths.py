@@ -25,6 +25,13 @@ def home() -> Path:
     return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "slim-superb"
 
 
+def board_folder() -> Path:
+    """Return the folder of the board: `./leaderboard` if it has results, else the installed one."""
+    local = Path("leaderboard")
+    installed = Path(__file__).resolve().parents[1] / "leaderboard"
+    return local if (local / "results").is_dir() else installed
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a full disk or a missing permission into one clear line that names `path`.

@@ -1,9 +1,11 @@
-"""`slim-superb board`: the board, from records."""
+"""`slim-superb board`: the board as a page and as exports."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from bench.paths import board_folder
 
 HELP = "Build the board (HTML, Markdown, CSV, JSON, LaTeX) from records."
 EXAMPLE = "slim-superb board --out site"
@@ -11,16 +13,16 @@ EXAMPLE = "slim-superb board --out site"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--results", type=Path, default=Path("leaderboard/results"))
-    parser.add_argument("--out", type=Path, default=Path("site"))
+    results = board_folder() / "results"
+    parser.add_argument("--results", type=Path, default=results, help="folder of records")
+    parser.add_argument("--out", type=Path, default=Path("site"), help="folder of the page")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build and say what was built."""
+    """Build the board and print the counts."""
     from leaderboard.page.build import build_board
     from leaderboard.page.stamp import git_stamp
 
-    stamp = git_stamp(options.results.parent) if options.results.exists() else None
-    summary = build_board(options.results, options.out, stamp)
-    print(str(summary))
+    stamp = git_stamp(options.results.parent)
+    print(build_board(options.results, options.out, stamp))
     return 0

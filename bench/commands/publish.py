@@ -1,9 +1,11 @@
-"""`slim-superb publish`: a folder that any web server can serve."""
+"""`slim-superb publish`: the board as a folder for any web server."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from bench.paths import board_folder
 
 HELP = "Build the board and put page, exports, records and a feed of changes into a folder."
 EXAMPLE = "slim-superb publish --dest public"
@@ -11,15 +13,15 @@ EXAMPLE = "slim-superb publish --dest public"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument("--dest", type=Path, required=True, help="folder; its content is replaced")
     parser.add_argument(
-        "--dest", type=Path, required=True, help="folder; what it holds is replaced"
+        "--board", type=Path, default=board_folder(), help="folder of results, draws and so on"
     )
-    parser.add_argument("--board", type=Path, default=Path("leaderboard"))
     parser.add_argument("--address", default="", help="https address of the site, for the feed")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Build and publish."""
+    """Build the board and publish it."""
     from leaderboard.page.publish import publish
 
     print(publish(options.board, options.dest, address=options.address))

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.features.engine_options import add_device, device_of
-from bench.paths import home
+from bench.paths import board_folder, home
 from bench.records.divisions import Level
 
 HELP = "Check a submitted bundle: everything that can be computed again is."
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
     )
-    parser.add_argument("--board", type=Path, default=Path("leaderboard"), help="to compare with")
+    parser.add_argument("--board", type=Path, help="folder of results to compare with")
     parser.add_argument(
         "--accept", action="store_true", help="put records, draws and costs into the board's folder"
     )
@@ -38,12 +38,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check, report, and perhaps accept."""
-    from bench.errors import one_line
+    from bench.errors import UsageError, one_line
     from bench.records.bundle import opened
     from bench.submit.accept import accept, differences
     from bench.submit.rerun import draw_seed, rerun
     from bench.submit.verify import check
 
+    board = options.board or board_folder()
+    if options.accept and options.board is None and board.is_absolute():
+        raise UsageError("--accept: no ./leaderboard; name the board's folder with --board")
     with opened(options.bundle) as folder:
         bundle, report = check(folder, home(), options.noise_dir)
         seed = draw_seed() if options.rerun_seed is None else options.rerun_seed
@@ -67,9 +70,9 @@ def run(options: argparse.Namespace) -> int:
         level: Level = "rerun" if tasks <= asked else "rescored"
         print(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
               f"records hold ({level})")  # fmt: skip
-        for line in differences(bundle.records, bundle.draws, bundle.about, options.board):
+        for line in differences(bundle.records, bundle.draws, bundle.about, board):
             print(line)
         if options.accept:
-            for path in accept(bundle, options.board, level):
+            for path in accept(bundle, board, level):
                 print(f"wrote {path}")
     return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "Make the committed table of alignments again (needs pocketsphinx)."
+HELP = "Write the committed table of alignments again (needs pocketsphinx)."
 EXAMPLE = "python -m tools align DEB_DIR CORPUS_FOLDER"
 
 

@@ -1,9 +1,11 @@
-"""`python -m tools conditions-page`: the table and the plots of what conditions cost."""
+"""`python -m tools conditions-page`: tables and plots of the loss in every condition."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+
+from bench.paths import board_folder
 
 HELP = "Write docs/conditions.md and its plots from records that were scored under conditions."
 EXAMPLE = "python -m tools conditions-page --results leaderboard/results --track quick"
@@ -11,14 +13,14 @@ EXAMPLE = "python -m tools conditions-page --results leaderboard/results --track
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    results = Path("leaderboard/results")
+    results = board_folder() / "results"
     parser.add_argument("--results", type=Path, default=results, help="folder of records")
     parser.add_argument("--track", default="quick", help="quick (default) or open")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where to write")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write them."""
+    """Write the page and its plots."""
     from bench.registry import track_card
     from tools.pages.conditions import write_page
 

@@ -1,11 +1,13 @@
-"""`python -m tools family-page`: a teacher and what was made of it, from the board's records."""
+"""`python -m tools family-page`: the page of a teacher and its students."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-HELP = "Write the page of a teacher: scores, shares of its gain that are kept, losses."
+from bench.paths import board_folder
+
+HELP = "Write the page of a teacher: scores, shares of its gain, losses of its students."
 EXAMPLE = "python -m tools family-page house_teacher --track open"
 
 
@@ -15,14 +17,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "teacher", help="upstream, as on the board, with an untrained control there"
     )
     parser.add_argument("--track", default="open")
-    parser.add_argument("--board", type=Path, default=Path("leaderboard"))
+    parser.add_argument("--board", type=Path, default=board_folder())
     parser.add_argument("--out", type=Path, default=Path("docs/recipes-results.md"))
     parser.add_argument("--plot", type=Path, help="scores against MACs, .svg or .png")
     parser.add_argument("--ladders", type=Path, help="losses by severity, .svg or .png")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Write it."""
+    """Write the page and its plots."""
     from bench.plots import check_picture
     from tools.pages.family import read_family
     from tools.pages.family_ladders import plot_family_ladders

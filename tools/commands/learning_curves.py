@@ -1,4 +1,4 @@
-"""`python -m tools learning-curves`: how trainings went, as a picture."""
+"""`python -m tools learning-curves`: a picture of loss over training."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Draw them."""
+    """Draw the picture."""
     from bench.plots import check_picture
     from tools.pages.learning_curves import plot
 

@@ -1,4 +1,4 @@
-"""`python -m tools validate-track`: does a track measure something."""
+"""`python -m tools validate-track`: evidence that a track measures something."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("track")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records")
-    parser.add_argument("--tasks", help="only these, as in asr,ks (writes no table)")
+    parser.add_argument("--tasks", help="only these tasks, such as asr,ks (no table is written)")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the table")
 
 
