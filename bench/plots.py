@@ -1,4 +1,4 @@
-"""Pictures whose bytes depend on nothing but what is drawn."""
+"""Pictures drawn with matplotlib, whose bytes depend only on the data."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ DOTS_PER_INCH = 150  # of a PNG
 
 
 def check_picture(path: Path | None) -> None:
-    """Refuse a picture that could not be written, before the work whose result it shows.
+    """Refuse a picture that cannot be written, before the work of computing its data.
 
     Args:
-        path: file; None asks for none.
+        path: file; None for no picture.
 
     Raises:
         UsageError: an ending other than `.svg` and `.png`.
@@ -35,7 +35,7 @@ def check_picture(path: Path | None) -> None:
 
 @contextmanager
 def picture(path: Path, width_inches: float, height_inches: float) -> Iterator[Any]:
-    """A matplotlib figure to draw on, which is written at the end.
+    """Yield a matplotlib figure, and write it at the end.
 
     Args:
         path: SVG or PNG file, replaced as a whole.
@@ -43,7 +43,8 @@ def picture(path: Path, width_inches: float, height_inches: float) -> Iterator[A
         height_inches: of the figure.
 
     Raises:
-        UsageError, MissingError: as `check_picture`; MissingError: the file cannot be written.
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: matplotlib is not installed, or the file cannot be written.
     """
     check_picture(path)
     import matplotlib as mpl
@@ -62,14 +63,15 @@ def picture(path: Path, width_inches: float, height_inches: float) -> Iterator[A
 
 @contextmanager
 def plane(path: Path, axes: tuple[str, str, str]) -> Iterator[Any]:
-    """One pair of axes to draw on, written at the end.
+    """Yield one pair of matplotlib axes, and write the figure at the end.
 
     Args:
         path: SVG or PNG file.
-        axes: title, x and y.
+        axes: title, and labels of x and y.
 
     Raises:
-        UsageError, MissingError: as `picture`.
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: matplotlib is not installed, or the file cannot be written.
     """
     with picture(path, 6.4, 4.4) as figure:
         drawn = figure.add_subplot()
@@ -81,7 +83,7 @@ def plane(path: Path, axes: tuple[str, str, str]) -> Iterator[Any]:
 
 
 def legend_above(figure: Any, columns: int | None = None) -> None:
-    """One legend for all panels of a figure, above them; each label once.
+    """Draw one legend for all panels of a figure above them, each label once.
 
     Args:
         figure: with its panels drawn.

@@ -1,1 +1,1 @@
-"""What came out: the board, a pure function of committed records (imports no torch)."""
+"""The board: a pure function of committed records. Its results lie beside this file."""

@@ -47,8 +47,8 @@ def site(tmp_path_factory):
     """Address of a page of `PAGE_ROWS` measured rows under eight conditions, and the reported."""
     from big_board import PAGE_ROWS, make_results
 
+    from leaderboard.board.board import Stamp
     from leaderboard.page.build import build_board
-    from leaderboard.page.stamp import Stamp
 
     folder = tmp_path_factory.mktemp("page")
     make_results(folder, upstreams=PAGE_ROWS, num_conditions=8)

@@ -1,4 +1,4 @@
-"""`slim-superb compare`: two upstreams, paired."""
+"""`slim-superb compare`: a paired comparison of two upstreams."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.commands._options import session_of
-from bench.paths import home
+from bench.paths import board_folder, home
 
 if TYPE_CHECKING:
-    from leaderboard.board.reading import Found
+    from leaderboard.board.reading import BoardRecord
 
 HELP = "Compare two rows of the board: paired differences with interval and p value."
 EXAMPLE = "slim-superb compare ge2e fbank --track open"
@@ -18,18 +18,20 @@ EXAMPLE = "slim-superb compare ge2e fbank --track open"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("first")
-    parser.add_argument("second")
+    parser.add_argument("first", help="upstream, as on the board")
+    parser.add_argument("second", help="the upstream to compare it with")
     parser.add_argument("--track", default="open")
     parser.add_argument(
         "--condition", default="clean", help="test set, or a set of conditions (distorted-seen)"
     )
-    parser.add_argument("--board", type=Path, default=Path("leaderboard"))
-    parser.add_argument("--runs", type=Path, help="folder of own runs, with their predictions")
+    parser.add_argument(
+        "--board", type=Path, default=board_folder(), help="folder of results, draws and so on"
+    )
+    parser.add_argument("--runs", type=Path, help="folder of your runs, with their predictions")
     parser.add_argument(
         "--noise-dir",
         type=Path,
-        help="folder of noise corpora, for own runs under conditions that need them",
+        help="folder of noise corpora, for your runs under conditions that need them",
     )
 
 
@@ -37,29 +39,28 @@ def run(options: argparse.Namespace) -> int:
     """Print one line a metric."""
     from leaderboard.board.compare import compare_rows, table
 
-    own = _own(options) if options.runs else []
-    found = compare_rows(
+    lines = compare_rows(
         options.first,
         options.second,
         track=options.track,
         condition=options.condition,
         board=options.board,
-        own=own,
+        local=_local_records(options) if options.runs else [],
     )
-    print(table(found, options.first, options.second))
+    print(table(lines, options.first, options.second))
     return 0
 
 
-def _own(options: argparse.Namespace) -> list[Found]:
-    """Records of a folder of runs; those to compare with draws made from their predictions."""
+def _local_records(options: argparse.Namespace) -> list[BoardRecord]:
+    """Return the records of a folder of runs; the compared ones with draws of their predictions."""
     from bench.conditions.catalogue import catalogue
     from bench.conditions.rescore import evidence
     from bench.conditions.scores import rescore_conditions
     from bench.records.record import read_record
     from leaderboard.board.compare import upstreams_of
-    from leaderboard.board.reading import Found
+    from leaderboard.board.reading import BoardRecord
 
-    found = []
+    records = []
     members = catalogue().sets.get(options.condition, ())
     paired = upstreams_of(options.first, options.second)
     for path in sorted((options.runs / options.track).glob("*/*.json")):
@@ -70,5 +71,5 @@ def _own(options: argparse.Namespace) -> list[Found]:
                 items = [item for part in evidence(path, home()) for item in part.results()[1]]
                 items += rescore_conditions(record, path, session_of(options), names=members).draws
             draws = {(item.condition, item.metric): item.draws for item in items}
-            found.append(Found(path, record, draws))
-    return found
+            records.append(BoardRecord(path, record, draws))
+    return records

@@ -1,6 +1,5 @@
 """Rows, columns and statistics of the board; imports no torch.
 
-`reading` makes rows of records, `columns` defines what is shown, `ranking` and `compare` test
-differences, `published` holds numbers of papers. Others use `rows.Row`,
-`reading.read_results` and `compare.compare_rows`.
+`reading` reads records, `record_rows` and `published` make rows of them, `columns` defines the
+cells, `ranking` and `compare` test differences. Others use `board`, `rows` and `columns`.
 """

@@ -1,4 +1,4 @@
-"""Two rows of one track, paired, in a terminal."""
+"""A paired comparison of two rows of one track, for the terminal."""
 
 from __future__ import annotations
 
@@ -15,40 +15,41 @@ from bench.metrics.statistics import Comparison, holm
 from bench.registry import task_card
 from leaderboard.board.columns import PERCENT, metric_title, shown
 from leaderboard.board.ranking import compare
-from leaderboard.board.reading import Found, Sources, check_columns, measured_rows, read_results
-from leaderboard.board.rows import Row, Score
+from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_results
+from leaderboard.board.record_rows import measured_rows
+from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.shares import over_set
 
 
 @dataclass(frozen=True)
-class Line:
-    """One metric of one task.
+class ComparedMetric:
+    """One metric of one task, of two rows.
 
     Attributes:
-        metric: its name.
-        first, second: the two rates, means over seeds; of a loss, relative to clean.
-        found: paired difference, first minus second; None where draws are missing.
+        first, second: the two rates, means over seeds; a loss is relative to clean.
+        comparison: paired difference, first minus second; None without draws.
+        is_loss: True for a loss under a set of conditions.
     """
 
     task: str
     metric: str
     first: float
     second: float
-    found: Comparison | None
+    comparison: Comparison | None
     is_loss: bool = False
 
     @property
     def title(self) -> str:
-        """What is compared, for people."""
+        """The name of the compared quantity."""
         return f"loss of {metric_title(self.metric)}" if self.is_loss else metric_title(self.metric)
 
     @property
     def higher_is_better(self) -> bool:
-        """The direction."""
+        """True if the larger rate is the better one."""
         return METRICS[self.metric].higher_is_better and not self.is_loss
 
     def shown(self, value: float, *, signed: bool = False) -> str:
-        """A rate or a difference of two, as the board shows it; losses in percent."""
+        """Return a rate or a difference of rates as the board shows it; losses in percent."""
         if self.is_loss:
             return f"{PERCENT * value:{'+' if signed else ''}.2f}"
         return shown(METRICS[self.metric], value, signed=signed)
@@ -61,34 +62,34 @@ def compare_rows(
     track: str,
     condition: str,
     board: Path,
-    own: Sequence[Found] = (),
-) -> list[Line]:
-    """Every metric that both rows have in one condition.
+    local: Sequence[BoardRecord] = (),
+) -> list[ComparedMetric]:
+    """Compare two rows in every metric that both have in one condition.
 
     Args:
         first: upstream, as on the board.
         second: the other one.
         track: their track.
-        condition: test set; or a set of conditions, over which main metrics are means, and what
-            they lose relative to clean speech is compared too.
+        condition: a test set; or a set of conditions: then the means of the main metrics over it
+            are compared, and their losses relative to clean speech.
         board: folder of results and draws.
-        own: records that are not on the board, with their draws; they go before the board's.
+        local: records that are not on the board, with their draws; they replace the board's.
 
     Raises:
         UsageError: no such row.
-        MissingError: nothing to compare.
-        InvalidDataError: records of the two, own ones and the board's, that share no column.
+        MissingError: the two rows share no score in this condition.
+        InvalidDataError: records of the two rows that cannot share a column.
     """
-    sources = Sources.beside(board / "results")
-    found = read_results(sources).by_track.get(track, [])
+    folders = BoardFolders.beside(board / "results")
+    committed = read_results(folders).by_track.get(track, [])
     paired = upstreams_of(first, second)
-    check_columns([item for item in [*found, *own] if item.record.upstream in paired])
-    rows = _by_name(track, found, sources) | _by_name(track, own, sources)
+    check_columns([item for item in [*committed, *local] if item.record.upstream in paired])
+    rows = _by_name(track, committed, folders) | _by_name(track, local, folders)
     one, two = (_named(rows, name) for name in (first, second))
     lines = [
-        _line(task, metric, score, two.scores[task, metric, where])
-        for (task, metric, where), score in one.scores.items()
-        if where == condition and (task, metric, where) in two.scores
+        _line(task, metric, score, two.scores[task, metric, name])
+        for (task, metric, name), score in one.scores.items()
+        if name == condition and (task, metric, name) in two.scores
     ]
     sets = catalogue().sets
     if not lines and condition in sets:
@@ -99,34 +100,35 @@ def compare_rows(
 
 
 def upstreams_of(*names: str) -> set[str]:
-    """The upstreams of rows, which a control's role may follow in brackets."""
+    """Return the upstreams of rows, without the role of a control in brackets."""
     return {name.partition(" (")[0] for name in names}
 
 
-def _line(task: str, metric: str, one: Score, two: Score, *, is_loss: bool = False) -> Line:
+def _line(
+    task: str, metric: str, one: BoardScore, two: BoardScore, *, is_loss: bool = False
+) -> ComparedMetric:
     both = one.draws is not None and two.draws is not None
     tested = compare(one, two) if both else None
-    return Line(task, metric, one.value, two.value, tested, is_loss)
+    return ComparedMetric(task, metric, one.value, two.value, tested, is_loss)
 
 
-def _over_set(one: Row, two: Row, name: str, members: Sequence[str]) -> list[Line]:
-    """Two lines for every task that both rows have under all conditions of the set."""
+def _over_set(one: Row, two: Row, name: str, members: Sequence[str]) -> list[ComparedMetric]:
+    """Compare mean and loss of every task that both rows have in all conditions of the set."""
     lines = []
     for task in dict.fromkeys(task for task, _, _ in one.scores):
         metric = task_card(task, one.records[0].track).metrics[0]
-        found = [over_set(row, task, metric, name, members) for row in (one, two)]
-        first, second = found
+        first, second = (over_set(row, task, metric, name, members) for row in (one, two))
         if first is not None and second is not None:
             lines.append(_line(task, metric, first.mean, second.mean))
             lines.append(_line(task, metric, first.loss, second.loss, is_loss=True))
     return lines
 
 
-def _by_name(track: str, found: Sequence[Found], sources: Sources) -> dict[str, Row]:
-    """Rows by name; a control that shares its name with a row by name and role."""
+def _by_name(track: str, records: Sequence[BoardRecord], folders: BoardFolders) -> dict[str, Row]:
+    """Return rows by name; the role follows the name of a control that another row has too."""
     return {
         row.name if not row.role or "untrained" in row.role else f"{row.name} ({row.role})": row
-        for row in measured_rows(track, found, sources)
+        for row in measured_rows(track, records, folders)
     }
 
 
@@ -136,23 +138,23 @@ def _named(rows: dict[str, Row], name: str) -> Row:
     return rows[name]
 
 
-def table(lines: list[Line], first: str, second: str) -> str:
-    """The comparison as text; p values are corrected for being many by Holm's rule."""
-    tested = [line.found.p_value for line in lines if line.found is not None]
+def table(lines: list[ComparedMetric], first: str, second: str) -> str:
+    """Return the comparison as text, with p values corrected by Holm's rule."""
+    tested = [line.comparison.p_value for line in lines if line.comparison is not None]
     corrected = iter(holm(tested))
     body = []
     for line in lines:
         cells = [line.task, line.title, line.shown(line.first), line.shown(line.second)]
-        if line.found is None:
+        if line.comparison is None:
             body.append([*cells, "no draws", "", "", ""])
             continue
-        found, many = line.found, next(corrected)
-        better = (found.difference > 0) == line.higher_is_better
-        verdict = (first if better else second) if many < 0.05 else "not told apart"
-        low, high = (line.shown(bound, signed=True) for bound in (found.low, found.high))
-        difference = line.shown(found.difference, signed=True)
+        pair, p_holm = line.comparison, next(corrected)
+        better = (pair.difference > 0) == line.higher_is_better
+        verdict = (first if better else second) if p_holm < 0.05 else "not told apart"
+        low, high = (line.shown(bound, signed=True) for bound in (pair.low, pair.high))
+        difference = line.shown(pair.difference, signed=True)
         body.append([*cells, f"{difference} [{low} to {high}]",
-                     f"{found.p_value:.4f}", f"{many:.4f}", verdict])  # fmt: skip
+                     f"{pair.p_value:.4f}", f"{p_holm:.4f}", verdict])  # fmt: skip
     head = ["task", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"]
     note = (
         "Paired on the same resamples of the test set; seeds are averaged and fixed; a clustered "

@@ -1,4 +1,4 @@
-"""Costs that were measured once for an upstream: `slim-superb cost NAME --json`, committed."""
+"""Committed cost reports of upstreams, as `slim-superb cost NAME --json` writes them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from bench.errors import InvalidDataError
 from bench.names import path_name
 
 MAX_BYTES = 100_000
-BUSY = 0.1  # interquartile range over median above which a time says little
+BUSY = 0.1  # a larger ratio of interquartile range to median marks a time as unreliable
 
 
 class _Loose(BaseModel):
-    """A part of the report; what the board does not show is not read."""
+    """A part of the report; other keys are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
@@ -36,19 +36,19 @@ class TimingFacts(_Loose):
 
     @property
     def relative(self) -> float | None:
-        """Time over that of HuBERT Base: below 1 is faster."""
+        """The time relative to HuBERT Base; below 1 is faster."""
         return self.rtf / self.reference_rtf if self.reference_rtf else None
 
     @property
     def busy(self) -> bool:
-        """True where the machine was too busy for the time to say much."""
+        """True if the times spread so far that the machine was busy."""
         spread = self.rtf_iqr > BUSY * self.rtf
         other = self.reference_rtf is not None and self.reference_iqr is not None
         return spread or (other and (self.reference_iqr or 0) > BUSY * (self.reference_rtf or 0))
 
 
 class CostFacts(_Loose):
-    """What the board shows of a cost report."""
+    """The part of a cost report that the board shows."""
 
     upstream: str
     params: int
@@ -59,7 +59,7 @@ class CostFacts(_Loose):
     peak_memory_bytes: int | None = None
 
     def macs(self, rule: str) -> int | None:
-        """MACs of the 32 utterances in one rule; None when it was not counted."""
+        """Return the MACs of the 32 utterances by one rule; None if it was not counted."""
         return next((item.total for item in self.buckets if item.rule == rule), None)
 
 
@@ -82,15 +82,15 @@ def read_cost(path: Path) -> CostFacts:
 
 
 def read_costs(folder: Path) -> dict[str, CostFacts]:
-    """All reports, by upstream.
+    """Read all reports, by upstream.
 
     Raises:
         InvalidDataError: a broken report, or one under another upstream's name.
     """
-    found = {}
+    costs = {}
     for path in sorted(folder.glob("*.json")):
         cost = read_cost(path)
         if path_name(cost.upstream) != path.stem:
             raise InvalidDataError(f"{path}: the costs of {cost.upstream!r}, by its content")
-        found[cost.upstream] = cost
-    return found
+        costs[cost.upstream] = cost
+    return costs

@@ -1,4 +1,4 @@
-"""How much a row loses in every condition, relative to its own clean score."""
+"""Relative degradation: the loss of a row in a condition, relative to its clean score."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from bench.config import read_card
 from bench.metrics.detection import Floats
 from bench.metrics.draws import Draws
 from bench.metrics.metric import METRICS
+from bench.metrics.statistics import INTERVAL
 from bench.records.record import Record
-from leaderboard.board.rows import Degradation, Row, Score, ScoreKey
+from leaderboard.board.rows import BoardScore, Degradation, Row, ScoreKey
 
 if TYPE_CHECKING:
     from bench.conditions.catalogue import ConditionFile
 
-INTERVAL = (2.5, 97.5)
 Losses = Mapping[tuple[str, str], Degradation]  # by task and condition
 
 
 def degradations(
-    scores: Mapping[ScoreKey, Score],
+    scores: Mapping[ScoreKey, BoardScore],
     metrics: Mapping[str, str],
     manifests: Mapping[tuple[str, str], str],
 ) -> dict[tuple[str, str], Degradation]:
-    """Relative degradation of every task's main metric in every condition but `clean`.
+    """Return the relative degradation of every task's main metric in every other condition.
 
     Args:
         scores: of one row.
         metrics: main metric of every task.
-        manifests: digest of the test set, by task and condition: two conditions on the same
+        manifests: digest of the test set, by task and condition. Two conditions on the same
             utterances are compared draw by draw.
     """
-    found = {}
+    losses = {}
     for (task, metric, condition), score in scores.items():
         clean = scores.get((task, metric, "clean"))
         if condition == "clean" or metrics.get(task) != metric or not clean or not clean.value:
@@ -51,23 +51,23 @@ def degradations(
             same = manifests.get((task, condition)) == manifests.get((task, "clean"))
             pairs = relative(clean.draws, score.draws, metric, same=same)
             low, high = map(float, np.nanpercentile(pairs, INTERVAL))
-        found[task, condition] = Degradation(value, low, high)
-    return found
+        losses[task, condition] = Degradation(value, low, high)
+    return losses
 
 
 def recorded(records: Iterable[Record]) -> dict[tuple[str, str], Degradation]:
-    """Degradations of the main metrics that records carry themselves, means over seeds.
+    """Return the degradations of main metrics that records carry, as means over seeds.
 
-    Over several seeds the interval spans all of theirs.
+    The interval spans those of all seeds.
     """
     parts: dict[tuple[str, str], list[Degradation]] = {}
     for record in records:
         for result in record.conditions:
             for score in result.scores:
                 if score.metric == record.selection.metric and score.relative is not None:
-                    found = Degradation(score.relative, score.relative_low, score.relative_high)
-                    parts.setdefault((record.task, result.condition), []).append(found)
-    return {key: _spanning(found) for key, found in parts.items()}
+                    loss = Degradation(score.relative, score.relative_low, score.relative_high)
+                    parts.setdefault((record.task, result.condition), []).append(loss)
+    return {key: _spanning(losses) for key, losses in parts.items()}
 
 
 def _spanning(parts: list[Degradation]) -> Degradation:
@@ -79,10 +79,10 @@ def _spanning(parts: list[Degradation]) -> Degradation:
 
 
 def relative(clean: Draws, other: Draws, metric: str, *, same: bool = True) -> Floats:
-    """The degradation of a metric on every resample, (draws,).
+    """Return the degradation of a metric on every resample, (draws,).
 
-    Test sets of other utterances were resampled apart: their draws are turned around, so that no
-    pair shares a state of the generator.
+    Two test sets of different utterances were resampled independently. The draws of the second are
+    reversed, so that no pair of draws shares a state of the random generator.
     """
     sign = -1.0 if METRICS[metric].higher_is_better else 1.0
     values = other.values if same else other.values[::-1]
@@ -92,14 +92,13 @@ def relative(clean: Draws, other: Draws, metric: str, *, same: bool = True) -> F
 
 
 @dataclass(frozen=True)
-class Summary:
-    """Over tasks.
+class MeanDegradation:
+    """The mean degradation over pairs of task and condition.
 
     Attributes:
-        value: mean of the tasks' degradations.
-        low, high: mean of the tasks' interval bounds: an interval that treats tasks as moving
-            together, which is wider than the mean's own.
-        parts: pairs of task and condition: means over other parts are not comparable.
+        low, high: means of the bounds of the intervals: wider than the mean's own interval, as if
+            all tasks varied together.
+        parts: the pairs; means over different pairs are not comparable.
     """
 
     value: float
@@ -114,7 +113,7 @@ class Summary:
 
 
 def conditions_of(rows: Iterable[Row]) -> list[str]:
-    """All conditions but `clean`: by name, and the ladders last, mild before severe."""
+    """Return all conditions except `clean`: by name, ladders last, mild before severe."""
     return _ordered({condition for row in rows for _, condition in row.degradations})
 
 
@@ -124,20 +123,20 @@ def _ordered(names: set[str]) -> list[str]:
 
 
 def _base(name: str) -> str:
-    """The condition without what follows `@`."""
+    """Return the name of the condition before `@`."""
     return name.partition("@")[0]
 
 
 @lru_cache(maxsize=1)
 def _file() -> ConditionFile:
-    """`conditions.yaml` as it is; its effects are not imported, which would take seconds."""
+    """Read `conditions.yaml` without importing its effects, which would take seconds."""
     from bench.conditions.catalogue import FILE, ConditionFile
 
     return read_card(FILE, ConditionFile)
 
 
 def _ladders() -> dict[str, tuple[str, float]]:
-    """Ladder and number of every rung, by name."""
+    """Return ladder and number of every rung, by name of the rung."""
     return {
         ladder.name.format(f"{abs(value):g}"): (key, float(value))
         for key, ladder in _file().ladders.items()
@@ -146,32 +145,35 @@ def _ladders() -> dict[str, tuple[str, float]]:
 
 
 def severity(condition: str) -> tuple[str, float | None, str]:
-    """Ladder, number and unit of a rung such as `babble-10db`; no number off the ladders."""
-    known = _ladders().get(_base(condition))
-    if known is None:
+    """Return ladder, number and unit of a rung such as `babble-10db`.
+
+    The number is None for a condition off the ladders.
+    """
+    rung = _ladders().get(_base(condition))
+    if rung is None:
         return condition, None, ""
     unit = re.search(r"[a-z]*$", _base(condition))
     after = "".join(condition.partition("@")[1:])
-    return known[0] + after, known[1], unit[0] if unit else ""
+    return rung[0] + after, rung[1], unit[0] if unit else ""
 
 
 def same_test_set(condition: str) -> str | None:
-    """The task's own table that a condition is another name of; None for all others."""
-    known = _file().singles.get(_base(condition))
-    return known.table if known is not None else None
+    """Return the test set of the task that a condition is another name of; None for others."""
+    single = _file().singles.get(_base(condition))
+    return single.table if single is not None else None
 
 
-def mean_over_tasks(losses: Losses, condition: str) -> Summary | None:
-    """Mean degradation in one condition; None where it was not measured."""
-    return mean_degradation({key: found for key, found in losses.items() if key[1] == condition})
+def mean_over_tasks(losses: Losses, condition: str) -> MeanDegradation | None:
+    """Return the mean degradation in one condition; None if no task was measured in it."""
+    return mean_degradation({key: loss for key, loss in losses.items() if key[1] == condition})
 
 
-def mean_over_all(losses: Losses) -> Summary | None:
-    """Mean over tasks of the mean over a task's conditions; None where none was measured."""
+def mean_over_all(losses: Losses) -> MeanDegradation | None:
+    """Return the mean over tasks of the mean over a task's conditions; None of none."""
     by_task: dict[str, dict[tuple[str, str], Degradation]] = {}
-    for key, found in losses.items():
-        by_task.setdefault(key[0], {})[key] = found
-    means = {task: mean for task, found in by_task.items() if (mean := mean_degradation(found))}
+    for key, loss in losses.items():
+        by_task.setdefault(key[0], {})[key] = loss
+    means = {task: mean for task, part in by_task.items() if (mean := mean_degradation(part))}
     every = mean_degradation(
         {(task, ""): Degradation(mean.value, mean.low, mean.high) for task, mean in means.items()}
     )
@@ -179,53 +181,53 @@ def mean_over_all(losses: Losses) -> Summary | None:
 
 
 def reference_pairs(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
-    """The pairs of task and condition over which a mean and a worst count.
+    """Return the pairs of task and condition over which mean and worst degradation are compared.
 
-    What a competing row has (any row where none competes): of these sets the one by which most is
-    compared, its pairs times the rows that have all of them; then the larger. So neither a row with
-    conditions that no other has nor one that lacks some decides alone.
+    Every competing row offers the set of its pairs (every row, if none competes). The set with the
+    largest number of pairs times rows that have all of them wins, then the larger set. So no single
+    row decides, neither one with rare conditions nor one that lacks some.
     """
-    known = [row for row in rows if row.degradations]
-    sets = Counter(frozenset(r.degradations) for r in [r for r in known if r.competes] or known)
+    measured = [row for row in rows if row.degradations]
+    competing = [row for row in measured if row.competes] or measured
+    sets = Counter(frozenset(row.degradations) for row in competing)
 
     def compared(pairs: frozenset[tuple[str, str]]) -> tuple[int, int, list[tuple[str, str]]]:
-        having = sum(count for own, count in sets.items() if own >= pairs)
+        having = sum(count for other, count in sets.items() if other >= pairs)
         return len(pairs) * having, len(pairs), sorted(pairs)
 
     return max(sets, key=compared, default=frozenset())
 
 
 def counted(row: Row, reference: frozenset[tuple[str, str]]) -> Losses:
-    """A row's degradations over the pairs of reference; over its own where it has none of those."""
-    shared = {key: found for key, found in row.degradations.items() if key in reference}
+    """Return a row's degradations over the reference pairs; all of them if it has none of those."""
+    shared = {key: loss for key, loss in row.degradations.items() if key in reference}
     return shared or row.degradations
 
 
-def worst(losses: Losses) -> tuple[str, Summary] | None:
-    """The condition that costs most, mean over tasks, of those that have most tasks.
+def worst(losses: Losses) -> tuple[str, MeanDegradation] | None:
+    """Return the condition with the largest mean over tasks, of those with the most tasks.
 
-    A mean over fewer tasks is not comparable with the others: it may be of the frailest task alone.
+    A mean over fewer tasks is not comparable: it may be of the frailest task alone.
     """
-    names = {condition for _, condition in losses}
-    found = {name: mean_over_tasks(losses, name) for name in _ordered(names)}
-    known = {name: item for name, item in found.items() if item is not None}
-    if not known:
+    names = _ordered({condition for _, condition in losses})
+    means = {name: mean for name in names if (mean := mean_over_tasks(losses, name)) is not None}
+    if not means:
         return None
-    name = max(known, key=lambda key: (len(known[key].parts), known[key].value))
-    return name, known[name]
+    name = max(means, key=lambda key: (len(means[key].parts), means[key].value))
+    return name, means[name]
 
 
-def mean_degradation(found: Losses) -> Summary | None:
-    """The mean of degradations by task and condition, each counting alike; None of none."""
-    if not found:
+def mean_degradation(losses: Losses) -> MeanDegradation | None:
+    """Return the mean of degradations, each with the same weight; None of none."""
+    if not losses:
         return None
-    parts = list(found.values())
+    parts = list(losses.values())
     lows = [part.low for part in parts if part.low is not None]
     highs = [part.high for part in parts if part.high is not None]
-    whole = len(lows) == len(highs) == len(parts)
-    return Summary(
+    complete = len(lows) == len(highs) == len(parts)
+    return MeanDegradation(
         value=fmean(part.value for part in parts),
-        low=fmean(lows) if whole else None,
-        high=fmean(highs) if whole else None,
-        parts=tuple(sorted(found)),
+        low=fmean(lows) if complete else None,
+        high=fmean(highs) if complete else None,
+        parts=tuple(sorted(losses)),
     )

@@ -1,4 +1,4 @@
-"""The heat maps of losses: one of single conditions, one of the ladders of severity."""
+"""Heat maps of relative degradations: one of single conditions, one of the ladders."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from leaderboard.board.degradation import INTERVAL, Summary, mean_degradation, severity
+from bench.metrics.statistics import INTERVAL
+from leaderboard.board.degradation import MeanDegradation, mean_degradation, severity
 from leaderboard.board.rows import Degradation, Row
 
 
 @dataclass(frozen=True)
 class HeatColumn:
-    """One column.
+    """One column of a heat map.
 
     Attributes:
-        title: the condition, or the set of conditions that the ladder is.
+        title: a condition, or the set of conditions that is a ladder.
         members: its conditions.
-        tasks: that some row has in all of them, such as `IC, KS`: a mean over fewer says so.
+        tasks: such as `IC, KS`: those that some row has in all members. A mean over fewer names
+            its tasks.
     """
 
     title: str
@@ -28,12 +30,12 @@ class HeatColumn:
 
 @dataclass(frozen=True)
 class HeatTable:
-    """One table.
+    """One heat map.
 
     Attributes:
         title: of its caption.
         columns: at least one.
-        rows: that have at least one of them.
+        rows: those with a value in at least one column.
     """
 
     title: str
@@ -42,7 +44,9 @@ class HeatTable:
 
 
 def heat_tables(rows: Sequence[Row], conditions: Sequence[str]) -> tuple[HeatTable, ...]:
-    """Conditions one by one, and the ladders: a column each, for their rungs have no room.
+    """Return a map with a column a condition, and one with a column a ladder.
+
+    The rungs of ladders are too many for columns of their own.
 
     Args:
         rows: of the view.
@@ -74,26 +78,29 @@ def _column(title: str, members: Sequence[str], rows: Sequence[Row]) -> HeatColu
     return HeatColumn(title, tuple(members), ", ".join(sorted(tasks)))
 
 
-def over_column(row: Row, column: HeatColumn) -> Summary | None:
-    """Mean over the column's conditions, then over the tasks that have them all; None of none."""
+def over_column(row: Row, column: HeatColumn) -> MeanDegradation | None:
+    """Return the mean over a column's conditions, then over the tasks that have all of them.
+
+    None if no task has all of them.
+    """
     by_task = _by_task(row, column.title, column.members)
-    return mean_degradation({(task, column.title): found for task, found in by_task.items()})
+    return mean_degradation({(task, column.title): loss for task, loss in by_task.items()})
 
 
 def _by_task(row: Row, title: str, members: Sequence[str]) -> dict[str, Degradation]:
-    """The mean over conditions, of every task that has all of them.
+    """Return the mean over conditions of every task that has all of them.
 
-    Its interval is the mean's own where its draws are kept; else the mean of the conditions', which
-    is wider.
+    Its interval is the mean's own if there are draws of the mean. Otherwise it is the mean of the
+    conditions' intervals, which is wider.
     """
-    losses, found = row.degradations, {}
+    losses, means = row.degradations, {}
     for task in {task for task, _ in losses}:
         parts = {(task, name): losses[task, name] for name in members if (task, name) in losses}
         mean = mean_degradation(parts) if len(parts) == len(members) else None
         drawn = row.set_draws.get((task, title))
         if mean is not None and drawn is not None:
             low, high = np.nanpercentile(drawn.loss.values, INTERVAL)
-            found[task] = Degradation(mean.value, float(low), float(high))
+            means[task] = Degradation(mean.value, float(low), float(high))
         elif mean is not None:
-            found[task] = Degradation(mean.value, mean.low, mean.high)
-    return found
+            means[task] = Degradation(mean.value, mean.low, mean.high)
+    return means

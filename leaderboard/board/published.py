@@ -1,4 +1,4 @@
-"""Numbers from papers: `published/*.yaml`, a row each, shown apart and never averaged with ours."""
+"""Rows as papers report them: `published/*.yaml`. They are never averaged with measurements."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from bench.errors import UsageError, did_you_mean
 from bench.metrics.metric import METRICS, Metric
 from bench.records.standing import Standing
 from bench.registry import upstream_card, upstream_names
-from leaderboard.board.rows import Row, Score, unique_keys
+from leaderboard.board.rows import BoardScore, Row, unique_keys
 
 SOURCES = "_sources.yaml"
 TRACK = "superb"
 
 
 def _tuples(data: Any) -> Any:
-    """YAML's lists as tuples, all the way down."""
+    """Return lists of a YAML file as tuples, at every depth."""
     if isinstance(data, list):
         return tuple(_tuples(item) for item in data)
     if isinstance(data, dict):
@@ -28,7 +28,7 @@ def _tuples(data: Any) -> Any:
 
 
 class _Published(Frozen):
-    """Base: lists become tuples."""
+    """Base of the parts of a published row: lists become tuples."""
 
     @model_validator(mode="before")
     @classmethod
@@ -36,25 +36,25 @@ class _Published(Frozen):
         return _tuples(data)
 
 
-class Other(_Published):
-    """What another source says of the same cell."""
+class OtherNumber(_Published):
+    """The number that other sources give for the same cell."""
 
     value: float
     sources: tuple[str, ...] = Field(min_length=1)
 
 
-class Cell(_Published):
-    """One number.
+class PublishedNumber(_Published):
+    """One number with its sources.
 
     Attributes:
-        value: the one that is shown: a fraction for rates.
-        sources: where it stands; the row's when none are named.
-        others: what other sources say, kept as a note.
+        value: the number that is shown; a fraction for rates.
+        sources: empty for those of the row.
+        others: other numbers for the same cell, shown as a note.
     """
 
     value: float = Field(allow_inf_nan=False)
     sources: tuple[str, ...] = ()
-    others: tuple[Other, ...] = ()
+    others: tuple[OtherNumber, ...] = ()
 
 
 class PublishedRow(_Published):
@@ -62,13 +62,13 @@ class PublishedRow(_Published):
 
     Attributes:
         name: of the file.
-        card: of the same model here, when there is one.
+        card: upstream card of the same model, if there is one.
         teacher: name of a card or of another published row.
         trained_on: data of the compression.
-        sources: where every cell stands that does not say otherwise.
+        sources: of every cell that names none.
         macs: of the 32 utterances, SUPERB's rule.
         scores: by `task metric`.
-        notes: conflicts between sources, and what else must be known.
+        notes: conflicts between sources, and other remarks.
     """
 
     name: str
@@ -78,14 +78,14 @@ class PublishedRow(_Published):
     card: str | None = None
     trained_on: str = ""
     sources: tuple[str, ...] = Field(min_length=1)
-    params: Cell | None = None
-    macs: Cell | None = None
-    scores: dict[str, Cell]
+    params: PublishedNumber | None = None
+    macs: PublishedNumber | None = None
+    scores: dict[str, PublishedNumber]
     notes: str = ""
 
 
-class Source(_Published):
-    """Where numbers were read."""
+class PublishedSource(_Published):
+    """A paper or page that numbers were read from."""
 
     title: str
     url: str
@@ -110,17 +110,17 @@ class PublishedMetric(_Published):
 
 
 class SourcesFile(_Published):
-    """`_sources.yaml`: what the rows refer to.
+    """The content of `_sources.yaml`: sources and metrics that rows refer to.
 
     Attributes:
-        score_zero: row that has SUPERB score 0.
-        score_one: rows whose best has 1000, task by task.
-        score_as_of: when those rows were read; a later board would give other scores.
+        score_zero: row with SUPERB score 0.
+        score_one: rows whose best value of a task gives 1000.
+        score_as_of: date at which those rows were read.
     """
 
     title: Literal["SUPERB"]
     about: str
-    sources: dict[str, Source]
+    sources: dict[str, PublishedSource]
     metrics: tuple[PublishedMetric, ...]
     score_zero: str
     score_one: tuple[str, ...]
@@ -128,10 +128,10 @@ class SourcesFile(_Published):
 
 
 def read_published(folder: Path) -> tuple[SourcesFile | None, tuple[PublishedRow, ...]]:
-    """All rows, by name; none where the folder has no `_sources.yaml`.
+    """Read all rows, by name; none from a folder without `_sources.yaml`.
 
     Raises:
-        UsageError: a misspelt key, an unknown source, metric or row, a name that is not the file's.
+        UsageError: a misspelt key, an unknown source or metric, a name unlike the file's.
         InvalidDataError: not a YAML mapping.
     """
     if not (folder / SOURCES).exists():
@@ -148,12 +148,12 @@ def read_published(folder: Path) -> tuple[SourcesFile | None, tuple[PublishedRow
 
 
 def _check(row: PublishedRow, about: SourcesFile, path: Path) -> None:
-    """Refuse sources and metrics that `_sources.yaml` does not know.
+    """Refuse sources and metrics that are not in `_sources.yaml`.
 
     Raises:
-        UsageError: naming the file and what is near.
+        UsageError: an unknown source, metric or card.
     """
-    cells = [*row.scores.values(), *(cell for cell in (row.params, row.macs) if cell)]
+    cells = _cells(row)
     named = [*row.sources, *(name for cell in cells for name in cell.sources)]
     named += [name for cell in cells for other in cell.others for name in other.sources]
     for name in named:
@@ -161,16 +161,16 @@ def _check(row: PublishedRow, about: SourcesFile, path: Path) -> None:
             raise UsageError(
                 f"{path}: unknown source {name!r}: {did_you_mean(name, about.sources)}"
             )
-    known = {f"{item.task} {item.metric}" for item in about.metrics}
+    columns = {f"{item.task} {item.metric}" for item in about.metrics}
     for name in row.scores:
-        if name not in known:
-            raise UsageError(f"{path}: unknown score {name!r}: {did_you_mean(name, known)}")
+        if name not in columns:
+            raise UsageError(f"{path}: unknown score {name!r}: {did_you_mean(name, columns)}")
     if row.card is not None:
         upstream_card(row.card)
 
 
 def definitions(about: SourcesFile) -> dict[tuple[str, str], Metric]:
-    """Metrics of the table that are none of ours (PER, MTWV, DER), by (task, metric)."""
+    """Return all metrics of the table by (task, metric), also PER, MTWV and DER."""
 
     def refuse(*_: Any) -> Any:
         raise UsageError("a reported metric has no predictions to score")
@@ -183,7 +183,7 @@ def definitions(about: SourcesFile) -> dict[tuple[str, str], Metric]:
 
 
 def reported_rows(about: SourcesFile, rows: tuple[PublishedRow, ...]) -> tuple[Row, ...]:
-    """The published rows as rows of the board, by size and name."""
+    """Return the published rows as rows of the board, by size and name."""
     ordered = sorted(rows, key=lambda row: (row.params.value if row.params else 1e12, row.name))
     keys = unique_keys([f"{TRACK} reported {row.name}" for row in ordered])
     return tuple(_row(row, about, key) for row, key in zip(ordered, keys, strict=True))
@@ -193,8 +193,8 @@ def _row(row: PublishedRow, about: SourcesFile, key: str) -> Row:
     scores = {}
     for name, cell in row.scores.items():
         task, metric = name.split(" ")
-        scores[task, metric, "clean"] = Score(cell.value, about=_where(cell, row, metric))
-    used = sorted({name for cell in _cells(row) for name in (cell.sources or row.sources)})
+        scores[task, metric, "clean"] = BoardScore(cell.value, about=_sources(cell, row, metric))
+    sources = sorted({name for cell in _cells(row) for name in (cell.sources or row.sources)})
     trained = f"Trained on {row.trained_on}. " if row.trained_on else ""
     return Row(
         key=key,
@@ -217,16 +217,16 @@ def _row(row: PublishedRow, about: SourcesFile, key: str) -> Row:
         standing=Standing(upstream=row.title, track=TRACK),
         note=f"{trained}{_cost_note(row)}{row.notes}".strip(),
         sources=tuple((f"{name}: {about.sources[name].title}", about.sources[name].url)
-                      for name in used),
+                      for name in sources),
     )  # fmt: skip
 
 
-def _cells(row: PublishedRow) -> list[Cell]:
+def _cells(row: PublishedRow) -> list[PublishedNumber]:
     return [*row.scores.values(), *(cell for cell in (row.params, row.macs) if cell)]
 
 
-def _where(cell: Cell, row: PublishedRow, metric: str) -> str:
-    """Sources of a cell, and what others say."""
+def _sources(cell: PublishedNumber, row: PublishedRow, metric: str) -> str:
+    """Return the sources of a cell, and other numbers with theirs."""
     scale = 1.0 if metric == "mtwv" else 100.0
     text = f"source {', '.join(cell.sources or row.sources)}"
     for other in cell.others:
@@ -235,7 +235,7 @@ def _where(cell: Cell, row: PublishedRow, metric: str) -> str:
 
 
 def _cost_note(row: PublishedRow) -> str:
-    """Where parameters and MACs stand, when sources disagree."""
+    """Return the sources of parameters and MACs if they differ from the row's or disagree."""
     parts = []
     for what, cell, scale, unit in (("Parameters", row.params, 1e6, "M"),
                                     ("MACs", row.macs, 1e9, "G")):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Who is better beyond doubt: paired tests within a column, and the ranks that follow."""
+"""Ranks within a column, from paired tests of its rows."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from bench.errors import InvalidDataError
 from bench.metrics.detection import Floats
 from bench.metrics.metric import Metric
 from bench.metrics.statistics import Comparison, holm, rank_bands, studentised, studentised_pairs
-from leaderboard.board.rows import Row, Score, ScoreKey
+from leaderboard.board.rows import BoardScore, Row, ScoreKey
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Place of a row in one column.
+    """The rank of a row in one column.
 
     Attributes:
-        best, worst: the ranks that it may hold.
-        of: how many rows were ranked.
-        above: name of the row just above it; empty for the first.
+        best, worst: range of ranks that the tests leave open; a best of 1 means that no row is
+            significantly better.
+        of: number of ranked rows.
+        above: name of the row just above; empty for the first.
         p_above: p value of the paired test against that row, Holm-corrected within the column.
-        is_best: True for the first of the column.
     """
 
     best: int
@@ -32,20 +32,15 @@ class Ranking:
     above: str
     p_above: float | None
 
-    @property
-    def is_best(self) -> bool:
-        """True where nothing is better beyond doubt."""
-        return self.best == 1
 
-
-def compare(one: Score, two: Score) -> Comparison:
-    """Paired comparison of two scores of one column.
+def compare(one: BoardScore, two: BoardScore) -> Comparison:
+    """Compare two scores of one column on the same resamples.
 
     Raises:
-        InvalidDataError: no draws are kept of one of them, or they were made of other test sets.
+        InvalidDataError: one of them has no draws, or the draws are of different test sets.
     """
     if one.draws is None or two.draws is None:
-        raise InvalidDataError("comparison: no draws are kept of one of the two")
+        raise InvalidDataError("comparison: one of the two scores has no draws")
     if one.draws.clusters != two.draws.clusters:
         raise InvalidDataError(
             f"comparison: {one.draws.clusters} and {two.draws.clusters} clusters: "
@@ -55,15 +50,19 @@ def compare(one: Score, two: Score) -> Comparison:
     return studentised(one.value - two.value, values, one.draws.clusters)
 
 
-def all_pairs(scores: Sequence[Score]) -> Floats:
-    """P values of `compare` for all pairs, (N, N): from one covariance where no draw is missing.
+def all_pairs(scores: Sequence[BoardScore]) -> Floats:
+    """Return the p values of `compare` for all pairs, (N, N).
+
+    Computed from one covariance matrix if no draw is missing.
 
     Raises:
-        InvalidDataError: as `compare`.
+        InvalidDataError: a score without draws, or draws of different test sets.
     """
     first = scores[0].draws
-    whole = all(s.draws is not None and bool(np.isfinite(s.draws.values).all()) for s in scores)
-    if not whole or any(s.draws and first and s.draws.clusters != first.clusters for s in scores):
+    complete = all(s.draws is not None and bool(np.isfinite(s.draws.values).all()) for s in scores)
+    if not complete or any(
+        s.draws and first and s.draws.clusters != first.clusters for s in scores
+    ):
         p_values = np.ones((len(scores), len(scores)))
         for i, one in enumerate(scores):
             for j in range(i):
@@ -76,10 +75,10 @@ def all_pairs(scores: Sequence[Score]) -> Floats:
 
 
 def rank_column(rows: Sequence[Row], key: ScoreKey, metric: Metric) -> dict[str, Ranking]:
-    """The ranks of all rows of a column that compete and whose draws are kept, by row key.
+    """Return the ranks of all competing rows with draws in a column, by row key.
 
     Raises:
-        InvalidDataError: as `compare`.
+        InvalidDataError: draws of different test sets.
     """
     ranked = [
         (row, score)
@@ -94,9 +93,9 @@ def rank_column(rows: Sequence[Row], key: ScoreKey, metric: Metric) -> dict[str,
     values = [score.value for _, score in ranked]
     bands = rank_bands(values, p_values, higher_is_better=metric.higher_is_better)
     neighbours = holm([float(p_values[i, i - 1]) for i in range(1, len(ranked))])
-    found = {}
+    rankings = {}
     for i, (row, _) in enumerate(ranked):
         above = ranked[i - 1][0].name if i else ""
         p_above = neighbours[i - 1] if i else None
-        found[row.key] = Ranking(*bands[i], len(ranked), above, p_above)
-    return found
+        rankings[row.key] = Ranking(*bands[i], len(ranked), above, p_above)
+    return rankings

@@ -1,7 +1,7 @@
-"""What stands on the board: one row an upstream, whatever it comes from.
+"""The rows of the board: one an upstream and role.
 
-Rows are made from records (`leaderboard.board.reading`) or from papers
-(`leaderboard.board.published`); columns, statistics and pages know only what is here.
+`record_rows` makes them from records, `published` from papers. Columns, statistics and pages use
+only this module.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ WEIGHTS_TEXT = {
 
 
 @dataclass(frozen=True, eq=False)
-class Score:
+class BoardScore:
     """One metric of one row on one test set.
 
     Attributes:
         value: the rate, mean over seeds.
-        low, high: 95 % interval; None where only a paper knows.
-        about: counts and seeds, or the source, for people.
-        draws: the metric on resamples, mean over seeds; None where they are not kept.
-        seeds: how many it is the mean of; 0 where only a paper knows.
+        low, high: 95 % interval; None for a reported number.
+        about: counts and seeds, or the source, as text.
+        draws: the metric on resamples, mean over seeds; None without committed draws.
+        seeds: number of seeds; 0 for a reported number.
     """
 
     value: float
@@ -52,10 +52,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Degradation:
-    """How much worse a row is in one condition than on clean speech, relative to its clean score.
+    """The loss of a row in one condition against clean speech, relative to its clean score.
 
     Attributes:
-        value: 0.1 is ten percent worse; negative is better.
+        value: 0.1 is ten percent worse; a negative value is better.
         low, high: 95 % interval; None without draws.
     """
 
@@ -70,7 +70,7 @@ class SetDraws:
 
     Attributes:
         mean: over the conditions of the set, and over seeds.
-        loss: how much worse that is than clean, relative to clean; mean over seeds.
+        loss: relative degradation of that mean against clean; mean over seeds.
     """
 
     mean: Draws
@@ -84,20 +84,20 @@ class Row:
     Attributes:
         key: unique in its track; a valid HTML id.
         name: as on the command line, or the paper's name.
-        kind: what its numbers are.
-        role: of a control: which one; else empty.
-        card_name: of its card, for subnets of one supernet; empty where there is none.
-        card: its card, when it is one of ours.
+        kind: origin of its numbers.
+        role: kind of control or ceiling; empty for other rows.
+        card_name: of its card; subnets of one supernet share it.
+        card: its card, if this project has one.
         family, teacher, weights, tap, protocol: text.
-        params: None where a source does not say.
+        params: None if a paper does not give it.
         macs_per_second: rule `plain`.
         macs_superb: 32 utterances, rule `superb_slt2022`.
-        cost: further costs, when they were measured.
-        rtf: seconds of computing a second of audio, one thread.
+        cost: cost report, if it was measured.
+        rtf: real-time factor: seconds of computing a second of audio, one thread.
         scores: by (task, metric, condition).
         degradations: by (task, condition).
-        set_draws: by (task, name of a set of conditions), where they are kept.
-        records: it rests on.
+        set_draws: by (task, name of a set of conditions), if there are any.
+        records: those that the scores come from.
         standing: division, flags, verification.
         note: remarks for its section.
         sources: of reported numbers: name and address.
@@ -119,7 +119,7 @@ class Row:
     macs_superb: float | None
     cost: CostFacts | None
     rtf: float | None
-    scores: Mapping[ScoreKey, Score]
+    scores: Mapping[ScoreKey, BoardScore]
     standing: Standing
     degradations: Mapping[tuple[str, str], Degradation] = field(default_factory=dict)
     set_draws: Mapping[tuple[str, str], SetDraws] = field(default_factory=dict)
@@ -129,33 +129,33 @@ class Row:
 
     @property
     def competes(self) -> bool:
-        """False for controls and revoked rows, which no rank or frontier counts."""
+        """False for controls and revoked rows, which have no rank and are on no frontier."""
         return self.kind != "control" and self.standing.revoked is None
 
     @property
     def label(self) -> str:
-        """The name in a picture: short, and unlike that of the row's own controls."""
+        """A short name for a picture, different from those of the row's controls."""
         short = {"ceiling": " (ceiling)", "control": " (shuffled)"}
-        what = self.role.partition(":")[0]
-        return self.name if "untrained" in self.role else self.name + short.get(what, "")
+        role = self.role.partition(":")[0]
+        return self.name if "untrained" in self.role else self.name + short.get(role, "")
 
     @property
     def verified(self) -> str:
-        """How far the row was checked, in a word."""
+        """The level to which the row was verified, in a word."""
         return "reported" if self.kind == "reported" else self.standing.verified
 
 
 def slug(text: str) -> str:
-    """Letters, digits and dashes only: an id that no text can break out of."""
+    """Return an HTML id of letters, digits and dashes only."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:80]
 
 
 def unique_keys(names: Sequence[str]) -> list[str]:
-    """One slug a name; equal ones are numbered in order."""
-    seen: dict[str, int] = {}
+    """Return one slug a name; equal ones are numbered in order."""
+    counts: dict[str, int] = {}
     keys = []
     for name in names:
         base = slug(name) or "row"
-        seen[base] = seen.get(base, 0) + 1
-        keys.append(base if seen[base] == 1 else f"{base}-{seen[base]}")
+        counts[base] = counts.get(base, 0) + 1
+        keys.append(base if counts[base] == 1 else f"{base}-{counts[base]}")
     return keys

@@ -1,4 +1,4 @@
-"""What a compressed upstream keeps: of its teacher's gain, and under a set of conditions."""
+"""Shares of a teacher's gain, and scores over a set of conditions, of compressed upstreams."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 from bench.metrics.detection import Floats
 from bench.metrics.draws import Draws, mean_draws
-from leaderboard.board.degradation import INTERVAL
+from bench.metrics.statistics import INTERVAL
 from leaderboard.board.ranking import compare
-from leaderboard.board.rows import Row, Score
+from leaderboard.board.rows import BoardScore, Row
 
 
 @dataclass(frozen=True)
 class Share:
-    """How much of the teacher's gain over its untrained control is kept.
+    """The share of the teacher's gain over its untrained control that a student keeps.
 
     Attributes:
-        value: 1.0 is all of it, 0.0 is the control's score; above 1.0 is better than the teacher.
+        value: 1.0 is the teacher's score, 0.0 the control's; above 1.0 is better than the teacher.
         low, high: 95 % interval; None without draws.
     """
 
@@ -29,8 +29,8 @@ class Share:
     high: float | None = None
 
 
-def mean_score(scores: Sequence[Score]) -> Score | None:
-    """The mean of one score over several rows, such as initialisations; None of no rows."""
+def mean_score(scores: Sequence[BoardScore]) -> BoardScore | None:
+    """Return the mean of one score over several rows, such as initialisations; None of none."""
     if not scores:
         return None
     draws = [score.draws for score in scores if score.draws is not None]
@@ -38,23 +38,22 @@ def mean_score(scores: Sequence[Score]) -> Score | None:
     if len(draws) == len(scores):
         merged = mean_draws(draws)
         low, high = _interval(merged.values)
-    return Score(fmean(s.value for s in scores), low, high, draws=merged)
+    return BoardScore(fmean(s.value for s in scores), low, high, draws=merged)
 
 
-def share_kept(score: Score, teacher: Score, control: Score) -> Share | None:
-    """(score - control) / (teacher - control), resample by resample for the interval.
+def share_kept(score: BoardScore, teacher: BoardScore, control: BoardScore) -> Share | None:
+    """Return (score - control) / (teacher - control), with an interval over the resamples.
 
     Args:
-        score: of the student; the three are one metric of one test set.
-        teacher: whose gain it is.
-        control: untrained, where the gain starts.
+        score: of the student; all three are one metric of one test set.
+        teacher: of the teacher.
+        control: of the teacher's untrained control.
 
     Returns:
-        the share; None where the teacher is not better or worse than its control beyond doubt, for
-        then there is nothing to keep.
+        The share; None if teacher and control do not differ significantly: then there is no gain.
 
     Raises:
-        InvalidDataError: draws of other test sets.
+        InvalidDataError: draws of different test sets.
     """
     gain = teacher.value - control.value
     if score.draws is None or teacher.draws is None or control.draws is None:
@@ -75,40 +74,40 @@ class OverSet:
         loss: mean of the relative degradations, 0.1 being ten percent worse than clean.
     """
 
-    mean: Score
-    loss: Score
+    mean: BoardScore
+    loss: BoardScore
 
 
 def over_set(row: Row, task: str, metric: str, name: str, members: Sequence[str]) -> OverSet | None:
-    """A row over a set of conditions; None unless it was scored under all of them.
+    """Return a row's mean and loss over a set of conditions; None unless it has all of them.
 
-    Intervals are of the means: all conditions are of the same utterances, drawn together. There are
-    none where the board keeps no draws of the set.
+    Intervals are those of the means: all conditions are of the same utterances, drawn together.
+    Without committed draws of the set there are none.
 
     Args:
         row: of the board.
         task: one of its tasks.
-        metric: the task's main one.
+        metric: the task's main metric.
         name: of the set.
         members: its conditions.
     """
     scores = [row.scores.get((task, metric, member)) for member in members]
     losses = [row.degradations.get((task, member)) for member in members]
-    found = [score for score in scores if score is not None]
-    lost = [loss for loss in losses if loss is not None]
-    if not found or len(found) < len(members) or len(lost) < len(members):
+    rates = [score.value for score in scores if score is not None]
+    lost = [loss.value for loss in losses if loss is not None]
+    if not rates or len(rates) < len(members) or len(lost) < len(members):
         return None
     draws = row.set_draws.get((task, name))
     return OverSet(
-        _drawn(fmean(score.value for score in found), draws.mean if draws else None),
-        _drawn(fmean(loss.value for loss in lost), draws.loss if draws else None),
+        _drawn(fmean(rates), draws.mean if draws else None),
+        _drawn(fmean(lost), draws.loss if draws else None),
     )
 
 
-def _drawn(value: float, draws: Draws | None) -> Score:
+def _drawn(value: float, draws: Draws | None) -> BoardScore:
     if draws is None:
-        return Score(value)
-    return Score(value, *_interval(draws.values), draws=draws)
+        return BoardScore(value)
+    return BoardScore(value, *_interval(draws.values), draws=draws)
 
 
 def _interval(values: Floats) -> tuple[float, float]:

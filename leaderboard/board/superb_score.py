@@ -1,10 +1,10 @@
-"""The SUPERB score: how far a system is from FBANK to the best of four large models.
+"""The SUPERB score: the position of a system between FBANK and the best of four large models.
 
-Feng et al. 2022, SUPERB at SLT 2022: 1000 times the mean over tasks, the metrics of one task
-averaged first, of (s - zero) / (one - zero). Only rows that have every task get one.
+Feng et al. 2022, SUPERB at SLT 2022: 1000 times the mean over tasks of (s - zero) / (one - zero);
+the metrics of one task are averaged first. Only rows with every task have a score.
 
-Four of its ten tasks are not run here. The same over the tasks that are is another number, under
-another name: rows can be compared by it with each other, not with a printed SUPERB score.
+This project runs six of the ten tasks. The score over these six is another number under another
+name: it compares rows with each other, not with a printed SUPERB score.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Pair = tuple[str, str]  # task, metric
 
 @dataclass(frozen=True)
 class Anchors:
-    """Both ends of every metric, by (task, metric).
+    """The two anchors of every metric, by (task, metric).
 
     Attributes:
-        zero, one: what gives 0 and 1,000.
-        as_of: of the rows that they are from.
+        zero, one: values that give 0 and 1000.
+        as_of: date of the rows that they are from.
         here: the tasks among them that this project runs.
     """
 
@@ -38,7 +38,7 @@ class Anchors:
 
 
 def anchors(about: SourcesFile, rows: Sequence[PublishedRow]) -> Anchors | None:
-    """The anchors as published rows give them; None where one of those rows is not there."""
+    """Return the anchors from published rows; None if one of those rows is missing."""
     by_name = {row.name: row for row in rows}
     if not {about.score_zero, *about.score_one} <= by_name.keys():
         return None
@@ -51,11 +51,11 @@ def anchors(about: SourcesFile, rows: Sequence[PublishedRow]) -> Anchors | None:
 
 
 def _values(row: PublishedRow) -> dict[Pair, float]:
-    found = {}
+    values = {}
     for name, cell in row.scores.items():
         task, metric = name.split(" ")
-        found[task, metric] = cell.value
-    return found
+        values[task, metric] = cell.value
+    return values
 
 
 def _best(metric: Metric, values: Sequence[float]) -> float:
@@ -63,7 +63,7 @@ def _best(metric: Metric, values: Sequence[float]) -> float:
 
 
 def superb_score(row: Row, ends: Anchors, among: Collection[str] | None = None) -> float | None:
-    """The score of a row over all tasks, or some; None where one of them is missing."""
+    """Return the score of a row over all tasks, or those of `among`; None if one is missing."""
     tasks: dict[str, list[float]] = {}
     for (task, metric), zero in ends.zero.items():
         if among is not None and task not in among:

@@ -1,5 +1,5 @@
-"""The page and its exports, made of rows.
+"""The page and its exports, made of the board.
 
-`build` makes everything, `render` and `sections` the HTML, `export` the other formats, `publish`
-the folder to serve. `assets` holds templates, styles and scripts. Others use `build.build_board`.
+`build` makes everything, `render`, `picture` and `sections` the HTML, `export` the other formats,
+`publish` the folder to serve. `assets` holds templates, styles and scripts. Others use `build`.
 """

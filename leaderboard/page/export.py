@@ -1,4 +1,4 @@
-"""The board for other programs: Markdown, CSV, JSON and LaTeX. Text in a record is never markup."""
+"""Exports of the board: Markdown, CSV, JSON and LaTeX. Text in a record is never markup."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from leaderboard.board.columns import Cell, Column, band
+from leaderboard.board.board import Board, BoardCell, Column, View
+from leaderboard.board.columns import band
 from leaderboard.board.rows import Row
-from leaderboard.board.texts import EMPTY, HOW_TO_READ, KINDS
-from leaderboard.page.build import Board, View
+from leaderboard.page.texts import HOW_TO_READ, KINDS
 
 # Characters that Markdown or the HTML inside it would read as markup.
 _MARKUP = re.compile(r"([\\`*\[\]|~!#])")
@@ -26,7 +26,7 @@ _LATEX = {
 
 
 def exports(board: Board) -> dict[str, str]:
-    """File name to content."""
+    """Return the content of every export, by file name."""
     return {
         "board.md": markdown(board),
         "board.csv": as_csv(board),
@@ -36,20 +36,20 @@ def exports(board: Board) -> dict[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text for a Markdown table: one line, nothing in it is markup."""
+    """Return text for a Markdown table: one line without markup."""
     one_line = " ".join(text.split())
     safe = one_line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKUP.sub(r"\\\1", safe)
 
 
 def name_of(row: Row) -> str:
-    """The name, and what it is where it is no measurement."""
+    """Return the name of a row, with its role, kind or revocation in brackets."""
     parts = [row.role or KINDS[row.kind]] if row.kind != "measured" else []
     parts += [f"revoked: {row.standing.revoked}"] if row.standing.revoked is not None else []
     return f"{row.name} ({'; '.join(parts)})" if parts else row.name
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: BoardCell) -> str:
     ranks = band(cell.ranking) if cell.ranking else ""
     rest = [cell.counts] if cell.detail == cell.counts else [cell.counts, ranks, cell.detail]
     notes = "; ".join(part for part in (cell.note, *rest) if part)
@@ -60,27 +60,24 @@ def _head(column: Column) -> str:
     return plain(f"{column.title} ({column.about})")
 
 
-def _table(rows: Sequence[Row], cells: Sequence[Sequence[Cell]], columns: Sequence[Column]) -> str:
+def _table(
+    rows: Sequence[Row], cells: Sequence[Sequence[BoardCell]], columns: Sequence[Column]
+) -> str:
     head = ["Upstream", *map(_head, columns)]
     body = [[plain(name_of(row)), *map(_cell, line)] for row, line in zip(rows, cells, strict=True)]
     return str(tabulate(body, headers=head, tablefmt="github", disable_numparse=True))
 
 
 def markdown(board: Board) -> str:
-    """Every view and test condition as Markdown tables."""
+    """Return every view and test condition as Markdown tables."""
     lines = ["# Slim-SUPERB", "", HOW_TO_READ, ""]
     if board.protocols:
         protocols = plain(", ".join(board.protocols))
         lines += [f"{board.num_records} records, protocol {protocols}.", ""]
     if str(board.stamp):
         lines += [f"Built from {plain(str(board.stamp))}.", ""]
-    if not board.views or not any(view.rows for view in board.views):
-        lines += [EMPTY, ""]
     for view in board.views:
         lines += [f"## {plain(view.title)}", "", plain(view.about), ""]
-        if not view.rows:
-            lines += [EMPTY, ""]
-            continue
         lines += ["### Test condition: clean", "", _table(view.rows, view.cells, view.columns), ""]
         for condition, columns in view.tables:
             rows = [row for row in view.rows if any(c == condition for _, _, c in row.scores)]
@@ -91,7 +88,7 @@ def markdown(board: Board) -> str:
 
 
 def _safe(text: str) -> str:
-    """Text for a spreadsheet, which would compute what begins with one of these signs."""
+    """Return text for a spreadsheet, which would evaluate text that begins with these signs."""
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
@@ -103,7 +100,7 @@ CSV_HEAD = (
 
 
 def as_csv(board: Board) -> str:
-    """One line a score: fractions, unrounded."""
+    """Return the scores as CSV, a line each: fractions, unrounded."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEAD)
@@ -146,7 +143,7 @@ def _row_data(row: Row) -> dict[str, Any]:
 
 
 def as_json(board: Board) -> str:
-    """Everything: fractions, unrounded."""
+    """Return the whole board as JSON: fractions, unrounded."""
     data = {
         "schema": board.schema,
         "commit": board.stamp.commit,
@@ -162,7 +159,7 @@ def as_json(board: Board) -> str:
 
 
 def tex(text: str) -> str:
-    """Text for LaTeX: nothing in it is a command."""
+    """Return text for LaTeX without commands."""
     return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
 
 
@@ -177,15 +174,15 @@ def _latex_table(view: View) -> str:
 
 
 def latex(board: Board) -> str:
-    """One booktabs table a track, on clean speech."""
+    """Return one booktabs table a track, on clean speech."""
     head = f"% Slim-SUPERB, {tex(str(board.stamp))}; needs booktabs\n"
-    return head + "\n".join(_latex_table(view) for view in board.views if view.rows)
+    return head + "\n".join(_latex_table(view) for view in board.views)
 
 
 def bibtex(row: Row) -> str:
-    """An entry for the card of a row, which names its paper; empty where no paper is known.
+    """Return an entry for the card of a row, with its paper in a note; empty without a paper.
 
-    The title is the card's and not the paper's, so nothing else of the entry is the paper's either.
+    The entry is of the card: its title is not the paper's.
     """
     paper = row.card.paper if row.card is not None else None
     if row.card is None or paper is None or not re.fullmatch(r"https://[\w./%-]+", paper):

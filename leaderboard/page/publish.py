@@ -1,34 +1,34 @@
-"""A folder that any web server can serve: page, exports, records, and a feed of changes."""
+"""A folder for any web server: page, exports, records, and a feed of changes."""
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from bench.errors import UsageError
 from bench.paths import disk_errors, write_text
+from bench.records.checkout import git
 from leaderboard.page.build import build_board
 from leaderboard.page.stamp import git_stamp
 
-MARK = ".slim-superb"  # what a folder of ours holds, and no other
+MARK = ".slim-superb"  # a file that marks a published folder, which may be replaced
 MAX_ENTRIES = 50
 
 
 def publish(board: Path, dest: Path, *, address: str = "") -> str:
-    """Build the board of `board` and put everything into `dest`, whole or not at all.
+    """Build a board and put it with its records into `dest`, completely or not at all.
 
     Args:
         board: folder of results, draws and so on.
-        dest: folder; replaced when it is one of ours, and must be empty or missing otherwise.
+        dest: folder; replaced if an earlier call made it, otherwise empty or missing.
         address: https address of the site, for the feed; may be empty.
 
     Raises:
-        UsageError: `dest` holds something else, or an address that is none.
-        MissingError: no space or no permission.
+        UsageError: `dest` holds other files, or `address` is no https address.
+        InvalidDataError: a broken record, or records that cannot share a column.
+        MissingError: no record, no space or no permission.
     """
     if address and not re.fullmatch(r"https://[\w./-]+", address):
         raise UsageError(f"address {address!r}: expected https://...")
@@ -36,7 +36,7 @@ def publish(board: Path, dest: Path, *, address: str = "") -> str:
         raise UsageError(f"{dest} is a file: name a folder")
     if dest.exists() and any(dest.iterdir()) and not (dest / MARK).exists():
         raise UsageError(
-            f"{dest} holds other things: name an empty folder, or one published before"
+            f"{dest} holds other files: name an empty folder, or one that was published before"
         )
     fresh = dest.with_name(f".{dest.name}.new")
     with disk_errors(dest):
@@ -45,7 +45,7 @@ def publish(board: Path, dest: Path, *, address: str = "") -> str:
         _records(board, fresh)
         write_text(fresh / "feed.xml", feed(board, address))
         write_text(fresh / ".nojekyll", "")
-        write_text(fresh / MARK, "made by 'slim-superb publish'; replaced by the next one\n")
+        write_text(fresh / MARK, "made by 'slim-superb publish'; the next one replaces it\n")
         if dest.exists():
             shutil.rmtree(dest)
         fresh.rename(dest)
@@ -62,7 +62,7 @@ def _records(board: Path, target: Path) -> None:
 
 
 def _tracks(board: Path) -> list[str]:
-    """Tracks with records that are on the board."""
+    """Return the tracks that are on the board and have a folder of records."""
     from bench.registry import track_card
 
     folders = sorted(path for path in (board / "results").glob("*") if path.is_dir())
@@ -70,7 +70,7 @@ def _tracks(board: Path) -> list[str]:
 
 
 def feed(board: Path, address: str) -> str:
-    """An Atom feed of the commits that changed what the page shows, newest first."""
+    """Return an Atom feed of the commits that changed the data of the page, newest first."""
     root = Element("feed", xmlns="http://www.w3.org/2005/Atom")
     SubElement(root, "title").text = "Slim-SUPERB: changes of the board"
     SubElement(root, "id").text = address or "urn:slim-superb:board"
@@ -91,18 +91,11 @@ def feed(board: Path, address: str) -> str:
 
 
 def _changes(board: Path) -> list[tuple[str, str, str]]:
-    """Commit, date and subject of the newest changes; none outside a checkout."""
+    """Return commit, date and subject of the newest changes; none outside a checkout."""
     folders = [board / name for name in ("costs", "published")]
     for name in ("results", "draws", "standing"):
         folders += [board / name / track for track in _tracks(board)]
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
-    command = ["git", "-C", str(board), "log", f"-{MAX_ENTRIES}", "--format=%H%x09%cI%x09%s", "--"]
-    resolved = [str(folder.resolve()) for folder in folders]
-    try:
-        done = subprocess.run(
-            [*command, *resolved], capture_output=True, text=True, check=True, env=environment
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return []
-    rows = [line.split("\t", 2) for line in done.stdout.splitlines()]
+    paths = [str(folder.resolve()) for folder in folders]
+    log = git(board, "log", f"-{MAX_ENTRIES}", "--format=%H%x09%cI%x09%s", "--", *paths)
+    rows = [line.split("\t", 2) for line in (log or "").splitlines()]
     return [(row[0], row[1], row[2]) for row in rows if len(row) == 3]

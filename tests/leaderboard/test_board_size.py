@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from big_board import make_results
 
+from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import Stamp
 
 PACKAGE = Path(__file__).resolve().parents[2] / "leaderboard"
 
@@ -37,7 +37,7 @@ def test_a_hundred_upstreams_under_twenty_conditions_fit(tmp_path):
 
 def test_no_two_scripts_of_the_page_share_a_name():
     """They become one: a second `function` of a name would silently take the first one's place."""
-    text = "\n".join(path.read_text("utf-8") for path in (PACKAGE / "page").glob("*.js"))
+    text = "\n".join(path.read_text("utf-8") for path in (PACKAGE / "page/assets").glob("*.js"))
     names = re.findall(r"^(?:async )?(?:function|const|let) ([\w$]+)", text, flags=re.MULTILINE)
     assert len(names) > 50
     assert [name for name, count in Counter(names).items() if count > 1] == []

@@ -8,8 +8,8 @@ import pytest
 from big_board import PAGE_ROWS as ROWS
 from interactions import ACTIONS, LAY_OUT, BusyTime
 
+from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import Stamp
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 
 from bench.records.record import read_record
+from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import Stamp
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,8 +12,8 @@ from bench.records.bundle import opened
 from bench.registry import corpora_of_track, corpus_module
 from bench.submit.accept import accept
 from bench.submit.verify import check
+from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import Stamp
 
 UPSTREAM = "fbank@deltas=0"
 

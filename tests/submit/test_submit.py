@@ -26,8 +26,8 @@ from bench.submit.accept import accept, differences
 from bench.submit.rerun import compare, rerun
 from bench.submit.submit import submit
 from bench.submit.verify import check
+from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import Stamp
 
 ON_BOARD = TRACK.replace("on_board: false", "on_board: true")
 SCRIPT = "<script>alert(1)</script>"

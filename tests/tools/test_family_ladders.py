@@ -8,7 +8,7 @@ import pytest
 
 from bench.errors import MissingError
 from bench.metrics.draws import Draws
-from leaderboard.board.rows import Degradation, Score, SetDraws
+from leaderboard.board.rows import BoardScore, Degradation, SetDraws
 from tools.pages.family import read_family
 from tools.pages.family_ladders import ladder_section, plot_family_ladders, scored_rows
 from tools.pages.ladder_plot import ladders
@@ -26,7 +26,7 @@ def family():
     teacher = replace(
         found.teacher,
         scores={
-            (task, metric, name): Score(0.5)
+            (task, metric, name): BoardScore(0.5)
             for task, metric in metrics.items()
             for name in ("clean", *RUNGS)
         },

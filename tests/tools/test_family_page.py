@@ -10,8 +10,9 @@ import pytest
 from bench.errors import MissingError, UsageError
 from bench.metrics.draws import Draws
 from bench.records.record import read_record
-from leaderboard.board.reading import Found, Sources, measured_rows
-from leaderboard.board.rows import Degradation, Score, SetDraws
+from leaderboard.board.reading import BoardFolders, BoardRecord
+from leaderboard.board.record_rows import measured_rows
+from leaderboard.board.rows import BoardScore, Degradation, SetDraws
 from leaderboard.board.shares import mean_score, over_set, share_kept
 from tools.pages.family import read_family
 from tools.pages.family_page import page
@@ -23,7 +24,7 @@ NOISE = RNG.normal(0.0, 0.02, 1000)
 
 
 def score(value, noise=NOISE):
-    return Score(value, draws=Draws(value + noise, clusters=300), seeds=3)
+    return BoardScore(value, draws=Draws(value + noise, clusters=300), seeds=3)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +54,11 @@ def test_an_interval_of_a_share_is_that_of_its_resamples():
 
 def test_there_is_no_share_of_a_gain_that_is_none():
     assert share_kept(score(0.5), score(0.205, RNG.normal(0, 0.02, 1000)), score(0.2)) is None
-    assert share_kept(Score(0.5), Score(0.2), Score(0.2)) is None
+    assert share_kept(BoardScore(0.5), BoardScore(0.2), BoardScore(0.2)) is None
 
 
 def test_without_draws_a_share_has_no_interval():
-    found = share_kept(Score(0.5), score(0.6), score(0.2))
+    found = share_kept(BoardScore(0.5), score(0.6), score(0.2))
     assert found.value == pytest.approx(0.75) and found.low is None
 
 
@@ -65,13 +66,15 @@ def test_a_mean_over_initialisations_averages_draws():
     found = mean_score([score(0.2), score(0.4)])
     assert found.value == pytest.approx(0.3)
     assert found.draws.values == pytest.approx(0.3 + NOISE)
-    assert mean_score([score(0.2), Score(0.4)]).draws is None
+    assert mean_score([score(0.2), BoardScore(0.4)]).draws is None
     assert mean_score([]) is None
 
 
 def test_a_set_counts_where_all_of_it_was_scored(family):
     losses = {("ks", "a"): Degradation(0.1, 0.0, 0.3), ("ks", "b"): Degradation(0.3, 0.2, 0.5)}
-    scores = {("ks", "accuracy", name): Score(value) for name, value in (("a", 0.5), ("b", 0.3))}
+    scores = {
+        ("ks", "accuracy", name): BoardScore(value) for name, value in (("a", 0.5), ("b", 0.3))
+    }
     row = replace(family.teacher, degradations=losses, scores=scores, set_draws={})
     found = over_set(row, "ks", "accuracy", "noises", ["a", "b"])
     assert (found.mean.value, found.loss.value) == pytest.approx((0.4, 0.2))
@@ -88,7 +91,7 @@ def test_a_set_counts_where_all_of_it_was_scored(family):
 
 def test_draws_over_a_set_are_read_where_every_seed_has_them():
     """The loss is relative to each seed's own clean score, then the mean over seeds."""
-    sources = Sources.beside(ROOT / "leaderboard" / "results")
+    sources = BoardFolders.beside(ROOT / "leaderboard" / "results")
     found = []
     for seed, clean in ((0, 0.5), (1, 0.4)):
         path = sources.results / "open" / "house_distil" / f"ks-s{seed}.json"
@@ -96,7 +99,7 @@ def test_draws_over_a_set_are_read_where_every_seed_has_them():
             ("clean", "accuracy"): Draws(clean + NOISE, 305),
             ("noises", "accuracy"): Draws(0.5 * (clean + NOISE) + 0.01 * seed, 305),
         }
-        found.append(Found(path, read_record(path), draws))
+        found.append(BoardRecord(path, read_record(path), draws))
     (row,) = measured_rows("open", found, sources)
     read = row.set_draws["ks", "noises"]
     assert read.mean.values == pytest.approx(0.5 * (0.45 + NOISE) + 0.005)

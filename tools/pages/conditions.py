@@ -1,4 +1,4 @@
-"""docs/conditions.md and its plots: a pure function of records."""
+"""The page docs/conditions.md and its plots: a pure function of records."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ How to read it:
 
 @dataclass(frozen=True)
 class Break:
-    """A severer rung that scored better than a milder one, beyond both intervals."""
+    """A severer rung that scored better than a milder one, with disjoint intervals."""
 
     upstream: str
     task: str
@@ -52,25 +52,25 @@ class Break:
 
 
 def read_scored(results: Path, track: str) -> dict[str, list[Record]]:
-    """Records of seed 0 that were scored under conditions, by task.
+    """Read the records of seed 0 that were scored under conditions, by task.
 
     Raises:
-        MissingError: none.
+        MissingError: no such record.
         InvalidDataError: a file that is not a record.
     """
-    found: dict[str, list[Record]] = {}
+    by_task: dict[str, list[Record]] = {}
     for path in sorted((results / track).glob("*/*-s0.json")):
         record = read_record(path)
         if record.conditions:
-            found.setdefault(record.task, []).append(record)
-    if not found:
+            by_task.setdefault(record.task, []).append(record)
+    if not by_task:
         raise MissingError(f"{results / track}: no record was scored under conditions")
-    return dict(sorted(found.items()))
+    return dict(sorted(by_task.items()))
 
 
 def breaks(records: Sequence[Record]) -> tuple[list[Break], int]:
-    """Where ladders do not fall, and how many pairs of neighbouring rungs were looked at."""
-    found, pairs = [], 0
+    """Return the breaks of ladders, and the number of compared pairs of neighbouring rungs."""
+    breaks_of_ladders, pairs = [], 0
     for record in records:
         metric = record.scores[0].metric
         for rungs in ladders().values():
@@ -80,12 +80,13 @@ def breaks(records: Sequence[Record]) -> tuple[list[Break], int]:
                     continue
                 pairs += 1
                 if _clearly_better(other, one):
-                    found.append(Break(record.upstream, record.task, milder, severer))
-    return found, pairs
+                    item = Break(record.upstream, record.task, milder, severer)
+                    breaks_of_ladders.append(item)
+    return breaks_of_ladders, pairs
 
 
 def _clearly_better(other: DegradedScore, one: DegradedScore) -> bool:
-    """Whether the interval of `other` lies below that of `one`: it lost less."""
+    """Return True if the interval of `other` lies below that of `one`: it lost less."""
     if other.relative_high is None or one.relative_low is None:
         return False
     return other.relative_high < one.relative_low
@@ -96,8 +97,8 @@ def write_page(results: Path, track: str, docs: Path) -> list[Path]:
 
     Args:
         results: folder of `<track>/<upstream>/<task>-s<seed>.json`.
-        track: whose records.
-        docs: where to.
+        track: the track of the records.
+        docs: folder to write into.
 
     Raises:
         MissingError: no record was scored, or matplotlib is not installed.
@@ -137,7 +138,7 @@ def _noise() -> str:
 
 
 def read_reasons(folder: Path) -> dict[str, str]:
-    """Why a ladder does not fall, as people found out: `reasons.yaml` beside a track's records.
+    """Read the reasons for breaks of ladders: `reasons.yaml` beside a track's records.
 
     Keys are `UPSTREAM TASK CONDITION`, the condition being the severer one.
 
@@ -149,20 +150,22 @@ def read_reasons(folder: Path) -> dict[str, str]:
 
 
 def _steady(by_task: Mapping[str, Sequence[Record]], reasons: Mapping[str, str]) -> str:
-    """What was scored, and whether scores fall along the ladders."""
-    rows, found, pairs = [], [], 0
+    """Return the section on scored conditions, and on breaks of ladders."""
+    rows, items, pairs = [], [], 0
     for task, records in by_task.items():
-        whole = {item.name for item in expand("all", task_card(task, records[0].track))}
+        possible = {item.name for item in expand("all", task_card(task, records[0].track))}
         for record in records:
-            scored = whole & {item.condition for item in record.conditions}
-            rows.append([record.upstream, task, record.weights, f"{len(scored)} of {len(whole)}"])
-        more, looked = breaks(records)
-        found += more
-        pairs += looked
+            scored = possible & {item.condition for item in record.conditions}
+            rows.append(
+                [record.upstream, task, record.weights, f"{len(scored)} of {len(possible)}"]
+            )
+        more, compared = breaks(records)
+        items += more
+        pairs += compared
     lines = [
         f"- `{item.upstream}`, {item.task}: {item.severer} costs less than {item.milder}: "
         + reasons.get(f"{item.upstream} {item.task} {item.severer}", "the reason is not known yet.")
-        for item in found
+        for item in items
     ]
     head = ["upstream", "task", "weights", "conditions scored, of those that the task can have"]
     return "\n\n".join(
@@ -170,14 +173,14 @@ def _steady(by_task: Mapping[str, Sequence[Record]], reasons: Mapping[str, str])
             "## What was scored",
             tabulate(rows, headers=head, tablefmt="github"),
             f"Along the ladders, {pairs} pairs of neighbouring rungs were compared. The severer "
-            f"one costs less, beyond both intervals, in {len(found)}" + (":" if found else "."),
+            f"one costs less, beyond both intervals, in {len(items)}" + (":" if items else "."),
             *(["\n".join(lines)] if lines else []),
         ]
     )
 
 
 def _section(task: str, records: Sequence[Record], plot: str) -> str:
-    """Sets, then every condition, one column an upstream."""
+    """Return the section of a task: sets, then every condition, one column an upstream."""
     metric = records[0].scores[0].metric
     names = [f"`{record.upstream}`" for record in records]
     clean = ["clean", *(f"{100 * r.score('clean', metric).value:.1f}" for r in records)]
@@ -205,8 +208,8 @@ def _cell(score: DegradedScore | None) -> str:
 
 
 def _mean(record: Record, members: Sequence[str], metric: str) -> str:
-    found = summary(record, members, metric)
-    if found is None:
+    result = summary(record, members, metric)
+    if result is None:
         return "-"
-    mean, worst, name = found
+    mean, worst, name = result
     return f"{percent(mean)}; {percent(worst)} {name}"

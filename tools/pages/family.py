@@ -1,4 +1,4 @@
-"""A teacher, what was made of it, and what it is compared with: rows of the board."""
+"""A teacher, its students, and the rows of the board that they are compared with."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.registry import task_card
-from leaderboard.board.reading import Sources, measured_rows, read_results
+from leaderboard.board.reading import BoardFolders, read_results
+from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import Row
 
 UNTRAINED = "+untrained"
@@ -19,12 +20,12 @@ class Family:
     """The rows of a page.
 
     Attributes:
-        track: theirs.
-        teacher: whose gain is kept.
-        again: the teacher's recipe with other training seeds.
-        students: made from it, or from what was made from it, by their cards.
-        controls: the teacher untrained, one or several initialisations.
-        others: whatever else was measured on the track.
+        track: their track.
+        teacher: the teacher.
+        again: upstreams of the teacher's recipe with other training seeds.
+        students: upstreams with this teacher, or with a student as teacher, by their cards.
+        controls: the untrained teacher, in one or several initialisations.
+        others: all other measured rows of the track.
     """
 
     track: str
@@ -36,23 +37,23 @@ class Family:
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """All, in the order of the page."""
+        """All rows, in the order of the page."""
         return (self.teacher, *self.again, *self.students, *self.controls, *self.others)
 
     def other_tests(self) -> list[str]:
-        """Test sets of the teacher's tasks beside the clean one, by name."""
+        """Return the names of the test sets of the teacher's tasks except `clean`."""
         tasks = {task for task, _, _ in self.teacher.scores}
-        named = {test for task in tasks for test in task_card(task, self.track).conditions}
-        return sorted(named - {"clean"})
+        names = {test for task in tasks for test in task_card(task, self.track).conditions}
+        return sorted(names - {"clean"})
 
     def metrics(self) -> dict[str, str]:
-        """Main metric of every task that the teacher was measured on."""
+        """Return the main metric of every task that the teacher was measured on."""
         tasks = sorted({task for task, _, _ in self.teacher.scores})
         return {task: task_card(task, self.track).metrics[0] for task in tasks}
 
 
 def read_family(teacher: str, track: str, board: Path) -> Family:
-    """Sort the rows of a track by what they are to a teacher.
+    """Sort the rows of a track by their relation to a teacher.
 
     Args:
         teacher: upstream, as on the board.
@@ -61,14 +62,14 @@ def read_family(teacher: str, track: str, board: Path) -> Family:
 
     Raises:
         UsageError: no such row.
-        MissingError: it has no untrained control on the board.
+        MissingError: the teacher has no untrained control on the board.
         InvalidDataError: records that cannot be compared.
     """
-    sources = Sources.beside(board / "results")
-    found = read_results(sources).by_track.get(track, [])
+    folders = BoardFolders.beside(board / "results")
+    records = read_results(folders).by_track.get(track, [])
     rows = [
         row
-        for row in measured_rows(track, found, sources)
+        for row in measured_rows(track, records, folders)
         if row.kind != "control" or row.name.partition(":")[0].endswith(UNTRAINED)
     ]
     by_name = {row.name: row for row in rows}
@@ -81,16 +82,16 @@ def read_family(teacher: str, track: str, board: Path) -> Family:
         )
     again = [row for row in rows if row.name.startswith(f"{teacher}-s")]
     students = [row for row in rows if teacher in _ancestors(row, by_name)]
-    placed = {row.name for row in (by_name[teacher], *again, *students, *controls)}
-    others = [row for row in rows if row.name not in placed]
+    relatives = {row.name for row in (by_name[teacher], *again, *students, *controls)}
+    others = [row for row in rows if row.name not in relatives]
     return Family(track, by_name[teacher], *map(tuple, (again, students, controls, others)))
 
 
 def _ancestors(row: Row, by_name: Mapping[str, Row]) -> set[str]:
-    """The teacher of a row, its teacher's teacher and so on."""
-    found: set[str] = set()
+    """Return the teacher of a row, the teacher of that teacher and so on."""
+    ancestors: set[str] = set()
     above = row.teacher
-    while above and above not in found and row.kind != "control":
-        found.add(above)
+    while above and above not in ancestors and row.kind != "control":
+        ancestors.add(above)
         above = by_name[above].teacher if above in by_name else ""
-    return found
+    return ancestors

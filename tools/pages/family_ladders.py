@@ -1,4 +1,4 @@
-"""What a family loses along the ladders of severity, mean over tasks: a table and a picture."""
+"""Losses of a family along the ladders of severity, mean over tasks: a table and a picture."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from bench.conditions.catalogue import Condition
 from leaderboard.board.columns import percent_range
-from leaderboard.board.degradation import Summary, mean_degradation, mean_over_tasks
+from leaderboard.board.degradation import MeanDegradation, mean_degradation, mean_over_tasks
 from leaderboard.board.rows import Degradation, Row
 from leaderboard.board.shares import over_set
 from tools.pages.family import Family
@@ -25,24 +25,27 @@ are the upstreams that were scored on all {rungs} rungs on all these tasks. To t
 
 
 def scored_rows(family: Family) -> list[Row]:
-    """The rows with every rung on every task of the family."""
+    """Return the rows with every rung on every task of the family."""
     names = [rung.name for rungs in ladders().values() for rung in rungs]
     needed = {(task, name) for task in family.metrics() for name in names}
     return [row for row in family.rows if row.degradations.keys() >= needed]
 
 
 def ladder_section(family: Family) -> str:
-    """The table, a line a ladder; empty where no row has them all."""
+    """Return the tables of ladders and losses; empty if no row has all rungs."""
     rows = scored_rows(family)
     if not rows:
         return ""
-    metrics, found = family.metrics(), ladders()
-    rungs = [[name, items[0].about, _severities(items)] for name, items in found.items()]
+    metrics, rungs_of = family.metrics(), ladders()
+    rungs = [[name, items[0].about, _severities(items)] for name, items in rungs_of.items()]
     body = [
-        [f"`{row.name}`", *(_loss(row, metrics, f"ladder-{name}", found[name]) for name in found)]
+        [
+            f"`{row.name}`",
+            *(_loss(row, metrics, f"ladder-{name}", items) for name, items in rungs_of.items()),
+        ]
         for row in rows
     ]
-    everything = [rung for items in found.values() for rung in items]
+    everything = [rung for items in rungs_of.values() for rung in items]
     for row, line in zip(rows, body, strict=True):
         line.append(_loss(row, metrics, "ladders", everything))
     about = ABOUT.format(tasks=", ".join(task.upper() for task in metrics), rungs=len(everything))
@@ -50,7 +53,7 @@ def ladder_section(family: Family) -> str:
         tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
         for lines, head in (
             (rungs, ["ladder", "what", "rungs"]),
-            (body, ["upstream", *found, f"all {len(everything)}"]),
+            (body, ["upstream", *rungs_of, f"all {len(everything)}"]),
         )
     ]
     return "\n\n".join([about, *tables])
@@ -67,15 +70,16 @@ def _loss(row: Row, metrics: dict[str, str], name: str, rungs: list[Condition]) 
 def plot_family_ladders(family: Family, path: Path) -> None:
     """Draw the mean over tasks against severity, a panel a ladder, a line a row.
 
-    The teacher, its control, and those of the others that lose least and most over all rungs have
-    names and intervals; the rest is grey.
+    The teacher, its controls, and the two other rows with the least and the largest loss have names
+    and intervals; the rest is grey.
 
     Args:
         family: rows of the page.
         path: SVG or PNG to write.
 
     Raises:
-        MissingError: no row has all rungs; UsageError, MissingError as `bench.plots.picture`.
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: no row has all rungs, matplotlib is not installed, or no such folder.
     """
     lines = {row.name: _line(row) for row in scored_rows(family)}
     fixed = [family.teacher.name, *(row.name for row in family.controls)]
@@ -95,18 +99,18 @@ def _mean_loss(line: dict[str, Loss]) -> float:
 
 def _line(row: Row) -> dict[str, Loss]:
     names = [rung.name for rungs in ladders().values() for rung in rungs]
-    found = {name: mean_over_tasks(row.degradations, name) for name in names}
-    return {name: Loss(s.value, s.low, s.high) for name, s in found.items() if s is not None}
+    means = {name: mean_over_tasks(row.degradations, name) for name in names}
+    return {name: Loss(s.value, s.low, s.high) for name, s in means.items() if s is not None}
 
 
 def _over_rungs(
     row: Row, metrics: dict[str, str], name: str, rungs: list[Condition]
-) -> Summary | None:
-    """The mean over the rungs of a ladder, or of all, then over tasks; `name` is the set's."""
+) -> MeanDegradation | None:
+    """Return the mean over rungs, then over tasks; `name` is that of the set of the rungs."""
     members = [rung.name for rung in rungs]
     losses = {}
     for task, metric in metrics.items():
-        found = over_set(row, task, metric, name, members)
-        if found is not None:
-            losses[task, name] = Degradation(found.loss.value, found.loss.low, found.loss.high)
+        over = over_set(row, task, metric, name, members)
+        if over is not None:
+            losses[task, name] = Degradation(over.loss.value, over.loss.low, over.loss.high)
     return mean_degradation(losses)

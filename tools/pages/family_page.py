@@ -1,4 +1,4 @@
-"""A teacher and what was made of it, as a page: scores, shares kept, losses under distortion."""
+"""The page of a teacher and its students: scores, shares of its gain, losses under distortion."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
 from bench.paths import write_text
 from leaderboard.board.columns import metric_title, percent_range, unit_of
-from leaderboard.board.rows import Score
+from leaderboard.board.rows import BoardScore
 from leaderboard.board.shares import mean_score, over_set, share_kept
 from tools.pages.family import Family
 from tools.pages.family_ladders import ladder_section
@@ -59,7 +59,7 @@ def write_family(family: Family, path: Path) -> None:
 
 
 def page(family: Family) -> str:
-    """The page as Markdown."""
+    """Return the page as Markdown."""
     metrics = family.metrics()
     rates = "; ".join(f"{task.upper()}: {_titled(name)}" for task, name in metrics.items())
     preface = PREFACE.format(
@@ -115,7 +115,7 @@ def _other_test(family: Family, metrics: Mapping[str, str], test: str) -> str:
 
 
 def _shares_on(family: Family, metrics: Mapping[str, str], test: str) -> str:
-    """What each student keeps of the teacher's gain on one test set, as a table."""
+    """Return a table of each student's share of the teacher's gain on one test set."""
     body = []
     for row in family.students:
         cells = []
@@ -130,17 +130,15 @@ def _shares_on(family: Family, metrics: Mapping[str, str], test: str) -> str:
 
 
 def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
-    """One set of conditions; empty where no row was scored under all of it."""
+    """Return the section of one set of conditions; empty if no row has all of them."""
     members = catalogue().sets[name]
     body = []
     for row in family.rows:
         cells = []
         for task, metric in metrics.items():
-            found = over_set(row, task, metric, name, members)
+            over = over_set(row, task, metric, name, members)
             cells.append(
-                f"{_points(found.mean.value, metric)}: {percent_range(found.loss)}"
-                if found
-                else "-"
+                f"{_points(over.mean.value, metric)}: {percent_range(over.loss)}" if over else "-"
             )
         if set(cells) != {"-"}:
             body.append([f"`{row.name}`", *cells])
@@ -150,7 +148,7 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
 
 
-def _score(score: Score | None, metric: str) -> str:
+def _score(score: BoardScore | None, metric: str) -> str:
     if score is None:
         return "-"
     text = _points(score.value, metric)

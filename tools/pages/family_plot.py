@@ -1,4 +1,4 @@
-"""What a teacher and its students know against what they cost, a panel a task."""
+"""Scores of a teacher and its students against their costs, a panel a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from bench.metrics.metric import METRICS
 from bench.plots import legend_above, picture
 from leaderboard.board.columns import metric_title, unit_of
-from leaderboard.board.rows import Row, Score
+from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.shares import mean_score
 from tools.pages.family import Family
 
@@ -29,7 +29,8 @@ def plot_family(family: Family, path: Path) -> None:
         path: SVG or PNG to write.
 
     Raises:
-        UsageError, MissingError: as `bench.plots.picture`.
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: matplotlib is not installed, or the file cannot be written.
     """
     metrics = family.metrics()
     groups = _groups(family)
@@ -45,17 +46,17 @@ def plot_family(family: Family, path: Path) -> None:
 
 
 def _groups(family: Family) -> dict[str, list[Row]]:
-    """Rows by what the legend calls them: the teacher, then its students by family and flags."""
-    found = {family.teacher.name: [family.teacher, *family.again]}
+    """Return rows by their label: the teacher, then its students by family and flags."""
+    groups = {family.teacher.name: [family.teacher, *family.again]}
     for row in sorted(family.students, key=lambda row: row.macs_per_second or 0.0):
-        found.setdefault(", ".join([row.family, *row.standing.flags]), []).append(row)
-    return found
+        groups.setdefault(", ".join([row.family, *row.standing.flags]), []).append(row)
+    return groups
 
 
 def _panel(
     axes: Any, family: Family, groups: dict[str, list[Row]], key: tuple[str, str, str]
 ) -> None:
-    """One task."""
+    """Draw one task."""
     metric = METRICS[key[1]]
     unit = unit_of(metric)[0]
     for index, (name, rows) in enumerate(groups.items()):
@@ -76,15 +77,15 @@ def _panel(
         axes.invert_yaxis()
 
 
-def _around(scores: Sequence[Score], unit: float) -> list[list[float]]:
-    """Lengths of the intervals below and above."""
+def _around(scores: Sequence[BoardScore], unit: float) -> list[list[float]]:
+    """Return the lengths of the intervals below and above."""
     below = [unit * (s.value - s.low) if s.low is not None else 0.0 for s in scores]
     above = [unit * (s.high - s.value) if s.high is not None else 0.0 for s in scores]
     return [below, above]
 
 
-def _levels(family: Family, key: tuple[str, str, str]) -> list[tuple[str, str, Score]]:
-    """Text, line style and score of what has no students."""
+def _levels(family: Family, key: tuple[str, str, str]) -> list[tuple[str, str, BoardScore]]:
+    """Return text, line style and score of the control and of the best fixed transform."""
     control = mean_score([row.scores[key] for row in family.controls if key in row.scores])
     plain = [row.scores[key] for row in family.others if key in row.scores and _is_transform(row)]
     sign = 1 if METRICS[key[1]].higher_is_better else -1

@@ -1,4 +1,4 @@
-"""Losses along the ladders of severity, as a picture."""
+"""A picture of losses along the ladders of severity."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.errors import MissingError
 from bench.plots import legend_above, picture
 
 COLUMNS = 4
-SHIFT = 0.06  # of a rung, between the lines, so that their intervals can be told apart
+SHIFT = 0.06  # of a rung, between the lines, so that intervals do not cover each other
 
 
 class Loss(NamedTuple):
-    """How much worse than clean speech, relative to clean, with its interval if it has one."""
+    """A loss against clean speech, relative to clean, with its interval if it has one."""
 
     value: float
     low: float | None
@@ -26,12 +26,12 @@ Line = Mapping[str, Loss]  # by condition
 
 
 def ladders() -> dict[str, list[Condition]]:
-    """The rungs of every ladder, mild to severe."""
-    found: dict[str, list[Condition]] = {}
+    """Return the rungs of every ladder, mild to severe."""
+    rungs: dict[str, list[Condition]] = {}
     for item in catalogue().conditions.values():
         if item.ladder is not None:
-            found.setdefault(item.ladder, []).append(item)
-    return found
+            rungs.setdefault(item.ladder, []).append(item)
+    return rungs
 
 
 def plot_ladders(
@@ -40,13 +40,14 @@ def plot_ladders(
     """Draw losses against severity, a panel a ladder.
 
     Args:
-        lines: what was scored, by upstream; conditions off the ladders are left out.
+        lines: losses by upstream; conditions off the ladders are left out.
         label: of the axis.
         path: SVG or PNG to write.
         behind: drawn in grey, without names and intervals.
 
     Raises:
-        MissingError: no rung was scored; MissingError, UsageError as `bench.plots.picture`.
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: no rung was scored, no matplotlib, or the file cannot be written.
     """
     present = {
         name: rungs
@@ -67,7 +68,7 @@ def plot_ladders(
 
 
 def _background(axes: Any, rungs: Sequence[Condition], lines: Sequence[Line]) -> None:
-    """The others of one ladder."""
+    """Draw the grey lines of one ladder."""
     for line in lines:
         points = [(at, line[rung.name].value) for at, rung in enumerate(rungs) if rung.name in line]
         if points:
@@ -77,7 +78,7 @@ def _background(axes: Any, rungs: Sequence[Condition], lines: Sequence[Line]) ->
 
 
 def _panel(axes: Any, name: str, rungs: Sequence[Condition], lines: Mapping[str, Line]) -> None:
-    """One ladder: rungs from mild to severe, evenly spaced, with intervals."""
+    """Draw one ladder: rungs from mild to severe, evenly spaced, with intervals."""
     for index, (upstream, line) in enumerate(lines.items()):
         points = [(at, line[rung.name]) for at, rung in enumerate(rungs) if rung.name in line]
         if not points:
@@ -103,5 +104,5 @@ def _panel(axes: Any, name: str, rungs: Sequence[Condition], lines: Mapping[str,
 
 
 def _reach(above: float | None, below: float | None) -> float:
-    """Length of one half of an interval, never negative; 0 where there is none."""
+    """Return the length of one half of an interval, never negative; 0 without an interval."""
     return 0.0 if above is None or below is None else max(0.0, above - below)

@@ -1,4 +1,4 @@
-"""Learning curves of training runs: their `log.jsonl` files as one picture."""
+"""Learning curves of training runs: one picture of their `log.jsonl` files."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from bench.plots import legend_above, picture
 
 Line = dict[str, float]
 COLUMNS = 3
-SHARES = "sparsity"  # a constraint's figure, drawn on an axis of its own
+SHARES = "sparsity"  # prefix of keys that are drawn on an axis of their own
 
 
 def read_log(path: Path) -> list[Line]:
-    """The lines of a run's log.
+    """Read the lines of a run's log.
 
     Args:
         path: the file, or the run's folder.
 
     Raises:
-        MissingError: there is none.
-        InvalidDataError: it is not one.
+        MissingError: no such file.
+        InvalidDataError: a line that is not JSON, without `hours` or with text; no loss.
     """
     file = path / "log.jsonl" if path.is_dir() else path
     if not file.is_file():
@@ -46,14 +46,14 @@ def read_log(path: Path) -> list[Line]:
 
 
 def plot(logs: Sequence[Path], path: Path) -> None:
-    """Loss against hours of audio presented, a panel a run; sparsities beside it.
+    """Draw loss against hours of audio presented, a panel a run, with sparsities.
 
     Args:
         logs: files, or folders of runs; a panel is named after its file or folder.
         path: SVG or PNG to write.
 
     Raises:
-        UsageError: another ending.
+        UsageError: an ending other than `.svg` and `.png`.
         MissingError: matplotlib is not installed, or there is no such log.
         InvalidDataError: a file that is not a log.
     """
@@ -72,7 +72,7 @@ def _name(log: Path) -> str:
 
 
 def _panel(axes: Any, name: str, lines: Sequence[Line]) -> None:
-    """One run."""
+    """Draw one run."""
     trained = [line for line in lines if "loss" in line]
     held_out = [line for line in lines if "validation_loss" in line]
     axes.plot(*_series(trained, "loss"), linewidth=1, label="training")
@@ -87,6 +87,6 @@ def _panel(axes: Any, name: str, lines: Sequence[Line]) -> None:
 
 
 def _series(lines: Sequence[Line], key: str) -> tuple[list[float], list[float]]:
-    """Hours and values of the lines that have the key."""
-    there = [line for line in lines if key in line]
-    return [line["hours"] for line in there], [line[key] for line in there]
+    """Return hours and values of the lines that have the key."""
+    lines = [line for line in lines if key in line]
+    return [line["hours"] for line in lines], [line[key] for line in lines]

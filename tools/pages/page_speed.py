@@ -1,4 +1,4 @@
-"""How long the page is busy with what a reader does, on a board of 150 rows: `make page-speed`."""
+"""Time that the page is busy with an interaction, on a board of 150 rows: `make page-speed`."""
 
 import os
 import platform
@@ -14,8 +14,8 @@ from playwright.sync_api import sync_playwright
 from tabulate import tabulate
 
 from bench.paths import write_text
+from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import Stamp
 
 ROWS = 150
 LIMIT_MS = 100.0
@@ -24,7 +24,7 @@ PAGE = ROOT / "docs" / "page-speed.md"
 
 
 def main() -> int:
-    """Write the page; 1 if an interaction takes longer than it should."""
+    """Write the page; return 1 if an interaction takes longer than the limit."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         sys.stderr.write("page-speed: no chromium found; install your system's package\n")
@@ -42,12 +42,12 @@ def main() -> int:
         page.goto((board / "site/index.html").as_uri())
         version = chromium.version
         busy = BusyTime(page)
-        found = {
+        times_ms = {
             name: sorted(busy.every(action))
             for name, action in {"(the table's layout alone)": LAY_OUT, **ACTIONS}.items()
         }
         chromium.close()
-    rows = [[name, tries[0], tries[len(tries) // 2], tries[-1]] for name, tries in found.items()]
+    rows = [[name, tries[0], tries[len(tries) // 2], tries[-1]] for name, tries in times_ms.items()]
     table = tabulate(
         rows,
         headers=["interaction", "least ms", "median ms", "most ms"],
@@ -65,7 +65,7 @@ on a board of {ROWS} made-up rows, 12 columns and 8 conditions. Chromium {versio
 """
     write_text(PAGE, text)
     sys.stdout.write(text)
-    return int(any(tries[0] > LIMIT_MS for name, tries in found.items() if name in ACTIONS))
+    return int(any(tries[0] > LIMIT_MS for name, tries in times_ms.items() if name in ACTIONS))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Does a track measure something? Baselines and controls on every task, in one table.
+"""Evidence that a track measures something: baselines and controls on every task, in one table.
 
 For each task: filter banks with and without deltas (and, where the head pools over time, without
 normalisation, which leaves a mean of zero), the trained speaker encoder `ge2e`, controls with
@@ -42,15 +42,15 @@ UNTRAINED = "lighthubert_small+untrained"
 
 
 @dataclass(frozen=True)
-class Row:
+class ValidationRow:
     """One line of the table: an upstream, one of its controls, or chance, on one task.
 
     Attributes:
-        label: what it is.
-        upstream: whose control it is, or what it is; empty for chance.
+        label: its name in the table.
+        upstream: the upstream, of a control that of which it is one; empty for chance.
         is_probe: True for the protocol itself, False for controls, ceiling and chance.
         records: one a seed; empty for chance.
-        predictions: on the clean test set, by utterance id; of every seed.
+        predictions: of every seed, on the clean test set, by utterance id.
     """
 
     label: str
@@ -61,7 +61,7 @@ class Row:
 
 
 class Testbed:
-    """One task with its clean test set: what rows are scored on.
+    """One task with its clean test set, on which rows are scored.
 
     Args:
         task, track: names.
@@ -73,20 +73,20 @@ class Testbed:
         self.train, _ = read_split(self.card, "train", home)
         self.test, self.trials = read_split(self.card, "clean", home)
 
-    def items(self, row: Row, metric: str) -> list[Items | TrialItems]:
-        """One metric of a row on the clean test set, of every seed."""
-        found = METRICS[metric]
-        return [found.per_item(each, self.test, self.trials) for each in row.predictions]
+    def items(self, row: ValidationRow, metric: str) -> list[Items | TrialItems]:
+        """Return the items of one metric of a row on the clean test set, of every seed."""
+        per_item = METRICS[metric].per_item
+        return [per_item(predictions, self.test, self.trials) for predictions in row.predictions]
 
-    def better_by(self, row: Row, other: Row, metric: str) -> Comparison:
-        """By how much `row` is better than `other` in the mean over their seeds: paired."""
+    def better_by(self, row: ValidationRow, other: ValidationRow, metric: str) -> Comparison:
+        """Return the paired difference of the means over seeds; positive if `row` is better."""
         pair = (row, other) if METRICS[metric].higher_is_better else (other, row)
         one, two = (self.items(item, metric) for item in pair)
         return paired_means(one, two, cluster=self.card.cluster)
 
 
 def specs_of(task: str, track: str) -> list[RunSpec]:
-    """The runs of one task, cheap ones first; the trained encoder has several seeds."""
+    """Return the runs of one task, cheap ones first; the trained encoder has several seeds."""
     pooled = task_card(task, track).features == "pooled"
     banks = FILTER_BANKS if pooled else FILTER_BANKS[:2]
     controlled = (TRAINED, FILTER_BANKS[-1]) if pooled else (FILTER_BANKS[0],)
@@ -101,22 +101,21 @@ def specs_of(task: str, track: str) -> list[RunSpec]:
 
 
 def _has_seeds(card: TaskCard, spec: RunSpec) -> bool:
-    """Whether all seeds are run: where heads train in seconds, and of the trained encoder."""
+    """Return True for runs of all seeds: if heads train in seconds, and of the trained encoder."""
     if spec.ceiling or spec.upstream == UNTRAINED:
         return False
     return card.features == "pooled" or (spec.upstream == TRAINED and not spec.shuffle_labels)
 
 
-def chance(bed: Testbed) -> Row:
-    """The best prediction that ignores the sound, chosen on the training split.
+def chance(bed: Testbed) -> ValidationRow:
+    """Return the best prediction that ignores the sound, chosen on the training split.
 
-    For labels the most frequent one, for transcripts an empty one, for slots the
-    most frequent values of the types that score best so on the training split, for speaker
-    verification the same embedding for all.
+    Labels: the most frequent one. Transcripts: an empty one. Slots: the most frequent values of the
+    types that score best on the training split. Speaker verification: one embedding for all.
     """
     constant = _constant(bed.card, bed.train)
     predictions = {item.id: constant for item in bed.test}
-    return Row("chance (ignores the sound)", "", False, (), (predictions,))
+    return ValidationRow("chance (ignores the sound)", "", False, (), (predictions,))
 
 
 def _constant(card: TaskCard, train: Sequence[Utterance]) -> object:
@@ -130,7 +129,7 @@ def _constant(card: TaskCard, train: Sequence[Utterance]) -> object:
 
 
 def _constant_slots(card: TaskCard, train: Sequence[Utterance]) -> str:
-    """Of some types the most frequent value each: those that score best on the training split."""
+    """Return the most frequent value of each of the types that score best on the training split."""
     counts = Counter((kind, value) for item in train for kind, value in item.target["slots"])
     tops = {kind: value for (kind, value), _ in reversed(counts.most_common())}
     guesses = [
@@ -147,38 +146,38 @@ def _constant_slots(card: TaskCard, train: Sequence[Utterance]) -> str:
     return max(guesses, key=value)
 
 
-def _rows(bed: Testbed, home: Path, out: Path) -> list[Row]:
-    """Run whatever is not done and gather the lines of one task."""
+def _rows(bed: Testbed, home: Path, out: Path) -> list[ValidationRow]:
+    """Run what is missing, and return the lines of one task."""
     grouped: dict[str, Sequence[Outcome]] = {}
     for spec in specs_of(bed.card.name, bed.card.track):
         suffix = SHUFFLED if spec.shuffle_labels else CEILING if spec.ceiling else ""
         seeds = SEEDS if _has_seeds(bed.card, spec) else SEEDS[:1]
         say(f"validate {spec.track} {spec.task}: {spec.upstream}{suffix}, seeds {seeds}")
-        found = run_seeds(spec, seeds, Session(home=home, out=out))
-        grouped[found[0].record.upstream + suffix] = found
+        outcomes = run_seeds(spec, seeds, Session(home=home, out=out))
+        grouped[outcomes[0].record.upstream + suffix] = outcomes
     rows = [chance(bed)]
     for label, outcomes in grouped.items():
         files = [o.path.with_suffix("") / "predictions/clean.jsonl" for o in outcomes]
         predictions = tuple(read_predictions(file)[0] for file in files)
         records = tuple(outcome.record for outcome in outcomes)
         upstream = records[0].upstream
-        rows.append(Row(label, upstream, label == upstream, records, predictions))
+        rows.append(ValidationRow(label, upstream, label == upstream, records, predictions))
     return rows
 
 
-def _cell(bed: Testbed, row: Row, metric: str) -> str:
-    """Mean over seeds with its interval."""
+def _cell(bed: Testbed, row: ValidationRow, metric: str) -> str:
+    """Return the mean over seeds with its interval."""
     value, low, high = mean_interval(bed.items(row, metric), cluster=bed.card.cluster)
     return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
-def _points(found: Comparison) -> str:
-    return f"{100 * found.difference:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+def _points(gain: Comparison) -> str:
+    return f"{100 * gain.difference:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
 
 
-def _standing_out(bed: Testbed, rows: Sequence[Row]) -> list[str]:
-    """The upstreams that beat chance and the shuffled controls, with both differences."""
-    found = []
+def _standing_out(bed: Testbed, rows: Sequence[ValidationRow]) -> list[str]:
+    """Return the upstreams that beat chance and the shuffled controls, with both differences."""
+    lines = []
     for metric in bed.card.metrics:
         for row in rows:
             controls = [r for r in rows if r.upstream == row.upstream and SHUFFLED in r.label]
@@ -188,12 +187,12 @@ def _standing_out(bed: Testbed, rows: Sequence[Row]) -> list[str]:
             gains = [bed.better_by(row, other, metric) for other in (rows[0], *controls)]
             if all(gain.low > 0 for gain in gains):
                 named = " and ".join(_points(gain) for gain in gains)
-                found.append(f"- `{row.label}`, {metric}: {named}")
-    return found
+                lines.append(f"- `{row.label}`, {metric}: {named}")
+    return lines
 
 
-def _verdict(bed: Testbed, rows: Sequence[Row]) -> str:
-    """What stands out, what the ceiling says, and the trained encoder against the filter banks."""
+def _verdict(bed: Testbed, rows: Sequence[ValidationRow]) -> str:
+    """Return the upstreams that stand out, the ceiling, and `ge2e` against the filter banks."""
     main = bed.card.metrics[0]
     parts = [
         "Better than chance, and than the shuffled control (its own where it has one), by points "
@@ -215,8 +214,8 @@ def _verdict(bed: Testbed, rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def _section(bed: Testbed, rows: Sequence[Row]) -> str:
-    """The table and the verdict of one task."""
+def _section(bed: Testbed, rows: Sequence[ValidationRow]) -> str:
+    """Return the table and the verdict of one task."""
     body = []
     for row in rows:
         weights = row.records[0].weights if row.records else "-"
@@ -238,10 +237,10 @@ def validate_track(
         home: folder of corpora and features.
         out: folder of records; runs that are done are not run again.
         docs: folder of the table.
-        tasks: only these (then no table is written).
+        tasks: only these; then no table is written.
 
     Returns:
-        the table as Markdown.
+        The table as Markdown.
     """
     for task in tasks or task_names(track):
         prepare_corpora(task_card(task, track), Session(home=home))

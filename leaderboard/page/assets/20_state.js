@@ -1,5 +1,5 @@
-/* What the page shows, wholly in its address: #v=open&s=-asr.wer&q=... Defaults are left out. */
-const DEFAULTS = { v: DATA.views.length ? DATA.views[0].k : '', s: '', q: '', d: '', f: '', t: '', w: '', p: '', m: '', h: '', c: '', x: '', y: '', r: '', o: '' };
+/* The state of the page, all of it in the address: #v=open&s=-asr.wer&q=... Defaults are left out. */
+const DEFAULTS = { v: DATA.views[0].k, s: '', q: '', d: '', f: '', t: '', w: '', p: '', m: '', h: '', c: '', x: '', y: '', r: '', o: '' };
 let state = { ...DEFAULTS };
 
 const listOf = (text) => (text ? text.split('~') : []);
@@ -17,23 +17,23 @@ function writeHash(replace) {
 
 function readHash() {
   const text = location.hash.slice(1);
-  const found = { ...DEFAULTS };
+  const read = { ...DEFAULTS };
   if (text.includes('=')) {
     for (const part of text.split('&')) {
       const [key, ...rest] = part.split('=');
       if (Object.hasOwn(DEFAULTS, key)) {
-        try { found[key] = decodeURIComponent(rest.join('=')); } catch { /* not ours: the default stays */ }
+        try { read[key] = decodeURIComponent(rest.join('=')); } catch { /* malformed: the default stays */ }
       }
     }
-    if (!VIEWS[found.v]) found.v = DEFAULTS.v;
+    if (!VIEWS[read.v]) read.v = DEFAULTS.v;
   } else if (VIEWS[text]) {
-    found.v = text;
+    read.v = text;
   } else if (text) {
     const row = document.getElementById(text);
     const section = row && row.closest('.view');
-    if (section) found.v = section.id;
+    if (section) read.v = section.id;
   }
-  return found;
+  return read;
 }
 
 /* Change some of the state, show it, and remember it in the address. */

@@ -1,4 +1,4 @@
-/* The main table of a view: sort, filter, hide, pin. The server's rows are moved, never made. */
+/* The main table of a view: sort, filter, hide, pin. Rows of the page are moved, never created. */
 const tables = {};
 
 function setUpTable(view) {
@@ -60,28 +60,28 @@ function matches(view, row) {
   return state.q.toLowerCase().split(/\s+/).every((word) => row.text.includes(word));
 }
 
-/* MACs are counted by one rule on one track and by another elsewhere. */
+/* Tracks count MACs by different rules. */
 function costIndex(view, key) {
   const wanted = key === 'macs' ? ['macs', 'macs-superb'] : [key];
   return view.cols.findIndex((column) => wanted.includes(column.k));
 }
 
 function showTable(view) {
-  const found = tables[view.k];
-  if (!found) return;
-  const { table, bodies, rows, order, heads } = found;
+  const main = tables[view.k];
+  if (!main) return;
+  const { table, bodies, rows, order, heads } = main;
   const pins = listOf(state.c);
   const descending = state.s.startsWith('-');
   const key = state.s.replace(/^-/, '');
   const index = key === 'name' ? -1 : view.cols.findIndex((column) => column.k === key);
-  const known = key === 'name' || index >= 0;
+  const sorted = key === 'name' || index >= 0;
   const keyOf = (row) => {
     if (key === 'name') return row.data.n.toLowerCase();
     const cell = row.data.v[index];
     return cell == null && !view.cols[index].n ? row.node.cells[index + 1].textContent.toLowerCase() : cell;
   };
   const list = Object.values(rows);
-  const keys = known ? new Map(list.map((row) => [row, keyOf(row)])) : null;
+  const keys = sorted ? new Map(list.map((row) => [row, keyOf(row)])) : null;
   list.sort((one, two) => {
     const pinned = pins.includes(two.data.k) - pins.includes(one.data.k);
     if (pinned) return pinned;
@@ -93,10 +93,10 @@ function showTable(view) {
     return order[one.data.k] - order[two.data.k];
   });
   const hidden = listOf(state.h);
-  found.shown = [];
+  main.shown = [];
   const sequence = list.map((row) => row.data.k).join();
-  const moved = found.sequence !== sequence;
-  found.sequence = sequence;
+  const moved = main.sequence !== sequence;
+  main.sequence = sequence;
   for (const body of bodies) {
     const rows_ = list.filter((row) => row.body === body);
     if (moved) body.append(...rows_.map((row) => row.node));
@@ -110,18 +110,18 @@ function showTable(view) {
         row.node.classList.toggle('pinned', isPinned);
         row.node.querySelector('.pin').setAttribute('aria-pressed', String(isPinned));
       }
-      if (visible) { found.shown.push(row.data); any = true; }
+      if (visible) { main.shown.push(row.data); any = true; }
     }
     body.hidden = !any;
   }
   heads.forEach((head, at) => {
     const name = at ? view.cols[at - 1].k : 'name';
-    if (known && name === key) head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
+    if (sorted && name === key) head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
     else head.removeAttribute('aria-sort');
   });
   const wanted = hidden.join('~');
-  if (found.hidden !== wanted) {
-    found.hidden = wanted;
+  if (main.hidden !== wanted) {
+    main.hidden = wanted;
     const flags = view.cols.map((column) => hidden.includes(column.k));
     heads.forEach((head, at) => { if (at) head.hidden = flags[at - 1]; });
     for (const row of list) flags.forEach((flag, at) => { row.node.cells[at + 1].hidden = flag; });
@@ -131,8 +131,7 @@ function showTable(view) {
 }
 
 function markFrontier(view, frontier) {
-  const found = tables[view.k];
-  for (const [key, row] of Object.entries(found.rows)) {
+  for (const [key, row] of Object.entries(tables[view.k].rows)) {
     const star = row.node.querySelector('.star');
     if (frontier.has(key) && !star) {
       const mark = make('span', { class: 'star', title: 'on the frontier' }, '\u2605', make('span', { class: 'vh' }, ' on the frontier'));

@@ -69,7 +69,7 @@ function columnChoice(view) {
   return details;
 }
 
-/* Bring every control to what the state says. */
+/* Set every control to the state. */
 function showTools(view) {
   const box = sectionOf(view).querySelector('.tools');
   for (const key of ['q', 'f', 't', 'w', 'p', 'm']) {

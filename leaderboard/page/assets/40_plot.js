@@ -1,4 +1,4 @@
-/* Cost against score. The same rules as the picture the page came with (leaderboard/page/pareto.py). */
+/* Cost against score, of the rows shown. Replaces the picture of the page (leaderboard/page/picture.py). */
 const BOX = { w: 760, h: 420, l: 62, r: 742, t: 16, b: 372 };
 const CROWD = 8;
 const plots = {};
@@ -23,24 +23,17 @@ function setUpPlot(view) {
 function axes(view) {
   const xs = costColumns(view);
   const ys = scoreColumns(view);
-  const best = ys.find((column) => column.k === 'superb') || fullest(view, ys.filter((column) => column.g === 'score')) || ys[0];
-  return { x: xs.find((column) => column.k === state.x) || xs[0], y: ys.find((column) => column.k === state.y) || best };
-}
-
-/* The first of the columns that most rows of the view have. */
-function fullest(view, columns) {
-  const filled = (column) => view.rows.filter((row) => row.v[view.cols.indexOf(column)] != null).length;
-  return columns.reduce((best, column) => (best && filled(best) >= filled(column) ? best : column), undefined);
+  return { x: xs.find((column) => column.k === state.x) || xs[0], y: ys.find((column) => column.k === state.y) || ys.find((column) => column.k === view.y) };
 }
 
 function pointsOf(view, x, y) {
   const [ix, iy] = [view.cols.indexOf(x), view.cols.indexOf(y)];
   const shown = new Set(tables[view.k].shown);
-  const found = view.rows.filter((row) => shown.has(row))
+  const points = view.rows.filter((row) => shown.has(row))
     .map((row) => ({ row, x: row.v[ix], y: row.v[iy] }))
     .filter((point) => point.x != null && point.y != null);
-  const others = found.filter((point) => point.row.o && point.row.f !== 'baseline');
-  return others.length >= CROWD ? found.filter((point) => point.row.f !== 'baseline') : found;
+  const others = points.filter((point) => point.row.o && point.row.f !== 'baseline');
+  return others.length >= CROWD ? points.filter((point) => point.row.f !== 'baseline') : points;
 }
 
 function frontierOf(points, higher) {
@@ -53,8 +46,8 @@ function frontierOf(points, higher) {
 
 function scales(points) {
   const costs = points.map((point) => point.x);
-  const known = costs.filter((x) => x > 0);
-  const logs = (known.length ? known : [1]).map(Math.log10);
+  const positive = costs.filter((x) => x > 0);
+  const logs = (positive.length ? positive : [1]).map(Math.log10);
   const zero = costs.some((x) => x <= 0);
   const [lo, hi] = [Math.min(...logs), Math.max(...logs)];
   const room = Math.max((hi - lo) * 0.08, 0.08);
@@ -86,7 +79,7 @@ function niceTicks(low, high) {
   return ticks;
 }
 
-/* The first place with room, which is then taken. */
+/* The first free place for a text; marks it as taken. */
 function place(places, text, taken) {
   const width = 6.1 * text.length;
   const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];

@@ -29,18 +29,18 @@ function unpack(text, index) {
   return part.endsWith('____') ? [loss] : [loss, loss - number(3, 5), loss + number(5, 7)];
 }
 
-/* [value, low, high] of a row over conditions: of one task, or the mean over the tasks that have them all. */
+/* [value, low, high] of a row over conditions: of one task, or the mean over tasks that have all of them. */
 function lossOf(row, indices, task) {
   const parts = (task ? [row.l[task]] : Object.values(row.l)).filter(Boolean).map((text) => meanOf(indices.map((index) => unpack(text, index)))).filter(Boolean);
   const mean = parts.length ? meanOf(parts) : null;
   return mean && mean.map((value) => value / 1000);
 }
 
-/* The mean of losses; null where one is missing, and no interval where one has none. */
+/* The mean of losses; null if one is missing, without an interval if one has none. */
 function meanOf(parts) {
   if (!parts.every(Boolean)) return null;
-  const whole = parts.every((part) => part.length === 3);
-  return [0, 1, 2].slice(0, whole ? 3 : 1).map((at) => parts.reduce((sum, part) => sum + part[at], 0) / parts.length);
+  const complete = parts.every((part) => part.length === 3);
+  return [0, 1, 2].slice(0, complete ? 3 : 1).map((at) => parts.reduce((sum, part) => sum + part[at], 0) / parts.length);
 }
 
 function showRobust(view) {
@@ -65,7 +65,7 @@ function showRobust(view) {
   showCurves(view, section.querySelector('.curves'), task);
 }
 
-/* The tasks of a row in conditions, where others have more: means over fewer are not comparable. */
+/* The tasks of a row in conditions, if other rows have more: a mean over fewer is not comparable. */
 function fewer(view, row, indices) {
   const tasksOf = (one) => Object.keys(one.l).filter((task) => indices.every((index) => unpack(one.l[task], index)));
   const named = (tasks) => unique(tasks.map((task) => task.toUpperCase())).sort().join(', ');
@@ -74,7 +74,7 @@ function fewer(view, row, indices) {
   return mine && mine !== every ? `only ${mine}` : '';
 }
 
-/* Write a degradation into a cell; what is there already is changed, not made anew. */
+/* Write a degradation into a cell; elements that exist are changed, which is quicker. */
 function fill(cell, loss, note) {
   const name = loss ? shade(loss[0]) : '';
   if (cell.className !== name) cell.className = name;
@@ -108,7 +108,7 @@ function svgKey(at) {
   return svg('svg', { class: 'curve-plot', viewBox: '0 0 28 8', width: 28, height: 8, 'aria-hidden': 'true' }, svg('polyline', { class: `s${at}`, points: '0,4 28,4' }));
 }
 
-/* Of the mean over tasks only what has all of them: curves over others are not comparable. */
+/* No mean over tasks for a row that lacks some: its curve is not comparable. */
 function curveLoss(view, row, index, task) {
   return !task && fewer(view, row, [index]) ? null : lossOf(row, [index], task);
 }
@@ -127,7 +127,7 @@ function curveFigure(view, [family, levels], rows, task) {
   return make('figure', {}, picture, make('figcaption', {}, `${family}: relative degradation in %`));
 }
 
-/* Every condition of a row, made on opening where the page would be too large with all of them. */
+/* The table of a row's conditions, made on opening if the page has no room for all of them. */
 function drawConditions(details) {
   const place = details.querySelector('p.all');
   const view = VIEWS[details.closest('.view').id];
@@ -146,7 +146,7 @@ function drawConditions(details) {
   place.replaceWith(make('div', { class: 'scroll', role: 'region', tabindex: '0', 'aria-label': `${row.n}: every condition` }, table));
 }
 
-/* Layer weights as small bars, learning rates as a small curve, over the numbers they come from. */
+/* Layer weights as small bars, learning rates as a small curve, above their numbers. */
 function drawBars(details) {
   for (const cell of details.querySelectorAll('td.lw')) {
     if (cell.dataset.drawn) continue;

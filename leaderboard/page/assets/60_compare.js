@@ -10,8 +10,8 @@ function showCompare(view) {
     const cells = nodes.map((node) => node.cells[index + 1]);
     if (cells.every((cell) => cell.textContent === '\u2013')) return;
     const values = pins.map((row) => row.v[index]);
-    const known = values.filter((item) => item != null);
-    const best = column.b == null || known.length < 2 ? null : column.b ? Math.max(...known) : Math.min(...known);
+    const numbers = values.filter((item) => item != null);
+    const best = column.b == null || numbers.length < 2 ? null : column.b ? Math.max(...numbers) : Math.min(...numbers);
     const line = make('tr', {}, make('th', { scope: 'row' }, column.t, make('small', {}, column.a)));
     cells.forEach((cell, at) => {
       const copy = make('td', { class: column.n ? null : 't' });

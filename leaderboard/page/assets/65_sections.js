@@ -1,4 +1,4 @@
-/* Sections of upstreams and tasks: which are open is part of the address, too. */
+/* Sections of upstreams and tasks; the address holds the open ones. */
 const sections = {};
 let printed = [];
 
@@ -12,18 +12,18 @@ function drawSection(details) {
   drawConditions(details);
 }
 
-/* Shut or fold out what the state says; the browser tells `remember` afterwards. */
+/* Open and close sections as the state says; the browser then calls `remember`. */
 function showSections(view) {
   const open = listOf(state.o);
   for (const details of sections[view.k]) details.open = open.includes(details.id);
 }
 
-/* What the reader opened or shut. An address that names just this section stays as it is. */
+/* Store in the address which sections are open. An address of just this section stays as it is. */
 function remember({ target }) {
   if (target.open) drawSection(target);
-  const found = sections[state.v];
-  if (printed.length || !found?.includes(target)) return;
-  state.o = found.filter((details) => details.open).map((details) => details.id).join('~');
+  const shown = sections[state.v];
+  if (printed.length || !shown?.includes(target)) return;
+  state.o = shown.filter((details) => details.open).map((details) => details.id).join('~');
   if (location.hash.slice(1) !== state.o) writeHash(true);
 }
 
@@ -36,7 +36,7 @@ function openSection(key) {
   details.querySelector('summary').focus({ preventScroll: true });
 }
 
-/* Paper has nothing to open: all sections are, and those that were not are closed again after. */
+/* For print all sections are open; afterwards those that were closed are closed again. */
 function unfold() {
   printed.push(...document.querySelectorAll('main details:not(.menu):not([open])'));
   for (const details of printed) {

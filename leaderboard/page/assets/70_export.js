@@ -1,4 +1,4 @@
-/* What is shown, for other programs. */
+/* Downloads of the rows that are shown. */
 function csvText(text) {
   const flat = text.replace(/\s+/g, ' ').trim();
   const safe = /^[=+\-@]/.test(flat) && Number.isNaN(Number(flat)) ? `'${flat}` : flat;
@@ -15,8 +15,8 @@ function downloadCsv(view) {
     const line = [row.n, row.d];
     for (const [column, index] of columns) {
       const node = tables[view.k].rows[row.k].node.cells[index + 1];
-      const found = node.querySelector('small')?.textContent.match(/^([\d.]+) to ([\d.]+)$/) || ['', '', ''];
-      if (column.g === 'score') line.push(row.v[index] ?? '', found[1], found[2]);
+      const interval = node.querySelector('small')?.textContent.match(/^([\d.]+) to ([\d.]+)$/) || ['', '', ''];
+      if (column.g === 'score') line.push(row.v[index] ?? '', interval[1], interval[2]);
       else line.push(column.n ? row.v[index] ?? '' : node.textContent);
     }
     lines.push(line);

@@ -32,7 +32,7 @@ document.addEventListener('click', (event) => {
   if (!link) return;
   const key = link.getAttribute('href').slice(1);
   if (VIEWS[key] && link.matches('.skip')) {
-    /* To the view that is shown, and not through the address, which holds filters, order and pins. */
+    /* Go to the shown view without changing the address, which holds filters, order and pins. */
     event.preventDefault();
     sectionOf(VIEWS[state.v]).focus();
   } else if (VIEWS[key] && link.dataset.view) {
@@ -44,7 +44,7 @@ document.addEventListener('click', (event) => {
   }
 });
 document.addEventListener('toggle', remember, true);
-/* A head that is partly under the column that stays counts as in sight: browsers leave it there. */
+/* Browsers do not scroll to a focused head that is partly under the fixed first column. */
 document.addEventListener('focusin', ({ target }) => {
   const box = target.closest('.scroll');
   const first = box?.querySelector('thead th');

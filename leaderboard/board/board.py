@@ -1,0 +1,153 @@
+"""The board as data: tracks, rows, columns and cells, ready for a page or an export."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from bench.records.record import SCHEMA
+from leaderboard.board.heat import HeatTable, heat_tables
+from leaderboard.board.ranking import Ranking
+from leaderboard.board.rows import Row
+
+Group = Literal["upstream", "cost", "score", "summary"]
+
+
+@dataclass(frozen=True)
+class BoardCell:
+    """The content of one cell of a table.
+
+    Attributes:
+        text: main text; a dash for an unknown value.
+        note: interval, counts and seeds; may be empty.
+        value: sort key, in the unit of the text; None sorts last.
+        low, high: 95 % interval, in the unit of the text.
+        ranking: of a score.
+        detail: further text, shown on hover.
+        counts: numerator and denominator of a score, for the exports.
+        seeds: number of seeds that a score is the mean of; 0 for everything else.
+    """
+
+    text: str
+    note: str = ""
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    ranking: Ranking | None = None
+    detail: str = ""
+    counts: str = ""
+    seeds: int = 0
+
+
+DASH = BoardCell("\N{EN DASH}")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        key: unique on a track; part of the page's address.
+        title: head of the column.
+        about: unit and direction, below the title.
+        group: columns of one group have one purpose.
+        cell: makes the cell of a row.
+        higher_is_better: None for a column without a better direction.
+        log: True if axes of this quantity are logarithmic.
+        numeric: False for a column of text.
+    """
+
+    key: str
+    title: str
+    about: str
+    group: Group
+    cell: Callable[[Row], BoardCell]
+    higher_is_better: bool | None = None
+    log: bool = False
+    numeric: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class TaskSection:
+    """The section of one task.
+
+    Attributes:
+        about: label and text, in order: data, labels, recipe, deviations and so on.
+    """
+
+    key: str
+    title: str
+    about: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One track.
+
+    Attributes:
+        key: its name.
+        rows: measured rows, then reported rows, then controls.
+        cells: one tuple a row, one cell a column.
+        conditions: all test conditions except `clean`.
+        tables: name and score columns of every condition except `clean`.
+    """
+
+    key: str
+    title: str
+    about: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    cells: tuple[tuple[BoardCell, ...], ...]
+    conditions: tuple[str, ...]
+    tables: tuple[tuple[str, tuple[Column, ...]], ...]
+    tasks: tuple[TaskSection, ...]
+
+    @cached_property
+    def heat(self) -> tuple[HeatTable, ...]:
+        """The heat maps of relative degradations."""
+        return heat_tables(self.rows, self.conditions)
+
+    @property
+    def usual_seeds(self) -> int:
+        """The number of seeds of most measured scores of the main table; 0 without any."""
+        counts = Counter(cell.seeds for cells in self.cells for cell in cells if cell.seeds)
+        return max(counts, key=lambda seeds: (counts[seeds], seeds), default=0)
+
+    @property
+    def num_records(self) -> int:
+        """The number of records of all rows."""
+        return sum(len(row.records) for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Commit and date of the records; never the clock, so that a board can be built again.
+
+    Attributes:
+        commit: first twelve digits; empty outside a checkout.
+        date: of the commit, or of the newest record; may be empty.
+        changed: True if files differ from the commit.
+    """
+
+    commit: str
+    date: str
+    changed: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"commit {self.commit}{' with changes' if self.changed else ''}"]
+        return ", ".join([*(parts if self.commit else []), *([self.date] if self.date else [])])
+
+
+@dataclass(frozen=True, eq=False)
+class Board:
+    """All tracks, with the totals that a page or an export shows."""
+
+    views: tuple[View, ...]
+    stamp: Stamp
+    protocols: tuple[str, ...]
+    num_records: int
+    num_reported: int
+    schema: int = SCHEMA

@@ -1,0 +1,120 @@
+"""The picture of score against cost that a page shows without scripts.
+
+The script replaces it by a picture with names, filters and a choice of axes
+(`assets/40_plot.js`), which alone places labels, ticks and lines.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from leaderboard.board.board import Column, View
+from leaderboard.board.rows import Row
+
+LEFT, RIGHT, TOP, BOTTOM = 62.0, 742.0, 16.0, 372.0  # edges of the plane, as in the script
+MARGIN = 24.0  # between the outermost dots and the edges
+COSTS = ("params", "macs", "macs-superb", "time", "bytes")  # the first one present is drawn
+CROWD = 8  # with as many other competing rows, baselines are left out
+
+
+@dataclass(frozen=True)
+class PicturePoint:
+    """One row with its cost, its score and its place in pixels."""
+
+    row: Row
+    cost: float
+    score: float
+    x: float
+    y: float
+
+
+@dataclass(frozen=True)
+class CostPicture:
+    """Score against cost of one track.
+
+    Attributes:
+        x, y: the two columns.
+        points: rows that have both, in the order of the table.
+        frontier: the points on the frontier, by cost.
+        x_ends, y_ends: place and text of the least and the largest value.
+    """
+
+    x: Column
+    y: Column
+    points: tuple[PicturePoint, ...]
+    frontier: tuple[PicturePoint, ...]
+    x_ends: tuple[tuple[float, str], ...]
+    y_ends: tuple[tuple[float, str], ...]
+
+
+def cost_picture(view: View) -> CostPicture | None:
+    """Return the picture as it is first shown; None if no row has both a cost and a score."""
+    by_key = {column.key: i for i, column in enumerate(view.columns)}
+    x = next((by_key[key] for key in COSTS if key in by_key), None)
+    y = _first_score(view)
+    if x is None or y is None:
+        return None
+    rows = [
+        (row, cost, score)
+        for row, cells in zip(view.rows, view.cells, strict=True)
+        if (cost := cells[x].value) is not None and (score := cells[y].value) is not None
+    ]
+    if sum(row.competes and row.family != "baseline" for row, _, _ in rows) >= CROWD:
+        rows = [item for item in rows if item[0].family != "baseline"]
+    if not rows:
+        return None
+    costs, scores = [cost for _, cost, _ in rows], [score for _, _, score in rows]
+    xs = _spread(_logarithms(costs), LEFT + MARGIN, RIGHT - MARGIN)
+    ys = _spread(scores, BOTTOM - MARGIN, TOP + MARGIN)
+    points = tuple(
+        PicturePoint(*row, *at) for row, at in zip(rows, zip(xs, ys, strict=True), strict=True)
+    )
+    higher = view.columns[y].higher_is_better is True
+    front = frontier(points, higher_is_better=higher)
+    return CostPicture(
+        view.columns[x], view.columns[y], points, tuple(front), _ends(costs, xs), _ends(scores, ys)
+    )
+
+
+def frontier(points: Sequence[PicturePoint], *, higher_is_better: bool) -> list[PicturePoint]:
+    """Return the competing points without a better or equal one at most as costly, by cost."""
+    sign = -1.0 if higher_is_better else 1.0
+    best, front = math.inf, []
+    for point in sorted(points, key=lambda p: (p.cost, sign * p.score, p.row.key)):
+        if point.row.competes and sign * point.score < best:
+            best = sign * point.score
+            front.append(point)
+    return front
+
+
+def _first_score(view: View) -> int | None:
+    """Return the index of the SUPERB score, else of the score that most rows have."""
+    keys = [column.key for column in view.columns]
+    if "superb" in keys:
+        return keys.index("superb")
+    filled = {
+        i: sum(cells[i].value is not None for cells in view.cells)
+        for i, column in enumerate(view.columns)
+        if column.group == "score"
+    }
+    return max(filled, key=lambda i: filled[i]) if filled else None
+
+
+def _logarithms(costs: Sequence[float]) -> list[float]:
+    """Return logarithms to base 10; a cost of 0 stands half a decade below the least other."""
+    lowest = min((cost for cost in costs if cost > 0), default=1.0)
+    return [math.log10(cost) if cost > 0 else math.log10(lowest) - 0.5 for cost in costs]
+
+
+def _spread(values: Sequence[float], start: float, end: float) -> list[float]:
+    """Return the places of values between two pixels."""
+    low, high = min(values), max(values)
+    return [start + (end - start) * (value - low) / ((high - low) or 1.0) for value in values]
+
+
+def _ends(values: Sequence[float], places: Sequence[float]) -> tuple[tuple[float, str], ...]:
+    """Return place and text of the least and the largest value."""
+    pairs = sorted(zip(values, places, strict=True))
+    return tuple((place, f"{value:.4g}") for value, place in dict.fromkeys((pairs[0], pairs[-1])))

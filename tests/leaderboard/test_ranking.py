@@ -1,0 +1,167 @@
+"""Ranks, degradations, the picture of cost and score, and BibTeX, of rows made by hand."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.errors import InvalidDataError
+from bench.metrics.draws import Draws
+from bench.metrics.metric import METRICS
+from bench.metrics.statistics import holm, rank_bands, studentised_pairs
+from bench.records.standing import Standing
+from leaderboard.board.board import View
+from leaderboard.board.columns import all_columns
+from leaderboard.board.degradation import degradations
+from leaderboard.board.ranking import all_pairs, compare, rank_column
+from leaderboard.board.rows import BoardScore, Row
+from leaderboard.page.export import bibtex
+from leaderboard.page.picture import PicturePoint, cost_picture, frontier
+from leaderboard.page.texts import HOW_TO_READ
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARD = ROOT / "leaderboard"
+
+
+def row(name, value, noise, *, kind="measured", revoked=None):
+    score = BoardScore(value, value - 0.1, value + 0.1, "", Draws(value + noise, 200))
+    return Row(
+        key=name, name=name, kind=kind, role="", card_name=name, card=None, family="distilled",
+        teacher="", weights="", tap="", protocol="", params=1, macs_per_second=1.0,
+        macs_superb=None, cost=None, rtf=None,
+        scores={("ks", "accuracy", "clean"): score},
+        standing=Standing(upstream=name, track="open", revoked=revoked),
+    )  # fmt: skip
+
+
+def test_ranks_are_bands_of_what_competes():
+    rng = np.random.default_rng(0)
+    shared = rng.normal(0, 0.05, 1000)
+    rows = [
+        row("a", 0.90, shared),
+        row("b", 0.895, shared + rng.normal(0, 0.01, 1000)),
+        row("c", 0.50, shared),
+        row("control", 0.99, shared, kind="control"),
+        row("revoked", 0.99, shared, revoked="why"),
+    ]
+    found = rank_column(rows, ("ks", "accuracy", "clean"), METRICS["accuracy"])
+    assert {name: (r.best, r.worst, r.of) for name, r in found.items()} == {
+        "a": (1, 2, 3), "b": (1, 2, 3), "c": (3, 3, 3),
+    }  # fmt: skip
+    assert found["b"].above == "a" and found["b"].p_above > 0.05 and found["a"].p_above is None
+    assert found["c"].p_above < 1e-6
+    scores = [r.scores["ks", "accuracy", "clean"] for r in rows[:3]]
+    pairs = all_pairs(scores)
+    for i, one in enumerate(scores):
+        for j, two in enumerate(scores):
+            if i != j:
+                assert pairs[i, j] == pytest.approx(compare(one, two).p_value, rel=1e-6, abs=1e-12)
+
+
+def told_apart(p_values):
+    """Pairs that Holm's rule tells apart."""
+    pairs = [(i, j) for i in range(len(p_values)) for j in range(i)]
+    corrected = holm([p_values[pair] for pair in pairs])
+    return {frozenset(pair) for pair, p in zip(pairs, corrected, strict=True) if p < 0.05}
+
+
+def test_bands_that_do_not_overlap_tell_apart_and_others_may():
+    """What `HOW_TO_READ` says of bands."""
+    rng = np.random.default_rng(3)
+    apart_and_overlapping = 0
+    for _ in range(20):
+        values = np.sort(rng.normal(0, 0.05, 12))
+        draws = values[:, None] + rng.normal(0, 1, (12, 400)) * rng.uniform(0.005, 0.05, (12, 1))
+        p_values = studentised_pairs(values, draws, 300)
+        bands = rank_bands(values.tolist(), p_values, higher_is_better=True)
+        apart = told_apart(p_values)
+        for i, one in enumerate(bands):
+            for j, two in enumerate(bands[:i]):
+                overlap = one[0] <= two[1] and two[0] <= one[1]
+                assert overlap or frozenset((i, j)) in apart
+                apart_and_overlapping += overlap and frozenset((i, j)) in apart
+    assert apart_and_overlapping > 0
+    assert "rows whose bands do not overlap are told apart" in HOW_TO_READ
+    assert "bands overlap are not told apart" not in HOW_TO_READ
+
+
+def test_other_test_sets_are_not_compared():
+    one, two = (
+        BoardScore(0.5, draws=Draws(np.zeros(9), 5)),
+        BoardScore(0.5, draws=Draws(np.zeros(9), 6)),
+    )
+    with pytest.raises(InvalidDataError, match="not the same test set"):
+        compare(one, two)
+    with pytest.raises(InvalidDataError, match="no draws"):
+        compare(one, BoardScore(0.5))
+
+
+def test_degradation_pairs_what_is_paired():
+    rng = np.random.default_rng(1)
+    shared = rng.normal(0, 0.05, 1000)
+    scores = {
+        ("ks", "accuracy", "clean"): BoardScore(0.8, draws=Draws(0.8 + shared, 100)),
+        ("ks", "accuracy", "noise"): BoardScore(0.6, draws=Draws(0.6 + shared, 100)),
+        ("asr", "wer", "clean"): BoardScore(0.0),
+        ("asr", "wer", "noise"): BoardScore(0.1),
+    }
+    same = {("ks", "clean"): "x", ("ks", "noise"): "x"}
+    other = {("ks", "clean"): "x", ("ks", "noise"): "y"}
+    main = {"ks": "accuracy", "asr": "wer"}
+    paired, apart = (degradations(scores, main, m)["ks", "noise"] for m in (same, other))
+    assert paired.value == apart.value == pytest.approx(0.25)
+    assert paired.high - paired.low < 0.5 * (apart.high - apart.low)
+    assert ("asr", "noise") not in degradations(scores, main, same)  # nothing of 0 is a fraction
+
+
+def points(*pairs):
+    return [PicturePoint(row(f"p{i}", score, 0.0), cost, score, 0.0, 0.0)
+            for i, (cost, score) in enumerate(pairs)]  # fmt: skip
+
+
+def test_frontier_by_hand():
+    found = points((1, 5), (2, 4), (2, 6), (3, 6), (4, 7))
+    assert [p.row.key for p in frontier(found, higher_is_better=True)] == ["p0", "p2", "p4"]
+    assert [p.row.key for p in frontier(found, higher_is_better=False)] == ["p0", "p1"]
+
+
+def view_of(rows):
+    metrics = {("ks", "accuracy"): METRICS["accuracy"]}
+    columns = all_columns(rows, metrics, None)
+    cells = tuple(tuple(column.cell(item) for column in columns) for item in rows)
+    return View("open", "", "", columns, tuple(rows), cells, (), (), ())
+
+
+def sized(name, params, value, **options):
+    return replace(row(name, value, 0.0), params=params, **options)
+
+
+def test_the_picture_has_costs_by_their_logarithm_and_scores_upwards():
+    rows = [sized("a", 0, 0.1), sized("b", 1e6, 0.3), sized("c", 1e8, 0.2), sized("d", 1e7, 0.5)]
+    picture = cost_picture(view_of(rows))
+    a, b, c, d = picture.points
+    assert a.x < b.x and d.x - b.x == pytest.approx(c.x - d.x)
+    assert a.y > c.y > b.y > d.y  # pixels count downwards
+    assert [point.row.key for point in picture.frontier] == ["a", "b", "d"]
+    assert picture.x_ends == ((a.x, "0"), (c.x, "100"))
+    assert picture.y_ends == ((a.y, "10"), (d.y, "50"))
+    assert cost_picture(view_of([])) is None
+
+
+@pytest.mark.parametrize(("others", "shown"), [(7, True), (8, False)])
+def test_baselines_are_left_out_beside_eight_others(others, shown):
+    rows = [sized(f"r{i}", 1e6 + i, 0.5) for i in range(others)]
+    picture = cost_picture(view_of([*rows, sized("fbank", 0, 0.1, family="baseline")]))
+    assert ("fbank" in [point.row.name for point in picture.points]) is shown
+
+
+def test_bibtex_is_of_the_card_and_claims_nothing_of_the_paper():
+    card = registry.upstream_card("distilhubert")
+    entry = bibtex(replace(row("a", 0.5, 0.0), card=card))
+    assert f"  title = {{{card.title}}},\n" in entry and "Upstream card of Slim-SUPERB" in entry
+    assert f"  note = {{Paper: \\url{{{card.paper}}}}}\n}}" in entry
+    assert re.findall(r"^  (\w+) = ", entry, re.MULTILINE) == ["title", "howpublished", "note"]
+    assert bibtex(row("a", 0.5, 0.0)) == ""
