@@ -13,8 +13,8 @@ from leaderboard.board.board import DASH, BoardCell, Column
 from leaderboard.board.degradation import (
     Losses,
     MeanDegradation,
-    counted,
     mean_over_all,
+    reference_losses,
     reference_pairs,
     worst,
 )
@@ -98,7 +98,7 @@ def unit_of(metric: Metric) -> tuple[float, int, str]:
     return PERCENT, 2, " %"
 
 
-def shown(metric: Metric, value: float, *, signed: bool = False) -> str:
+def value_text(metric: Metric, value: float, *, signed: bool = False) -> str:
     """Return a value as the board shows it: a percentage, or a plain number for a cost."""
     scale, digits, _ = unit_of(metric)
     return f"{value * scale:{'+' if signed else ''}.{digits}f}"
@@ -151,14 +151,14 @@ def score_column(
         notes = []
         clean = row.scores.get((task, metric.name, "clean"))
         if condition != "clean" and clean is not None:
-            notes.append(f"{shown(metric, score.value - clean.value, signed=True)} to clean")
+            notes.append(f"{value_text(metric, score.value - clean.value, signed=True)} to clean")
         if score.low is None or score.high is None:
-            return BoardCell(shown(metric, score.value), "; ".join(notes), score.value * scale,
+            return BoardCell(value_text(metric, score.value), "; ".join(notes), score.value * scale,
                         detail=score.about, counts=score.about)  # fmt: skip
-        notes.append(f"[{shown(metric, score.low)}, {shown(metric, score.high)}]")
+        notes.append(f"[{value_text(metric, score.low)}, {value_text(metric, score.high)}]")
         ranking = ranks.get(row.key)
         return BoardCell(
-            shown(metric, score.value),
+            value_text(metric, score.value),
             "; ".join(notes),
             score.value * scale,
             score.low * scale,
@@ -211,14 +211,14 @@ def superb_column(ends: Anchors) -> Column:
     return Column("superb", "SUPERB score", about, "summary", cell, higher_is_better=True)
 
 
-def superb_here_column(ends: Anchors) -> Column:
+def superb_subset_column(ends: Anchors) -> Column:
     """Return the column of the same score over the tasks that this project runs."""
 
     def cell(row: Row) -> BoardCell:
-        return _number(superb_score(row, ends, ends.here), 1.0, 0)
+        return _number(superb_score(row, ends, ends.tasks_run), 1.0, 0)
 
-    title = f"SUPERB score, {len(ends.here)} tasks"
-    about = f"over {', '.join(ends.here)} only: not the printed score"
+    title = f"SUPERB score, {len(ends.tasks_run)} tasks"
+    about = f"over {', '.join(ends.tasks_run)} only: not the printed score"
     return Column("superb-here", title, about, "summary", cell, higher_is_better=True)
 
 
@@ -239,7 +239,7 @@ def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
         return BoardCell(f"{percent:+.1f}", note, percent if complete else None)
 
     def mean(row: Row) -> BoardCell:
-        losses = counted(row, reference)
+        losses = reference_losses(row, reference)
         summary = mean_over_all(losses)
         if summary is None:
             return DASH
@@ -248,7 +248,7 @@ def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
         return loss(losses, summary, interval)
 
     def worst_one(row: Row) -> BoardCell:
-        losses = counted(row, reference)
+        losses = reference_losses(row, reference)
         condition = worst(losses)
         return DASH if condition is None else loss(losses, condition[1], condition[0])
 
@@ -294,6 +294,6 @@ def all_columns(
     columns += [score_column(task, metric, rows) for (task, _), metric in metrics.items()]
     if ends is not None:
         columns.append(superb_column(ends))
-        columns += [superb_here_column(ends)] if ends.here else []
+        columns += [superb_subset_column(ends)] if ends.tasks_run else []
     columns += [*degradation_columns(rows), *LAST]
     return tuple(column for column in columns if any(column.cell(row) != DASH for row in rows))

@@ -13,7 +13,7 @@ from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import Comparison, holm
 from bench.registry import task_card
-from leaderboard.board.columns import PERCENT, metric_title, shown
+from leaderboard.board.columns import PERCENT, metric_title, value_text
 from leaderboard.board.ranking import compare
 from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_results
 from leaderboard.board.record_rows import measured_rows
@@ -48,11 +48,11 @@ class ComparedMetric:
         """True if the larger rate is the better one."""
         return METRICS[self.metric].higher_is_better and not self.is_loss
 
-    def shown(self, value: float, *, signed: bool = False) -> str:
+    def value_text(self, value: float, *, signed: bool = False) -> str:
         """Return a rate or a difference of rates as the board shows it; losses in percent."""
         if self.is_loss:
             return f"{PERCENT * value:{'+' if signed else ''}.2f}"
-        return shown(METRICS[self.metric], value, signed=signed)
+        return value_text(METRICS[self.metric], value, signed=signed)
 
 
 def compare_rows(
@@ -144,15 +144,15 @@ def table(lines: list[ComparedMetric], first: str, second: str) -> str:
     corrected = iter(holm(tested))
     body = []
     for line in lines:
-        cells = [line.task, line.title, line.shown(line.first), line.shown(line.second)]
+        cells = [line.task, line.title, line.value_text(line.first), line.value_text(line.second)]
         if line.comparison is None:
             body.append([*cells, "no draws", "", "", ""])
             continue
         pair, p_holm = line.comparison, next(corrected)
         better = (pair.difference > 0) == line.higher_is_better
         verdict = (first if better else second) if p_holm < 0.05 else "not told apart"
-        low, high = (line.shown(bound, signed=True) for bound in (pair.low, pair.high))
-        difference = line.shown(pair.difference, signed=True)
+        low, high = (line.value_text(bound, signed=True) for bound in (pair.low, pair.high))
+        difference = line.value_text(pair.difference, signed=True)
         body.append([*cells, f"{difference} [{low} to {high}]",
                      f"{pair.p_value:.4f}", f"{p_holm:.4f}", verdict])  # fmt: skip
     head = ["task", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"]

@@ -55,7 +55,7 @@ def degradations(
     return losses
 
 
-def recorded(records: Iterable[Record]) -> dict[tuple[str, str], Degradation]:
+def recorded_degradations(records: Iterable[Record]) -> dict[tuple[str, str], Degradation]:
     """Return the degradations of main metrics that records carry, as means over seeds.
 
     The interval spans those of all seeds.
@@ -198,7 +198,7 @@ def reference_pairs(rows: Iterable[Row]) -> frozenset[tuple[str, str]]:
     return max(sets, key=compared, default=frozenset())
 
 
-def counted(row: Row, reference: frozenset[tuple[str, str]]) -> Losses:
+def reference_losses(row: Row, reference: frozenset[tuple[str, str]]) -> Losses:
     """Return a row's degradations over the reference pairs; all of them if it has none of those."""
     shared = {key: loss for key, loss in row.degradations.items() if key in reference}
     return shared or row.degradations

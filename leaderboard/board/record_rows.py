@@ -21,7 +21,12 @@ from bench.records.record import ConditionScore, Record
 from bench.records.standing import Standing, read_standing, standing_path
 from bench.registry import upstream_card, upstream_names
 from leaderboard.board.costs import CostFacts, read_costs
-from leaderboard.board.degradation import degradations, recorded, relative, same_test_set
+from leaderboard.board.degradation import (
+    degradations,
+    recorded_degradations,
+    relative,
+    same_test_set,
+)
 from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns
 from leaderboard.board.rows import (
     WEIGHTS_TEXT,
@@ -154,7 +159,7 @@ def _degradations(
 
     The latter are computed from the draws.
     """
-    carried = recorded(item.record for item in group)
+    carried = recorded_degradations(item.record for item in group)
     computed = degradations(scores, _main_metrics(group), _manifests(group))
     return {
         **{key: loss for key, loss in computed.items() if key not in carried},

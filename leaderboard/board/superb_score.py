@@ -28,13 +28,13 @@ class Anchors:
     Attributes:
         zero, one: values that give 0 and 1000.
         as_of: date of the rows that they are from.
-        here: the tasks among them that this project runs.
+        tasks_run: the tasks among them that this project runs.
     """
 
     zero: Mapping[Pair, float]
     one: Mapping[Pair, float]
     as_of: str = ""
-    here: tuple[str, ...] = ()
+    tasks_run: tuple[str, ...] = ()
 
 
 def anchors(about: SourcesFile, rows: Sequence[PublishedRow]) -> Anchors | None:
@@ -45,9 +45,9 @@ def anchors(about: SourcesFile, rows: Sequence[PublishedRow]) -> Anchors | None:
     metrics = definitions(about)
     ends = [_values(by_name[name]) for name in about.score_one]
     one = {pair: _best(metrics[pair], [end[pair] for end in ends]) for pair in metrics}
-    run_here = task_names(TRACK) if TRACK in track_names() else []
-    here = tuple(task for task in dict.fromkeys(task for task, _ in one) if task in run_here)
-    return Anchors(_values(by_name[about.score_zero]), one, about.score_as_of, here)
+    ours = task_names(TRACK) if TRACK in track_names() else []
+    tasks = tuple(task for task in dict.fromkeys(task for task, _ in one) if task in ours)
+    return Anchors(_values(by_name[about.score_zero]), one, about.score_as_of, tasks)
 
 
 def _values(row: PublishedRow) -> dict[Pair, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.metrics.metric import METRICS
 from bench.records.record import Record
 from leaderboard.board.board import BoardCell, Column
-from leaderboard.board.columns import metric_title, p_text, shown
+from leaderboard.board.columns import metric_title, p_text, value_text
 from leaderboard.board.rows import Degradation, Row
 
 DIGEST, COMMIT = 12, 8  # digits that are shown
@@ -77,7 +77,7 @@ def condition_lines(row: Row, conditions: Sequence[str]) -> list[ConditionLine]:
         score = row.scores.get((task, metric, condition))
         if loss is None or score is None:
             return None
-        return ConditionCell(shown(METRICS[metric], score.value), loss)
+        return ConditionCell(value_text(METRICS[metric], score.value), loss)
 
     lines = [
         ConditionLine(name, tuple(cell(task, metric, name) for task, metric in metrics.items()))
@@ -103,7 +103,7 @@ def _line(row: Row, records: Sequence[Record]) -> TaskLine:
     return TaskLine(
         task=first.task.upper(),
         metric=metric_title(metric.name),
-        value=shown(metric, score.value) if score else "\N{EN DASH}",
+        value=value_text(metric, score.value) if score else "\N{EN DASH}",
         counts=score.about.removeprefix("1 seed, ") if score else "",
         rates=_rates(first),
         weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
@@ -116,7 +116,7 @@ def _rates(record: Record) -> str:
     metric = METRICS[record.selection.metric]
     parts = []
     for point in record.selection.grid:
-        text = "diverged" if point.value is None else shown(metric, point.value)
+        text = "diverged" if point.value is None else value_text(metric, point.value)
         mark = "[{}]" if point.lr == record.selection.lr else "{}"
         parts.append(mark.format(f"{point.lr:g}: {text}"))
     return ", ".join(parts)
