@@ -5,10 +5,15 @@ import re
 
 import pytest
 
+import tools.commands
 from bench.cli import main
 from bench.registry import ROOT
 
 LOGS = ROOT / "upstreams" / "recipes" / "logs"
+
+
+def tool(command):
+    return main(command, package=tools.commands, prog="python -m tools")
 
 
 def write_log(path, *lines):
@@ -26,14 +31,14 @@ def test_a_panel_a_run_with_its_points(tmp_path):
     write_log(tmp_path / "two.jsonl", *pruned)
     out = tmp_path / "curves.svg"
     command = ["learning-curves", str(tmp_path / "one"), str(tmp_path / "two.jsonl")]
-    assert main([*command, "--out", str(out)]) == 0
+    assert tool([*command, "--out", str(out)]) == 0
     text = out.read_text()
     for label in (">one<", ">two<", ">training<", ">held out<", ">sparsity<"):
         assert label in text
     paths = [match.count("L ") for match in re.findall(r'<path d="(M [^"]*)" clip-path', text)]
     assert paths.count(2) == 3  # three points each: two losses and a sparsity
     again = tmp_path / "again.svg"
-    assert main([*command, "--out", str(again)]) == 0
+    assert tool([*command, "--out", str(again)]) == 0
     assert again.read_bytes() == out.read_bytes()
 
 
@@ -52,7 +57,7 @@ def test_what_is_no_log_is_told_in_one_line(content, told, tmp_path, capsys):
     path = tmp_path / "log.jsonl"
     if content is not None:
         path.write_text(content)
-    assert main(["learning-curves", str(path), "--out", str(tmp_path / "c.svg")]) in (3, 4)
+    assert tool(["learning-curves", str(path), "--out", str(tmp_path / "c.svg")]) in (3, 4)
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert told in line
 
@@ -67,7 +72,8 @@ def test_what_is_no_log_is_told_in_one_line(content, told, tmp_path, capsys):
     ],
 )
 def test_a_picture_that_cannot_be_written_is_refused_before_the_work(command, capsys):
-    assert main([*command, "curve.pdf"]) == 2
+    run = tool if command[0] == "learning-curves" else main
+    assert run([*command, "curve.pdf"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert "curve.pdf: a plot is an .svg or a .png file" in line
 
@@ -75,7 +81,7 @@ def test_a_picture_that_cannot_be_written_is_refused_before_the_work(command, ca
 def test_the_picture_in_the_recipes_is_that_of_the_committed_logs(tmp_path):
     pytest.importorskip("matplotlib")
     logs = [str(path) for path in sorted(LOGS.glob("*.jsonl"))]
-    assert main(["learning-curves", *logs, "--out", str(tmp_path / "c.svg")]) == 0
+    assert tool(["learning-curves", *logs, "--out", str(tmp_path / "c.svg")]) == 0
     committed = ROOT / "docs" / "recipes-curves.svg"
     names = re.compile(r">(house_\w+-s\d)<")
     assert names.findall((tmp_path / "c.svg").read_text()) == names.findall(committed.read_text())
