@@ -153,8 +153,8 @@ def _rows(bed: Testbed, home: Path, out: Path) -> list[ValidationRow]:
         suffix = SHUFFLED if spec.shuffle_labels else CEILING if spec.ceiling else ""
         seeds = SEEDS if _has_seeds(bed.card, spec) else SEEDS[:1]
         say(f"validate {spec.track} {spec.task}: {spec.upstream}{suffix}, seeds {seeds}")
-        outcomes = run_seeds(spec, seeds, Session(home=home, out=out))
-        grouped[outcomes[0].record.upstream + suffix] = outcomes
+        runs = run_seeds(spec, seeds, Session(home=home, out=out))
+        grouped[runs[0].record.upstream + suffix] = runs
     rows = [chance(bed)]
     for label, outcomes in grouped.items():
         files = [o.path.with_suffix("") / "predictions/clean.jsonl" for o in outcomes]
