@@ -16,6 +16,13 @@ from bench.errors import UsageError, did_you_mean
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "upstreams" / "cards"
 TASKS = ROOT / "downstreams" / "tasks"
+# All that the harness reaches in plug-ins by a fixed name. Everything else is named by a card.
+BORDER = {
+    "source loader": "upstreams.sources.{kind}:load",  # for cards without `load`
+    "onnx form": "upstreams.sources.onnx_form:OneUtterance",
+    "recipe trainer": "upstreams.recipes.training.trainer:ObjectiveTrainer",
+    "ceiling head": "downstreams.ceiling:EndToEndClassifier",
+}
 CORPUS_FOLDERS = ("embedded", "official")  # of `bench/corpora`; a file there is a corpus
 
 

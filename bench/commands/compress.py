@@ -7,33 +7,37 @@ from pathlib import Path
 
 from bench.paths import home
 
-HELP = "Train a teacher or a compressed upstream by a recipe; an interrupted run goes on."
+HELP = "Train a teacher or a compressed upstream by a recipe, or continue an interrupted run."
 EXAMPLE = "slim-superb compress house_distil --teacher house_teacher --data games:unlabelled/train"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("recipe", help="name ('list recipes'), or a YAML file of your own")
-    parser.add_argument("--teacher", help="upstream to learn from, instead of the recipe's")
+    parser.add_argument("recipe", help="name (see 'list recipes'), or your own YAML file")
+    parser.add_argument("--teacher", help="upstream to use as teacher instead of the recipe's")
     parser.add_argument(
-        "--teacher-card", type=Path, help="card of a teacher of your own, such as an earlier run's"
+        "--teacher-card", type=Path, help="your own card of a teacher, such as an earlier run's"
     )
     parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
-    parser.add_argument("--data", help="CORPUS:TABLE, or a folder (or pattern) of audio")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    parser.add_argument("--data", help="CORPUS:TABLE, a folder of audio, or a pattern")
+    parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
-    parser.add_argument("--hours", type=float, help="of audio to present, instead of the recipe's")
-    parser.add_argument("--dry-run", action="store_true", help="a few updates and an estimate")
-    parser.add_argument("--name", help="of what is made (default RECIPE-sSEED)")
-    parser.add_argument("--out", type=Path, help="folder of the run (runs/compress/NAME)")
+    parser.add_argument(
+        "--hours", type=float, help="hours of audio to present instead of the recipe's"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="make a few updates and estimate the duration"
+    )
+    parser.add_argument("--name", help="of the new upstream (default RECIPE-sSEED)")
+    parser.add_argument("--out", type=Path, help="folder of the run (default runs/compress/NAME)")
 
 
 def run(options: argparse.Namespace) -> int:
     """Train and export."""
-    from bench.make.compress import Request, compress
+    from bench.make.compress import CompressionRequest, compress
 
     overrides = {} if options.hours is None else {"hours": options.hours}
-    request = Request(
+    request = CompressionRequest(
         recipe=options.recipe,
         name=options.name,
         out=options.out,

@@ -1,6 +1,5 @@
 """Train a compressed upstream by a recipe.
 
-`recipe` reads a recipe and the data that it names, `teacher_states` keeps a teacher's hidden
-states,
-`compress` trains and writes weights and card. Others use `compress.compress`.
+`recipe` reads a recipe and its data, `teacher_states` stores a teacher's hidden states, `compress`
+trains and writes weights and card. Others use `compress.compress` and `recipe.recipe_card`.
 """

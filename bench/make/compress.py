@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import NAME_PATTERN
@@ -30,30 +29,31 @@ from bench.make.recipe import (
 from bench.make.teacher_states import keep_states
 from bench.names import parse_upstream_name
 from bench.progress import bar, say
-from bench.registry import resolve, upstream_names
+from bench.registry import BORDER, resolve, upstream_names
 from bench.session import Session
 from bench.sound.manifests import digest
+from bench.trainer import Ingredients, RecipeTrainer, StateReader
 
 REHEARSED_UPDATES = 3
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the user asks for.
+class CompressionRequest:
+    """The options of one `slim-superb compress`.
 
     Attributes:
         recipe: name or path of the YAML.
-        name: of what is made; None is that of the recipe with the seed, `RECIPE-sSEED`.
+        name: of the new upstream; None is `RECIPE-sSEED`.
         out: folder of the run; None is `runs/compress/NAME`.
-        teacher: instead of the recipe's.
-        teacher_card: a card of the user's own, such as that of an earlier run; it is the teacher
-            where `teacher` names none.
+        teacher: an upstream to use instead of the recipe's teacher.
+        teacher_card: a card of the user's own, such as that of an earlier run. It is the teacher
+            if `teacher` names none.
         teacher_weights: a file of the teacher's weights.
-        data: instead of the recipe's.
-        seed: of everything.
+        data: data to use instead of the recipe's.
+        seed: of all random draws.
         device: `cpu` or `cuda`.
-        overrides: training keys instead of the recipe's.
-        dry_run: make a few updates, say how long all would take, keep nothing.
+        overrides: training keys that replace the recipe's.
+        dry_run: make a few updates, estimate the duration of the whole run, write no upstream.
     """
 
     recipe: str
@@ -69,35 +69,37 @@ class Request:
     dry_run: bool = False
 
 
-def compress(request: Request, home: Path) -> Path | None:
-    """Run a recipe to its end, or from where it was interrupted.
+def compress(request: CompressionRequest, home: Path) -> Path | None:
+    """Run a recipe to its end; continue a run that was interrupted.
 
     Args:
-        request: what to make.
+        request: the recipe and its options.
         home: folder of corpora and weights.
 
     Returns:
-        the card that was written; the weights lie beside it. None of a dry run.
+        the card that was written, with the weights beside it; None for a dry run.
 
     Raises:
-        UserError: bad input, in one line.
+        UserError: a recipe, teacher, data or device that cannot be used, or training that fails.
     """
     card = recipe_card(request.recipe)
-    name = _name(request, card)
-    objectives = _recipes("objective")
-    training = _recipes("section").read_section(
-        _recipes("settings").Training, card.training | request.overrides, "training"
-    )
+    name = _upstream_name(request, card)
+    trainer_class: type[RecipeTrainer] = resolve(BORDER["recipe trainer"])
+    trainer = trainer_class(card.training | request.overrides, _device(request.device))
     task, data = task_and_data(card, request.data)
     clips = find_clips(data, home)
-    teacher, teacher_file = _teacher(request, card)
+    teacher, teacher_file = _load_teacher(request, card)
     folder = request.out or Path("runs") / "compress" / name
     folder.mkdir(parents=True, exist_ok=True)
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
-    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {training.hours:g} h to present")
-    keeping = _Keeping(teacher, clips, home, request.device)
-    objective = resolve(card.make)(
-        objectives.Ingredients(
+    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {trainer.hours:g} h to present")
+    keeper = _StateKeeper(teacher, clips, home, request.device)
+    keeps_targets = trainer.keep_targets and not request.dry_run
+    facts = _facts(card, request, digest(clips), teacher)
+    export = _Export(name, card, teacher.name.card if teacher else None, facts, trainer, folder)
+    trainer.set_up(
+        card.make,
+        Ingredients(
             config=card.config,
             teacher=teacher.upstream if teacher else None,
             teacher_file=teacher_file,
@@ -109,44 +111,29 @@ def compress(request: Request, home: Path) -> Path | None:
             say=say,
             distort=make_distort(card.distortions, data, home) if card.distortions else None,
             make_head=head_maker(task, clips) if task else None,
-            keep_states=keeping if training.keep_targets and not request.dry_run else None,
-        )
+            keep_states=keeper if keeps_targets else None,
+        ),
+        facts,
+        export.intermediate,
     )
-    if training.keep_targets and not request.dry_run and not keeping.is_used:
+    if keeps_targets and not keeper.is_used:
         raise UsageError(
             f"training: 'keep_targets' is not for this recipe ({card.make}): its targets are not "
             f"the teacher's states of clean clips; leave it out"
         )
-    device = _device(request.device)
-    precision = _recipes("precision").resolved(training.precision, device)
-    facts = {
-        "recipe": card.make,
-        "config": card.config,
-        "training": {**card.training, **request.overrides, "precision": precision},
-        "data": digest(clips),
-        "teacher": teacher.digest if teacher else None,
-        "seed": request.seed,
-        "grid_samples": _recipes("stream").GRID_SAMPLES,
-    }
-    for key in ("distortions", "task"):
-        if getattr(card, key) is not None:
-            facts[key] = getattr(card, key)
-    made = _Made(name, card, teacher.name.card if teacher else None, facts)
-    run = _run(request, made, training, objective, clips, folder, device)
-    size = sum(p.numel() for p in objective.parameters())
-    say(f"{name}: {size} parameters in training; log and checkpoints in {folder}")
+    say(f"{name}: {trainer.num_parameters} parameters in training; log and checkpoints in {folder}")
     if request.dry_run:
-        _rehearse(run, training.hours)
+        _rehearse(trainer, request.device)
         return None
-    _train(run, name)
-    return _export(made, objective.product(), folder, training.hours)
+    _train(trainer, name)
+    return export.final()
 
 
-def _name(request: Request, card: RecipeCard) -> str:
-    """What is made, by name.
+def _upstream_name(request: CompressionRequest, card: RecipeCard) -> str:
+    """Return the name of the new upstream.
 
     Raises:
-        UsageError: not a name for a card, or one of this project's.
+        UsageError: characters that a card's name must not have, or a name of this project.
     """
     name = request.name or f"{card.name}-s{request.seed}"
     if not re.fullmatch(NAME_PATTERN, name):
@@ -156,128 +143,32 @@ def _name(request: Request, card: RecipeCard) -> str:
         )
     if name in upstream_names():
         raise UsageError(
-            f"{name!r} is an upstream of this project: name what is made otherwise, with --name"
+            f"{name!r} is an upstream of this project: choose another name with --name"
         )
     return name
 
 
-def _rehearse(run: Any, hours: float) -> None:
-    """A few updates, and how long all of them would take."""
-    pace = run.rehearse(REHEARSED_UPDATES)
-    config = run.objective.product().config
-    say(f"would export: {config}")
-    say(
-        f"{REHEARSED_UPDATES} updates: {1 / pace:.1f} s of audio a second on {run.device}; "
-        f"{hours:g} h would take about {hours * pace:.1f} h"
-    )
-
-
-def _train(run: Any, name: str) -> None:
-    """Train with a bar."""
-    with bar(total=run.total_s / 3600, label=name, unit="h", scale=False) as progress:
-
-        def on_step(presented_s: float, figures: dict[str, float]) -> None:
-            if not progress.n:  # what an earlier run did is not this run's pace
-                progress.initial = progress.n = presented_s / 3600
-            if figures:
-                progress.set_postfix({"loss": f"{figures['loss']:.3f}"}, refresh=False)
-            progress.update(min(presented_s, run.total_s) / 3600 - progress.n)
-
-        run.run(on_step)
-
-
-def _run(
-    request: Request,
-    made: _Made,
-    training: Any,
-    objective: Any,
-    clips: list[Utterance],
-    folder: Path,
-    device: torch.device,
-) -> Any:
-    """The training run: streams, validation batches, what is kept on the way."""
-    loop, stream = _recipes("loop"), _recipes("stream")
-    every = len(clips) // training.held_out if training.held_out else 0
-    held = set(range(0, every * training.held_out, every)) if every else set()
-
-    def make_stream(indices: list[int]) -> Any:
-        return stream.Stream(
-            clips,
-            read_part,
-            batch_s=training.batch_s,
-            max_s=training.max_s,
-            min_samples=objective.min_samples,
-            seed=request.seed,
-            use=indices,
-            whole=objective.whole_clips,
-        )
-
-    batches = []
-    if held:
-        validation = make_stream(sorted(held))
-        batches = [validation.load(parts) for parts in validation.plan(0)]
-
-    def keep(product: Any, hours: float) -> None:
-        early = replace(made, name=f"{made.name}-{hours:g}h")
-        _export(early, product, folder / f"at-{hours:g}h", hours)
-
-    return loop.Run(
-        objective,
-        make_stream([index for index in range(len(clips)) if index not in held]),
-        batches,
-        training,
-        folder=folder,
-        identity=_recipes("identity").identity(made.facts),
-        seed=request.seed,
-        device=device,
-        keep=keep,
-    )
-
-
 def _device(name: str) -> torch.device:
-    """The device of that name, set up.
+    """Return the device of that name, set up.
 
     Raises:
-        UsageError: CUDA that is not there.
+        UsageError: `cuda` on a machine without CUDA.
     """
     if name == "cuda":
         if not torch.cuda.is_available():
             raise UsageError("--device cuda: no CUDA device here")
-        set_cuda(tf32=False)  # whether the teacher's states are kept already or made now
+        set_cuda(tf32=False)
     return torch.device(name)
 
 
-class _Keeping:
-    """`keep_states`, when the recipe asks for it.
-
-    Attributes:
-        is_used: whether it did.
-    """
-
-    def __init__(
-        self, teacher: Loaded | None, clips: list[Utterance], home: Path, device: str
-    ) -> None:
-        self._teacher, self._clips = teacher, clips
-        self._home, self._device = home, device
-        self.is_used = False
-
-    def __call__(self) -> Callable[[Sequence[int]], list[Tensor]]:
-        """Pass the clips; a reader of their states.
-
-        Raises:
-            UserError: as `keep_states`.
-        """
-        assert self._teacher is not None  # a recipe without a teacher has nobody to ask
-        self.is_used = True
-        return keep_states(self._teacher, self._clips, self._home, self._device)
-
-
-def _teacher(request: Request, card: RecipeCard) -> tuple[Loaded | None, Path | None]:
-    """The teacher and its file.
+def _load_teacher(
+    request: CompressionRequest, card: RecipeCard
+) -> tuple[Loaded | None, Path | None]:
+    """Return the teacher and the file of its weights, None without one.
 
     Raises:
-        UsageError: a teacher for a recipe that has none, a card that does not hold.
-        MissingError: its weights are not here: a random teacher teaches nothing.
+        UsageError: a teacher for a recipe without one, or an invalid card.
+        MissingError: its weights are missing; random weights are no teacher.
     """
     cards = [] if request.teacher_card is None else [request.teacher_card]
     name = request.teacher or (card_name(cards[0]) if cards else card.teacher)
@@ -293,47 +184,112 @@ def _teacher(request: Request, card: RecipeCard) -> tuple[Loaded | None, Path | 
     return loaded, file
 
 
+def _facts(
+    card: RecipeCard, request: CompressionRequest, data_sha256: str, teacher: Loaded | None
+) -> dict[str, Any]:
+    """Return what the outcome depends on, except the training settings."""
+    facts = {
+        "recipe": card.make,
+        "config": card.config,
+        "data": data_sha256,
+        "teacher": teacher.digest if teacher else None,
+        "seed": request.seed,
+    }
+    optional = {"distortions": card.distortions, "task": card.task}
+    return facts | {key: value for key, value in optional.items() if value is not None}
+
+
+class _StateKeeper:
+    """The `keep_states` of a recipe's ingredients.
+
+    Attributes:
+        is_used: whether the recipe called it.
+    """
+
+    def __init__(
+        self, teacher: Loaded | None, clips: Sequence[Utterance], home: Path, device: str
+    ) -> None:
+        self._teacher, self._clips = teacher, clips
+        self._home, self._device = home, device
+        self.is_used = False
+
+    def __call__(self) -> StateReader:
+        """Pass the clips through the teacher; return a reader of their states.
+
+        Raises:
+            UserError: as `keep_states`.
+        """
+        assert self._teacher is not None  # only recipes with a teacher call this
+        self.is_used = True
+        return keep_states(self._teacher, self._clips, self._home, self._device)
+
+
 @dataclass(frozen=True)
-class _Made:
-    """What a run makes.
+class _Export:
+    """The new upstream as files.
 
     Attributes:
         name: of the upstream.
         card: the recipe.
-        teacher: the name of the card that it learns from.
+        teacher: the name of the teacher's card.
         facts: what the outcome depends on.
+        trainer: writes the files.
+        folder: of the run.
     """
 
     name: str
     card: RecipeCard
     teacher: str | None
     facts: dict[str, Any]
+    trainer: RecipeTrainer
+    folder: Path
+
+    def final(self) -> Path:
+        """Write the trained upstream; return its card."""
+        return self._write(self.name, self.folder, self.trainer.hours)
+
+    def intermediate(self, hours: float) -> None:
+        """Write the upstream of `hours` of audio to a folder of its own."""
+        self._write(f"{self.name}-{hours:g}h", self.folder / f"at-{hours:g}h", hours)
+
+    def _write(self, name: str, folder: Path, hours: float) -> Path:
+        card, seed = self.card, self.facts["seed"]
+        title = f"{card.title}, training seed {seed}" if seed else card.title
+        about = {"name": name, "title": title, "family": card.family}
+        if self.teacher is not None:
+            about["teacher"] = self.teacher
+        if card.paper is not None:
+            about["paper"] = card.paper
+        about["notes"] = (
+            f"{card.notes.strip()} Made by 'slim-superb compress {card.name} --seed {seed}': "
+            f"{hours:g} h of audio presented; run {self.trainer.identity[:12]}, "
+            f"data {self.facts['data'][:12]}."
+        ).strip()
+        path = folder / f"{name}.yaml"
+        self.trainer.write(path, about)
+        return path
 
 
-def _export(made: _Made, product: Any, folder: Path, hours: float) -> Path:
-    """Write weights and card of an upstream."""
-    export = _recipes("export")
-    card, facts = made.card, made.facts
-    weights = folder / f"{made.name}.safetensors"
-    sha256 = export.write_weights(product, weights)
-    seed = f", training seed {facts['seed']}" if facts["seed"] else ""
-    about = {"name": made.name, "title": card.title + seed, "family": card.family}
-    if made.teacher is not None:
-        about["teacher"] = made.teacher
-    if card.paper is not None:
-        about["paper"] = card.paper
-    run = _recipes("identity").identity(facts)[:12]
-    about["notes"] = (
-        f"{card.notes.strip()} Made by 'slim-superb compress {card.name} --seed {facts['seed']}': "
-        f"{hours:g} h of audio presented; run {run}, data {facts['data'][:12]}."
-    ).strip()
-    path = folder / f"{made.name}.yaml"
-    export.write_card(product, path, weights=weights, sha256=sha256, about=about)
-    return path
+def _rehearse(trainer: RecipeTrainer, device: str) -> None:
+    """Make a few updates; print how long all of them would take."""
+    pace = trainer.rehearse(REHEARSED_UPDATES)
+    say(f"would export: {trainer.card_config()}")
+    say(
+        f"{REHEARSED_UPDATES} updates: {1 / pace:.1f} s of audio a second on {device}; "
+        f"{trainer.hours:g} h would take about {trainer.hours * pace:.1f} h"
+    )
 
 
-def _recipes(module: str) -> Any:
-    """A module of `upstreams.recipes.training`, which is reached by name like every plug-in."""
-    from importlib import import_module
+def _train(trainer: RecipeTrainer, name: str) -> None:
+    """Train behind a progress bar."""
+    with bar(total=trainer.hours, label=name, unit="h", scale=False) as progress:
 
-    return import_module(f"upstreams.recipes.training.{module}")
+        def on_step(presented_s: float, figures: dict[str, float]) -> None:
+            hours = presented_s / 3600
+            if not progress.n:  # the hours of an earlier run do not count in this run's speed
+                progress.initial = progress.n = hours
+            if figures:
+                progress.set_postfix({"loss": f"{figures['loss']:.3f}"}, refresh=False)
+            progress.update(min(hours, trainer.hours) - progress.n)
+
+        trainer.run(on_step)

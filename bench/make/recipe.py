@@ -1,6 +1,7 @@
-"""A recipe: a YAML file in `upstreams/recipes`, and the data, task and distortions that it names.
+"""Recipes: YAML files in `upstreams/recipes/cards`, and the data, task and distortions they name.
 
-Recipes know nothing of corpora or conditions: what they name is looked up here.
+The training code of recipes does not know corpora, tasks or conditions; their names are resolved
+here.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from bench.registry import ROOT, corpus_module, resolve, task_card
 from bench.sound.audio import read_wav
 from bench.sound.manifests import read_table
 from bench.sound.sox import whole_sound
+from bench.trainer import Distort
 
 RECIPES = ROOT / "upstreams" / "recipes" / "cards"
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
@@ -35,21 +37,21 @@ PIECE_BYTES = 1 << 14
 
 
 class RecipeCard(Frozen):
-    """One model to make.
+    """The card of a recipe.
 
     Attributes:
-        name: of the model; the file says the same.
-        title: for people.
-        family: as on the card that comes out.
-        make: `module:attr` of a function from `Ingredients` to `Objective` (upstreams.recipes).
+        name: of the recipe, the same as the file's.
+        title: of the new upstream.
+        family: of the new upstream.
+        make: `module:attr` of a function from `Ingredients` to an objective.
         data: `CORPUS:TABLE`, a folder of audio, or a pattern of folders (`LibriSpeech/train-*`).
         task: `TRACK/TASK` for recipes that prune for a task: its training table is the data.
-        teacher: an upstream's name, where the recipe needs one.
-        paper: where the method comes from.
-        notes: for the card that comes out.
+        teacher: the name of an upstream, for recipes with a teacher.
+        paper: address of the paper of the method.
+        notes: for the card of the new upstream.
         config: arguments of `make`.
-        training: how it is optimised (`upstreams.recipes.training.loop.Training`).
-        distortions: a set of conditions for recipes that distort; none that is tested as unseen.
+        training: keys of `upstreams.recipes.training.settings.TrainingSettings`.
+        distortions: a set of conditions, none of them tested as unseen, for recipes that distort.
     """
 
     name: str
@@ -73,15 +75,15 @@ class RecipeCard(Frozen):
 
 
 def recipe_names() -> list[str]:
-    """All recipes' names; reads file names only."""
+    """Return the names of all recipes; read file names only."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def recipe_card(name: str) -> RecipeCard:
-    """A recipe by its name, or by the path of a YAML file of one's own.
+    """Read a recipe by its name, or by the path of the user's own YAML file.
 
     Raises:
-        UsageError: no such recipe, or a file that does not hold.
+        UsageError: no such recipe, or an invalid file.
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
@@ -93,7 +95,7 @@ def recipe_card(name: str) -> RecipeCard:
 
 
 def read_part(clip: Utterance, start: int, num_samples: int) -> Tensor:
-    """Samples (num_samples,) of a clip from a start within it, as evaluation would hear them."""
+    """Read samples (num_samples,) of a clip from `start`, with its effect as in evaluation."""
     begin = clip.start + start
     if clip.effect:
         return torch.from_numpy(whole_sound(clip)[begin : begin + num_samples])
@@ -101,10 +103,10 @@ def read_part(clip: Utterance, start: int, num_samples: int) -> Tensor:
 
 
 def find_clips(data: str, home: Path) -> list[Utterance]:
-    """The clips that `CORPUS:TABLE`, a folder of audio or a pattern of folders names.
+    """Return the clips of `CORPUS:TABLE`, of a folder of audio or of a pattern of folders.
 
     Raises:
-        UsageError: a folder that holds a corpus's dev or test set beside what one trains on.
+        UsageError: a folder that holds a dev or test set beside training data.
         MissingError: no such folder, or no audio in it.
         InvalidDataError: audio that is not 16 kHz mono.
     """
@@ -125,32 +127,33 @@ def find_clips(data: str, home: Path) -> list[Utterance]:
 
 
 def _folders(data: str) -> list[tuple[Path, Path]]:
-    """Folders of audio, each with the one that its clips are named from.
+    """Return folders of audio, each with the folder that the ids of its clips are relative to.
 
     Raises:
-        UsageError: one has a folder in it that is named like a dev or test set.
+        UsageError: a folder inside is named like a dev or test set.
     """
     folder = Path(data)
     if has_magic(data):
         top = Path(folder.anchor)
-        found = sorted(path for path in top.glob(str(folder.relative_to(top))) if path.is_dir())
-        return [(path, path.parent) for path in found]
+        paths = sorted(path for path in top.glob(str(folder.relative_to(top))) if path.is_dir())
+        return [(path, path.parent) for path in paths]
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         if path.is_dir() and NOT_TRAINING.fullmatch(path.name):
             raise UsageError(
-                f"{folder}: holds {path.name!r}, which is not to be trained on; name the folders "
-                f"that are, such as --data '{folder / 'train*'}'"
+                f"{folder}: holds {path.name!r}, which is not training data; name the folders "
+                f"to train on, such as --data '{folder / 'train*'}'"
             )
     return [(folder, folder)]
 
 
 def _clip(path: Path, folder: Path) -> Utterance:
-    """A whole file as an utterance: its header and three pieces tell it from others.
+    """Return a whole file as an utterance.
 
-    A thousand hours are not read to list them.
+    Its key comes from the header and three pieces of the file, so that a list of a thousand hours
+    needs no full read.
 
     Raises:
-        InvalidDataError: not sound, or not 16 kHz mono.
+        InvalidDataError: no audio file, or not 16 kHz mono.
     """
     try:
         info = soundfile.info(path)
@@ -175,53 +178,53 @@ def _clip(path: Path, folder: Path) -> Utterance:
 
 
 def _key(path: Path, about: str) -> str:
-    """A digest of a file's beginning, middle and end, its size and what is known of it."""
+    """Return a digest of `about`, and of a file's size, beginning, middle and end."""
     size = path.stat().st_size
-    found = hashlib.sha256(f"{about} {size}".encode())
+    sha256 = hashlib.sha256(f"{about} {size}".encode())
     with path.open("rb") as file:
         for begin in (0, size // 2, max(size - PIECE_BYTES, 0)):
             file.seek(begin)
-            found.update(file.read(PIECE_BYTES))
-    return found.hexdigest()
+            sha256.update(file.read(PIECE_BYTES))
+    return sha256.hexdigest()
 
 
-def make_distort(name: str, data: str, home: Path) -> Callable[[Tensor, torch.Generator], Tensor]:
-    """A function that distorts sound by a condition drawn out of a set, anew each time.
+def make_distort(name: str, data: str, home: Path) -> Distort:
+    """Return a function that distorts sound by a condition of a set, drawn at each call.
 
     Args:
         name: of the set, such as `distorted-seen`.
-        data: of the recipe; its corpus says to which band noise is limited.
+        data: of the recipe; noise is limited to the band of its corpus.
         home: folder of the noises.
 
     Raises:
         UsageError: no such set, or one with noise or rooms that are tested as unseen.
     """
-    known = catalogue().sets
-    if name not in known:
-        raise UsageError(f"distortions {name!r}: {did_you_mean(name, known)}")
-    members = [condition(member) for member in known[name]]
+    sets = catalogue().sets
+    if name not in sets:
+        raise UsageError(f"distortions {name!r}: {did_you_mean(name, sets)}")
+    members = [condition(member) for member in sets[name]]
     for member in members:
         if "unseen" in repr(member.steps):
-            raise UsageError(f"distortions {name!r}: {member.name} is only to be tested on")
+            raise UsageError(f"distortions {name!r}: {member.name} is for tests only")
     corpus = data.partition(":")[0]
     distorters = [make_distorter(member, corpus, home=home) for member in members]
 
     def distort(wav: Tensor, generator: torch.Generator) -> Tensor:
-        drawn, number = torch.randint(2**31, (2,), generator=generator).tolist()
-        chosen = distorters[drawn % len(distorters)]
-        return torch.from_numpy(chosen.distort(wav.numpy(), f"training-{number}"))
+        index, number = torch.randint(2**31, (2,), generator=generator).tolist()
+        distorter = distorters[index % len(distorters)]
+        return torch.from_numpy(distorter.distort(wav.numpy(), f"training-{number}"))
 
     return distort
 
 
 def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, str]:
-    """The task of a recipe that prunes for one, and where the clips come from.
+    """Return the task of a recipe that prunes for one, and the name of the training data.
 
     Raises:
-        UsageError: no such task, or other data for one.
+        UsageError: no such task, or a task together with `data`.
     """
     if card.task is None:
-        assert card.data is not None  # RecipeCard: one of both
+        assert card.data is not None  # RecipeCard has one of the two
         return None, data or card.data
     if data is not None:
         raise UsageError(f"recipe {card.name} trains on the task {card.task}: no --data")
@@ -231,7 +234,7 @@ def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, 
 
 
 def head_maker(task: TaskCard, clips: list[Utterance]) -> Callable[[int, int], Head]:
-    """The task's head from D and the stride; its classes come from the training targets."""
+    """Return a function from D and stride to the task's head; classes are those of `clips`."""
     targets = [clip.target for clip in clips]
     make: Callable[..., Head] = resolve(task.head)
     return lambda size, stride: make(size, stride, targets, **task.head_conf)

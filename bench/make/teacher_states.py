@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -15,34 +15,35 @@ from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.load.loader import Loaded
 from bench.paths import disk_errors
 from bench.progress import bar, say
+from bench.trainer import StateReader
 
-MAX_SECONDS = 60.0  # the teacher hears whole clips at once
+MAX_SECONDS = 60.0  # of a clip, which the teacher gets as a whole
 
 
 def keep_states(
     teacher: Loaded, clips: Sequence[Utterance], home: Path, device: str
-) -> Callable[[Sequence[int]], list[Tensor]]:
-    """Pass the clips through the teacher, where that was not done before.
+) -> StateReader:
+    """Pass the clips through the teacher, except those in the feature store.
 
     Args:
         teacher: frozen.
-        clips: whole ones.
+        clips: whole clips.
         home: folder of the store.
-        device: where the teacher runs.
+        device: of the teacher.
 
     Returns:
-        a reader: the states (L, T, D) float32 of some clips, by their places in `clips`.
+        a reader of the states (L, T, D) float32 of some clips, by their positions in `clips`.
 
     Raises:
-        UsageError: a clip that is too long to be passed at once.
+        UsageError: a clip longer than `MAX_SECONDS`.
         UserError: no space, or an unreadable file.
     """
     longest = max(clips, key=lambda clip: clip.num_samples)
     if longest.num_samples > MAX_SECONDS * SAMPLE_RATE_HZ:
         raise UsageError(
             f"training: 'keep_targets' passes whole clips, of {MAX_SECONDS:g} s at most: "
-            f"{longest.path} has {longest.num_samples / SAMPLE_RATE_HZ:.0f} s; cut it, or leave "
-            f"'keep_targets' out"
+            f"{longest.path} has {longest.num_samples / SAMPLE_RATE_HZ:.0f} s; cut it, or "
+            f"remove 'keep_targets'"
         )
     upstream = teacher.upstream
     store = FeatureStore(
@@ -61,12 +62,12 @@ def keep_states(
         store.extract(
             upstream, missing, lambda clip: progress.update(clip.num_samples / SAMPLE_RATE_HZ)
         )
-    found = store.read(clips)
+    features = store.read(clips)
 
     def states(indices: Sequence[int]) -> list[Tensor]:
-        rows = found.rows(indices)
-        places = zip(rows.first.tolist(), rows.lengths.tolist(), strict=True)
-        clips = [rows.states[at : at + size] for at, size in places]  # (T, L, D)
-        return [clip.transpose(0, 1).to(torch.float32) for clip in clips]
+        rows = features.rows(indices)
+        spans = zip(rows.first.tolist(), rows.lengths.tolist(), strict=True)
+        stored = [rows.states[first : first + size] for first, size in spans]  # (T, L, D)
+        return [states.transpose(0, 1).to(torch.float32) for states in stored]
 
     return states

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import torch
-from toys import make_utterances
+import yaml
+from toys import make_utterances, write_tone
 
 from bench.make.recipe import read_part
+from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
-from upstreams.recipes.training.objective import Ingredients, Moment
-from upstreams.recipes.training.stream import Stream
+from upstreams.recipes.training.objective import Moment
+from upstreams.recipes.training.stream import ClipStream
 
 MEL = EncoderConfig(
     extractor_mode="mel",
@@ -60,8 +62,10 @@ def ingredients(
     )
 
 
-def stream(source: Ingredients, *, batch_s: float = 1.2, seed: int = 0) -> Stream:
-    return Stream(source.clips, source.read, batch_s=batch_s, max_s=0.5, min_samples=400, seed=seed)
+def stream(source: Ingredients, *, batch_s: float = 1.2, seed: int = 0) -> ClipStream:
+    return ClipStream(
+        source.clips, source.read, batch_s=batch_s, max_s=0.5, min_samples=400, seed=seed
+    )
 
 
 def moment(step: int = 0, stage: int = 0, fraction: float = 0.0) -> Moment:
@@ -71,3 +75,38 @@ def moment(step: int = 0, stage: int = 0, fraction: float = 0.0) -> Moment:
 def first_batch(source: Ingredients):
     data = stream(source)
     return data.load(data.plan(0)[0])
+
+
+def recipe_file(folder: Path, **changes) -> Path:
+    """A recipe that trains a tiny teacher on eight tones."""
+    encoder = {
+        "extractor_mode": "mel",
+        "conv_layers": [[40, 400, 320]],
+        "mel_top_hz": 3800.0,
+        "normalize_wav": True,
+        "feature_norm": False,
+        "embed_dim": 16,
+        "heads": 2,
+        "head_dim": 8,
+        "ffn": 32,
+        "num_layers": 2,
+        "pos_conv_kernel": 8,
+        "pos_conv_groups": 4,
+        "pos_conv_gain": False,
+        "layer_norm_first": True,
+    }
+    card = {
+        "name": "tiny",
+        "title": "Tiny",
+        "family": "teacher",
+        "make": "upstreams.recipes.pretraining.pretrain:make",
+        "data": str(folder / "speech"),
+        "config": {"encoder": encoder, "codebooks": ["mfcc:8"], "code_dim": 4},
+        "training": {"hours": 0.004, "batch_s": 1.5, "max_s": 1.0, "held_out": 2},
+    } | changes
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(card))
+    (folder / "speech").mkdir(exist_ok=True)
+    for index in range(8):
+        write_tone(folder / "speech", f"t{index}", 200 + 150 * index, 9_600, index)
+    return path

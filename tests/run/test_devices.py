@@ -10,7 +10,7 @@ from bench.conditions.scorer import score_conditions
 from bench.engine import Engine
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
-from bench.make.compress import Request, compress
+from bench.make.compress import CompressionRequest, compress
 from bench.records.record import read_record
 from bench.run import job, spec
 from bench.session import Session
@@ -59,7 +59,7 @@ def test_what_a_recipe_makes_is_an_upstream(tmp_path, device, recipe):
     speech.mkdir()
     for index in range(8):
         write_tone(speech, f"{index}", 200 + 90 * index, 24_000 + 3_000 * index, index)
-    request = Request(
+    request = CompressionRequest(
         recipe,
         out=tmp_path / "run",
         data=str(speech),

@@ -1,1 +1,1 @@
-"""Recipes: how compressed upstreams are made. One objective a file, one YAML a model."""
+"""Recipes: training of compressed upstreams. One method a file, one YAML a model."""

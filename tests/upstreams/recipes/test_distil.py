@@ -117,7 +117,7 @@ def test_a_student_learns_and_the_teacher_stays(taught, teacher):
     source = taught({**TINY, "take": [0], "code_weight": 0.5, "start_prob": 0.2, "span": 2})
     objective = distil.make(source)
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    assert not any(name.startswith("lessons") for name in objective.state_dict())
+    assert not any(name.startswith("teacher") for name in objective.state_dict())
     batch = first_batch(source)
     optimizer = torch.optim.AdamW(objective.groups(3e-3, 0.0))
     losses = []
@@ -137,8 +137,8 @@ def test_a_copy_of_the_teacher_could_not_be_better(taught):
     """Heads that give the teacher's own (normed) states have distance zero."""
     objective = distil.make(taught({"targets": [2], "take": [0, 1]}))
     batch = first_batch(taught({}))
-    targets = objective.lessons.of(batch).states
-    states, valid, _ = objective.study(batch, moment())
+    targets = objective.teacher.states_of(batch).states
+    states, valid, _ = objective.student_states(batch, moment())
     assert all(
         torch.allclose(mine[valid], theirs[valid], atol=1e-5)
         for mine, theirs in zip(states, targets, strict=True)
@@ -169,7 +169,7 @@ def test_teachers_that_cannot_teach(tmp_path, teacher):
     with pytest.raises(UsageError, match="ToyUpstream"):
         distil.make(ingredients(tmp_path, TINY, teacher=ToyUpstream()))
     file = tmp_path / "bare.safetensors"
-    write_weights(pretrain.Product({}, random_state(MEL, 7)), file)
+    write_weights(pretrain.TrainedUpstream({}, random_state(MEL, 7)), file)
     config = {**TINY, "code_weight": 1.0, "start_prob": 0.1}
     with pytest.raises(UsageError, match="keeps its unit heads"):
         distil.make(ingredients(tmp_path, config, teacher=teacher, file=file))

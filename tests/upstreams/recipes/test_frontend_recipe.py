@@ -12,7 +12,7 @@ from upstreams.encoder.state import build, random_state, unpack
 from upstreams.recipes.distillation import frontend
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.export import write_weights
-from upstreams.recipes.training.objective import Product
+from upstreams.recipes.training.objective import TrainedUpstream
 
 BANK = {
     "extractor_mode": "mel",
@@ -120,7 +120,7 @@ def test_the_section_of_a_card_is_read_back():
 def test_what_lies_beside_the_teachers_weights_is_handed_on(tmp_path):
     teacher, heads = build(NARROW, random_state(NARROW, 7)), {"heads.0.codes": torch.ones(3, 2)}
     taught = tmp_path / "teacher.safetensors"
-    write_weights(Product({}, unpack(teacher), heads), taught)
+    write_weights(TrainedUpstream({}, unpack(teacher), heads), taught)
     source = ingredients(tmp_path, {"student": BANK, "targets": [1]}, teacher=teacher)
     product = frontend.make(replace(source, teacher_file=taught)).product()
     assert set(product.extras) == {"heads.0.codes"}

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from test_recipe_loop import recipe_file
+from recipe_toys import recipe_file
 
 from bench.cli import main
 from upstreams.recipes.training.mixing import mix_utterances
-from upstreams.recipes.training.stream import Batch
+from upstreams.recipes.training.stream import ClipBatch
 
 
 def generator(seed=0):
@@ -17,7 +17,7 @@ def batch_of(*lengths):
     wavs = torch.zeros(len(lengths), max(lengths))
     for row, length in enumerate(lengths):
         wavs[row, :length] = torch.randn(length, generator=generator(row))
-    return Batch(wavs, torch.tensor(lengths), tuple(range(len(lengths))), (0,) * len(lengths))
+    return ClipBatch(wavs, torch.tensor(lengths), tuple(range(len(lengths))), (0,) * len(lengths))
 
 
 def added(batch, seed):

@@ -100,7 +100,7 @@ def test_units_of_a_layer_are_told_apart_by_teacher_and_stand_on_the_grid(tmp_pa
     with pytest.raises(UsageError, match="every 320 samples, not every 640"):
         units_of(source, "layer1:5", build(slow, random_state(slow, 0)))
     encoder = config_section(slow)
-    with pytest.raises(UsageError, match="the encoder's frames every 640"):
+    with pytest.raises(UsageError, match="the encoder of 640"):
         pretrain.make(ingredients(tmp_path, {**CONFIG, "encoder": encoder}))
 
 

@@ -13,19 +13,19 @@ from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import build, num_parameters, random_state, trainable, unpack
-from upstreams.recipes.distillation.lessons import Lessons
+from upstreams.recipes.distillation.teacher import FrozenTeacher
 from upstreams.recipes.pruning import prune, prune_task
 from upstreams.recipes.pruning.gated import GatedEncoder, gate_counts
 from upstreams.recipes.pruning.gates import Gates
-from upstreams.recipes.pruning.prune import Constraint, Options, Prune
+from upstreams.recipes.pruning.prune import Constraint, Pruning, PruningOptions
 from upstreams.recipes.pruning.removal import remove
 from upstreams.recipes.pruning.sizes import (
-    Left,
+    LayerCounts,
     extractor_params,
     macs_per_second,
     transformer_params,
 )
-from upstreams.recipes.training.stream import Stream
+from upstreams.recipes.training.stream import ClipStream
 
 ALL = ("channels", "heads", "units")
 WHOLE = ("attentions", "feed_forwards")
@@ -93,11 +93,11 @@ def test_hubert_base_before_pruning():
         for kind in ALL
     }
     dense = extractor_params(config, counts["channels"]) + transformer_params(
-        config, Left(counts["heads"], counts["units"])
+        config, LayerCounts(counts["heads"], counts["units"])
     )
     assert dense == num_parameters(config)
     left = extractor_params(config, expected["channels"]) + transformer_params(
-        config, Left(expected["heads"], expected["units"])
+        config, LayerCounts(expected["heads"], expected["units"])
     )
     assert 1 - left / dense == pytest.approx(0.102, abs=1e-3)
     assert left == pytest.approx(84.77e6, rel=2e-3)
@@ -117,10 +117,10 @@ def test_sizes_are_those_of_the_module(config):
     counts = gate_counts(config)
     encoder = build(config, random_state(config, 0))
     params = extractor_params(config, counts["channels"]) + transformer_params(
-        config, Left(counts["heads"], counts["units"])
+        config, LayerCounts(counts["heads"], counts["units"])
     )
     assert params == num_parameters(config) == measure(encoder).params
-    left = Left(*(counts[kind] for kind in ("heads", "units", *WHOLE)))
+    left = LayerCounts(*(counts[kind] for kind in ("heads", "units", *WHOLE)))
     macs = macs_per_second(config, counts["channels"], left)
     assert macs * 10 == pytest.approx(count(encoder, 160_000).plain, rel=1e-9)
 
@@ -151,7 +151,7 @@ def test_the_cut_module_is_the_gated_one(config, kinds):
         )
     gated = GatedEncoder(trainable(config, state), kinds, 0)
     some_gates(gated)
-    small, left = remove(unpack(gated.encoder), config, gated.openings())
+    small, left = remove(unpack(gated.encoder), config, gated.gate_values())
     cut = build(small, {key: value.detach() for key, value in left.items()})
     if "attentions" in kinds:
         assert 0 in small.heads and any(small.heads)
@@ -182,7 +182,7 @@ def test_multipliers_climb_and_the_penalty_is_the_formula():
 
 
 def train(source, options, steps=360):
-    objective = Prune(Lessons(source.teacher), options, seed=0)
+    objective = Pruning(FrozenTeacher(source.teacher), options, seed=0)
     optimizer = torch.optim.AdamW(objective.groups(1e-3, 0.0))
     batch = first_batch(source)
     batch = batch._replace(wavs=batch.wavs[:1, :1_600], lengths=torch.tensor([1_600]))
@@ -212,7 +212,7 @@ BIG = replace(
 def test_a_run_ends_at_its_target(tmp_path, target, wanted, gates):
     """Within two points, measured on the module that is left."""
     teacher = build(BIG, random_state(BIG, 0))
-    options = Options(
+    options = PruningOptions(
         gates, target, sparsity=wanted, front_sparsity=0.2, targets=(1, 2), gate_lr=0.1
     )
     objective, figures = train(ingredients(tmp_path, {}, teacher=teacher), options)
@@ -319,7 +319,7 @@ def slot(value):
 def test_pruning_for_a_task_learns_the_task(with_task, task):
     source = with_task({"gate_lr": 0.1}, task)
     objective = prune_task.make(source)
-    data = Stream(
+    data = ClipStream(
         source.clips, source.read, batch_s=9, max_s=9, min_samples=400, seed=0, whole=True
     )
     batch = data.load(data.plan(0)[0])

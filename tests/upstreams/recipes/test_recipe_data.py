@@ -30,7 +30,7 @@ def corpus(tmp_path):
 
 @pytest.mark.parametrize("left", ["dev-clean", "Test.other"])
 def test_a_folder_with_a_dev_or_test_set_is_refused(corpus, tmp_path, left):
-    with pytest.raises(UsageError, match=r"holds '\S+', which is not to be trained on.*train\*"):
+    with pytest.raises(UsageError, match=r"holds '\S+', which is not training data.*train\*"):
         find_clips(str(corpus), tmp_path)
     for path in sorted(corpus.iterdir()):
         if path.name in {"dev-clean", "Test.other"} - {left}:

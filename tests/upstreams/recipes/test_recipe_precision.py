@@ -12,9 +12,9 @@ from upstreams.recipes.distillation import distil, frontend, ofa
 from upstreams.recipes.pretraining import pretrain
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.pruning import prune
-from upstreams.recipes.training.loop import Run
-from upstreams.recipes.training.precision import resolved
-from upstreams.recipes.training.settings import Training
+from upstreams.recipes.training.loop import TrainingRun
+from upstreams.recipes.training.precision import resolve_precision
+from upstreams.recipes.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
 STRIDES = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))  # as published
@@ -38,14 +38,14 @@ RECIPES = {
 
 
 def test_what_auto_means():
-    assert resolved("auto", CPU) == "float32"
-    assert resolved("auto", torch.device("cuda")) == "bfloat16"
-    assert resolved("bfloat16", CPU) == "bfloat16"
+    assert resolve_precision("auto", CPU) == "float32"
+    assert resolve_precision("auto", torch.device("cuda")) == "bfloat16"
+    assert resolve_precision("bfloat16", CPU) == "bfloat16"
 
 
 def run_of(folder, source, objective, precision, hours=0.004):
-    training = Training(hours=hours, precision=precision, save_s=0.0)
-    return Run(
+    training = TrainingSettings(hours=hours, precision=precision, save_s=0.0)
+    return TrainingRun(
         objective,
         stream(source),
         [],
@@ -54,7 +54,7 @@ def run_of(folder, source, objective, precision, hours=0.004):
         identity="this",
         seed=5,
         device=CPU,
-        keep=lambda *_: None,
+        export=lambda _: None,
     )
 
 
@@ -96,7 +96,7 @@ def test_a_resumed_run_in_mixed_precision_has_the_same_weights(tmp_path):
     run = run_of(tmp_path / "b", source, broken, "bfloat16")
 
     def kill(*_):
-        if run.place.step == 4:
+        if run.progress.step == 4:
             raise Killed
 
     with pytest.raises(Killed):
@@ -108,4 +108,4 @@ def test_a_resumed_run_in_mixed_precision_has_the_same_weights(tmp_path):
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UsageError, match="'precision' must be auto, float32, bfloat16"):
-        Training(precision="fp8")
+        TrainingSettings(precision="fp8")

@@ -42,7 +42,7 @@ def test_who_hears_what(make, batch, setup):
     objective = make(setup=setup, distorted_share=0.5)
     seen = set()
     for step in range(6):
-        mine, theirs, distorted = objective.hear(batch, moment(step))
+        mine, theirs, distorted = objective.inputs(batch, moment(step))
         for row, size in enumerate(batch.lengths.tolist()):
             clean, student, teacher = (b.wavs[row, :size] for b in (batch, mine, theirs))
             seen.add(bool(distorted[row]))
@@ -142,11 +142,11 @@ def test_distortions_are_needed_and_keep_the_frames(make, batch):
         make(distort=None)
     shorter = make(distort=lambda wav, _: wav[:-7], distorted_share=1.0)
     with pytest.raises(UsageError, match="changed the length"):
-        shorter.hear(batch, moment())
+        shorter.inputs(batch, moment())
 
 
 def test_only_what_is_seen_may_be_trained_on(tmp_path):
-    with pytest.raises(UsageError, match="only to be tested on"):
+    with pytest.raises(UsageError, match="for tests only"):
         make_distort("distorted-unseen", "games:unlabelled/train", tmp_path)
     with pytest.raises(UsageError, match="did you mean"):
         make_distort("distorted-sean", "games:unlabelled/train", tmp_path)

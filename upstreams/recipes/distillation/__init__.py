@@ -1,5 +1,5 @@
-"""Students of a teacher: distilled, filter bank, noise-robust, once for all.
+"""Students of a teacher: distilled, with another front end, noise-robust, once for all.
 
-Each method is one file with `make`; `students`, `lessons`, `codes` and `adversary` are their parts.
-A recipe card names `module:make`.
+`distil`, `frontend`, `robust` and `ofa` are methods (a recipe card names `module:make`); `teacher`,
+`students`, `codes` and `adversary` are their parts.
 """

@@ -1,10 +1,11 @@
-"""Domain-adversarial training: features from which nobody can tell clean speech from distorted.
+"""Domain-adversarial training: features from which clean and distorted speech cannot be told apart.
 
-A small classifier looks at the mean of the student's last state. Two forms: `reversal`, where one
-gradient trains the classifier and, turned around and ramped up, the student (Ganin et al., 2016);
-and `alternating`, as in Huang et al. (SLT 2022; nobel861017/distort-robust-distilSSL), where the
-classifier has updates of its own on detached features and the student's loss is lowered by the
-classifier's.
+A small classifier gets the mean of the student's last state. Two forms:
+
+- `reversal` (Ganin et al., 2016): one gradient trains the classifier; the same gradient, with the
+  sign reversed and a rising weight, trains the student.
+- `alternating` (Huang et al., SLT 2022; nobel861017/distort-robust-distilSSL): the classifier has
+  updates of its own on detached features, and its loss is subtracted from the student's.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ RAMP = 10.0
 
 
 class _Reverse(torch.autograd.Function):
-    """The identity, whose gradient is turned around and scaled."""
+    """The identity, with a reversed and scaled gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: float) -> Tensor:
@@ -35,26 +36,26 @@ class _Reverse(torch.autograd.Function):
 
 
 def reverse(x: Tensor, scale: float) -> Tensor:
-    """`x`; its gradient is multiplied by -scale."""
+    """Return `x`; its gradient is multiplied by -scale."""
     out: Tensor = _Reverse.apply(x, scale)  # type: ignore[no-untyped-call]
     return out
 
 
 def ramp(fraction: float) -> float:
-    """From 0 to 1 over a run: 2 / (1 + exp(-10 p)) - 1 (Ganin et al., 2016, section 5.2.2)."""
+    """Rise from 0 to 1 over a run: 2 / (1 + exp(-10 p)) - 1 (Ganin et al., 2016, section 5.2.2)."""
     return 2 / (1 + math.exp(-RAMP * fraction)) - 1
 
 
 class Adversary(nn.Module):
-    """The classifier and, in the alternating form, its optimizer (kept in checkpoints)."""
+    """The classifier and the optimizer of its own updates; checkpoints hold both."""
 
     def __init__(self, width: int, kind: str, *, lr: float, seed: int) -> None:
-        """Build.
+        """Build the classifier.
 
         Args:
             width: D of the student.
             kind: `alternating` or `reversal`.
-            lr: of the classifier's own updates.
+            lr: learning rate of the classifier's own updates.
             seed: of its weights.
         """
         super().__init__()
@@ -69,25 +70,25 @@ class Adversary(nn.Module):
         self.optimizer = torch.optim.AdamW(self.parameters(), lr=lr)
 
     def get_extra_state(self) -> dict[str, Any]:
-        """The optimizer's state, for checkpoints."""
+        """Return the optimizer's state, for checkpoints."""
         return self.optimizer.state_dict()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Put the optimizer's state back."""
+        """Restore the optimizer's state."""
         self.optimizer.load_state_dict(state)
 
     def error(self, pooled: Tensor, distorted: Tensor) -> Tensor:
-        """Cross-entropy of telling which utterances are distorted.
+        """Return the classifier's cross-entropy.
 
         Args:
             pooled: (B, D).
-            distorted: (B,) bool.
+            distorted: (B,) bool, True for distorted utterances.
         """
         logits = self.outer(F.relu(self.inner(pooled))).squeeze(-1)
         return F.binary_cross_entropy_with_logits(logits, distorted.to(logits.dtype))
 
     def learn(self, pooled: Tensor, distorted: Tensor) -> None:
-        """One update of the classifier alone."""
+        """Make one update of the classifier alone."""
         self.requires_grad_(True)
         with torch.enable_grad():
             error = self.error(pooled.detach(), distorted)
@@ -97,10 +98,10 @@ class Adversary(nn.Module):
         self.optimizer.zero_grad()
 
     def term(self, pooled: Tensor, distorted: Tensor, weight: float) -> tuple[Tensor, float]:
-        """What is added to the student's loss, and the classifier's error.
+        """Return the term to add to the student's loss, and the classifier's cross-entropy.
 
-        In the reversal form the term trains the classifier by its own gradient, the student by
-        `weight` times the reversed one.
+        In the reversal form the gradient of the term trains the classifier; the student gets it
+        reversed and multiplied by `weight`.
         """
         if self.kind == "reversal":
             error = self.error(reverse(pooled, weight), distorted)

@@ -1,9 +1,9 @@
-"""The discriminative loss: the teacher's distribution over its cluster codes, for the student.
+"""The discriminative loss: the student learns the teacher's distribution over cluster codes.
 
-HuBERT says at every frame which unit it hears: p(c) = softmax_c(cos(A h, e_c) / 0.1). The student
-is to say the same: cross-entropy from the teacher's distribution to its own, at masked frames. It
-has its own A; the codes e_c are the teacher's. (The paper's exact form is not public; this is the
-reading of its abstract that docs/recipes.md gives.)
+HuBERT predicts the unit of each frame: p(c) = softmax_c(cos(A h, e_c) / 0.1). The loss is the
+cross-entropy from the teacher's distribution to the student's, at masked frames. The student has
+its own A; the codes e_c are the teacher's. (The paper's exact form is not public; docs/recipes.md
+says how this follows from its abstract.)
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from bench.errors import UsageError
 from upstreams.encoder.config import EncoderConfig
 from upstreams.house import read_extras
 from upstreams.recipes.pretraining.pretrain import TEMPERATURE, UnitHead
-from upstreams.recipes.training.precision import at_least_single
+from upstreams.recipes.training.precision import at_least_float32
 
 
 def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
-    """The teacher's unit heads, frozen, out of the file of its weights.
+    """Read the teacher's unit heads from the file of its weights, frozen.
 
     Raises:
-        UsageError: a file without them (published files have other heads, or none).
+        UsageError: a file without unit heads (published files have other heads, or none).
     """
     extras = read_extras(file)
     heads: list[UnitHead] = []
@@ -44,11 +44,11 @@ def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
 
 
 class CodeLoss(nn.Module):
-    """Cross-entropies to the teacher's distributions, added over codebooks.
+    """The cross-entropy to the teacher's distributions, summed over codebooks.
 
     Attributes:
         teachers: the teacher's heads, frozen.
-        students: the student's; they share the teacher's codes.
+        students: the student's heads, with the teacher's codes.
         temperature: of both distributions.
     """
 
@@ -67,10 +67,11 @@ class CodeLoss(nn.Module):
             self.students.append(head)
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """The loss (scalar) of last states (N, D) against the teacher's (N, D')."""
+        """Return the loss (scalar) of last states (N, D) against the teacher's (N, D')."""
         total = student.new_zeros(())
-        for mine, theirs in zip(self.students, self.teachers, strict=True):
-            scale = TEMPERATURE / self.temperature
-            wanted = F.softmax(scale * at_least_single(theirs(teacher)), dim=-1)
-            total = total + F.cross_entropy(scale * at_least_single(mine(student)), wanted)
+        scale = TEMPERATURE / self.temperature
+        for student_head, teacher_head in zip(self.students, self.teachers, strict=True):
+            target = F.softmax(scale * at_least_float32(teacher_head(teacher)), dim=-1)
+            logits = scale * at_least_float32(student_head(student))
+            total = total + F.cross_entropy(logits, target)
         return total

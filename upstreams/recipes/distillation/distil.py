@@ -1,9 +1,9 @@
-"""A student that predicts a teacher's hidden states: DistilHuBERT and its relatives.
+"""A student that predicts a teacher's hidden states: DistilHuBERT and similar methods.
 
-The student's last state goes through one head a target layer; each prediction is compared by L1
-and cosine (`students.regression_loss`). With `code_weight` the discriminative loss is added, at
-frames that the student does not see (`codes`). Students may be shallow and wide or deep and thin,
-and start from the teacher's layers or from nothing.
+The student's last state goes through one head a target layer. The loss of each prediction is L1
+and cosine (`students.regression_loss`). With `code_weight` the discriminative loss (`codes`) is
+added at masked frames. Students may be shallow and wide or deep and thin, and start from the
+teacher's layers or from random weights.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import State, trainable, unpack
 from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
-from upstreams.recipes.distillation.lessons import Lessons, lessons_of
 from upstreams.recipes.distillation.students import (
     TargetHeads,
     check_grid,
@@ -27,23 +27,24 @@ from upstreams.recipes.distillation.students import (
     standardised,
     student_config,
 )
+from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.training.masking import hide
-from upstreams.recipes.training.objective import Ingredients, Moment, Objective, Product
+from upstreams.recipes.training.masking import mask_spans
+from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.section import read_section, section_of
-from upstreams.recipes.training.stream import Batch
+from upstreams.recipes.training.stream import ClipBatch
 
 
 @dataclass(frozen=True)
-class Options:
+class DistillationOptions:
     """Keys of the recipe's `config`, beside `student`.
 
     Attributes:
-        targets: hidden states of the teacher that are predicted (0 is the input of its layers).
-        take: teacher layers that the student starts from; empty starts from nothing.
+        targets: hidden states of the teacher to predict (0 is the input of its first layer).
+        take: teacher layers that the student starts from; empty starts from random weights.
         cosine_weight: lambda of the regression loss.
-        code_weight: of the discriminative loss; 0 leaves it out.
-        code_temperature: of its distributions; the teacher learned with 0.1.
+        code_weight: of the discriminative loss; 0 omits it.
+        code_temperature: of its distributions; the teacher was trained with 0.1.
         start_prob: probability that a masked span starts at a frame of the student's input; 0
             masks nothing.
         span: frames masked at a time.
@@ -58,39 +59,39 @@ class Options:
     span: int = 6
 
 
-class Distil(Objective):
+class Distillation(Objective):
     """Distillation of a frozen teacher into a student."""
 
     def __init__(
         self,
-        lessons: Lessons,
+        teacher: FrozenTeacher,
         config: EncoderConfig,
         state: State,
-        options: Options,
+        options: DistillationOptions,
         codes: CodeLoss | None,
         *,
         seed: int,
     ) -> None:
-        """Build.
+        """Build student and heads.
 
         Args:
-            lessons: of the teacher.
+            teacher: frozen.
             config: of the student.
-            state: where the student starts.
+            state: the student's initial weights.
             options: of the loss.
-            codes: the discriminative loss, where `code_weight` asks for it.
+            codes: the discriminative loss; None if `code_weight` is 0.
             seed: of the heads and the mask embedding.
 
         Raises:
-            UsageError: targets that the teacher does not have, frames that differ, a
-                discriminative loss without masked frames.
+            UsageError: targets that the teacher lacks, frames that differ, or a discriminative
+                loss without masked frames.
         """
         super().__init__()
-        teacher = lessons.teacher
-        if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
+        encoder = teacher.encoder
+        if not options.targets or not set(options.targets) <= set(range(encoder.num_layers)):
             raise UsageError(
                 f"'targets' must name hidden states of the teacher, 0 to "
-                f"{teacher.num_layers - 1}, found {list(options.targets)}"
+                f"{encoder.num_layers - 1}, found {list(options.targets)}"
             )
         if options.code_temperature <= 0:
             raise UsageError("'code_temperature' must be above 0")
@@ -98,25 +99,25 @@ class Distil(Objective):
             raise UsageError("'code_weight' needs masked frames: set 'start_prob' above 0")
         self.config = config
         self.options = options
-        self.lessons = lessons
+        self.teacher = teacher
         self.student = trainable(config, state)
-        check_grid(teacher, self.student)
-        width = teacher.config.embed_dim
+        check_grid(encoder, self.student)
+        width = encoder.config.embed_dim
         self.heads = TargetHeads(config.embed_dim, width, len(options.targets), seed)
         self.codes = codes
         self.mask = nn.Parameter(torch.empty(config.embed_dim)) if options.start_prob else None
         if self.mask is not None:
             nn.init.uniform_(self.mask, generator=torch.Generator().manual_seed(seed))
-        self.min_samples = max(teacher.min_samples, self.student.min_samples)
+        self.min_samples = max(encoder.min_samples, self.student.min_samples)
 
-    def study(self, batch: Batch, at: Moment) -> tuple[list[Tensor], Tensor, Tensor]:
-        """The student's states (B, T, D), which frames are valid, which are masked: (B, T)."""
+    def student_states(self, batch: ClipBatch, at: Moment) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Return the student's states (B, T, D), and its valid and masked frames (B, T) bool."""
         x, frames = self.student.project(batch.wavs, batch.lengths)
         valid = lengths_to_mask(frames, x.shape[1]).to(x.device)
         masked = torch.zeros_like(valid)
         if self.mask is not None:
             options = self.options
-            x, masked = hide(
+            x, masked = mask_spans(
                 x,
                 frames,
                 self.mask,
@@ -129,57 +130,58 @@ class Distil(Objective):
     def compare(
         self, states: list[Tensor], targets: list[Tensor], valid: Tensor, masked: Tensor
     ) -> tuple[Tensor, dict[str, float]]:
-        """The loss of the student's states against the teacher's, and its parts."""
+        """Return the loss of the student's states against the teacher's, and its parts."""
         last = states[-1]
-        wanted = standardised([targets[index] for index in self.options.targets], valid)
-        guesses = self.heads(last[valid])
+        normed = standardised([targets[index] for index in self.options.targets], valid)
+        predictions = self.heads(last[valid])
         losses = [
-            regression_loss(guess, target, self.options.cosine_weight)
-            for guess, target in zip(guesses, wanted, strict=True)
+            regression_loss(prediction, target, self.options.cosine_weight)
+            for prediction, target in zip(predictions, normed, strict=True)
         ]
         total = torch.stack(losses).mean()
         figures = {"regression": total.item()}
         if self.codes is not None:
-            agreement = self.codes(last[masked], targets[-1][masked])
-            figures["codes"] = agreement.item()
-            total = total + self.options.code_weight * agreement
+            code_loss = self.codes(last[masked], targets[-1][masked])
+            figures["codes"] = code_loss.item()
+            total = total + self.options.code_weight * code_loss
         return total, figures
 
-    def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """As told at the top."""
-        targets = self.lessons.of(batch).states
-        states, valid, masked = self.study(batch, at)
+    def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """Return the regression loss, plus the discriminative loss if `code_weight` is set."""
+        targets = self.teacher.states_of(batch).states
+        states, valid, masked = self.student_states(batch, at)
         return self.compare(states, targets, valid, masked)
 
-    def product(self) -> Product:
-        """The student without its heads."""
-        return Product(config_section(self.config), unpack(self.student))
+    def product(self) -> TrainedUpstream:
+        """Return the student without its heads."""
+        return TrainedUpstream(config_section(self.config), unpack(self.student))
 
 
-def parts(source: Ingredients) -> tuple[Lessons, EncoderConfig, State, Options, CodeLoss | None]:
-    """What a distillation is built from, as the recipe's `config` says.
+def arguments(
+    source: Ingredients,
+) -> tuple[FrozenTeacher, EncoderConfig, State, DistillationOptions, CodeLoss | None]:
+    """Return the arguments of `Distillation` that the recipe's `config` describes.
 
     Raises:
-        UsageError: a configuration that does not hold, or no fitting teacher.
+        UsageError: an invalid configuration, or a teacher that does not fit.
     """
     section = dict(source.config)
-    lessons = lessons_of(source)
-    teacher = lessons.teacher
-    config = student_config(teacher.config, section_of(section, "student"))
-    options = read_section(Options, section, "recipe config")
-    state = initial_state(config, teacher, take=options.take, seed=source.seed)
+    teacher = frozen_teacher(source)
+    encoder = teacher.encoder
+    config = student_config(encoder.config, section_of(section, "student"))
+    options = read_section(DistillationOptions, section, "recipe config")
+    state = initial_state(config, encoder, take=options.take, seed=source.seed)
     codes: CodeLoss | None = None
     if options.code_weight:
-        heads = teacher_heads(source.teacher_file, teacher.config)
+        heads = teacher_heads(source.teacher_file, encoder.config)
         codes = CodeLoss(heads, config.embed_dim, source.seed, options.code_temperature)
-    return lessons, config, state, options, codes
+    return teacher, config, state, options, codes
 
 
 def make(source: Ingredients) -> Objective:
-    """The objective that the recipe's `config` describes.
+    """Build the objective that the recipe's `config` describes.
 
     Raises:
-        UsageError: a configuration that does not hold, or no fitting teacher.
+        UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    lessons, config, state, options, codes = parts(source)
-    return Distil(lessons, config, state, options, codes, seed=source.seed)
+    return Distillation(*arguments(source), seed=source.seed)

@@ -1,9 +1,9 @@
-"""Another front end for a trained encoder: a filter bank for waveform convolutions, or back.
+"""Another front end for a trained encoder: a filter bank for waveform convolutions, or the reverse.
 
-Two stages. First only the front end and its projection learn, to give what the teacher's give to
-the layers (front-end adaptation); then the whole encoder learns the teacher's hidden states. It
-starts with the teacher's layers, so their widths stay; and what lies beside the teacher's weights
-in its file (unit heads, for the discriminative loss) is handed on, since the states are the same.
+Two stages. First only the front end and its projection learn, to match the teacher's projected
+frames (front-end adaptation); then the whole encoder learns the teacher's hidden states. It starts
+with the teacher's layers, so it has their widths. The extras in the teacher's file (unit heads, for
+the discriminative loss) are passed on, because the hidden states have the same meaning.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, trainable, unpack
@@ -28,9 +29,9 @@ from upstreams.recipes.distillation.students import (
     teacher_of,
 )
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.training.objective import Ingredients, Moment, Objective, Product
+from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.section import read_section, section_of
-from upstreams.recipes.training.stream import Batch
+from upstreams.recipes.training.stream import ClipBatch
 
 FRONT_KEYS = frozenset(
     {
@@ -49,12 +50,12 @@ FRONT = ("extractor", "feature_norm", "feature_scale", "projection")
 
 
 @dataclass(frozen=True)
-class Options:
+class FrontEndOptions:
     """Keys of the recipe's `config`, beside `student`.
 
     Attributes:
         adapt: share of the audio for the first stage.
-        targets: hidden states matched in the second.
+        targets: hidden states to match in the second stage.
         cosine_weight: lambda of the regression loss.
     """
 
@@ -63,28 +64,28 @@ class Options:
     cosine_weight: float = 1.0
 
 
-class FrontEnd(Objective):
-    """A copy of the teacher that learns to hear through another front end."""
+class FrontEndTransfer(Objective):
+    """The objective of a copy of the teacher with another front end."""
 
     def __init__(
         self,
         teacher: Encoder,
         config: EncoderConfig,
         state: State,
-        options: Options,
+        options: FrontEndOptions,
         extras: State | None = None,
     ) -> None:
-        """Build.
+        """Build the student.
 
         Args:
             teacher: frozen.
             config: of the student.
-            state: where it starts.
+            state: the student's initial weights.
             options: of the stages and the loss.
-            extras: of the teacher's file, handed on.
+            extras: of the teacher's file, to pass on.
 
         Raises:
-            UsageError: hidden states that the teacher does not have, or frames that differ.
+            UsageError: hidden states that the teacher lacks, or frames that differ.
         """
         super().__init__()
         if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
@@ -99,23 +100,23 @@ class FrontEnd(Objective):
         self.min_samples = max(teacher.min_samples, self.student.min_samples)
 
     def begin(self, stage: int) -> None:
-        """In the first stage only the front end learns."""
+        """Train only the front end in the first stage, everything in the second."""
         for name, parameter in self.student.named_parameters():
             parameter.requires_grad_(stage > 0 or name.partition(".")[0] in FRONT)
 
-    def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """Distance of the projected front end, then of the hidden states."""
+    def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of projected frames in the first stage, of states in the second."""
         teacher = self._teacher[0].to(batch.wavs.device)
         with torch.no_grad():
-            wanted, frames = teacher.project(batch.wavs, batch.lengths)
-            targets = teacher.transform(wanted, frames) if at.stage else []
-        mine, _ = self.student.project(batch.wavs, batch.lengths)
-        valid = lengths_to_mask(frames, mine.shape[1]).to(mine.device)
+            target, frames = teacher.project(batch.wavs, batch.lengths)
+            targets = teacher.transform(target, frames) if at.stage else []
+        projected, _ = self.student.project(batch.wavs, batch.lengths)
+        valid = lengths_to_mask(frames, projected.shape[1]).to(projected.device)
         weight = self.options.cosine_weight
         if not at.stage:
-            loss = regression_loss(mine[valid], wanted[valid], weight)
+            loss = regression_loss(projected[valid], target[valid], weight)
             return loss, {"front": loss.item()}
-        states = self.student.transform(mine, frames)
+        states = self.student.transform(projected, frames)
         chosen = self.options.targets
         pairs = zip(
             standardised([states[index] for index in chosen], valid),
@@ -125,16 +126,16 @@ class FrontEnd(Objective):
         loss = torch.stack([regression_loss(*pair, weight) for pair in pairs]).mean()
         return loss, {"regression": loss.item()}
 
-    def product(self) -> Product:
-        """The student."""
-        return Product(config_section(self.config), unpack(self.student), self._extras)
+    def product(self) -> TrainedUpstream:
+        """Return the student."""
+        return TrainedUpstream(config_section(self.config), unpack(self.student), self._extras)
 
 
 def make(source: Ingredients) -> Objective:
-    """The objective that the recipe's `config` describes.
+    """Build the objective that the recipe's `config` describes.
 
     Raises:
-        UsageError: a configuration that does not hold, or no fitting teacher.
+        UsageError: an invalid configuration, or a teacher that does not fit.
     """
     section = dict(source.config)
     teacher = teacher_of(source)
@@ -145,9 +146,9 @@ def make(source: Ingredients) -> Objective:
             f"found {', '.join(sorted(front)) or 'nothing'}"
         )
     config = student_config(teacher.config, front)
-    options = read_section(Options, section, "recipe config")
+    options = read_section(FrontEndOptions, section, "recipe config")
     if not 0 < options.adapt < 1:
         raise UsageError("'adapt' is a share of the audio, above 0 and below 1")
     layers = range(config.num_layers)
     state = initial_state(config, teacher, take=layers, seed=source.seed)
-    return FrontEnd(teacher, config, state, options, read_extras(source.teacher_file))
+    return FrontEndTransfer(teacher, config, state, options, read_extras(source.teacher_file))

@@ -1,9 +1,9 @@
-"""Once for all: one training run for a whole family of subnets (LightHuBERT, Wang et al. 2022).
+"""Once for all: one training run for a family of subnets (LightHuBERT, Wang et al. 2022).
 
 A supernet with elastic width, heads, feed-forward ratio and depth learns the mean of the teacher's
-upper hidden states from masked input, by L1 (section 2.3). First the largest subnet alone, then one
-subnet a step, drawn uniformly; its weights are prefixes of the supernet's
-(`upstreams.supernet.subnet.cut`), so each step trains what it shares with all others.
+upper hidden states from masked input, by L1 (section 2.3). The first stage trains the largest
+subnet alone, the second one subnet a step, drawn uniformly. The weights of a subnet are prefixes of
+the supernet's (`upstreams.supernet.subnet.cut`), so each step also trains other subnets.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from torch.func import functional_call
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, pack, trainable, unpack
-from upstreams.recipes.distillation.lessons import Lessons, lessons_of
 from upstreams.recipes.distillation.students import (
     check_grid,
     initial_state,
     student_config,
 )
+from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.masking import span_mask
-from upstreams.recipes.training.objective import Ingredients, Moment, Objective, Product
+from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.section import read_section, section_of
-from upstreams.recipes.training.stream import Batch
+from upstreams.recipes.training.stream import ClipBatch
 from upstreams.supernet.subnet import (
     SearchSpace,
     Subnet,
@@ -44,13 +45,13 @@ from upstreams.supernet.subnet import (
 
 
 @dataclass(frozen=True)
-class Options:
+class OnceForAllOptions:
     """Keys of the recipe's `config`, beside `student`, `search_space` and `default`.
 
     Attributes:
-        upper: how many of the teacher's last hidden states are averaged.
-        take: teacher layers that the supernet starts from; empty starts from nothing.
-        full_stage: share of the audio in which only the largest subnet is trained.
+        upper: number of the teacher's last hidden states in the mean.
+        take: teacher layers that the supernet starts from; empty starts from random weights.
+        full_stage: share of the audio for the first stage.
         start_prob: probability that a masked span starts at a frame of the input.
         span: frames masked at a time.
     """
@@ -63,11 +64,11 @@ class Options:
 
 
 class _Skeleton(nn.Module):
-    """The parts of an encoder as one forward pass, to be called with other weights."""
+    """An encoder without weights of its own, to be called with the weights of a subnet."""
 
     def __init__(self, config: EncoderConfig, device: torch.device) -> None:
         super().__init__()
-        is_mel = config.extractor_mode == "mel"  # its filters are no weights: they must be there
+        is_mel = config.extractor_mode == "mel"  # its filters are no weights and must exist
         with torch.device("cpu" if is_mel else "meta"):
             self.encoder = Encoder(config)
         if is_mel:
@@ -76,7 +77,7 @@ class _Skeleton(nn.Module):
     def forward(
         self, wavs: Tensor, lengths: Tensor, masked: Tensor | None, vector: Tensor
     ) -> Tensor:
-        """The last state (B, T, D) of (B, S), with `vector` (D,) at masked frames (B, T)."""
+        """Return the last state (B, T, D) of (B, S), with `vector` (D,) at masked frames (B, T)."""
         x, frames = self.encoder.project(wavs, lengths)
         if masked is not None:
             x = torch.where(masked.unsqueeze(-1), vector.to(x.dtype), x)
@@ -84,63 +85,64 @@ class _Skeleton(nn.Module):
 
 
 class OnceForAll(Objective):
-    """A supernet, and the loss of whichever subnet the step draws."""
+    """The objective of a supernet: the loss of the subnet that the step draws."""
 
     def __init__(
         self,
-        lessons: Lessons,
+        teacher: FrozenTeacher,
         config: EncoderConfig,
         state: State,
         space: SearchSpace,
         default: Subnet,
-        options: Options,
+        options: OnceForAllOptions,
         *,
         seed: int,
     ) -> None:
-        """Build.
+        """Build supernet and head.
 
         Args:
-            lessons: of the teacher.
+            teacher: frozen.
             config: of the supernet.
-            state: where it starts.
-            space: the subnets there are.
-            default: the one that its card names.
-            options: of the recipe.
+            state: the supernet's initial weights.
+            space: the set of subnets.
+            default: the subnet that its card names.
+            options: of stages, masks and target.
             seed: of head and mask embedding.
 
         Raises:
             UsageError: a search space that does not fit the supernet.
         """
         super().__init__()
-        teacher = lessons.teacher
+        encoder = teacher.encoder
         check_space(space, config)
-        if not 1 <= options.upper <= teacher.num_layers:
-            raise UsageError(f"'upper' must be 1 to {teacher.num_layers}, found {options.upper}")
+        if not 1 <= options.upper <= encoder.num_layers:
+            raise UsageError(f"'upper' must be 1 to {encoder.num_layers}, found {options.upper}")
         self.config = config
         self.space = space
         self.default = default
         self.options = options
         self.stages = (options.full_stage, 1 - options.full_stage)
-        self.lessons = lessons
+        self.teacher = teacher
         self.supernet = trainable(config, state)
-        check_grid(teacher, self.supernet)
+        check_grid(encoder, self.supernet)
         generator = torch.Generator().manual_seed(seed)
         self.mask = nn.Parameter(torch.rand(config.embed_dim, generator=generator))
         # The head's columns are a prefix too: a narrower subnet uses the first of them.
         bound = config.embed_dim**-0.5
-        drawn = torch.rand(teacher.config.embed_dim, config.embed_dim, generator=generator)
+        drawn = torch.rand(encoder.config.embed_dim, config.embed_dim, generator=generator)
         self.head = nn.Parameter((2 * drawn - 1) * bound)
-        self.min_samples = max(teacher.min_samples, self.supernet.min_samples)
+        self.min_samples = max(encoder.min_samples, self.supernet.min_samples)
 
     def subnet_at(self, at: Moment) -> Subnet:
-        """The subnet of a step."""
+        """Return the subnet of a step."""
         if at.stage == 0:
             return self.space.largest()
         return self.space.sample(int(torch.randint(2**31, (), generator=at.generator)))
 
-    def encode(self, subnet: Subnet, batch: Batch, masked: Tensor | None) -> Tensor:
-        """The subnet's last state (B, T, D), with gradients to the supernet's weights."""
-        small = cut(self.live(), self.config, subnet)
+    def encode(self, subnet: Subnet, batch: ClipBatch, masked: Tensor | None) -> Tensor:
+        """Return the subnet's last state (B, T, D), with gradients to the supernet's weights."""
+        supernet = unpack(self.supernet, dict(self.supernet.named_parameters()))
+        small = cut(supernet, self.config, subnet)
         skeleton = _Skeleton(subnet_config(self.config, subnet), batch.wavs.device)
         weights = {f"encoder.{name}": tensor for name, tensor in pack(small).items()}
         vector = self.mask[: subnet.embed]
@@ -149,13 +151,9 @@ class OnceForAll(Objective):
         )
         return out
 
-    def live(self) -> State:
-        """The supernet's weights, still attached to its parameters."""
-        return unpack(self.supernet, dict(self.supernet.named_parameters()))
-
-    def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """L1 to the mean of the teacher's upper states, each normed over its width."""
-        states, frames = self.lessons.of(batch)
+    def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """Return the L1 distance to the mean of the teacher's upper states, each layer-normed."""
+        states, frames = self.teacher.states_of(batch)
         upper = [F.layer_norm(s, s.shape[-1:]) for s in states[-self.options.upper :]]
         target = torch.stack(upper).mean(dim=0)
         valid = lengths_to_mask(frames, target.shape[1]).to(target.device)
@@ -168,12 +166,12 @@ class OnceForAll(Objective):
         ).to(target.device)
         subnet = self.subnet_at(at)
         last = self.encode(subnet, batch, masked)
-        guess = last[valid] @ self.head[:, : subnet.embed].T
-        distance = (guess - target[valid]).abs().mean()
+        prediction = last[valid] @ self.head[:, : subnet.embed].T
+        distance = (prediction - target[valid]).abs().mean()
         return distance, {"embed": float(subnet.embed), "layers": float(subnet.layers)}
 
-    def product(self) -> Product:
-        """The whole supernet; its card says how to cut."""
+    def product(self) -> TrainedUpstream:
+        """Return the whole supernet; its card holds the search space."""
         config: dict[str, Any] = {
             "supernet": config_section(self.config),
             "search_space": {
@@ -185,25 +183,25 @@ class OnceForAll(Objective):
             "default": self.default.text(),
         }
         state = {key: value.detach() for key, value in unpack(self.supernet).items()}
-        return Product(config, state, load="upstreams.house:load_supernet")
+        return TrainedUpstream(config, state, load="upstreams.house:load_supernet")
 
 
 def check_space(space: SearchSpace, config: EncoderConfig) -> None:
-    """Refuse a search space with subnets that cannot be cut out of the supernet.
+    """Check that all subnets of a search space can be cut out of the supernet.
 
     Raises:
-        UsageError: naming the dimension; a supernet of a kind that `cut` does not know.
+        UsageError: a dimension that does not fit, or a supernet of a kind that `cut` does not take.
     """
     if config.relative_buckets or config.feature_scale:
         what = "relative positions" if config.relative_buckets else "pruned convolutions"
         raise UsageError(f"a supernet with {what} cannot be cut: choose another teacher")
     largest = space.largest()
     whole = (config.embed_dim, config.num_layers, config.heads[0], config.ffn[0])
-    found = (largest.embed, largest.layers, largest.heads[0], largest.ffn_widths[0])
-    if found != whole:
+    size = (largest.embed, largest.layers, largest.heads[0], largest.ffn_widths[0])
+    if size != whole:
         raise UsageError(
             f"search_space: the largest subnet must be the supernet: (embed, layers, heads, units) "
-            f"{found}, the supernet has {whole}"
+            f"{size}, the supernet has {whole}"
         )
     for embed in space.embed:
         if embed % config.pos_conv_groups:
@@ -214,20 +212,20 @@ def check_space(space: SearchSpace, config: EncoderConfig) -> None:
 
 
 def make(source: Ingredients) -> Objective:
-    """The objective that the recipe's `config` describes.
+    """Build the objective that the recipe's `config` describes.
 
     Raises:
-        UsageError: a configuration that does not hold, or no fitting teacher.
+        UsageError: an invalid configuration, or a teacher that does not fit.
     """
     section: dict[str, Any] = dict(source.config)
-    lessons = lessons_of(source)
-    teacher = lessons.teacher
-    config = student_config(teacher.config, section_of(section, "student"))
+    teacher = frozen_teacher(source)
+    encoder = teacher.encoder
+    config = student_config(encoder.config, section_of(section, "student"))
     spaces: Mapping[str, Any] = section_of(section, "search_space")
     space = search_space(spaces, config.num_layers)
     default = parse_subnet(str(section.pop("default", "max")), space, space.largest())
-    options = read_section(Options, section, "recipe config")
+    options = read_section(OnceForAllOptions, section, "recipe config")
     if not 0 < options.full_stage < 1:
         raise UsageError("'full_stage' is a share of the audio, above 0 and below 1")
-    state = initial_state(config, teacher, take=options.take, seed=source.seed)
-    return OnceForAll(lessons, config, state, space, default, options, seed=source.seed)
+    state = initial_state(config, encoder, take=options.take, seed=source.seed)
+    return OnceForAll(teacher, config, state, space, default, options, seed=source.seed)

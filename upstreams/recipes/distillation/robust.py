@@ -1,13 +1,13 @@
-"""Distillation that holds under distortion: cross-distortion mapping and domain-adversarial terms.
+"""Distillation under distortion: cross-distortion mapping and domain-adversarial terms.
 
-Huang et al. (SLT 2022). The student hears distorted speech; what the teacher hears is the setup:
-`clean_teacher` (setup 1), `both_independent` (setup 2: each a distortion of its own), `both_same`.
-Distortions come from the benchmark's own conditions, the seen ones only.
+Huang et al. (SLT 2022). The student gets distorted speech. The setup says what the teacher gets:
+clean speech (`clean_teacher`, setup 1), another distortion (`both_independent`, setup 2) or the
+student's input (`both_same`). Distortions are conditions of the benchmark that are not tested as
+unseen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,27 +15,27 @@ import torch
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.trainer import Distort, Ingredients
 from upstreams.recipes.distillation import distil
 from upstreams.recipes.distillation.adversary import KINDS, Adversary, ramp
-from upstreams.recipes.training.objective import Ingredients, Moment, Objective
+from upstreams.recipes.training.objective import Moment, Objective
 from upstreams.recipes.training.section import read_section, section_of
-from upstreams.recipes.training.stream import Batch
+from upstreams.recipes.training.stream import ClipBatch
 
 SETUPS = ("clean_teacher", "both_same", "both_independent")
-Distort = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclass(frozen=True)
-class Robustness:
+class RobustnessOptions:
     """Keys of the recipe's section `robust`.
 
     Attributes:
-        setup: what the teacher hears.
-        distorted_share: of the student's utterances; the others are clean.
+        setup: the teacher's input, one of `SETUPS`.
+        distorted_share: share of the student's utterances that are distorted.
         domain: `none`, `alternating` or `reversal`.
         domain_weight: lambda of the adversarial term.
-        domain_lr: of the classifier's own updates (alternating).
-        domain_every: updates of the student between two of the classifier (alternating).
+        domain_lr: learning rate of the classifier's own updates (alternating).
+        domain_every: updates of the student for each update of the classifier (alternating).
     """
 
     setup: str = "clean_teacher"
@@ -46,10 +46,10 @@ class Robustness:
     domain_every: int = 1
 
     def __post_init__(self) -> None:
-        """Refuse what is not one of the choices.
+        """Check the values.
 
         Raises:
-            UsageError: naming the key.
+            UsageError: a value that is not permitted, with its key.
         """
         for key, choices in (("setup", SETUPS), ("domain", KINDS)):
             if getattr(self, key) not in choices:
@@ -60,17 +60,19 @@ class Robustness:
         if not 0 < self.distorted_share <= 1 or self.domain_every < 1:
             raise UsageError("robust: 'distorted_share' in (0, 1] and 'domain_every' >= 1 expected")
         if self.domain != "none" and self.distorted_share == 1:
-            raise UsageError("robust: telling clean from distorted needs clean utterances too")
+            raise UsageError(
+                "robust: 'domain' needs clean utterances too: 'distorted_share' below 1"
+            )
 
 
-class Robust(distil.Distil):
-    """A distillation whose student hears distorted speech."""
+class RobustDistillation(distil.Distillation):
+    """The objective of a distillation with distorted speech as the student's input."""
 
     def __init__(
-        self, *arguments: Any, robustness: Robustness, distort: Distort, seed: int
+        self, *distillation: Any, robustness: RobustnessOptions, distort: Distort, seed: int
     ) -> None:
-        """Build: `arguments` as for `Distil`."""
-        super().__init__(*arguments, seed=seed)
+        """Build; `distillation` holds the arguments of `Distillation`."""
+        super().__init__(*distillation, seed=seed)
         self.robustness = robustness
         self._distort = distort
         self.adversary: Adversary | None = None
@@ -80,17 +82,17 @@ class Robust(distil.Distil):
             )
 
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-        """Without an alternating adversary, which has an optimizer of its own."""
+        """Return all parameters but those of an alternating adversary, which has an optimizer."""
         groups = super().groups(lr, weight_decay)
         if self.adversary is None or self.adversary.kind == "reversal":
             return groups
-        own = {id(parameter) for parameter in self.adversary.parameters()}
+        excluded = {id(parameter) for parameter in self.adversary.parameters()}
         for group in groups:
-            group["params"] = [p for p in group["params"] if id(p) not in own]
+            group["params"] = [p for p in group["params"] if id(p) not in excluded]
         return groups
 
-    def hear(self, batch: Batch, at: Moment) -> tuple[Batch, Batch, Tensor]:
-        """What student and teacher hear, and which of the student's are distorted: (B,) bool."""
+    def inputs(self, batch: ClipBatch, at: Moment) -> tuple[ClipBatch, ClipBatch, Tensor]:
+        """Return the inputs of student and teacher, and a mask (B,) of distorted utterances."""
         share = torch.rand(len(batch.lengths), generator=at.generator)
         distorted = share < self.robustness.distorted_share
         student, teacher = batch.wavs.cpu().clone(), batch.wavs.cpu().clone()
@@ -103,24 +105,29 @@ class Robust(distil.Distil):
                 teacher[row, :size] = student[row, :size]
             elif self.robustness.setup == "both_independent":
                 teacher[row, :size] = self._distorted(clean, at)
-        heard = [batch._replace(wavs=wavs.to(batch.wavs.device)) for wavs in (student, teacher)]
-        return heard[0], heard[1], distorted.to(batch.wavs.device)
+        device = batch.wavs.device
+        inputs = [batch._replace(wavs=wavs.to(device)) for wavs in (student, teacher)]
+        return inputs[0], inputs[1], distorted.to(device)
 
     def _distorted(self, wav: Tensor, at: Moment) -> Tensor:
-        """One utterance distorted; frames must stay where they are."""
+        """Distort one utterance.
+
+        Raises:
+            UsageError: a distortion that changes the length.
+        """
         out = self._distort(wav, at.generator)
         if out.shape != wav.shape:
             raise UsageError(
                 f"a distortion changed the length of an utterance from {len(wav)} to {len(out)} "
-                f"samples: student and teacher would not hear the same frames"
+                f"samples: student and teacher would not have the same frames"
             )
         return out
 
-    def loss(self, batch: Batch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """The distillation's loss, and the adversarial term."""
-        mine, theirs, distorted = self.hear(batch, at)
-        targets = self.lessons.of(theirs).states
-        states, valid, masked = self.study(mine, at)
+    def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """Return the distillation's loss plus the adversarial term."""
+        student, teacher, distorted = self.inputs(batch, at)
+        targets = self.teacher.states_of(teacher).states
+        states, valid, masked = self.student_states(student, at)
         total, figures = self.compare(states, targets, valid, masked)
         if self.adversary is None:
             return total, figures
@@ -141,16 +148,20 @@ class Robust(distil.Distil):
 
 
 def make(source: Ingredients) -> Objective:
-    """The objective that the recipe's `config` describes: `distil`'s keys and `robust`.
+    """Build the objective that the recipe's `config` describes: the keys of `distil`, and `robust`.
 
     Raises:
-        UsageError: a configuration that does not hold, no fitting teacher, or no distortions.
+        UsageError: an invalid configuration, a teacher that does not fit, or no distortions.
     """
     section = dict(source.config)
-    robustness = read_section(Robustness, section_of(section, "robust"), "recipe config, robust")
+    robustness = read_section(
+        RobustnessOptions, section_of(section, "robust"), "recipe config, robust"
+    )
     if source.distort is None:
         raise UsageError("this recipe needs 'distortions' in its YAML")
-    hears_clean = robustness.setup == "clean_teacher"  # else something new each time
-    keep = source.keep_states if hears_clean else None
-    parts = distil.parts(replace(source, config=section, keep_states=keep))
-    return Robust(*parts, robustness=robustness, distort=source.distort, seed=source.seed)
+    is_clean = robustness.setup == "clean_teacher"  # else the teacher's input is random
+    keep_states = source.keep_states if is_clean else None
+    arguments = distil.arguments(replace(source, config=section, keep_states=keep_states))
+    return RobustDistillation(
+        *arguments, robustness=robustness, distort=source.distort, seed=source.seed
+    )

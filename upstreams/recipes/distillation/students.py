@@ -1,4 +1,4 @@
-"""What students share: their shape, their start, their loss against a teacher's hidden states."""
+"""Parts of all students: shape, initial weights, loss against a teacher's hidden states."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from torch import Tensor, nn
 
 from bench.api import Upstream
 from bench.errors import UsageError
+from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, random_state, unpack
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.training.objective import Ingredients
-from upstreams.recipes.training.precision import at_least_single
+from upstreams.recipes.training.precision import at_least_float32
 
 
 def teacher_of(source: Ingredients) -> Encoder:
-    """The teacher, which must be an encoder of our own kind.
+    """Return the teacher of a recipe.
 
     Raises:
-        UsageError: none, or of another kind (a filter bank, a speaker encoder).
+        UsageError: no teacher, or no `Encoder` (a filter bank, a speaker encoder).
     """
     if not isinstance(source.teacher, Encoder):
-        found = "none given" if source.teacher is None else type(source.teacher).__name__
-        raise UsageError(f"this recipe needs an encoder as its teacher: {found}; give --teacher")
+        kind = "none given" if source.teacher is None else type(source.teacher).__name__
+        raise UsageError(f"this recipe needs an encoder as its teacher: {kind}; give --teacher")
     source.teacher.lay_out()
     return source.teacher
 
 
 def student_config(teacher: EncoderConfig, section: Mapping[str, Any]) -> EncoderConfig:
-    """The teacher's shape with some keys changed; a mask embedding lies beside the encoder.
+    """Return the teacher's shape with some keys changed, without a mask embedding.
 
     Raises:
-        UsageError: keys that do not hold.
+        UsageError: an unknown key, or a value that no encoder can have.
     """
     inherited = config_section(teacher)
     if {"num_layers", "heads", "ffn"} & set(section):
@@ -49,12 +49,12 @@ def student_config(teacher: EncoderConfig, section: Mapping[str, Any]) -> Encode
 
 
 def check_grid(teacher: Upstream, student: Upstream) -> None:
-    """Refuse a student whose frames are not the teacher's.
+    """Check that a student has the teacher's frames.
 
     Raises:
         UsageError: another stride, or another number of frames.
     """
-    probes = (teacher.min_samples, 16_000, 16_160, 33_333)
+    probes = (teacher.min_samples, 16_000, 16_160, 33_333)  # samples
     counts = [[encoder.num_frames(size) for size in probes] for encoder in (teacher, student)]
     if teacher.stride != student.stride or counts[0] != counts[1]:
         raise UsageError(
@@ -66,17 +66,16 @@ def check_grid(teacher: Upstream, student: Upstream) -> None:
 def initial_state(
     config: EncoderConfig, teacher: Encoder, *, take: Sequence[int], seed: int
 ) -> State:
-    """Random weights, with the teacher's where they fit.
+    """Return random weights, with the teacher's weights where the shapes agree.
 
     Args:
         config: of the student.
-        teacher: gives weights.
-        take: which of its layers (from 0) become the student's first, second, …; empty takes
-            nothing of the teacher.
-        seed: of the rest.
+        teacher: the encoder that weights are taken from.
+        take: the teacher's layer (from 0) for each layer of the student; empty takes no weights.
+        seed: of the random weights.
 
     Raises:
-        UsageError: no such layer, or none of the teacher's tensors has the student's shape.
+        UsageError: no such layer, or no tensor of the teacher has the student's shape.
     """
     state = random_state(config, seed)
     if not take:
@@ -86,15 +85,15 @@ def initial_state(
             f"'take' must name one of the teacher's {teacher.config.num_layers} layers (from 0) "
             f"for each of the student's {config.num_layers}, found {list(take)}"
         )
-    theirs = unpack(teacher)
+    teacher_state = unpack(teacher)
     taken = 0
     for name in state:
         parts = name.split(".")
         if parts[0] == "layers":
             parts[1] = str(take[int(parts[1])])
-        found = theirs.get(".".join(parts))
-        if found is not None and found.shape == state[name].shape:
-            state[name] = found.clone()
+        tensor = teacher_state.get(".".join(parts))
+        if tensor is not None and tensor.shape == state[name].shape:
+            state[name] = tensor.clone()
             taken += name.endswith("weight") and parts[0] == "layers"
     if not taken:
         raise UsageError("'take': no layer of the teacher has the student's widths; leave it empty")
@@ -104,7 +103,7 @@ def initial_state(
 class TargetHeads(nn.Module):
     """One head a target layer: (D, GELU, D') as DistilHuBERT's (Chang et al., 2022, section 2.2).
 
-    Not part of the upstream: the hidden states are what is benchmarked.
+    The heads are not part of the upstream.
     """
 
     def __init__(self, width: int, target_width: int, count: int, seed: int) -> None:
@@ -117,14 +116,14 @@ class TargetHeads(nn.Module):
             nn.init.uniform_(parameter, -bound, bound, generator=generator)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Predictions (..., D'), one a target, of states (..., D)."""
+        """Return one prediction (..., D') a target layer, of states (..., D)."""
         return [
             outer(F.gelu(inner(x))) for inner, outer in zip(self.inner, self.outer, strict=True)
         ]
 
 
 def regression_loss(predicted: Tensor, target: Tensor, cosine_weight: float) -> Tensor:
-    """DistilHuBERT's loss: mean |p - h| over dimensions, minus log sigmoid of the cosine.
+    """Return DistilHuBERT's loss: mean |p - h| over dimensions, minus log sigmoid of the cosine.
 
     Args:
         predicted: (N, D) frames.
@@ -134,16 +133,16 @@ def regression_loss(predicted: Tensor, target: Tensor, cosine_weight: float) -> 
     Returns:
         scalar, the mean over frames.
     """
-    predicted = at_least_single(predicted)
+    predicted = at_least_float32(predicted)
     distance = (predicted - target).abs().mean()
     cosine = F.cosine_similarity(predicted, target, dim=-1)
     return distance - cosine_weight * F.logsigmoid(cosine).mean()
 
 
 def standardised(states: Sequence[Tensor], valid: Tensor) -> list[Tensor]:
-    """Valid frames of states (B, T, D), layer-normed without weights: (N, D) each.
+    """Return the valid frames of states (B, T, D), layer-normed without weights: (N, D) each.
 
-    The residual stream of a pre-norm encoder grows from layer to layer and is dominated by a few
-    dimensions; normed, all layers and frames count alike in the distance.
+    The residual stream of a pre-norm encoder grows from layer to layer, and a few dimensions
+    dominate it. With the norm, all layers and frames count equally in the distance.
     """
     return [F.layer_norm(state[valid], state.shape[-1:]) for state in states]

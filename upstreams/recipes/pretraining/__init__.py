@@ -1,5 +1,5 @@
 """Masked prediction of units without labels.
 
-`units` clusters frames, `pretrain` is the objective. Distilled and pruned models start from what it
-trains.
+`units` clusters frames, `pretrain` is the objective (`pretrain:make`). Other recipes use its
+`UnitHead` and `config_section`.
 """

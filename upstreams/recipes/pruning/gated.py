@@ -1,8 +1,8 @@
 """An encoder with gates on its channels, heads, units and whole parts of layers.
 
-The published layout stays untouched. Gates act through hooks: they scale what comes out of a
-convolution's GELU, what goes into an attention's output projection and into a feed-forward part's
-second map, and what comes out of a whole attention or feed-forward part.
+The module itself is unchanged. Gates act through hooks. They scale the output of a convolution's
+GELU, the input of an attention's output projection and of a feed-forward part's second map, and the
+output of a whole attention or feed-forward part.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.frontend import NORM_EPS
 from upstreams.recipes.pruning.gates import Gates
-from upstreams.recipes.pruning.removal import Openings
+from upstreams.recipes.pruning.removal import GateValues
 
 KINDS = ("channels", "heads", "units", "attentions", "feed_forwards")
-WHOLE = ("attentions", "feed_forwards")  # one gate a layer, all layers' in one vector
-# Before stretching: DPHuBERT's start, nearly open but for the feed-forward units.
+WHOLE = ("attentions", "feed_forwards")  # one gate a layer, all in one vector
+# Before stretching; DPHuBERT's initial values. All but the feed-forward units are nearly open.
 DROP_RATE = {
     "channels": 0.01, "heads": 0.01, "units": 0.5, "attentions": 0.01, "feed_forwards": 0.01,
 }  # fmt: skip
@@ -32,17 +32,17 @@ class GatedEncoder(nn.Module):
     """An encoder and its gates.
 
     Attributes:
-        encoder: as it was before pruning.
-        gates: by kind, one `Gates` a layer; for whole parts one over all layers, which leaves one
-            of them at least.
+        encoder: the encoder before pruning.
+        gates: by kind, one `Gates` a layer; for whole parts one over all layers, so that at least
+            one part stays.
     """
 
     def __init__(self, encoder: Encoder, kinds: tuple[str, ...], seed: int) -> None:
-        """Put gates on.
+        """Put gates on an encoder.
 
         Raises:
             UsageError: an unknown kind, channels of a filter bank, norms that would mix channels,
-                a layer that lacks a part, whole attentions where positions are relative.
+                a layer that lacks a part, or whole attentions with relative positions.
         """
         super().__init__()
         config = encoder.config
@@ -56,8 +56,8 @@ class GatedEncoder(nn.Module):
         for kind, widths in (("attention", config.heads), ("feed-forward part", config.ffn)):
             if 0 in widths:
                 raise UsageError(
-                    f"layer {widths.index(0)} has no {kind} to put gates on: prune a model whose "
-                    f"layers are whole"
+                    f"layer {widths.index(0)} has no {kind} to put gates on: prune a model with "
+                    f"whole layers"
                 )
         if config.relative_buckets and "attentions" in kinds:
             raise UsageError(
@@ -76,37 +76,37 @@ class GatedEncoder(nn.Module):
         self.gates = nn.ModuleDict(
             {kind: nn.ModuleList(vectors) for kind, vectors in self._vectors.items()}
         )
-        self._now: dict[str, list[Tensor]] = {}
+        self._values: dict[str, list[Tensor]] = {}
         self._hook()
 
     def vectors(self, kind: str) -> list[Gates]:
-        """The gates of a kind, by layer; empty where it is not gated."""
+        """Return the gates of a kind, by layer; empty without gates of this kind."""
         return self._vectors.get(kind, [])
 
     def draw(self, generator: torch.Generator) -> None:
-        """Draw all gates, for the next pass."""
-        self._now = {
+        """Draw all gates for the next pass."""
+        self._values = {
             kind: [gates.sample(generator) for gates in vectors]
             for kind, vectors in self._vectors.items()
         }
 
     def settle(self) -> None:
-        """Set all gates to what they are in the pruned module."""
-        self._now = {
+        """Set all gates to their values in the pruned module."""
+        self._values = {
             kind: [gates.hard().detach() for gates in self.vectors(kind)] for kind in self._vectors
         }
 
-    def openings(self) -> Openings:
-        """All gates as they are in the pruned module, on the CPU."""
+    def gate_values(self) -> GateValues:
+        """Return the gates of the pruned module, on the CPU."""
         hard = {
             kind: [gates.hard().detach().cpu() for gates in self.vectors(kind)]
             for kind in self._vectors
         }
         whole = {kind: list(torch.split(hard[kind][0], 1)) for kind in WHOLE if kind in hard}
-        return Openings(**(hard | whole))
+        return GateValues(**(hard | whole))
 
     def expected(self, kind: str) -> list[Any]:
-        """The expected number of open gates a layer; the number there is, where none are."""
+        """Return the expected number of open gates by layer; the full number without gates."""
         if kind in self.gates and kind in WHOLE:
             return list(self.vectors(kind)[0].probabilities())
         if kind in self.gates:
@@ -114,13 +114,14 @@ class GatedEncoder(nn.Module):
         return list(gate_counts(self.encoder.config)[kind])
 
     def _gate(self, kind: str, index: int) -> Tensor | None:
-        """The gates of one layer as drawn, None before any were."""
-        if kind not in self._now:
+        """Return the present gates of one layer, None before the first are drawn."""
+        if kind not in self._values:
             return None
-        return self._now[kind][0][index] if kind in WHOLE else self._now[kind][index]
+        values = self._values[kind]
+        return values[0][index] if kind in WHOLE else values[index]
 
     def _hook(self) -> None:
-        """Let gates act in the encoder."""
+        """Register the hooks."""
         encoder = self.encoder
         if "channels" in self.gates:
             last = len(encoder.config.conv_layers) - 1
@@ -147,7 +148,7 @@ class GatedEncoder(nn.Module):
         return hook
 
     def _norm_of_open(self, index: int) -> Callable[..., Tensor | None]:
-        """A layer norm over the channels that are open: what is left once the others are gone."""
+        """Return a hook that computes a layer norm over the open channels only."""
 
         def hook(module: nn.LayerNorm, inputs: tuple[Tensor], _output: Tensor) -> Tensor | None:
             gate = self._gate("channels", index)
@@ -181,7 +182,7 @@ class GatedEncoder(nn.Module):
 
 
 def gate_counts(config: EncoderConfig) -> dict[str, list[int]]:
-    """Channels, heads, units and whole parts there are, a layer each."""
+    """Return the numbers of channels, heads, units and whole parts, by layer."""
     return {
         "channels": [channels for channels, _, _ in config.conv_layers],
         "heads": list(config.heads),

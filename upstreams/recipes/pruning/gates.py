@@ -1,8 +1,8 @@
 """Hard-concrete gates (Louizos et al., 2018) as DPHuBERT and flop use them.
 
 A gate z in [0, 1] is drawn as s = sigma((log u / (1 - u) + log a) / beta), stretched to
-(-0.1, 1.1) and clipped, so that it is exactly 0 or 1 with some probability. Settled, the
-round(E|z|_0) likeliest gates keep a soft value, sigma(0.8 log a / beta), and the rest are 0
+(-0.1, 1.1) and clipped, so that it is exactly 0 or 1 with some probability. In the pruned module
+the round(E|z|_0) likeliest gates have a soft value, sigma(0.8 log a / beta), and the others are 0
 (asappresearch/flop; beta 2/3).
 """
 
@@ -19,7 +19,7 @@ EPS = 1e-6
 # P(z > 0) = sigma(log a + this).
 SHIFT = -BETA * math.log(STRETCH / (1 + STRETCH))
 SOFT_SCALE = 0.8
-DECIDED = 20.0  # log a of a gate that is open, and minus that of a closed one
+DECIDED = 20.0  # log a of an open gate; a closed one has the negative
 INIT_STD = 0.01
 
 
@@ -31,38 +31,37 @@ class Gates(nn.Module):
     """
 
     def __init__(self, count: int, drop_rate: float, generator: torch.Generator) -> None:
-        """Start where the probability of 0, before stretching, is `drop_rate`."""
+        """Start with a probability of 0, before stretching, of `drop_rate`."""
         super().__init__()
         mean = math.log(1 - drop_rate) - math.log(drop_rate)
-        drawn = torch.randn(count, generator=generator) * INIT_STD + mean
-        self.log_alpha = nn.Parameter(drawn)
+        self.log_alpha = nn.Parameter(torch.randn(count, generator=generator) * INIT_STD + mean)
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Gates (N,) as drawn in training; differentiable in `log_alpha`."""
+        """Draw the gates (N,), as in training; differentiable in `log_alpha`."""
         u = torch.rand(len(self.log_alpha), generator=generator).to(self.log_alpha)
         u = u * (1 - 2 * EPS) + EPS
         s = torch.sigmoid((torch.log(u) - torch.log1p(-u) + self.log_alpha) / BETA)
         return (s * (1 + 2 * STRETCH) - STRETCH).clamp(0, 1)
 
     def probabilities(self) -> Tensor:
-        """P(z > 0) of each gate: (N,)."""
+        """Return P(z > 0) of each gate: (N,)."""
         return torch.sigmoid(self.log_alpha + SHIFT)
 
     def expected(self) -> Tensor:
-        """E|z|_0, the expected number of gates that are not 0: scalar."""
+        """Return E|z|_0, the expected number of gates that are not 0: scalar."""
         return self.probabilities().sum()
 
     def hard(self) -> Tensor:
-        """Gates (N,) as they are in the pruned module; at least one stays."""
-        kept = max(round(self.expected().item()), 1)
+        """Return the gates (N,) of the pruned module; at least one is open."""
+        num_open = max(round(self.expected().item()), 1)
         soft = torch.sigmoid(SOFT_SCALE * self.log_alpha / BETA)
-        chosen = torch.zeros_like(soft)
-        chosen[soft.topk(kept).indices] = 1
-        return soft * chosen
+        is_open = torch.zeros_like(soft)
+        is_open[soft.topk(num_open).indices] = 1
+        return soft * is_open
 
     @torch.no_grad()
     def decide(self) -> bool:
-        """Make every gate certainly open or closed, as `hard` has it; False when it was so."""
+        """Fix every gate open or closed, as in `hard`; return False if all are fixed already."""
         if bool((self.log_alpha.abs() == DECIDED).all()):
             return False
         is_open = self.hard() > 0
@@ -70,6 +69,6 @@ class Gates(nn.Module):
         return True
 
 
-def kept_indices(gates: Tensor) -> Tensor:
-    """Which of the gates (N,) are open."""
+def open_indices(gates: Tensor) -> Tensor:
+    """Return the indices of the open gates among (N,)."""
     return gates.nonzero().flatten()

@@ -1,4 +1,4 @@
-"""Remove what gates closed: a genuinely smaller encoder that gives what the gated one gives."""
+"""Removal of closed gates: a smaller encoder with the hidden states of the gated one."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import PROJECTIONS, State
-from upstreams.recipes.pruning.gates import kept_indices
+from upstreams.recipes.pruning.gates import open_indices
 
 
 @dataclass(frozen=True)
-class Openings:
-    """Gates as they are, one vector a place; empty where nothing is gated.
+class GateValues:
+    """The values of gates, one vector a layer; empty for kinds without gates.
 
     Attributes:
         channels: (C,) of each convolution.
         heads: (H,) of each layer.
         units: (F,) of each layer.
-        attentions: (1,) of each layer: its whole attention.
-        feed_forwards: (1,) of each layer: its whole feed-forward part.
+        attentions: (1,) of each layer, for its whole attention.
+        feed_forwards: (1,) of each layer, for its whole feed-forward part.
     """
 
     channels: Sequence[Tensor] = ()
@@ -32,98 +32,99 @@ class Openings:
     feed_forwards: Sequence[Tensor] = ()
 
 
-def remove(state: State, config: EncoderConfig, gates: Openings) -> tuple[EncoderConfig, State]:
-    """The configuration and the weights of what is left; open gates are folded into weights.
+def remove(state: State, config: EncoderConfig, gates: GateValues) -> tuple[EncoderConfig, State]:
+    """Return configuration and weights of the smaller encoder; open gates are folded into weights.
 
-    A gate behind a GELU is folded into what reads the channel or unit, a head's into the output
-    projection, that of a whole part into its last map.
+    The gate of a channel or unit is folded into the map that reads it, the gate of a head into the
+    output projection, the gate of a whole part into its last map.
     """
-    left = dict(state)
-    config = _remove_channels(left, config, gates.channels)
+    smaller = dict(state)
+    config = _remove_channels(smaller, config, gates.channels)
     heads, units = list(config.heads), list(config.ffn)
-    names = _heads_named(config)
+    indices = _original_heads(config)
     for index, gate in enumerate(gates.heads):
-        kept = kept_indices(gate)
-        heads[index] = len(kept)
-        if names:
-            names[index] = tuple(names[index][place] for place in kept.tolist())
-        _remove_heads(left, f"layers.{index}.attention", kept, gate, config.head_dim)
+        open_heads = open_indices(gate)
+        heads[index] = len(open_heads)
+        if indices:
+            indices[index] = tuple(indices[index][head] for head in open_heads.tolist())
+        _remove_heads(smaller, f"layers.{index}.attention", open_heads, gate, config.head_dim)
     for index, gate in enumerate(gates.units):
-        kept = kept_indices(gate)
-        units[index] = len(kept)
-        layer = f"layers.{index}"
-        left[f"{layer}.ffn_in.weight"] = left[f"{layer}.ffn_in.weight"][kept]
-        left[f"{layer}.ffn_in.bias"] = left[f"{layer}.ffn_in.bias"][kept]
-        left[f"{layer}.ffn_out.weight"] = left[f"{layer}.ffn_out.weight"][:, kept] * gate[kept]
+        rows = open_indices(gate)
+        units[index] = len(rows)
+        first, last = f"layers.{index}.ffn_in", f"layers.{index}.ffn_out"
+        smaller[f"{first}.weight"] = smaller[f"{first}.weight"][rows]
+        smaller[f"{first}.bias"] = smaller[f"{first}.bias"][rows]
+        smaller[f"{last}.weight"] = smaller[f"{last}.weight"][:, rows] * gate[rows]
     for index, gate in enumerate(gates.attentions):
         name = f"layers.{index}.attention."
-        heads[index] *= _keep_part(left, (name,), f"{name}out", gate)
+        heads[index] *= _scale_or_drop(smaller, (name,), f"{name}out", gate)
     for index, gate in enumerate(gates.feed_forwards):
         first, last = f"layers.{index}.ffn_in", f"layers.{index}.ffn_out"
-        units[index] *= _keep_part(left, (f"{first}.", f"{last}."), last, gate)
-    return replace(config, heads=tuple(heads), ffn=tuple(units), kept_heads=tuple(names)), left
+        units[index] *= _scale_or_drop(smaller, (f"{first}.", f"{last}."), last, gate)
+    config = replace(config, heads=tuple(heads), ffn=tuple(units), kept_heads=tuple(indices))
+    return config, smaller
 
 
-def _heads_named(config: EncoderConfig) -> list[tuple[int, ...]]:
-    """Which of the original heads each layer has, where relative positions must know; else none."""
+def _original_heads(config: EncoderConfig) -> list[tuple[int, ...]]:
+    """Return the original indices of each layer's heads; empty without relative positions."""
     if not config.relative_buckets:
         return []
     return list(config.kept_heads) or [tuple(range(heads)) for heads in config.heads]
 
 
-def _keep_part(left: State, prefixes: tuple[str, ...], last: str, gate: Tensor) -> bool:
-    """Scale the last map of a part that is open, drop one that is closed; whether it is open.
+def _scale_or_drop(state: State, prefixes: tuple[str, ...], last: str, gate: Tensor) -> bool:
+    """Scale the last map of an open part, or drop a closed part; return whether it is open.
 
-    The norm of a part stays without it (`upstreams.encoder.transformer.TransformerLayer`).
+    The norm of a dropped part stays (`upstreams.encoder.transformer.TransformerLayer`).
     """
     if gate.item() == 0:
-        for name in [name for name in left if name.startswith(prefixes)]:
-            del left[name]
+        for name in [name for name in state if name.startswith(prefixes)]:
+            del state[name]
         return False
     for kind in ("weight", "bias"):
-        left[f"{last}.{kind}"] = left[f"{last}.{kind}"] * gate
+        state[f"{last}.{kind}"] = state[f"{last}.{kind}"] * gate
     return True
 
 
-def _remove_heads(left: State, name: str, kept: Tensor, gate: Tensor, head_dim: int) -> None:
-    """Drop the closed heads of one attention."""
-    rows = (kept[:, None] * head_dim + torch.arange(head_dim)).flatten()
+def _remove_heads(state: State, name: str, heads: Tensor, gate: Tensor, head_dim: int) -> None:
+    """Drop all but the open `heads` of one attention."""
+    rows = (heads[:, None] * head_dim + torch.arange(head_dim)).flatten()
     for kind in PROJECTIONS:
-        left[f"{name}.{kind}.weight"] = left[f"{name}.{kind}.weight"][rows]
-        left[f"{name}.{kind}.bias"] = left[f"{name}.{kind}.bias"][rows]
-    scale = gate[kept].repeat_interleave(head_dim)
-    left[f"{name}.out.weight"] = left[f"{name}.out.weight"][:, rows] * scale
+        state[f"{name}.{kind}.weight"] = state[f"{name}.{kind}.weight"][rows]
+        state[f"{name}.{kind}.bias"] = state[f"{name}.{kind}.bias"][rows]
+    scale = gate[heads].repeat_interleave(head_dim)
+    state[f"{name}.out.weight"] = state[f"{name}.out.weight"][:, rows] * scale
 
 
-def _remove_channels(left: State, config: EncoderConfig, gates: Sequence[Tensor]) -> EncoderConfig:
-    """Drop the closed channels of the convolutions; the last layer's gate becomes its scale."""
+def _remove_channels(state: State, config: EncoderConfig, gates: Sequence[Tensor]) -> EncoderConfig:
+    """Drop the closed channels of the convolutions; the last layer's gates become its scale."""
     if not gates:
         return config
     layers = list(config.conv_layers)
     before: Tensor | None = None
     for index, gate in enumerate(gates):
-        name, kept = f"extractor.{index}", kept_indices(gate)
-        weight = left[f"{name}.conv.weight"]
+        name, channels = f"extractor.{index}", open_indices(gate)
+        weight = state[f"{name}.conv.weight"]
         if before is not None:
-            inputs = kept_indices(before)
+            inputs = open_indices(before)
             weight = weight[:, inputs] * before[inputs][:, None]
-        left[f"{name}.conv.weight"] = weight[kept]
+        state[f"{name}.conv.weight"] = weight[channels]
         for part in ("conv.bias", "norm.weight", "norm.bias"):
-            if f"{name}.{part}" in left:
-                left[f"{name}.{part}"] = left[f"{name}.{part}"][kept]
-        layers[index] = (len(kept), *layers[index][1:])
+            if f"{name}.{part}" in state:
+                state[f"{name}.{part}"] = state[f"{name}.{part}"][channels]
+        layers[index] = (len(channels), *layers[index][1:])
         before = gate
     assert before is not None  # there is at least one convolution
-    kept = kept_indices(before)
-    # What an earlier pruning left there goes on counting.
-    scale = before * left["feature_scale"] if config.feature_scale else before
+    channels = open_indices(before)
+    # The scale of an earlier pruning still applies.
+    scale = before * state["feature_scale"] if config.feature_scale else before
     if config.feature_norm:
-        # The norm's statistics are those of the scaled channels that are left, so the scale stays.
-        left["feature_norm.weight"] = left["feature_norm.weight"][kept]
-        left["feature_norm.bias"] = left["feature_norm.bias"][kept]
-        left["feature_scale"] = scale[kept]
-        left["projection.weight"] = left["projection.weight"][:, kept]
+        # The norm's statistics are those of the scaled open channels, so the scale stays.
+        state["feature_norm.weight"] = state["feature_norm.weight"][channels]
+        state["feature_norm.bias"] = state["feature_norm.bias"][channels]
+        state["feature_scale"] = scale[channels]
+        state["projection.weight"] = state["projection.weight"][:, channels]
     else:
-        left.pop("feature_scale", None)
-        left["projection.weight"] = left["projection.weight"][:, kept] * scale[kept]
+        state.pop("feature_scale", None)
+        state["projection.weight"] = state["projection.weight"][:, channels] * scale[channels]
     return replace(config, conv_layers=tuple(layers), feature_scale=config.feature_norm)

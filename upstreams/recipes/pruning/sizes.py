@@ -1,7 +1,7 @@
-"""What an encoder would cost with only so many channels, heads, units and parts of layers left.
+"""The cost of an encoder from its numbers of channels, heads, units and parts of layers.
 
-The numbers may be expectations (and then carry gradients): gates are independent, so the expected
-size of a convolution between two gated layers is the product of the expected channels.
+The numbers may be expectations with gradients. Gates are independent, so the expected size of a
+convolution between two gated layers is the product of the expected channels.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from bench.api import SAMPLE_RATE_HZ
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.mel import FFT_SAMPLES, HOP_SAMPLES, WINDOW_SAMPLES
 
-# A number, or a scalar tensor in its place.
+# A number or a scalar tensor.
 Count = Any
 
-# MACs are counted on ten seconds, as `slim-superb cost` does, and given for one.
+# MACs are counted on ten seconds, as by `slim-superb cost`, and returned for one.
 SECONDS = 10
 
 
 def extractor_params(config: EncoderConfig, channels: Sequence[Count]) -> Count:
-    """Parameters of front end, its norm and the projection, with so many channels a layer."""
+    """Return the parameters of front end, its norm and the projection, from channels by layer."""
     total: Count = 0.0
     before: Count = 1
     for index, ((_, kernel, _), count) in enumerate(zip(config.conv_layers, channels, strict=True)):
@@ -39,14 +39,14 @@ def extractor_params(config: EncoderConfig, channels: Sequence[Count]) -> Count:
 
 
 @dataclass(frozen=True)
-class Left:
-    """What is left of each layer of the transformer, numbers or expectations.
+class LayerCounts:
+    """The sizes of the transformer's layers, as numbers or expectations.
 
     Attributes:
-        heads: of its attention.
-        units: of its feed-forward part.
-        attentions: whether the attention is there, 0 to 1; empty where all are.
-        feed_forwards: likewise the feed-forward part.
+        heads: of each attention.
+        units: of each feed-forward part.
+        attentions: probability that each attention stays, 0 to 1; empty if all stay.
+        feed_forwards: probability that each feed-forward part stays; empty if all stay.
     """
 
     heads: Sequence[Count]
@@ -54,20 +54,20 @@ class Left:
     attentions: Sequence[Count] = ()
     feed_forwards: Sequence[Count] = ()
 
-    def layers(self) -> Iterator[tuple[Count, Count, Count, Count]]:
-        """Heads, units, attention and feed-forward part, layer by layer."""
+    def each(self) -> Iterator[tuple[Count, Count, Count, Count]]:
+        """Yield (heads, units, attention, feed-forward part) of each layer."""
         whole = [1.0] * len(self.heads)
         parts = (self.attentions or whole, self.feed_forwards or whole)
         return zip(self.heads, self.units, *parts, strict=True)
 
 
-def transformer_params(config: EncoderConfig, left: Left) -> Count:
-    """Parameters of everything behind the projection."""
+def transformer_params(config: EncoderConfig, layers: LayerCounts) -> Count:
+    """Return the parameters behind the projection."""
     width, kernel = config.embed_dim, config.pos_conv_kernel
     total: Count = width * width // config.pos_conv_groups * kernel + width + 2 * width
     total += kernel if config.pos_conv_gain else 0
     total += config.mask_embedding
-    for heads, units, attention, feed_forward in left.layers():
+    for heads, units, attention, feed_forward in layers.each():
         inner = heads * config.head_dim
         total = total + attention * (4 * width * inner + 3 * inner + width)
         total = total + feed_forward * (2 * width * units + units + width)
@@ -75,8 +75,8 @@ def transformer_params(config: EncoderConfig, left: Left) -> Count:
     return total
 
 
-def macs_per_second(config: EncoderConfig, channels: Sequence[Count], left: Left) -> Count:
-    """Multiply-accumulates of a second of a ten-second utterance, in rule `plain`."""
+def macs_per_second(config: EncoderConfig, channels: Sequence[Count], layers: LayerCounts) -> Count:
+    """Return the multiply-accumulates of a second of a ten-second utterance, by rule `plain`."""
     width = config.embed_dim
     total: Count = 0.0
     before: Count = 1
@@ -93,7 +93,7 @@ def macs_per_second(config: EncoderConfig, channels: Sequence[Count], left: Left
     total = (
         total + (frames + even) * width * width // config.pos_conv_groups * config.pos_conv_kernel
     )
-    for heads, units, attention, feed_forward in left.layers():
+    for heads, units, attention, feed_forward in layers.each():
         inner = heads * config.head_dim
         products = 4 * frames * width * inner + 2 * frames * frames * inner
         total = total + attention * products + feed_forward * (2 * frames * width * units)
@@ -101,7 +101,7 @@ def macs_per_second(config: EncoderConfig, channels: Sequence[Count], left: Left
 
 
 def _mel_macs(config: EncoderConfig) -> int:
-    """Products of the mel filters, on all frames of the spectrum of ten seconds."""
+    """Return the products of the mel filters on all frames of the spectrum of ten seconds."""
     channels, _, stride = config.conv_layers[0]
     stack = stride // HOP_SAMPLES
     samples = SECONDS * SAMPLE_RATE_HZ + stride - HOP_SAMPLES - WINDOW_SAMPLES

@@ -1,5 +1,5 @@
-"""What all recipes share: the training loop and what it reads and writes.
+"""The training loop that all recipes share, and its input and output.
 
-`loop` trains, `objective` is the contract of a method, `stream` reads clips, `settings` holds the
-options, `export` writes weights and card, `ship` copies them into this project.
+The harness uses `trainer`, methods use `objective`, `stream` and `section`; `ship` copies a
+trained upstream into this project.
 """

@@ -1,4 +1,4 @@
-"""A trained upstream as files: half-precision safetensors and the card that names them."""
+"""Files of a trained upstream: half-precision safetensors and a card."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import yaml
 from bench.errors import InvalidDataError
 from bench.paths import atomic_path, write_text
 from upstreams.house import EXTRA
-from upstreams.recipes.training.objective import Product
+from upstreams.recipes.training.objective import TrainedUpstream
 
 
-def write_weights(product: Product, path: Path) -> str:
-    """Write encoder and extras in half precision; the file's sha256.
+def write_weights(product: TrainedUpstream, path: Path) -> str:
+    """Write encoder and extras in half precision; return the sha256 of the file.
 
     Raises:
         InvalidDataError: a weight that is not finite in half precision.
@@ -34,21 +34,21 @@ def write_weights(product: Product, path: Path) -> str:
             raise InvalidDataError(f"{path}: {key} is not finite in half precision")
     with atomic_path(path) as temporary:
         save_file(halves, temporary)
-        temporary.chmod(0o644)  # safetensors leaves it to its owner alone
+        temporary.chmod(0o644)  # safetensors lets only the owner read it
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_card(
-    product: Product, path: Path, *, weights: Path, sha256: str, about: Mapping[str, Any]
+    product: TrainedUpstream, path: Path, *, weights: Path, sha256: str, about: Mapping[str, Any]
 ) -> None:
-    """Write the card of an upstream, its weights beside it (`eval --card FILE` takes it).
+    """Write the card of an upstream (`eval --card FILE` takes it), beside its weights.
 
     Args:
-        product: what was trained.
-        path: the card.
-        weights: the file.
-        sha256: its digest.
+        product: the trained upstream.
+        path: of the card.
+        weights: the file of its weights.
+        sha256: digest of that file.
         about: further keys: name, title, family, license, notes, paper and teacher.
     """
     card = {
@@ -66,7 +66,7 @@ def write_card(
 
 
 def _short(config: dict[str, Any]) -> dict[str, Any]:
-    """The same encoder, with one number where all layers have the same heads and widths."""
+    """Write heads and widths as one number each if all layers have the same."""
     lists = [config.get("heads"), config.get("ffn")]
     if any(not isinstance(each, list) or len(set(each)) != 1 for each in lists):
         return config
@@ -79,7 +79,7 @@ def _short(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists of numbers on one line."""
+    """A YAML dumper that writes lists of numbers on one line."""
 
 
 def _flow(dumper: yaml.SafeDumper, data: list[Any]) -> yaml.SequenceNode:
@@ -91,7 +91,7 @@ _Dumper.add_representer(list, _flow)
 
 
 def card_text(card: Mapping[str, Any]) -> str:
-    """A card as YAML."""
+    """Return a card as YAML."""
     text: str = yaml.dump(
         dict(card), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
     )

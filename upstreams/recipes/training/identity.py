@@ -1,4 +1,4 @@
-"""The identity of what a run depends on."""
+"""Digests of what a run depends on."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ import json
 
 
 def identity(*parts: object) -> str:
-    """The sha256 hex digest of JSON-able parts."""
+    """Return the sha256 hex digest of JSON-able parts."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

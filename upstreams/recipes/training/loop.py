@@ -1,7 +1,7 @@
 """The training loop that all recipes share: schedule, precision, checkpoints, exact resume, log.
 
-Progress is counted in seconds of audio presented, not in updates, because batches differ in size:
-schedule, stages and the end of a run all follow from it.
+Batches differ in size, so progress is counted in seconds of audio presented, not in updates. The
+schedule, the stages and the end of a run follow from it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -18,43 +18,44 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.paths import atomic_path
 from bench.seeds import derive_seed
 from upstreams.recipes.training.mixing import mix_utterances
-from upstreams.recipes.training.objective import Moment, Objective, Product
-from upstreams.recipes.training.precision import mixed
+from upstreams.recipes.training.objective import Moment, Objective
+from upstreams.recipes.training.precision import autocast_context
 from upstreams.recipes.training.runlog import RunLog
-from upstreams.recipes.training.settings import SECONDS_AN_HOUR, Place, Training
-from upstreams.recipes.training.stream import Batch, Stream
+from upstreams.recipes.training.settings import SECONDS_AN_HOUR, TrainingProgress, TrainingSettings
+from upstreams.recipes.training.stream import ClipBatch, ClipStream
 
 CHECKPOINT = "checkpoint.pt"
 
 
-class Run:
+class TrainingRun:
     """One training run in one folder."""
 
     def __init__(
         self,
         objective: Objective,
-        stream: Stream,
-        validation: list[Batch],
-        training: Training,
+        stream: ClipStream,
+        validation: list[ClipBatch],
+        training: TrainingSettings,
         *,
         folder: Path,
         identity: str,
         seed: int,
         device: torch.device,
-        keep: Callable[[Product, float], None],
+        export: Callable[[float], None],
     ) -> None:
-        """Set up.
+        """Set up the optimizer and the log.
 
         Args:
-            objective: what is trained.
+            objective: the loss and all that is trained.
             stream: the training data.
             validation: batches for the validation loss; may be empty.
-            training: how.
+            training: the settings.
             folder: of the checkpoint and the log.
-            identity: digest of all that the run depends on; a checkpoint of another is refused.
-            seed: of the run.
-            device: where it runs.
-            keep: called with the upstream at each of `keep_hours`.
+            identity: digest of all that the run depends on. A checkpoint with another is refused.
+            seed: of all random draws.
+            device: of the objective.
+            export: called with the hours of audio presented, at each of `keep_hours` and at the
+                end.
         """
         self.objective = objective.to(device)
         self.stream = stream
@@ -64,8 +65,8 @@ class Run:
         self.identity = identity
         self.seed = seed
         self.device = device
-        self.keep = keep
-        self.place = Place()
+        self.export = export
+        self.progress = TrainingProgress()
         self.log = RunLog(folder)
         self._stage = -1
         groups = objective.groups(training.lr, training.weight_decay)
@@ -74,93 +75,96 @@ class Run:
 
     @property
     def total_s(self) -> float:
-        """Seconds of audio to present in all."""
+        """The seconds of audio to present in the whole run."""
         return self.training.hours * SECONDS_AN_HOUR
 
     def run(self, on_step: Callable[[float, dict[str, float]], None]) -> None:
-        """Train to the end, from the checkpoint where there is one.
+        """Train to the end, from the checkpoint if one exists.
 
         Args:
-            on_step: called with the seconds of audio presented and the log's figures.
+            on_step: called after each update with the seconds of audio presented. Its second
+                argument holds the log's figures after every `log_steps` updates, else nothing.
 
         Raises:
-            InvalidDataError: the loss is not finite; the last checkpoint is kept.
-            UsageError: the checkpoint is of another run.
+            InvalidDataError: a loss that is not finite (the last checkpoint stays), or a damaged
+                checkpoint.
+            MissingError: the device has too little memory.
+            UsageError: the checkpoint belongs to another run.
         """
         self.resume()
-        self.log.drop_after(self.place.step)
+        self.log.drop_after(self.progress.step)
         saved = time.monotonic()
         for epoch, number, batch in self._batches():
             begun = time.monotonic()
-            before = self.place.presented_s
+            before = self.progress.presented_s
             figures = self._update(batch)
-            self.place.epoch, self.place.number = epoch, number
-            self.place.wall_s += time.monotonic() - begun
+            self.progress.epoch, self.progress.number = epoch, number
+            self.progress.wall_s += time.monotonic() - begun
             self.log.add(figures)
-            self._keep_between(before)
-            if self.place.step % self.training.log_steps == 0:
-                on_step(self.place.presented_s, self._write_log())
+            self._export_after(before)
+            if self.progress.step % self.training.log_steps == 0:
+                on_step(self.progress.presented_s, self._write_log())
             else:
-                on_step(self.place.presented_s, {})
+                on_step(self.progress.presented_s, {})
             if time.monotonic() - saved > self.training.save_s:
                 self.save()
                 saved = time.monotonic()
         self.save()
 
     def rehearse(self, updates: int) -> float:
-        """Make some updates that nothing is kept of; seconds of wall clock a second of audio.
+        """Make some updates and write no files; return seconds of wall clock a second of audio.
 
-        The first, which also sets things up, is not timed.
+        The first update includes setting up and is not timed.
 
         Raises:
-            UsageError: the run is over after the first.
+            UsageError: the run is over after the first update.
         """
-        begun, presented = time.monotonic(), 0.0
-        for made, (_, _, batch) in enumerate(self._batches()):
-            if made == 1:
+        begun, presented_s = time.monotonic(), 0.0
+        for count, (_, _, batch) in enumerate(self._batches()):
+            if count == 1:
                 begun = time.monotonic()
-            if made > updates:
+            if count > updates:
                 break
             self._update(batch)
-            presented += batch.seconds if made else 0.0
-        if not presented:
+            presented_s += batch.seconds if count else 0.0
+        if not presented_s:
             raise UsageError(
-                f"{self.training.hours:g} h are less than two batches: nothing to time; more "
-                f"'hours' or a smaller 'batch_s'"
+                f"{self.training.hours:g} h are less than two batches: nothing to time; raise "
+                f"'hours' or lower 'batch_s'"
             )
-        return (time.monotonic() - begun) / presented
+        return (time.monotonic() - begun) / presented_s
 
     def moment(self) -> Moment:
-        """Where the run is, with the generator of the next update."""
-        fraction = min(self.place.presented_s / self.total_s, 1.0)
+        """Return the progress of the run, with the generator of the next update."""
+        fraction = min(self.progress.presented_s / self.total_s, 1.0)
         begin, stage = 0.0, 0
         shares = self.objective.stages
         while stage < len(shares) - 1 and fraction >= begin + shares[stage]:
             begin += shares[stage]
             stage += 1
         return Moment(
-            step=self.place.step,
+            step=self.progress.step,
             fraction=fraction,
             stage=stage,
             stage_fraction=min((fraction - begin) / shares[stage], 1.0),
-            generator=_generator(self.seed, "step", self.place.step),
+            generator=_generator(self.seed, "step", self.progress.step),
         )
 
-    def _batches(self) -> Iterator[tuple[int, int, Batch]]:
-        """Batches until all audio is presented, each with the place of the next."""
-        if self.place.presented_s >= self.total_s:
+    def _batches(self) -> Iterator[tuple[int, int, ClipBatch]]:
+        """Yield batches until all audio is presented, each with (epoch, number) of the next."""
+        if self.progress.presented_s >= self.total_s:
             return
-        for item in self.stream.batches(self.place.epoch, self.place.number):
+        for item in self.stream.batches(self.progress.epoch, self.progress.number):
             yield item
-            if self.place.presented_s >= self.total_s:
+            if self.progress.presented_s >= self.total_s:
                 return
 
-    def _update(self, batch: Batch) -> dict[str, float]:
-        """One update; its figures.
+    def _update(self, batch: ClipBatch) -> dict[str, float]:
+        """Make one update; return its figures.
 
         Raises:
             InvalidDataError: the loss or the gradient is not finite.
-            MissingError: the batch does not fit on the device.
+            MissingError: the batch does not fit into the memory of the device.
         """
         at = self.moment()
         if at.stage != self._stage:
@@ -170,13 +174,13 @@ class Run:
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         if self.training.mixing:
-            drawn = _generator(self.seed, "mixing", at.step)
-            batch = mix_utterances(batch, self.training.mixing, drawn)
+            generator = _generator(self.seed, "mixing", at.step)
+            batch = mix_utterances(batch, self.training.mixing, generator)
         batch = batch.to(self.device)
-        torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # heads of tasks have some
+        torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # for heads of tasks
         self.optimizer.zero_grad(set_to_none=True)
         try:
-            with mixed(self.training.precision, self.device):
+            with autocast_context(self.training.precision, self.device):
                 loss, figures = self.objective.loss(batch, at)
             loss.backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError as error:
@@ -188,41 +192,40 @@ class Run:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.training.clip)
         if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
             raise InvalidDataError(
-                f"training broke down at update {at.step}: loss {loss.item():g}, gradient "
+                f"training failed at update {at.step}: loss {loss.item():g}, gradient "
                 f"{norm.item():g}; the last checkpoint is kept in {self.folder}: lower 'lr' or "
-                f"look at the data"
+                f"check the data"
             )
         self.optimizer.step()
-        self.place.step += 1
-        self.place.presented_s += batch.seconds
+        self.progress.step += 1
+        self.progress.presented_s += batch.seconds
         return {"loss": loss.item(), "gradient": norm.item(), **figures}
 
     def _write_log(self) -> dict[str, float]:
-        """One line of the log: means since the last, and the rate."""
+        """Write a line of the log; return its means over the updates since the last line."""
         return self.log.write(
-            step=self.place.step,
-            hours=self.place.presented_s / SECONDS_AN_HOUR,
+            step=self.progress.step,
+            hours=self.progress.presented_s / SECONDS_AN_HOUR,
             lr=self.optimizer.param_groups[0]["lr"],
-            wall_s=self.place.wall_s,
+            wall_s=self.progress.wall_s,
         )
 
-    def _keep_between(self, before_s: float) -> None:
-        """Export and validate at the hours that the last update passed."""
+    def _export_after(self, before_s: float) -> None:
+        """Validate and export at each hour between `before_s` and the present."""
         for hours in (*self.training.keep_hours, self.training.hours):
-            if before_s < hours * SECONDS_AN_HOUR <= self.place.presented_s:
-                self.log.event(step=self.place.step, hours=hours, validation=self.validate())
-                self.keep(self.objective.product(), hours)
+            if before_s < hours * SECONDS_AN_HOUR <= self.progress.presented_s:
+                self.log.event(step=self.progress.step, hours=hours, validation=self.validate())
+                self.export(hours)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Mean figures over the held-out batches, drawn the same way each time."""
+        """Return mean figures over the held-out batches, with the same random draws each time."""
         totals: dict[str, float] = {}
         seconds = sum(batch.seconds for batch in self.validation)
         at = self.moment()
         for index, batch in enumerate(self.validation):
-            generator = _generator(self.seed, "validation", index)
-            drawn = Moment(at.step, at.fraction, at.stage, at.stage_fraction, generator)
-            loss, figures = self.objective.loss(batch.to(self.device), drawn)
+            at = replace(at, generator=_generator(self.seed, "validation", index))
+            loss, figures = self.objective.loss(batch.to(self.device), at)
             for key, value in {"loss": float(loss), **figures}.items():
                 totals[key] = totals.get(key, 0.0) + value * batch.seconds / seconds
         return totals
@@ -231,7 +234,7 @@ class Run:
         """Write the checkpoint, atomically."""
         content = {
             "identity": self.identity,
-            "place": asdict(self.place),
+            "place": asdict(self.progress),
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
@@ -239,11 +242,11 @@ class Run:
             torch.save(content, temporary)
 
     def resume(self) -> None:
-        """Go on from the checkpoint, if there is one.
+        """Continue from the checkpoint, if one exists.
 
         Raises:
-            UsageError: it is of another run.
-            InvalidDataError: it is damaged.
+            UsageError: the checkpoint belongs to another run.
+            InvalidDataError: the checkpoint is damaged.
         """
         path = self.folder / CHECKPOINT
         if not path.exists():
@@ -251,14 +254,14 @@ class Run:
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
             same = content["identity"] == self.identity
-        except Exception as error:  # whatever a damaged file provokes in torch's reader
-            raise InvalidDataError(f"{path}: damaged; remove it to start anew") from error
+        except Exception as error:  # torch's reader raises many classes on a damaged file
+            raise InvalidDataError(f"{path}: damaged; remove it to start again") from error
         if not same:
             raise UsageError(
                 f"{path}: made by another configuration or other data; choose another --out, or "
-                f"remove it to start anew"
+                f"remove it to start again"
             )
-        self.place = Place(**content["place"])
+        self.progress = TrainingProgress(**content["place"])
         self.objective.load_state_dict(content["objective"])
         self._stage = self.moment().stage
         self.objective.begin(self._stage)
@@ -266,5 +269,5 @@ class Run:
 
 
 def _generator(*parts: object) -> torch.Generator:
-    """A generator on the CPU, seeded by what it is for."""
+    """Return a generator on the CPU, seeded by its purpose."""
     return torch.Generator().manual_seed(derive_seed(*parts))

@@ -1,4 +1,4 @@
-"""Span masks over frames (HuBERT, Hsu et al. 2021, section 2.3: starts at random, spans of ten)."""
+"""Span masks over frames (HuBERT, Hsu et al. 2021, section 2.3: random starts, spans of ten)."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from bench.api import lengths_to_mask
 def span_mask(
     frames: Tensor, max_frames: int, *, start_prob: float, span: int, generator: torch.Generator
 ) -> Tensor:
-    """True where a frame is masked.
+    """Draw a mask that is True on masked frames.
 
-    Every frame starts a span with `start_prob`; spans may overlap and run into the end. An
-    utterance without any start gets one, so that each has something to predict.
+    Every frame starts a span with `start_prob`. Spans may overlap, and the end cuts them. An
+    utterance without any start gets one, so that each has frames to predict.
 
     Args:
         frames: (B,) valid frames.
@@ -28,15 +28,15 @@ def span_mask(
     """
     valid = lengths_to_mask(frames, max_frames)
     starts = (torch.rand(valid.shape, generator=generator) < start_prob) & valid
-    place = (torch.rand(len(frames), generator=generator) * frames).long()
+    fallback = (torch.rand(len(frames), generator=generator) * frames).long()
     lonely = ~starts.any(dim=1)
-    starts[lonely, place[lonely]] = True
+    starts[lonely, fallback[lonely]] = True
     padded = torch.nn.functional.pad(starts.float(), (span - 1, 0))
     covered = torch.nn.functional.max_pool1d(padded.unsqueeze(1), span, stride=1).squeeze(1) > 0
     return covered & valid
 
 
-def hide(
+def mask_spans(
     x: Tensor,
     frames: Tensor,
     vector: Tensor,
@@ -45,7 +45,7 @@ def hide(
     span: int,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Projected frames with spans of them replaced by a learned vector.
+    """Replace spans of projected frames by a learned vector.
 
     Args:
         x: (B, T, D).
@@ -56,7 +56,7 @@ def hide(
         generator: on the CPU.
 
     Returns:
-        (B, T, D), and (B, T) bool: which frames were replaced.
+        the frames (B, T, D), and a mask (B, T), True on replaced frames.
     """
     masked = span_mask(
         frames, x.shape[1], start_prob=start_prob, span=span, generator=generator

@@ -1,7 +1,7 @@
-"""Utterance mixing (WavLM, Chen et al. 2022, Algorithm 1): another voice under part of a clip.
+"""Utterance mixing (WavLM, Chen et al. 2022, Algorithm 1): a second voice in a part of a clip.
 
-Targets stay those of the clip itself, so the encoder has to tell its speaker from the other one,
-which masked prediction of units alone does not ask of it.
+Targets stay those of the clip itself, so the encoder must separate its speaker from the other.
+Masked prediction of units alone does not require that.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from upstreams.recipes.training.stream import Batch
+from upstreams.recipes.training.stream import ClipBatch
 
-RATIO_DB = (-5.0, 5.0)  # energy of the clip over that of the other
-FLOOR = 1e-10  # mean square of silence: nothing to scale by
+RATIO_DB = (-5.0, 5.0)  # energy of the clip over energy of the other clip
+FLOOR = 1e-10  # mean square below which a sound counts as silence
 
 
-def mix_utterances(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+def mix_utterances(batch: ClipBatch, share: float, generator: torch.Generator) -> ClipBatch:
     """Add parts of other clips of the batch to some of its clips.
 
-    Each clip is chosen with probability `share`. The part of another clip, at most half as long as
-    the clip, comes to a place drawn at random, with an energy ratio between -5 and 5 dB over whole
-    clips; what is added is always the sound before any mixing.
+    Each clip is chosen with probability `share`. The part of another clip is at most half as long
+    as the clip. Its position and an energy ratio between -5 and 5 dB (over whole clips) are drawn
+    at random. The added sound is always the unmixed sound.
 
     Args:
-        batch: B clips; nothing is mixed where there is one.
+        batch: B clips; one clip alone stays as it is.
         share: 0 to 1.
         generator: on the CPU.
 
@@ -47,12 +47,12 @@ def mix_utterances(batch: Batch, share: float, generator: torch.Generator) -> Ba
 
 
 def _draw(low: int, high: int, generator: torch.Generator) -> int:
-    """A number from low to high - 1."""
+    """Draw a number from `low` to `high` - 1."""
     return int(torch.randint(low, high, (), generator=generator))
 
 
 def _scale(voice: Tensor, second: Tensor, generator: torch.Generator) -> float:
-    """The second voice's factor, for a ratio in dB that is drawn here; 0 where either is silent."""
+    """Draw a ratio in dB; return the second voice's factor, 0 if either sound is silent."""
     low, high = RATIO_DB
     ratio_db = low + (high - low) * float(torch.rand((), generator=generator))
     energies = [float(sound.square().mean()) for sound in (voice, second)]

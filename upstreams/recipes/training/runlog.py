@@ -1,4 +1,4 @@
-"""The log of a training run: one JSON object a line, and TensorBoard where it is installed."""
+"""The log of a training run: one JSON object a line, and TensorBoard if installed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOG = "log.jsonl"
 
 
 class RunLog:
-    """Means over some updates to `log.jsonl`, in the order of updates."""
+    """A writer of `log.jsonl`: means over some updates a line."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LOG
@@ -22,16 +22,16 @@ class RunLog:
         self._curves = Curves(folder / "tensorboard")
 
     def add(self, figures: dict[str, float]) -> None:
-        """Count the figures of one update in."""
+        """Add the figures of one update."""
         for key, value in figures.items():
             self._values.setdefault(key, []).append(value)
 
     def write(self, *, step: int, hours: float, lr: float, wall_s: float) -> dict[str, float]:
-        """Write the means since the last line; return them. A figure may not be in all updates."""
+        """Write and return the means since the last line, each over the updates that have it."""
         means = {key: fmean(values) for key, values in self._values.items()}
         self._values = {}
-        place = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
-        self._append({key: _short(value) for key, value in {**place, **means}.items()})
+        progress = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
+        self._append({key: _short(value) for key, value in {**progress, **means}.items()})
         for key, value in means.items():
             self._curves.add(key, value, step)
         return means
@@ -42,12 +42,12 @@ class RunLog:
         self._append({"step": step, "hours": _short(hours), **figures})
 
     def drop_after(self, step: int) -> None:
-        """Forget lines that a resumed run will write again."""
+        """Remove the lines that a resumed run will write again."""
         if not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-        write_text(self._path, "".join(line + "\n" for line in kept))
+        valid = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        write_text(self._path, "".join(line + "\n" for line in valid))
 
     def _append(self, line: dict[str, Any]) -> None:
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,5 +56,5 @@ class RunLog:
 
 
 def _short(value: float) -> float:
-    """Six significant digits."""
+    """Round to six significant digits."""
     return float(f"{value:.6g}")

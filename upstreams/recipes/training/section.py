@@ -1,4 +1,4 @@
-"""From a section of a YAML file to a frozen dataclass: unknown keys and wrong types are errors."""
+"""Sections of a YAML file as frozen dataclasses; unknown keys and wrong types are errors."""
 
 from __future__ import annotations
 
@@ -14,55 +14,55 @@ SectionT = TypeVar("SectionT")
 def read_section(kind: type[SectionT], section: Mapping[str, Any], where: str) -> SectionT:
     """Build `kind`, a dataclass, from the keys of `section`.
 
-    The type of a value is that of the field's default: an int passes for a float, a list for a
+    A value has the type of the field's default; an int is accepted for a float, a list for a
     tuple. Fields without a default are required text.
 
     Args:
         kind: the dataclass.
-        section: what was read.
-        where: named in errors.
+        section: keys and values of the YAML file.
+        where: the name of the section in messages.
 
     Raises:
         UsageError: an unknown or a missing key, or a value of another type.
     """
-    known = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
+    defaults = {field.name: field.default for field in fields(kind)}  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for key, found in section.items():
-        if key not in known:
-            raise UsageError(f"{where}: unknown key {key!r}: {did_you_mean(key, known)}")
-        values[key] = _converted(found, known[key], f"{where}: {key!r}")
-    missing = [key for key, default in known.items() if default is MISSING and key not in values]
+    for key, value in section.items():
+        if key not in defaults:
+            raise UsageError(f"{where}: unknown key {key!r}: {did_you_mean(key, defaults)}")
+        values[key] = _converted(value, defaults[key], f"{where}: {key!r}")
+    missing = [key for key, default in defaults.items() if default is MISSING and key not in values]
     if missing:
         raise UsageError(f"{where}: key {missing[0]!r} is missing")
     return kind(**values)
 
 
 def section_of(section: dict[str, Any], key: str) -> dict[str, Any]:
-    """Take a section out of another; one that is missing, or written without content, is empty.
+    """Remove a section from another and return it; empty if it is missing or has no content.
 
     Raises:
-        UsageError: something else stands there.
+        UsageError: a value that is no section.
     """
-    found = section.pop(key, None)
-    if found is None:
+    inner = section.pop(key, None)
+    if inner is None:
         return {}
-    if not isinstance(found, dict):
-        raise UsageError(f"recipe config: {key!r} must hold keys and values, found {found!r}")
-    return found
+    if not isinstance(inner, dict):
+        raise UsageError(f"recipe config: {key!r} must hold keys and values, found {inner!r}")
+    return inner
 
 
-def _converted(found: Any, default: Any, where: str) -> Any:
-    """A value in the type of the field's default.
+def _converted(value: Any, default: Any, where: str) -> Any:
+    """Return a value in the type of the field's default.
 
     Raises:
-        UsageError: of another type.
+        UsageError: a value of another type.
     """
     expected = str if default is MISSING else type(default)
-    if expected is float and type(found) is int:
-        return float(found)
-    if expected is tuple and isinstance(found, list):
-        return tuple(found)
-    if type(found) is not expected:
+    if expected is float and type(value) is int:
+        return float(value)
+    if expected is tuple and isinstance(value, list):
+        return tuple(value)
+    if type(value) is not expected:
         name = "list" if expected is tuple else expected.__name__
-        raise UsageError(f"{where} must be {name}, found {found!r}")
-    return found
+        raise UsageError(f"{where} must be {name}, found {value!r}")
+    return value

@@ -1,4 +1,4 @@
-"""How a recipe is optimised, and how far a run of it is."""
+"""The settings of a training run, and its progress."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ SECONDS_AN_HOUR = 3_600.0
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a recipe is optimised. All of it is in the checkpoint's identity.
+class TrainingSettings:
+    """The section `training` of a recipe. All of it is in the checkpoint's identity.
 
     Attributes:
         hours: of audio to present, over all epochs.
         batch_s: seconds of audio an update, with padding.
-        max_s: clips are cut to this.
-        lr: the peak.
+        max_s: longer clips are cut to so many seconds.
+        lr: the peak of the learning rate.
         warmup: share of a stage in which the rate rises from zero.
-        decay: share of a stage, at its end, in which it falls to zero.
+        decay: share of a stage, at its end, in which the rate falls to zero.
         weight_decay: of AdamW.
         clip: largest L2 norm of the gradient.
-        held_out: clips (evenly spread over the list) never trained on, for the validation loss.
+        held_out: number of clips for the validation loss, evenly spread over the list; they are
+            not trained on.
         save_s: seconds of wall clock between two checkpoints.
         log_steps: updates between two lines of the log.
-        keep_hours: export the upstream as it is at these points too.
+        keep_hours: hours of audio at which the upstream is exported too.
         keep_targets: pass every clip through the teacher once, before training, and read its
-            states from the feature store from then on, instead of hearing the part that the student
-            hears each time. Pays where clips come again many times: a disk holds an hour of a
-            teacher of 7 states of 192 in 0.5 GB, of HuBERT Base in 3.6 GB.
-        mixing: share of the clips that get a part of another clip under them, as in WavLM
-            (`mixing.mix_utterances`); never in the validation loss. Units, and targets that are
-            kept, stay those of the clip; a teacher that hears the clip hears the mix.
-        precision: `float32`, `bfloat16` or `auto`, as `precision.mixed` reads it. On processors
-            with instructions for it (AVX512-BF16, AMX) `bfloat16` is about twice as fast; on others
-            it is slow.
+            states from the feature store, instead of passing each batch through the teacher. This
+            saves time if a run presents clips many times. An hour of audio takes 0.5 GB on disk
+            for a teacher of 7 states of 192, 3.6 GB for HuBERT Base.
+        mixing: share of the clips that get a part of another clip added, as in WavLM
+            (`mixing.mix_utterances`); not in the validation loss. Units and stored targets stay
+            those of the clip. A teacher that is passed each batch gets the mix.
+        precision: `float32`, `bfloat16` or `auto`, as `precision.autocast_context` reads it. On
+            processors with instructions for it (AVX512-BF16, AMX) `bfloat16` is about twice as fast;
+            on others it is slow.
     """
 
     hours: float = 1.0
@@ -57,10 +58,10 @@ class Training:
     precision: Precision = "auto"
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run.
+        """Check the values.
 
         Raises:
-            UsageError: naming the key.
+            UsageError: a value outside its range, with its key.
         """
         for key in ("hours", "batch_s", "max_s", "lr", "clip", "log_steps"):
             if getattr(self, key) <= 0:
@@ -75,21 +76,23 @@ class Training:
                 f"training: 'mixing' is a share of the clips, 0 to 1, not {self.mixing}"
             )
         if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
-            raise UsageError("training: 'warmup' and 'decay' are shares of a stage, at most 1 both")
+            raise UsageError(
+                "training: 'warmup' and 'decay' are shares of a stage, at most 1 together"
+            )
 
     def factor(self, fraction: float) -> float:
-        """What the peak learning rate is multiplied by when `fraction` of a stage is done."""
+        """Return the factor of the peak learning rate after `fraction` of a stage."""
         rise = fraction / self.warmup if self.warmup else 1.0
         fall = (1 - fraction) / self.decay if self.decay else 1.0
         return max(min(rise, fall, 1.0), 0.0)
 
 
 @dataclass
-class Place:
-    """How far a run is; what a checkpoint keeps beside weights."""
+class TrainingProgress:
+    """The progress of a run, as a checkpoint stores it (`number`: of the next batch)."""
 
     step: int = 0
     epoch: int = 0
-    number: int = 0  # of the next batch in the epoch
+    number: int = 0
     presented_s: float = 0.0
     wall_s: float = 0.0

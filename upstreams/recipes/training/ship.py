@@ -1,6 +1,6 @@
-"""Ship what a run made with this repository: `python -m upstreams.recipes.training.ship RUN`.
+"""Copy a trained upstream into this repository: `python -m upstreams.recipes.training.ship RUN`.
 
-For the keepers of the house family; a card of a user's own needs no shipping (`eval --card FILE`).
+For maintainers of the house family. Users evaluate a card of their own with `eval --card FILE`.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ MAX_BYTES = 10_000_000
 
 
 def ship(run: Path, upstreams: Path = UPSTREAMS) -> list[Path]:
-    """Copy card, weights and log of a finished run to where those of the project lie.
+    """Copy card, weights and log of a finished run into the project's folders.
 
     Args:
-        run: the run's folder; the log takes its name.
+        run: the folder of the run; the log gets its name.
         upstreams: the project's folder of upstreams.
 
     Returns:
         the files written.
 
     Raises:
-        MissingError: the run has not ended.
-        UsageError: several cards, or a file too large for a repository.
+        MissingError: a run without a card.
+        UsageError: several cards, or weights too large for a repository.
     """
     cards = sorted(run.glob("*.yaml"))
     if not cards:

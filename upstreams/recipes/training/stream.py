@@ -1,13 +1,13 @@
-"""Training data: clips in length buckets, read when their turn comes, the same way in every run.
+"""Training data: batches of clips of similar length, read when they are needed.
 
-What is drawn depends on (seed, epoch) alone, so a run that was interrupted goes on with the batch
-that would have come next.
+All random draws depend on (seed, epoch) alone, so a run that was interrupted continues with the
+batch that would have come next.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,25 +17,24 @@ from torch import Tensor, nn
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.errors import InvalidDataError, UsageError
 from bench.seeds import derive_seed
+from bench.trainer import ReadPart
 
-# Batches are cut from this many at a time, sorted by length: little padding, still a random mix.
+# So many batches are drawn at random, sorted by length and cut: little padding, still a random mix.
 BATCHES_A_BUCKET = 40
-STRIDE_SAMPLES = 320  # crops start on the frame grid, so that targets by frame can be cut likewise
-# Lengths are multiples of this (0.16 s). On the CPU, oneDNN prepares every product anew for every
-# shape, forward and backward: with lengths to the sample that was half of the time.
+STRIDE_SAMPLES = 320  # crops start on the frame grid, so that targets can be cut by frame
+# Lengths are multiples of this (0.16 s). On the CPU, oneDNN prepares every product again for every
+# shape, forward and backward: without the grid that was half of the time.
 GRID_SAMPLES = 8 * STRIDE_SAMPLES
 
-Read = Callable[[Utterance, int, int], Tensor]
 
-
-class Batch(NamedTuple):
-    """Some clips, or parts of them.
+class ClipBatch(NamedTuple):
+    """A batch of clips, or of parts of clips.
 
     Attributes:
-        wavs: (B, S) float32, zeros behind.
+        wavs: (B, S) float32, zeros on padding.
         lengths: (B,) samples.
-        indices: which clips, by their place in the stream's list.
-        starts: (B,) the first sample of each part; a multiple of 320.
+        indices: the positions of the clips in the stream's list.
+        starts: (B,) the first sample of each part, a multiple of 320.
     """
 
     wavs: Tensor
@@ -45,16 +44,16 @@ class Batch(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """Seconds of audio, without padding."""
+        """The seconds of audio, without padding."""
         return float(self.lengths.sum()) / SAMPLE_RATE_HZ
 
-    def to(self, device: torch.device) -> Batch:
-        """The same with the sound on a device; lengths stay on the CPU."""
+    def to(self, device: torch.device) -> ClipBatch:
+        """Return the batch with its sound on a device; lengths stay on the CPU."""
         return self._replace(wavs=self.wavs.to(device))
 
 
 @dataclass(frozen=True)
-class Part:
+class ClipPart:
     """A part of a clip: its index, first sample and number of samples."""
 
     index: int
@@ -62,17 +61,17 @@ class Part:
     num_samples: int
 
 
-class Stream:
-    """Batches of clips without end, in epochs.
+class ClipStream:
+    """An endless series of batches, in epochs.
 
     Attributes:
-        clips: what is read; targets kept beside them go by the same index.
+        clips: all clips; targets are stored elsewhere by the same index.
     """
 
     def __init__(
         self,
         clips: Sequence[Utterance],
-        read: Read,
+        read: ReadPart,
         *,
         batch_s: float,
         max_s: float,
@@ -81,22 +80,22 @@ class Stream:
         use: Sequence[int] | None = None,
         whole: bool = False,
     ) -> None:
-        """Set up; nothing is read.
+        """Check the clips; read no sound.
 
         Args:
-            clips: all of them.
-            read: samples (num_samples,) of a clip from a start.
+            clips: all clips.
+            read: reads samples of a clip.
             batch_s: seconds of audio a batch, with padding.
-            max_s: longer clips are cut to this length, and all to a multiple of 0.16 s, at a place
-                drawn anew each epoch.
-            min_samples: what the encoder needs for one frame.
+            max_s: longer clips are cut to this length, and all to a multiple of 0.16 s. The
+                position of the cut is drawn again each epoch.
+            min_samples: the shortest input of the encoder.
             seed: of order and cuts.
             use: indices of the clips to draw from; None is all.
-            whole: cut nothing to the grid of lengths, because targets are those of whole clips.
+            whole: do not cut to the grid of lengths, because targets belong to whole clips.
 
         Raises:
-            UsageError: no clips, or batches that one clip would not fit in.
-            InvalidDataError: a clip that is too short.
+            UsageError: no clips, or `batch_s` below `max_s`.
+            InvalidDataError: a clip shorter than `min_samples`.
         """
         self._use = list(range(len(clips)) if use is None else use)
         if not self._use:
@@ -117,50 +116,50 @@ class Stream:
         self._grid = 1 if whole else GRID_SAMPLES
         self._seed = seed
 
-    def plan(self, epoch: int) -> list[list[Part]]:
-        """The batches of one epoch: every clip once, alike lengths together."""
+    def plan(self, epoch: int) -> list[list[ClipPart]]:
+        """Return the batches of one epoch: every clip once, similar lengths together."""
         rng = random.Random(derive_seed(self._seed, "epoch", epoch))
         parts = [self._part(index, rng) for index in self._use]
         rng.shuffle(parts)
         mean = sum(part.num_samples for part in parts) / len(parts)
         bucket = max(round(BATCHES_A_BUCKET * self._batch_samples / mean), 1)
-        batches: list[list[Part]] = []
+        batches: list[list[ClipPart]] = []
         for start in range(0, len(parts), bucket):
             chosen = sorted(parts[start : start + bucket], key=lambda part: part.num_samples)
             batches += self._cut(chosen)
         rng.shuffle(batches)
         return batches
 
-    def _part(self, index: int, rng: random.Random) -> Part:
-        """A part of a clip, as long as it may be; where it begins is drawn. Short clips whole."""
+    def _part(self, index: int, rng: random.Random) -> ClipPart:
+        """Draw the longest permitted part of a clip; a short clip is taken whole."""
         total = self.clips[index].num_samples
-        kept = min(total, self._max_samples)
-        on_grid = kept - kept % self._grid
-        kept = on_grid if on_grid >= max(self._min_samples, 1) else kept
-        places = (total - kept) // STRIDE_SAMPLES
-        return Part(index, rng.randint(0, places) * STRIDE_SAMPLES, kept)
+        size = min(total, self._max_samples)
+        on_grid = size - size % self._grid
+        size = on_grid if on_grid >= max(self._min_samples, 1) else size
+        last_start = (total - size) // STRIDE_SAMPLES
+        return ClipPart(index, rng.randint(0, last_start) * STRIDE_SAMPLES, size)
 
-    def _cut(self, parts: Sequence[Part]) -> list[list[Part]]:
-        """Parts of rising length, into batches that hold no more than they may with padding."""
-        batches: list[list[Part]] = [[]]
+    def _cut(self, parts: Sequence[ClipPart]) -> list[list[ClipPart]]:
+        """Cut parts of rising length into batches of at most `batch_s`, with padding."""
+        batches: list[list[ClipPart]] = [[]]
         for part in parts:
             if batches[-1] and (len(batches[-1]) + 1) * part.num_samples > self._batch_samples:
                 batches.append([])
             batches[-1].append(part)
         return batches
 
-    def load(self, parts: Sequence[Part]) -> Batch:
-        """Read the sound of one batch."""
+    def load(self, parts: Sequence[ClipPart]) -> ClipBatch:
+        """Read the sound of a batch."""
         wavs = [self._read(self.clips[part.index], part.start, part.num_samples) for part in parts]
-        return Batch(
+        return ClipBatch(
             wavs=nn.utils.rnn.pad_sequence(wavs, batch_first=True),
             lengths=torch.tensor([len(wav) for wav in wavs]),
             indices=tuple(part.index for part in parts),
             starts=tuple(part.start for part in parts),
         )
 
-    def batches(self, epoch: int, skip: int) -> Iterator[tuple[int, int, Batch]]:
-        """From batch `skip` of `epoch` on, for ever: the (epoch, number) that comes next, batch."""
+    def batches(self, epoch: int, skip: int) -> Iterator[tuple[int, int, ClipBatch]]:
+        """Yield (epoch, number) of the next batch and a batch, from `skip` of `epoch` on."""
         while True:
             plan = self.plan(epoch)
             for number in range(skip, len(plan)):

@@ -1,4 +1,4 @@
-"""What the teacher gives: heard each time, or kept in the feature store."""
+"""The teacher's hidden states: computed for each batch, or read from the feature store."""
 
 from dataclasses import replace
 
@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 from bench.errors import UsageError
 from bench.features import passes
 from bench.make import teacher_states
-from bench.make.compress import Request, compress
+from bench.make.compress import CompressionRequest, compress
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.distillation import distil, ofa, robust
-from upstreams.recipes.distillation.lessons import Lessons
+from upstreams.recipes.distillation.teacher import FrozenTeacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.pruning import prune
-from upstreams.recipes.training.stream import Stream
+from upstreams.recipes.training.stream import ClipStream
 
 SPACE = {"embed": [8, 16], "layers": [1, 2], "heads": [1, 2], "ffn": [2.0]}
 RECIPES = {
@@ -42,7 +42,7 @@ def kept_by(teacher, source):
 
 
 def whole_batch(source):
-    data = Stream(
+    data = ClipStream(
         source.clips, source.read, batch_s=3, max_s=1, min_samples=400, seed=0, whole=True
     )
     return data.load(data.plan(0)[0])
@@ -51,11 +51,11 @@ def whole_batch(source):
 def test_parts_of_kept_states_are_those_frames(tmp_path, teacher):
     source = ingredients(tmp_path, {})
     ramps = [torch.arange(1_000.0).repeat(3, 1)[:, :, None] + 5_000 * i for i in range(12)]
-    lessons = Lessons(teacher, lambda indices: [ramps[index] for index in indices])
+    frozen = FrozenTeacher(teacher, lambda indices: [ramps[index] for index in indices])
     data = stream(source)
     for parts in data.plan(0):
         batch = data.load(parts)
-        states, frames = lessons.of(batch)
+        states, frames = frozen.states_of(batch)
         assert len(states) == 3 and frames.tolist() == [
             teacher.num_frames(size) for size in batch.lengths.tolist()
         ]
@@ -69,8 +69,8 @@ def test_parts_of_kept_states_are_those_frames(tmp_path, teacher):
 def test_kept_states_of_whole_clips_are_what_the_teacher_gives(tmp_path, teacher):
     source = ingredients(tmp_path, {})
     batch = whole_batch(source)
-    heard = Lessons(teacher).of(batch)
-    kept = Lessons(teacher, kept_by(teacher, source)).of(batch)
+    heard = FrozenTeacher(teacher).states_of(batch)
+    kept = FrozenTeacher(teacher, kept_by(teacher, source)).states_of(batch)
     assert heard.frames.tolist() == kept.frames.tolist()
     for row, count in enumerate(heard.frames.tolist()):
         for mine, theirs in zip(kept.states, heard.states, strict=True):
@@ -92,13 +92,13 @@ def test_a_teacher_that_hears_distortions_cannot_be_kept(tmp_path, teacher):
     config = {**RECIPES["robust"][1], "robust": {"setup": "both_same"}}
     source = ingredients(tmp_path, config, teacher=teacher, distort=lambda wav, _: 0.5 * wav)
     source = replace(source, keep_states=lambda: pytest.fail("kept"))
-    assert robust.make(source).lessons.kept is None
+    assert robust.make(source).teacher.reader is None
 
 
 def test_frames_off_the_grid_of_crops_are_refused(teacher):
     teacher.stride = 640
     with pytest.raises(UsageError, match="320 samples apart or a part of that: this one's are 640"):
-        Lessons(teacher, lambda _: [])
+        FrozenTeacher(teacher, lambda _: [])
 
 
 def recipe(folder, name, make, **changes):
@@ -123,7 +123,7 @@ def taught(tmp_path):
     own = {"encoder": config_section(MEL), "codebooks": ["mfcc:8"]}
     make = "upstreams.recipes.pretraining.pretrain:make"
     path = recipe(tmp_path, "elder", make, config=own, family="teacher")
-    elder = compress(Request(str(path), out=tmp_path / "elder"), tmp_path / "home")
+    elder = compress(CompressionRequest(str(path), out=tmp_path / "elder"), tmp_path / "home")
 
     def student(name, make="upstreams.recipes.distillation.distil:make", config=None):
         training = {"hours": 0.004, "batch_s": 1.5, "max_s": 1.0, "keep_targets": True}
@@ -135,7 +135,7 @@ def taught(tmp_path):
             teacher="house_teacher",
             training=training,
         )
-        request = Request(str(path), out=tmp_path / name, teacher_card=elder)
+        request = CompressionRequest(str(path), out=tmp_path / name, teacher_card=elder)
         return lambda **changes: compress(replace(request, **changes), tmp_path / "home")
 
     return student

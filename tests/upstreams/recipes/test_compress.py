@@ -1,0 +1,103 @@
+"""The command `compress`: training, dry runs, refusals, and the recipes of this project."""
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from recipe_toys import recipe_file
+from safetensors.torch import load_file
+
+from bench.cli import main
+from bench.make.recipe import RECIPES, recipe_card, recipe_names
+from bench.registry import resolve
+from upstreams.recipes.training.section import read_section
+from upstreams.recipes.training.settings import TrainingSettings
+
+
+def test_the_command_trains_exports_and_is_done(tmp_path, capsys):
+    path = recipe_file(tmp_path)
+    out = tmp_path / "run"
+    assert main(["compress", str(path), "--out", str(out)]) == 0
+    card = yaml.safe_load((out / "tiny-s0.yaml").read_text())
+    assert card["name"] == "tiny-s0" and "license" not in card  # the user's to say
+    weights = load_file(out / "tiny-s0.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float16}
+    assert main(["check", "--card", str(out / "tiny-s0.yaml")]) == 0
+    before = (out / "tiny-s0.safetensors").read_bytes()
+    assert main(["compress", str(path), "--out", str(out)]) == 0
+    assert (out / "tiny-s0.safetensors").read_bytes() == before
+    capsys.readouterr()
+    assert main(["compress", str(path), "--out", str(out), "--seed", "1"]) == 2
+    assert "another configuration" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_how_long_and_keeps_nothing(tmp_path, capsys):
+    path = recipe_file(tmp_path)
+    assert main(["compress", str(path), "--out", str(tmp_path / "run"), "--dry-run"]) == 0
+    told = capsys.readouterr().err
+    assert "h would take about" in told and "'embed_dim': 16" in told
+    assert not list((tmp_path / "run").glob("checkpoint*"))
+    assert not list((tmp_path / "run").glob("*.safetensors"))
+
+
+def test_a_dry_run_of_less_than_two_batches_has_nothing_to_time(tmp_path, capsys):
+    path = recipe_file(tmp_path)
+    command = ["compress", str(path), "--out", str(tmp_path / "run"), "--dry-run"]
+    assert main([*command, "--hours", "0.0001"]) == 2
+    assert "0.0001 h are less than two batches" in capsys.readouterr().err
+
+
+def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
+    path = recipe_file(tmp_path)
+    soundfile.write(tmp_path / "speech" / "cd.wav", np.zeros(44_100), 44_100)
+    assert main(["compress", str(path), "--out", str(tmp_path / "run")]) == 4
+    assert "cd.wav: expected 16000 Hz mono, found 44100 Hz" in capsys.readouterr().err
+    (tmp_path / "speech" / "cd.wav").write_bytes(b"no sound")
+    assert main(["compress", str(path), "--out", str(tmp_path / "run")]) == 4
+    assert "not readable as sound" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("hubert_")])
+def test_recipes_for_hubert_base_run(tmp_path, name, capsys):
+    recipe_file(tmp_path)
+    command = ["compress", name, "--dry-run", "--teacher", "hubert_base+untrained"]
+    command += ["--data", str(tmp_path / "speech"), "--out", str(tmp_path / "run")]
+    assert main(command) == 0
+    assert "would take about" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["no_such_recipe"], "unknown recipe"),
+        (["house_mel", "--name", "a/b"], "--name 'a/b'"),
+        (["house_mel", "--seed", "1"], "'house_mel-s1' is an upstream of this project"),
+        (["house_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
+        (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
+        (["house_mel", "--data", "nowhere"], "no audio files"),
+        (["house_mel", "--data", "gamez:x"], "unknown corpus"),
+    ],
+)
+def test_bad_requests_are_one_line(arguments, told, capsys, tmp_path):
+    assert main(["compress", *arguments, "--out", str(tmp_path / "run")]) in (2, 3)
+    err = capsys.readouterr().err.strip().splitlines()
+    assert told in err[-1] and "Traceback" not in "".join(err)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_recipes_hold(name):
+    card = recipe_card(name)
+    read_section(TrainingSettings, card.training, "training")
+    assert callable(resolve(card.make))
+    assert (RECIPES / f"{name}.yaml").stat().st_size < 10_000
+
+
+def test_training_data_have_no_speaker_of_dev_or_test():
+    """What the house family learns from may hold nobody who is tested on."""
+    cards = [recipe_card(name) for name in recipe_names() if name.startswith("house_")]
+    data = {card.data for card in cards if card.data}
+    assert data == {"games:unlabelled/train"}  # which tests/corpora/test_corpus_games.py looks into
+    tasks = {card.task for card in cards if card.task}
+    assert tasks <= {"open/asr", "open/slu"}  # whose training tables have other speakers

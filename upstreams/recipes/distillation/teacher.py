@@ -1,0 +1,77 @@
+"""The teacher's hidden states for a batch, computed or read from the feature store."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bench.errors import UsageError
+from bench.trainer import Ingredients, StateReader
+from upstreams.encoder.encoder import Encoder
+from upstreams.recipes.distillation.students import teacher_of
+from upstreams.recipes.training.stream import STRIDE_SAMPLES, ClipBatch
+
+
+class TeacherStates(NamedTuple):
+    """The teacher's hidden states for a batch.
+
+    Attributes:
+        states: L tensors (B, T, D).
+        frames: (B,) valid frames.
+    """
+
+    states: list[Tensor]
+    frames: Tensor
+
+
+class FrozenTeacher:
+    """A teacher and the source of its hidden states. No module: checkpoints do not hold it.
+
+    Attributes:
+        encoder: the teacher.
+        reader: reads stored states; None computes them.
+    """
+
+    def __init__(self, encoder: Encoder, reader: StateReader | None = None) -> None:
+        """Check the stride.
+
+        Raises:
+            UsageError: stored states of a teacher whose frames are not on the grid of crops.
+        """
+        if reader is not None and STRIDE_SAMPLES % encoder.stride:
+            raise UsageError(
+                f"training: 'keep_targets' needs a teacher whose frames are {STRIDE_SAMPLES} "
+                f"samples apart or a part of that: this one's are {encoder.stride} apart"
+            )
+        self.encoder = encoder
+        self.reader = reader
+
+    @torch.no_grad()
+    def states_of(self, batch: ClipBatch) -> TeacherStates:
+        """Return the states for a batch.
+
+        Stored states are of whole clips, so the edges of a part depend on sound beyond the part.
+        """
+        if self.reader is None:
+            states, frames = self.encoder.to(batch.wavs.device)(batch.wavs, batch.lengths)
+            return TeacherStates(list(states), frames)
+        sizes = [self.encoder.num_frames(size) for size in batch.lengths.tolist()]
+        parts = []
+        clips = zip(self.reader(batch.indices), batch.starts, sizes, strict=True)
+        for clip, start, count in clips:
+            first = start // self.encoder.stride
+            parts.append(clip[:, first : first + count].transpose(0, 1))  # (T, L, D)
+        padded = nn.utils.rnn.pad_sequence(parts, batch_first=True).to(batch.wavs.device)
+        return TeacherStates(list(padded.unbind(2)), torch.tensor(sizes))
+
+
+def frozen_teacher(source: Ingredients) -> FrozenTeacher:
+    """Return the teacher of a recipe, with stored states if the recipe asks for them.
+
+    Raises:
+        UsageError: no teacher, or no encoder (a filter bank, a speaker encoder).
+    """
+    encoder = teacher_of(source)
+    return FrozenTeacher(encoder, source.keep_states() if source.keep_states is not None else None)

@@ -1,0 +1,103 @@
+"""The trainer that the harness drives: settings, batches, run and export of one recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.registry import resolve
+from bench.trainer import Ingredients, OnStep, RecipeTrainer
+from upstreams.recipes.training.export import write_card, write_weights
+from upstreams.recipes.training.identity import identity
+from upstreams.recipes.training.loop import TrainingRun
+from upstreams.recipes.training.objective import Objective
+from upstreams.recipes.training.precision import resolve_precision
+from upstreams.recipes.training.section import read_section
+from upstreams.recipes.training.settings import TrainingSettings
+from upstreams.recipes.training.stream import GRID_SAMPLES, ClipStream
+
+
+class ObjectiveTrainer(RecipeTrainer):
+    """A `RecipeTrainer` for the objectives of this package."""
+
+    def __init__(self, section: Mapping[str, Any], device: torch.device) -> None:
+        self._settings = read_section(TrainingSettings, section, "training")
+        self._section = section
+        self._device = device
+        self.hours = self._settings.hours
+        self.keep_targets = self._settings.keep_targets
+
+    def set_up(
+        self,
+        make: str,
+        ingredients: Ingredients,
+        facts: Mapping[str, Any],
+        export: Callable[[float], None],
+    ) -> None:
+        """Build the objective, split off the held-out clips and set up the run."""
+        settings, clips = self._settings, ingredients.clips
+        objective: Objective = resolve(make)(ingredients)
+        self.num_parameters = sum(p.numel() for p in objective.parameters())
+        precision = resolve_precision(settings.precision, self._device)
+        self.identity = identity(
+            {
+                **facts,
+                "training": {**self._section, "precision": precision},
+                "grid_samples": GRID_SAMPLES,
+            }
+        )
+
+        def stream(indices: Sequence[int]) -> ClipStream:
+            return ClipStream(
+                clips,
+                ingredients.read,
+                batch_s=settings.batch_s,
+                max_s=settings.max_s,
+                min_samples=objective.min_samples,
+                seed=ingredients.seed,
+                use=indices,
+                whole=objective.whole_clips,
+            )
+
+        held_out = held_out_indices(len(clips), settings.held_out)
+        training = sorted(set(range(len(clips))) - set(held_out))
+        validation = stream(held_out) if held_out else None
+        self._run = TrainingRun(
+            objective,
+            stream(training),
+            [validation.load(parts) for parts in validation.plan(0)] if validation else [],
+            settings,
+            folder=ingredients.folder,
+            identity=self.identity,
+            seed=ingredients.seed,
+            device=self._device,
+            export=export,
+        )
+
+    def rehearse(self, updates: int) -> float:
+        """Make some updates; return the seconds of wall clock a second of audio."""
+        return self._run.rehearse(updates)
+
+    def run(self, on_step: OnStep) -> None:
+        """Train to the end, from the checkpoint if one exists."""
+        self._run.run(on_step)
+
+    def card_config(self) -> Mapping[str, Any]:
+        """Return the `config` section of the upstream's card."""
+        return self._run.objective.product().config
+
+    def write(self, card: Path, about: Mapping[str, Any]) -> None:
+        """Write card and weights of the upstream."""
+        product = self._run.objective.product()
+        weights = card.with_suffix(".safetensors")
+        sha256 = write_weights(product, weights)
+        write_card(product, card, weights=weights, sha256=sha256, about=about)
+
+
+def held_out_indices(num_clips: int, held_out: int) -> list[int]:
+    """Return the positions of `held_out` clips, evenly spread over the list of clips."""
+    spacing = num_clips // held_out if held_out else 0
+    return list(range(0, spacing * held_out, spacing)) if spacing else []
