@@ -1,11 +1,14 @@
 """Folders stand in one order; a file imports from its own folder and from those before it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from bench.registry import BORDER, resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 # Files of `bench` itself are the ground; `cli` is its roof. Plug-ins (upstreams, downstreams) see
@@ -26,8 +29,8 @@ ORDER = (
     "downstreams",
 )
 PLUGINS = ("upstreams", "downstreams")
-# What crosses the border between harness and plug-ins, beside `bench` itself.
-BORDER = {("upstreams", "bench.records.curves"), ("downstreams", "bench.metrics.metric")}
+# What plug-ins import from the harness beside `bench` itself.
+BEYOND_CONTRACTS = {("upstreams", "bench.records.curves"), ("downstreams", "bench.metrics.metric")}
 HARNESS = ("bench", "leaderboard", "tools")
 
 
@@ -64,11 +67,37 @@ def test_imports_flow_one_way(module):
     for name in imports_of(MODULES[module]):
         other = room(name)
         if top in PLUGINS and not name.startswith(top):
-            assert other == "bench" or (top, name) in BORDER, f"{module} must not import {name}"
+            assert other == "bench" or (top, name) in BEYOND_CONTRACTS, (
+                f"{module} must not import {name}"
+            )
         elif top not in PLUGINS and other.split(".")[0] in PLUGINS:
             assert top == "tools", f"{module} reaches {name} without the registry"
         else:
             assert ORDER.index(other) <= ORDER.index(own), f"{module} imports {name}, above it"
+
+
+def strings_of(path: Path) -> set[str]:
+    """The strings of a file without its docstrings; "x" stands for what an f-string fills in."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    parts = [
+        node.values if isinstance(node, ast.JoinedStr) else [node]
+        for node in nodes
+        if isinstance(node, ast.JoinedStr | ast.Constant) and node not in docstrings
+    ]
+    return {"".join(str(getattr(part, "value", "x")) for part in each) for each in parts}
+
+
+@pytest.mark.parametrize("module", sorted(m for m in MODULES if m.startswith(HARNESS)))
+def test_one_table_names_what_the_harness_reaches_in_plugins(module):
+    """A module named in a string would hide an import from the test above."""
+    named = {text for text in strings_of(MODULES[module]) if re.match(r"(up|down)streams\.\w", text)}
+    assert named == (set(BORDER.values()) if module == "bench.registry" else set())
+
+
+@pytest.mark.parametrize("target", BORDER.values())
+def test_the_table_names_what_exists(target):
+    assert callable(resolve(target.format(kind="python")))
 
 
 def test_no_file_is_a_novel():

@@ -16,6 +16,7 @@ from bench.load.catalog import Entry
 from bench.load.model_files import Place
 from bench.load.weights import Found
 from bench.names import UpstreamName
+from bench.registry import BORDER
 
 
 def loader_of(card: UpstreamCard) -> str:
@@ -23,7 +24,7 @@ def loader_of(card: UpstreamCard) -> str:
     if card.load is not None:
         return card.load
     kind = "python" if card.source is None else card.source.partition(":")[0]
-    return f"upstreams.sources.{kind}:load"
+    return BORDER["source loader"].format(kind=kind)
 
 
 def name_loaded(

@@ -20,7 +20,7 @@ from bench.api import SAMPLE_RATE_HZ, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from bench.load.weights import one_line
 from bench.paths import atomic_path
-from bench.registry import resolve
+from bench.registry import BORDER, resolve
 
 OPSET = 18
 TRACED_SAMPLES = 16_000
@@ -61,7 +61,7 @@ def export_onnx(upstream: Upstream, path: Path) -> Exported:
     """
     if path.suffix != ".onnx":
         raise UsageError(f"{path}: an ONNX file ends in .onnx")
-    form = resolve("upstreams.sources.onnx_form:OneUtterance")(upstream).eval()
+    form = resolve(BORDER["onnx form"])(upstream).eval()
     program = _traced(form, upstream.num_layers)
     with atomic_path(path) as temporary:
         # The exporter goes by the ending when it decides where weights lie.
@@ -113,7 +113,7 @@ def _compare(upstream: Upstream, path: Path) -> tuple[float, tuple[int, ...]]:
     source = UpstreamSource(config={}, place=str(path))
     again: Upstream | None = None
     with suppress(UsageError):
-        again = resolve("upstreams.sources.onnx:load")(source)
+        again = resolve(BORDER["source loader"].format(kind="onnx"))(source)
     if again is None:
         raise UsageError("export verifies with onnxruntime: pip install slim-superb[onnx]")
     lengths = (upstream.min_samples, *(round(s * SAMPLE_RATE_HZ) for s in SECONDS))

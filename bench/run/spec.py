@@ -16,7 +16,7 @@ from bench.config import Frozen, TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import Loaded
 from bench.records.record import PROTOCOL, Inputs
-from bench.registry import corpus_module
+from bench.registry import BORDER, corpus_module
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.sound.manifests import Trial, digest, read_table, read_trials
@@ -136,9 +136,13 @@ def ceiling_card(card: TaskCard) -> TaskCard:
     recipe = card.recipe.model_copy(
         update={"lr_grid": (1e-3,), "steps": card.recipe.steps, "eval_every": 100}
     )
-    head = "downstreams.ceiling:EndToEndClassifier"
     return card.model_copy(
-        update={"head": head, "head_conf": {}, "features": "frames", "recipe": recipe}
+        update={
+            "head": BORDER["ceiling head"],
+            "head_conf": {},
+            "features": "frames",
+            "recipe": recipe,
+        }
     )
 
 
