@@ -39,8 +39,8 @@ RECIPES = {
 
 def test_what_auto_means():
     assert resolve_precision("auto", CPU) == "float32"
-    assert resolve_precision("auto", torch.device("cuda")) == "bfloat16"
-    assert resolve_precision("bfloat16", CPU) == "bfloat16"
+    assert resolve_precision("auto", torch.device("cuda")) == "bf16"
+    assert resolve_precision("bf16", CPU) == "bf16"
 
 
 def run_of(folder, source, objective, precision, hours=0.004):
@@ -63,7 +63,7 @@ def test_mixed_precision_is_close_and_keeps_weights_in_single(tmp_path, name):
     module, config = RECIPES[name]
     source = ingredients(tmp_path, config, teacher=build(DEEP, random_state(DEEP, 7)))
     losses, updated = {}, {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "bf16"):
         objective = module.make(source)
         run = run_of(tmp_path / precision, source, objective, precision)
         losses[precision] = run._update(first_batch(source))["loss"]
@@ -71,8 +71,8 @@ def test_mixed_precision_is_close_and_keeps_weights_in_single(tmp_path, name):
         assert all(p.dtype == torch.float32 for p in updated[precision])
         grads = [p.grad for p in objective.parameters() if p.grad is not None]
         assert grads and all(g.dtype == torch.float32 for g in grads)
-    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
-    assert losses["bfloat16"] != losses["float32"]  # it did round something
+    assert losses["bf16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bf16"] != losses["float32"]  # it did round something
 
 
 def test_the_residual_stream_is_not_rounded():
@@ -88,12 +88,12 @@ def test_a_resumed_run_in_mixed_precision_has_the_same_weights(tmp_path):
     module, config = RECIPES["distil"]
     source = ingredients(tmp_path, config, teacher=build(DEEP, random_state(DEEP, 7)))
     whole, broken, again = (module.make(source) for _ in range(3))
-    run_of(tmp_path / "a", source, whole, "bfloat16").run(lambda *_: None)
+    run_of(tmp_path / "a", source, whole, "bf16").run(lambda *_: None)
 
     class Killed(BaseException):
         pass
 
-    run = run_of(tmp_path / "b", source, broken, "bfloat16")
+    run = run_of(tmp_path / "b", source, broken, "bf16")
 
     def kill(*_):
         if run.progress.step == 4:
@@ -101,11 +101,11 @@ def test_a_resumed_run_in_mixed_precision_has_the_same_weights(tmp_path):
 
     with pytest.raises(Killed):
         run.run(kill)
-    run_of(tmp_path / "b", source, again, "bfloat16").run(lambda *_: None)
+    run_of(tmp_path / "b", source, again, "bf16").run(lambda *_: None)
     pairs = list(zip(whole.parameters(), again.parameters(), strict=True))
     assert pairs and all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(UsageError, match="'precision' must be auto, float32, bfloat16"):
+    with pytest.raises(UsageError, match="'precision' must be auto, float32, bf16"):
         TrainingSettings(precision="fp8")

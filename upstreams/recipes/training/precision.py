@@ -8,19 +8,19 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Precision = Literal["auto", "float32", "bfloat16"]
+Precision = Literal["auto", "float32", "bf16"]
 
 
 def autocast_context(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
     """Return the context to compute a loss in.
 
     Args:
-        precision: `bfloat16` rounds the operands of products and convolutions (Kalamkar et al.
+        precision: `bf16` rounds the operands of products and convolutions (Kalamkar et al.
             2019, 1905.12322: no scaling of the loss is needed); weights, the residual stream and
-            losses stay in float32. `auto` is `bfloat16` on CUDA and `float32` elsewhere.
+            losses stay in float32. `auto` is `bf16` on CUDA and `float32` elsewhere.
         device: of the computation.
     """
-    if resolve_precision(precision, device) == "bfloat16":
+    if resolve_precision(precision, device) == "bf16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
@@ -29,7 +29,7 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     """Return the precision on a device: `auto` resolved, any other unchanged."""
     if precision != "auto":
         return precision
-    return "bfloat16" if device.type == "cuda" else "float32"
+    return "bf16" if device.type == "cuda" else "float32"
 
 
 def at_least_float32(x: Tensor) -> Tensor:

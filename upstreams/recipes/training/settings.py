@@ -36,8 +36,8 @@ class TrainingSettings:
         mixing: share of the clips that get a part of another clip added, as in WavLM
             (`mixing.mix_utterances`); not in the validation loss. Units and stored targets stay
             those of the clip. A teacher that is passed each batch gets the mix.
-        precision: `float32`, `bfloat16` or `auto`, as `precision.autocast_context` reads it. On
-            processors with instructions for it (AVX512-BF16, AMX) `bfloat16` is about twice as fast;
+        precision: `float32`, `bf16` or `auto`, as `precision.autocast_context` reads it. On
+            processors with instructions for it (AVX512-BF16, AMX) `bf16` is about twice as fast;
             on others it is slow.
     """
 
