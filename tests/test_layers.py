@@ -91,7 +91,8 @@ def strings_of(path: Path) -> set[str]:
 @pytest.mark.parametrize("module", sorted(m for m in MODULES if m.startswith(HARNESS)))
 def test_one_table_names_what_the_harness_reaches_in_plugins(module):
     """A module named in a string would hide an import from the test above."""
-    named = {text for text in strings_of(MODULES[module]) if re.match(r"(up|down)streams\.\w", text)}
+    texts = strings_of(MODULES[module])
+    named = {text for text in texts if re.match(r"(up|down)streams\.\w", text)}
     assert named == (set(BORDER.values()) if module == "bench.registry" else set())
 
 

@@ -4,17 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipe_toys import MEL, WAVE, first_batch, ingredients, moment, stream
+from recipe_toys import MEL, WAVE, first_batch, ingredients, moment
 
 from bench.errors import UsageError
 from bench.measure.cost import measure
 from bench.measure.macs import count
-from downstreams.classify import UtteranceClassifier
-from downstreams.ctc import CtcBlstm
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import build, num_parameters, random_state, trainable, unpack
 from upstreams.recipes.distillation.teacher import FrozenTeacher
-from upstreams.recipes.pruning import prune, prune_task
+from upstreams.recipes.pruning import prune
 from upstreams.recipes.pruning.gated import GatedEncoder, gate_counts
 from upstreams.recipes.pruning.gates import Gates
 from upstreams.recipes.pruning.prune import Constraint, Pruning, PruningOptions
@@ -25,7 +23,6 @@ from upstreams.recipes.pruning.sizes import (
     macs_per_second,
     transformer_params,
 )
-from upstreams.recipes.training.stream import ClipStream
 
 ALL = ("channels", "heads", "units")
 WHOLE = ("attentions", "feed_forwards")
@@ -284,64 +281,3 @@ def test_channels_of_a_bank_cannot_be_pruned(tmp_path):
     teacher = build(MEL, random_state(MEL, 0))
     with pytest.raises(UsageError, match="not in 'mel'"):
         prune.make(ingredients(tmp_path, {"targets": [2]}, teacher=teacher))
-
-
-@pytest.fixture
-def with_task(tmp_path):
-    """A recipe that prunes while it learns what tells high tones from low ones."""
-    teacher = build(WAVE, random_state(WAVE, 0))
-
-    def make(config, task="labels"):
-        classes, kept = ["high", "low"], {"projection": 16, "hidden": 8, "layers": 1}
-        heads = {
-            "labels": lambda *of: UtteranceClassifier(*of, classes),
-            "transcripts": lambda *of: CtcBlstm(*of, classes, **kept),
-            "slots": lambda *of: CtcBlstm(*of, list(map(slot, classes)), whole_slots=True, **kept),
-        }
-        source = ingredients(
-            tmp_path,
-            {"targets": [2], "sparsity": 0.3, **config},
-            teacher=teacher,
-            make_head=heads[task],
-        )
-        if task != "slots":
-            return source
-        return replace(source, clips=[replace(c, target=slot(c.target)) for c in source.clips])
-
-    return make
-
-
-def slot(value):
-    return {"text": value, "slots": [["tone", value]]}
-
-
-@pytest.mark.parametrize("task", ["labels", "transcripts", "slots"])
-def test_pruning_for_a_task_learns_the_task(with_task, task):
-    source = with_task({"gate_lr": 0.1}, task)
-    objective = prune_task.make(source)
-    data = ClipStream(
-        source.clips, source.read, batch_s=9, max_s=9, min_samples=400, seed=0, whole=True
-    )
-    batch = data.load(data.plan(0)[0])
-    optimizer = torch.optim.AdamW(objective.groups(5e-3, 0.0))
-    losses = []
-    for step in range(40):
-        loss, figures = objective.loss(batch, replace(moment(step), stage_fraction=step / 40))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(figures["task"])
-    assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
-    assert set(figures) == {"task", "sparsity0"}
-    product = objective.product()
-    assert build(encoder_config(product.config), product.state).hidden_size == 16
-
-
-def test_a_task_takes_whole_utterances(with_task, tmp_path):
-    source = with_task({})
-    objective = prune_task.make(source)
-    cut = [part for batch in stream(source).plan(0) for part in batch if part.num_samples == 7_680]
-    with pytest.raises(UsageError, match="cuts an utterance"):
-        objective.loss(stream(source).load(cut[:1]), moment())
-    with pytest.raises(UsageError, match="needs 'task'"):
-        prune_task.make(replace(source, make_head=None))
