@@ -6,13 +6,12 @@ error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, TypeVar
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from bench.errors import UsageError, did_you_mean, one_line
-from bench.yaml_file import read_yaml
+from bench.schema import Frozen
 
 # Rules by which multiply-accumulates are counted (`bench.measure.macs`).
 Rule = Literal["plain", "superb_slt2022"]
@@ -25,15 +24,6 @@ Family = Literal[
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 # A card's name becomes part of paths and of records.
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
-
-
-class Frozen(BaseModel):
-    """Base of everything read from or written to disk: immutable, no unknown keys, strict types.
-
-    No number is NaN or infinite: every comparison with NaN is false, so checks would let it pass.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Checkpoint(Frozen):
@@ -69,13 +59,6 @@ class Checkpoint(Frozen):
     known_sha256: tuple[Sha256, ...] = ()
     size_bytes: int | None = None
     size_mb: float | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("known_sha256"), list):
-            return data | {"known_sha256": tuple(data["known_sha256"])}
-        return data
 
     @model_validator(mode="after")
     def _one_source(self) -> Checkpoint:
@@ -143,8 +126,8 @@ class UpstreamCard(Frozen):
     load: str | None = None
     source: str | None = None
     builder: str | None = None
-    args: dict[str, Any] = {}
-    config: dict[str, Any] = {}
+    args: dict[str, Any] = Field(default_factory=dict)
+    config: dict[str, Any] = Field(default_factory=dict)
     checkpoint: Checkpoint | None = None
     provenance: Literal["published", "house", "none"] = "published"
     teacher: str | None = None
@@ -153,9 +136,9 @@ class UpstreamCard(Frozen):
     license: str = "unknown"
     paper: str | None = None
     notes: str = ""
-    reported: dict[str, float] = {}
+    reported: dict[str, float] = Field(default_factory=dict)
     macs_rule: Rule = "superb_slt2022"
-    differs: dict[str, str] = {}
+    differs: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_maker(self) -> UpstreamCard:
@@ -218,13 +201,6 @@ class Recipe(Frozen):
     )
     explore: float | None = Field(default=None, gt=0, lt=1, exclude_if=lambda part: part is None)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("lr_grid"), list):
-            return data | {"lr_grid": tuple(data["lr_grid"])}
-        return data
-
 
 class TaskCard(Frozen):
     """One task on one track.
@@ -254,7 +230,7 @@ class TaskCard(Frozen):
     tables: dict[str, str | tuple[str, ...]]
     labels: Literal["script", "derived", "official"]
     head: str
-    head_conf: dict[str, Any] = {}
+    head_conf: dict[str, Any] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(min_length=1)
     features: Literal["pooled", "frames"]
     recipe: Recipe
@@ -262,20 +238,7 @@ class TaskCard(Frozen):
     license: str = ""
     deviations: str = ""
     source: str = ""
-    lr_presets: dict[str, float] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("metrics"), list):
-            data = data | {"metrics": tuple(data["metrics"])}
-        if isinstance(data, dict) and isinstance(data.get("tables"), dict):
-            tables = {
-                split: tuple(names) if isinstance(names, list) else names
-                for split, names in data["tables"].items()
-            }
-            data = data | {"tables": tables}
-        return data
+    lr_presets: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_splits(self) -> TaskCard:
@@ -313,40 +276,3 @@ class TrackCard(Frozen):
     title: str
     on_board: bool
     about: str
-
-
-CardT = TypeVar("CardT", bound=Frozen)
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """One line for the first problem, with a hint for a misspelt key."""
-    problems = error.errors(include_url=False)
-    # A misspelt key also leaves its right spelling missing: say the former.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
-    where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        fields: set[str] = set(model.model_fields)
-        for part in problem["loc"][:-1]:
-            inner = model.model_fields[str(part)].annotation if str(part) in fields else None
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                fields = set(inner.model_fields)
-        return f"unknown key '{where}': {did_you_mean(str(problem['loc'][-1]), fields)}"
-    found = problem.get("input")
-    shown = "" if problem["type"] == "missing" else f" (found {str(found)[:60]!r})"
-    hint = ""
-    if isinstance(found, str) and problem["type"].startswith(("float", "int")):
-        hint = "; YAML reads 1e-4 as text, write 1.0e-4"
-    return f"key '{where}': {problem['msg']}{shown}{hint}" if where else problem["msg"]
-
-
-def read_card(path: Path, model: type[CardT]) -> CardT:
-    """Read and check one card.
-
-    Raises:
-        UsageError: a misspelt key, a missing key or a wrong type, naming the file.
-        InvalidDataError: not a YAML mapping.
-    """
-    try:
-        return model.model_validate(read_yaml(path))
-    except ValidationError as error:
-        raise UsageError(f"{path}: {one_line(_first_problem(error, model))}") from error

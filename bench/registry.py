@@ -10,8 +10,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from bench.config import TaskCard, TrackCard, UpstreamCard, read_card
+from bench.config import TaskCard, TrackCard, UpstreamCard
 from bench.errors import UsageError, did_you_mean
+from bench.schema import read_card
 
 ROOT = Path(__file__).resolve().parent.parent
 CARDS = ROOT / "upstreams" / "cards"

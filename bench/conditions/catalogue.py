@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from bench.config import Frozen, read_card
 from bench.errors import UsageError, did_you_mean
 from bench.registry import ROOT
+from bench.schema import Frozen, read_card
 
 FILE = Path(__file__).with_name("conditions.yaml")
 TEST_ONLY = "@test-only"

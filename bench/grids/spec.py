@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from bench.config import Frozen, Precision, read_card
-from bench.errors import UsageError
+from bench.config import Precision
+from bench.schema import Frozen, make_model, read_card
 from bench.session import STORE_GB
 
 HUB = "hf:"  # begins the name of a dataset on a hub, which is no path
@@ -60,17 +60,13 @@ class GridSpec(Frozen):
     deb_dir: str | None = None
     cards: tuple[str, ...] = ()
 
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        found = {k: tuple(v) if k in LISTS and isinstance(v, list) else v for k, v in data.items()}
+    @model_validator(mode="after")
+    def _each_once(self) -> GridSpec:
         for key in LISTS:
-            values = found.get(key)
-            if isinstance(values, tuple) and len({str(value) for value in values}) < len(values):
+            values = getattr(self, key)
+            if len({str(value) for value in values}) < len(values):
                 raise ValueError(f"{key!r} names something twice")
-        return found
+        return self
 
     def digest(self) -> str:
         """Identity of the grid (sha256)."""
@@ -105,9 +101,5 @@ def make_grid_spec(**given: Any) -> GridSpec:
     Raises:
         UsageError: it does not hold.
     """
-    try:
-        return GridSpec(**{key: value for key, value in given.items() if value is not None})
-    except ValidationError as error:
-        problem = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in problem["loc"]) or "grid"
-        raise UsageError(f"grid: {where}: {problem['msg']}") from error
+    values = {key: value for key, value in given.items() if value is not None}
+    return make_model(GridSpec, values, "grid")

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path, PurePosixPath
 
-from bench.config import UpstreamCard, read_card
+from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
 from bench.names import KINDS, UpstreamName
 from bench.registry import CARDS, upstream_card, upstream_names
+from bench.schema import read_card
 
 GROUP = "slim_superb.upstreams"
 OUR_LOADERS = "upstreams."

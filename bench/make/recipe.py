@@ -22,9 +22,10 @@ from bench.api import SAMPLE_RATE_HZ, Head, Utterance
 from bench.conditions.catalogue import catalogue
 from bench.conditions.choice import condition
 from bench.conditions.distorter import make_distorter
-from bench.config import Family, Frozen, TaskCard, read_card
+from bench.config import Family, TaskCard
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
 from bench.registry import ROOT, corpus_module, resolve, task_card
+from bench.schema import Frozen, read_card
 from bench.sound.audio import read_wav
 from bench.sound.manifests import read_table
 from bench.sound.sox import whole_sound

@@ -27,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from bench.config import Frozen, TaskCard
+from bench.config import TaskCard
 from bench.errors import InvalidDataError, one_line
 from bench.names import runs_folder
 from bench.paths import atomic_path
+from bench.schema import Frozen
 
 if TYPE_CHECKING:
     from bench.metrics.detection import Floats

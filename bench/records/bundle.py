@@ -20,14 +20,13 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from bench.config import Frozen, read_card
 from bench.errors import InvalidDataError, MissingError
 from bench.paths import atomic_path
 from bench.records.divisions import Division, Flag
+from bench.schema import Frozen
 
 SUFFIX = ".tar.gz"
 MAX_FILES = 2_000
@@ -57,23 +56,6 @@ class BundleCard(Frozen):
     division: Division = "closed"
     flags: tuple[Flag, ...] = ()
     submitted_by: str = Field(default="", max_length=MAX_NAME)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("flags"), list):
-            return data | {"flags": tuple(data["flags"])}
-        return data
-
-
-def read_bundle_card(folder: Path) -> BundleCard:
-    """`bundle.yaml` of a bundle.
-
-    Raises:
-        InvalidDataError: it is not there, or no YAML mapping.
-        UsageError: a misspelt key or a wrong value.
-    """
-    return read_card(folder / "bundle.yaml", BundleCard)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from bench.config import Frozen, Precision, Weights
+from bench.config import Precision, Weights
 from bench.errors import InvalidDataError, one_line
 from bench.paths import write_text
 from bench.records.condition_table import (
@@ -26,6 +26,7 @@ from bench.records.condition_table import (
     digests_path,
     read_digests,
 )
+from bench.schema import Frozen
 
 SCHEMA = 2
 PROTOCOL = "2026.2"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from bench.config import Frozen, read_card
 from bench.names import path_name
-from bench.paths import write_text
 from bench.records.divisions import Division, Flag, Level
+from bench.schema import Frozen
 
 LEVELS: dict[str, str] = {
     "recorded": "recorded: nobody but its author has checked it",
@@ -44,31 +42,6 @@ class Standing(Frozen):
     submitted_by: str = Field(default="", max_length=200)
     verified: Level = "recorded"
     revoked: str | None = Field(default=None, max_length=500)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("flags"), list):
-            return data | {"flags": tuple(data["flags"])}
-        return data
-
-
-def read_standing(path: Path) -> Standing:
-    """Read one.
-
-    Raises:
-        UsageError: a misspelt key or a wrong value.
-        InvalidDataError: not a YAML mapping.
-    """
-    return read_card(path, Standing)
-
-
-def write_standing(standing: Standing, path: Path) -> None:
-    """Write one atomically."""
-    import yaml
-
-    data = standing.model_dump(mode="json")
-    write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
 def standing_path(folder: Path, track: str, upstream: str) -> Path:

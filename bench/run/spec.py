@@ -12,11 +12,12 @@ from typing import Any
 import torch
 
 from bench.api import Utterance
-from bench.config import Frozen, TaskCard, UpstreamCard
+from bench.config import TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import Loaded
 from bench.records.record import PROTOCOL, Inputs
 from bench.registry import BORDER, corpus_module
+from bench.schema import Frozen
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.sound.manifests import Trial, digest, read_table, read_trials

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.config import read_card
 from bench.metrics.detection import Floats
 from bench.metrics.draws import Draws
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import INTERVAL
 from bench.records.record import Record
+from bench.schema import read_card
 from leaderboard.board.rows import BoardScore, Degradation, Row, ScoreKey
 
 if TYPE_CHECKING:

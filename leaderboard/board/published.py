@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
-from bench.config import Family, Frozen, read_card
+from bench.config import Family
 from bench.errors import UsageError, did_you_mean
 from bench.metrics.metric import METRICS, Metric
 from bench.records.standing import Standing
 from bench.registry import upstream_card, upstream_names
+from bench.schema import Frozen, read_card
 from leaderboard.board.rows import BoardScore, Row, unique_keys
 
 SOURCES = "_sources.yaml"
 TRACK = "superb"
 
 
-def _tuples(data: Any) -> Any:
-    """Return lists of a YAML file as tuples, at every depth."""
-    if isinstance(data, list):
-        return tuple(_tuples(item) for item in data)
-    if isinstance(data, dict):
-        return {key: _tuples(value) for key, value in data.items()}
-    return data
-
-
-class _Published(Frozen):
-    """Base of the parts of a published row: lists become tuples."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lists_are_tuples(cls, data: Any) -> Any:
-        return _tuples(data)
-
-
-class OtherNumber(_Published):
+class OtherNumber(Frozen):
     """The number that other sources give for the same cell."""
 
     value: float
     sources: tuple[str, ...] = Field(min_length=1)
 
 
-class PublishedNumber(_Published):
+class PublishedNumber(Frozen):
     """One number with its sources.
 
     Attributes:
@@ -57,7 +40,7 @@ class PublishedNumber(_Published):
     others: tuple[OtherNumber, ...] = ()
 
 
-class PublishedRow(_Published):
+class PublishedRow(Frozen):
     """One model as papers report it.
 
     Attributes:
@@ -84,7 +67,7 @@ class PublishedRow(_Published):
     notes: str = ""
 
 
-class PublishedSource(_Published):
+class PublishedSource(Frozen):
     """A paper or page that numbers were read from."""
 
     title: str
@@ -99,7 +82,7 @@ class PublishedSource(_Published):
         return value
 
 
-class PublishedMetric(_Published):
+class PublishedMetric(Frozen):
     """A column of the published table."""
 
     task: str
@@ -109,7 +92,7 @@ class PublishedMetric(_Published):
     higher_is_better: bool
 
 
-class SourcesFile(_Published):
+class SourcesFile(Frozen):
     """The content of `_sources.yaml`: sources and metrics that rows refer to.
 
     Attributes:

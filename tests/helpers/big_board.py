@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from bench.conditions.catalogue import FILE, ConditionFile
-from bench.config import read_card
 from bench.metrics.draws import NUM_DRAWS, STEP, DrawnScore, draws_path, write_draws
 from bench.metrics.metric import METRICS
 from bench.names import runs_folder
 from bench.records.record import Record, read_record, write_record
 from bench.registry import task_card, task_names
+from bench.schema import read_card
 
 PAGE_ROWS = 150  # of the page that the tests of the browser share
 TEMPLATE = Path(__file__).parents[1] / "golden/results/open/fbank/ks-s0.json"

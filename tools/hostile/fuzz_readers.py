@@ -14,7 +14,7 @@ from toy_track import rows
 from toys import make_utterances
 
 from bench.conditions import catalogue
-from bench.config import TaskCard, UpstreamCard, read_card
+from bench.config import TaskCard, UpstreamCard
 from bench.corpora.games import drascula_reader, queen_reader
 from bench.corpora.package import clip_sound, debian
 from bench.corpora.package.reader import Line
@@ -26,6 +26,7 @@ from bench.records import bundle
 from bench.records.record import dumps, read_record
 from bench.registry import ROOT
 from bench.run.evaluate import read_predictions
+from bench.schema import read_card
 from bench.sound import manifests
 from bench.sound.audio import read_wav
 from upstreams.formats.checkpoint import read_checkpoint

@@ -1,0 +1,160 @@
+"""Checked models: the base class of everything that is read from disk, and its readers.
+
+A key that no field reads is an error that names the file and the nearest key. A wrong type is an
+error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+
+from bench.errors import InvalidDataError, UsageError, did_you_mean, one_line
+from bench.paths import write_text
+from bench.yaml_file import read_yaml
+
+
+def _with_lists_as_tuples(schema: Any) -> Any:
+    """Return a part of a core schema in which tuples are not strict; their items stay so."""
+    if isinstance(schema, list):
+        return [_with_lists_as_tuples(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    parts = {key: _with_lists_as_tuples(value) for key, value in schema.items()}
+    return parts | {"strict": False} if schema.get("type") == "tuple" else parts
+
+
+class Frozen(BaseModel):
+    """Base of every model on disk: immutable, no unknown keys, strict types.
+
+    A tuple may be written as a list, which is all that YAML has. No number is NaN or infinite:
+    every comparison with NaN is false, so that checks would let it pass.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        """Return pydantic's schema of the class, in which tuples accept lists."""
+        return _with_lists_as_tuples(handler(source))
+
+
+ModelT = TypeVar("ModelT", bound=Frozen)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the first model in a type such as `CropRule | None` or `tuple[CropRule, ...]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_model_in, get_args(annotation))), None)
+
+
+def _near_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+    """Return a hint for a key that no field reads.
+
+    Args:
+        model: the outermost model.
+        location: keys and indices down to the unknown key.
+    """
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        model = (field and _model_in(field.annotation)) or model
+    return did_you_mean(str(location[-1]), model.model_fields)
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel], *, quotes: bool) -> str:
+    """Return the first problem as one line, with a hint for a misspelt key.
+
+    Args:
+        error: of pydantic.
+        model: the outermost model.
+        quotes: show the wrong value; not for the files of strangers.
+    """
+    problems = error.errors(include_url=False)
+    # A misspelt key also leaves its right spelling missing: report the misspelt one.
+    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        return one_line(f"unknown key '{where}': {_near_keys(model, problem['loc'])}")
+    if not where:
+        return one_line(problem["msg"])
+    value = problem.get("input")
+    is_shown = quotes and problem["type"] != "missing"
+    shown = f" (found {str(value)[:60]!r})" if is_shown else ""
+    is_text_for_number = isinstance(value, str) and problem["type"].startswith(("float", "int"))
+    hint = "; YAML reads 1e-4 as text, write 1.0e-4" if is_text_for_number else ""
+    return one_line(f"key '{where}': {problem['msg']}{shown}{hint}")
+
+
+def make_model(model: type[ModelT], values: dict[str, Any], where: str) -> ModelT:
+    """Make a model of values that a user gave.
+
+    Args:
+        model: class of the result.
+        values: by field; tuples may be lists.
+        where: begins the message: a file, or what the values are options of.
+
+    Raises:
+        UsageError: an unknown key, a missing key or a wrong value.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {_first_problem(error, model, quotes=True)}") from error
+
+
+def read_card(path: Path, model: type[ModelT]) -> ModelT:
+    """Read one YAML file that a person wrote.
+
+    Raises:
+        UsageError: an unknown key, a missing key or a wrong value.
+        InvalidDataError: the file cannot be read, is too large, or is no YAML mapping.
+    """
+    return make_model(model, read_yaml(path), str(path))
+
+
+def write_card(card: Frozen, path: Path) -> None:
+    """Write one YAML file atomically, keys in the order of the fields.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
+    data = card.model_dump(mode="json")
+    write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+
+
+def parse_model(raw: bytes, model: type[ModelT], path: Path, *, what: str) -> ModelT:
+    """Parse JSON that a program wrote.
+
+    Args:
+        raw: JSON text.
+        model: class of the result.
+        path: file that it comes from, for messages.
+        what: noun for such a file, such as `record`, for messages.
+
+    Raises:
+        InvalidDataError: not JSON, an unknown key, a missing key or a wrong value.
+    """
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        reason = _first_problem(error, model, quotes=False)
+        raise InvalidDataError(f"{path}: not a {what}: {reason}") from error
+
+
+def read_model(path: Path, model: type[ModelT], *, max_bytes: int, what: str) -> ModelT:
+    """Read one JSON file that a program wrote; arguments as in `parse_model`.
+
+    Raises:
+        InvalidDataError: the file cannot be read, is larger than `max_bytes`, or is not a `what`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise InvalidDataError(f"{path}: {size} bytes, at most {max_bytes} expected")
+        return parse_model(path.read_bytes(), model, path, what=what)
+    except OSError as error:
+        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
