@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pydantic import Field
 from tabulate import tabulate
 
 from bench.api import SAMPLE_RATE_HZ, Opaque, Upstream
-from bench.config import Frozen, Rule
+from bench.config import Rule
 from bench.load.modifiers import plain_tensors
 from bench.measure.macs import count
-from bench.measure.timing import LOADER, REQUEST_LOADER, Timing, peak_memory_bytes, time_upstream
+from bench.measure.timing import LOADER, REQUEST_LOADER, peak_memory_bytes, time_upstream
+from bench.records.cost_report import BucketMacs, CostReport, Timing
 
 # Samples of the 32 utterances of the SLT 2022 SUPERB challenge: every 82nd of LibriSpeech
 # test-clean by length (B06901052/DeepSpeed, branch superb-challenge, s3prl_profiling_test.py).
@@ -29,8 +29,8 @@ SLT2022_BUCKETS: dict[str, tuple[int, ...]] = {
     "long": (92720, 98560, 104400, 111120, 118480, 125040, 132720, 142640),
     "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
 }
+COST_SECONDS = 10.0  # of input, for the MACs of records and cost reports
 KEPT_DTYPES = (torch.int8, torch.bfloat16)  # of modified upstreams (`bench.load.modifiers`)
-BUSY = 0.1  # interquartile range over median above which a time says little
 UNCOUNTED = "MACs leave out Fourier transforms and torchaudio's mel filters and deltas."
 REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; its weights do not matter
 
@@ -54,55 +54,6 @@ class Cost:
     stride: int
 
 
-class BucketMacs(Frozen):
-    """Multiply-accumulates of the 32 standard utterances, summed by bucket, in one rule.
-
-    Attributes:
-        per_second_min, per_second_max: over the utterances; attention grows with length.
-    """
-
-    rule: Rule
-    short: int
-    medium: int
-    long: int
-    longer: int
-    total: int
-    per_second_min: float
-    per_second_max: float
-
-
-class CostReport(Frozen):
-    """Everything that is measured of one upstream.
-
-    Attributes:
-        params: parameters of the module.
-        stored_bytes: size of its state as a float32 safetensors file.
-        macs_per_second: rule `plain`, `seconds` of input.
-        seconds: length of that input.
-        buckets: the 32 standard lengths, one entry a rule.
-        counted_on: `meta` (shapes only) or `cpu` (the module does not allow it, or has an LSTM).
-        timing: None when not timed.
-        peak_memory_bytes: None when not measured.
-        reported: the authors' own figures, from the card; shown beside, never instead.
-        reported_rule: in which their MACs were counted.
-    """
-
-    upstream: str
-    params: int
-    layers: int
-    hidden_size: int
-    stride: int
-    stored_bytes: int
-    macs_per_second: float
-    seconds: float
-    counted_on: str
-    buckets: tuple[BucketMacs, ...]
-    timing: Timing | None = None
-    peak_memory_bytes: int | None = None
-    reported: dict[str, float] = Field(default_factory=dict)
-    reported_rule: Rule = "superb_slt2022"
-
-
 def num_params(upstream: Upstream) -> int:
     """Parameters of the module, tied ones once."""
     if isinstance(upstream, Opaque):
@@ -110,7 +61,7 @@ def num_params(upstream: Upstream) -> int:
     return sum(parameter.numel() for parameter in upstream.parameters())
 
 
-def measure(upstream: Upstream, seconds: float = 10.0) -> Cost:
+def measure(upstream: Upstream, seconds: float = COST_SECONDS) -> Cost:
     """Parameters and MACs of an upstream.
 
     Args:
@@ -194,7 +145,7 @@ def cost_report(
     name: str,
     *,
     timing: bool = True,
-    seconds: float = 10.0,
+    seconds: float = COST_SECONDS,
     reported: Mapping[str, float] | None = None,
     reported_rule: Rule = "superb_slt2022",
     request: str | None = None,
@@ -258,8 +209,7 @@ def _bucket_rows(macs: BucketMacs, published: float | None) -> list[tuple[str, s
 
 
 def _timing_rows(timing: Timing) -> list[tuple[str, str]]:
-    busy = timing.rtf_iqr > BUSY * timing.rtf
-    remark = ", a busy machine: measure again" if busy else ""
+    remark = ", a busy machine: measure again" if timing.busy else ""
     found = f"{timing.rtf:.4f} (IQR {timing.rtf_iqr:.4f}{remark})"
     rows = [("real-time factor, 1 thread", found)]
     if timing.reference_rtf is not None and timing.reference_iqr is not None:

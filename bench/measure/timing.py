@@ -18,8 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.config import Frozen
 from bench.errors import MissingError
+from bench.records.cost_report import Timing
 from bench.registry import resolve
 
 if TYPE_CHECKING:
@@ -32,27 +32,6 @@ LOADER = "bench.load.loader:load_upstream"
 REQUEST_LOADER = "bench.load.loader:load_request"
 NOISE_LEVEL = 0.1
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, getrusage(2)
-
-
-class Timing(Frozen):
-    """Real-time factors (seconds of computing a second of audio), one CPU thread, batch 1.
-
-    Attributes:
-        seconds: length of the input.
-        runs: timed runs of each model, after one warm-up.
-        rtf: median.
-        rtf_iqr: interquartile range; a tenth of the median or more means a busy machine.
-        reference_rtf, reference_iqr: of the reference model, run in turn with the candidate.
-        speedup: median over pairs of runs of reference time / candidate time.
-    """
-
-    seconds: float
-    runs: int
-    rtf: float
-    rtf_iqr: float
-    reference_rtf: float | None = None
-    reference_iqr: float | None = None
-    speedup: float | None = None
 
 
 @contextmanager

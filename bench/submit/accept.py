@@ -15,7 +15,8 @@ from bench.records.bundle import MAX_NAME, BundleCard
 from bench.records.condition_table import add_digests, digests_path
 from bench.records.divisions import Flag, Level
 from bench.records.record import Record, read_record, write_record
-from bench.records.standing import Standing, read_standing, standing_path, write_standing
+from bench.records.standing import Standing, standing_path
+from bench.schema import read_card, write_card
 from bench.submit.verify import Bundle
 
 
@@ -89,7 +90,7 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
         cost.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.folder / "cost.json", cost)
         written.append(cost)
-    write_standing(stands, standing)
+    write_card(stands, standing)
     if digests_file.exists():
         written.append(digests_file)
     return [*written, standing]
@@ -117,7 +118,7 @@ def _standing(bundle: Bundle, board: Path, path: Path, level: Level) -> Standing
     )
     others = {file.name for file in _beside(board, about).glob("*.json")}
     if path.exists():
-        old = read_standing(path)
+        old = read_card(path, Standing)
     elif others:
         old = Standing(upstream=about.upstream, track=about.track)
     else:

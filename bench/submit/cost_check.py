@@ -1,42 +1,88 @@
-"""Are the costs that somebody sends those that are measured here? A line a problem."""
+"""Compare the costs that a bundle claims with those measured here; yield one line a problem."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from bench.measure.cost import BucketMacs, CostReport
+from bench.load.loader import load_upstream
+from bench.measure.cost import COST_SECONDS, measure, standard_macs, stored_bytes
+from bench.records.cost_report import BucketMacs, CostReport
 from bench.records.record import Record
 
-TOLERANCE = 0.001  # of MACs and stored bytes; parameters are counted
+TOLERANCE = 0.001  # of MACs and stored bytes; parameters must be equal
 
 
-def bucket_problems(claimed: Sequence[BucketMacs], measured: Sequence[BucketMacs]) -> Iterator[str]:
-    """MACs of the standard utterances, one entry a rule."""
+def cost_problems(
+    upstream: str, records: Mapping[Path, Record], report: CostReport | None, remarks: list[str]
+) -> Iterator[str]:
+    """Measure parameters, MACs and stored bytes of the module; the values of weights do not matter.
+
+    Args:
+        upstream: name of the row.
+        records: by file.
+        report: the bundle's cost report; None when it has none.
+        remarks: receives what a reviewer should know.
+    """
+    loaded = load_upstream(upstream)
+    cost = measure(loaded.upstream)
+    claims = [
+        (path.name, record.cost.params, record.cost.macs_per_second)
+        for path, record in records.items()
+    ]
+    if report is not None:
+        claims.append(("cost.json", report.params, report.macs_per_second))
+    for where, params, macs in claims:
+        if params != cost.params:
+            yield f"{where}: {params:,} parameters, {cost.params:,} measured"
+        yield from _difference(where, "MACs a second", macs, cost.macs_per_second)
+    if report is not None:
+        if report.seconds != COST_SECONDS:
+            yield f"cost.json: MACs of {report.seconds:g} s of input, {COST_SECONDS:g} expected"
+        size = stored_bytes(loaded.upstream)
+        yield from _difference("cost.json", "stored bytes", report.stored_bytes, size)
+        if report.buckets:
+            yield from _bucket_problems(report.buckets, standard_macs(loaded.upstream))
+    yield from _sign_problems(records, report)
+    if loaded.name.text() == upstream:
+        digests = {record.inputs.upstream_sha256 for record in records.values()}
+        if digests != {loaded.digest}:
+            yield f"records: made by other weights than {upstream} has here"
+    else:
+        remarks.append("the weights cannot be reached: their digest was not compared")
+    reported = loaded.card.reported.get("params")
+    if reported and abs(reported - cost.params) > TOLERANCE * cost.params:
+        remarks.append(f"card: {reported:,.0f} parameters reported, {cost.params:,} measured")
+
+
+def _bucket_problems(
+    claimed: Sequence[BucketMacs], measured: Sequence[BucketMacs]
+) -> Iterator[str]:
+    """Compare the MACs of the standard utterances, one entry a rule."""
     rules = [macs.rule for macs in claimed]
     if rules != [macs.rule for macs in measured]:
         yield f"cost.json: MACs in the rules {', '.join(rules)}; plain, superb_slt2022 expected"
         return
-    for macs, here in zip(claimed, measured, strict=True):
-        for name, found in here.model_dump(exclude={"rule"}).items():
+    for claim, macs in zip(claimed, measured, strict=True):
+        for name, value in macs.model_dump(exclude={"rule"}).items():
             what = f"MACs ({macs.rule}, {name})"
-            yield from off("cost.json", what, getattr(macs, name), found)
+            yield from _difference("cost.json", what, getattr(claim, name), value)
 
 
-def sign_problems(records: Mapping[Path, Record], cost: CostReport | None) -> Iterator[str]:
-    """Times and memory cannot be measured again exactly, but they are above 0."""
-    found = [(path.name, "real-time factor", record.cost.rtf) for path, record in records.items()]
-    if cost is not None:
-        found.append(("cost.json", "peak memory", cost.peak_memory_bytes))
-        times = cost.timing.model_dump() if cost.timing else {}
-        found += [("cost.json", f"timing.{name}", value) for name, value in times.items()]
-    for where, what, value in found:
-        is_spread = what.endswith("_iqr")  # of times that are all the same it is 0
+def _sign_problems(records: Mapping[Path, Record], report: CostReport | None) -> Iterator[str]:
+    """Check that times and memory, which another run measures differently, are above 0."""
+    claims = [(path.name, "real-time factor", record.cost.rtf) for path, record in records.items()]
+    if report is not None:
+        claims.append(("cost.json", "peak memory", report.peak_memory_bytes))
+        times = report.timing.model_dump() if report.timing else {}
+        claims += [("cost.json", f"timing.{name}", value) for name, value in times.items()]
+    for where, what, value in claims:
+        is_spread = what.endswith("_iqr")  # 0 where all times are equal
         if value is not None and (value < 0 if is_spread else value <= 0):
             yield f"{where}: {what} {value:g}, a number above 0 expected"
 
 
-def off(where: str, what: str, claimed: float, found: float) -> Iterator[str]:
-    """A number that is not what is measured here."""
-    if not abs(claimed - found) <= TOLERANCE * found:
-        yield f"{where}: {claimed:,.0f} {what}, {found:,.0f} measured"
+def _difference(where: str, what: str, claimed: float, measured: float) -> Iterator[str]:
+    """Compare one number, within `TOLERANCE`."""
+    if not abs(claimed - measured) <= TOLERANCE * measured:
+        yield f"{where}: {claimed:,.0f} {what}, {measured:,.0f} measured"

@@ -1,16 +1,137 @@
-"""Was the learning rate of a record chosen as its protocol chooses? A line a problem."""
+"""Compare the records of a bundle with the cards of this checkout; yield one line a problem."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
-from bench.config import Recipe
+from bench.config import Checkpoint, Recipe
 from bench.metrics.metric import METRICS
-from bench.records.record import GridPoint, Record
+from bench.names import parse_upstream_name
+from bench.records.bundle import BundleCard
+from bench.records.record import PROTOCOL, GridPoint, Record
+from bench.registry import task_card, task_names, upstream_card
+from bench.run.spec import card_digest, ceiling_card
+
+
+def record_problems(
+    about: BundleCard, records: Mapping[Path, Record], remarks: list[str]
+) -> Iterator[str]:
+    """Check each record by itself.
+
+    Args:
+        about: `bundle.yaml`.
+        records: by file.
+        remarks: receives what only the open division may do, of a bundle of that division.
+    """
+    for path, record in records.items():
+        for problem in _claim_problems(about, path, record):
+            yield f"{path.name}: {problem}"
+        if record.track != about.track or record.task not in task_names(about.track):
+            continue
+        for problem in _closed_problems(record):
+            if about.division == "open":
+                remarks.append(f"{path.name}: {problem}")
+            else:
+                yield f"{path.name}: {problem} (closed division)"
+
+
+def _claim_problems(about: BundleCard, path: Path, record: Record) -> Iterator[str]:
+    """Check that a record is of the row that the bundle claims, and in its place."""
+    for what, value, expected in (
+        ("upstream", record.upstream, about.upstream),
+        ("track", record.track, about.track),
+        ("protocol", record.protocol, PROTOCOL),
+        ("status", record.status, "ok"),
+        ("source", record.source, "measured"),
+    ):
+        if value != expected:
+            yield f"{what} {value[:60]!r}, {expected!r} expected"
+    if record.limit is not None:
+        yield f"limited to {record.limit} utterances a split: no result"
+    stem = f"{record.task}-s{record.seed}"
+    stem += "-shuffled" if record.labels_shuffled else ""
+    stem += "-ceiling" if record.ceiling else ""
+    if path.stem != stem:
+        yield f"holds {stem}, by its content: records/{stem}.json expected"
+    if record.task not in task_names(about.track):
+        yield f"no task {record.task[:60]!r} on track {about.track}"
+        return
+    yield from _against_card(record)
+
+
+def _against_card(record: Record) -> Iterator[str]:
+    """Compare a record with its task card: versions, conditions, metrics, selection."""
+    card = task_card(record.task, record.track)
+    if record.task_version != card.version:
+        yield f"task version {record.task_version}, {card.version} expected"
+    if record.labels != card.labels:
+        yield f"labels {record.labels[:60]!r}, {card.labels!r} expected"
+    pairs = [(score.condition, score.metric) for score in record.scores]
+    wanted = {(c, m) for c in record.predictions_sha256 for m in card.metrics}
+    if len(pairs) != len(set(pairs)):
+        yield "a score twice"
+    missing = sorted(set(card.conditions) - record.predictions_sha256.keys())
+    if missing:
+        yield f"no predictions of condition {', '.join(missing)}"
+    if set(pairs) != wanted:
+        condition, metric = min(set(pairs) ^ wanted)
+        yield f"scores and predictions do not fit: {metric[:40]} on {condition[:40]}"
+    yield from selection_problems(record)
+
+
+def _closed_problems(record: Record) -> Iterator[str]:
+    """Check for the head and the learning rates of the task card, as the closed division has."""
+    card = task_card(record.task, record.track)
+    used = ceiling_card(card) if record.ceiling else card
+    if record.inputs.task_card_sha256 != card_digest(used):
+        yield "made by another task card than this checkout's: its head and recipe are not known"
+    yield from rate_problems(record, used.recipe)
+
+
+def set_problems(about: BundleCard, records: Mapping[Path, Record]) -> Iterator[str]:
+    """Check the records, at least one, together: one model, each run once."""
+    runs: dict[tuple[str, int, bool, bool], Path] = {}
+    first = next(iter(records.values()))
+    for path, record in records.items():
+        run = (record.task, record.seed, record.labels_shuffled, record.ceiling)
+        if run in runs:
+            yield f"{path.name} and {runs[run].name}: one task and seed twice"
+        runs[run] = path
+        for name in ("family", "weights", "tap"):
+            if getattr(record, name) != getattr(first, name):
+                yield f"{path.name}: {name} differs from the other records'"
+        if record.inputs.upstream_sha256 != first.inputs.upstream_sha256:
+            yield f"{path.name}: made by another upstream than the other records"
+        if record.cost.macs_per_second != first.cost.macs_per_second:
+            yield f"{path.name}: MACs a second differ from the other records'"
+    name = parse_upstream_name(about.upstream)
+    card = upstream_card(name.card)
+    expected = card.provenance if name.untrained_seed is None else "untrained"
+    expected = "none" if card.checkpoint is None else expected
+    if first.weights not in (expected, "user"):
+        yield f"weights {first.weights!r}, {expected!r} expected of {about.upstream}"
+    if first.weights == "published" and card.checkpoint is not None:
+        yield from _published_problems(card.checkpoint, str(first.inputs.checkpoint_sha256))
+    if first.family != card.family:
+        yield f"family {first.family[:40]!r}, the card says {card.family!r}"
+
+
+def _published_problems(source: Checkpoint, file_sha256: str) -> Iterator[str]:
+    """Check that weights recorded as published come from a file that the card vouches for."""
+    if not source.vouched:
+        yield (
+            f"weights 'published', but the card pins no digest to compare the file "
+            f"{file_sha256[:16]} with: add its sha256 to the card with a page that shows it, or "
+            f"send records of --weights FILE, as 'user'"
+        )
+    elif file_sha256 not in source.vouched:
+        pinned = ", ".join(sorted(digest[:16] for digest in source.vouched))
+        yield f"weights 'published', but of the file {file_sha256[:16]}; the card's is {pinned}"
 
 
 def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
-    """The rates tried are the recipe's."""
+    """Check that the learning rates tried are the recipe's."""
     choice = record.selection
     explores = recipe.explore is not None and len(recipe.lr_grid) > 1
     rates = tuple(point.lr for point in (choice.explored if explores else choice.grid))
@@ -22,7 +143,7 @@ def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
 
 
 def selection_problems(record: Record) -> Iterator[str]:
-    """Dev chose from the rates tried, whichever they were."""
+    """Check that dev chose from the learning rates tried, whichever they were."""
     choice = record.selection
     if choice.metric not in METRICS:
         yield f"selected by {choice.metric[:40]!r}, which is no metric"
@@ -36,7 +157,7 @@ def selection_problems(record: Record) -> Iterator[str]:
 
 
 def _explored_problems(record: Record) -> Iterator[str]:
-    """What was trained in full is the one rate that dev chose from the explored ones."""
+    """Check that only the explored rate that dev chose was trained in full."""
     choice = record.selection
     chosen = {lr for _, lr in _best(choice.explored, choice.metric)}
     full = [point.lr for point in choice.grid]
@@ -46,9 +167,9 @@ def _explored_problems(record: Record) -> Iterator[str]:
 
 
 def _best(points: Sequence[GridPoint], metric: str) -> list[tuple[float, float]]:
-    """Dev score and learning rate of the best, all that tie; none where every rate diverged."""
-    known = [(point.value, point.lr) for point in points if point.value is not None]
-    if not known:
+    """Return dev score and learning rate of the best points, all that tie; [] if all diverged."""
+    scored = [(point.value, point.lr) for point in points if point.value is not None]
+    if not scored:
         return []
-    best = (max if METRICS[metric].higher_is_better else min)(value for value, _ in known)
-    return [item for item in known if item[0] == best]
+    best = (max if METRICS[metric].higher_is_better else min)(value for value, _ in scored)
+    return [item for item in scored if item[0] == best]

@@ -1,4 +1,4 @@
-"""Gather what one upstream reached on one track, for the board."""
+"""Gather the results of one upstream on one track into a bundle."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from pathlib import Path
 
 from bench.errors import MissingError, UsageError
 from bench.load.loader import load_upstream
+from bench.measure.cost import cost_report
 from bench.names import parse_upstream_name, runs_folder
 from bench.paths import disk_errors, write_text
 from bench.records.bundle import SUFFIX, BundleCard, pack
 from bench.records.record import read_record
 from bench.registry import CARDS, track_card, upstream_card
+from bench.schema import write_card
 from bench.submit.verify import Report, check
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What was gathered.
+    """The outcome of `submit`.
 
     Attributes:
-        path: the folder or archive; None where problems stood in the way.
-        report: what `verify` says of it.
+        path: the folder or archive; None where problems prevented it.
+        report: of the checks that `slim-superb verify` runs.
     """
 
     path: Path | None
@@ -39,19 +41,20 @@ def submit(
     cost: Path | None,
     noise_dir: Path | None = None,
 ) -> Submission:
-    """Gather card, records, predictions, heads and costs; write them only when they hold.
+    """Gather card, records, predictions, heads and costs; write them only without problems.
 
     Args:
-        about: who and what.
+        about: `bundle.yaml`.
         runs: folder of records, as `slim-superb eval` writes it.
         out: archive (`.tar.gz`) or folder to write.
         home: folder of corpora.
         cost: file of `slim-superb cost NAME --json`; None measures now.
-        noise_dir: folder of noise corpora, for the conditions that are made of them.
+        noise_dir: folder of noise corpora, for conditions that need them.
 
     Raises:
-        UsageError: no such upstream or track, a track that is never on the board.
-        MissingError: no records, or predictions that are not there.
+        UsageError: no such upstream or track, a track that is never on the board, records under
+            another spelling of the name, or `out` is an existing folder.
+        MissingError: no records, no predictions of a record, or no cost report.
     """
     if not track_card(about.track).on_board:
         raise UsageError(f"track {about.track!r} is never on the board: evaluate on another")
@@ -59,16 +62,16 @@ def submit(
     upstream_card(name)
     source = runs_folder(runs, about.track, about.upstream)
     if not any(source.glob("*.json")):
-        called = load_upstream(about.upstream).name.text()
-        if any(runs_folder(runs, about.track, called).glob("*.json")):
-            raise UsageError(f"records call {about.upstream!r} {called!r}: submit that name")
+        spelling = load_upstream(about.upstream).name.text()
+        if any(runs_folder(runs, about.track, spelling).glob("*.json")):
+            raise UsageError(f"records call {about.upstream!r} {spelling!r}: submit that name")
         raise MissingError(
             f"no records in {source}: run 'slim-superb eval {about.upstream} TASK --track "
             f"{about.track}' first"
         )
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as temporary:
         folder = Path(temporary)
-        _write_about(about, folder)
+        write_card(about, folder / "bundle.yaml")
         shutil.copyfile(CARDS / f"{name}.yaml", folder / "card.yaml")
         _copy_runs(source, folder / "records")
         _write_cost(about.upstream, folder / "cost.json", cost)
@@ -79,15 +82,8 @@ def submit(
     return Submission(out, report)
 
 
-def _write_about(about: BundleCard, folder: Path) -> None:
-    import yaml
-
-    data = about.model_dump(mode="json")
-    write_text(folder / "bundle.yaml", yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
-
-
 def _copy_runs(source: Path, target: Path) -> None:
-    """Copy records with predictions and heads; limited runs stay behind.
+    """Copy records with predictions and heads; leave out limited runs and ceilings.
 
     Raises:
         MissingError: a record without predictions.
@@ -112,7 +108,11 @@ def _copy_runs(source: Path, target: Path) -> None:
 
 
 def _write_cost(upstream: str, path: Path, cost: Path | None) -> None:
-    """Copy a cost report, or measure one."""
+    """Copy a cost report, or measure one.
+
+    Raises:
+        MissingError: no such cost report.
+    """
     if cost is not None:
         if not cost.exists():
             raise MissingError(
@@ -120,23 +120,20 @@ def _write_cost(upstream: str, path: Path, cost: Path | None) -> None:
             )
         shutil.copyfile(cost, path)
         return
-    from bench.load.loader import load_upstream
-    from bench.measure.cost import cost_report
-
     report = cost_report(load_upstream(upstream).upstream, upstream)
     write_text(path, report.model_dump_json(indent=2) + "\n")
 
 
 def _deliver(folder: Path, out: Path) -> None:
-    """As an archive, or as a folder that is not there yet.
+    """Write an archive, or a new folder.
 
     Raises:
-        UsageError: the folder is there.
+        UsageError: the folder exists.
     """
     if out.name.endswith(SUFFIX):
         pack(folder, out)
         return
     if out.exists():
-        raise UsageError(f"{out} is there already: name another folder, or a {SUFFIX} file")
+        raise UsageError(f"{out} exists: name another folder, or a {SUFFIX} file")
     with disk_errors(out):
         shutil.copytree(folder, out)

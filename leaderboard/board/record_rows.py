@@ -17,10 +17,12 @@ from bench.metrics.draws import Draws, mean_draws
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import INTERVAL
 from bench.names import parse_upstream_name
+from bench.records.cost_report import CostReport
 from bench.records.record import ConditionScore, Record
-from bench.records.standing import Standing, read_standing, standing_path
+from bench.records.standing import Standing, standing_path
 from bench.registry import upstream_card, upstream_names
-from leaderboard.board.costs import CostFacts, read_costs
+from bench.schema import read_card
+from leaderboard.board.costs import read_costs
 from leaderboard.board.degradation import (
     degradations,
     recorded_degradations,
@@ -102,7 +104,7 @@ def _card(name: str, cards: Path) -> UpstreamCard | None:
 
 
 def _row(
-    key: str, group: list[BoardRecord], folders: BoardFolders, costs: dict[str, CostFacts]
+    key: str, group: list[BoardRecord], folders: BoardFolders, costs: dict[str, CostReport]
 ) -> Row:
     """Return the row of one upstream in one role."""
     record, role = group[0].record, role_of(group[0].record)
@@ -135,7 +137,7 @@ def _row(
         cost=cost,
         rtf=min(factors) if factors else None,
         scores=scores,
-        standing=read_standing(standing)
+        standing=read_card(standing, Standing)
         if standing.exists()
         else Standing(upstream=record.upstream, track=record.track),
         degradations=_degradations(group, scores),

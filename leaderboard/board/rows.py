@@ -13,9 +13,9 @@ from typing import Literal
 
 from bench.config import UpstreamCard
 from bench.metrics.draws import Draws
+from bench.records.cost_report import CostReport
 from bench.records.record import Record
 from bench.records.standing import Standing
-from leaderboard.board.costs import CostFacts
 
 Kind = Literal["measured", "reported", "control"]
 ScoreKey = tuple[str, str, str]  # task, metric, condition
@@ -117,7 +117,7 @@ class Row:
     params: int | None
     macs_per_second: float | None
     macs_superb: float | None
-    cost: CostFacts | None
+    cost: CostReport | None
     rtf: float | None
     scores: Mapping[ScoreKey, BoardScore]
     standing: Standing

@@ -13,7 +13,6 @@ from bench.load.loader import load_upstream
 from bench.measure import macs
 from bench.measure.cost import (
     SLT2022_BUCKETS,
-    BucketMacs,
     cost_report,
     cost_table,
     measure,
@@ -23,7 +22,8 @@ from bench.measure.cost import (
     stored_bytes,
 )
 from bench.measure.macs import count
-from bench.measure.timing import Timing, peak_memory_bytes, time_upstream
+from bench.measure.timing import peak_memory_bytes, time_upstream
+from bench.records.cost_report import BucketMacs, Timing
 
 
 class Wrapped(Upstream):

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from toy_track import TRACK, evaluate, make_toy
 
-from bench.config import UpstreamCard, read_card
+from bench.config import UpstreamCard
 from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError
 from bench.features.store import FeatureStore
@@ -20,8 +20,9 @@ from bench.measure.cost import Cost
 from bench.metrics.draws import read_draws
 from bench.records.bundle import BundleCard, opened, pack
 from bench.records.record import read_record
-from bench.records.standing import Standing, read_standing
+from bench.records.standing import Standing
 from bench.registry import upstream_card
+from bench.schema import read_card
 from bench.submit.accept import accept, differences
 from bench.submit.rerun import compare, rerun
 from bench.submit.submit import submit
@@ -44,10 +45,10 @@ def toy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("submit")
     with pytest.MonkeyPatch.context() as patch:
         made = make_toy(folder, patch, ON_BOARD)
-        patch.setattr("bench.load.loader.load_upstream", _load)
-        patch.setattr("bench.submit.rerun.load_upstream", _load)
-        patch.setattr("bench.measure.cost.measure", lambda upstream: Cost(1, 2.0, 3, 8, 320))
-        patch.setattr("bench.measure.cost.stored_bytes", lambda upstream: 10)
+        for module in ("rerun", "submit", "cost_check"):
+            patch.setattr(f"bench.submit.{module}.load_upstream", _load)
+        patch.setattr("bench.submit.cost_check.measure", lambda upstream: Cost(1, 2.0, 3, 8, 320))
+        patch.setattr("bench.submit.cost_check.stored_bytes", lambda upstream: 10)
         evaluate(made)
         evaluate(made, "voice")
         made.cost = folder / "cost.json"
@@ -95,7 +96,7 @@ def test_what_is_gathered_holds_and_the_same_gives_the_same_bytes(toy, tmp_path)
 
 def test_a_folder_is_never_overwritten_and_quick_never_sent(toy, tmp_path):
     send(toy, tmp_path / "bundle")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists: name another"):
         send(toy, tmp_path / "bundle")
     track = toy.out.parent / "tasks" / "toy" / "track.yaml"
     text = track.read_text("utf-8")
@@ -123,7 +124,7 @@ def test_an_accepted_bundle_is_on_the_board(toy, tmp_path):
         accept(bundle, board, "rescored")
         lines = list(differences(bundle.records, bundle.draws, bundle.about, board))
         assert any("accuracy" in line and line.endswith("the same") for line in lines)
-    assert read_standing(board / "standing/toy/fbank.yaml").verified == "rescored"
+    assert read_card(board / "standing/toy/fbank.yaml", Standing).verified == "rescored"
     draws = read_draws(board / "draws/toy/fbank/tone-s0.draws")
     assert draws["clean", "accuracy"].clusters == 16
     build_board(board / "results", tmp_path / "site", Stamp("", ""))
@@ -299,9 +300,9 @@ BROKEN = {
     "script in card licence": (card(license=SCRIPT), "'<' is not allowed"),
     "javascript link": (card(paper="javascript:alert(1)"), "'javascript:' is not allowed"),
     "javascript link, mixed case": (card(paper="JaVaScRiPt:x"), "is not allowed"),
-    "data link": (card(paper="data:text/html,x"), "a https:// address expected"),
-    "plain http link": (card(paper="http://example.org"), "a https:// address expected"),
-    "link with quotes": (card(paper="https://a/\"onclick='x'"), "a https:// address expected"),
+    "data link": (card(paper="data:text/html,x"), "an https:// address expected"),
+    "plain http link": (card(paper="http://example.org"), "an https:// address expected"),
+    "link with quotes": (card(paper="https://a/\"onclick='x'"), "an https:// address expected"),
     "right-to-left override": (about(submitted_by="\u202egnp.exe"), "is not allowed"),
     "escape sequence": (edit(provenance__device="\x1b[31mred"), "is not allowed"),
     "million characters in a text": (edit(provenance__device="x" * 10**6), "at most 2000"),
@@ -393,7 +394,7 @@ def test_broken_and_hostile_bundles_are_refused(toy, folder, name):
 @pytest.mark.parametrize(
     ("checkpoint", "expected"),
     [
-        ({"hub": "a/b", "file": "c.pt"}, "pins no digest, so nobody can tell whose the file eeee"),
+        ({"hub": "a/b", "file": "c.pt"}, "pins no digest to compare the file eeee"),
         ({"hub": "a/b", "file": "c.pt", "sha256": "f" * 64}, "of the file eeee"),
         ({"hub": "a/b", "file": "c.pt", "known_sha256": ["f" * 64]}, "of the file eeee"),
         ({"hub": "a/b", "file": "c.pt", "sha256": "e" * 64}, None),
@@ -405,7 +406,8 @@ def test_published_weights_are_those_of_a_file_that_the_card_vouches_for(
 ):
     ours = upstream_card("fbank").model_dump() | {"checkpoint": checkpoint}
     given = UpstreamCard.model_validate(ours | {"provenance": "published"})
-    monkeypatch.setattr("bench.submit.verify.upstream_card", lambda name: given)
+    for module in ("verify", "record_check"):
+        monkeypatch.setattr(f"bench.submit.{module}.upstream_card", lambda name: given)
     (folder / "card.yaml").write_text(yaml.safe_dump(given.model_dump(mode="json")), "utf-8")
     for path in (folder / "records").glob("*.json"):
         record = json.loads(path.read_text("utf-8")) | {"weights": "published"}

@@ -26,15 +26,17 @@ from bench.commands import verify as command
 from bench.conditions.rescore import evidence
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load.loader import load_upstream
-from bench.measure.cost import BucketMacs, Cost
+from bench.measure.cost import Cost
 from bench.metrics.edits import tagged_slots
 from bench.records.bundle import BundleCard
+from bench.records.cost_report import BucketMacs
 from bench.records.record import ConditionResult, read_record, write_record
-from bench.records.standing import Standing, read_standing
+from bench.records.standing import Standing
 from bench.registry import ROOT, task_card
+from bench.schema import read_card
 from bench.submit.accept import accept
+from bench.submit.record_check import rate_problems, selection_problems
 from bench.submit.rerun import rerun
-from bench.submit.selection_check import rate_problems, selection_problems
 from bench.submit.submit import submit
 from bench.submit.verify import check
 
@@ -141,20 +143,20 @@ def test_records_that_stay_keep_level_flags_and_sender(board):
     place, bundle = board
     path = stand(place, flags=["extra-data"], submitted_by="B. Other")
     accept(only(bundle, "tone-s0"), place, "rerun")
-    found = read_standing(path)
+    found = read_card(path, Standing)
     assert (found.verified, found.flags) == ("rescored", ("extra-data",))
     assert found.submitted_by == "B. Other, A. Body"
     stand(place, verified="recorded")
     accept(bundle, place, "rerun")
-    assert read_standing(path).verified == "recorded"
-    assert read_standing(path).submitted_by == "B. Other, A. Body"
+    assert read_card(path, Standing).verified == "recorded"
+    assert read_card(path, Standing).submitted_by == "B. Other, A. Body"
 
 
 def test_a_bundle_of_the_whole_row_says_how_it_stands(board):
     place, bundle = board
     path = stand(place, flags=["extra-data"], submitted_by="B. Other", verified="recorded")
     accept(bundle, place, "rerun")
-    assert read_standing(path) == Standing(
+    assert read_card(path, Standing) == Standing(
         upstream="fbank",
         track="toy",
         flags=("extra-data",),
@@ -271,7 +273,7 @@ def test_no_number_is_nan_or_infinite(toy, folder, change, key):
 
 def test_parameters_are_exact_and_macs_the_same_in_all_records(toy, folder, monkeypatch):
     million = Cost(1_000_000, 2e6, 3, 8, 320)
-    monkeypatch.setattr("bench.measure.cost.measure", lambda upstream: million)
+    monkeypatch.setattr("bench.submit.cost_check.measure", lambda upstream: million)
     cost(params=1_000_000, macs_per_second=2e6)(folder)
     for name in ("tone-s0", "voice-s0"):
         path = folder / f"records/{name}.json"
@@ -319,7 +321,7 @@ MEASURED = [PLAIN, PLAIN | {"rule": "superb_slt2022"}]
 )
 def test_a_cost_report_is_what_the_module_costs(toy, folder, monkeypatch, changes, expected):
     measured = tuple(BucketMacs.model_validate(macs) for macs in MEASURED)
-    monkeypatch.setattr("bench.measure.cost.standard_macs", lambda upstream: measured)
+    monkeypatch.setattr("bench.submit.cost_check.standard_macs", lambda upstream: measured)
     cost(**changes)(folder)
     problems = one_line(folder, toy.home)
     assert (not problems) if expected is None else expected in problems[0]
