@@ -1,4 +1,7 @@
-"""The command line: find the commands, parse, call one; an error is one line and an exit code."""
+"""The command line: collect the commands, parse, call one.
+
+An error of the user is one line on stderr and an exit code.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +9,119 @@ import argparse
 import os
 import pkgutil
 import sys
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import bench.commands
 from bench.commands._options import add_verbosity, set_verbosity
-from bench.errors import UserError
+from bench.errors import UsageError, UserError, did_you_mean
 
-# OpenMP's threads spin while they wait: where something else runs too, two of them are ten times
-# slower than one. Read when torch is first imported, which no command has done yet.
+# OpenMP's threads spin while they wait: where another process computes too, two of them are ten
+# times slower than one. Torch reads this when it is first imported, which happens after this file.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+DISTRIBUTION = "slim-superb"
+ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
+HELP_COLUMNS = 80
+NAME_COLUMNS = 20
+# Titles in the help, in its order, for the `GROUP` of a command; a command without one comes last.
+GROUPS = {
+    "evaluate": "evaluate upstreams",
+    "compare": "compare models",
+    "bring": "bring a model and data",
+    "make": "make compressed models",
+    "publish": "publish results",
+    "": "commands",
+}
+EPILOG = """\
+exit codes:
+  0 done                            1 some cells of a grid failed
+  2 wrong usage                     3 missing data or weights
+  4 invalid data or a failed check  130 interrupted
+
+environment:
+  SLIM_SUPERB_HOME  folder of corpora, weights and features"""
+
+
+class _VersionAction(argparse.Action):
+    """Option that prints the version and exits; nothing is computed unless it is used."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        """Print name, version and commit."""
+        print(version_line())
+        parser.exit()
+
+
+def version_line() -> str:
+    """Return name and version of the installed distribution; in a checkout, its commit too."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from bench.records.checkout import checkout_state
+
+    try:
+        line = f"{DISTRIBUTION} {version(DISTRIBUTION)}"
+    except PackageNotFoundError:
+        line = f"{DISTRIBUTION} (not installed)"
+    commit, dirty = checkout_state(ROOT)
+    if commit is None:
+        return line
+    return f"{line}, commit {commit[:12]}{' with changes' if dirty else ''}"
+
+
+def _command_modules(package: ModuleType) -> dict[str, ModuleType]:
+    """Import the modules of a package whose names do not begin with `_`, by command."""
+    return {
+        item.name.replace("_", "-"): import_module(f"{package.__name__}.{item.name}")
+        for item in pkgutil.iter_modules(package.__path__)
+        if not item.name.startswith("_")
+    }
+
+
+def _command_list(commands: Mapping[str, ModuleType]) -> str:
+    """Return the commands with their one-line helps, by group, for the help of the program."""
+    lines = []
+    for group, title in GROUPS.items():
+        members = [name for name in commands if getattr(commands[name], "GROUP", "") == group]
+        lines += ["", f"{title}:"] if members else []
+        for name in members:
+            lines += textwrap.wrap(
+                commands[name].HELP,
+                width=HELP_COLUMNS,
+                initial_indent=f"  {name}".ljust(NAME_COLUMNS),
+                subsequent_indent=" " * NAME_COLUMNS,
+            )
+    return "\n".join(lines)
 
 
 def _parser(
-    package: ModuleType = bench.commands, prog: str = "slim-superb"
+    package: ModuleType = bench.commands, prog: str = DISTRIBUTION
 ) -> argparse.ArgumentParser:
     """Build a parser with one sub-command for each module of a package."""
+    commands = _command_modules(package)
+    summary = (package.__doc__ or "").partition("\n")[0]
     parser = argparse.ArgumentParser(
         prog=prog,
-        description=(package.__doc__ or "").partition("\n")[0],
-        epilog="exit codes: 0 done, 1 some cells of a grid failed, 2 usage, 3 missing data or "
-        "weights, 4 invalid data or a failed check, 130 interrupted\n"
-        "folders: SLIM_SUPERB_HOME (corpora, weights, features)",
+        usage=f"{prog} [-h] [--version] COMMAND ...",
+        description=f"{summary}\n{_command_list(commands)}",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for found in pkgutil.iter_modules(package.__path__):
-        if found.name.startswith("_"):
-            continue
-        module = import_module(f"{package.__name__}.{found.name}")
-        command = commands.add_parser(
-            found.name.replace("_", "-"),
-            help=module.HELP,
+    parser.add_argument("--version", action=_VersionAction, help="show the version and exit")
+    # Listed in the description, because argparse cannot group sub-commands.
+    subparsers = parser.add_subparsers(
+        prog=prog, required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )
+    for name, module in commands.items():
+        command = subparsers.add_parser(
+            name,
             description=module.HELP,
             epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -52,29 +132,46 @@ def _parser(
     return parser
 
 
-def _assert_own_package() -> None:
-    """Refuse to run on somebody else's top-level package `bench` (frappe-bench installs one)."""
-    found = Path(bench.__file__ or "").resolve().parent
-    if found != Path(__file__).resolve().parent:
-        raise UserError(f"'bench' is imported from {found}, which is not Slim-SUPERB's")
+def _check_command(words: Sequence[str], commands: Mapping[str, ModuleType]) -> None:
+    """Refuse an unknown command.
+
+    Raises:
+        UsageError: the first word that is no option names no command (with near names).
+    """
+    name = next((word for word in words if not word.startswith("-")), None)
+    if name is not None and name not in commands:
+        raise UsageError(f"unknown command {name!r}: {did_you_mean(name, commands)}")
+
+
+def _check_package() -> None:
+    """Refuse to run on another top-level package `bench` (frappe-bench installs one).
+
+    Raises:
+        UserError: `bench` is not the folder of this file.
+    """
+    folder = Path(bench.__file__ or "").resolve().parent
+    if folder != Path(__file__).resolve().parent:
+        raise UserError(f"'bench' is imported from {folder}, which is not Slim-SUPERB's")
 
 
 def main(
     arguments: Sequence[str] | None = None,
     *,
     package: ModuleType = bench.commands,
-    prog: str = "slim-superb",
+    prog: str = DISTRIBUTION,
 ) -> int:
-    """Run one command and return its exit code; a user's error is one line on stderr.
+    """Run one command and return its exit code; an error of the user is one line on stderr.
 
     Args:
         arguments: words of the command line; those of the process where None.
         package: holds the commands, one module each.
         prog: name of the program in messages.
     """
-    options = _parser(package, prog).parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        _assert_own_package()
+        _check_command(words, _command_modules(package))
+        options = _parser(package, prog).parse_args(words)
+        _check_package()
         set_verbosity(options)
         code: int = options.function(options)
     except UserError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.paths import board_folder
 
+GROUP = "publish"
 HELP = "Build the board (HTML, Markdown, CSV, JSON, LaTeX) from records."
 EXAMPLE = "slim-superb board --out site"
 

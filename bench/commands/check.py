@@ -7,7 +7,8 @@ import time
 
 from bench.commands._options import add_upstream, load_asked
 
-HELP = "Verify that an upstream keeps the contract."
+GROUP = "bring"
+HELP = "Check that an upstream keeps the contract."
 EXAMPLE = "slim-superb check lighthubert_small"
 
 

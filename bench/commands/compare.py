@@ -12,6 +12,7 @@ from bench.paths import board_folder, home
 if TYPE_CHECKING:
     from leaderboard.board.reading import BoardRecord
 
+GROUP = "compare"
 HELP = "Compare two rows of the board: paired differences with interval and p value."
 EXAMPLE = "slim-superb compare ge2e fbank --track open"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.paths import home
 
+GROUP = "make"
 HELP = "Train a teacher or a compressed upstream by a recipe, or continue an interrupted run."
 EXAMPLE = "slim-superb compress house_distil --teacher house_teacher --data games:unlabelled/train"
 

@@ -6,7 +6,8 @@ import argparse
 
 from bench.commands._options import add_upstream, load_asked
 
-HELP = "Measure what an upstream costs: parameters, MACs, time, memory."
+GROUP = "bring"
+HELP = "Measure parameters, MACs, time and memory of an upstream."
 EXAMPLE = "slim-superb cost lighthubert_small@min --rule superb_slt2022"
 
 

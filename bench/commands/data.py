@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.paths import home
 
+GROUP = "bring"
 HELP = "Prepare a track's corpora, fetch them, or say how they are."
 EXAMPLE = "slim-superb data prepare --track quick"
 

@@ -14,6 +14,7 @@ from bench.features.engine_options import add_engine, seeds_of
 if TYPE_CHECKING:
     from bench.run.spec import RunSpec
 
+GROUP = "evaluate"
 HELP = "Evaluate a frozen upstream on a task."
 EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from bench.commands._options import add_upstream, load_asked
 
-HELP = "Export an upstream of the encoder family to ONNX, verified against the module."
+GROUP = "bring"
+HELP = "Export an upstream to ONNX, and compare it with the module."
 EXAMPLE = "slim-superb export lighthubert_small@min --onnx small.onnx"
 
 

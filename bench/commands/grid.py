@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from bench.grids.spec import GridSpec
     from bench.grids.state import State
 
+GROUP = "evaluate"
 HELP = "Do a grid of runs: plan it, spread it over workers, go on after anything."
 EXAMPLE = "slim-superb grid GRID.yaml --plan\n  slim-superb grid status GRID.yaml"
 ACTIONS = ("run", "status", "retry", "cancel", "work")

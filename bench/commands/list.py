@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.config import UpstreamCard
 
+GROUP = "evaluate"
 HELP = "List what there is."
 EXAMPLE = "slim-superb list upstreams"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.commands._options import session_of
 
+GROUP = "evaluate"
 HELP = "Write an utterance before and after a condition, with a picture of both."
 EXAMPLE = "slim-superb listen reverb-0.8s --out heard"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.paths import board_folder
 
+GROUP = "publish"
 HELP = "Build the board and put page, exports, records and a feed of changes into a folder."
 EXAMPLE = "slim-superb publish --dest public"
 

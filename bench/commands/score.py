@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.commands._options import session_of
 from bench.paths import home
 
+GROUP = "evaluate"
 HELP = "Compute a record's scores again from its predictions."
 EXAMPLE = "slim-superb score runs/quick/fbank/ks-s0.json"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.commands._options import session_of
 from bench.features.engine_options import add_device
 
+GROUP = "evaluate"
 HELP = "Score the trained head of a run under conditions; trains nothing."
 EXAMPLE = "slim-superb score-conditions runs/quick/ge2e/ks-s0.json --conditions distorted-seen,ood"
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.commands._options import session_of
 from bench.features.engine_options import add_device
 
+GROUP = "evaluate"
 HELP = "Decode a finished ASR run of track superb with a language model."
 EXAMPLE = (
     "slim-superb score-lm runs/superb/hubert_base/asr-s0.json --lm 4-gram.arpa "

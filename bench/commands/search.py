@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.commands._options import session_of, upstream_name
 from bench.features.engine_options import add_device
 
+GROUP = "compare"
 HELP = "Find the best subnet of a supernet within a budget, by a quick probe."
 EXAMPLE = "slim-superb search house_ofa --max-params 1.0e+6 --count 12"
 

@@ -10,6 +10,7 @@ from bench.paths import home
 if TYPE_CHECKING:
     from bench.features.inventory import Shard
 
+GROUP = "bring"
 HELP = "Show, verify or prune the kept features of upstreams."
 EXAMPLE = "slim-superb store prune --store-gb 5"
 

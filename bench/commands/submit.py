@@ -10,7 +10,8 @@ from bench.names import path_name
 from bench.paths import home
 from bench.records.divisions import Division, Flag
 
-HELP = "Gather card, records, predictions and costs of an upstream for the board, and check them."
+GROUP = "publish"
+HELP = "Gather an upstream's results into a bundle, and check it."
 EXAMPLE = "slim-superb submit ge2e --track open --out ge2e.tar.gz"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+GROUP = "compare"
 HELP = "List subnets of a once-for-all upstream within a budget."
 EXAMPLE = "slim-superb subnets lighthubert_small --budget-macs 4.0e9 --sample 200 --seed 1"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from bench.commands._options import add_upstream, session_of, upstream_name
 from bench.features.engine_options import add_device
 
+GROUP = "compare"
 HELP = "Evaluate a set of subnets (or any variants) on a task: a table and a trade-off curve."
 EXAMPLE = (
     "slim-superb tradeoff lighthubert_small ks --subnets 'min;max;embed=384,int8' --plot c.svg"

@@ -9,7 +9,8 @@ from bench.features.engine_options import add_device, device_of
 from bench.paths import board_folder, home
 from bench.records.divisions import Level
 
-HELP = "Check a submitted bundle: everything that can be computed again is."
+GROUP = "publish"
+HELP = "Check a bundle: compute again everything that can be."
 EXAMPLE = "slim-superb verify ge2e.tar.gz"
 
 

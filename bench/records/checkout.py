@@ -1,4 +1,4 @@
-"""What git says of a folder."""
+"""The state of a git checkout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def git(folder: Path, *arguments: str) -> str | None:
-    """Output of a git command in a folder; None where there is no checkout, or no git."""
+    """Return the output of a git command in a folder; None where git fails or is missing."""
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
@@ -21,3 +21,16 @@ def git(folder: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+def checkout_state(folder: Path) -> tuple[str | None, bool | None]:
+    """Return the commit of a checkout and whether files differ from it.
+
+    Args:
+        folder: top folder of the checkout. For any other folder both are None: an environment may
+            lie inside the checkout of another project.
+    """
+    if git(folder, "rev-parse", "--show-prefix") != "":
+        return None, None
+    commit = git(folder, "rev-parse", "HEAD")
+    return commit, None if commit is None else bool(git(folder, "status", "--porcelain"))

@@ -14,7 +14,7 @@ import torch
 
 from bench.engine import Engine
 from bench.progress import detail
-from bench.records.checkout import git
+from bench.records.checkout import checkout_state
 from bench.records.record import Provenance
 from bench.registry import ROOT
 
@@ -58,8 +58,7 @@ def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
 
 def project_state() -> tuple[str | None, bool | None]:
     """The project's commit, and whether it was changed since; None where there is no checkout."""
-    commit = git(ROOT, "rev-parse", "HEAD")
-    return commit, None if commit is None else bool(git(ROOT, "status", "--porcelain"))
+    return checkout_state(ROOT)
 
 
 def _device(engine: Engine) -> str:

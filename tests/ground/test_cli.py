@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from bench.cli import GROUPS, ROOT
+from bench.records.checkout import checkout_state, git
+
 COMMANDS = sorted(
-    path.stem.replace("_", "-")
-    for path in (Path(__file__).resolve().parents[2] / "bench" / "commands").glob("[!_]*.py")
+    path.stem.replace("_", "-") for path in (ROOT / "bench" / "commands").glob("[!_]*.py")
 )
 
 
@@ -42,6 +46,33 @@ def test_help_shows_the_commands():
     done = call("--help")
     assert done.returncode == 0
     assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_help_groups_every_command():
+    for command in COMMANDS:
+        module = import_module(f"bench.commands.{command.replace('-', '_')}")
+        assert GROUPS[module.GROUP]
+    text = call("--help").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    titles = [line.rstrip(":") for line in text.splitlines() if line.rstrip(":") in GROUPS.values()]
+    assert titles == [title for group, title in GROUPS.items() if group]
+
+
+def test_version_of_the_distribution_and_commit():
+    done = call("--version")
+    assert done.returncode == 0
+    name, number, *rest = done.stdout.split()
+    assert (name, number.strip(",")) == ("slim-superb", version("slim-superb"))
+    commit = git(ROOT, "rev-parse", "--short=12", "HEAD")
+    assert rest[:2] == ([] if commit is None else ["commit", commit])
+
+
+def test_an_environment_inside_another_checkout_has_no_commit(tmp_path):
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "b", "--allow-empty")
+    (tmp_path / "site-packages").mkdir()
+    assert checkout_state(tmp_path)[0] == git(tmp_path, "rev-parse", "HEAD")
+    assert checkout_state(tmp_path / "site-packages") == (None, None)
 
 
 def test_help_imports_nothing_heavy():
@@ -78,6 +109,7 @@ def test_lists(what):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        (["evaluate", "fbank", "asr"], ["unknown command 'evaluate'", "did you mean 'eval'"]),
         (["eval", "lighthubert_smal", "asr"], ["unknown upstream", "'lighthubert_small'"]),
         (["eval", "fbank", "asrr"], ["unknown task", "did you mean 'asr'"]),
         (["eval", "fbank", "asr", "--track", "opn"], ["unknown track", "did you mean 'open'"]),
