@@ -1,4 +1,4 @@
-"""Detection by a threshold: operating points under weights, equal error rate, minimum cost."""
+"""Detection by a threshold: weighted operating points, equal error rate, minimum cost."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-# Costs of a miss and of a false alarm are 1; the cost is divided by that of the better system that
-# never looks at its input (NIST 2016 Speaker Recognition Evaluation Plan, section 3).
+# Costs of a miss and of a false alarm are 1. The cost is divided by that of the better of the two
+# systems that ignore their input (NIST 2016 Speaker Recognition Evaluation Plan, section 3).
 DCF_TARGET_PRIOR = 0.01
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """The trials of one class by falling score.
+    """The trials of one class in order of falling score.
 
     Attributes:
         trials: (m,) their indices.
-        accepted: (K,) how many of them lie above each threshold.
+        accepted: (K,) number of them above each threshold.
     """
 
     trials: NDArray[np.intp]
     accepted: NDArray[np.intp]
 
     def share(self, weights: Floats) -> Floats:
-        """Share of the class that each threshold accepts, (..., K); NaN where it has no weight.
+        """Return the share of the class that each threshold accepts, (..., K); NaN without weight.
 
         Args:
             weights: (..., m) not negative, of `trials` in their order.
@@ -40,17 +40,17 @@ class Side:
 
 
 def sides(scores: Floats, labels: NDArray[np.bool_]) -> tuple[Side, Side]:
-    """Trials sorted once for all resamples: those of different speakers, and target trials.
+    """Sort the trials once for all resamples; return non-target trials, then target trials.
 
     Args:
-        scores: (n,) higher is more alike.
+        scores: (n,) higher is more similar.
         labels: (n,) True for target trials.
     """
     order = np.argsort(-scores, kind="stable")
     last_of_ties = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
 
-    def side(own: NDArray[np.bool_]) -> Side:
-        return Side(order[own], np.append(0, np.cumsum(own)[last_of_ties]))
+    def side(members: NDArray[np.bool_]) -> Side:
+        return Side(order[members], np.append(0, np.cumsum(members)[last_of_ties]))
 
     return side(~labels[order]), side(labels[order])
 
@@ -58,17 +58,17 @@ def sides(scores: Floats, labels: NDArray[np.bool_]) -> tuple[Side, Side]:
 def operating_points(
     scores: Floats, labels: NDArray[np.bool_], weights: Floats
 ) -> tuple[Floats, Floats]:
-    """False alarm and miss rates at every threshold that changes them.
+    """Return false alarm and miss rates at every threshold that changes them.
 
     Args:
-        scores: (n,) higher is more alike.
+        scores: (n,) higher is more similar.
         labels: (n,) True for target trials.
-        weights: (..., n) not negative. 1 for each trial gives `sklearn.metrics.roc_curve`'s points;
-            a leading axis holds resamples, which would each need a sort of their own there.
+        weights: (..., n) not negative. 1 for each trial gives the points of
+            `sklearn.metrics.roc_curve`, which would sort again for every resample (leading axis).
 
     Returns:
-        false alarm rates and miss rates, (..., K); K - 1 different scores. The first point accepts
-        nothing, the last everything. NaN where a class has no weight.
+        false alarm rates and miss rates, (..., K); K - 1 distinct scores. The first point accepts
+        no trial, the last all. NaN where a class has no weight.
     """
     others, targets = sides(scores, labels)
     return (
@@ -78,10 +78,9 @@ def operating_points(
 
 
 def equal_error_rate(false_alarms: Floats, misses: Floats) -> Floats:
-    """Where the line through the operating points (..., K) has equal rates, as SUPERB interpolates.
+    """Return the equal error rate (...) of operating points (..., K), interpolated as in SUPERB.
 
-    s3prl searches the root with `brentq` on `interp1d`; on a piecewise linear curve it is closed
-    form.
+    s3prl searches the root with `brentq` on `interp1d`; a piecewise linear curve has a closed form.
     """
     gap = misses - false_alarms  # falls from 1 to -1
     after = np.argmax(~(gap > 0), axis=-1)[..., None]
@@ -93,7 +92,7 @@ def equal_error_rate(false_alarms: Floats, misses: Floats) -> Floats:
 
 
 def minimum_cost(false_alarms: Floats, misses: Floats) -> Floats:
-    """The smallest normalised detection cost over the operating points (..., K)."""
+    """Return the smallest normalised detection cost (...) over operating points (..., K)."""
     prior = DCF_TARGET_PRIOR
     cost = prior * misses + (1.0 - prior) * false_alarms
     result: Floats = cost.min(axis=-1) / min(prior, 1.0 - prior)

@@ -1,9 +1,8 @@
-"""What is kept of a score's bootstrap, so that systems can be compared without their predictions.
+"""Draws of a score: the metric on 1,000 resamples, to compare systems without predictions.
 
-One seed gives every system the same resamples of one test set (`bench.metrics.statistics`), so
-the metric on
-each of them, 1,000 numbers whatever the size of the test set, is all that a paired comparison
-needs. The file lies apart from the record: `<task>-s<seed>.draws` in a tree of the same shape.
+One seed gives every system the same resamples of one test set (`bench.metrics.resamples`). The
+metric on each of them is all that a paired comparison needs. The file lies apart from the record:
+`<task>-s<seed>.draws` in a tree of the same shape.
 
 A file is compressed by zlib. It holds one line of JSON (`DrawsHeader`) and two lists of uint16,
 each with all low bytes before all high bytes:

@@ -1,59 +1,59 @@
-"""Text against text: edits by jiwer, and slots out of tagged text. Counts only, no rates."""
+"""Edits between texts, by jiwer, and slots of tagged text. Counts only, no rates."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-# What s3prl takes out of a value: marks of other slots, each with the space beside it.
+# Marks of other slots, which s3prl removes from a value, each with the space before it.
 _END = re.compile(r" E-\S+")
 
 
 def word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Word edits (substitutions, deletions, insertions) and reference words.
+    """Return word edits (substitutions, deletions, insertions) and the number of reference words.
 
-    An empty reference makes every hypothesis word an insertion against 0 words; an empty hypothesis
-    deletes every reference word. White space separates words, however much of it.
+    With an empty reference every hypothesis word is an insertion, against 0 words. With an empty
+    hypothesis every reference word is a deletion. Words are separated by any white space.
     """
     words, guesses = reference.split(), hypothesis.split()
     if not words or not guesses:
         return len(words) + len(guesses), len(words)
     import jiwer
 
-    found = jiwer.process_words(" ".join(words), " ".join(guesses))
-    return found.substitutions + found.deletions + found.insertions, len(words)
+    output = jiwer.process_words(" ".join(words), " ".join(guesses))
+    return output.substitutions + output.deletions + output.insertions, len(words)
 
 
 def character_errors(reference: str, hypothesis: str) -> tuple[int, int]:
-    """Character edits and reference characters; single spaces between words count.
+    """Return character edits and the number of reference characters, spaces included.
 
-    Characters are code points after white space was collapsed; empty sides as in `word_errors`.
+    Characters are code points, with white space collapsed; empty texts are as in `word_errors`.
     """
     text, guess = " ".join(reference.split()), " ".join(hypothesis.split())
     if not text or not guess:
         return len(text) + len(guess), len(text)
     import jiwer
 
-    found = jiwer.process_characters(text, guess)
-    return found.substitutions + found.deletions + found.insertions, len(text)
+    output = jiwer.process_characters(text, guess)
+    return output.substitutions + output.deletions + output.insertions, len(text)
 
 
 def tagged_slots(text: str) -> list[tuple[str, str]]:
-    """Slots (type, value) of text such as `TELL B-person FRANK E-person NOW`.
+    """Return the slots (type, value) of text such as `TELL B-person FRANK E-person NOW`.
 
     As SUPERB reads its CTC output (s3prl, `downstream/ctc/metric.py`): white space is collapsed,
-    a slot ends at the first `E-` of its own type, unterminated tags are dropped, and tags inside a
-    value are removed from it, but for a `B-` at its end and an `E-` at its beginning.
+    a slot ends at the first `E-` of its type, unterminated tags are dropped, and tags inside a
+    value are removed from it, except a `B-` at its end and an `E-` at its beginning.
     """
-    found = _slots(" ".join(text.split()))
-    return [(kind, _END.sub("", _without_begins(value)).strip()) for kind, value in found]
+    slots = _slots(" ".join(text.split()))
+    return [(kind, _END.sub("", _without_begins(value)).strip()) for kind, value in slots]
 
 
 def _slots(text: str) -> Iterator[tuple[str, str]]:
-    r"""What `B-(\S+) (.+?) E-\1` finds, one after another, without its search for every ending.
+    r"""Yield the matches of `B-(\S+) (.+?) E-\1`, in linear time.
 
-    A type whose end was not found once has none further on either, so nobody looks again: a text
-    of nothing but beginnings would take the square of its length.
+    A type without an end once has none further on, and is not searched again. The regular
+    expression takes the square of the length of a text that has only beginnings.
     """
     endless: set[str] = set()
     place = text.find("B-")
@@ -73,11 +73,11 @@ def _slots(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _without_begins(value: str) -> str:
-    """A value without every `B-...` that another word follows, and without the space after it."""
+    """Return a value without each `B-...` that a word follows, and the space after it."""
     *words, last = value.split(" ")
-    kept = []
+    parts = []
     for word in words:
         place = word.find("B-")
         marked = 0 <= place < len(word) - 2
-        kept.append(word[:place] if marked else f"{word} ")
-    return "".join(kept) + last
+        parts.append(word[:place] if marked else f"{word} ")
+    return "".join(parts) + last

@@ -1,4 +1,4 @@
-"""What a metric counted, item by item, and the score it adds up to (numpy only)."""
+"""Counts of a metric, item by item, and their score (numpy only)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Texts = NDArray[np.str_]
 
 
 @dataclass(frozen=True)
-class Score:
-    """A rate and where it came from.
+class MetricScore:
+    """A rate with its counts.
 
     Attributes:
         value: the rate, a fraction.
@@ -37,7 +37,7 @@ class Items:
     Attributes:
         ids: (n,) utterance ids, in the references' order.
         numerators: (n,) errors, hits or per-utterance scores.
-        denominators: (n,) what they are counted against.
+        denominators: (n,) units that they are counted against.
         clusters: (n,) speaker labels.
     """
 
@@ -46,8 +46,8 @@ class Items:
     denominators: Floats
     clusters: Texts
 
-    def score(self) -> Score:
-        """The rate over all utterances.
+    def score(self) -> MetricScore:
+        """Return the rate over all utterances.
 
         Raises:
             InvalidDataError: the denominators sum to 0 (no reference word, no reference slot).
@@ -55,10 +55,10 @@ class Items:
         top, bottom = float(self.numerators.sum()), float(self.denominators.sum())
         if bottom == 0.0:
             raise InvalidDataError(
-                f"nothing to score: the references of {len(self.ids)} utterances hold no unit "
+                f"nothing to score: the references of {len(self.ids)} utterances have no unit "
                 "that this metric counts"
             )
-        return Score(top / bottom, top, bottom, len(self.ids))
+        return MetricScore(top / bottom, top, bottom, len(self.ids))
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class TrialItems:
     """A metric of speaker verification, trial by trial.
 
     Attributes:
-        rate: from false alarm and miss rates, both (..., K), to the metric (...).
-        scores: (n,) cosine similarities; higher is more alike.
+        rate: function from false alarm and miss rates, both (..., K), to the metric (...).
+        scores: (n,) cosine similarities; higher is more similar.
         labels: (n,) True where both sides are one speaker.
         enrolments, tests: (n,) utterance ids of the two sides.
         enrolment_speakers, test_speakers: (n,) their speakers.
@@ -82,10 +82,10 @@ class TrialItems:
     test_speakers: Texts
 
     def weighted(self, weights: Floats) -> Floats:
-        """The metric under weights (..., n) of the trials; NaN where a class has no weight."""
+        """Return the metric (...) under weights (..., n) of the trials; NaN without weight."""
         return self.rate(*operating_points(self.scores, self.labels, weights))
 
-    def score(self) -> Score:
-        """The metric over all trials."""
+    def score(self) -> MetricScore:
+        """Return the metric over all trials."""
         value = float(self.weighted(np.ones(len(self.scores))))
-        return Score(value, None, None, len(self.scores))
+        return MetricScore(value, None, None, len(self.scores))

@@ -1,8 +1,8 @@
-"""Metrics: predictions and references, joined by id, to counts; then counts to a rate.
+"""Metrics: from predictions and references, joined by id, to counts and rates.
 
-Two kinds: most are ratios of sums over utterances (`Items`); the two of speaker verification are
-functions of scored pairs (`TrialItems`). Both can be weighted, which is all that
-`bench.metrics.statistics` needs. Rates are fractions, not percent; error rates can exceed 1.
+Most are ratios of sums over utterances (`Items`); the two of speaker verification are functions of
+scored trials (`TrialItems`). Both take weights, as `bench.metrics.resamples` needs. Rates are
+fractions, not percent; error rates can exceed 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from bench.errors import InvalidDataError, UsageError, did_you_mean
 from bench.metrics.detection import Floats, equal_error_rate, minimum_cost
 from bench.metrics.edits import character_errors, tagged_slots, word_errors
-from bench.metrics.items import Items, Score, TrialItems
+from bench.metrics.items import Items, MetricScore, TrialItems
 
 if TYPE_CHECKING:
     from bench.api import Utterance
@@ -35,10 +35,10 @@ class Metric:
 
     Attributes:
         name: as in task cards and records.
-        unit: what a rate of 1 is a fraction of; for people.
-        higher_is_better: the direction; the board and the selection on dev read it here.
-        per_item: predictions by utterance id, references and trials (none but for speaker
-            verification) to counts. Raises InvalidDataError naming an id that is missing, extra,
+        unit: unit that is counted; for people.
+        higher_is_better: direction, for the board and the selection on dev.
+        per_item: function from predictions by utterance id, references and trials (only for speaker
+            verification) to counts. Raises InvalidDataError for an id that is missing, extra,
             duplicated or malformed.
     """
 
@@ -52,11 +52,11 @@ class Metric:
         predictions: Mapping[str, Any],
         references: Sequence[Utterance],
         trials: Sequence[Trial] = (),
-    ) -> Score:
-        """The rate with its counts.
+    ) -> MetricScore:
+        """Return the rate with its counts.
 
         Raises:
-            InvalidDataError: as `per_item`, or nothing to score.
+            InvalidDataError: from `per_item`, or nothing to score.
         """
         return self.per_item(predictions, references, trials).score()
 
@@ -64,7 +64,7 @@ class Metric:
 def joined(
     predictions: Mapping[str, Any], references: Sequence[Utterance]
 ) -> list[tuple[Utterance, Any]]:
-    """Each reference with its prediction, by id, in the references' order.
+    """Return each reference with its prediction, by id, in the order of the references.
 
     Raises:
         InvalidDataError: no reference, a duplicate, a missing or an extra id (the first is named).
@@ -80,7 +80,9 @@ def joined(
     if missing:
         raise InvalidDataError(f"predictions: {len(missing)} missing, first {missing[0]!r}")
     if extra:
-        raise InvalidDataError(f"predictions: {len(extra)} not asked for, first {extra[0]!r}")
+        raise InvalidDataError(
+            f"predictions: {len(extra)} of unknown utterances, first {extra[0]!r}"
+        )
     return [(item, predictions[item.id]) for item in references]
 
 
@@ -91,7 +93,7 @@ def _text(value: Any, who: str) -> str:
 
 
 def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
-    """A ratio metric from a function of (target, prediction, id) to (numerator, denominator)."""
+    """Return a ratio metric from a function of (target, prediction, id) to its two counts."""
 
     def per_item(
         predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
@@ -99,8 +101,8 @@ def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
         del trials
         pairs = joined(predictions, references)
         counts = [
-            count(item.target, _text(found, f"prediction of {item.id!r}"), item.id)
-            for item, found in pairs
+            count(item.target, _text(prediction, f"prediction of {item.id!r}"), item.id)
+            for item, prediction in pairs
         ]
         return Items(
             ids=np.array([item.id for item, _ in pairs], dtype=np.str_),
@@ -112,16 +114,16 @@ def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
     return per_item
 
 
-def _hits(target: Any, found: str, name: str) -> tuple[float, float]:
-    return float(_text(target, f"target of {name!r}") == found), 1.0
+def _hits(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    return float(_text(target, f"target of {name!r}") == prediction), 1.0
 
 
-def _wer(target: Any, found: str, name: str) -> tuple[float, float]:
-    return word_errors(_text(target, f"target of {name!r}"), found)
+def _wer(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    return word_errors(_text(target, f"target of {name!r}"), prediction)
 
 
-def _cer(target: Any, found: str, name: str) -> tuple[float, float]:
-    return character_errors(_text(target, f"target of {name!r}"), found)
+def _cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    return character_errors(_text(target, f"target of {name!r}"), prediction)
 
 
 def _slots(target: Any, name: str) -> list[tuple[str, str]]:
@@ -138,34 +140,31 @@ def _slots(target: Any, name: str) -> list[tuple[str, str]]:
     return [(kind, value) for kind, value in slots]
 
 
-def _slot_type_f1(target: Any, found: str, name: str) -> tuple[float, float]:
-    """F1 of the sets of slot types, against 1: the metric is the mean over utterances.
-
-    Both sets empty is 1, exactly one empty is 0 (both follow from 2 hits / (|a| + |b|) or its
-    limit).
-    """
-    wanted = {kind for kind, _ in _slots(target, name)}
-    guessed = {kind for kind, _ in tagged_slots(found)}
-    if not wanted and not guessed:
-        return 1.0, 1.0
-    return 2.0 * len(wanted & guessed) / (len(wanted) + len(guessed)), 1.0
+def _f1(references: set[Any], guesses: set[Any]) -> float:
+    """Return F1 of two sets: 1 where both are empty, 0 where exactly one is."""
+    if not references and not guesses:
+        return 1.0
+    return 2.0 * len(references & guesses) / (len(references) + len(guesses))
 
 
-def _slot_f1(target: Any, found: str, name: str) -> tuple[float, float]:
-    """F1 of the sets of slots, type and value together, against 1, as for the types alone."""
-    wanted, guessed = set(_slots(target, name)), set(tagged_slots(found))
-    if not wanted and not guessed:
-        return 1.0, 1.0
-    return 2.0 * len(wanted & guessed) / (len(wanted) + len(guessed)), 1.0
+def _slot_type_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    """Count F1 of the sets of slot types, against 1: the metric is the mean over utterances."""
+    references = {kind for kind, _ in _slots(target, name)}
+    return _f1(references, {kind for kind, _ in tagged_slots(prediction)}), 1.0
 
 
-def _slot_value_cer(target: Any, found: str, name: str) -> tuple[float, float]:
-    """Character edits of every reference slot against the nearest guess of its type.
+def _slot_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    """Count F1 of the sets of slots, type and value together, against 1."""
+    return _f1(set(_slots(target, name)), set(tagged_slots(prediction))), 1.0
 
-    A type that was not guessed counts as an empty guess; guesses that match no reference are free.
+
+def _slot_value_cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    """Count character edits of every reference slot against the nearest guess of its type.
+
+    A type without a guess counts as an empty guess; guesses of other types cost nothing.
     """
     guesses: dict[str, list[str]] = {}
-    for kind, value in tagged_slots(found):
+    for kind, value in tagged_slots(prediction):
         guesses.setdefault(kind, []).append(value)
     edits = length = 0
     for kind, value in _slots(target, name):
@@ -175,7 +174,11 @@ def _slot_value_cer(target: Any, found: str, name: str) -> tuple[float, float]:
 
 
 def _embedding(value: Any, name: str) -> Floats:
-    """One embedding at unit length."""
+    """Return one embedding (D,) at unit length.
+
+    Raises:
+        InvalidDataError: no list of numbers, or not finite, or zero.
+    """
     try:
         vector = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -190,11 +193,13 @@ def _embedding(value: Any, name: str) -> Floats:
 
 
 def _of_trials(rate: Callable[[Floats, Floats], Floats]) -> Collect:
+    """Return a metric of speaker verification from a function of false alarm and miss rates."""
+
     def per_item(
         predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
     ) -> TrialItems:
         pairs = joined(predictions, references)
-        units = {item.id: _embedding(found, item.id) for item, found in pairs}
+        units = {item.id: _embedding(vector, item.id) for item, vector in pairs}
         if len({len(vector) for vector in units.values()}) > 1:
             raise InvalidDataError("predictions: embeddings of different sizes, one size expected")
         speakers = {item.id: item.speaker for item, _ in pairs}
@@ -215,7 +220,11 @@ def _of_trials(rate: Callable[[Floats, Floats], Floats]) -> Collect:
 
 
 def _check_trials(trials: Sequence[Trial], speakers: Mapping[str, str]) -> None:
-    """Refuse trials of unknown utterances, against their speakers, or of one class only."""
+    """Refuse unusable trials.
+
+    Raises:
+        InvalidDataError: an unknown utterance, a label against the speakers, or only one class.
+    """
     for trial in trials:
         for name in (trial.enrolment, trial.test):
             if name not in speakers:
@@ -224,7 +233,7 @@ def _check_trials(trials: Sequence[Trial], speakers: Mapping[str, str]) -> None:
         if trial.label not in (0, 1) or (left and right and (left == right) != trial.label):
             raise InvalidDataError(
                 f"trials: label {trial.label} of {trial.enrolment!r} ({left or 'unknown'}) and "
-                f"{trial.test!r} ({right or 'unknown'}) does not fit"
+                f"{trial.test!r} ({right or 'unknown'}) contradicts the speakers"
             )
     if len({trial.label for trial in trials}) != 2:
         raise InvalidDataError(f"{len(trials)} trials: both target and other trials expected")
@@ -246,7 +255,7 @@ METRICS: Mapping[str, Metric] = {
 
 
 def metric(name: str) -> Metric:
-    """One metric by name.
+    """Return one metric by name.
 
     Raises:
         UsageError: no such metric (with near names).

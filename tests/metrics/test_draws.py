@@ -41,7 +41,7 @@ def test_draws_compare_as_the_predictions_do(tmp_path):
     a, b = (read_draws(tmp_path / name)["clean", "wer"] for name in "ab")
     difference = first.score().value - second.score().value
     kept_apart = studentised(difference, a.values - b.values, a.clusters)
-    direct = paired(first, second, cluster="utterance")
+    direct = paired([first], [second], cluster="utterance")
     assert kept_apart.difference == direct.difference
     assert (kept_apart.low, kept_apart.high) == pytest.approx((direct.low, direct.high), abs=STEP)
     assert kept_apart.p_value == pytest.approx(direct.p_value, rel=0.02)

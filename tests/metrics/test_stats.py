@@ -7,24 +7,14 @@ import pytest
 import scipy.stats
 
 from bench.errors import InvalidDataError
-from bench.metrics import statistics
 from bench.metrics.detection import equal_error_rate, operating_points
 from bench.metrics.items import Items, TrialItems
-from bench.metrics.statistics import (
-    holm,
-    interval,
-    mean_interval,
-    paired,
-    paired_means,
-    rank_bands,
-    replicates,
-    resample_counts,
-    studentised,
-)
+from bench.metrics.resamples import mean_resampled, replicates, resample, resample_counts
+from bench.metrics.statistics import holm, paired, rank_bands, studentised
 
 
 def bootstrap(items: Items | TrialItems, **options) -> tuple[float, float]:
-    return interval(replicates(items, **options))
+    return resample(items, **options).interval
 
 
 def ratio(top: np.ndarray, bottom: np.ndarray, speakers: np.ndarray | None = None) -> Items:
@@ -135,10 +125,10 @@ def test_resamples_of_trials_do_not_depend_on_the_blocks_they_are_taken_in(clust
     first, second = (getattr(items, side) for side in sides)
     names, codes = np.unique(np.concatenate([first, second]), return_inverse=True)
     left, right = codes.reshape(2, -1)
-    counts = statistics.resample_counts(len(names), 50, 0).astype(float)
+    counts = resample_counts(len(names), 50, 0).astype(float)
     expected = items.weighted(counts[:, left] * np.where(left == right, 1.0, counts[:, right]))
     for numbers in (1, 7 * len(left), 10**9):
-        monkeypatch.setattr(statistics, "CACHE_NUMBERS", numbers)
+        monkeypatch.setattr("bench.metrics.resamples.CACHE_NUMBERS", numbers)
         np.testing.assert_array_equal(replicates(items, cluster=cluster, draws=50), expected)
 
 
@@ -167,7 +157,7 @@ def test_trials_weigh_the_product_of_their_speakers_counts() -> None:
 def test_counts_are_drawn_once_and_nobody_can_change_them(monkeypatch) -> None:
     """In blocks or not, kept or not, they are the generator's."""
     expected = np.random.default_rng(3).multinomial(7, np.full(7, 1 / 7), size=50)
-    monkeypatch.setattr("bench.metrics.statistics.MAX_BLOCK_NUMBERS", 30)  # four rows at a time
+    monkeypatch.setattr("bench.metrics.resamples.MAX_BLOCK_NUMBERS", 30)  # four rows at a time
     resample_counts.cache_clear()
     found = resample_counts(7, 50, 3)
     assert np.array_equal(found, expected)
@@ -188,7 +178,7 @@ def test_one_seed_gives_one_interval_whatever_the_block(monkeypatch: pytest.Monk
     first = bootstrap(items, cluster="speaker", draws=200, seed=3)
     assert first == bootstrap(items, cluster="speaker", draws=200, seed=3)
     assert first != bootstrap(items, cluster="speaker", draws=200, seed=4)
-    monkeypatch.setattr("bench.metrics.statistics.MAX_BLOCK_NUMBERS", 1)
+    monkeypatch.setattr("bench.metrics.resamples.MAX_BLOCK_NUMBERS", 1)
     assert first == bootstrap(items, cluster="speaker", draws=200, seed=3)
 
 
@@ -199,7 +189,7 @@ def test_paired_sees_a_difference_that_two_intervals_hide() -> None:
     a, b = ratio(better, np.ones(300)), ratio(hard, np.ones(300))
     intervals = [bootstrap(item, cluster="utterance") for item in (a, b)]
     assert intervals[0][0] < intervals[1][1]  # they overlap
-    found = paired(a, b, cluster="utterance")
+    found = paired([a], [b], cluster="utterance")
     assert found.difference == pytest.approx(float(better.mean() - hard.mean()))
     assert 0 < found.low < found.difference < found.high
     expected = scipy.stats.ttest_rel(better * 1.0, hard * 1.0)
@@ -210,7 +200,7 @@ def test_paired_sees_a_difference_that_two_intervals_hide() -> None:
 
 def test_paired_of_equals_and_of_noise() -> None:
     hits = ratio(np.arange(100) % 2, np.ones(100))
-    same = paired(hits, hits, cluster="utterance")
+    same = paired([hits], [hits], cluster="utterance")
     assert (same.difference, same.low, same.high, same.p_value) == (0.0, 0.0, 0.0, 1.0)
 
 
@@ -225,7 +215,7 @@ def test_null_is_rejected_in_one_case_of_twenty(speakers: int, each: int) -> Non
             lean = rng.normal(0, 0.1, size=speakers).repeat(each) if cluster == "speaker" else 0.0
             hits = [rng.random(len(names)) < 0.5 + side * lean for side in (1, -1)]
             a, b = (ratio(hit, np.ones(len(names)), names) for hit in hits)
-            found = paired(a, b, cluster=cluster, draws=150)
+            found = paired([a], [b], cluster=cluster, draws=150)
             rejected[cluster] += found.p_value < 0.05
             assert (found.p_value < 0.05) == (found.low > 0 or found.high < 0)
     for cluster, count in rejected.items():
@@ -250,7 +240,7 @@ def test_null_of_trials_is_rejected_in_one_case_of_twenty() -> None:
             scores.append((unit[left] * unit[right]).sum(axis=1))
         sides = (ids[left], ids[right], names[left], names[right])
         one, two = (TrialItems(equal_error_rate, score, labels, *sides) for score in scores)
-        rejected += paired(one, two, cluster="speaker", draws=200).p_value < 0.05
+        rejected += paired([one], [two], cluster="speaker", draws=200).p_value < 0.05
     assert 0.02 <= rejected / trials <= 0.08
 
 
@@ -260,7 +250,7 @@ def test_paired_interval_covers_the_difference() -> None:
     for _ in range(trials):
         hard = rng.random(150)
         a, b = (ratio(hard < rate, np.ones(150)) for rate in (0.6, 0.5))
-        found = paired(a, b, cluster="utterance", draws=200)
+        found = paired([a], [b], cluster="utterance", draws=200)
         hit += found.low <= 0.1 <= found.high
     assert 0.93 <= hit / trials <= 0.97
 
@@ -293,14 +283,16 @@ def test_studentised_needs_clusters_and_resamples() -> None:
 
 def test_paired_works_for_trials_and_refuses_other_items() -> None:
     good, bad = pairs(seed=13, shift=3.0), pairs(seed=13, shift=0.3)
-    found = paired(good, bad, cluster="speaker", draws=200)
+    found = paired([good], [bad], cluster="speaker", draws=200)
     assert found.high < 0 and found.p_value < 0.05
     with pytest.raises(InvalidDataError, match="same items"):
-        paired(good, pairs(seed=13, speakers=7), cluster="speaker")
+        paired([good], [pairs(seed=13, speakers=7)], cluster="speaker")
     with pytest.raises(InvalidDataError, match="same items"):
-        paired(ratio(np.ones(3), np.ones(3)), ratio(np.ones(4), np.ones(4)), cluster="utterance")
+        paired(
+            [ratio(np.ones(3), np.ones(3))], [ratio(np.ones(4), np.ones(4))], cluster="utterance"
+        )
     with pytest.raises(InvalidDataError, match="same items"):
-        paired(good, ratio(np.ones(3), np.ones(3)), cluster="utterance")
+        paired([good], [ratio(np.ones(3), np.ones(3))], cluster="utterance")
 
 
 def test_too_little_to_draw_is_an_error() -> None:
@@ -323,15 +315,16 @@ def test_means_over_training_seeds() -> None:
         return ratio(rng.uniform(size=300) < skill * hard, ones)
 
     better, worse = [run(1.0) for _ in range(8)], [run(0.8) for _ in range(8)]
-    one = paired(better[0], worse[0], cluster="utterance")
-    many = paired_means(better, worse, cluster="utterance")
+    one = paired([better[0]], [worse[0]], cluster="utterance")
+    many = paired(better, worse, cluster="utterance")
     assert many.high - many.low < 0.6 * (one.high - one.low)
-    value, low, high = mean_interval(better, cluster="utterance")
+    mean = mean_resampled([resample(items, "utterance") for items in better])
+    value, (low, high) = mean.value, mean.interval
     assert value == pytest.approx(np.mean([items.score().value for items in better]))
     expected = np.percentile(
         np.mean([replicates(items, cluster="utterance") for items in better], axis=0), [2.5, 97.5]
     )
     assert [low, high] == pytest.approx(expected)
-    assert paired_means(better[:1], worse[:1], cluster="utterance") == one
+    assert paired(better[:1], worse[:1], cluster="utterance") == one
     with pytest.raises(InvalidDataError, match="same items"):
-        paired_means(better, [*worse, ratio(ones[:10], ones[:10])], cluster="utterance")
+        paired(better, [*worse, ratio(ones[:10], ones[:10])], cluster="utterance")

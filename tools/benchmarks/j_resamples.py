@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from bench.metrics.detection import equal_error_rate
 from bench.metrics.items import Items, TrialItems
-from bench.metrics.statistics import Cluster, replicates, resample_counts
+from bench.metrics.resamples import Cluster, replicates, resample_counts
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import Setting
 

@@ -23,7 +23,8 @@ from bench.api import Utterance
 from bench.config import TaskCard
 from bench.metrics.items import Items, TrialItems
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import Comparison, mean_interval, paired_means
+from bench.metrics.resamples import mean_resampled, resample
+from bench.metrics.statistics import Comparison, paired
 from bench.paths import write_text
 from bench.progress import say
 from bench.records.record import Record
@@ -82,7 +83,7 @@ class Testbed:
         """Return the paired difference of the means over seeds; positive if `row` is better."""
         pair = (row, other) if METRICS[metric].higher_is_better else (other, row)
         one, two = (self.items(item, metric) for item in pair)
-        return paired_means(one, two, cluster=self.card.cluster)
+        return paired(one, two, cluster=self.card.cluster)
 
 
 def specs_of(task: str, track: str) -> list[RunSpec]:
@@ -167,8 +168,10 @@ def _rows(bed: Testbed, home: Path, out: Path) -> list[ValidationRow]:
 
 def _cell(bed: Testbed, row: ValidationRow, metric: str) -> str:
     """Return the mean over seeds with its interval."""
-    value, low, high = mean_interval(bed.items(row, metric), cluster=bed.card.cluster)
-    return f"{100 * value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    runs = [resample(items, bed.card.cluster) for items in bed.items(row, metric)]
+    mean = mean_resampled(runs)
+    low, high = mean.interval
+    return f"{100 * mean.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _points(gain: Comparison) -> str:
