@@ -1,4 +1,4 @@
-"""`slim-superb check`: does an upstream keep the contract."""
+"""`slim-superb check`: check that an upstream keeps the contract."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Verify and print; 4 when a check failed."""
+    """Check and print; return 4 when a check failed."""
     from bench.measure.check import check, check_table
     from bench.progress import warn
 
@@ -33,7 +33,7 @@ def run(options: argparse.Namespace) -> int:
         weights += f", file {loaded.checkpoint_sha256[:12]}"
     print(f"{loaded.name.text()}: {loaded.card.title} ({weights}, identity {loaded.digest[:12]})")
     print(check_table(results))
-    broken = sum(not result.ok for result in results)
-    verdict = f"{broken} of {len(results)} promises broken" if broken else "keeps the contract"
+    failures = sum(not result.ok for result in results)
+    verdict = f"{failures} of {len(results)} checks failed" if failures else "keeps the contract"
     print(f"\n{verdict}; checked in {seconds:.1f} s")
-    return 0 if all(result.ok for result in results) else 4
+    return 4 if failures else 0

@@ -1,7 +1,7 @@
-"""Check the contract before the benchmark: does an upstream keep what it declares?
+"""Check that an upstream keeps the contract of `bench.api`, before it is benchmarked.
 
-Each check is one function from a subject to a finding; a check that raises has failed, with the
-error as its detail, so that one broken promise does not hide the others.
+Each check is a function from a subject to one line of detail. A check that raises has failed, with
+the error as its detail, so that one failure does not hide the others.
 """
 
 from __future__ import annotations
@@ -16,25 +16,24 @@ from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
 from bench.config import UpstreamCard
+from bench.measure.claims import CLAIM_RULES, beside_claim, claim_problem
 from bench.measure.cost import num_params, standard_macs
 from bench.measure.macs import count
 
 PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
-PARAMS_TOLERANCE = 0.01  # authors round, and may count a mask embedding or a projection
-MACS_TOLERANCE = 5e-4  # rounding to four digits
 DETAIL_COLUMNS = 90  # a longer explanation is wrapped
 LENGTHS = (16_000, 9_017, 24_321, 7_683)  # samples; odd ones, so that rounding shows
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         name: of the check.
-        ok: True when the promise is kept.
-        detail: what was found, and what was expected where they differ.
-        hint: what to do about it; empty when all is well.
+        ok: True when the upstream passes.
+        detail: measured value, and the expected one where they differ.
+        hint: what to do; empty when `ok`.
     """
 
     name: str
@@ -44,32 +43,32 @@ class CheckResult:
 
 
 class _BrokenError(Exception):
-    """A promise that is not kept."""
+    """A check that failed."""
 
 
 @dataclass
 class _Subject:
-    """What is checked, with outputs that several checks look at."""
+    """The upstream that is checked, with outputs that several checks use."""
 
     upstream: Upstream
     card: UpstreamCard | None
-    alone: dict[int, Hidden] = field(default_factory=dict)
+    outputs: dict[int, Hidden] = field(default_factory=dict)
 
     def of_length(self, num_samples: int) -> Hidden:
-        """States of one utterance of noise; of one length always the same."""
-        if num_samples not in self.alone:
-            self.alone[num_samples] = self.run(noise(num_samples)[None])
-        return self.alone[num_samples]
+        """Return the states of one utterance of noise; the same for every call with one length."""
+        if num_samples not in self.outputs:
+            self.outputs[num_samples] = self.run(noise(num_samples)[None])
+        return self.outputs[num_samples]
 
     def run(self, wavs: Tensor, lengths: list[int] | None = None) -> Hidden:
-        """Forward (B, S)."""
+        """Run waveforms (B, S)."""
         sizes = lengths if lengths is not None else [wavs.shape[1]] * len(wavs)
         with torch.no_grad():
             return self.upstream(wavs, torch.tensor(sizes))  # type: ignore[no-any-return]
 
 
 def noise(num_samples: int, level: float = 0.1) -> Tensor:
-    """White noise (S,), always the same for one length."""
+    """Return white noise (S,), the same for every call with one length."""
     generator = torch.Generator().manual_seed(num_samples)
     return level * torch.randn(num_samples, generator=generator)
 
@@ -80,7 +79,7 @@ def _require(ok: bool, detail: str) -> None:
 
 
 def _shapes(subject: _Subject) -> str:
-    """L states of (B, T, D), float32; lengths int64 (B,) whose largest is T."""
+    """States are L tensors (B, T, D), float32; lengths are int64 (B,), the largest is T."""
     wavs = torch.stack([noise(LENGTHS[0])] * 2)
     hidden = subject.run(wavs, [LENGTHS[0], LENGTHS[1]])
     _require(isinstance(hidden, Hidden), f"expected Hidden, found {type(hidden).__name__}")
@@ -96,31 +95,31 @@ def _shapes(subject: _Subject) -> str:
         f"expected int64 lengths (2,), found {lengths.dtype} {tuple(lengths.shape)}",
     )
     longest = int(lengths.max())
-    _require(longest == shape[1], f"expected T = {longest} as the lengths say, found {shape[1]}")
+    _require(longest == shape[1], f"expected T = {longest}, the largest length, found {shape[1]}")
     return f"{len(hidden.states)} states of {shape}"
 
 
 def _declared(subject: _Subject) -> str:
     """num_layers, hidden_size and stride are those of the output."""
     upstream, hidden = subject.upstream, subject.of_length(LENGTHS[0])
-    found_layers, found_size = len(hidden.states), hidden.states[0].shape[-1]
+    num_states, size = len(hidden.states), hidden.states[0].shape[-1]
     _require(
-        upstream.num_layers == found_layers,
-        f"declared num_layers {upstream.num_layers}, found {found_layers} states",
+        upstream.num_layers == num_states,
+        f"declared num_layers {upstream.num_layers}, found {num_states} states",
     )
     _require(
-        upstream.hidden_size == found_size,
-        f"declared hidden_size {upstream.hidden_size}, found {found_size}",
+        upstream.hidden_size == size,
+        f"declared hidden_size {upstream.hidden_size}, found {size}",
     )
     more = 100  # frames; what they add does not depend on where the first window lies
     longer = subject.of_length(LENGTHS[0] + more * upstream.stride)
-    found_frames = int(longer.lengths[0]) - int(hidden.lengths[0])
+    num_frames = int(longer.lengths[0]) - int(hidden.lengths[0])
     _require(
-        found_frames == more,
+        num_frames == more,
         f"declared stride {upstream.stride}: {more * upstream.stride} more samples should give "
-        f"{more} more frames, found {found_frames}",
+        f"{more} more frames, found {num_frames}",
     )
-    return f"L {found_layers}, D {found_size}, stride {upstream.stride} samples"
+    return f"L {num_states}, D {size}, stride {upstream.stride} samples"
 
 
 def _frame_rule(subject: _Subject) -> str:
@@ -129,11 +128,11 @@ def _frame_rule(subject: _Subject) -> str:
     lengths = [*LENGTHS, smallest, smallest + 1, smallest + subject.upstream.stride]
     for num_samples in lengths:
         hidden = subject.of_length(num_samples)
-        found, said = int(hidden.lengths[0]), subject.upstream.num_frames(num_samples)
-        shown = hidden.states[0].shape[1]
+        length, declared = int(hidden.lengths[0]), subject.upstream.num_frames(num_samples)
+        size = hidden.states[0].shape[1]
         _require(
-            found == said == shown,
-            f"{num_samples} samples: num_frames says {said}, lengths say {found}, T is {shown}",
+            length == declared == size,
+            f"{num_samples} samples: num_frames gives {declared}, lengths {length}, T is {size}",
         )
     return f"holds at {len(lengths)} lengths from {min(lengths)} to {max(lengths)} samples"
 
@@ -174,10 +173,11 @@ def _deterministic(subject: _Subject) -> str:
 
 
 def _frozen(subject: _Subject) -> str:
-    """No parameter asks for a gradient."""
+    """No parameter requires a gradient."""
     parameters = dict(subject.upstream.named_parameters())
-    asking = [name for name, parameter in parameters.items() if parameter.requires_grad]
-    _require(not asking, f"{len(asking)} parameters require a gradient, first {asking[:1]}")
+    trainable = [name for name, parameter in parameters.items() if parameter.requires_grad]
+    problem = f"{len(trainable)} parameters require a gradient, first {trainable[:1]}"
+    _require(not trainable, problem)
     return f"{len(parameters)} parameters, none requires a gradient"
 
 
@@ -197,7 +197,7 @@ def _finite(subject: _Subject) -> str:
 
 
 def _shortest(subject: _Subject) -> str:
-    """min_samples gives a frame, one sample less gives none."""
+    """An input of min_samples gives a frame, one sample less gives none."""
     upstream = subject.upstream
     smallest = upstream.min_samples
     _require(smallest >= 1, f"min_samples is {smallest}, at least 1 expected")
@@ -208,38 +208,35 @@ def _shortest(subject: _Subject) -> str:
     return f"{smallest} samples ({1000 * smallest / SAMPLE_RATE_HZ:g} ms)"
 
 
-def _beside(subject: _Subject, key: str, found: float, shown: str, tolerance: float) -> str:
-    """A measured figure beside the card's claim; a difference that the card explains is none."""
+def _claim(subject: _Subject, key: str, measured: float) -> str:
+    """Compare a measured figure with the card's claim, as the tests of the project's cards do."""
     card, upstream = subject.card, subject.upstream
+    form = CLAIM_RULES[key].format_spec
     if card is None or key not in card.reported:
-        return f"{found:{shown}} (the card reports none)"
-    said = card.reported[key]
+        return f"{measured:{form}} (the card reports none)"
     if getattr(upstream, "variant", None) is not None or upstream.tap != card.tap:
-        return f"{found:{shown}} (the card reports {said:{shown}} of its default, not of a variant)"
-    share = (found - said) / max(said, 1.0)
-    detail = f"{found:{shown}}; the card reports {said:{shown}} ({share:+.2%})"
-    if key in card.differs:
-        return f"{detail}: {card.differs[key].strip()}"
-    _require(abs(share) <= tolerance, detail)
-    return detail
+        reported = f"{card.reported[key]:{form}}"
+        return f"{measured:{form}} (the card reports {reported} of its default, not of a variant)"
+    line = beside_claim(card, key, measured)
+    problem = claim_problem(card, key, measured)
+    _require(not problem, f"{line}: {problem}")
+    return line
 
 
 def _params(subject: _Subject) -> str:
-    """The parameter count is what the authors report, within their rounding."""
-    found = num_params(subject.upstream)
-    return _beside(subject, "params", found, ",.0f", PARAMS_TOLERANCE)
+    """The parameter count is what the authors report, or the card explains the difference."""
+    return _claim(subject, "params", num_params(subject.upstream))
 
 
 def _macs(subject: _Subject) -> str:
-    """MACs of the 32 standard utterances are what the authors report, to four digits."""
+    """MACs of the 32 standard utterances are what the authors report, or the card explains."""
     card = subject.card
     if card is None or "macs_superb" not in card.reported:
         rate = count(subject.upstream, SAMPLE_RATE_HZ).macs("plain")
         return f"{rate / 1e9:.3f} G in a second, rule plain (the card reports none)"
     totals = {item.rule: item.total for item in standard_macs(subject.upstream)}
-    found = totals[card.macs_rule]
-    detail = _beside(subject, "macs_superb", found, ".4g", MACS_TOLERANCE)
-    return f"32 utterances, rule {card.macs_rule}: {detail}"
+    line = _claim(subject, "macs_superb", totals[card.macs_rule])
+    return f"32 utterances, rule {card.macs_rule}: {line}"
 
 
 CHECKS: Mapping[str, tuple[Callable[[_Subject], str], str]] = {
@@ -254,26 +251,20 @@ CHECKS: Mapping[str, tuple[Callable[[_Subject], str], str]] = {
     "gradients off": (_frozen, "return self.freeze() from load"),
     "finite": (_finite, "guard logarithms and divisions; load float32 weights"),
     "min samples": (_shortest, "min_samples is the shortest input that gives one frame"),
-    "parameters": (
-        _params,
-        "cut the subnet, drop unused parts, or say why in the card's differs: {params: ...}",
-    ),
-    "MACs": (
-        _macs,
-        "name the rule in the card (macs_rule: plain), or say why in differs: {macs_superb: ...}",
-    ),
+    "parameters": (_params, "cut the subnet and drop unused parts; authors may count more"),
+    "MACs": (_macs, "name the rule of the reported figure in the card, such as macs_rule: plain"),
 }
 
 
 def check(upstream: Upstream, card: UpstreamCard | None = None) -> list[CheckResult]:
-    """Check one upstream against the contract; seconds for a small model.
+    """Check one upstream against the contract; takes seconds for a small model.
 
     Args:
         upstream: as its card's `load` function gives it, frozen, on the CPU.
-        card: for the figures that its authors report.
+        card: for the figures that it reports.
 
     Returns:
-        one result a check, in the order of `CHECKS`.
+        results in the order of `CHECKS`.
     """
     subject = _Subject(upstream, card)
     results = []
@@ -289,10 +280,10 @@ def check(upstream: Upstream, card: UpstreamCard | None = None) -> list[CheckRes
 
 
 def check_table(results: list[CheckResult]) -> str:
-    """The results as a text table, hints below it."""
+    """Return the results as a text table, with hints below it."""
     rows = [("ok" if item.ok else "FAILED", item.name, item.detail) for item in results]
     wide = [None, None, DETAIL_COLUMNS]
-    head = ("", "check", "found")
+    head = ("", "check", "result")
     text = str(tabulate(rows, headers=head, disable_numparse=True, maxcolwidths=wide))
     hints = [f"{item.name}: {item.hint}" for item in results if not item.ok]
     return "\n".join([text, *(["", *hints] if hints else [])])

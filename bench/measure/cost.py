@@ -1,7 +1,7 @@
-"""What an upstream costs, measured from the real module: never declared, never per family.
+"""Measure the costs of an upstream from the module that runs.
 
-MACs are counted in two rules (`bench.measure.macs`); parameters are those of the module that
-runs, so a subnet is cut before it is measured. Time and memory are in `bench.measure.timing`.
+MACs are counted in two rules (`bench.measure.macs`). A subnet is cut before it is measured. Time
+and memory are in `bench.measure.timing`.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SLT2022_BUCKETS: dict[str, tuple[int, ...]] = {
     "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
 }
 COST_SECONDS = 10.0  # of input, for the MACs of records and cost reports
-KEPT_DTYPES = (torch.int8, torch.bfloat16)  # of modified upstreams (`bench.load.modifiers`)
-UNCOUNTED = "MACs leave out Fourier transforms and torchaudio's mel filters and deltas."
-REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; its weights do not matter
+STORED_DTYPES = (torch.int8, torch.bfloat16)  # of modified upstreams (`bench.load.modifiers`)
+UNCOUNTED = "MACs exclude Fourier transforms and torchaudio's mel filters and deltas."
+REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; any weights will do
 
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost that goes with every record.
+    """The costs that every record has.
 
     Attributes:
         params: parameters of the module, tied ones once.
@@ -55,21 +55,21 @@ class Cost:
 
 
 def num_params(upstream: Upstream) -> int:
-    """Parameters of the module, tied ones once."""
+    """Return the number of parameters of the module, tied ones once."""
     if isinstance(upstream, Opaque):
         return upstream.num_parameters()
     return sum(parameter.numel() for parameter in upstream.parameters())
 
 
 def measure(upstream: Upstream, seconds: float = COST_SECONDS) -> Cost:
-    """Parameters and MACs of an upstream.
+    """Measure parameters and MACs of an upstream.
 
     Args:
         upstream: as it runs: cut, frozen, on the CPU.
-        seconds: length of the input; attention makes longer audio dearer.
+        seconds: length of the input; attention costs more a second in longer audio.
 
     Raises:
-        InvalidDataError: an operation ran that the counter does not know.
+        InvalidDataError: an operation ran that the counter has no rule for.
     """
     macs = count(upstream, round(seconds * SAMPLE_RATE_HZ)).macs("plain")
     return Cost(
@@ -82,10 +82,10 @@ def measure(upstream: Upstream, seconds: float = COST_SECONDS) -> Cost:
 
 
 def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
-    """MACs of the 32 standard lengths in both rules, `plain` first.
+    """Count the MACs of the 32 standard lengths in both rules, `plain` first.
 
     Raises:
-        InvalidDataError: an operation ran that the counter does not know.
+        InvalidDataError: an operation ran that the counter has no rule for.
     """
     counts = {
         name: [(length, count(upstream, length)) for length in lengths]
@@ -93,11 +93,11 @@ def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
     }
 
     def in_rule(rule: Rule) -> BucketMacs:
-        sums = {name: sum(c.macs(rule) for _, c in found) for name, found in counts.items()}
+        sums = {name: sum(c.macs(rule) for _, c in bucket) for name, bucket in counts.items()}
         rates = [
-            found.macs(rule) * SAMPLE_RATE_HZ / length
+            c.macs(rule) * SAMPLE_RATE_HZ / length
             for bucket in counts.values()
-            for length, found in bucket
+            for length, c in bucket
         ]
         return BucketMacs(
             rule=rule,
@@ -111,10 +111,10 @@ def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
 
 
 def stored_bytes(upstream: Upstream) -> int:
-    """Size of the module's state as a safetensors file, tied tensors once.
+    """Return the size of the module's state as a safetensors file, tied tensors once.
 
-    Quantised tensors are what they are kept as (integers and scales) and bfloat16 ones stay so;
-    everything else is float32. The size of a file which computes outside torch is its own.
+    Quantised tensors are stored as integers and scales, bfloat16 ones as they are, all others as
+    float32. An upstream that computes outside torch has the size of its file.
     """
     if isinstance(upstream, Opaque):
         return upstream.stored_bytes()
@@ -123,12 +123,12 @@ def stored_bytes(upstream: Upstream) -> int:
     state: dict[str, torch.Tensor] = {}
     seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
     for name, tensor in upstream.state_dict().items():
-        for part, kept in plain_tensors(tensor):
-            identity = (kept.data_ptr(), kept.shape, kept.stride())
+        for part, plain in plain_tensors(tensor):
+            identity = (plain.data_ptr(), plain.shape, plain.stride())
             if identity not in seen:
                 seen.add(identity)
-                dtype = kept.dtype if kept.dtype in KEPT_DTYPES else torch.float32
-                state[name + part] = kept.detach().to(dtype).contiguous()
+                dtype = plain.dtype if plain.dtype in STORED_DTYPES else torch.float32
+                state[name + part] = plain.detach().to(dtype).contiguous()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"
         save_file(state, path)
@@ -136,7 +136,7 @@ def stored_bytes(upstream: Upstream) -> int:
 
 
 def real_time_factor(upstream: Upstream) -> float:
-    """Seconds of computing a second of audio, one CPU thread, batch 1: a quick median of 3."""
+    """Return seconds of computing a second of audio, one CPU thread, batch 1: the median of 3."""
     return time_upstream(upstream, runs=3).rtf
 
 
@@ -150,7 +150,7 @@ def cost_report(
     reported_rule: Rule = "superb_slt2022",
     request: str | None = None,
 ) -> CostReport:
-    """Measure everything.
+    """Measure all costs of an upstream.
 
     Args:
         upstream: as it runs: cut, frozen, on the CPU.
@@ -159,11 +159,11 @@ def cost_report(
         seconds: length of the input for MACs, time and memory.
         reported: the card's `reported` figures; keys `params` and `macs_superb`.
         reported_rule: the card's `macs_rule`.
-        request: from which the fresh process that measures memory loads it again
-            (`bench.load.loader.Loaded.request`); the name where there is none.
+        request: text from which the fresh process that measures memory loads the upstream again
+            (`bench.load.loader.Loaded.request`); None loads it by name.
 
     Raises:
-        InvalidDataError: an operation ran that the counter does not know.
+        InvalidDataError: an operation ran that the counter has no rule for.
         MissingError: the process that measures memory failed.
     """
     cost = measure(upstream, seconds)
@@ -210,30 +210,33 @@ def _bucket_rows(macs: BucketMacs, published: float | None) -> list[tuple[str, s
 
 def _timing_rows(timing: Timing) -> list[tuple[str, str]]:
     remark = ", a busy machine: measure again" if timing.busy else ""
-    found = f"{timing.rtf:.4f} (IQR {timing.rtf_iqr:.4f}{remark})"
-    rows = [("real-time factor, 1 thread", found)]
+    text = f"{timing.rtf:.4f} (IQR {timing.rtf_iqr:.4f}{remark})"
+    rows = [("real-time factor, 1 thread", text)]
     if timing.reference_rtf is not None and timing.reference_iqr is not None:
-        found = f"{timing.reference_rtf:.4f} (IQR {timing.reference_iqr:.4f})"
-        rows += [(f"- of {REFERENCE}", found), ("- speed-up", f"{timing.speedup:.2f} x")]
+        text = f"{timing.reference_rtf:.4f} (IQR {timing.reference_iqr:.4f})"
+        rows += [(f"- of {REFERENCE}", text), ("- speed-up", f"{timing.speedup:.2f} x")]
     return rows
 
 
-def cost_table(found: CostReport, rule: Rule | None = None) -> str:
-    """The report as a text table; with `rule`, of the 32 utterances in that rule only."""
-    beside = f" (published {found.reported['params']:,.0f})" if "params" in found.reported else ""
+def cost_table(report: CostReport, rule: Rule | None = None) -> str:
+    """Return the report as a text table; `rule` leaves out MACs in the other rule."""
+    beside = f" (published {report.reported['params']:,.0f})" if "params" in report.reported else ""
     rows = [
-        ("parameters", f"{found.params:,}{beside}"),
-        ("states L x D, stride", f"{found.layers} x {found.hidden_size}, {found.stride} samples"),
-        ("stored", f"{found.stored_bytes / 1e6:.1f} MB"),
-        (f"MACs a second ({found.seconds:g} s, plain)", _giga(found.macs_per_second)),
+        ("parameters", f"{report.params:,}{beside}"),
+        (
+            "states L x D, stride",
+            f"{report.layers} x {report.hidden_size}, {report.stride} samples",
+        ),
+        ("stored", f"{report.stored_bytes / 1e6:.1f} MB"),
+        (f"MACs a second ({report.seconds:g} s, plain)", _giga(report.macs_per_second)),
     ]
-    for macs in found.buckets:
+    for macs in report.buckets:
         if rule in (None, macs.rule):
-            published = found.reported.get("macs_superb")
-            rows += _bucket_rows(macs, published if macs.rule == found.reported_rule else None)
-    if found.timing is not None:
-        rows += _timing_rows(found.timing)
-    if found.peak_memory_bytes is not None:
-        rows.append(("peak memory", f"{found.peak_memory_bytes / 1e6:.0f} MB"))
-    text = tabulate(rows, headers=("cost", found.upstream), disable_numparse=True)
+            published = report.reported.get("macs_superb")
+            rows += _bucket_rows(macs, published if macs.rule == report.reported_rule else None)
+    if report.timing is not None:
+        rows += _timing_rows(report.timing)
+    if report.peak_memory_bytes is not None:
+        rows.append(("peak memory", f"{report.peak_memory_bytes / 1e6:.0f} MB"))
+    text = tabulate(rows, headers=("cost", report.upstream), disable_numparse=True)
     return f"{text}\n{UNCOUNTED}"

@@ -1,15 +1,14 @@
-"""Export an upstream to ONNX, and verify the file against the module that it came from.
+"""Export an upstream to ONNX, and compare the file with the module.
 
 The graph takes one utterance (1, S) of any length and gives every hidden state (1, T, D), in the
-module's order: `slim-superb eval onnx:FILE ...` reads it back. A file that does not give the
-module's states is not kept.
+module's order: `slim-superb eval onnx:FILE ...` reads it back. A file that gives other states than
+the module is deleted.
 """
 
 from __future__ import annotations
 
 import logging
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +24,16 @@ from bench.registry import BORDER, resolve
 OPSET = 18
 TRACED_SAMPLES = 16_000
 SECONDS = (0.3137, 1.0, 4.21)  # of the inputs that are compared, beside the shortest
-TOLERANCE = 1e-4  # largest norm of a difference over the norm of the state
+TOLERANCE = 1e-4  # norm of the largest difference over the norm of the state
 
 
 @dataclass(frozen=True)
-class Exported:
-    """What was written.
+class OnnxExport:
+    """The result of an export.
 
     Attributes:
-        path: the file.
-        size_bytes: its size.
+        path: of the file.
+        size_bytes: of the file.
         states: L.
         lengths: samples of the inputs that were compared.
         worst: largest relative difference of a state from the module's.
@@ -47,7 +46,7 @@ class Exported:
     worst: float
 
 
-def export_onnx(upstream: Upstream, path: Path) -> Exported:
+def export_onnx(upstream: Upstream, path: Path) -> OnnxExport:
     """Write an upstream of the encoder family as an ONNX file.
 
     Args:
@@ -64,19 +63,19 @@ def export_onnx(upstream: Upstream, path: Path) -> Exported:
     form = resolve(BORDER["onnx form"])(upstream).eval()
     program = _traced(form, upstream.num_layers)
     with atomic_path(path) as temporary:
-        # The exporter goes by the ending when it decides where weights lie.
-        inside = temporary.with_suffix(".onnx")
+        # The exporter chooses the place of the weights by the ending.
+        onnx_path = temporary.with_suffix(".onnx")
         try:
-            program.save(str(inside), external_data=False)
-            worst, lengths = _compare(upstream, inside)
-            inside.replace(temporary)
+            program.save(str(onnx_path), external_data=False)
+            worst, lengths = _compare(upstream, onnx_path)
+            onnx_path.replace(temporary)
         finally:
-            inside.unlink(missing_ok=True)
-    return Exported(path, path.stat().st_size, upstream.num_layers, lengths, worst)
+            onnx_path.unlink(missing_ok=True)
+    return OnnxExport(path, path.stat().st_size, upstream.num_layers, lengths, worst)
 
 
 def _traced(form: torch.nn.Module, num_layers: int) -> Any:
-    """The graph, for any number of samples.
+    """Trace the module, for any number of samples.
 
     Raises:
         UsageError: a package is missing.
@@ -105,17 +104,22 @@ def _traced(form: torch.nn.Module, num_layers: int) -> Any:
 
 
 def _compare(upstream: Upstream, path: Path) -> tuple[float, tuple[int, ...]]:
-    """The largest relative difference between the file's states and the module's.
+    """Compare the states of the file with those of the module.
+
+    Returns:
+        the largest relative difference, and the lengths of the inputs in samples.
 
     Raises:
-        InvalidDataError: it is too large.
+        UsageError: onnxruntime is missing.
+        InvalidDataError: the difference is larger than `TOLERANCE`.
     """
     source = UpstreamSource(config={}, place=str(path))
-    again: Upstream | None = None
-    with suppress(UsageError):
-        again = resolve(BORDER["source loader"].format(kind="onnx"))(source)
-    if again is None:
-        raise UsageError("export verifies with onnxruntime: pip install slim-superb[onnx]")
+    try:
+        exported = resolve(BORDER["source loader"].format(kind="onnx"))(source)
+    except UsageError as error:
+        raise UsageError(
+            "export verifies with onnxruntime: pip install slim-superb[onnx]"
+        ) from error
     lengths = (upstream.min_samples, *(round(s * SAMPLE_RATE_HZ) for s in SECONDS))
     worst = 0.0
     for num_samples in lengths:
@@ -123,14 +127,14 @@ def _compare(upstream: Upstream, path: Path) -> tuple[float, tuple[int, ...]]:
         wavs = 0.1 * torch.randn(1, num_samples, generator=generator)
         with torch.no_grad():
             expected, frames = upstream(wavs, torch.tensor([num_samples]))
-            found, _ = again(wavs, torch.tensor([num_samples]))
-        for index, (state, reference) in enumerate(zip(found, expected, strict=True)):
+            states, _ = exported(wavs, torch.tensor([num_samples]))
+        for index, (state, reference) in enumerate(zip(states, expected, strict=True)):
             same_shape = state.shape == reference.shape
             share = float((state - reference).norm() / reference.norm()) if same_shape else 1.0
             if not share <= TOLERANCE:
                 raise InvalidDataError(
                     f"the exported graph differs from the module by {share:.1e} in state {index} "
-                    f"at {num_samples} samples ({int(frames[0])} frames); nothing is kept"
+                    f"at {num_samples} samples ({int(frames[0])} frames); no file is written"
                 )
             worst = max(worst, share)
     return worst, lengths

@@ -1,4 +1,4 @@
-"""Count multiply-accumulates of one forward pass of a real module, in two named rules.
+"""Count multiply-accumulates of one forward pass of a module, in two named rules.
 
 `plain` counts every product that runs: convolutions, linear maps, matrix products, both products of
 attention, recurrent cells; one for each multiplication. Norms, softmax, element-wise functions,
@@ -9,12 +9,12 @@ heads over n frames of width d (B06901052/DeepSpeed, branch superb-challenge): 3
 its inputs, nd for the scale, hn^2 for the mask, 2hn^2 for the softmax and hn^2 for the dropout. It
 sees attention through `torch.nn.functional.scaled_dot_product_attention`; products written out by
 hand have no such terms. The term for the dropout is that of the model's training, although nothing
-is dropped: `Upstream.attention_dropout` says whether there was any (HuBERT Large and WavLM Large
-had none, which is what tells 4,324 G from wav2vec 2.0 Large's 4,326 G).
+is dropped: `Upstream.attention_dropout` is True where there was any (HuBERT Large and WavLM Large
+had none, hence 4,324 G beside wav2vec 2.0 Large's 4,326 G).
 
-A counter that does not know an operation counts zero. Torch's own has had such holes (fused
-attention and LSTMs on CPU, the fused encoder layer), so every operation that runs is looked at: it
-has a formula, or it is known to be free, or it is an error.
+A counter without a formula for an operation counts zero. Torch's counter has such gaps (fused
+attention and LSTMs on CPU, the fused encoder layer), so every operation that runs is examined: it
+has a formula, or it is listed as free, or it is an error.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ SLT2022_LINEAR_TERMS = 3 + 1
 SLT2022_QUADRATIC_TERMS = 1 + 2
 SLT2022_DROPOUT_TERMS = 1
 
-# Operations without products, beside those that torch tags as element-wise and views. In-place
-# forms (a final underscore) go with them.
+# Operations without products, beside views and those that torch tags as element-wise. In-place
+# forms (a final underscore) are included.
 FREE_OPERATIONS = frozenset(
     re.findall(
         r"\w+",
@@ -80,8 +80,8 @@ class Count:
 
     Attributes:
         plain: rule `plain`.
-        attention_terms: what rule `superb_slt2022` adds.
-        device: `meta`, where shapes are followed without computing; or `cpu`.
+        attention_terms: terms that rule `superb_slt2022` adds.
+        device: `meta`, which follows shapes without computing; or `cpu`.
     """
 
     plain: int
@@ -89,12 +89,12 @@ class Count:
     device: Literal["meta", "cpu"]
 
     def macs(self, rule: Rule) -> int:
-        """Multiply-accumulates in one rule."""
+        """Return the multiply-accumulates in one rule."""
         return self.plain + (self.attention_terms if rule == "superb_slt2022" else 0)
 
 
 class _Attention(TorchFunctionMode):
-    """Sums the extra terms of rule `superb_slt2022` over the attentions that run.
+    """Sum of the extra terms of rule `superb_slt2022` over the attentions that run.
 
     Attributes:
         quadratic: terms h * n * n of one attention.
@@ -125,21 +125,21 @@ def _product(sizes: Sequence[int]) -> int:
 
 
 def _lstm_flops(shape: Sequence[int], *weights: Any, **_: Any) -> int:
-    """Of `aten.mkldnn_rnn_layer`: input (T, B, I), then the input and the recurrent weights."""
+    """Count `aten.mkldnn_rnn_layer`: input (T, B, I), then the input and the recurrent weights."""
     rows = _product(shape[:-1])
     return FLOPS_PER_MAC * rows * (_product(weights[0]) + _product(weights[1]))
 
 
 def _int_mm_flops(left: Sequence[int], right: Sequence[int], *_: Any, **__: Any) -> int:
-    """Of `aten._int_mm` (a quantised linear map): (N, I) times (I, O)."""
+    """Count `aten._int_mm` (a quantised linear map): (N, I) times (I, O)."""
     return FLOPS_PER_MAC * _product(left) * int(right[1])
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Looks at every operation that runs: counted, free, or unknown.
+    """Observer of every operation that runs: counted, free, or unknown.
 
     Attributes:
-        unknown: operations with neither a formula nor a place among the free ones.
+        unknown: operations that have no formula and are not free.
         uncounted: flops inside `UNCOUNTED_MODULES`.
     """
 
@@ -163,12 +163,12 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 def _is_free(func: Any) -> bool:
     name = func._schema.name.partition("::")[2]
-    known = name in FREE_OPERATIONS or name.removesuffix("_") in FREE_OPERATIONS
-    return known or torch.Tag.pointwise in func.tags or func.is_view or func.namespace == "prim"
+    is_listed = name in FREE_OPERATIONS or name.removesuffix("_") in FREE_OPERATIONS
+    return is_listed or torch.Tag.pointwise in func.tags or func.is_view or func.namespace == "prim"
 
 
 def _inside_uncounted() -> bool:
-    """Whether signal processing of torchaudio called the operation that runs."""
+    """Return whether signal processing of torchaudio called the operation that runs."""
     frame = sys._getframe(1)
     while frame is not None:
         if str(frame.f_globals.get("__name__", "")).startswith(UNCOUNTED_MODULES):
@@ -181,7 +181,7 @@ def _inside_uncounted() -> bool:
 
 @contextmanager
 def _nothing_fused() -> Iterator[None]:
-    """Attention as two matrix products and no fused encoder layer, which hide their products."""
+    """Disable fused attention and fused encoder layers, which hide their products."""
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -194,7 +194,7 @@ def _nothing_fused() -> Iterator[None]:
 
 
 def meta_copy(upstream: Upstream) -> Upstream:
-    """The same module with parameters and buffers of the same shapes and no storage."""
+    """Return a copy of a module whose parameters and buffers have shapes but no storage."""
     memo: dict[int, Any] = {}
     for parameter in upstream.parameters():
         shape = torch.empty_like(parameter, device="meta")
@@ -208,7 +208,7 @@ def _count_on(upstream: Upstream, num_samples: int, device: Literal["meta", "cpu
     """Run one utterance through `upstream` on `device` and count.
 
     Raises:
-        InvalidDataError: an operation ran that is neither counted nor known to be free.
+        InvalidDataError: an operation ran that is neither counted nor free.
     """
     wavs: Tensor = torch.zeros(1, num_samples, device=device)  # (1, S)
     lengths = torch.tensor([num_samples])
@@ -233,17 +233,17 @@ def _count_on(upstream: Upstream, num_samples: int, device: Literal["meta", "cpu
 def count(upstream: Upstream, num_samples: int) -> Count:
     """Count one forward pass, batch 1, of a module as it is.
 
-    On the meta device where the module allows it (nothing is computed). A module that looks at its
-    values or keeps tensors outside its buffers runs on the CPU instead, on silence. So does one
-    with an LSTM, or with the layers of `bench.load.recurrent`: one operation there, several for
-    each frame on the meta device (GE2E takes 130 times as long).
+    It runs on the meta device where the module allows that (nothing is computed). A module that
+    reads its values or has tensors outside its buffers runs on the CPU, on silence. So does one
+    with an LSTM, or with the layers of `bench.load.recurrent`: they are one operation on the CPU,
+    and several for each frame on the meta device (GE2E takes 130 times as long).
 
     Args:
         upstream: on the CPU; not changed.
         num_samples: length of the input.
 
     Raises:
-        InvalidDataError: an operation ran that is neither counted nor known to be free.
+        InvalidDataError: an operation ran that is neither counted nor free.
     """
     if isinstance(upstream, Opaque):
         return Count(upstream.count_macs(num_samples), 0, "cpu")

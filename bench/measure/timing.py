@@ -1,7 +1,7 @@
-"""How fast an upstream runs and how much memory it needs, measured on this machine.
+"""Measure time and memory of an upstream on this machine.
 
-Times mean something only beside those of another model on the same machine, so a reference runs in
-turn with the candidate. Memory is that of a fresh process, which no earlier work has stretched.
+Times can only be compared on one machine, so a reference runs in turn with the candidate. Memory is
+measured in a fresh process, whose peak no earlier work has raised.
 """
 
 from __future__ import annotations
@@ -16,18 +16,15 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
+from bench.api import SAMPLE_RATE_HZ, Upstream
 from bench.errors import MissingError
 from bench.records.cost_report import Timing
 from bench.registry import resolve
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from bench.api import Upstream
-
-SAMPLE_RATE_HZ = 16_000
 LOADER = "bench.load.loader:load_upstream"
 REQUEST_LOADER = "bench.load.loader:load_request"
 NOISE_LEVEL = 0.1
@@ -37,8 +34,6 @@ RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, getrus
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Compute on one CPU thread, without gradients."""
-    import torch
-
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -49,9 +44,7 @@ def one_thread() -> Iterator[None]:
 
 
 def noise(seconds: float, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """One utterance of white noise: wavs (1, S) and lengths (1,)."""
-    import torch
-
+    """Return one utterance of white noise: wavs (1, S) and lengths (1,)."""
     num_samples = round(seconds * SAMPLE_RATE_HZ)
     generator = torch.Generator().manual_seed(seed)
     wavs = NOISE_LEVEL * torch.randn(1, num_samples, generator=generator)
@@ -65,7 +58,7 @@ def _run_seconds(upstream: Upstream, wavs: Tensor, lengths: Tensor) -> float:
 
 
 def _spread(times: Sequence[float], seconds: float) -> tuple[float, float]:
-    """Median and interquartile range, both a second of audio."""
+    """Return median and interquartile range of times, for a second of audio."""
     low, middle, high = statistics.quantiles(times, n=4, method="inclusive")
     return middle / seconds, (high - low) / seconds
 
@@ -77,7 +70,7 @@ def time_upstream(
 
     Args:
         upstream: frozen, on the CPU.
-        reference: usually `hubert_base` with random weights; its weights do not matter.
+        reference: usually `hubert_base` with random weights.
         seconds: length of the input, noise.
         runs: timed runs of each, at least 2, after one warm-up.
 
@@ -91,51 +84,54 @@ def time_upstream(
     times: list[list[float]] = [[] for _ in models]
     with one_thread():
         for turn in range(runs + 1):
-            for model, found in zip(models, times, strict=True):
+            for model, model_times in zip(models, times, strict=True):
                 spent = _run_seconds(model, wavs, lengths)
                 if turn > 0:
-                    found.append(spent)
+                    model_times.append(spent)
     rtf, iqr = _spread(times[0], seconds)
     if reference is None:
         return Timing(seconds=seconds, runs=runs, rtf=rtf, rtf_iqr=iqr)
-    other, other_iqr = _spread(times[1], seconds)
+    reference_rtf, reference_iqr = _spread(times[1], seconds)
     return Timing(
         seconds=seconds,
         runs=runs,
         rtf=rtf,
         rtf_iqr=iqr,
-        reference_rtf=other,
-        reference_iqr=other_iqr,
+        reference_rtf=reference_rtf,
+        reference_iqr=reference_iqr,
         speedup=statistics.median(b / a for a, b in zip(times[0], times[1], strict=True)),
     )
 
 
 def peak_rss_bytes() -> int:
-    """Peak resident set of this process since it began or, on Linux, since `forget_peak`.
+    """Return the peak resident set of this process since its start or, on Linux, `forget_peak`.
 
-    `ru_maxrss` would not do on Linux: a new process starts with the peak of the one it came from.
+    Linux does not use `ru_maxrss`: a new process inherits the peak of its parent there.
+
+    Raises:
+        MissingError: the system does not report the peak.
     """
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * RSS_UNIT_BYTES
-    found = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="ascii"))
-    if found is None:
-        raise MissingError("/proc/self/status says no VmHWM: peak memory cannot be measured")
-    return int(found[1]) * 1024
+    match = re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="ascii"))
+    if match is None:
+        raise MissingError("/proc/self/status has no VmHWM: peak memory cannot be measured")
+    return int(match[1]) * 1024
 
 
 def forget_peak() -> None:
-    """Set this process's peak back to what it holds now, so that loading does not count (Linux)."""
+    """Reset this process's peak to its present size, so that loading does not count (Linux)."""
     clear = Path("/proc/self/clear_refs")
     if clear.exists():
         clear.write_text("5", encoding="ascii")  # proc(5): 5 resets the peak resident set size
 
 
 def own_peak_bytes(name: str, seconds: float, loader: str = LOADER) -> int:
-    """Load an upstream in this process, run it once, and tell what that added to the peak.
+    """Load an upstream in this process, run it once, and return what that added to the peak.
 
     Args:
-        name: what `loader` takes.
+        name: argument of `loader`.
         seconds: length of the input.
         loader: `module:attr` of a function from a name to an object with `upstream`.
     """
@@ -151,9 +147,10 @@ def own_peak_bytes(name: str, seconds: float, loader: str = LOADER) -> int:
 
 
 def peak_memory_bytes(name: str, seconds: float = 10.0, loader: str = LOADER) -> int:
-    """Memory that an upstream needs for one utterance: weights, states and scratch space.
+    """Return the memory that an upstream needs for one utterance: weights, states, scratch.
 
-    Peak resident set of a fresh process after a forward pass, minus its peak before loading.
+    It is the peak resident set of a fresh process after a forward pass, minus the one before
+    loading.
 
     Args:
         name: upstream, as on the command line.
@@ -161,7 +158,7 @@ def peak_memory_bytes(name: str, seconds: float = 10.0, loader: str = LOADER) ->
         loader: as in `own_peak_bytes`.
 
     Raises:
-        MissingError: the process failed; its last line says why.
+        MissingError: the process failed; the message has its last line.
     """
     command = [sys.executable, "-P", "-m", "bench.measure.timing", name, str(seconds), loader]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
