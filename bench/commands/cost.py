@@ -1,4 +1,4 @@
-"""`slim-superb cost`: what an upstream costs."""
+"""`slim-superb cost`: measure what an upstream costs."""
 
 from __future__ import annotations
 
@@ -26,15 +26,13 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load_asked(options)
     if loaded.warning:
-        say(
-            "the weights could not be reached; costs do not depend on them: measured on random ones"
-        )
+        say("the weights cannot be reached: measured with random ones, which cost the same")
     report = cost_report(
         loaded.upstream,
         loaded.name.text(),
         timing=not options.no_timing,
         request=loaded.request,
-        # What the authors say of the model; a variant is another one.
+        # Figures of the authors are of the default model, not of a variant.
         reported=None if loaded.name.variant else loaded.card.reported,
         reported_rule=loaded.card.macs_rule,
     )

@@ -1,4 +1,4 @@
-"""`slim-superb export`: an upstream as an ONNX file."""
+"""`slim-superb export`: write an upstream as an ONNX file."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export, verify and say what was written."""
+    """Export, compare with the module and print the result."""
     from bench.measure.export import export_onnx
     from bench.progress import warn
 
     loaded = load_asked(options)
     if loaded.warning:
         warn(loaded.warning)
-    done = export_onnx(loaded.upstream, options.onnx)
+    exported = export_onnx(loaded.upstream, options.onnx)
     print(
-        f"{done.path}: {loaded.name.text()}, {done.states} hidden states, "
-        f"{done.size_bytes / 1e6:.1f} MB; equals the module to {done.worst:.1e} at "
-        f"{', '.join(map(str, done.lengths))} samples\n"
-        f"read it back: slim-superb check onnx:{done.path}"
+        f"{exported.path}: {loaded.name.text()}, {exported.states} hidden states, "
+        f"{exported.size_bytes / 1e6:.1f} MB; equals the module to {exported.worst:.1e} at "
+        f"{', '.join(map(str, exported.lengths))} samples\n"
+        f"read it back: slim-superb check onnx:{exported.path}"
     )
     return 0

@@ -1,4 +1,4 @@
-"""`slim-superb score`: scores again, from predictions."""
+"""`slim-superb score`: compute scores again from predictions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Compare what the record says with what its predictions give."""
+    """Compare a record's scores with those of its predictions; return 4 if any differs."""
     from bench.conditions.rescore import rescore
     from bench.conditions.scores import rescore_conditions
     from bench.run.report import table
@@ -34,9 +34,9 @@ def run(options: argparse.Namespace) -> int:
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
         print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
         return 4
-    beyond = rescore_conditions(record, options.record, session_of(options))
-    if beyond.differing:
-        print(f"\nDIFFERS from what the predictions give: {', '.join(beyond.differing)}")
+    conditions = rescore_conditions(record, options.record, session_of(options))
+    if conditions.differing:
+        print(f"\nDIFFERS from what the predictions give: {', '.join(conditions.differing)}")
         return 4
     number = len(scores) + sum(len(item.scores) for item in record.conditions)
     print(f"\nall {number} scores computed again from the predictions: identical")

@@ -1,4 +1,4 @@
-"""`slim-superb submit`: gather a row for the board."""
+"""`slim-superb submit`: gather the results of an upstream for the board."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--division", choices=get_args(Division), default="closed")
     parser.add_argument("--flag", choices=get_args(Flag), action="append", default=[])
-    parser.add_argument("--by", default="", help="who sends it, as shown on the board")
+    parser.add_argument("--by", default="", help="name of the sender, as shown on the board")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Gather, check, and say what is missing."""
+    """Gather and check; return 4 when problems prevent the bundle."""
     from bench.records.bundle import BundleCard
     from bench.submit.submit import submit
 
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
         submitted_by=options.by,
     )
     out = options.out or Path(f"{path_name(options.upstream)}-{options.track}.tar.gz")
-    found = submit(
+    submission = submit(
         about,
         runs=options.runs,
         out=out,
@@ -51,12 +51,12 @@ def run(options: argparse.Namespace) -> int:
         cost=options.cost,
         noise_dir=options.noise_dir,
     )
-    for line in found.report.problems:
+    for line in submission.report.problems:
         print(f"problem: {line}")
-    for line in found.report.remarks:
+    for line in submission.report.remarks:
         print(f"remark: {line}")
-    if found.path is None:
-        print("nothing written: mend the problems and submit again")
+    if submission.path is None:
+        print("nothing written: correct the problems and submit again")
         return 4
-    print(f"wrote {found.path}; how to send it: docs/submitting.md")
+    print(f"wrote {submission.path}; how to send it: docs/submitting.md")
     return 0

@@ -1,4 +1,4 @@
-"""`slim-superb verify`: is a bundle what it says."""
+"""`slim-superb verify`: check a bundle for the board."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="TASK[:N]",
         action="append",
         default=[],
-        help="run a task, or N random test utterances, again; may be given for several tasks",
+        help="run a task, or N random test utterances, again; may be repeated",
     )
     parser.add_argument(
-        "--rerun-seed", metavar="N", type=int, help="draw the utterances of an earlier report again"
+        "--rerun-seed",
+        metavar="N",
+        type=int,
+        help="seed of an earlier report: the same utterances",
     )
     parser.add_argument(
         "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
@@ -38,7 +41,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check, report, and perhaps accept."""
+    """Check and report; accept if asked to. Return 4 when the bundle is refused."""
     from bench.errors import UsageError, one_line
     from bench.records.bundle import opened
     from bench.submit.accept import accept, differences
@@ -57,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
             if bundle is not None and not report.problems:
                 again = rerun(folder, what, home(), seed, device_of(options))
                 report.problems += map(one_line, again.problems)
-                for line in again.found:
+                for line in again.agreements:
                     print(one_line(line))
         for line in report.problems:
             print(f"refused: {line}")
@@ -65,12 +68,12 @@ def run(options: argparse.Namespace) -> int:
             print(f"remark: {line}")
         if report.problems or bundle is None:
             return 4
-        # The whole row is shown as rerun: every task of the bundle must have been.
-        asked = {what.partition(":")[0] for what in options.rerun}
+        # The row is shown as rerun only if every task of the bundle was.
+        rerun_tasks = {what.partition(":")[0] for what in options.rerun}
         tasks = {record.task for record in bundle.records.values()}
-        level: Level = "rerun" if tasks <= asked else "rescored"
+        level: Level = "rerun" if tasks <= rerun_tasks else "rescored"
         print(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
-              f"records hold ({level})")  # fmt: skip
+              f"records verified ({level})")  # fmt: skip
         for line in differences(bundle.records, bundle.draws, bundle.about, board):
             print(line)
         if options.accept:

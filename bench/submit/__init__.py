@@ -1,5 +1,5 @@
-"""Gather a row for the board, verify what others send, accept it.
+"""Gather a bundle for the board, verify it, accept it.
 
-`submit` packs a bundle, `verify` computes again what it claims, `rerun` runs parts of it from the
-weights, `accept` writes it to the board. Others use `submit.submit` and `verify.check`.
+`submit` packs a bundle, `verify` checks it (`record_check`, `cost_check`), `rerun` runs parts of it
+from the weights, `accept` writes it to the board. Others use `submit.submit` and `verify.check`.
 """

@@ -1,4 +1,4 @@
-"""From a verified bundle to the committed files, and what it changes on the board."""
+"""Write a verified bundle to the files of the board, and show what it changes there."""
 
 from __future__ import annotations
 
@@ -26,45 +26,48 @@ def differences(
     about: BundleCard,
     board: Path,
 ) -> Iterator[str]:
-    """A line for every clean score that the board already has: old, new, paired difference."""
+    """Yield a line for every clean score that the board has: old, new, paired difference."""
     for path, record in records.items():
-        old_path = _beside(board, about) / path.name
+        old_path = _row_folder(board, about) / path.name
         if not old_path.exists():
             yield f"new: {path.stem}"
             continue
-        old = read_record(old_path)
-        kept = draws_path(board / "draws", about.track, about.upstream, path.stem)
-        before = read_draws(kept) if kept.exists() else {}
+        old_values = {(s.condition, s.metric): s.value for s in read_record(old_path).scores}
+        old_draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
+        before = read_draws(old_draws) if old_draws.exists() else {}
         after = {(item.condition, item.metric): item.draws for item in draws.get(path, ())}
         for score in record.scores:
-            known = [s for s in old.scores
-                     if (s.condition, s.metric) == (score.condition, score.metric)]  # fmt: skip
-            if score.condition != "clean" or not known:
-                continue
-            line = f"{path.stem} {score.metric}: {100 * known[0].value:.2f} on the board, "
-            line += f"{100 * score.value:.2f}"
             key = ("clean", score.metric)
-            yield line + _tested(score.value - known[0].value, before.get(key), after.get(key))
+            if score.condition != "clean" or key not in old_values:
+                continue
+            change = score.value - old_values[key]
+            line = f"{path.stem} {score.metric}: {100 * old_values[key]:.2f} on the board, "
+            line += f"{100 * score.value:.2f}"
+            yield line + _change_text(change, before.get(key), after.get(key))
 
 
-def _tested(difference: float, before: Draws | None, after: Draws | None) -> str:
-    """The paired difference, where draws of both are there."""
+def _change_text(difference: float, before: Draws | None, after: Draws | None) -> str:
+    """Return the paired difference; without test where draws of one side are missing."""
     if difference == 0:
         return " here: the same"
     if before is None or after is None:
         return " here"
-    found = studentised(difference, after.values - before.values, after.clusters)
-    return f" here ({100 * difference:+.2f} points, p = {found.p_value:.3f})"
+    test = studentised(difference, after.values - before.values, after.clusters)
+    return f" here ({100 * difference:+.2f} points, p = {test.p_value:.3f})"
 
 
 def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
     """Write records, draws, costs and standing of a verified bundle below `board`.
 
-    What the board knows of the row stays: its flags, and where records of other runs stay, their
-    level and sender.
+    The flags of the row stay. Where records of other runs stay in it, their level and sender stay.
+
+    Args:
+        bundle: after `bench.submit.verify.check`.
+        board: folder of the board.
+        level: how far the bundle was verified.
 
     Returns:
-        the files written.
+        the files that were written.
 
     Raises:
         InvalidDataError: the row is revoked, of another division, or would lose or mix results;
@@ -73,13 +76,13 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
     """
     about = bundle.about
     standing = standing_path(board / "standing", about.track, about.upstream)
-    stands = _standing(bundle, board, standing, level)
+    new_standing = _standing(bundle, board, standing, level)
     for path, record in bundle.records.items():
-        _check_conditions(record, _beside(board, about) / path.name)
-    _check_size(bundle, board)
-    written, digests_file = [], digests_path(_beside(board, about) / "any")
+        _check_conditions(record, _row_folder(board, about) / path.name)
+    _check_model(bundle, board)
+    written, digests_file = [], digests_path(_row_folder(board, about) / "any")
     for path, record in bundle.records.items():
-        target = _beside(board, about) / path.name
+        target = _row_folder(board, about) / path.name
         digests = {item.condition: item.sha256 for item in record.conditions}
         write_record(record, target, add_digests(digests_file, record.task, digests))
         draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
@@ -90,22 +93,22 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
         cost.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(bundle.folder / "cost.json", cost)
         written.append(cost)
-    write_card(stands, standing)
+    write_card(new_standing, standing)
     if digests_file.exists():
         written.append(digests_file)
     return [*written, standing]
 
 
-def _beside(board: Path, about: BundleCard) -> Path:
-    """Where the records of the row lie."""
+def _row_folder(board: Path, about: BundleCard) -> Path:
+    """Return the folder of the row's records on the board."""
     return runs_folder(board / "results", about.track, about.upstream)
 
 
 def _standing(bundle: Bundle, board: Path, path: Path, level: Level) -> Standing:
-    """How the row stands with the bundle's records in it.
+    """Return the standing of the row with the bundle's records in it.
 
     Raises:
-        InvalidDataError: it is revoked, or of another division.
+        InvalidDataError: the row is revoked, or of another division.
     """
     about = bundle.about
     new = Standing(
@@ -116,7 +119,7 @@ def _standing(bundle: Bundle, board: Path, path: Path, level: Level) -> Standing
         submitted_by=about.submitted_by,
         verified=level,
     )
-    others = {file.name for file in _beside(board, about).glob("*.json")}
+    others = {file.name for file in _row_folder(board, about).glob("*.json")}
     if path.exists():
         old = read_card(path, Standing)
     elif others:
@@ -143,7 +146,7 @@ def _standing(bundle: Bundle, board: Path, path: Path, level: Level) -> Standing
 
 
 def _senders(old: str, new: str) -> str:
-    """Both, each once; the old one alone where both are too long for a row."""
+    """Return both senders, each once; only the old one where both are too long for a row."""
     names = [name for name in old.split(", ") if name]
     both = ", ".join([*names, *([new] if new and new not in names else [])])
     return both if len(both) <= MAX_NAME else old
@@ -153,36 +156,36 @@ def _check_conditions(record: Record, path: Path) -> None:
     """Refuse to replace a record by one that was scored under fewer conditions.
 
     Raises:
-        InvalidDataError: naming them.
+        InvalidDataError: the missing conditions.
     """
     if not path.exists():
         return
-    there = {item.condition for item in read_record(path).conditions}
-    lacks = sorted(there - {item.condition for item in record.conditions})
-    if lacks:
+    old = {item.condition for item in read_record(path).conditions}
+    missing = sorted(old - {item.condition for item in record.conditions})
+    if missing:
         raise InvalidDataError(
-            f"{path.name}: lacks the conditions {', '.join(lacks)}, which the board's record has: "
-            f"score them, or take that record off the board first"
+            f"{path.name}: lacks the conditions {', '.join(missing)} of the board's record: "
+            f"score them, or remove that record from the board first"
         )
 
 
-def _check_size(bundle: Bundle, board: Path) -> None:
-    """Refuse records of another model than those that stay in the row: it could not be built.
+def _check_model(bundle: Bundle, board: Path) -> None:
+    """Refuse records of another model than the records that stay in the row.
 
     Raises:
-        InvalidDataError: naming a record of each.
+        InvalidDataError: a record on the board is of another model.
     """
     names = {path.name for path in bundle.records}
     first = next(iter(bundle.records.values()))
-    for path in sorted(_beside(board, bundle.about).glob("*.json")):
+    for path in sorted(_row_folder(board, bundle.about).glob("*.json")):
         if path.name not in names and _model(read_record(path)) != _model(first):
             raise InvalidDataError(
                 f"{path.name} on the board is of another family, tap, size or weights than the "
-                f"bundle's records: send all of the row's again"
+                f"bundle's records: send all records of the row"
             )
 
 
 def _model(record: Record) -> tuple[object, ...]:
-    """What all records of a row must share."""
+    """Return the facts that all records of a row share."""
     cost = record.cost
     return (record.family, record.weights, record.tap, cost.params, cost.macs_per_second)

@@ -1,4 +1,4 @@
-"""Run what a bundle claims again, from the weights: a whole task, or some test utterances."""
+"""Run parts of a bundle again from the weights: a whole task, or some test utterances."""
 
 from __future__ import annotations
 
@@ -26,44 +26,44 @@ from bench.run.spec import RunSpec, resolve_run
 from bench.seeds import derive_seed
 from bench.session import Session
 
-CLOSE = 0.999  # cosine of two embeddings of one utterance; half precision and threads move the rest
-AGREE = 0.99  # share of labels or texts that must be the same
+MIN_COSINE = 0.999  # of two embeddings of one utterance; half precision and threads change it
+MIN_AGREEMENT = 0.99  # share of predictions that must be the same
 
 
 def draw_seed() -> int:
-    """A seed that nobody knew when the bundle was made."""
+    """Return a seed that the sender of the bundle cannot have predicted."""
     return secrets.randbelow(1_000_000_000)
 
 
 @dataclass(frozen=True)
 class Rerun:
-    """What came out.
+    """The outcome of a rerun.
 
     Attributes:
-        found: lines for the reviewer: what was compared, and how near it came.
-        problems: lines that refuse the bundle.
+        agreements: lines for the reviewer: results that agree with the recorded ones.
+        problems: lines for which the bundle is refused.
     """
 
-    found: tuple[str, ...]
+    agreements: tuple[str, ...]
     problems: tuple[str, ...]
 
 
 def rerun(
     bundle: Path, what: str, home: Path, seed: int | None = None, engine: Engine | None = None
 ) -> Rerun:
-    """Compare with what comes out of the weights here.
+    """Run a part of a bundle again, and compare with its record.
 
     Args:
         bundle: folder of the bundle.
         what: `TASK` for a whole run of its first seed, `TASK:N` for N random test utterances.
         home: folder of corpora, weights and features.
-        seed: decides which utterances; nothing in the bundle does, or its sender would choose them.
-            None draws one.
-        engine: how the upstream runs, but for the precision, which is the record's, or float32
-            where this device lacks it.
+        seed: chooses the utterances; None draws one. Nothing in the bundle chooses them, because
+            the sender could then decide which.
+        engine: how the upstream runs; its precision is replaced by the record's, or by float32
+            where the device lacks that.
 
     Raises:
-        UsageError: no such task in the bundle, or a number that is none.
+        UsageError: no plain record of the task in the bundle, or N is no number from 1 to 999,999.
         MissingError: the weights cannot be reached, or no such device.
     """
     task, colon, number = what.partition(":")
@@ -83,14 +83,14 @@ def rerun(
 
 
 def _is_special(record: Record) -> bool:
-    """Whether a record is a control or a ceiling, which `_spec` would not run."""
+    """Return whether a record is a control or a ceiling, which `_spec` does not express."""
     return record.labels_shuffled or record.ceiling
 
 
 def _as_recorded(engine: Engine, record: Record) -> Engine:
     precision = record.provenance.precision
     if precision == "tf32" and not engine.device.startswith("cuda"):
-        precision = "float32"  # finer, and what a CPU has
+        precision = "float32"  # a CPU has no tf32, which is less precise
     return replace(engine, precision=precision)
 
 
@@ -99,30 +99,30 @@ def _spec(record: Record) -> RunSpec:
 
 
 def _all(record: Record, home: Path, engine: Engine) -> Rerun:
-    """The whole task: intervals that meet the recorded ones.
+    """Run the whole task; its intervals must overlap the recorded ones.
 
-    Another machine rounds otherwise, and a training at a large learning rate can then end
-    elsewhere: by a last bit, KS of `ge2e` on track quick came out at 54.8 or 63.3 %.
+    Another machine rounds differently, and a training at a large learning rate can then end far
+    away: one last bit decided whether KS of `ge2e` on track quick reached 54.8 or 63.3 %.
     """
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as out:
         session = Session(home=home, out=Path(out), strict=True, engine=engine)
-        made = run(_spec(record), session).record
-    found: list[str] = []
+        outcome = run(_spec(record), session)
+    agreements: list[str] = []
     problems: list[str] = []
     for score in record.scores:
-        again = made.score(score.condition, score.metric)
+        again = outcome.record.score(score.condition, score.metric)
         line = (
             f"rerun {record.task}: {score.metric} on {score.condition} is "
             f"{again.value:.4f} [{again.low:.4f}, {again.high:.4f}], "
             f"recorded {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
         )
-        meet = score.low <= again.high and again.low <= score.high
-        (found if meet else problems).append(line)
-    return Rerun(tuple(found), tuple(problems))
+        overlap = score.low <= again.high and again.low <= score.high
+        (agreements if overlap else problems).append(line)
+    return Rerun(tuple(agreements), tuple(problems))
 
 
 def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine: Engine) -> Rerun:
-    """Random utterances of the clean test set, through upstream and trained head again."""
+    """Run random utterances of the clean test set through upstream and trained head."""
     loaded = load_upstream(record.upstream, Session(strict=True))
     resolved = resolve_run(_spec(record), task_card(record.task, record.track), loaded, home)
     utterances = list(resolved.tables["clean"].utterances)
@@ -141,36 +141,37 @@ def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine
 def compare(
     task: str, utterances: Sequence[Utterance], again: Sequence[Any], recorded: dict[str, Any]
 ) -> Rerun:
-    """How many predictions are the recorded ones; one line.
+    """Compare predictions with the recorded ones; return one line.
+
+    Args:
+        task: name, for the line.
+        utterances: those that were predicted.
+        again: predictions of `utterances`, in their order.
+        recorded: predictions by utterance id.
 
     Raises:
-        InvalidDataError: an utterance without a recorded prediction.
+        InvalidDataError: an utterance has no recorded prediction.
     """
     differing = []
-    for item, found in zip(utterances, again, strict=True):
+    for item, prediction in zip(utterances, again, strict=True):
         if item.id not in recorded:
             raise InvalidDataError(f"rerun {task}: no recorded prediction of {item.id!r}")
-        if not _same(found, recorded[item.id]):
+        if not _same(prediction, recorded[item.id]):
             differing.append(item.id)
     count = len(again)
-    if len(differing) > (1.0 - AGREE) * count:
-        return Rerun(
-            (),
-            (
-                f"rerun {task}: {len(differing)} of {count} predictions differ from the "
-                f"recorded ones, first {differing[0]!r}",
-            ),
-        )
+    if len(differing) > (1.0 - MIN_AGREEMENT) * count:
+        line = f"{len(differing)} of {count} predictions differ from the recorded ones"
+        return Rerun((), (f"rerun {task}: {line}, first {differing[0]!r}",))
     same = count - len(differing)
     return Rerun((f"rerun {task}: {same} of {count} predictions are the recorded ones",), ())
 
 
 def _same(one: Any, two: Any) -> bool:
-    """Equal labels or texts, or embeddings that point the same way."""
+    """Return whether labels or texts are equal, or embeddings nearly parallel."""
     if not (isinstance(one, list) and isinstance(two, list)):
         return bool(one == two)
     if len(one) != len(two):
         return False
     dot = sum(a * b for a, b in zip(one, two, strict=True))
     length = math.sqrt(sum(a * a for a in one) * sum(b * b for b in two))
-    return length > 0 and dot / length >= CLOSE
+    return length > 0 and dot / length >= MIN_COSINE

@@ -145,7 +145,7 @@ def test_a_revoked_row_stays_with_its_reason(toy, tmp_path):
 
 
 def test_rerun_from_the_weights(toy, folder):
-    assert rerun(folder, "tone:5", toy.home).found == (
+    assert rerun(folder, "tone:5", toy.home).agreements == (
         "rerun tone: 5 of 5 predictions are the recorded ones",
     )
     file = folder / "records/tone-s0/predictions/clean.jsonl"
@@ -354,7 +354,7 @@ BROKEN = {
     "edited predictions": (write(CLEAN, '{"id": "x", "prediction": "low"}\n'), "altered"),
     "edited and hidden": (predictions(flip), "from the predictions"),
     "missing id": (predictions(lambda lines: lines[1:]), "1 missing, first"),
-    "extra id": (predictions(lambda x: [*x, '{"id": "e", "prediction": "low"}']), "not asked for"),
+    "extra id": (predictions(lambda x: [*x, '{"id": "e", "prediction": "low"}']), "1 of no reference"),
     "duplicate id": (predictions(lambda lines: [*lines, lines[0]]), "duplicate id"),
     "no JSON lines": (predictions(lambda lines: ["<html>"]), "not predictions"),
     "wrong kind": (

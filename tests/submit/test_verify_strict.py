@@ -200,7 +200,7 @@ def test_a_row_is_rerun_where_every_task_was(toy, folder, monkeypatch, capsys, a
     words = [str(folder), *(word for what in asked for word in ("--rerun", what))]
     assert command.run(parser.parse_args(words)) == 0
     found = capsys.readouterr().out
-    assert f"records hold ({level})" in found
+    assert f"records verified ({level})" in found
     assert ("rerun seed" in found) == bool(asked)
 
 
@@ -228,7 +228,7 @@ def test_no_text_of_the_bundle_chooses_the_utterances(toy, folder, monkeypatch):
 
 def test_a_whole_rerun_refuses_what_lies_beyond_both_intervals(toy, folder):
     again = rerun(folder, "tone", toy.home)
-    assert again.problems == () and any("accuracy on clean is" in line for line in again.found)
+    assert again.problems == () and any("accuracy on clean is" in line for line in again.agreements)
     low = {f"scores__0__{key}": 0.01 for key in ("value", "low", "high")}
     edit(**low)(folder)
     (problem,) = rerun(folder, "tone", toy.home).problems
