@@ -1,8 +1,4 @@
-"""Cards: YAML on disk, checked and frozen objects in memory.
-
-A key that nobody reads is an error that names the file and the nearest key; a wrong type is an
-error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`).
-"""
+"""Cards of upstreams, tasks and tracks: YAML files, read by `bench.schema.read_card`."""
 
 from __future__ import annotations
 
@@ -13,9 +9,9 @@ from pydantic import Field, model_validator
 
 from bench.schema import Frozen
 
-# Rules by which multiply-accumulates are counted (`bench.measure.macs`).
+# Rules for counting multiply-accumulates (`bench.measure.macs`).
 Rule = Literal["plain", "superb_slt2022"]
-# Of an upstream's pass; float32 is the reference (`bench.features.passes.Engine`).
+# Precision of an upstream's pass; float32 is the reference (`bench.features.passes.Engine`).
 Precision = Literal["float32", "tf32", "bf16"]
 Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
@@ -27,25 +23,25 @@ NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
 class Checkpoint(Frozen):
-    """Where a file of weights comes from.
+    """The source of a file of weights.
 
     Attributes:
-        file: its name; inside the archive for a wheel; beside the card where neither `hub` nor
-            `wheel` is given, which only a card outside this project may do.
+        file: its name; inside the archive for a wheel; beside the card where no source is given,
+            which only a card outside this project may do.
         hub: repository on the Hugging Face hub.
         revision: hub revision (a commit where the authors' repository is pinned).
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
-        page: address of a web page where people get the file; nothing is downloaded from there.
+        page: address of a web page from which people download the file by hand.
         shipped: the file lies in `upstreams/weights` of this repository.
         made_by: commands that train this upstream again, for a file that is not in the repository;
             `sha256` is that of the file which the committed records name.
-        sha256: of the file. None where the authors' digest is not known to us: the digest that the
-            server announces is checked instead, and the one found is written into the record.
+        sha256: of the file. None where the authors' digest is unknown: the digest that the server
+            announces is checked instead, and the digest of the file is written into the record.
         known_sha256: of other files that the authors, or a page of theirs, vouch for: conversions
-            of the same weights, and a digest that came to be known after the first records.
-        size_bytes: of the file, exactly.
-        size_mb: of the file, as its page rounds it, where nothing says it exactly; with neither,
-            nobody says it (files behind Google Drive).
+            of the same weights, and a digest that was published after the first records.
+        size_bytes: exact size of the file.
+        size_mb: size as the page of the file rounds it, where no exact size is published. Both are
+            None where no size is published (files behind Google Drive).
     """
 
     file: str
@@ -73,17 +69,17 @@ class Checkpoint(Frozen):
 
     @property
     def vouched(self) -> frozenset[str]:
-        """Digests of the files that are known to hold these weights."""
+        """Digests of the files that the card vouches for."""
         return frozenset(self.known_sha256) | ({self.sha256} if self.sha256 else set())
 
     @property
     def megabytes(self) -> float | None:
-        """Size of the file, exactly or rounded; None where nobody says it."""
+        """Size of the file, exact or rounded; None where no size is published."""
         return self.size_mb if self.size_bytes is None else self.size_bytes / 1e6
 
     @property
     def is_local(self) -> bool:
-        """Whether the file lies beside the card."""
+        """True when the file lies beside the card."""
         return not any(self._sources)
 
     @property
@@ -94,7 +90,7 @@ class Checkpoint(Frozen):
 class UpstreamCard(Frozen):
     """One upstream: shape, weights and provenance.
 
-    It is made by exactly one of `load`, `source` and `builder`.
+    Exactly one of `load`, `source` and `builder` makes the module.
 
     Attributes:
         name: as on the command line.
@@ -103,21 +99,21 @@ class UpstreamCard(Frozen):
         teacher: the card of the model it was compressed from.
         load: `module:attr` of a function from `bench.api.UpstreamSource` to `bench.api.Upstream`.
         source: KIND:PLACE (`bench.names`), a place relative to the card.
-        builder: `module:attr` of a class or function of the user's, called with `args`
+        builder: `module:attr` of a user's class or function, called with `args`
             (`upstreams.sources.python`).
         args: keyword arguments of `builder`.
         config: arguments of `load`, or options of the kind of source.
         checkpoint: where the weights come from; None for an upstream without trained weights, and
             where `source` names them.
-        provenance: whose weights they are; a card outside this project cannot say `published`.
-        tap: which hidden states are used unless `NAME@tap=...` asks for others; `hidden_states` is
-            all of them, weighted. What others there are, the upstream says.
-        paper_tap: the tap behind the authors' published rows, where it is not `tap`; it goes by
-            `NAME@tap=paper` as well.
-        reported: figures claimed by the authors, `params` and `macs_superb` (of the 32 standard
-            utterances); checked, never shown as measured.
+        provenance: who trained the weights; a card outside this project cannot say `published`.
+        tap: the hidden states that are used unless the name has `NAME@tap=...`; `hidden_states` is
+            all of them, in a weighted sum. The upstream lists the others.
+        paper_tap: the tap behind the authors' published rows, where it is not `tap`; also used for
+            `NAME@tap=paper`.
+        reported: figures of the authors, `params` and `macs_superb` (of the 32 standard
+            utterances); checked (`bench.measure.claims`), never shown as measured.
         macs_rule: the rule in which `macs_superb` was counted.
-        differs: why a figure of `reported` is not the one that is measured, by its key.
+        differs: by key of `reported`, the reason why the measured figure is another.
     """
 
     name: str = Field(pattern=NAME_PATTERN)
@@ -142,10 +138,10 @@ class UpstreamCard(Frozen):
 
     @model_validator(mode="after")
     def _one_maker(self) -> UpstreamCard:
-        given = [key for key in ("load", "source", "builder") if getattr(self, key) is not None]
-        if len(given) != 1:
-            found = " and ".join(given) or "none"
-            raise ValueError(f"exactly one of 'load', 'source', 'builder' expected, found {found}")
+        makers = [key for key in ("load", "source", "builder") if getattr(self, key) is not None]
+        if len(makers) != 1:
+            names = " and ".join(makers) or "none"
+            raise ValueError(f"exactly one of 'load', 'source', 'builder' expected, found {names}")
         if self.args and self.builder is None:
             raise ValueError("'args' belong to 'builder'")
         if spare := set(self.differs) - set(self.reported):
@@ -154,11 +150,11 @@ class UpstreamCard(Frozen):
 
 
 class CropRule(Frozen):
-    """Training sees pieces of long utterances.
+    """How long training utterances are cut into pieces.
 
     Attributes:
         seconds: length of a piece (SUPERB: 8 in SID and ASV).
-        count: pieces of an utterance, drawn once; every epoch takes one of them.
+        count: pieces of an utterance, drawn once; every epoch uses one of them.
     """
 
     seconds: float = Field(gt=0)
@@ -166,23 +162,23 @@ class CropRule(Frozen):
 
 
 class Recipe(Frozen):
-    """How a head is trained.
+    """The training of a downstream head.
 
     Attributes:
         optimizer: `adam` or `adamw`.
-        lr_grid: learning rates tried; the best on dev is kept.
+        lr_grid: learning rates; the best on dev is used.
         steps: optimizer updates.
-        batch_size: utterances an update.
+        batch_size: utterances in an update.
         clip: largest L2 norm of the gradient.
         eval_every: updates between two evaluations on dev.
         weight_decay: of the optimizer.
         standardize: z-score every layer and dimension with statistics of the training split. An
-            affine map before a linear layer; makes one grid of learning rates fit upstreams whose
-            features differ by orders of magnitude. Not SUPERB's: off on track `superb`.
+            affine map before a linear layer; one grid of learning rates then fits upstreams whose
+            features differ by orders of magnitude. SUPERB has none: off on track `superb`.
         crops: pieces of long training utterances instead of the whole.
-        batches: how they are made up (`bench.probe.batching`).
-        explore: part of the updates that every learning rate of a grid gets; the best on dev is
-            then trained in full. None trains all of them in full.
+        batches: rule by which utterances form batches (`bench.probe.batching`).
+        explore: fraction of the updates that every learning rate of a grid gets; only the best on
+            dev is then trained in full. None trains all of them in full.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -193,9 +189,8 @@ class Recipe(Frozen):
     eval_every: int = Field(gt=0)
     weight_decay: float = 0.0
     standardize: bool = False
-    # Left out of a card's identity where there is none, as in cards of before there were crops.
+    # Excluded at their defaults, so that the digests of older cards stay the same.
     crops: CropRule | None = Field(default=None, exclude_if=lambda rule: rule is None)
-    # And these two where they are what they were before they could be chosen.
     batches: Literal["shuffled", "balanced", "halved-buckets", "windows"] = Field(
         default="shuffled", exclude_if=lambda kind: kind == "shuffled"
     )
@@ -206,17 +201,17 @@ class TaskCard(Frozen):
     """One task on one track.
 
     Attributes:
-        name, track: the path of the card says the same.
-        version: goes up whenever scores could change.
+        name, track: equal to those in the path of the card.
+        version: increases whenever scores could change.
         corpus: module in `bench.corpora`.
-        tables: manifest of `train`, `dev` and of every test condition known to the corpus; several
-            are joined. `CORPUS:TABLE` is one of another corpus.
-        labels: where the targets come from. `derived` means by rules, not by people.
+        tables: manifest of `train`, `dev` and of every test condition of the corpus; several are
+            joined. `CORPUS:TABLE` is a manifest of another corpus.
+        labels: source of the targets. `derived` means by rules, not by people.
         head: `module:attr` of a `bench.api.Head`.
         metrics: names in `bench.metrics.metric`; the first is the main one and selects on dev.
-        features: `pooled` keeps the mean over time per layer (exact for linear heads), `frames`
-            keeps every frame.
-        cluster: what the bootstrap draws: utterances, or speakers.
+        features: `pooled` stores the mean over time per layer (exact for linear heads), `frames`
+            stores every frame.
+        cluster: unit that the bootstrap draws.
         license: of the audio; shown to the user.
         deviations: how the task differs from SUPERB's; shown to the user.
         lr_presets: learning rates behind published numbers, by upstream card (`--lr published`).
@@ -248,29 +243,29 @@ class TaskCard(Frozen):
         return self
 
     def parts(self, split: str) -> list[tuple[str, str]]:
-        """The manifests that make up a split: corpus and table of each."""
+        """Return corpus and table of each manifest of a split."""
         names = self.tables[split]
-        found = []
+        pairs = []
         for name in (names,) if isinstance(names, str) else names:
             corpus, colon, table = name.partition(":")
-            found.append((corpus, table) if colon else (self.corpus, name))
-        return found
+            pairs.append((corpus, table) if colon else (self.corpus, name))
+        return pairs
 
     @property
     def corpora(self) -> tuple[str, ...]:
-        """Every corpus that the task needs, its own first."""
-        named = [corpus for split in self.tables for corpus, _ in self.parts(split)]
-        return tuple(dict.fromkeys([self.corpus, *named]))
+        """Every corpus that the task needs; `corpus` first."""
+        names = [corpus for split in self.tables for corpus, _ in self.parts(split)]
+        return tuple(dict.fromkeys([self.corpus, *names]))
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """The test tables: `clean` first, then the others in the card's order."""
+        """The names of the test tables: `clean` first, then the others in the card's order."""
         rest = [name for name in self.tables if name not in ("train", "dev", "clean")]
         return ("clean", *rest)
 
 
 class TrackCard(Frozen):
-    """One track: which corpora, for what use."""
+    """One track: a set of tasks on corpora for one use."""
 
     name: str
     title: str

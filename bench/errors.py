@@ -1,7 +1,7 @@
-"""Errors that a user can act on: one line, what was expected, what was found, what to do.
+"""Errors that a user can act on: one line with the expected, the found and what to do.
 
-The command line prints the message without a traceback and exits with the class's code. Everything
-else that is raised is a defect of ours and keeps its traceback.
+The command line prints the message without a traceback and exits with the code of the class. Any
+other exception is a defect of this project and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -9,39 +9,39 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-MAX_LINE = 300  # characters of a line that may quote a stranger's file
+MAX_LINE = 300  # characters of a line that may quote the file of a stranger
 
 
 class UserError(Exception):
-    """Bad input or a missing thing, told in one line. Base class of all of ours."""
+    """Bad input or a missing file, in one line. Base class of all errors of this project."""
 
     exit_code = 2
 
 
 class UsageError(UserError):
-    """The request itself is wrong: an unknown name, a malformed option, a card that is not one."""
+    """The request is wrong: an unknown name, a malformed option, or an invalid card."""
 
     exit_code = 2
 
 
 class MissingError(UserError):
-    """Data, weights or a tool that the request needs is not here."""
+    """Data, weights or a tool that the request needs is missing."""
 
     exit_code = 3
 
 
 class InvalidDataError(UserError):
-    """A file is here but is not what it must be: corrupt, truncated, hostile, of another shape."""
+    """A file exists but is invalid: corrupt, truncated, hostile, or of another shape."""
 
     exit_code = 4
 
 
 def one_line(text: str, limit: int = MAX_LINE) -> str:
-    """A text that may hold what a stranger wrote, as one short line that a terminal only shows.
+    """Return a text, perhaps a stranger's, as one short line without control characters.
 
     Args:
-        text: white space in it becomes single spaces, what cannot be printed is escaped.
-        limit: of characters; the rest is cut off.
+        text: white space becomes single spaces; characters that cannot be printed are escaped.
+        limit: largest number of characters; the rest is cut off.
     """
     line = " ".join(text[: 8 * limit].split())
     shown = "".join(
@@ -52,14 +52,14 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
     return shown if is_whole else f"{shown[: limit - 3]}..."
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A hint such as `did you mean 'asr'?`, or the list of known names when none is near.
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Return a hint such as `did you mean 'asr'?`, or all choices when none is near.
 
     Args:
-        name: what was asked for.
-        known: what there is.
+        name: unknown name.
+        choices: valid names.
     """
-    names = sorted(known)
+    names = sorted(choices)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.55)
     if near:
         return "did you mean " + " or ".join(repr(match) for match in near) + "?"

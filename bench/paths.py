@@ -1,7 +1,7 @@
-"""Where things live on disk, and how they get there: atomically.
+"""The home folder, and atomic writes.
 
-`SLIM_SUPERB_HOME` (default: `slim-superb` in `XDG_CACHE_HOME` or `~/.cache`) holds what can be made
-again: packages, corpora, weights, features. Runs go to `--out` (default `runs`).
+`SLIM_SUPERB_HOME` (default: `slim-superb` in `XDG_CACHE_HOME` or `~/.cache`) holds files that can
+be made again: packages, corpora, weights, features. Runs go to `--out` (default `runs`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bench.errors import MissingError
 
 
 def home() -> Path:
-    """The folder of everything that can be made again."""
+    """Return the folder of all files that can be made again."""
     explicit = os.environ.get("SLIM_SUPERB_HOME")
     if explicit:
         return Path(explicit).expanduser()
@@ -34,7 +34,7 @@ def board_folder() -> Path:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission into one clear line that names `path`.
+    """Turn a full disk or a missing permission into one line that names `path`.
 
     Raises:
         MissingError: no space, no permission or a read-only file system.
@@ -44,7 +44,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise MissingError(
-                f"no space left on the disk while writing {path}: free some"
+                f"no space left on the disk while writing {path}: free some space"
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise MissingError(f"no permission to write {path}: choose another folder") from error
@@ -53,12 +53,12 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; rename it to `path` when the block succeeds.
+    """Yield a temporary path beside `path`; rename it to `path` when the block succeeds.
 
     A reader sees the old file or the whole new one, never a part.
 
     Args:
-        path: the final file; its folder is made.
+        path: the final file; its folder is created.
 
     Raises:
         MissingError: no space or no permission.
@@ -77,6 +77,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file atomically."""
+    """Write a UTF-8 text file atomically.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Progress for people, on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+"""Progress and messages on stderr: a bar on a terminal, a line every 15 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ _level = NORMAL
 
 
 def set_level(level: int) -> None:
-    """How much is said from now on: `QUIET` warnings only, `NORMAL`, `VERBOSE` details too.
+    """Set how much is written: `QUIET` warnings only, `NORMAL`, `VERBOSE` details too.
 
-    Bars of other libraries, and those that were not made here, follow by tqdm's own variables,
-    which it reads when it is imported.
+    Bars of other libraries follow through the variables that tqdm reads when it is imported.
     """
     global _level
     _level = level
@@ -27,30 +26,30 @@ def set_level(level: int) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether only warnings are said."""
+    """Return whether only warnings are written."""
     return _level < NORMAL
 
 
-class _Lines:
-    """Standard error for a bar that is no bar: every state of it is a line."""
+class _LineStream:
+    """Standard error for a tqdm bar outside a terminal: every state of the bar is a line."""
 
     def write(self, text: str) -> None:
-        """Write a line, unless there is nothing in it."""
+        """Write a line, unless it is blank."""
         if text.strip():
             sys.stderr.write(text.strip() + "\n")
 
     def flush(self) -> None:
-        """Let it be seen."""
+        """Flush standard error."""
         sys.stderr.flush()
 
 
 def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
-    """A tqdm bar with rate and estimate; update it by `update(n)`, close it by `close()`.
+    """Return a tqdm bar with rate and estimate, with the methods `update(n)` and `close()`.
 
     Args:
-        total: what is to be done, in units.
-        label: what it is.
-        unit: of the rate, such as `s` for seconds of audio.
+        total: amount of work, in units.
+        label: text before the bar.
+        unit: of `total`, such as `s` for seconds of audio.
         scale: write large numbers with k and M.
     """
     from tqdm import tqdm
@@ -61,7 +60,7 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
         desc=label,
         unit=unit,
         unit_scale=scale,
-        file=sys.stderr if on_terminal else _Lines(),
+        file=sys.stderr if on_terminal else _LineStream(),
         disable=is_quiet(),
         dynamic_ncols=on_terminal,
         ascii=not on_terminal,
@@ -73,18 +72,18 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
 
 
 def warn(text: str) -> None:
-    """One line for people, on stderr, whatever was asked for: damage, or another upstream."""
+    """Write one line to stderr at every level: damage, or a result of another upstream."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
 
 
 def say(text: str) -> None:
-    """One line for people, on stderr."""
+    """Write one line to stderr, unless the level is `QUIET`."""
     if not is_quiet():
         warn(text)
 
 
 def detail(text: str) -> None:
-    """One line for people who asked for more (`-v`)."""
+    """Write one line to stderr at level `VERBOSE` (`-v`)."""
     if _level > NORMAL:
         warn(text)

@@ -1,4 +1,4 @@
-"""One seed from the user, any number of independent ones from it: by hashing, never by counting."""
+"""Independent seeds for every purpose, derived from one seed of the user by hashing."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import hashlib
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed from a purpose, such as `derive_seed(seed, "order", epoch)`.
+    """Return a 63-bit seed for a purpose, such as `derive_seed(seed, "order", epoch)`.
 
-    Equal parts give equal seeds on every machine; any change gives an unrelated one.
+    Equal parts give equal seeds on every machine; any change gives an unrelated seed.
     """
     text = "\x1f".join(repr(part) for part in parts)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

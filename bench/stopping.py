@@ -1,6 +1,6 @@
-"""Stop where nothing is lost: a request is seen by the loops, which keep what they have and end.
+"""Stop without loss: loops check for a request, store their progress and end.
 
-SIGTERM is what cluster schedulers send before they kill, often 10 to 30 seconds before.
+Cluster schedulers send SIGTERM before they kill a process, often 10 to 30 seconds before.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ _requested = threading.Event()
 
 
 class Stopped(KeyboardInterrupt):
-    """What was asked to stop has stopped; what it had is on disk."""
+    """A loop stopped on request; its progress is on disk."""
 
 
 def request() -> None:
-    """Ask the loops of this process to keep what they have and end, and see that it ends.
+    """Ask the loops of this process to stop; end the process if they do not.
 
-    A loop may be deep in one long computation: after `SECONDS_TO_STOP` the process goes, which
-    costs no more than that computation, for everything on disk is written whole or not at all.
+    A loop may be in one long computation. The process ends after `SECONDS_TO_STOP`, which loses
+    only that computation, because every file is written whole or not at all.
     """
     if _requested.is_set():
         return
@@ -35,20 +35,24 @@ def request() -> None:
 
 
 def requested() -> bool:
-    """Whether it was asked for."""
+    """Return whether a stop was requested."""
     return _requested.is_set()
 
 
 def check() -> None:
-    """Raise `Stopped` when it was asked for; called where nothing is half done."""
+    """Raise `Stopped` if a stop was requested. Call it only where no step is half done.
+
+    Raises:
+        Stopped: a stop was requested.
+    """
     if _requested.is_set():
-        raise Stopped("stopped as asked")
+        raise Stopped("stopped on request")
 
 
 def install() -> None:
-    """Let SIGTERM ask for it."""
+    """Let SIGTERM request a stop."""
 
-    def asked(number: int, frame: FrameType | None) -> None:
+    def on_signal(number: int, frame: FrameType | None) -> None:
         request()
 
-    signal.signal(signal.SIGTERM, asked)
+    signal.signal(signal.SIGTERM, on_signal)

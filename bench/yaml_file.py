@@ -1,4 +1,4 @@
-"""One YAML mapping from a file, with the safe loader and within limits: files come from anyone."""
+"""Read a YAML mapping with the safe loader and within limits, because files come from strangers."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _OPENS = (
 )
 _LONG_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXoO_:.]{199,}")
 _CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
-# The C library's where PyYAML was built with it: a command reads dozens of cards.
+# The loader of the C library where PyYAML was built with it: a command reads dozens of cards.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _check_tokens(text: str, path: Path) -> None:
-    """Refuse nested or self-referring YAML before it is built.
+    """Refuse deeply nested or self-referring YAML before it is built.
 
-    Tokens are looked at one by one: the time of PyYAML's scanner grows with the square of the
-    depth, and 100 kB of brackets would keep it busy for minutes.
+    Tokens are checked while they are scanned: the time of PyYAML's scanner grows with the square
+    of the depth, so that 100 kB of brackets take minutes.
 
     Raises:
-        InvalidDataError: deeper than `MAX_YAML_DEPTH`, with aliases, or with a number so long that
-            Python would not write it.
+        InvalidDataError: deeper than `MAX_YAML_DEPTH`, with aliases, or with a number of 200
+            characters or more, which Python may refuse to convert.
     """
     depth = 0
     for token in yaml.scan(text, Loader=_LOADER):
@@ -47,10 +47,11 @@ def _check_tokens(text: str, path: Path) -> None:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read one YAML mapping with the safe loader, limited in size and depth.
+    """Read one YAML mapping.
 
     Raises:
-        InvalidDataError: unreadable, too large, too deep, with aliases, or not a mapping.
+        InvalidDataError: the file cannot be read, is too large or too deep, has aliases, or is no
+            mapping with text keys.
     """
     try:
         raw = path.read_bytes()

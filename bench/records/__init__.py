@@ -1,6 +1,6 @@
-"""What a run writes, and what is sent to the board; imports no torch.
+"""Files that a run writes or that are sent to the board; imports no torch.
 
-`record` is the result of one run, `bundle` what a submitter sends, `standing` how a row stands on
-the board, `checkout` what git says of a folder, `curves` a log for TensorBoard. Others use
-`record.Record`, `record.read_record` and `record.write_record`.
+`record` is the result of one run, `cost_report` the costs of an upstream, `bundle` a submission,
+`standing` the status of a row on the board, `checkout` git, `curves` a log for TensorBoard. Others
+use `record.Record`, `record.read_record`, `record.write_record` and `cost_report.CostReport`.
 """

@@ -1,13 +1,13 @@
-"""What is sent in: one upstream's records, predictions, card and costs, as a folder or an archive.
+"""Bundles: records, predictions, card and costs of one upstream, as a folder or an archive.
 
-    bundle.yaml                                  who, which track, which division and flags
-    card.yaml                                    the card that is in `upstreams/cards/`
-    cost.json                                    what `slim-superb cost --json` prints
+    bundle.yaml                                  upstream, track, division, flags, sender
+    card.yaml                                    the card from `upstreams/cards/`
+    cost.json                                    output of `slim-superb cost --json`
     records/<task>-s<seed>.json                  records
-    records/<task>-s<seed>/predictions/*.jsonl   predictions, a file a condition
+    records/<task>-s<seed>/predictions/*.jsonl   predictions, one file a condition
     records/<task>-s<seed>/head.safetensors      the trained head, for `verify --rerun`
 
-A bundle comes from strangers: nothing in it is executed, followed or unpacked outside its folder.
+Bundles come from strangers: nothing is executed, no link followed, nothing unpacked elsewhere.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SUFFIX = ".tar.gz"
 MAX_FILES = 2_000
 MAX_FILE_BYTES = 200_000_000
 MAX_TOTAL_BYTES = 2_000_000_000
-MAX_RATIO = 200  # bytes unpacked for one packed; text of predictions reaches about 20
+MAX_RATIO = 200  # unpacked bytes for one packed byte; predictions reach about 20
 MAX_NAME = 200
-LEVEL = 4  # of gzip: 9 takes six times as long on predictions of ASV, to make them 4 % smaller
+LEVEL = 4  # of gzip; on predictions of ASV, 9 takes six times as long and saves 4 %
 _PART = re.compile(r"[A-Za-z0-9_@=,.+:-]+")
 _RUN = r"records/[a-z0-9_]+-s\d+(-[a-z0-9.]+)?"
 _EXPECTED = re.compile(
@@ -47,7 +47,7 @@ class BundleCard(Frozen):
     """`bundle.yaml`.
 
     Attributes:
-        submitted_by: as the submitter wants to be called on the board; may be empty.
+        submitted_by: name of the sender, as shown on the board; may be empty.
     """
 
     schema_version: int = 1
@@ -60,14 +60,14 @@ class BundleCard(Frozen):
 
 @contextmanager
 def opened(path: Path) -> Iterator[Path]:
-    """The folder of a bundle; an archive is unpacked into a temporary one.
+    """Yield the folder of a bundle; unpack an archive into a temporary folder.
 
     Raises:
-        MissingError: nothing there.
-        InvalidDataError: a link, a name that does not belong, too many or too large files.
+        MissingError: no such file or folder.
+        InvalidDataError: a link, a file that no bundle has, too many or too large files.
     """
     if path.is_symlink():
-        raise InvalidDataError(f"{path}: a link, a folder or an archive expected")
+        raise InvalidDataError(f"{path}: is a link, a folder or an archive expected")
     if path.is_dir():
         _check_folder(path)
         yield path
@@ -81,10 +81,10 @@ def opened(path: Path) -> Iterator[Path]:
 
 
 def _check_name(name: str, where: Path) -> None:
-    """Refuse every name that is none of the layout's.
+    """Refuse every name outside the layout of a bundle.
 
     Raises:
-        InvalidDataError: naming it, cut to a readable length.
+        InvalidDataError: the name is too long, points outside, or is not in the layout.
     """
     shown = name if len(name) <= 60 else f"{name[:60]}... ({len(name)} characters)"
     parts = PurePosixPath(name).parts
@@ -97,10 +97,10 @@ def _check_name(name: str, where: Path) -> None:
 
 
 def _check_folder(folder: Path) -> None:
-    """Refuse links, odd names and sizes in a folder.
+    """Refuse links, names outside the layout and excessive sizes in a folder.
 
     Raises:
-        InvalidDataError: naming the first.
+        InvalidDataError: the first such file.
     """
     total = count = 0
     for path in sorted(folder.rglob("*")):
@@ -117,10 +117,10 @@ def _check_folder(folder: Path) -> None:
 
 
 def _check_size(where: Path, name: str, size: int, total: int, count: int) -> None:
-    """Refuse too much.
+    """Refuse too many or too large files.
 
     Raises:
-        InvalidDataError: naming the limit.
+        InvalidDataError: a limit is exceeded.
     """
     if count > MAX_FILES:
         raise InvalidDataError(f"{where}: more than {MAX_FILES} files")
@@ -131,29 +131,29 @@ def _check_size(where: Path, name: str, size: int, total: int, count: int) -> No
 
 
 class _Metered:
-    """A file that refuses to give more than was promised: the end of a decompression bomb."""
+    """A file that is read up to a limit, against decompression bombs."""
 
     def __init__(self, raw: gzip.GzipFile, limit: int, where: Path) -> None:
-        self.raw, self.left, self.where, self.limit = raw, limit, where, limit
+        self.raw, self.remaining, self.where, self.limit = raw, limit, where, limit
 
     def read(self, size: int = -1) -> bytes:
-        """As of a file.
+        """Read as from a file.
 
         Raises:
-            InvalidDataError: more than the limit came out.
+            InvalidDataError: the file is longer than the limit.
         """
-        block = self.raw.read(size if size >= 0 else self.left + 1)
-        self.left -= len(block)
-        if self.left < 0:
+        block = self.raw.read(size if size >= 0 else self.remaining + 1)
+        self.remaining -= len(block)
+        if self.remaining < 0:
             raise InvalidDataError(f"{self.where}: unpacks to more than {self.limit} bytes")
         return block
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Unpack a .tar.gz file by file, in one pass.
+    """Unpack an archive file by file, in one pass.
 
     Raises:
-        InvalidDataError: not such an archive, or one that holds what no bundle has.
+        InvalidDataError: no archive, or one with a member that no bundle has.
     """
     limit = min(MAX_TOTAL_BYTES, MAX_RATIO * path.stat().st_size + 100_000)
     seen: set[str] = set()
@@ -174,10 +174,10 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _check_member(member: tarfile.TarInfo, seen: set[str], where: Path) -> None:
-    """Refuse links, devices, sparse files, bad and double names.
+    """Refuse links, devices, sparse files, names outside the layout and duplicates.
 
     Raises:
-        InvalidDataError: naming the member.
+        InvalidDataError: such a member.
     """
     name = member.name.removeprefix("./")
     if member.issym() or member.islnk():
@@ -191,7 +191,7 @@ def _check_member(member: tarfile.TarInfo, seen: set[str], where: Path) -> None:
 
 
 def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Copy one plain file."""
+    """Copy one plain file out of an archive."""
     target = folder / member.name.removeprefix("./")
     target.parent.mkdir(parents=True, exist_ok=True)
     source = archive.extractfile(member)
@@ -203,7 +203,7 @@ def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Pat
 
 
 def pack(folder: Path, path: Path) -> None:
-    """Write a folder as an archive; the same files give the same bytes.
+    """Write a folder as an archive; equal files give equal bytes.
 
     Raises:
         MissingError: no space or no permission.

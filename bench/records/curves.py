@@ -1,4 +1,4 @@
-"""Curves of a training for TensorBoard, where it is installed (imports nothing of ours)."""
+"""Curves of a training for TensorBoard, where it is installed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Curves:
-    """Figures by step, as TensorBoard events; without TensorBoard nothing is written.
+    """Writer of figures by step, as TensorBoard events; without TensorBoard it writes nothing.
 
     Args:
         folder: of the events.
@@ -22,11 +22,11 @@ class Curves:
             self._writer = SummaryWriter(str(folder))
 
     def add(self, name: str, value: float, step: int) -> None:
-        """One figure at one step."""
+        """Write one figure at one step."""
         if self._writer is not None:
             self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write pending events and close the file."""
         if self._writer is not None:
             self._writer.close()

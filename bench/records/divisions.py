@@ -1,4 +1,4 @@
-"""The words for how a row stands on the board: light to import, for the command line's choices."""
+"""Divisions, flags and levels of a row of the board; light to import, for the command line."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The record of one run: what a number on the board rests on (imports no torch).
+"""The record of one run: the source of the numbers on the board (imports no torch).
 
 One file is one run: (upstream, task, track, seed); test conditions are rows in it
-(`bench.records.condition_table`). Numbers are unrounded; key order is the order of the fields
-below. Scores are a pure function of the predictions kept beside the record and of the manifest, so
-any of them can be computed again.
+(`bench.records.condition_table`). Numbers are unrounded; keys are in the order of the fields below.
+Scores are a pure function of the manifest and of the predictions stored beside the record, so that
+each can be computed again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class ConditionScore(Frozen):
         condition: name of the test set; `clean` is the task's own.
         metric: name in `bench.metrics.metric.metric`.
         value: the rate, a fraction (error rates can exceed 1).
-        numerator, denominator: the counts it came from; None where a metric has none (EER).
+        numerator, denominator: the counts behind it; None where a metric has none (EER).
         n: utterances scored (trials for EER).
         low, high: 95 % bootstrap interval.
     """
@@ -57,12 +57,11 @@ class ConditionScore(Frozen):
 
 
 class DegradedScore(ConditionScore):
-    """A score beside the run's own on the clean test set.
+    """A score under a condition, compared with the run's score on the clean test set.
 
     Attributes:
-        relative: how much worse than clean, as a fraction of the clean value: (clean - value) /
-            clean where higher is better, (value - clean) / clean where lower is. None where the
-            clean value is 0.
+        relative: the loss as a fraction of the clean value: (clean - value) / clean where higher is
+            better, (value - clean) / clean where lower is. None where the clean value is 0.
         relative_low, relative_high: 95 % bootstrap interval; over the same resamples of the same
             utterances where the condition is a distortion.
     """
@@ -73,13 +72,13 @@ class DegradedScore(ConditionScore):
 
 
 class ConditionResult(Frozen):
-    """What a trained head scored under one condition.
+    """The scores of a trained head under one condition.
 
     Attributes:
         condition: name in `bench/conditions/conditions.yaml`, perhaps with `@test-only`.
         sha256: identity of the distortion and its noise, or of the other test set.
-        predictions_sha256: of the predictions kept beside the record.
-        commit, dirty: of the project when it was scored.
+        predictions_sha256: of the predictions stored beside the record.
+        commit, dirty: of the project at the time of scoring.
         scores: one a metric.
     """
 
@@ -92,7 +91,7 @@ class ConditionResult(Frozen):
 
 
 class GridPoint(Frozen):
-    """What one learning rate reached on dev.
+    """The best dev score of one learning rate.
 
     Attributes:
         lr: learning rate.
@@ -106,12 +105,12 @@ class GridPoint(Frozen):
 
 
 class SelectionResult(Frozen):
-    """How the head was chosen: on dev, never on test.
+    """The choice of the head, made on dev.
 
     Attributes:
-        grid: what was trained in full.
-        explored: what every learning rate reached at a part of the updates, where that decided
-            which one is trained in full (left out where it did not).
+        grid: learning rates that were trained in full.
+        explored: every learning rate after a fraction of the updates, where that decided which one
+            is trained in full (left out otherwise).
     """
 
     split: Literal["dev"] = "dev"
@@ -131,7 +130,7 @@ class HeadResult(Frozen):
 
 
 class UpstreamCost(Frozen):
-    """What the upstream costs, measured from the module that ran.
+    """The costs of the upstream, measured from the module that ran.
 
     Attributes:
         params: parameters of the module.
@@ -145,7 +144,7 @@ class UpstreamCost(Frozen):
 
 
 class Inputs(Frozen):
-    """Digests (sha256) of everything the run depends on."""
+    """Digests (sha256) of all inputs of the run."""
 
     upstream_sha256: str
     checkpoint_sha256: str | None
@@ -155,7 +154,7 @@ class Inputs(Frozen):
 
 
 class Provenance(Frozen):
-    """Where, when and with what the run was made. Never part of a comparison of two records."""
+    """Place, time and software of the run. Never part of a comparison of two records."""
 
     spec: str
     commit: str | None
@@ -172,11 +171,12 @@ class RunFields(Frozen):
     """What a record says of its run, apart from conditions.
 
     Attributes:
-        weights: provenance of the upstream's weights; shown wherever the numbers are.
+        weights: provenance of the upstream's weights; shown beside the numbers.
         labels_shuffled: True for the control whose training labels were permuted.
-        ceiling: True when a small encoder trained end to end stood in for the protocol's head.
+        ceiling: True when a small encoder trained end to end replaced the protocol's head.
         limit: utterances a split was cut to; None for a full run. A limited run is no result.
         predictions_sha256: of the predictions file of every condition in `scores`.
+        conditions: scores under conditions, beside those on the task's test sets.
     """
 
     schema_version: Literal[2] = 2
@@ -232,7 +232,7 @@ class Record(RunFields):
         return self
 
     def score(self, condition: str = "clean", metric: str | None = None) -> ConditionScore:
-        """One score; the task's main metric when none is named.
+        """Return one score; of the task's main metric when none is named.
 
         Raises:
             KeyError: the record has no such score.
@@ -243,7 +243,7 @@ class Record(RunFields):
         raise KeyError(f"{self.upstream} {self.task}: no score {condition} {metric}")
 
     def comparable(self) -> dict[str, Any]:
-        """The record without what may differ between two runs of the same thing (timings)."""
+        """Return the record without fields that differ between equal runs (time and place)."""
         data = self.model_dump(mode="json", exclude={"provenance"})
         data["cost"].pop("rtf")
         for item in data["conditions"]:
@@ -252,20 +252,20 @@ class Record(RunFields):
 
 
 class Failure(Frozen):
-    """What could not be done, and why: the record of a cell of a grid that failed.
+    """The record of a failed cell of a grid.
 
-    It has no scores, and nothing that reads records takes it for one.
+    It has no scores; readers of records refuse it.
 
     Attributes:
-        cell: what it was to do, for people.
+        cell: description of the cell, for people.
         stage: `features`, `train`, `predict` or `score`.
-        tasks: a pass of the upstream serves several.
-        seed, lr, condition: None where the stage is that of all of them.
+        tasks: one pass of the upstream serves several.
+        seed, lr, condition: None where the stage is common to all of them.
         error: the reason, in one line.
-        exit_code: that the same run alone would have ended with.
-        traceback: of a defect; None for what a user can mend.
+        exit_code: of the same run outside a grid.
+        traceback: of a defect; None for an error that a user can correct.
         commit, dirty: of the project.
-        failed: when (UTC).
+        failed: time (UTC).
     """
 
     schema_version: Literal[1] = 1

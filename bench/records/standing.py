@@ -1,4 +1,4 @@
-"""How a row stands on the board: who sent it, under which rules, how far it was checked."""
+"""The standing of a row on the board: its sender, its division, how far it was verified."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ FLAGS: dict[str, str] = {
 
 
 class Standing(Frozen):
-    """One row of one track.
+    """The standing of one row of one track.
 
     Attributes:
-        division: `closed` is a frozen upstream under the protocol's heads and grid; `open` is
-            anything, and labelled so.
-        flags: what a reader must know of the upstream's training.
-        submitted_by: as the submitter wants to be called; may be empty.
-        verified: how far it was checked.
-        revoked: why the row does not count any more; None while it does. Rows are never deleted.
+        division: `closed` is a frozen upstream with the protocol's heads and learning rates; `open`
+            has no such limits, and is labelled.
+        flags: facts about the upstream's training that a reader must know.
+        submitted_by: name of the sender, as shown; may be empty.
+        verified: how far the row was verified.
+        revoked: why the row no longer counts; None while it does. Rows are never deleted.
     """
 
     upstream: str = Field(max_length=200)
@@ -45,5 +45,5 @@ class Standing(Frozen):
 
 
 def standing_path(folder: Path, track: str, upstream: str) -> Path:
-    """Where the standing of one row lies below `folder`."""
+    """Return the file of the standing of one row below `folder`."""
     return folder / track / f"{path_name(upstream)}.yaml"

@@ -354,7 +354,9 @@ BROKEN = {
     "edited predictions": (write(CLEAN, '{"id": "x", "prediction": "low"}\n'), "altered"),
     "edited and hidden": (predictions(flip), "from the predictions"),
     "missing id": (predictions(lambda lines: lines[1:]), "1 missing, first"),
-    "extra id": (predictions(lambda x: [*x, '{"id": "e", "prediction": "low"}']), "1 of no reference"),
+    "extra id": (
+        predictions(lambda x: [*x, '{"id": "e", "prediction": ""}']), "1 of no reference"
+    ),
     "duplicate id": (predictions(lambda lines: [*lines, lines[0]]), "duplicate id"),
     "no JSON lines": (predictions(lambda lines: ["<html>"]), "not predictions"),
     "wrong kind": (
