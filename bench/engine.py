@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bench.config import Precision
 from bench.errors import MissingError
+
+if TYPE_CHECKING:
+    from bench.config import Precision
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError, model_validator
 
-from bench.config import Frozen, Sha256
+from bench.config import Sha256
 from bench.errors import InvalidDataError
 from bench.paths import write_text
+from bench.schema import Frozen
 
 COLUMNS = ("condition", "sha256", "predictions_sha256", "checkout", "scores")
 SCORE_COLUMNS = (

@@ -105,9 +105,9 @@ def set_problems(about: BundleCard, records: Mapping[Path, Record]) -> Iterator[
             yield f"{path.name}: made by another upstream than the other records"
         if record.cost.macs_per_second != first.cost.macs_per_second:
             yield f"{path.name}: MACs a second differ from the other records'"
-    name = parse_upstream_name(about.upstream)
-    card = upstream_card(name.card)
-    expected = card.provenance if name.untrained_seed is None else "untrained"
+    upstream = parse_upstream_name(about.upstream)
+    card = upstream_card(upstream.card)
+    expected = card.provenance if upstream.untrained_seed is None else "untrained"
     expected = "none" if card.checkpoint is None else expected
     if first.weights not in (expected, "user"):
         yield f"weights {first.weights!r}, {expected!r} expected of {about.upstream}"

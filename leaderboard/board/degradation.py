@@ -15,7 +15,7 @@ import numpy as np
 from bench.metrics.detection import Floats
 from bench.metrics.draws import Draws
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import INTERVAL
+from bench.metrics.resamples import INTERVAL
 from bench.records.record import Record
 from bench.schema import read_card
 from leaderboard.board.rows import BoardScore, Degradation, Row, ScoreKey

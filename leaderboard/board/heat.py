@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.metrics.statistics import INTERVAL
+from bench.metrics.resamples import INTERVAL
 from leaderboard.board.degradation import MeanDegradation, mean_degradation, severity
 from leaderboard.board.rows import Degradation, Row
 

@@ -15,7 +15,7 @@ from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.metrics.draws import Draws, mean_draws
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import INTERVAL
+from bench.metrics.resamples import INTERVAL
 from bench.names import parse_upstream_name
 from bench.records.cost_report import CostReport
 from bench.records.record import ConditionScore, Record

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.metrics.detection import Floats
 from bench.metrics.draws import Draws, mean_draws
-from bench.metrics.statistics import INTERVAL
+from bench.metrics.resamples import INTERVAL
 from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
 

@@ -113,8 +113,8 @@ def test_a_name_that_records_spell_otherwise_is_done_when_it_is(toy, monkeypatch
     """`@tap=paper` is `@tap=last` in records, `hf:folder` has its digest: no cell is left open."""
     load = job.load_upstream
 
-    def called_otherwise(text, **options):
-        loaded = load(text, **options)
+    def called_otherwise(text, session):
+        loaded = load(text, session)
         return replace(loaded, name=loaded.name._replace(variant="tap=last"))
 
     monkeypatch.setattr(job, "load_upstream", called_otherwise)

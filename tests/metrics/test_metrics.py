@@ -133,7 +133,7 @@ def test_utterances_without_slots() -> None:
     ("predictions", "match"),
     [
         ({"a": "x"}, "1 missing, first 'b'"),
-        ({"a": "x", "b": "x", "c": "x"}, "1 of no reference, first 'c'"),
+        ({"a": "x", "b": "x", "c": "x"}, "1 of unknown utterances, first 'c'"),
         ({"a": "x", "b": 3}, "prediction of 'b': expected text, found int"),
         ({"a": "x", "b": None}, "prediction of 'b'"),
     ],

@@ -355,7 +355,7 @@ BROKEN = {
     "edited and hidden": (predictions(flip), "from the predictions"),
     "missing id": (predictions(lambda lines: lines[1:]), "1 missing, first"),
     "extra id": (
-        predictions(lambda x: [*x, '{"id": "e", "prediction": ""}']), "1 of no reference"
+        predictions(lambda x: [*x, '{"id": "e", "prediction": ""}']), "1 of unknown utterances"
     ),
     "duplicate id": (predictions(lambda lines: [*lines, lines[0]]), "duplicate id"),
     "no JSON lines": (predictions(lambda lines: ["<html>"]), "not predictions"),
