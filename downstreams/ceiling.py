@@ -1,7 +1,7 @@
-"""A small encoder trained end to end on the task's own training split: can the task be learned?
+"""A ceiling for a task: a small encoder trained end to end on the task's training split.
 
-Not part of the protocol: it has non-linear layers of its own over frames, so what it reaches says
-what the task's labels allow, not what an upstream knows.
+It is not part of the protocol. It has non-linear layers over frames, so its score measures how far
+the task can be learned from its labels, not the features of an upstream.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from downstreams.recurrent import BiLstm
 
 
 class EndToEndClassifier(UtteranceClassifier):
-    """Two strided convolutions, a BiLSTM, mean and maximum over time, one label an utterance.
+    """A classifier of utterances: two strided convolutions, a BiLSTM, mean and maximum over time.
 
     Args:
         input_size: D.
         stride: samples per frame; not used.
         targets: labels of the training split.
-        width: of the convolutions and of each LSTM direction.
-        dropout: before the recurrent and the last layer.
+        width: channels of the convolutions and units of each LSTM direction.
+        dropout: rate before the recurrent layer and before the last layer.
     """
 
     pools_linearly = False
@@ -46,7 +46,7 @@ class EndToEndClassifier(UtteranceClassifier):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, D) to logits (B, C)."""
+        """Return logits (B, C) of features (B, T, D)."""
         hidden = feats.transpose(1, 2)
         for layer in (self.first, self.second):
             mask = lengths_to_mask(lengths, hidden.shape[2]).unsqueeze(1)

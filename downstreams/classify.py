@@ -1,7 +1,7 @@
 """Utterance classification: SUPERB's head of KS, IC and SID.
 
-Linear, mean over time, Linear, with nothing non-linear in between (s3prl `UtteranceLevel` with mean
-pooling), so that it trains on mean-pooled hidden states with the same result.
+The layers are Linear, mean over time, Linear (s3prl: `UtteranceLevel` with mean pooling). Nothing
+non-linear stands in between, so training on mean-pooled hidden states gives the same result.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from downstreams.labels import Labels
 
 
 def masked_mean(feats: Tensor, lengths: Tensor) -> Tensor:
-    """Mean over the valid frames: (B, T, D) and lengths (B,) to (B, D)."""
+    """Return the mean over valid frames (B, D) of features (B, T, D) with lengths (B,)."""
     mask = lengths_to_mask(lengths, feats.shape[1]).unsqueeze(2)
     return (feats * mask).sum(dim=1) / lengths.unsqueeze(1)
 
 
 class UtteranceClassifier(Head):
-    """One label an utterance.
+    """A classifier that gives each utterance one label.
 
     Args:
         input_size: D.
         stride: samples per frame; not used.
-        targets: labels of the training split; their sorted set is the classes.
+        targets: labels of the training split; their sorted set gives the classes.
         projection: width between the two linear layers (SUPERB: 256).
     """
 
@@ -43,18 +43,18 @@ class UtteranceClassifier(Head):
         self.classify = nn.Linear(projection, len(self.labels))
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, D) to logits (B, C)."""
+        """Return logits (B, C) of features (B, T, D)."""
         logits: Tensor = self.classify(masked_mean(self.project(feats), lengths))
         return logits
 
     def encode(self, targets: Sequence[Any]) -> Tensor:
-        """Class numbers (N,)."""
+        """Return the class numbers (N,) of N labels."""
         return self.labels.encode(targets)
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Cross entropy of logits (B, C) and class numbers (B,)."""
+        """Return the cross entropy of logits (B, C) and class numbers (B,)."""
         return nn.functional.cross_entropy(output, targets)
 
     def predict(self, output: Tensor) -> list[Any]:
-        """The most likely label of each utterance."""
+        """Return the most likely label of each utterance."""
         return [self.labels.names[index] for index in output.argmax(dim=1).tolist()]

@@ -1,9 +1,9 @@
-"""Sequence tasks: a bidirectional LSTM with CTC, greedy decoding (SUPERB's head of ASR and SLU).
+"""Sequence tasks: a bidirectional LSTM with CTC and greedy decoding, SUPERB's head of ASR and SLU.
 
-SUPERB: Linear to 1024, two BiLSTM layers of 1024 a direction with dropout 0.2 after each, Linear to
-the vocabulary. Sizes are arguments. `frame_ms` joins neighbouring frames of a faster upstream (a
-10 ms filter bank) until the frame is that long, so that every upstream's head costs the same; 0
-leaves frames as they are (SUPERB).
+SUPERB has Linear to 1024, two BiLSTM layers of 1024 a direction with dropout 0.2 after each, and
+Linear to the vocabulary. The sizes are arguments here. `frame_ms` joins neighbouring frames of a
+faster upstream (10 ms filter banks) to frames of that length, so that the head costs the same for
+every upstream; 0 leaves frames as they are (SUPERB).
 """
 
 from __future__ import annotations
@@ -23,20 +23,24 @@ BLANK = 0
 
 
 class CtcOutput(NamedTuple):
-    """log_probs (B, T, V) and the valid frames (B,)."""
+    """Output of a CTC head: `log_probs` (B, T, V), and `lengths` (B,), the valid frames."""
 
     log_probs: Tensor
     lengths: Tensor
 
 
 def tokens_of(target: Any, *, whole_slots: bool = False) -> list[str]:
-    """Tokens of a target: characters of a transcript; slot tags around the words of a slot.
+    """Return the tokens of a target.
 
-    A slot target is `{"text": ..., "slots": [[type, value], ...]}`, slots in order of occurrence.
-    With `whole_slots` a slot is one token (`B-person FRANK E-person`) and the words around it have
-    none: CTC's blank stands for them. Otherwise
-    `MEET FRANK NOW` with `[["person", "FRANK"]]` gives `MEET ` `B-person` `FRANK` `E-person` ` NOW`
-    (SUPERB's slot filling, protocol of s3prl's `CharacterTextSlotEncoder`).
+    A transcript gives its characters. A slot target is `{"text": ..., "slots": [[type, value],
+    ...]}`, slots in order of occurrence: `MEET FRANK NOW` with `[["person", "FRANK"]]` gives the
+    characters with tags around the slot, `MEET ` `B-person` `FRANK` `E-person` ` NOW` (SUPERB's
+    slot filling, protocol of s3prl's `CharacterTextSlotEncoder`).
+
+    Args:
+        target: a transcript or a slot target.
+        whole_slots: make each slot one token (`B-person FRANK E-person`), and give no tokens to the
+            words around slots; CTC's blank covers these.
     """
     if isinstance(target, str):
         return list(target)
@@ -44,17 +48,17 @@ def tokens_of(target: Any, *, whole_slots: bool = False) -> list[str]:
         return [f"B-{kind} {value} E-{kind}" for kind, value in target["slots"]]
     rest, tokens = str(target["text"]), []
     for kind, value in target["slots"]:
-        before, found, after = _split_at_words(rest, value)
-        tokens += [*before, f"B-{kind}", *found, f"E-{kind}"]
+        before, words, after = _split_at_words(rest, value)
+        tokens += [*before, f"B-{kind}", *words, f"E-{kind}"]
         rest = after
     return [*tokens, *rest]
 
 
 def _split_at_words(text: str, value: str) -> tuple[str, str, str]:
-    """Cut `text` around the first whole-word occurrence of `value`.
+    """Cut `text` into three at the first whole-word occurrence of `value`.
 
     Raises:
-        ValueError: it does not occur: the manifest contradicts itself.
+        ValueError: `value` does not occur: the manifest contradicts itself.
     """
     start = f" {text} ".find(f" {value} ")
     if start < 0:
@@ -63,26 +67,26 @@ def _split_at_words(text: str, value: str) -> tuple[str, str, str]:
 
 
 def text_of(tokens: Sequence[str]) -> str:
-    """Tokens back to text; tags are set apart by spaces, as SUPERB's scorer expects."""
+    """Join tokens to text, with spaces around tags, as SUPERB's scorer expects."""
     parts = [f" {token} " if len(token) > 1 else token for token in tokens]
     return " ".join("".join(parts).split())
 
 
 class CtcBlstm(Head):
-    """Characters (and slot tags) by CTC.
+    """A CTC head over characters and slot tags.
 
     Args:
         input_size: D.
         stride: samples per frame.
-        targets: transcripts or slot targets of the training split; their tokens are the vocabulary.
+        targets: transcripts or slot targets of the training split, whose tokens are the vocabulary.
         projection: width of the first linear layer.
         hidden: width of each LSTM direction.
         layers: BiLSTM layers.
         dropout: after each BiLSTM layer.
         frame_ms: shortest frame that the LSTM sees, in milliseconds.
-        whole_slots: one token a slot, as in `tokens_of`: for corpora where a value is heard often
-            and characters cannot be learnt. Not SUPERB's.
-        augment: SpecAugment on the features in training (SUPERB).
+        whole_slots: one token a slot, as in `tokens_of`, for corpora that repeat few slot values
+            and are too small to learn characters from. SUPERB does not do this.
+        augment: apply SpecAugment to the features in training (SUPERB).
     """
 
     def __init__(
@@ -111,19 +115,19 @@ class CtcBlstm(Head):
         self.classify = nn.Linear(2 * hidden, len(self.vocabulary))
 
     def _read_vocabulary(self, targets: Sequence[Any]) -> list[str]:
-        """What the training targets hold; index 0 is the blank."""
+        """Return the tokens of the training targets; index 0 is the blank."""
         return ["", *sorted({token for target in targets for token in self._tokens_of(target)})]
 
     def _tokens_of(self, target: Any) -> list[str]:
-        """Tokens of one target."""
+        """Return the tokens of one target."""
         return tokens_of(target, whole_slots=self._whole_slots)
 
     def _text_of(self, tokens: Sequence[str]) -> str:
-        """Decoded tokens as the prediction."""
+        """Return the prediction that decoded tokens spell."""
         return text_of(tokens)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> CtcOutput:
-        """Features (B, T, D) to log probabilities."""
+        """Return log probabilities of features (B, T, D) with lengths (B,)."""
         if self._augment and self.training:
             feats = spec_augment(feats, lengths)
         feats, lengths = join_frames(feats, lengths, self.frames_joined)
@@ -133,9 +137,9 @@ class CtcBlstm(Head):
         return CtcOutput(self.classify(feats).log_softmax(dim=2), lengths)
 
     def encode(self, targets: Sequence[Any]) -> list[Tensor]:
-        """Token numbers of each target; tokens that the training split does not have are left out.
+        """Return the token numbers of each target, without tokens outside the vocabulary.
 
-        Heads see only training targets here, so nothing is.
+        A vocabulary made of the training split covers all training targets.
         """
         return [
             torch.tensor([self._index[t] for t in self._tokens_of(target) if t in self._index])
@@ -143,7 +147,7 @@ class CtcBlstm(Head):
         ]
 
     def loss(self, output: CtcOutput, targets: Sequence[Tensor]) -> Tensor:
-        """CTC, mean over the batch of the loss per token (`torch.nn.CTCLoss` with `mean`).
+        """Return the mean over the batch of the CTC loss per token (`torch.nn.CTCLoss`, `mean`).
 
         An utterance with fewer frames than tokens adds nothing (`zero_infinity`).
         """
@@ -157,7 +161,7 @@ class CtcBlstm(Head):
         )
 
     def predict(self, output: CtcOutput) -> list[Any]:
-        """Greedy decoding: best token a frame, repeats merged, blanks dropped."""
+        """Decode greedily: the best token of each frame, repeats merged, blanks removed."""
         best = output.log_probs.argmax(dim=2).cpu()
         texts = []
         for row, length in zip(best, output.lengths.tolist(), strict=True):

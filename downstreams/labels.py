@@ -1,4 +1,4 @@
-"""Labels of the training split, as numbers."""
+"""Class numbers for the labels of the training split."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from bench.errors import InvalidDataError
 
 
 class Labels:
-    """The classes of a head: the sorted set of the training split's labels.
+    """The classes of a head: the sorted set of the labels of the training split.
 
     Attributes:
-        names: C labels; a class's number is its place.
+        names: C labels; the number of a class is its position.
     """
 
     def __init__(self, targets: Sequence[Any]) -> None:
@@ -26,10 +26,10 @@ class Labels:
         return len(self.names)
 
     def encode(self, targets: Sequence[Any]) -> Tensor:
-        """Labels to class numbers (B,).
+        """Return the class numbers (N,) of N labels.
 
         Raises:
-            InvalidDataError: a label that the training split does not have.
+            InvalidDataError: a label is not in the training split.
         """
         unknown = sorted({str(label) for label in targets if label not in self._index})
         if unknown:

@@ -1,4 +1,4 @@
-"""A bidirectional LSTM that is exact under padding and fast on a CPU."""
+"""A bidirectional LSTM whose result does not depend on padding and that is fast on a CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.api import lengths_to_mask
 
 
 def reverse_valid(feats: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse each sequence within its valid frames; padding stays on the right: (B, T, D)."""
+    """Reverse each sequence of (B, T, D) within its valid frames; padding stays on the right."""
     positions = torch.arange(feats.shape[1], device=feats.device).unsqueeze(0)
     last = lengths.unsqueeze(1) - 1
     source = torch.where(positions <= last, last - positions, positions)
@@ -17,7 +17,7 @@ def reverse_valid(feats: Tensor, lengths: Tensor) -> Tensor:
 
 
 class BiLstm(nn.Module):
-    """One bidirectional layer: (B, T, D) to (B, T, 2 x hidden).
+    """One bidirectional LSTM layer: (B, T, D) to (B, T, 2 x hidden).
 
     Two LSTMs run left to right, one of them on the sequence reversed within its valid frames. A
     causal recurrence never sees padding on the right, so the result on valid frames is that of
@@ -26,7 +26,7 @@ class BiLstm(nn.Module):
 
     Args:
         input_size: D.
-        hidden: width of each direction.
+        hidden: units of each direction.
     """
 
     def __init__(self, input_size: int, hidden: int) -> None:
@@ -35,7 +35,7 @@ class BiLstm(nn.Module):
         self.right_to_left = nn.LSTM(input_size, hidden, batch_first=True)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, D) and lengths (B,) to (B, T, 2 x hidden)."""
+        """Return states (B, T, 2 x hidden) of features (B, T, D) with lengths (B,)."""
         ahead, _ = self.left_to_right(feats)
         behind, _ = self.right_to_left(reverse_valid(feats, lengths))
         both = torch.cat([ahead, reverse_valid(behind, lengths)], dim=2)

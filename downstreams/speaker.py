@@ -1,9 +1,9 @@
 """Speaker verification: heads trained with additive-margin softmax (SUPERB's ASV).
 
-`XVector` is SUPERB's: time-delay layers without padding, mean and standard deviation over time, two
-affine layers; the embedding is what the first affine layer gives (Snyder et al. 2018; SUPERB
-section 4). `LinearSpeaker` is for few training speakers. A head predicts embeddings; the metric
-pairs them by the list of trials.
+`XVector` is SUPERB's head: time-delay layers without padding, mean and standard deviation over
+time, two affine layers; the embedding is the output of the first affine layer (Snyder et al., 2018;
+SUPERB, section 4). `LinearSpeaker` is for corpora with few training speakers. A head predicts
+embeddings; the metric pairs them by the list of trials.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from downstreams.classify import masked_mean
 from downstreams.frames import frames_to_join, join_frames
 from downstreams.labels import Labels
 
-# (context, dilation) of each time-delay layer (SUPERB's x-vector): 14 frames shorter in all.
+# (context, dilation) of each time-delay layer of SUPERB's x-vector. All together lose 14 frames.
 CONTEXTS = ((5, 1), (3, 2), (3, 3), (1, 1), (1, 1))
 LOST_FRAMES = sum((context - 1) * dilation for context, dilation in CONTEXTS)
 
 
 class MarginSoftmax(nn.Module):
-    """Additive-margin softmax (Wang et al. 2018): cross entropy of s (cos - m [own speaker]).
+    """Additive-margin softmax (Wang et al., 2018): cross entropy of s (cos - m [true speaker]).
 
     Args:
-        width: of the vectors.
-        speakers: C of the training split.
-        scale, margin: s and m.
+        width: D of the vectors.
+        speakers: C, speakers of the training split.
+        scale: s.
+        margin: m.
     """
 
     def __init__(self, width: int, speakers: int, *, scale: float, margin: float) -> None:
@@ -40,23 +41,43 @@ class MarginSoftmax(nn.Module):
         nn.init.xavier_normal_(self.prototypes)
 
     def forward(self, vectors: Tensor, index: Tensor) -> Tensor:
-        """Vectors (B, D) and the numbers of their speakers (B,) to a scalar."""
+        """Return the mean loss of vectors (B, D) and the numbers of their speakers (B,)."""
         prototypes = nn.functional.normalize(self.prototypes, dim=0)
         cosine = nn.functional.normalize(vectors, dim=1) @ prototypes  # (B, C)
         margin = self.margin * nn.functional.one_hot(index, self.prototypes.shape[1])
         return nn.functional.cross_entropy(self.scale * (cosine - margin), index)
 
 
-class XVector(Head):
-    """Embeddings of speakers.
+class SpeakerHead(Head):
+    """A head whose output is embeddings (B, width) of speakers.
+
+    Attributes:
+        labels: speakers of the training split.
+    """
+
+    labels: Labels
+
+    def encode(self, targets: Sequence[Any]) -> Tensor:
+        """Return the numbers (N,) of N speakers."""
+        return self.labels.encode(targets)
+
+    def predict(self, output: Tensor) -> list[Any]:
+        """Return the L2-normalised embeddings as lists of floats."""
+        embeddings: list[Any] = nn.functional.normalize(output, dim=1).tolist()
+        return embeddings
+
+
+class XVector(SpeakerHead):
+    """SUPERB's x-vector: embeddings of speakers.
 
     Args:
         input_size: D.
         stride: samples per frame.
         targets: speakers of the training split.
-        width: of the time-delay layers and of the embedding (SUPERB: 512).
-        pooled_width: of the last time-delay layer (SUPERB: 1500).
-        scale, margin: of the additive-margin softmax (SUPERB: 30 and 0.4).
+        width: channels of the time-delay layers, and width of the embedding (SUPERB: 512).
+        pooled_width: channels of the last time-delay layer (SUPERB: 1500).
+        scale: s of the additive-margin softmax (SUPERB: 30).
+        margin: m of the additive-margin softmax (SUPERB: 0.4).
         frame_ms: shortest frame that the head sees, in milliseconds; 0 leaves frames as they are.
     """
 
@@ -86,10 +107,10 @@ class XVector(Head):
         self.margin_softmax = MarginSoftmax(width, len(self.labels), scale=scale, margin=margin)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, D) to embeddings (B, width), before normalisation.
+        """Return embeddings (B, width), before normalisation, of features (B, T, D).
 
-        Utterances shorter than the context of the time-delay layers are filled up by repeating
-        their last frame, so that at least two frames are left to take a deviation over.
+        The last frame of utterances shorter than the context of the time-delay layers is repeated,
+        so that at least two frames remain to compute a deviation.
         """
         feats, lengths = join_frames(feats, lengths, self.frames_joined)
         feats = self.connect(feats)
@@ -100,23 +121,14 @@ class XVector(Head):
         embedding: Tensor = self.embed(_mean_and_std(hidden, lengths - LOST_FRAMES))
         return torch.relu(embedding)
 
-    def encode(self, targets: Sequence[Any]) -> Tensor:
-        """Numbers of the speakers (N,)."""
-        return self.labels.encode(targets)
-
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Additive-margin softmax on the second affine layer."""
+        """Return the additive-margin softmax loss on the output of the second affine layer."""
         loss: Tensor = self.margin_softmax(torch.relu(self.segment(output)), targets)
         return loss
 
-    def predict(self, output: Tensor) -> list[Any]:
-        """L2-normalised embeddings as lists of floats."""
-        embeddings: list[Any] = nn.functional.normalize(output, dim=1).tolist()
-        return embeddings
-
 
 def _at_least(feats: Tensor, lengths: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-    """Repeat the last valid frame until every utterance has `frames`: (B, T, D), (B,)."""
+    """Repeat the last valid frame of (B, T, D), lengths (B,), up to at least `frames` frames."""
     total = max(feats.shape[1], frames)
     positions = torch.arange(total, device=feats.device).unsqueeze(0)
     source = torch.minimum(positions, lengths.unsqueeze(1) - 1)
@@ -125,7 +137,7 @@ def _at_least(feats: Tensor, lengths: Tensor, frames: int) -> tuple[Tensor, Tens
 
 
 def _mean_and_std(hidden: Tensor, lengths: Tensor) -> Tensor:
-    """Mean and unbiased deviation over valid frames: (B, D, T) and (B,) to (B, 2 D)."""
+    """Return mean and unbiased deviation (B, 2 D) over valid frames of (B, D, T), lengths (B,)."""
     mask = lengths_to_mask(lengths, hidden.shape[2]).unsqueeze(1)
     count = lengths.unsqueeze(1)
     mean = (hidden * mask).sum(dim=2) / count
@@ -134,18 +146,20 @@ def _mean_and_std(hidden: Tensor, lengths: Tensor) -> Tensor:
     return torch.cat([mean, std], dim=1)
 
 
-class LinearSpeaker(Head):
+class LinearSpeaker(SpeakerHead):
     """Embeddings of speakers by one linear map of the mean over time: the light head of ASV.
 
-    For corpora with a dozen training speakers, where an x-vector learns those speakers and forgets
-    what the upstream knew. Linear throughout, so that it trains on mean-pooled hidden states.
+    It is for corpora with a dozen training speakers, to which an x-vector overfits. It is linear,
+    so that it trains on mean-pooled hidden states.
 
     Args:
         input_size: D.
         stride: samples per frame; not used.
         targets: speakers of the training split.
-        width: of the embedding; the map starts orthogonal, so that cosines start as the features'.
-        scale, margin: of the additive-margin softmax.
+        width: of the embedding; the map starts orthogonal, so that the first cosines are those of
+            the features.
+        scale: s of the additive-margin softmax.
+        margin: m of the additive-margin softmax.
     """
 
     pools_linearly: ClassVar[bool] = True
@@ -164,25 +178,16 @@ class LinearSpeaker(Head):
         del stride
         self.embed = nn.Linear(input_size, width)
         nn.init.orthogonal_(self.embed.weight)
-        nn.init.zeros_(self.embed.bias)  # to learn: what all speakers have in common
+        nn.init.zeros_(self.embed.bias)  # training fits it to what all speakers share
         self.labels = Labels(targets)
         self.margin_softmax = MarginSoftmax(width, len(self.labels), scale=scale, margin=margin)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
-        """Features (B, T, D) to embeddings (B, width), before normalisation."""
+        """Return embeddings (B, width), before normalisation, of features (B, T, D)."""
         embedding: Tensor = self.embed(masked_mean(feats, lengths))
         return embedding
 
-    def encode(self, targets: Sequence[Any]) -> Tensor:
-        """Numbers of the speakers (N,)."""
-        return self.labels.encode(targets)
-
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Additive-margin softmax of embeddings (B, width)."""
+        """Return the additive-margin softmax loss of embeddings (B, width)."""
         loss: Tensor = self.margin_softmax(output, targets)
         return loss
-
-    def predict(self, output: Tensor) -> list[Any]:
-        """L2-normalised embeddings as lists of floats."""
-        embeddings: list[Any] = nn.functional.normalize(output, dim=1).tolist()
-        return embeddings

@@ -1,8 +1,8 @@
-"""SpecAugment on features (Park et al. 2019), as SUPERB's ASR and slot filling train with it.
+"""SpecAugment on features (Park et al., 2019), as in SUPERB's training of ASR and slot filling.
 
-s3prl applies it to the weighted sum, not to sound: a time warp of up to `WARP` frames of every
-utterance, `FREQUENCY_MASKS` bands of up to 49 dimensions and `TIME_MASKS` spans of up to 39 frames
-set to zero. Draws come in s3prl's order, so that a seed gives its masks.
+s3prl applies it to the weighted sum, not to the sound. Each utterance gets a time warp of up to
+`WARP` frames, and `FREQUENCY_MASKS` bands of up to 49 dimensions and `TIME_MASKS` spans of up to 39
+frames are set to zero. Random numbers are drawn in s3prl's order: one seed gives the same masks.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 WARP = 5  # frames
-FREQUENCY_MASKS, FREQUENCY_WIDTH = 4, 50  # widths are below the second number
+FREQUENCY_MASKS, FREQUENCY_WIDTH = 4, 50  # number of masks; a width is below the second number
 TIME_MASKS, TIME_WIDTH = 2, 40
 
 
 def spec_augment(feats: Tensor, lengths: Tensor) -> Tensor:
-    """Features (B, T, D) and lengths (B,) to new ones, warped and masked by torch's generator."""
+    """Return (B, T, D) with lengths (B,) warped and masked by draws of torch's generator."""
     warped = torch.zeros_like(feats)
     for row, length in enumerate(lengths.tolist()):
         warped[row, :length] = _warp(feats[row, :length])
@@ -25,7 +25,7 @@ def spec_augment(feats: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _warp(feats: Tensor) -> Tensor:
-    """Stretch the frames (T, D) before a random one and squeeze those after it, or vice versa."""
+    """Stretch the frames of (T, D) before a random one and squeeze the rest, or the reverse."""
     frames, width = feats.shape
     if frames - WARP <= WARP:
         return feats
@@ -41,7 +41,7 @@ def _warp(feats: Tensor) -> Tensor:
 
 
 def _masked(feats: Tensor, axis: int, count: int, width: int) -> Tensor:
-    """Set `count` spans an utterance along an axis of (B, T, D) to zero."""
+    """Set `count` random spans of each utterance along one axis of (B, T, D) to zero."""
     size, device = feats.shape[axis], feats.device
     lengths = torch.randint(0, width, (feats.shape[0], count), device=device).unsqueeze(2)
     room = max(1, size - int(lengths.max()))

@@ -1,8 +1,7 @@
-"""Heads with SUPERB's own outputs, for its official corpora: letters, spelt slots, intents.
+"""Heads with the outputs that SUPERB fixes for its official corpora: letters, slots, intents.
 
-What is around them is `downstreams.ctc` and `downstreams.classify`; here is what s3prl fixes for
-one corpus. A vocabulary that is fixed makes a head as large as the published one on any part of
-the corpus.
+They extend the heads of `downstreams.ctc` and `downstreams.classify` by the vocabularies of s3prl.
+With a fixed vocabulary a head has the published size on any part of the corpus.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ SLOT_LETTERS = f" {string.ascii_uppercase}'"
 
 
 class LetterCtc(CtcBlstm):
-    """CTC over the 32 symbols of SUPERB's ASR: a transcript ends in `|` and `</s>`."""
+    """A CTC head over the 32 symbols of SUPERB's ASR; a transcript ends in `|` and `</s>`."""
 
     def _read_vocabulary(self, targets: Sequence[Any]) -> list[str]:
         del targets
@@ -38,18 +37,18 @@ class LetterCtc(CtcBlstm):
         return [letter if letter in LETTERS else "<unk>" for letter in letters] + ["|", "</s>"]
 
     def _text_of(self, tokens: Sequence[str]) -> str:
-        """Words; of the special symbols only the end mark is dropped, as fairseq's dictionary does.
+        """Return the words. As in fairseq's dictionary, only the end mark `</s>` is removed.
 
-        An end mark inside a word therefore joins what is around it.
+        An end mark inside a word therefore joins the letters around it.
         """
         letters = "".join(token for token in tokens if token != "</s>")
         return " ".join(letters.replace("|", " ").split())
 
 
 class SlotCtc(CtcBlstm):
-    """CTC over letters and two marks a slot: SUPERB's slot filling (109 outputs on Audio SNIPS).
+    """A CTC head over letters and two marks a slot: SUPERB's slot filling on Audio SNIPS (C = 109).
 
-    A target holds `pieces`, as `bench.corpora.official.audio_snips` makes them.
+    A target has `pieces` as `bench.corpora.official.audio_snips` makes them.
     """
 
     def _read_vocabulary(self, targets: Sequence[Any]) -> list[str]:
@@ -67,7 +66,7 @@ class SlotCtc(CtcBlstm):
         return tokens
 
     def _text_of(self, tokens: Sequence[str]) -> str:
-        """Marks set apart by a space on the side of the slot's words."""
+        """Return the text, with a space between a mark and the words of its slot."""
         sides = {"B": "{} ", "E": " {}"}
         spelt = [
             sides[token[0]].format(token) if token[:2] in ("B-", "E-") else token
@@ -78,15 +77,15 @@ class SlotCtc(CtcBlstm):
 
 
 class IntentClassifier(UtteranceClassifier):
-    """Several labels an utterance, each by a softmax of its own: SUPERB's intents.
+    """A classifier that gives each utterance several labels, one softmax each: SUPERB's intents.
 
-    A target is its labels with `|` between them; all must be right. The loss is the sum of the
-    labels' cross entropies.
+    A target is its labels joined by `|`; a prediction is right when all labels are. The loss is the
+    sum of the cross entropies of the labels.
 
     Args:
         input_size: D.
         stride: samples per frame; not used.
-        targets: of the training split.
+        targets: labels of the training split.
         projection: width between the two linear layers (SUPERB: 256).
     """
 
@@ -95,23 +94,25 @@ class IntentClassifier(UtteranceClassifier):
     ) -> None:
         super().__init__(input_size, stride, targets, projection=projection)
         parts = [str(target).split("|") for target in targets]
-        if len({len(own) for own in parts}) != 1:
-            raise InvalidDataError("intents: as many labels expected in every training target")
+        if len({len(labels) for labels in parts}) != 1:
+            raise InvalidDataError(
+                "intents: every training target must have the same number of labels joined by '|'"
+            )
         self.slots = [Labels(values) for values in zip(*parts, strict=True)]
         self.classify = nn.Linear(projection, sum(map(len, self.slots)))
 
     def encode(self, targets: Sequence[Any]) -> Tensor:
-        """Class numbers (N, labels)."""
+        """Return the class numbers (N, labels) of N targets."""
         parts = zip(*(str(target).split("|") for target in targets), strict=True)
         columns = [slot.encode(values) for slot, values in zip(self.slots, parts, strict=True)]
         return torch.stack(columns, dim=1)
 
     def _logits(self, output: Tensor) -> tuple[Tensor, ...]:
-        """Logits (B, C) cut into those of each label."""
+        """Split logits (B, C) into those of each label."""
         return torch.split(output, [len(slot) for slot in self.slots], dim=1)
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
-        """Sum over labels of the cross entropy of logits (B, C) and class numbers (B, labels)."""
+        """Return the summed cross entropies of logits (B, C) and class numbers (B, labels)."""
         losses = [
             nn.functional.cross_entropy(logits, targets[:, place])
             for place, logits in enumerate(self._logits(output))
@@ -119,7 +120,7 @@ class IntentClassifier(UtteranceClassifier):
         return torch.stack(losses).sum()
 
     def predict(self, output: Tensor) -> list[Any]:
-        """The most likely label of each kind, with `|` between them."""
+        """Return the most likely labels of each utterance, joined by `|`."""
         chosen = [logits.argmax(dim=1).tolist() for logits in self._logits(output)]
         return [
             "|".join(slot.names[index] for slot, index in zip(self.slots, row, strict=True))

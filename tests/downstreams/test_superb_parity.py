@@ -101,9 +101,9 @@ def test_intents_sum_their_losses_and_all_must_be_right():
     rows = [
         [slot.names[int(i)] for slot, i in zip(head.slots, row, strict=True)] for row in encoded
     ]
-    right = np.mean([found.split("|") == row for found, row in zip(predicted, rows, strict=True)])
+    right = np.mean([text.split("|") == row for text, row in zip(predicted, rows, strict=True)])
     score = METRICS["accuracy"].score(
-        {str(n): found for n, found in enumerate(predicted)}, utterances(targets)
+        {str(n): text for n, text in enumerate(predicted)}, utterances(targets)
     )
     assert score.value == right
 
@@ -121,8 +121,8 @@ def ctc_pair(ours, outputs: int):
     copy_linear(ours.project, projector)
     copy_linear(ours.classify, theirs.linear)
     with torch.no_grad():
-        for layer, own in zip(theirs.rnns, ours.recurrent, strict=True):
-            for suffix, lstm in (("", own.left_to_right), ("_reverse", own.right_to_left)):
+        for layer, blstm in zip(theirs.rnns, ours.recurrent, strict=True):
+            for suffix, lstm in (("", blstm.left_to_right), ("_reverse", blstm.right_to_left)):
                 for name, value in lstm.named_parameters():
                     getattr(layer.layer, f"{name}{suffix}").copy_(value)
     return projector, theirs
@@ -167,10 +167,10 @@ def test_ctc_head_loss_and_greedy_decoding(tmp_path):
     symbols = dictionary(tmp_path)
     drawn = torch.randint(0, 32, (40, 30), generator=torch.Generator().manual_seed(1))
     peaked = 9.0 * nn.functional.one_hot(drawn, 32).float()
-    found = ours.predict(CtcOutput(peaked, torch.full((40,), 30)))
-    for row, text in zip(drawn, found, strict=True):
-        kept = row.unique_consecutive()
-        string = symbols.string(kept[kept != 0].tolist())
+    texts = ours.predict(CtcOutput(peaked, torch.full((40,), 30)))
+    for row, text in zip(drawn, texts, strict=True):
+        merged = row.unique_consecutive()
+        string = symbols.string(merged[merged != 0].tolist())
         assert text.split() == string.replace(" ", "").replace("|", " ").strip().split()
 
 
@@ -185,10 +185,10 @@ def test_spec_augment_draws_the_same_masks():
     torch.manual_seed(5)
     expected, _ = theirs([row.clone() for row in rows])
     torch.manual_seed(5)
-    found = spec_augment(padded, lengths)
-    for row, length, own in zip(found, lengths, expected, strict=True):
-        torch.testing.assert_close(row[:length], own)
-    assert (found == 0).float().mean() > (padded == 0).float().mean()
+    augmented = spec_augment(padded, lengths)
+    for row, length, theirs_row in zip(augmented, lengths, expected, strict=True):
+        torch.testing.assert_close(row[:length], theirs_row)
+    assert (augmented == 0).float().mean() > (padded == 0).float().mean()
     head = LetterCtc(64, 320, [], projection=4, hidden=3, layers=1, dropout=0.0, augment=True)
     evaluated = [head.eval()(padded, lengths).log_probs for _ in range(2)]
     assert torch.equal(*evaluated)  # in training only
@@ -210,10 +210,10 @@ def x_vector_pair(speakers: int):
     with torch.no_grad():
         loss.W.copy_(ours.margin_softmax.prototypes)
         layers = theirs.framelevel_feature_extractor.module
-        for own, layer in zip(ours.delays, layers, strict=True):
-            layer.kernel.bias.copy_(own.bias)
+        for delay, layer in zip(ours.delays, layers, strict=True):
+            layer.kernel.bias.copy_(delay.bias)
             # s3prl unfolds frames: the context is the slow axis of a row.
-            layer.kernel.weight.copy_(own.weight.transpose(1, 2).flatten(1))
+            layer.kernel.weight.copy_(delay.weight.transpose(1, 2).flatten(1))
     return ours, connect, theirs, loss
 
 
@@ -235,9 +235,9 @@ def test_x_vector_pools_no_frame_of_padding():
     mask = pad_sequence([torch.ones(len(row) - LOST_FRAMES) for row in rows], batch_first=True)
     batch = theirs.inference(connect(padded), (1.0 - mask) * -100_000.0)
     alone = theirs.inference(connect(rows[1][None]), torch.zeros(1, 30 - LOST_FRAMES))
-    found = ours(padded, lengths)
-    torch.testing.assert_close(found[0], batch[0])
-    torch.testing.assert_close(found[1], alone[0])
+    output = ours(padded, lengths)
+    torch.testing.assert_close(output[0], batch[0])
+    torch.testing.assert_close(output[1], alone[0])
     assert not torch.allclose(batch[1], alone[0], rtol=1e-4, atol=1e-6)
 
 
@@ -271,8 +271,8 @@ def test_slot_scores():
         by_id = {str(n): text for n, text in enumerate(hypotheses)}
         for name in ("slot_type_f1", "slot_value_cer"):
             expected = getattr(metric, name)(hypothesis=hypotheses, groundtruth=references)
-            found = METRICS[name].score(by_id, utterances(targets))
-            assert found.value == pytest.approx(expected), name
+            score = METRICS[name].score(by_id, utterances(targets))
+            assert score.value == pytest.approx(expected), name
 
 
 def test_word_and_letter_error_rates():
@@ -310,12 +310,12 @@ def test_the_split_of_speech_commands(tmp_path):
     for name, expected in (("ks/train", train), ("ks/dev", valid)):
         words = {(clip.path, clip.target) for clip in parts[name].clips if "noise" not in clip.path}
         words = {pair for pair in words if "running_tap" not in pair[0]}
-        found = {
+        split = {
             (str(path.relative_to(tmp_path)), word if word in speech_commands.KEYWORDS
              else "_unknown_")
             for word, path in expected
         }  # fmt: skip
-        assert words == found and len(words) == len(expected)
+        assert words == split and len(words) == len(expected)
     dataset = part("downstream.speech_commands.dataset")
     assert list(speech_commands.CLASSES) == dataset.CLASSES
 
@@ -328,12 +328,12 @@ def test_updates_of_an_epoch():
     assert (len(buckets), {len(bucket) for bucket in buckets[:-1]}, len(buckets[-1])) == (
         1_783, {16}, 27)  # fmt: skip
     assert sorted(index for bucket in buckets for index in bucket) == list(range(28_539))
-    assert len(halved_buckets(lengths[:33], 16)) == 2  # one left over is dropped
+    assert len(halved_buckets(lengths[:33], 16)) == 2  # the last one is dropped
     tokens = rng.integers(5, 90, 300).tolist()
-    found = windows(tokens, [16_000] * 300, 32)
+    drawn = windows(tokens, [16_000] * 300, 32)
     order = sorted(range(300), key=lambda index: -tokens[index])
-    assert len(found) == 300 and found[0] == tuple(order[:32])
-    assert found[268] == found[299] == tuple(order[268:])
+    assert len(drawn) == 300 and drawn[0] == tuple(order[:32])
+    assert drawn[268] == drawn[299] == tuple(order[268:])
     long = windows(tokens, [300_001] * 300, 32)
     assert {len(window) for window in long} == {16}
     classes = ["a"] * 50_000 + ["b"] * 1_094
