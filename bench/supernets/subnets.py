@@ -26,7 +26,7 @@ TRIES = 200  # draws for each candidate asked for, before a budget is said to be
 
 
 class Subnets(Protocol):
-    """What a family of subnets offers (`upstreams.supernet.subnet_counts.Family`)."""
+    """What a family of subnets offers (`upstreams.supernet.subnet_counts.SubnetFamily`)."""
 
     def size(self) -> int:
         """How many there are."""

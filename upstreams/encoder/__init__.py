@@ -1,6 +1,5 @@
-"""The encoder that all transformer upstreams are built from.
+"""The encoder from which all transformer upstreams are built.
 
-`config` describes its shape, `encoder` is the module, `state` its weights in our layout, `taps`
-which hidden states it gives; the rest are its parts. Others use `config.EncoderConfig` and
-`state.build`.
+`config` describes its shape, `encoder` is the module, `state` holds weights in our layout and
+`taps` selects hidden states. Others use `config.EncoderConfig` and `state.build`.
 """

@@ -1,7 +1,7 @@
 """One encoder for the wav2vec 2.0 / HuBERT family: teacher, distilled, pruned and cut models.
 
-A compressed model is a configuration plus weights; heads and feed-forward widths may differ from
-layer to layer. Outputs are those of the published models run without padding.
+A compressed model is a configuration plus weights. Outputs equal those of the published models run
+without padding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from upstreams.encoder.transformer import (
 
 
 def _extractor(config: EncoderConfig) -> nn.Module:
-    """The front end: waveform convolutions or a filter bank."""
+    """Return the front end: waveform convolutions or a filter bank."""
     if config.kaldi is not None:
         return KaldiExtractor(config.kaldi)
     if config.extractor_mode != "mel":
@@ -44,14 +44,11 @@ def _extractor(config: EncoderConfig) -> nn.Module:
 
 
 class Encoder(Upstream):
-    """The module that a configuration describes.
-
-    Its parameters come from
-    `upstreams.encoder.state`.
+    """The module that a configuration describes; `upstreams.encoder.state` gives its weights.
 
     Attributes:
-        config: its shape.
-        variant: canonical spelling of the variant it was cut for, None for the card's default.
+        config: the shape.
+        variant: canonical spelling of the variant; None for the card's default.
     """
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -96,7 +93,7 @@ class Encoder(Upstream):
             self.spare_expansion = TimeExpansion(width, config.time_reduction)
 
     def _set_rates(self) -> None:
-        """Samples a frame, and the fewest that give one."""
+        """Set the samples per frame and the fewest samples that give a frame."""
         config = self.config
         if config.kaldi is not None:
             stride, smallest = config.kaldi.stride, WINDOW_SAMPLES
@@ -107,12 +104,12 @@ class Encoder(Upstream):
         self.min_samples = smallest + (config.time_reduction - 1) * stride
 
     def _layer(self, index: int) -> TransformerLayer:
-        """One layer of the transformer."""
+        """Return a layer of the transformer without weights."""
         config, heads = self.config, self.config.heads[index]
         gate: PositionGate | None = None
         if config.relative_buckets:
-            kept = config.kept_heads[index] if config.kept_heads else None
-            gate = PositionGate(config.total_heads, config.head_dim, kept)
+            remaining = config.kept_heads[index] if config.kept_heads else None
+            gate = PositionGate(config.total_heads, config.head_dim, remaining)
         attention: nn.Module | None = None
         if heads and config.reuses:
             kind = ReusingAttention if config.reuses[index] else MappedAttention
@@ -124,7 +121,7 @@ class Encoder(Upstream):
         )
 
     def num_frames(self, num_samples: int) -> int:
-        """T by the arithmetic of the front end and of time reduction."""
+        """Return T for S samples by the arithmetic of the front end and of time reduction."""
         config = self.config
         if config.kaldi is not None:
             frames = config.kaldi.num_frames(num_samples)
@@ -133,7 +130,7 @@ class Encoder(Upstream):
         return frames // config.time_reduction * expansion(config)
 
     def freeze(self) -> Upstream:
-        """Freeze, and fold the weight normalisation of the positional convolution."""
+        """Freeze the weights, and fold the weight normalisation of the positional convolution."""
         self.pos_conv.fold()
         return super().freeze()
 
@@ -142,10 +139,10 @@ class Encoder(Upstream):
         pack_linear_maps(self)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
-        """Encode (B, S) with lengths (B,); states beyond an utterance's length mean nothing.
+        """Encode (B, S) with lengths (B,); states after the end of an utterance have no meaning.
 
         Raises:
-            InvalidDataError: an utterance too short for one frame.
+            InvalidDataError: an utterance is too short for one frame.
         """
         x, frames = self.project(wavs, lengths)
         states = self.transform(x, frames)
@@ -153,15 +150,15 @@ class Encoder(Upstream):
         return Hidden(select(self.config, states, self._layer_projection), frames)
 
     def _layer_projection(self, index: int, state: Tensor) -> Tensor:
-        """A layer's output (B, T, D) through its projection."""
+        """Return the projection of a layer's output (B, T, D)."""
         projected: Tensor = self.projections[str(index)](state)
         return projected
 
     def project(self, wavs: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Front end and projection of (B, S): (B, T, D), zeros on padding, and frames (B,).
+        """Return front end and projection of (B, S): (B, T, D), zeros on padding, and frames (B,).
 
         Raises:
-            InvalidDataError: an utterance too short for one frame.
+            InvalidDataError: an utterance is too short for one frame.
         """
         sizes = [int(size) for size in lengths]
         if min(sizes) < self.min_samples:
@@ -171,11 +168,11 @@ class Encoder(Upstream):
         features = [self._extract(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]
         frames = torch.tensor([len(item) for item in features], device=lengths.device)
         x = nn.utils.rnn.pad_sequence(features, batch_first=True)
-        # In mixed precision only products are rounded, not the residual stream that starts here.
+        # In mixed precision, only products are rounded, not the residual stream that starts here.
         return x.to(self.norm.weight.dtype), frames
 
     def _extract(self, wav: Tensor) -> Tensor:
-        """Front end and projection of one utterance: (S,) to (T, D)."""
+        """Return front end and projection of one utterance: (S,) to (T, D)."""
         if self.config.normalize_wav:
             wav = F.layer_norm(wav, wav.shape, eps=NORM_EPS)
         features: Tensor = self.extractor(wav)
@@ -186,11 +183,11 @@ class Encoder(Upstream):
         return features if self.projection is None else self.projection(features)
 
     def transform(self, x: Tensor, frames: Tensor) -> list[Tensor]:
-        """Everything behind the projection: all states, whatever the tap.
+        """Return all states, whatever the tap: the part of the encoder after the projection.
 
         Args:
             x: (B, T, D), zeros on padding.
-            frames: (B,) valid ones.
+            frames: (B,), valid frames.
         """
         config = self.config
         projected = x
@@ -203,7 +200,7 @@ class Encoder(Upstream):
         if len(set(frames.tolist())) > 1:
             mask = lengths_to_mask(frames.to(x.device), x.shape[1])[:, None, None, :]
         states = [projected if config.first_state == "projection" else x]
-        # What layers share: WavLM's bias of relative positions, or ARMHuBERT's attention map.
+        # Layers share WavLM's bias of relative positions, or ARMHuBERT's attention map.
         shared = self.positions(x.shape[1]) if self.positions is not None else None
         for layer in self.layers:
             if isinstance(layer.attention, MappedAttention):

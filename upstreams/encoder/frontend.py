@@ -1,8 +1,8 @@
 """The waveform front end of wav2vec 2.0 and HuBERT: a stack of strided convolutions.
 
-One utterance at a time and time-major, (T, C): the layer norm over channels reads contiguous rows,
-no kernel needs a transposed copy, and nothing ever looks at padding, so group-norm statistics are
-those of the utterance alone, as in the reference run unpadded.
+It runs on one utterance at a time, time-major, (T, C). The layer norm over channels then reads
+contiguous rows, and no kernel needs a transposed copy. There is no padding, so the statistics of
+group norm are those of the utterance, as in the reference run without padding.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ NORM_EPS = 1e-5
 
 
 class TimeConv(nn.Module):
-    """A strided 1-d convolution over time, (T, C_in) to (T', C_out).
+    """A strided 1-d convolution over time: (T, C_in) to (T', C_out).
 
     Attributes:
         weight: (C_out, kernel, C_in); the published layout is (C_out, C_in, kernel).
@@ -43,9 +43,9 @@ class TimeConv(nn.Module):
 
 
 class TimeGroupNorm(nn.Module):
-    """Group norm with one group a channel, (T, C) to (T, C): statistics over time.
+    """Group norm with one group per channel: (T, C) to (T, C), statistics over time.
 
-    It is batch norm with the frames of one utterance as the batch, which torch has fused.
+    It is computed as batch norm with the frames as the batch: torch has a fused kernel for it.
     """
 
     def __init__(self, channels: int) -> None:
@@ -61,7 +61,7 @@ class TimeGroupNorm(nn.Module):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, norm (where there is one) and GELU: (T, C_in) to (T', C_out)."""
+    """A block of convolution, norm (optional) and GELU: (T, C_in) to (T', C_out)."""
 
     def __init__(self, conv: TimeConv, norm: nn.Module | None) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class ConvBlock(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply the block."""
+        """Return (T', C_out) of (T, C_in)."""
         x = self.conv(x)
         if self.norm is not None:
             x = self.norm(x)
@@ -77,14 +77,18 @@ class ConvBlock(nn.Module):
 
 
 class WaveExtractor(nn.Module):
-    """All blocks: one waveform (S,) to features (T, C)."""
+    """The front end: all blocks, from a waveform (S,) to features (T, C)."""
 
     def __init__(
         self, layers: Sequence[tuple[int, int, int]], mode: ExtractorMode, *, bias: bool
     ) -> None:
-        """Build from (channels, kernel, stride) a layer.
+        """Build the blocks.
 
-        `group_norm` norms the first layer only (wav2vec 2.0 and HuBERT Base), `layer_norm` all.
+        Args:
+            layers: (channels, kernel, stride) of each block.
+            mode: `group_norm` has a norm in the first block only (wav2vec 2.0 and HuBERT Base),
+                `layer_norm` in all.
+            bias: convolutions have a bias.
         """
         super().__init__()
         self.layers = nn.ModuleList()
@@ -100,7 +104,7 @@ class WaveExtractor(nn.Module):
             in_channels = channels
 
     def forward(self, wav: Tensor) -> Tensor:
-        """Extract (T, C) from (S,)."""
+        """Return features (T, C) of a waveform (S,)."""
         x = wav.unsqueeze(1)
         for layer in self.layers:
             x = layer(x)
@@ -108,7 +112,7 @@ class WaveExtractor(nn.Module):
 
 
 def num_frames(layers: Sequence[tuple[int, int, int]], num_samples: int) -> int:
-    """T for S samples, by the arithmetic of the convolutions; 0 where S is too short."""
+    """Return T for S samples by the arithmetic of the convolutions; 0 if S is too short."""
     frames = num_samples
     for _, kernel, stride in layers:
         frames = max((frames - kernel) // stride + 1, 0)
@@ -116,7 +120,7 @@ def num_frames(layers: Sequence[tuple[int, int, int]], num_samples: int) -> int:
 
 
 def receptive_field(layers: Sequence[tuple[int, int, int]]) -> int:
-    """The fewest samples that give one frame (400 for the published front ends)."""
+    """Return the fewest samples that give one frame (400 for the published front ends)."""
     samples = 1
     for _, kernel, stride in reversed(layers):
         samples = (samples - 1) * stride + kernel

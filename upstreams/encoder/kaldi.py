@@ -1,9 +1,9 @@
-"""Kaldi's filter bank as a front end: log-mel frames, normalised by given statistics, stacked.
+"""Kaldi's filter bank as a front end: log-mel frames, normalised by fixed statistics, stacked.
 
 MelHuBERT (Lin et al., ASRU 2023, section 3) replaces the convolutions by 40 Kaldi log-mel bins with
-a Hamming window, normalised by mean and deviation over its training corpus; at 20 ms every two
-frames become one of 80. (`upstreams.encoder.mel` is the filter bank of our own recipes, without
-Kaldi's pre-emphasis and scale.)
+a Hamming window, normalised by mean and standard deviation over its training corpus. At 20 ms, two
+frames become one of 80 channels. `upstreams.encoder.mel` is the filter bank of our recipes, without
+Kaldi's pre-emphasis and scale.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from bench.torchaudio_guard import import_torchaudio
 
 WINDOW_SAMPLES = 400  # 25 ms
 SHIFT_SAMPLES = 160  # 10 ms
-# Kaldi works on 16-bit integers; its floor under the logarithm makes the scale matter in silence.
+# Kaldi works on 16-bit integers. The scale matters in silence, because Kaldi floors energies.
 KALDI_SCALE = 2.0**15
-MAX_BINS = 128  # of the 257 of the transform; with more, some bins are empty
+MAX_BINS = 128  # with more, some filters have none of the 257 lines of the transform
 MAX_STACK = 16
 WINDOWS = ("hamming", "hanning", "povey")
 
@@ -35,10 +35,10 @@ class KaldiConfig:
     """The shape of a filter-bank front end. The defaults are MelHuBERT's at 20 ms.
 
     Attributes:
-        bins: mel bins.
-        stack: frames of 10 ms that become one, side by side; zeros where the last is short.
+        bins: number of mel bins.
+        stack: frames of 10 ms placed side by side as one; zeros fill the last stack.
         window: of the short-time transform.
-        mean, deviation: of every bin over a corpus, subtracted and divided by; empty for none.
+        mean, deviation: of each bin over a corpus, for normalisation; empty for none.
     """
 
     bins: int = 40
@@ -48,10 +48,11 @@ class KaldiConfig:
     deviation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is no filter bank.
+        """Refuse values that make no filter bank.
 
         Raises:
-            UsageError: sizes or a window out of range, statistics not one a bin or not finite.
+            UsageError: sizes or window out of range, or statistics that are not one finite number a
+                bin.
         """
         for name, largest in (("bins", MAX_BINS), ("stack", MAX_STACK)):
             value = getattr(self, name)
@@ -76,28 +77,28 @@ class KaldiConfig:
 
     @property
     def stride(self) -> int:
-        """Samples a stacked frame."""
+        """Samples per stacked frame."""
         return SHIFT_SAMPLES * self.stack
 
     def num_frames(self, num_samples: int) -> int:
-        """Stacked frames of S samples: whole windows, the last stack perhaps not full."""
+        """Return T for S samples: whole windows are counted, the last stack may not be full."""
         windows = max((num_samples - WINDOW_SAMPLES) // SHIFT_SAMPLES + 1, 0)
         return -(-windows // self.stack)
 
 
 def kaldi_config(section: Any) -> KaldiConfig:
-    """The filter bank that a card's `kaldi` section describes (keys of `KaldiConfig`).
+    """Return the filter bank that a card's `kaldi` section describes (keys of `KaldiConfig`).
 
     Raises:
         UsageError: not a mapping, an unknown key, or values that make no filter bank.
     """
     if not isinstance(section, Mapping):
         raise UsageError(f"kaldi: expected a mapping, found {str(section)[:60]!r}")
-    known = {field.name for field in fields(KaldiConfig)}
+    keys = {field.name for field in fields(KaldiConfig)}
     values: dict[str, Any] = {}
     for key, value in section.items():
-        if key not in known:
-            raise UsageError(f"kaldi: unknown key {key!r}: {did_you_mean(str(key), known)}")
+        if key not in keys:
+            raise UsageError(f"kaldi: unknown key {key!r}: {did_you_mean(str(key), keys)}")
         if key in ("mean", "deviation") and not isinstance(value, list):
             raise UsageError(f"kaldi: {key!r} must be a list of numbers")
         values[key] = tuple(value) if isinstance(value, list) else value
@@ -105,15 +106,15 @@ def kaldi_config(section: Any) -> KaldiConfig:
 
 
 class KaldiExtractor(nn.Module):
-    """One waveform (S,) to stacked log-mel frames (T, bins * stack); it has no parameters."""
+    """The filter bank: a waveform (S,) to stacked frames (T, bins * stack), without parameters."""
 
     def __init__(self, config: KaldiConfig) -> None:
         super().__init__()
         self.config = config
 
     def forward(self, wav: Tensor) -> Tensor:
-        """Extract (T, C) from (S,)."""
-        # Not in __init__: what torchaudio makes on import would land on the device of the moment.
+        """Return stacked frames (T, C) of a waveform (S,)."""
+        # Not in __init__: torchaudio creates tensors on import, on the current default device.
         kaldi: Any = import_torchaudio("compliance.kaldi")
         config = self.config
         mel: Tensor = kaldi.fbank(

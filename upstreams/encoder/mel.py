@@ -1,9 +1,9 @@
-"""A filter bank in place of the waveform convolutions: log-mel frames on the same 20 ms grid.
+"""A log-mel filter bank as the front end, on the 20 ms grid of the waveform convolutions.
 
-Windows of 25 ms every 10 ms, mel energies on Kaldi's scale, logarithm, `stack` neighbours side by
-side. Frame t of a stack of two sees samples 320 t to 320 t + 560; a silent tail of one hop makes T
-the same as that of the published convolutions (window 400, stride 320), so that features of the
-two front ends can be compared frame by frame.
+Windows of 25 ms every 10 ms, mel energies on Kaldi's scale, logarithm, `stack` neighbouring frames
+side by side. Frame t of a stack of two covers samples 320 t to 320 t + 560. A silent tail of one
+hop makes T equal to that of the published convolutions (window 400, stride 320), so that features
+of the two front ends can be compared frame by frame.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
 FFT_SAMPLES = 512
 LOW_HZ = 20.0
-# Added to every mel energy: some 60 dB under that of a waveform of unit variance, so that digital
-# silence and a codec's empty bands are one value and not minus infinity.
+# Added to every mel energy: about 60 dB below that of a waveform of unit variance. It gives digital
+# silence and the empty bands of a codec one finite value.
 FLOOR = 1e-3
 
 
 def mel_scale(hz: float) -> float:
-    """Mels of a frequency in hertz, as Kaldi and HTK have it."""
+    """Return mels of a frequency in hertz (formula of Kaldi and HTK)."""
     return 1127.0 * math.log1p(hz / 700.0)
 
 
 def mel_filters(bins: int, top_hz: float) -> Tensor:
-    """Triangles evenly spaced in mels from 20 Hz to `top_hz`: (FFT_SAMPLES / 2 + 1, bins).
+    """Return triangles evenly spaced in mels from 20 Hz to `top_hz`: (FFT_SAMPLES / 2 + 1, bins).
 
-    Every column sums to one, so that narrow and wide filters see noise alike.
+    Every column sums to one, so that white noise has one level in narrow and wide filters.
 
     Raises:
-        UsageError: more filters than the spectrum has lines for.
+        UsageError: a filter lies between two lines of the spectrum.
     """
     lines_hz = torch.linspace(0, SAMPLE_RATE_HZ / 2, FFT_SAMPLES // 2 + 1, dtype=torch.float64)
     lines = 1127.0 * torch.log1p(lines_hz / 700.0)
@@ -53,7 +53,7 @@ def mel_filters(bins: int, top_hz: float) -> Tensor:
 
 
 class MelExtractor(nn.Module):
-    """Log-mel frames of one waveform, (S,) to (T, bins * stack); no parameters."""
+    """The filter bank: a waveform (S,) to log-mel frames (T, bins * stack), without parameters."""
 
     window: Tensor
     filters: Tensor
@@ -61,24 +61,25 @@ class MelExtractor(nn.Module):
     def __init__(
         self, channels: int, stride: int, *, top_hz: float, mean: float, std: float
     ) -> None:
-        """Build.
+        """Compute window and filters.
 
         Args:
             channels: C, mel bins times stacked frames.
             stride: samples between two stacks; a multiple of 160.
             top_hz: upper edge of the highest filter.
             mean: of log-mel energies over a training set, all bins together.
-            std: likewise.
+            std: standard deviation of the same energies.
 
         Raises:
-            UsageError: a stride that is no multiple of the hop, or channels it does not divide.
+            UsageError: the stride is not a multiple of the hop, or the channels are not a multiple
+                of the stack.
         """
         super().__init__()
         self.stack, rest = divmod(stride, HOP_SAMPLES)
         if rest or not self.stack or channels % self.stack:
             raise UsageError(
-                f"filter bank: {channels} channels at a stride of {stride} samples; a multiple of "
-                f"{HOP_SAMPLES} that divides them into stacks expected"
+                f"filter bank: expected a stride that is a multiple of {HOP_SAMPLES} samples and "
+                f"equal channels for each {HOP_SAMPLES}, found {stride} and {channels} channels"
             )
         self.mean = mean
         self.std = std
@@ -88,7 +89,7 @@ class MelExtractor(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, wav: Tensor) -> Tensor:
-        """Extract (T, C) from (S,)."""
+        """Return frames (T, C) of a waveform (S,)."""
         tail = (self.stack - 1) * HOP_SAMPLES
         spectrum = torch.stft(
             F.pad(wav, (0, tail + FFT_SAMPLES - WINDOW_SAMPLES)),
@@ -101,7 +102,7 @@ class MelExtractor(nn.Module):
         return self._stack(spectrum)
 
     def _stack(self, spectrum: Tensor) -> Tensor:
-        """Log-mel energies of a spectrum (F, T * stack), normalised and stacked: (T, C)."""
+        """Return normalised and stacked log-mel energies (T, C) of a spectrum (F, T * stack)."""
         power = torch.view_as_real(spectrum).square().sum(dim=-1).T  # (T * stack, F)
         mel = (power / WINDOW_SAMPLES) @ self.filters
         frames = ((mel + FLOOR).log() - self.mean) / self.std

@@ -1,8 +1,8 @@
-"""WavLM's relative positions: a bias on the attention scores, gated by what stands at the query.
+"""WavLM's relative positions: a bias on the attention scores, gated by the input at the query.
 
-Chen et al., WavLM (IEEE JSTSP 2022), section III-B: one table of biases for all layers, looked up
-by the bucket of the distance between two frames (T5's buckets, formula 5), and in every layer a
-gate a head from the layer's input (formulas 2 to 4).
+Chen et al., WavLM (IEEE JSTSP 2022), section III-B. All layers share one table of biases, indexed
+by the bucket of the distance between two frames (T5's buckets, formula 5). In every layer, each
+head has a gate computed from the layer's input (formulas 2 to 4).
 """
 
 from __future__ import annotations
@@ -19,23 +19,24 @@ GATE_WIDTH = 8  # two gates, each the sum of four outputs
 
 
 def position_buckets(frames: int, buckets: int, distance: int, device: torch.device) -> Tensor:
-    """The bucket of every relative position, from -(T - 1) to T - 1: (2T - 1,) int64.
+    """Return the bucket of every relative position from -(T - 1) to T - 1: (2T - 1,) int64.
 
-    Half of the buckets are for keys behind the query; of each half, one half is exact, the other
-    logarithmic up to `distance`. In float32, as published: another precision rounds otherwise.
+    One half of the buckets is for keys before the query, the other for keys after it. In each half,
+    one half is exact and the other logarithmic up to `distance`. Computed in float32, as published:
+    another precision rounds differently.
     """
     relative = torch.arange(1 - frames, frames, device=device)
     half = buckets // 2
     exact = half // 2
     away = relative.abs()
-    # Where it is exact the logarithm is not used; one keeps it finite.
+    # The logarithm is not used where buckets are exact; the clamp keeps it finite there.
     scaled = torch.log(away.clamp_min(1).float() / exact) / math.log(distance / exact)
     far = (exact + (scaled * (half - exact)).long()).clamp_max(half - 1)
     return (relative > 0).long() * half + torch.where(away < exact, away, far)
 
 
 class RelativePositions(nn.Module):
-    """The table of biases, (buckets, heads), shared by all layers."""
+    """The table of biases, (buckets, heads), which all layers share."""
 
     def __init__(self, buckets: int, heads: int, distance: int) -> None:
         super().__init__()
@@ -43,37 +44,37 @@ class RelativePositions(nn.Module):
         self.distance = distance
 
     def forward(self, frames: int) -> Tensor:
-        """The bias (heads, T, T) of every query (rows) and key (columns)."""
+        """Return the bias (heads, T, T) for queries (rows) and keys (columns)."""
         buckets, device = self.table.shape[0], self.table.device
-        found = self.table[position_buckets(frames, buckets, self.distance, device)]
+        biases = self.table[position_buckets(frames, buckets, self.distance, device)]
         place = torch.arange(frames, device=device)
         # Relative position key - query, counted from the most negative one.
-        return found.t()[:, place[None, :] - place[:, None] + frames - 1]
+        return biases.t()[:, place[None, :] - place[:, None] + frames - 1]
 
 
 class PositionGate(nn.Module):
-    """A layer's gate: how much the bias counts for each head at each query.
+    """A layer's gate: the factor of the bias for each head and query.
 
     Attributes:
-        linear: (head_dim to 8), shared by all heads.
+        linear: linear map from head_dim to 8, shared by all heads.
         constant: (1, heads, 1, 1).
-        kept: indices of the heads that were not pruned; None where all are there.
+        remaining: indices of the heads that were not pruned; None for all heads.
     """
 
-    def __init__(self, heads: int, head_dim: int, kept: Sequence[int] | None) -> None:
+    def __init__(self, heads: int, head_dim: int, remaining: Sequence[int] | None) -> None:
         super().__init__()
         self.heads = heads
         self.linear = Linear(head_dim, GATE_WIDTH)
         self.constant = nn.Parameter(torch.empty(1, heads, 1, 1))
-        self.kept = None if kept is None else list(kept)
+        self.remaining = None if remaining is None else list(remaining)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """The gated bias (B, heads kept, T, T) of a layer's input (B, T, D) and (heads, T, T)."""
+        """Return (B, remaining heads, T, T), the gated bias, of (B, T, D) and (heads, T, T)."""
         parts = x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)  # (B, heads, T, head_dim)
         outputs = self.linear(parts)
         sums = outputs.view(*outputs.shape[:-1], 2, -1).sum(-1)
         update, reset = torch.sigmoid(sums).chunk(2, dim=-1)  # (B, heads, T, 1) each
         gate = update * (reset * self.constant - 1.0) + 2.0
-        if self.kept is not None:
-            gate, bias = gate[:, self.kept], bias[self.kept]
+        if self.remaining is not None:
+            gate, bias = gate[:, self.remaining], bias[self.remaining]
         return gate * bias

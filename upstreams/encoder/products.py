@@ -1,14 +1,13 @@
-"""The matrix products of the encoder, through the convolution kernels where those are faster.
+"""The matrix products of the encoder, computed by convolution kernels where those are faster.
 
-On the CPU, torch sends `F.linear` to MKL, which runs at half speed or less on processors of other
-makers (measured on an AMD EPYC with AVX-512: 98 against 210 GFLOP/s on one thread), and
-convolutions over channels-last data to oneDNN, which does not. Both kinds of product are therefore
-written as a 1-d convolution with the kernel as wide as the stride or wider, on views without a
-copy. Elsewhere a linear map stays what it is.
+On the CPU, torch computes `F.linear` with MKL, which runs at half speed or less on processors of
+other makers (measured on an AMD EPYC with AVX-512: 98 against 210 GFLOP/s on one thread), and
+convolutions of channels-last data with oneDNN, which does not. On the CPU, both kinds of product
+are therefore written as a 1-d convolution on views, without a copy.
 
-Frozen weights can be laid out once for oneDNN's kernels (`pack_linear_maps`), which is faster
-still, most of all for short sounds: on the same machine MKL, convolution and packed weights run a
-map of 768 to 768 at 63, 61 and 145 GFLOP/s for 24 frames, and at 94, 167 and 210 for 499.
+Frozen weights can be laid out once for oneDNN's kernels (`pack_linear_maps`). This is faster still,
+most of all for short sounds: on the same machine, MKL, convolution and packed weights run a map of
+768 to 768 at 63, 61 and 145 GFLOP/s for 24 frames, and at 94, 167 and 210 for 499.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-PACKED_ERROR = 1e-4  # of the largest output; rounding is a hundredth of it
+PACKED_ERROR = 1e-4  # relative to the largest output; rounding gives about a hundredth of it
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """Strided 1-d convolution without padding, time-major.
+    """Convolve in one dimension, strided, without padding, time-major.
 
     Args:
         x: (B, T, C_in), contiguous.
@@ -43,11 +42,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Ten
 
 
 def windows_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-    """The convolution of a waveform as a matrix product over its windows.
+    """Convolve a waveform as a matrix product over its windows.
 
-    oneDNN prepares a convolution anew for every shape, and takes 13 ms (up to 34) for one of a
-    single channel, whose lengths are those of the sounds and hardly ever come again: in a small
-    encoder and for short sounds that is most of the time. A product needs no preparation.
+    oneDNN prepares a convolution for every new shape. For a single channel this takes 13 ms (up to
+    34), and almost every sound has a new length: in a small encoder and for short sounds that is
+    most of the time. A matrix product needs no preparation.
 
     Args:
         x: (B, S).
@@ -62,10 +61,10 @@ def windows_product(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """A linear map (..., D_in) to (..., D_out), `weight` (D_out, D_in) contiguous.
+    """Apply a linear map (..., D_in) to (..., D_out), `weight` (D_out, D_in) contiguous.
 
-    On the CPU an input row is taken for two frames of half the width and the weight for a kernel of
-    two frames with stride two: the same sums, but torch gives strided convolutions to oneDNN.
+    On the CPU, an input row is viewed as two frames of half the width and the weight as a kernel of
+    two frames with stride two. The sums are the same, but torch computes them with oneDNN.
     """
     outputs, inputs = weight.shape
     if x.device.type != "cpu" or inputs % 2:
@@ -77,12 +76,12 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @dataclass(frozen=True)
 class Packed:
-    """A weight in the layout of oneDNN's kernels. Copied or pickled it is None: it is opaque.
+    """A weight in the layout of oneDNN's kernels; a copy or a pickle of it is None.
 
     Attributes:
-        layout: the weight, opaque.
-        source: the parameter that it was made from.
-        version: of its content then.
+        layout: the opaque tensor of oneDNN.
+        source: the parameter that was packed.
+        version: torch's version counter of the parameter when it was packed.
     """
 
     layout: Tensor
@@ -90,30 +89,30 @@ class Packed:
     version: int
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        """None, for `copy` and `pickle`."""
+        """Give None to `copy` and `pickle`, which cannot handle the opaque tensor."""
         return type(None), ()
 
 
 class Linear(nn.Linear):
-    """A linear map (..., D_in) to (..., D_out) by `linear`, or by the packed weight.
+    """A linear map (..., D_in) to (..., D_out), computed by `linear` or with the packed weight.
 
     Attributes:
-        is_linear_map: `nn.Linear` may take its place (`bench.load.modifiers` quantises that).
-        packed: its weight as `pack` laid it out, None before.
+        is_linear_map: an `nn.Linear` may replace this module (`bench.load.modifiers` quantises it).
+        packed: the weight that `pack` laid out; None before.
     """
 
     is_linear_map = True
     packed: Packed | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply."""
+        """Return (..., D_out) of x (..., D_in)."""
         if self.packed is not None and self._fits(self.packed, x):
             product: Tensor = _packed_product(x, self.packed.layout, self.bias)
             return product
         return linear(x, self.weight, self.bias)
 
     def pack(self) -> None:
-        """Lay the weight out for frozen use on the CPU; it is then held in memory twice."""
+        """Lay the weight out for frozen use on the CPU, in addition to the weight itself."""
         if self.packed is not None and self._is_current(self.packed):
             return
         self.packed = None
@@ -121,7 +120,7 @@ class Linear(nn.Linear):
             return
         with torch.no_grad():
             layout = torch.ops.mkldnn._reorder_linear_weight(self.weight.detach(), None)
-            # The layout is torch's own affair: what it gives is held against the plain product.
+            # The operator is private to torch, so its result is compared with the plain product.
             x = torch.linspace(-1.0, 1.0, 4 * self.in_features).view(1, 4, self.in_features)
             expected = F.linear(x, self.weight, self.bias)
             error = (_packed_product(x, layout, self.bias) - expected).abs().max()
@@ -132,7 +131,7 @@ class Linear(nn.Linear):
         return packed.source is self.weight and packed.version == self.weight._version
 
     def _fits(self, packed: Packed, x: Tensor) -> bool:
-        """Whether the packed product is the one that is asked for: no gradient, no other type."""
+        """Return if the packed product can replace the plain one: no gradient, float32, CPU."""
         plain = x.device.type == "cpu" and x.dtype == torch.float32
         without = not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
         return plain and without and self._is_current(packed)
@@ -144,7 +143,7 @@ def _packed_product(x: Tensor, layout: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def can_pack() -> bool:
-    """Whether this torch has oneDNN's packed products (an operator of `torch.compile`'s)."""
+    """Return if this torch has oneDNN's packed products (operators of `torch.compile`)."""
     ops = torch.ops.mkldnn
     names = ("_reorder_linear_weight", "_linear_pointwise")
     available: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
@@ -152,7 +151,7 @@ def can_pack() -> bool:
 
 
 def pack_linear_maps(module: nn.Module) -> None:
-    """`Linear.pack` for every linear map of a module, where this torch can."""
+    """Pack every `Linear` of a module, if this torch can."""
     if can_pack():
         for part in module.modules():
             if isinstance(part, Linear):

@@ -1,8 +1,8 @@
-"""ARMHuBERT's attention: a layer gives its map to the next, which has no queries and keys.
+"""ARMHuBERT's attention: a layer reuses the attention map of a layer below.
 
-Jang et al., Recycle-and-Distill (Interspeech 2023), section 2.2. The published code puts the map,
-a softmax of scores already, through another softmax where it is reused; so do the weights expect
-it, and so do we.
+Jang et al., Recycle-and-Distill (Interspeech 2023), section 2.2. The map is already a softmax of
+scores. The published code applies a second softmax where the map is reused; the weights were
+trained so, and this module does the same.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from upstreams.encoder.transformer import SelfAttention
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, heads * head_dim) to (B, heads, T, head_dim)."""
+    """Return (B, heads, T, head_dim) of (B, T, heads * head_dim)."""
     return x.reshape(*x.shape[:2], heads, -1).transpose(1, 2)
 
 
 class MappedAttention(SelfAttention):
-    """Self-attention whose map can be had; the same parameters and the same result."""
+    """Self-attention that exposes its map; parameters and result are those of `SelfAttention`."""
 
     def attention_map(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """How much each frame looks at each: (B, T, D) to (B, heads, T, T), rows sum to one.
+        """Return the attention map (B, heads, T, T) of (B, T, D); its rows sum to one.
 
         Args:
             x: (B, T, D).
-            mask: (B, 1, 1, T), True on valid frames; None where all are.
+            mask: (B, 1, 1, T), True on valid frames; None if all frames are valid.
         """
         inner = self.heads * self.head_dim
         both = linear(x, self.qkv.weight[: 2 * inner], self.qkv.bias[: 2 * inner])
@@ -40,8 +40,8 @@ class MappedAttention(SelfAttention):
         return scores.softmax(dim=-1)
 
     def forward(self, x: Tensor, mask: Tensor | None, shared: Tensor | None = None) -> Tensor:
-        """Attend with the map `shared`, which `attention_map` made of the same input."""
-        assert shared is not None  # the encoder asks for the map first
+        """Attend to (B, T, D) with `shared`, the `attention_map` of the same input."""
+        assert shared is not None  # the encoder computes the map first
         inner = self.heads * self.head_dim
         value = linear(x, self.qkv.weight[2 * inner :], self.qkv.bias[2 * inner :])
         mixed = shared @ _heads(value, self.heads)
@@ -50,7 +50,7 @@ class MappedAttention(SelfAttention):
 
 
 class ReusingAttention(nn.Module):
-    """Attention by the map of a layer below: values and output only."""
+    """Attention with the map of a layer below; it has values and output only."""
 
     def __init__(self, width: int, heads: int, head_dim: int) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""Encoder weights as plain names to tensors: their shapes, a random start, and the way in.
+"""Encoder weights as names to tensors: their shapes, random initialisation, and loading.
 
-A `State` has the layout of the published files (queries, keys and values apart; convolutions as
-(C_out, C_in, kernel)); `pack` turns it into what the module holds.
+A `State` has the layout of the published files: queries, keys and values are separate, convolutions
+are (C_out, C_in, kernel). `pack` converts it to the state dict of the module.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ PROJECTIONS = ("query", "key", "value")
 
 
 def _norm(name: str, width: int) -> Shapes:
-    """Shapes of a layer or group norm."""
+    """Return the shapes of a layer norm or group norm."""
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
 def _linear(name: str, inputs: int, outputs: int) -> Shapes:
-    """Shapes of a linear map."""
+    """Return the shapes of a linear map."""
     return {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
 
 
 def _extractor_shapes(config: EncoderConfig) -> Shapes:
-    """Shapes of the convolutional front end."""
+    """Return the shapes of the convolutional front end; a filter bank has none."""
     shapes: Shapes = {}
     if config.extractor_mode == "mel" or config.kaldi is not None:
         return shapes
@@ -52,7 +52,7 @@ def _extractor_shapes(config: EncoderConfig) -> Shapes:
 
 
 def _layer_shapes(config: EncoderConfig, index: int) -> Shapes:
-    """Shapes of one layer; its norms are there even where what they belong to was pruned."""
+    """Return the shapes of one layer; the norms of pruned parts remain."""
     width, heads, ffn = config.embed_dim, config.heads[index], config.ffn[index]
     layer = f"layers.{index}"
     out: Shapes = {}
@@ -72,7 +72,7 @@ def _layer_shapes(config: EncoderConfig, index: int) -> Shapes:
 
 
 def shapes(config: EncoderConfig) -> Shapes:
-    """Name and shape of every tensor of an encoder's state."""
+    """Return the name and shape of every tensor of an encoder's state."""
     width, channels = config.embed_dim, config.channels
     kernel, groups = config.pos_conv_kernel, config.pos_conv_groups
     out = _extractor_shapes(config)
@@ -102,7 +102,7 @@ def shapes(config: EncoderConfig) -> Shapes:
 
 
 def _student_shapes(config: EncoderConfig) -> Shapes:
-    """Shapes of time reduction and of the projections that the tap needs."""
+    """Return the shapes of time reduction and of the projections that the tap needs."""
     width, factor = config.embed_dim, config.time_reduction
     resampler = (width, width, factor)
     out: Shapes = {}
@@ -119,20 +119,20 @@ def _student_shapes(config: EncoderConfig) -> Shapes:
 
 
 def num_parameters(config: EncoderConfig) -> int:
-    """Parameters of the encoder that `config` describes, without building it."""
+    """Return the number of parameters of an encoder without building it."""
     return sum(math.prod(shape) for shape in shapes(config).values())
 
 
 def random_state(config: EncoderConfig, seed: int) -> State:
-    """Weights as fairseq draws them for HuBERT before training, from `seed` alone.
+    """Draw weights as fairseq initialises HuBERT (wav2vec2.py, `init_bert_params`).
 
-    Convolutions: He's normal; linear maps of the layers: normal, deviation 0.02, zero bias (BERT);
-    the projection and the prediction heads: torch's default for linear maps; positional
-    convolution: normal with deviation sqrt(4 / (kernel D)), gain equal to its norm; norms: ones
-    and zeros; mask embedding: uniform in [0, 1). (fairseq: wav2vec2.py, `init_bert_params`.)
+    Convolutions: He's normal. Linear maps of the layers: normal with deviation 0.02, zero bias
+    (BERT). Projection and prediction heads: torch's default for linear maps. Positional
+    convolution: normal with deviation sqrt(4 / (kernel D)), gain equal to its norm. Norms: ones and
+    zeros. Mask embedding: uniform in [0, 1). The result depends on `seed` alone.
 
     Raises:
-        UsageError: more than `MAX_PARAMETERS`.
+        UsageError: the encoder has more than `MAX_PARAMETERS` parameters.
     """
     if num_parameters(config) > MAX_PARAMETERS:
         raise UsageError(
@@ -150,7 +150,7 @@ def random_state(config: EncoderConfig, seed: int) -> State:
 
 
 def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """One tensor of `random_state`."""
+    """Draw one tensor of `random_state`."""
     part, _, kind = name.rpartition(".")
     tensor = torch.zeros(shape)
     if part.endswith("norm"):
@@ -172,7 +172,7 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
         return tensor
     if part.startswith("layers."):
         return tensor.normal_(std=0.02, generator=generator) if kind == "weight" else tensor
-    # Projections, heads and resamplers: uniform in +-1/sqrt(inputs), as torch has it.
+    # Projections, heads and resamplers: uniform in +-1/sqrt(inputs), torch's default.
     inputs = shape[-2] if name == "predict.weight" else shape[-1]
     if len(shape) == 3 and name != "predict.weight":
         inputs = shape[1] * shape[2]
@@ -181,7 +181,7 @@ def _draw(name: str, shape: tuple[int, ...], generator: torch.Generator) -> Tens
 
 
 def pack(state: Mapping[str, Tensor]) -> State:
-    """What the module holds: convolutions time-major, queries, keys and values in one."""
+    """Convert to the state dict of the module: time-major convolutions, joint q, k and v."""
     packed: State = {}
     for name, tensor in state.items():
         if name.startswith("extractor."):
@@ -203,11 +203,12 @@ def pack(state: Mapping[str, Tensor]) -> State:
 
 
 def unpack(encoder: Encoder, tensors: Mapping[str, Tensor] | None = None) -> State:
-    """The state of a module, in the layout that `pack` takes.
+    """Convert the state dict of a module to the layout that `pack` takes.
 
     Args:
         encoder: the module.
-        tensors: in its layout, instead of its own; gradients flow through.
+        tensors: used instead of the module's state dict, under the same names; gradients flow
+            through.
     """
     state: State = {}
     for name, tensor in (encoder.state_dict() if tensors is None else tensors).items():
@@ -223,15 +224,15 @@ def unpack(encoder: Encoder, tensors: Mapping[str, Tensor] | None = None) -> Sta
 
 
 def build(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
-    """A frozen encoder with these weights, in float32 and in memory of its own."""
+    """Build a frozen encoder with a copy of these weights in float32."""
     encoder = trainable(config, state)
     encoder.freeze()
     return encoder
 
 
 def trainable(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
-    """The same encoder, not frozen: for recipes."""
-    # What a filter bank precomputes is no weight, so it is made for real and not on `meta`.
+    """Build an encoder that is not frozen, for recipes; otherwise as `build`."""
+    # The constants of a filter bank are not in the state, so they cannot be on `meta`.
     with torch.device("cpu" if config.extractor_mode == "mel" else "meta"):
         encoder = Encoder(config)
     packed = {

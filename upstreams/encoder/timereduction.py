@@ -1,8 +1,8 @@
-"""FitHuBERT's time reduction: fewer frames for the transformer, and its inverse for the features.
+"""FitHuBERT's time reduction before the transformer, and its inverse for the features.
 
-Lee et al., FitHuBERT (Interspeech 2022), section 3.2: a convolution as wide as its stride before
-the layers, and a transposed one before each projection onto the teacher's width. Neither overlaps,
-so both are a linear map of a few frames at a time.
+Lee et al., FitHuBERT (Interspeech 2022), section 3.2: a convolution whose kernel is as wide as its
+stride stands before the layers, and a transposed one before each projection onto the teacher's
+width. Windows do not overlap, so both are linear maps of a few frames at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from upstreams.encoder.products import Linear, convolve
 
 
 class TimeReduction(nn.Module):
-    """`factor` frames become one: (B, T, D) to (B, T // factor, D); what is left over is dropped.
+    """A map of `factor` frames to one: (B, T, D) to (B, T // factor, D); a rest is dropped.
 
     Attributes:
         weight: (D, factor, D); the published layout is (D, D, factor).
@@ -28,15 +28,15 @@ class TimeReduction(nn.Module):
         self.bias = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reduce (B, T, D), T at least `factor`."""
+        """Reduce (B, T, D) to (B, T // factor, D); T is at least `factor`."""
         return convolve(x.contiguous(), self.weight, self.bias, self.factor)
 
 
 class TimeExpansion(nn.Module):
-    """One frame becomes `factor`: (B, T, D) to (B, T * factor, D).
+    """A map of one frame to `factor` frames: (B, T, D) to (B, T * factor, D).
 
     Attributes:
-        weight: (factor, D out, D in); the published layout is (D in, D out, factor).
+        weight: (factor, D_out, D_in); the published layout is (D_in, D_out, factor).
         bias: (D,), the same for all frames.
     """
 
@@ -47,17 +47,17 @@ class TimeExpansion(nn.Module):
         self.bias = nn.Parameter(torch.empty(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Expand (B, T, D)."""
+        """Expand (B, T, D) to (B, T * factor, D)."""
         batch, frames, width = x.shape
         out = convolve(x.contiguous(), self.weight.flatten(0, 1).unsqueeze(1), None, 1)
         return out.view(batch, frames * self.factor, width) + self.bias
 
 
 class LayerProjection(nn.Module):
-    """What a student predicts of one teacher layer: expansion, where time is reduced, then linear.
+    """A student's prediction of one teacher layer: inverse time reduction, then a linear map.
 
     Attributes:
-        expand: None where the transformer runs at the rate of the front end.
+        expand: the inverse of time reduction; None if the encoder has no time reduction.
     """
 
     def __init__(self, width: int, outputs: int, factor: int) -> None:

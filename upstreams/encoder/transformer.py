@@ -1,4 +1,4 @@
-"""The parts behind the front end: positional convolution, attention, layers, prediction heads."""
+"""The parts after the front end: positional convolution, attention, layers, prediction heads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NORM_EPS = 1e-5
 
 
 def weight_norm(gain: Tensor, direction: Tensor) -> Tensor:
-    """Weight normalisation over dim 2, as wav2vec 2.0 applies it to its positional convolution.
+    """Return normalised weights: over dim 2, as in the positional convolution of wav2vec 2.0.
 
     Args:
         gain: (1, 1, kernel).
@@ -32,8 +32,8 @@ def weight_norm(gain: Tensor, direction: Tensor) -> Tensor:
 class PositionalConv(nn.Module):
     """The relative positional embedding: a wide grouped convolution over time and a GELU.
 
-    With `gain` the parameters are those of weight normalisation, and counted as such; the product
-    is kept from `fold` on. Without, `weight` is the product itself (a subnet that was cut).
+    With `gain`, the parameters are those of weight normalisation and are counted as such; `fold`
+    stores their product. Without `gain`, `weight` is the product itself (subnets of a supernet).
     """
 
     folded: Tensor | None
@@ -55,17 +55,17 @@ class PositionalConv(nn.Module):
 
     @staticmethod
     def _forget(module: nn.Module, _incompatible: Any) -> None:
-        """Drop the kept product when other weights come in."""
+        """Delete the stored product when new weights are loaded."""
         assert isinstance(module, PositionalConv)
         module.folded = None
 
     def fold(self) -> None:
-        """Keep the product of gain and direction, so that a forward pass need not make it."""
+        """Store the product of gain and direction, so that forward passes do not compute it."""
         if self.has_gain:
             self.folded = weight_norm(self.gain.detach(), self.direction.detach())
 
     def _weight(self) -> Tensor:
-        """(D, D / groups, kernel); the kept product only while nothing can change under it."""
+        """Return (D, D / groups, kernel): the stored product if the weights are frozen."""
         if not self.has_gain:
             return self.weight
         if self.folded is not None and not self.direction.requires_grad:
@@ -73,7 +73,7 @@ class PositionalConv(nn.Module):
         return weight_norm(self.gain, self.direction)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Embed (B, T, D) to (B, T, D)."""
+        """Return the embedding (B, T, D) of (B, T, D)."""
         out = F.conv1d(
             x.transpose(1, 2),
             self._weight(),
@@ -86,10 +86,10 @@ class PositionalConv(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention of any number of heads: (B, T, D) to (B, T, D).
+    """Multi-head self-attention with any number of heads: (B, T, D) to (B, T, D).
 
     Attributes:
-        gate: of WavLM, scales the bias of relative positions; None where there are none.
+        gate: WavLM's gate, which scales the bias of relative positions; None in other models.
     """
 
     def __init__(
@@ -103,12 +103,12 @@ class SelfAttention(nn.Module):
         self.gate = gate
 
     def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
-        """Attend.
+        """Attend to (B, T, D).
 
         Args:
             x: (B, T, D).
-            mask: (B, 1, 1, T), True on valid frames; None where all are.
-            bias: (heads before pruning, T, T) of relative positions, for the gate.
+            mask: (B, 1, 1, T), True on valid frames; None if all frames are valid.
+            bias: of relative positions, (heads before pruning, T, T), for the gate.
         """
         batch, frames, _ = x.shape
         if self.gate is not None and bias is not None:
@@ -122,12 +122,13 @@ class SelfAttention(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Attention and feed-forward with residuals; layer norms after them, or before.
+    """A transformer layer: attention and feed-forward with residuals, layer norms after or before.
 
-    The attention is called with x (B, T, D), the mask and what layers share.
+    Either part may be missing (no heads, or a feed-forward width of zero). Its norm remains: a norm
+    after the part is still applied, a norm before it is not used (DPHuBERT; Peng et al., 2023).
 
-    Either part may be missing (no heads, a width of zero). Its norm stays: behind a part it is
-    applied all the same, before one it has nothing to do (DPHuBERT; Peng et al., 2023).
+    Attributes:
+        attention: called with x (B, T, D), the mask, and the tensor that layers share; or None.
     """
 
     def __init__(
@@ -147,7 +148,7 @@ class TransformerLayer(nn.Module):
         self.norm_first = norm_first
 
     def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None = None) -> Tensor:
-        """Apply to (B, T, D); `mask` and `bias` as in `SelfAttention`."""
+        """Return the output (B, T, D) for x (B, T, D); `mask` and `bias` as in `SelfAttention`."""
         if self.norm_first:
             if self.attention is not None:
                 x = x + self.attention(self.attention_norm(x), mask, bias)
@@ -161,17 +162,17 @@ class TransformerLayer(nn.Module):
         return normed
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        assert self.ffn_in is not None and self.ffn_out is not None  # made together
+        assert self.ffn_in is not None and self.ffn_out is not None  # built together
         hidden: Tensor = self.ffn_out(F.gelu(self.ffn_in(x)))
         return hidden
 
 
 class PredictionHeads(nn.Module):
-    """DistilHuBERT's heads: what the student predicts of N teacher layers (paper, section 2.2).
+    """DistilHuBERT's heads: predictions of N teacher layers (Chang et al., 2022, section 2.2).
 
     Attributes:
-        inner: (D to N * D), shared input.
-        weight, bias: (N, D, D) and (N, D), one map a head.
+        inner: linear map from D to N * D, the first layer of all heads.
+        weight, bias: (N, D, D) and (N, D), the second layer of each head.
     """
 
     def __init__(self, width: int, heads: int) -> None:
@@ -182,7 +183,7 @@ class PredictionHeads(nn.Module):
         self.bias = nn.Parameter(torch.empty(heads, width))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """N predictions (B, T, D) of (B, T, D)."""
+        """Return N predictions (B, T, D) of (B, T, D)."""
         parts = F.gelu(self.inner(x)).chunk(self.heads, dim=-1)
         return tuple(
             part @ self.weight[index] + self.bias[index] for index, part in enumerate(parts)

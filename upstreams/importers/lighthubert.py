@@ -1,4 +1,4 @@
-"""LightHuBERT: any subnet of the published supernets, cut into an encoder of its own size."""
+"""LightHuBERT: any subnet of the published supernets, as an encoder of its size."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from upstreams.supernet.subnet import (
     subnet_config,
     supernet_config,
 )
-from upstreams.supernet.subnet_counts import Family
+from upstreams.supernet.subnet_counts import SubnetFamily
 
-# The supernets: utterances normalised, layer norms in the front end, hidden states from before the
-# positional convolution on (the authors' `extract_features(ret_hs=True)`).
+# The supernets normalise utterances, have layer norms in the front end, and give hidden states from
+# before the positional convolution (the authors' `extract_features(ret_hs=True)`).
 BASE = EncoderConfig(extractor_mode="layer_norm", normalize_wav=True, first_state="projection")
 
-# Beside the encoder in the published files: HuBERT's targets and the distillation head.
+# Other tensors of the published files: HuBERT's targets and the distillation head.
 EXTRAS = ("label_embs_concat", "final_proj.", "layer_pred_heads.")
 
 
 def load(source: UpstreamSource) -> Upstream:
     """Load the subnet that the card or its variant names.
 
-    The card's `config` has a `search_space`, the `default` subnet, and optionally the ending that
-    the checkpoint's `pruner_supernet` must have (`supernet`).
+    The card's `config` has a `search_space`, the `default` subnet, and optionally `supernet`, the
+    ending that `pruner_supernet` in the checkpoint must have.
 
     Raises:
-        UsageError: a card or a variant that does not hold.
-        InvalidDataError: the checkpoint does not hold this supernet.
+        UsageError: the `config` of the card or the variant is not valid.
+        InvalidDataError: the file does not hold the weights of this supernet.
     """
     config = dict(source.config)
     unknown = set(config) - {"search_space", "default", "supernet"}
@@ -64,28 +64,28 @@ def load(source: UpstreamSource) -> Upstream:
     return encoder
 
 
-def subnets(config: Mapping[str, Any]) -> Family:
-    """All subnets of a card, to list and to count without building any (`bench.supernets.subnets`).
+def subnets(config: Mapping[str, Any]) -> SubnetFamily:
+    """Return all subnets of a card, for lists and counts (`bench.supernets.subnets`).
 
     Raises:
-        UsageError: a card that does not hold.
+        UsageError: the `config` of the card has no valid `search_space`.
     """
     if "search_space" not in config:
         raise UsageError("lighthubert config: the key search_space expected")
-    return Family(search_space(config["search_space"]), supernet_config(BASE))
+    return SubnetFamily(search_space(config["search_space"]), supernet_config(BASE))
 
 
 def import_state(data: Any, config: EncoderConfig, supernet: str | None = None) -> State:
-    """The supernet's state from a published file: a dict with `cfg` and `model`.
+    """Take the supernet's state out of a published file, a dict with `cfg` and `model`.
 
     Args:
-        data: what the file holds.
-        config: of the supernet.
-        supernet: what the recorded `pruner_supernet` must end in, in lower case; None for the
-            first-stage student, which records none.
+        data: content of the file.
+        config: shape of the supernet.
+        supernet: required ending of `pruner_supernet` in the file, in lower case; None for the
+            first-stage student, whose file does not have it.
 
     Raises:
-        InvalidDataError: another kind of file, another supernet, or tensors that do not fit.
+        InvalidDataError: the file is of another kind or another supernet, or tensors do not fit.
     """
     if not isinstance(data, dict) or not {"cfg", "model"} <= set(data):
         raise InvalidDataError("LightHuBERT checkpoint: expected a dict with 'cfg' and 'model'")
@@ -97,9 +97,9 @@ def import_state(data: Any, config: EncoderConfig, supernet: str | None = None) 
         raise InvalidDataError(
             f"LightHuBERT checkpoint: expected a {expected!r} model, found {kind!r}"
         )
-    found = str(model.get("pruner_supernet", "") if isinstance(model, dict) else "").lower()
-    if supernet is not None and not found.endswith(supernet):
+    stated = str(model.get("pruner_supernet", "") if isinstance(model, dict) else "").lower()
+    if supernet is not None and not stated.endswith(supernet):
         raise InvalidDataError(
-            f"LightHuBERT checkpoint: expected the supernet of {supernet!r}, found {found!r}"
+            f"LightHuBERT checkpoint: expected the supernet of {supernet!r}, found {stated!r}"
         )
     return take(data["model"], fairseq_names(config), config, EXTRAS)

@@ -1,5 +1,5 @@
-"""Subnets that are cut out of a once-for-all encoder.
+"""Subnets of a once-for-all encoder (supernet).
 
-`subnet` names and cuts one, `subnet_counts` counts its parameters and multiply-accumulates without
-building it. Others use `subnet.cut` and `subnet_counts.Family`.
+`subnet` names and cuts one, `subnet_counts` counts parameters and multiply-accumulates without
+building it. Others use `subnet.cut` and `subnet_counts.SubnetFamily`.
 """

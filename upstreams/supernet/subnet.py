@@ -1,7 +1,7 @@
-"""LightHuBERT's once-for-all supernet: name a subnet, and cut it out into a smaller encoder.
+"""LightHuBERT's once-for-all supernet: names of subnets, and cutting a subnet out of it.
 
-Wang et al., LightHuBERT (Interspeech 2022), sections 2.2 and 3.1; the search spaces are those of
-the authors' code and are data in the cards.
+Wang et al., LightHuBERT (Interspeech 2022), sections 2.2 and 3.1. The search spaces come from the
+authors' code; the cards hold them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import State
 from upstreams.encoder.transformer import weight_norm
 
-# Layers (1-based) that a shallower subnet of 12 layers leaves out; the authors' depth map.
+# Layers (1-based) of the 12 that a subnet of this depth leaves out; the authors' depth map.
 DROPPED = {12: (), 11: (12,), 10: (8, 12)}
 DEPTH = 12
 SUPERNET_DIM = 768
@@ -28,9 +28,9 @@ class Subnet:
     """One architecture of a search space.
 
     Attributes:
-        embed: D, shared by all layers.
-        heads: attention heads, one number a layer.
-        ffn: feed-forward width over D, one ratio a layer.
+        embed: D of all layers.
+        heads: attention heads of each layer.
+        ffn: ratio of feed-forward width to D, of each layer.
     """
 
     embed: int
@@ -39,25 +39,26 @@ class Subnet:
 
     @property
     def layers(self) -> int:
-        """How many layers there are."""
+        """Number of layers."""
         return len(self.heads)
 
     @property
     def ffn_widths(self) -> tuple[int, ...]:
-        """Feed-forward widths, one a layer."""
+        """Feed-forward width of each layer."""
         return tuple(int(ratio * self.embed) for ratio in self.ffn)
 
-    def kept(self, depth: int = DEPTH) -> tuple[int, ...]:
-        """Indices (from 0) of the layers that are in it, of a supernet of `depth` layers.
+    def supernet_layers(self, depth: int = DEPTH) -> tuple[int, ...]:
+        """Return the indices (from 0) of its layers in a supernet of `depth` layers.
 
-        Of twelve by the authors' depth map; of any other number the first ones.
+        In a supernet of 12 layers these follow the authors' depth map, in any other the first
+        layers are taken.
         """
         if depth != DEPTH:
             return tuple(range(self.layers))
         return tuple(index for index in range(DEPTH) if index + 1 not in DROPPED[self.layers])
 
     def text(self) -> str:
-        """The canonical spelling: a list only where layers differ."""
+        """Return the canonical spelling, with a list only where layers differ."""
 
         def join(values: Sequence[float]) -> str:
             shown = values[:1] if len(set(values)) == 1 else values
@@ -70,7 +71,7 @@ class Subnet:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The values that each dimension may take."""
+    """The values that each dimension of a subnet may take."""
 
     embed: tuple[int, ...]
     layers: tuple[int, ...]
@@ -78,22 +79,22 @@ class SearchSpace:
     ffn: tuple[float, ...]
 
     def size(self) -> int:
-        """How many subnets there are: heads and ratios are free in every layer."""
+        """Return the number of subnets; heads and ratios are free in every layer."""
         each = len(self.heads) * len(self.ffn)
         return len(self.embed) * sum(int(each**depth) for depth in self.layers)
 
     def smallest(self) -> Subnet:
-        """The subnet that is smallest in every dimension."""
+        """Return the subnet that is smallest in every dimension."""
         depth = min(self.layers)
         return Subnet(min(self.embed), (min(self.heads),) * depth, (min(self.ffn),) * depth)
 
     def largest(self) -> Subnet:
-        """The subnet that is largest in every dimension."""
+        """Return the subnet that is largest in every dimension."""
         depth = max(self.layers)
         return Subnet(max(self.embed), (max(self.heads),) * depth, (max(self.ffn),) * depth)
 
     def sample(self, seed: int) -> Subnet:
-        """A subnet as training draws them: each choice uniform, from `seed` alone."""
+        """Draw a subnet from `seed` as training does: each choice is uniform."""
         rng = random.Random(seed)
         depth, embed = rng.choice(self.layers), rng.choice(self.embed)
         ffn = tuple(rng.choice(self.ffn) for _ in range(depth))
@@ -103,9 +104,9 @@ class SearchSpace:
         """Refuse a subnet that is not in this space.
 
         Raises:
-            UsageError: naming the values allowed.
+            UsageError: a value is not in the space; the message lists those that are.
         """
-        found = {
+        values = {
             "embed": (subnet.embed,),
             "layers": (subnet.layers,),
             "heads": subnet.heads,
@@ -113,17 +114,18 @@ class SearchSpace:
         }
         for key in KEYS:
             allowed = getattr(self, key)
-            for value in found[key]:
+            for value in values[key]:
                 if value not in allowed:
                     choices = ", ".join(str(choice) for choice in allowed)
                     raise UsageError(f"subnet: {key}={value} is not one of {choices}")
 
 
 def search_space(section: Mapping[str, Any], depth: int = DEPTH) -> SearchSpace:
-    """The search space of a card, for a supernet of `depth` layers.
+    """Return the search space of a card, for a supernet of `depth` layers.
 
     Raises:
-        UsageError: a dimension is missing, unknown, or not a list of numbers.
+        UsageError: a dimension is missing, unknown or not a list of numbers, or a number of layers
+            that the supernet cannot give.
     """
     if set(section) != set(KEYS):
         raise UsageError(f"search_space: the keys {', '.join(KEYS)} expected, found {set(section)}")
@@ -135,24 +137,24 @@ def search_space(section: Mapping[str, Any], depth: int = DEPTH) -> SearchSpace:
     layers = tuple(section["layers"])
     depths = set(DROPPED) if depth == DEPTH else set(range(1, depth + 1))
     if not set(layers) <= depths:
-        raise UsageError(f"search_space: layers {layers}; a depth map is known for {depths}")
+        raise UsageError(f"search_space: layers must be of {sorted(depths)}, found {list(layers)}")
     ratios = tuple(float(value) for value in section["ffn"])
     return SearchSpace(tuple(section["embed"]), layers, tuple(section["heads"]), ratios)
 
 
 def parse_subnet(text: str, space: SearchSpace, default: Subnet, *, seed: int = 0) -> Subnet:
-    """The subnet that a variant names: `min`, `max`, `random[:SEED]` or `embed=256,heads=4-4-6`.
+    """Return the subnet of a variant: `min`, `max`, `random[:SEED]` or `embed=256,heads=4-4-6`.
 
-    What is not given is the default's; a list has one value a layer, joined by dashes.
+    A key that is absent takes the default's value. A list has one value a layer, joined by dashes.
 
     Args:
         text: the variant.
-        space: what is allowed.
+        space: the search space.
         default: the published subnet of the card.
         seed: of `random` without a number.
 
     Raises:
-        UsageError: malformed, or outside the search space.
+        UsageError: the text is malformed, or the subnet is outside the search space.
     """
     word, colon, number = text.partition(":")
     if text == "min":
@@ -161,54 +163,54 @@ def parse_subnet(text: str, space: SearchSpace, default: Subnet, *, seed: int = 
         return space.largest()
     if word == "random" and (not colon or (number.isdecimal() and len(number) < 10)):
         return space.sample(int(number) if colon else seed)
-    given: dict[str, list[str]] = {}
+    items: dict[str, list[str]] = {}
     for item in text.split(","):
         key, equals, value = item.partition("=")
-        if key not in KEYS or not equals or not value or key in given:
+        if key not in KEYS or not equals or not value or key in items:
             raise UsageError(
                 f"subnet {text!r}: cannot read {item!r}; expected for example "
                 f"{default.text()!r}, 'min', 'max' or 'random:7'"
             )
-        given[key] = value.split("-")
-    subnet = _from_items(text, given, default)
+        items[key] = value.split("-")
+    subnet = _from_items(text, items, default)
     space.check(subnet)
     return subnet
 
 
 def _numbers(text: str, key: str, items: Sequence[str], depth: int) -> tuple[float, ...]:
-    """`depth` numbers from one or `depth` items.
+    """Return `depth` numbers from one or `depth` items.
 
     Raises:
-        UsageError: another count, or not a plain number.
+        UsageError: another number of items, or an item that is not a plain number.
     """
     for item in items:
         whole, _, part = item.partition(".")
         plain = whole.isdecimal() and (item == whole or (key == "ffn" and part.isdecimal()))
         if not plain or len(item) > 8:
-            raise UsageError(f"subnet {text!r}: {key}={'-'.join(items)}: {item!r} is no number")
+            raise UsageError(f"subnet {text!r}: {key}={'-'.join(items)}: {item!r} is not a number")
     if len(items) not in (1, depth):
         raise UsageError(f"subnet {text!r}: {key} has {len(items)} values for {depth} layers")
     values = [float(item) for item in items]
     return tuple(values) if len(values) == depth else (values[0],) * depth
 
 
-def _from_items(text: str, given: Mapping[str, list[str]], default: Subnet) -> Subnet:
-    """The subnet that differs from the default in the items given."""
-    embed = int(_numbers(text, "embed", given.get("embed", [str(default.embed)]), 1)[0])
-    depth = int(_numbers(text, "layers", given.get("layers", [str(default.layers)]), 1)[0])
-    heads_text = given.get("heads", [str(default.heads[0])])
-    ffn_text = given.get("ffn", [str(default.ffn[0])])
+def _from_items(text: str, items: Mapping[str, list[str]], default: Subnet) -> Subnet:
+    """Return the subnet that has these items and otherwise the values of the default."""
+    embed = int(_numbers(text, "embed", items.get("embed", [str(default.embed)]), 1)[0])
+    depth = int(_numbers(text, "layers", items.get("layers", [str(default.layers)]), 1)[0])
+    heads_text = items.get("heads", [str(default.heads[0])])
+    ffn_text = items.get("ffn", [str(default.ffn[0])])
     heads = tuple(int(value) for value in _numbers(text, "heads", heads_text, depth))
     return Subnet(embed, heads, _numbers(text, "ffn", ffn_text, depth))
 
 
 def supernet_config(config: EncoderConfig) -> EncoderConfig:
-    """The supernet that the subnets of `config` are cut from: always 12 layers of width 768."""
+    """Return LightHuBERT's supernet, 12 layers of width 768, otherwise as `config`."""
     return replace(config, embed_dim=SUPERNET_DIM, heads=(12,) * 12, ffn=(4 * SUPERNET_DIM,) * 12)
 
 
 def subnet_config(config: EncoderConfig, subnet: Subnet) -> EncoderConfig:
-    """The encoder that a subnet is; its positional convolution has no gain of its own."""
+    """Return the encoder of a subnet; its positional convolution has no separate gain."""
     return replace(
         config,
         embed_dim=subnet.embed,
@@ -219,18 +221,18 @@ def subnet_config(config: EncoderConfig, subnet: Subnet) -> EncoderConfig:
 
 
 def cut(state: State, config: EncoderConfig, subnet: Subnet) -> State:
-    """The weights of a subnet, out of the supernet's.
+    """Cut the weights of a subnet out of those of the supernet.
 
-    Everything is a prefix (the first D rows and columns, the first heads), except the feed-forward
-    part: its 3072 units are four blocks of 768, and of each block the first D are taken, so ratio
+    A subnet takes the first D rows and columns and the first heads. The feed-forward part is
+    different: its 3072 units are four blocks of 768, and the first D of each block are taken; ratio
     3.5 takes half as many of the fourth. Weight normalisation of the positional convolution is
-    computed on the whole tensor before it is cut. The mask embedding stays whole. Gradients flow
+    computed on the whole tensor before the cut. The mask embedding stays whole. Gradients flow
     through, so that a subnet can be trained in its supernet.
 
     Args:
-        state: of the supernet.
-        config: of the supernet (`supernet_config`, for LightHuBERT's).
-        subnet: what to cut.
+        state: weights of the supernet.
+        config: shape of the supernet (`supernet_config` for LightHuBERT).
+        subnet: the subnet to cut.
     """
     width = subnet.embed
     kernel = (
@@ -244,7 +246,7 @@ def cut(state: State, config: EncoderConfig, subnet: Subnet) -> State:
     small["pos_conv.weight"] = kernel[:width, : width // config.pos_conv_groups]
     names = ("projection.weight", "projection.bias", "pos_conv.bias", "norm.weight", "norm.bias")
     small |= {name: state[name][:width] for name in names}
-    for index, source in enumerate(subnet.kept(config.num_layers)):
+    for index, source in enumerate(subnet.supernet_layers(config.num_layers)):
         attention, ffn = subnet.heads[index] * config.head_dim, subnet.ffn_widths[index]
         for name, tensor in _cut_layer(
             state, source, config.embed_dim, width, attention, ffn
@@ -256,7 +258,7 @@ def cut(state: State, config: EncoderConfig, subnet: Subnet) -> State:
 def _cut_layer(
     state: State, layer: int, full_width: int, width: int, attention: int, ffn: int
 ) -> State:
-    """The tensors of one layer of a supernet of `full_width`, cut; named without the layer."""
+    """Cut one layer of a supernet of width `full_width`; names come without the layer."""
     prefix = f"layers.{layer}."
     full = {
         key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)

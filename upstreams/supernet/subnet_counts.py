@@ -1,6 +1,6 @@
-"""Parameters and MACs of every subnet of a search space in closed form: thousands a second.
+"""Parameters and MACs of the subnets of a search space, in closed form: thousands a second.
 
-Tests hold both against modules that were really built and really counted.
+Tests compare both with the counts of modules that were built.
 """
 
 from __future__ import annotations
@@ -17,56 +17,56 @@ from upstreams.supernet.subnet import SearchSpace, Subnet, subnet_config
 
 
 @dataclass(frozen=True)
-class Family:
-    """The subnets of one supernet.
+class SubnetFamily:
+    """All subnets of one supernet.
 
     Attributes:
-        space: what there is to choose.
-        supernet: its shape.
+        space: the search space.
+        supernet: shape of the supernet.
     """
 
     space: SearchSpace
     supernet: EncoderConfig
 
     def size(self) -> int:
-        """How many subnets there are."""
+        """Return the number of subnets."""
         return self.space.size()
 
     def sample(self, count: int, seed: int) -> Iterator[Subnet]:
-        """`count` subnets as training draws them (each choice uniform), repetitions included."""
+        """Draw `count` subnets as training does (each choice uniform), with repetitions."""
         rng = random.Random(seed)
         for _ in range(count):
             yield self.space.sample(rng.getrandbits(32))
 
     def uniform(self) -> Iterator[Subnet]:
-        """The subnets whose layers are all alike, the smallest first."""
+        """Yield the subnets whose layers are all alike, the smallest first."""
         space = self.space
         choices = itertools.product(space.embed, space.layers, space.heads, space.ffn)
         for embed, layers, heads, ffn in choices:
             yield Subnet(embed, (heads,) * layers, (ffn,) * layers)
 
     def everything(self) -> Iterator[Subnet]:
-        """Every subnet, one by one: not to be waited for in the published spaces."""
+        """Yield every subnet; the published spaces have too many to iterate over."""
         for embed, layers in itertools.product(self.space.embed, self.space.layers):
             for heads in itertools.product(self.space.heads, repeat=layers):
                 for ffn in itertools.product(self.space.ffn, repeat=layers):
                     yield Subnet(embed, heads, ffn)
 
     def ends(self) -> tuple[Subnet, Subnet]:
-        """The smallest and the largest."""
+        """Return the smallest and the largest subnet."""
         return self.space.smallest(), self.space.largest()
 
     def params(self, subnet: Subnet) -> int:
-        """Parameters of the encoder that a subnet is."""
+        """Return the number of parameters of a subnet."""
         return num_parameters(subnet_config(self.supernet, subnet))
 
     def macs(self, subnet: Subnet, num_samples: int) -> int:
-        """Multiply-accumulates of one utterance (rule `plain`).
+        """Return the multiply-accumulates of one utterance of S samples (rule `plain`).
 
-        For T frames of width D: every convolution's outputs times its kernel; T C D of the
-        projection; (T + 1) D (D / groups) K of the positional convolution, whose even kernel K
-        gives a frame too many; and in each layer of attention width A and feed-forward width F,
-        4 T D A of the projections, 2 T^2 A of the two products and 2 T D F.
+        For T frames of width D: outputs times kernel of every convolution; T C D of the projection;
+        (T + 1) D (D / groups) K of the positional convolution, whose even kernel K gives one extra
+        frame; and in each layer of attention width A and feed-forward width F, 4 T D A of the
+        projections, 2 T^2 A of the two products and 2 T D F.
         """
         config = self.supernet
         frames, inputs, total = num_samples, 1, 0

@@ -55,9 +55,9 @@ def test_equals_transformers_in_every_state(config, kind):
             out = model(wav[None], output_hidden_states=True)
         # SUPERB's last state is the encoder's output, after the final norm of the large models.
         expected = (*out.hidden_states[:-1], out.last_hidden_state)
-        found = alone(encoder, wav).states
-        assert len(found) == len(expected) == encoder.num_layers
-        assert max(map(relative_error, found, expected)) <= 1e-5
+        actual = alone(encoder, wav).states
+        assert len(actual) == len(expected) == encoder.num_layers
+        assert max(map(relative_error, actual, expected)) <= 1e-5
 
 
 def test_hubert_base_equals_transformers():
@@ -119,8 +119,8 @@ def test_frames_by_the_arithmetic_of_the_convolutions():
     with torch.device("meta"):
         encoder = Encoder(EncoderConfig())
     assert (encoder.min_samples, encoder.stride) == (400, 320)
-    found = [encoder.num_frames(size) for size in (0, 399, 400, 719, 720, 8_160, 16_000)]
-    assert found == [0, 0, 1, 1, 2, 25, 49]
+    actual = [encoder.num_frames(size) for size in (0, 399, 400, 719, 720, 8_160, 16_000)]
+    assert actual == [0, 0, 1, 1, 2, 25, 49]
 
 
 def test_random_weights_come_from_the_seed_alone():
@@ -190,7 +190,7 @@ def test_too_short_is_told():
         ({"pos_conv_groups": 0}, "'pos_conv_groups' must be between 1"),
     ],
 )
-def test_config_that_does_not_hold(section, words):
+def test_invalid_configs_are_refused(section, words):
     with pytest.raises(UsageError, match=words):
         encoder_config(section)
 

@@ -24,7 +24,7 @@ def test_frames_are_those_of_the_convolutions(num_samples):
 def test_energies_against_a_plain_fourier_transform():
     wav = torch.randn(1_200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     mel = MelExtractor(80, 320, top_hz=4_000.0, mean=-2.0, std=3.0)
-    found = mel(wav.float()).view(-1, 40)
+    actual = mel(wav.float()).view(-1, 40)
     window = torch.hann_window(400, dtype=torch.float64)
     for frame in (0, 1, 2):
         part = wav[160 * frame : 160 * frame + 400] * window
@@ -33,7 +33,7 @@ def test_energies_against_a_plain_fourier_transform():
         power = (part @ torch.cos(angle.double())) ** 2 + (part @ torch.sin(angle.double())) ** 2
         energy = power / 400 @ mel_filters(40, 4_000.0).double()
         expected = ((energy + FLOOR).log() + 2.0) / 3.0
-        assert torch.allclose(found[frame].double(), expected, atol=1e-4)
+        assert torch.allclose(actual[frame].double(), expected, atol=1e-4)
 
 
 def test_a_tone_lights_the_filter_around_it():
@@ -51,15 +51,15 @@ def test_filters_that_no_line_falls_into_are_refused():
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "words"),
     [
         ({"conv_layers": ((40, 300, 320),)}, "one entry"),
         ({"mel_top_hz": 9_000.0}, "mel_top_hz"),
         ({"mel_std": 0.0}, "mel_std"),
     ],
 )
-def test_a_bank_that_does_not_hold(change, told):
-    with pytest.raises(UsageError, match=told):
+def test_invalid_filter_banks_are_refused(change, words):
+    with pytest.raises(UsageError, match=words):
         replace(MEL, **change)
 
 
@@ -78,8 +78,8 @@ def test_an_encoder_with_a_bank_does_not_hear_padding_or_gain():
         alone, _ = encoder(short[None], torch.tensor([900]))
         quiet, _ = encoder(0.5 * long[None], torch.tensor([1_600]))
     assert frames.tolist() == [4, 2]
-    for state, own, low in zip(states, alone, quiet, strict=True):
-        assert torch.allclose(state[1, :2], own[0], atol=1e-5)
+    for state, alone_state, low in zip(states, alone, quiet, strict=True):
+        assert torch.allclose(state[1, :2], alone_state[0], atol=1e-5)
         assert torch.allclose(state[:1], low, atol=1e-2)
 
 

@@ -19,9 +19,9 @@ needs_onednn = pytest.mark.skipif(not can_pack(), reason="this torch cannot pack
 @pytest.fixture
 def linear():
     torch.manual_seed(0)
-    made = Linear(48, 32).requires_grad_(False)
-    made.pack()
-    return made
+    linear = Linear(48, 32).requires_grad_(False)
+    linear.pack()
+    return linear
 
 
 def frames(*shape: int) -> torch.Tensor:

@@ -19,7 +19,7 @@ from bench.supernets.subnets import Budget, candidate, candidates, candidates_cs
 from bench.supernets.tradeoff import names_of, points_of, tradeoff, tradeoff_plot, tradeoff_table
 from upstreams.encoder.encoder import Encoder
 from upstreams.supernet.subnet import SearchSpace, subnet_config
-from upstreams.supernet.subnet_counts import Family
+from upstreams.supernet.subnet_counts import SubnetFamily
 
 
 @pytest.fixture(scope="module", params=["lighthubert_small", "lighthubert_base"])
@@ -54,33 +54,35 @@ def test_a_hundred_random_subnets_of_each_space_have_the_size_of_the_closed_form
 def test_macs_are_those_that_are_counted(family):
     for subnet in (family.ends()[0], *family.sample(2, seed=1)):
         for num_samples in (400, 16_001):
-            found = count(on_meta(family, subnet), num_samples).macs("plain")
-            assert family.macs(subnet, num_samples) == found
+            actual = count(on_meta(family, subnet), num_samples).macs("plain")
+            assert family.macs(subnet, num_samples) == actual
 
 
 def test_a_space_is_enumerated_whole():
     space = SearchSpace((256, 384), (10, 11), (4, 6), (3.0,))
-    whole = list(Family(space, family_of(upstream_card("lighthubert_small")).supernet).everything())
+    whole = list(
+        SubnetFamily(space, family_of(upstream_card("lighthubert_small")).supernet).everything()
+    )
     assert len(set(whole)) == len(whole) == space.size() == 2 * (2**10 + 2**11)
 
 
 def test_equal_layered_subnets(family):
-    found = candidates(family, Budget())
+    actual = candidates(family, Budget())
     space = family.space
     sizes = [len(getattr(space, key)) for key in ("embed", "layers", "heads", "ffn")]
-    assert len(found) == sizes[0] * sizes[1] * sizes[2] * sizes[3]
-    assert [item.macs_per_second for item in found] == sorted(i.macs_per_second for i in found)
+    assert len(actual) == sizes[0] * sizes[1] * sizes[2] * sizes[3]
+    assert [item.macs_per_second for item in actual] == sorted(i.macs_per_second for i in actual)
 
 
 def test_samples_keep_to_the_budget_and_are_reproducible(family):
     middle = candidate(family, family.ends()[1])
     budget = Budget(0.8 * middle.params, 0.85 * middle.macs_per_second)
-    found = candidates(family, budget, sample=30, seed=3)
-    assert len({item.variant for item in found}) == 30
-    assert all(budget.allows(item) for item in found)
-    assert candidates(family, budget, sample=30, seed=3) == found
-    assert candidates(family, budget, sample=30, seed=4) != found
-    assert candidates_csv(found).count("\n") == 31
+    actual = candidates(family, budget, sample=30, seed=3)
+    assert len({item.variant for item in actual}) == 30
+    assert all(budget.allows(item) for item in actual)
+    assert candidates(family, budget, sample=30, seed=3) == actual
+    assert candidates(family, budget, sample=30, seed=4) != actual
+    assert candidates_csv(actual).count("\n") == 31
 
 
 def test_budgets_that_cannot_be_kept(family):
@@ -103,8 +105,8 @@ def test_the_command_lists(capsys, tmp_path):
     plot = tmp_path / "plane.svg"
     command = ["subnets", "lighthubert_small", "--budget-macs", "4.0e9", "--sample", "20"]
     assert main([*command, "--json", "--plot", str(plot)]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert len(found) == 20 and all(item["macs_per_second"] <= 4.0e9 for item in found)
+    actual = json.loads(capsys.readouterr().out)
+    assert len(actual) == 20 and all(item["macs_per_second"] <= 4.0e9 for item in actual)
     assert "<svg" in plot.read_text()
     first = plot.read_bytes()
     assert main([*command, "--csv", "--plot", str(plot)]) == 0
@@ -144,8 +146,8 @@ def test_what_is_drawn_of_a_trade_off(monkeypatch, tmp_path):
     monkeypatch.setattr(Axes, "errorbar", lambda self, x, y, yerr, **k: bars.append((x, y, yerr)))
     monkeypatch.setattr(Axes, "plot", lambda self, x, y, **k: lines.append((x, y)))
     monkeypatch.setattr(Axes, "annotate", lambda self, text, at, **k: texts.append((text, at)))
-    found = [(1.0e9, 0.5), (1.0e9, 0.5), (2.0e9, 0.25), (3.0e9, 0.75)]
-    points = points_of([record(f"a@{i}", macs, v) for i, (macs, v) in enumerate(found)])
+    actual = [(1.0e9, 0.5), (1.0e9, 0.5), (2.0e9, 0.25), (3.0e9, 0.75)]
+    points = points_of([record(f"a@{i}", macs, v) for i, (macs, v) in enumerate(actual)])
     tradeoff_plot(tmp_path / "curve.svg", points, "ks")
     assert bars[0] == ([1.0], [0.5], [[0.5], [0.5]]) and len(bars) == 4
     assert lines == [((1.0, 3.0), (0.5, 0.75))]
@@ -153,17 +155,17 @@ def test_what_is_drawn_of_a_trade_off(monkeypatch, tmp_path):
 
 
 def test_every_variant_is_a_run_of_its_own():
-    asked = []
+    runs = []
 
     def evaluate(spec, session):
-        asked.append((spec.upstream, session))
+        runs.append((spec.upstream, session))
         return SimpleNamespace(record=record(spec.upstream, 1.0, 0.5))
 
     names = names_of("lighthubert_small+untrained", ["min", "max,int8"])
     assert names == ["lighthubert_small@min+untrained", "lighthubert_small@max,int8+untrained"]
     session = Session(home="h")
     points = tradeoff(names, RunSpec("x", "ks"), session, evaluate=evaluate)
-    assert asked == [(name, session) for name in names] and len(points) == 2
+    assert runs == [(name, session) for name in names] and len(points) == 2
     with pytest.raises(UsageError, match="each once"):
         names_of("lighthubert_small", ["min", "min"])
     with pytest.raises(UsageError, match="without a variant"):

@@ -21,7 +21,7 @@ from upstreams.supernet.subnet import (
     subnet_config,
     supernet_config,
 )
-from upstreams.supernet.subnet_counts import Family
+from upstreams.supernet.subnet_counts import SubnetFamily
 
 SMALL = SearchSpace(
     embed=(128, 192, 256), layers=(10, 11, 12), heads=(2, 3, 4), ffn=(3.0, 3.5, 4.0)
@@ -89,9 +89,9 @@ def assert_equal(module, ours, subnet, sizes):
             normed = torch.nn.functional.layer_norm(wav, wav.shape[1:])  # as s3prl's expert
             whole = torch.zeros(wav.shape, dtype=torch.bool)
             expected = module.extract_features(normed, padding_mask=whole, ret_hs=True)[0]
-            found = ours(wav, torch.tensor([size])).states
-        assert len(found) == len(expected) == subnet.layers + 1
-        for state, reference in zip(found, expected, strict=True):
+            actual = ours(wav, torch.tensor([size])).states
+        assert len(actual) == len(expected) == subnet.layers + 1
+        for state, reference in zip(actual, expected, strict=True):
             assert float((state - reference).norm() / reference.norm()) <= 1e-5
     return count
 
@@ -113,7 +113,10 @@ def test_two_hundred_random_subnets_of_a_small_supernet():
         mask_embedding=256,
         conv_layers=tuple((CHANNELS, kernel, stride) for _, kernel, stride in BASE.conv_layers),
     )
-    supernet, family = import_state(as_published(state), full, "small.yaml"), Family(SMALL, full)
+    supernet, family = (
+        import_state(as_published(state), full, "small.yaml"),
+        SubnetFamily(SMALL, full),
+    )
     drawn = list(dict.fromkeys(family.sample(210, seed=3)))[:200]
     assert len(drawn) == 200 and {subnet.layers for subnet in drawn} == {10, 11, 12}
     for subnet in drawn:
@@ -151,14 +154,14 @@ def test_equals_the_authors_supernet(published, space_and_default, variant):
     else:
         ours = build(subnet_config(full, subnet), cut(supernet, full, subnet))
     count = assert_equal(module, ours, subnet, (400, 5_001, 9_000))
-    assert count == Family(space, full).params(subnet)
+    assert count == SubnetFamily(space, full).params(subnet)
 
 
 @pytest.mark.slow
 def test_two_hundred_random_subnets_in_full_size(published, space_and_default):
     module, _, supernet = published
     full = supernet_config(BASE)
-    family = Family(space_and_default[0], full)
+    family = SubnetFamily(space_and_default[0], full)
     drawn = list(family.sample(200, seed=4))
     assert len(set(drawn)) == 200
     for subnet in drawn:

@@ -17,7 +17,7 @@ SHAPE_IN_FILE = "upstreams.importers.dphubert:load"
 
 def cards():
     """One card of each shape, by name."""
-    found = {}
+    actual = {}
     for name in upstream_names():
         card = upstream_card(name)
         large = card.reported.get("params", 0) > LARGEST
@@ -25,8 +25,8 @@ def cards():
             config = dict(card.config)
             if "kaldi" in config:  # the shape is the same whatever the statistics
                 config["kaldi"] = config["kaldi"] | {"mean": [], "deviation": []}
-            found.setdefault((card.load, json.dumps(config), card.tap), name)
-    return found.values()
+            actual.setdefault((card.load, json.dumps(config), card.tap), name)
+    return actual.values()
 
 
 # Variants beside the cards' own: one a kind.

@@ -57,9 +57,9 @@ def worst(encoder, reference, sizes=SIZES):
         wav = noise(size)
         with torch.no_grad():
             expected = reference(wav)
-        found = alone(encoder, wav).states
-        assert len(found) == len(expected)
-        errors += [relative_error(*pair) for pair in zip(found, expected, strict=True)]
+        actual = alone(encoder, wav).states
+        assert len(actual) == len(expected)
+        errors += [relative_error(*pair) for pair in zip(actual, expected, strict=True)]
     return max(errors)
 
 
@@ -153,9 +153,9 @@ def test_equals_torchaudios(config):
         aux_num_out=None,
     )
     disturb(model.eval())
-    found, state = import_encoder(model.state_dict(), config)
-    assert found == replace(config, mask_embedding=0)
-    encoder = build(found, state)
+    actual, state = import_encoder(model.state_dict(), config)
+    assert actual == replace(config, mask_embedding=0)
+    encoder = build(actual, state)
     ours = sum(parameter.numel() for parameter in encoder.parameters())
     assert ours == sum(parameter.numel() for parameter in model.parameters())
     for size in SIZES:
@@ -192,11 +192,11 @@ def test_padding_changes_nothing(config):
 
 def test_buckets_by_hand():
     """32 buckets: 16 a side, 8 exact, then logarithmic to 40 frames; keys behind from 16 on."""
-    found = position_buckets(100, 32, 40, torch.device("cpu")).tolist()
-    assert found[99] == 0 and found[98] == 1 and found[100] == 17
-    assert found[99 - 7] == 7 and found[99 - 8] == 8 and found[99 + 7] == 23
+    actual = position_buckets(100, 32, 40, torch.device("cpu")).tolist()
+    assert actual[99] == 0 and actual[98] == 1 and actual[100] == 17
+    assert actual[99 - 7] == 7 and actual[99 - 8] == 8 and actual[99 + 7] == 23
     # 8 + floor(8 log(d / 8) / log 5): 9 from d = 10 on, the last bucket from 33 on
-    assert [found[99 - d] for d in (9, 10, 12, 32, 33, 40, 99)] == [8, 9, 10, 14, 15, 15, 15]
+    assert [actual[99 - d] for d in (9, 10, 12, 32, 33, 40, 99)] == [8, 9, 10, 14, 15, 15, 15]
     positions = RelativePositions(32, 2, 40)
     torch.nn.init.normal_(positions.table)
     bias = positions(5)

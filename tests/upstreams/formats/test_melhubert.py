@@ -79,11 +79,11 @@ def equals_the_formulas(data, config, tensors):
     for size in (400, 720, 4_000, 4_161):  # one window, three, and an even and an odd number
         wav = noise(size)
         with torch.no_grad():
-            found = encoder(wav[None], torch.tensor([size]))
+            actual = encoder(wav[None], torch.tensor([size]))
         expected = melhubert(wav, tensors, config)
-        assert len(found.states) == len(expected) == encoder.num_layers
-        assert int(found.lengths[0]) == encoder.num_frames(size) == len(expected[0])
-        for state, reference in zip(found.states, expected, strict=True):
+        assert len(actual.states) == len(expected) == encoder.num_layers
+        assert int(actual.lengths[0]) == encoder.num_frames(size) == len(expected[0])
+        for state, reference in zip(actual.states, expected, strict=True):
             assert state.shape[1:] == reference.shape
             assert float((state[0] - reference).norm() / reference.norm()) <= 1e-5
 
@@ -138,7 +138,7 @@ def test_the_contract_holds(config):
     assert not [result for result in check(encoder) if not result.ok]
 
 
-def said(**values):
+def stating(**values):
     return lambda data: data["Upstream_Config"]["melhubert"].update(values)
 
 
@@ -156,14 +156,14 @@ FC1 = "encoder.layers.2.fc1.weight"
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        (said(encoder_layers=10**9), "says num_layers 1000000000, the card 3"),
-        (said(encoder_layers="3"), "says num_layers 3, the card 3"),
-        (said(encoder_attention_heads=4), "says heads 4, the card 2"),
-        (said(encoder_attention_heads=10**30), "says heads 1000000"),
-        (said(feat_emb_dim=40), "says channels 40, the card 20"),
-        (said(activation_fn="relu"), "says activation_fn 'relu'; only 'gelu' is known"),
-        (said(attention_type="causal"), "attention_type 'causal'; only"),
-        (said(layer_norm_first=True), "says layer_norm_first True"),
+        (stating(encoder_layers=10**9), "says num_layers 1000000000, the card 3"),
+        (stating(encoder_layers="3"), "says num_layers 3, the card 3"),
+        (stating(encoder_attention_heads=4), "says heads 4, the card 2"),
+        (stating(encoder_attention_heads=10**30), "says heads 1000000"),
+        (stating(feat_emb_dim=40), "says channels 40, the card 20"),
+        (stating(activation_fn="relu"), "says activation_fn 'relu'; only 'gelu' is supported"),
+        (stating(attention_type="causal"), "attention_type 'causal'; only"),
+        (stating(layer_norm_first=True), "says layer_norm_first True"),
         (lambda data: data["Upstream_Config"].pop("melhubert"), "has no section 'melhubert'"),
         (lambda data: data.__setitem__("Upstream_Config", 7), "has no section 'melhubert'"),
         (pruned([{7: [0]}]), "does not list heads by layer"),

@@ -76,8 +76,8 @@ def alone(encoder, wav):
         return encoder(wav[None], torch.tensor([len(wav)]))
 
 
-def relative_error(found, expected):
-    return float((found - expected).norm() / expected.norm())
+def relative_error(actual, expected):
+    return float((actual - expected).norm() / expected.norm())
 
 
 @pytest.mark.parametrize("kind", STUDENTS)
@@ -104,10 +104,10 @@ def test_every_tap_equals_the_formulas(kind, tap, tmp_path):
             "projections": projected,
             "last_projection": projected[-1:],
         }[tap]
-        found = alone(encoder, wav)
-        states = found.states[1:] if tap == "hidden_states" else found.states
-        assert len(found.states) == encoder.num_layers and len(states) == len(expected)
-        assert int(found.lengths[0]) == encoder.num_frames(size) == len(expected[0])
+        actual = alone(encoder, wav)
+        states = actual.states[1:] if tap == "hidden_states" else actual.states
+        assert len(actual.states) == encoder.num_layers and len(states) == len(expected)
+        assert int(actual.lengths[0]) == encoder.num_frames(size) == len(expected[0])
         for state, reference in zip(states, expected, strict=True):
             assert state.shape[1:] == reference.shape == (len(reference), encoder.hidden_size)
             assert relative_error(state[0], reference) <= 1e-5
@@ -232,8 +232,8 @@ def test_robust_students_are_distilhuberts(tmp_path):
         x = mapped(convolved(wav, tensors, (5, 1, 2, 2)), tensors, "post_extract_proj")
         start = normed(positions(x, tensors, 4), tensors, "encoder.layer_norm")
         expected = [x, *layers_of(start, tensors, range(4), 2)]
-        for found, reference in zip(alone(encoder, wav).states, expected, strict=True):
-            assert relative_error(found[0], reference) <= 1e-5
+        for actual, reference in zip(alone(encoder, wav).states, expected, strict=True):
+            assert relative_error(actual[0], reference) <= 1e-5
         whole[name] = {"distiller": section | {"encoder_layers": 10**9}}
         with pytest.raises(InvalidDataError, match="says num_layers 1000000000, the card 4"):
             import_encoder(whole, config)
@@ -242,10 +242,10 @@ def test_robust_students_are_distilhuberts(tmp_path):
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"reuses": [False, True]}, "'reuses' must say of each of 12 layers"),
+        ({"reuses": [False, True]}, "'reuses' must say for each of 12 layers"),
         ({"reuses": [True] * 12}, "the first cannot"),
         ({"reuses": [False] + ["yes"] * 11}, "'reuses' must"),
-        ({"reuses": [False, True] * 6, "layer_norm_first": True}, "norms behind"),
+        ({"reuses": [False, True] * 6, "layer_norm_first": True}, "norms after"),
         ({"time_reduction": 0}, "'time_reduction' must be between 1"),
         ({"time_reduction": 2, "first_state": "projection"}, "must be that of the 'layers'"),
         ({"feature_projection": False}, "must have the width 768, it has 512"),
@@ -253,7 +253,7 @@ def test_robust_students_are_distilhuberts(tmp_path):
         ({"tap": "projections"}, "unknown key 'tap'"),
     ],
 )
-def test_config_that_does_not_hold(section, words):
+def test_invalid_configs_are_refused(section, words):
     with pytest.raises(UsageError, match=words):
         load(UpstreamSource(section))
 

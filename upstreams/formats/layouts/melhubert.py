@@ -1,8 +1,8 @@
-"""MelHuBERT's checkpoints, and those of its compressed forms.
+"""MelHuBERT's checkpoints and those of its compressed forms.
 
-A dict with `model` and `Upstream_Config`. Pruned heads are listed in `Pruned_heads` (the tensors
-are smaller already); pruned single weights are kept as `NAME_orig` and `NAME_mask`, whose product
-is the weight. Lin et al., Compressing Transformer-based self-supervised models (2022).
+The file is a dict with `model` and `Upstream_Config`. `Pruned_heads` lists pruned heads, whose
+tensors are already smaller. Pruned single weights are stored as `NAME_orig` and `NAME_mask`, whose
+product is the weight. Lin et al., Compressing Transformer-based self-supervised models (2022).
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from bench.errors import InvalidDataError
-from upstreams.encoder.config import MAX_LAYERS, EncoderConfig
+from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.config_checks import MAX_LAYERS
 from upstreams.formats.checkpoint import plain
 from upstreams.formats.layout import Published
 from upstreams.formats.layouts.fairseq import fairseq_names
 
-EXTRAS = ("final_proj.", "mask_emb")  # the cluster head; a mask embedding where one was learned
+EXTRAS = ("final_proj.", "mask_emb")  # the cluster head; a mask embedding if one was learned
 
 _STATED = {
     "encoder_layers": "num_layers",
@@ -37,7 +38,7 @@ _ONLY = {
 
 
 def melhubert_names(config: EncoderConfig) -> dict[str, str]:
-    """Our names to MelHuBERT's: fairseq's, but for the projection of the features."""
+    """Return our names to MelHuBERT's: fairseq's, except the projection of the features."""
     names = fairseq_names(config)
     for kind in ("weight", "bias"):
         names[f"projection.{kind}"] = f"pre_extract_proj.{kind}"
@@ -45,7 +46,7 @@ def melhubert_names(config: EncoderConfig) -> dict[str, str]:
 
 
 def find(data: Mapping[Any, Any]) -> Published | None:
-    """A file of this layout, or None."""
+    """Return the content of a file of this layout, None for other files."""
     if not isinstance(data.get("model"), Mapping) or "Upstream_Config" not in data:
         return None
     tensors = _unmasked(data["model"]) if "Pruning" in data else data["model"]
@@ -53,10 +54,10 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _unmasked(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Weights out of their dense values and masks.
+    """Return the tensors with the products of dense weights and their masks.
 
     Raises:
-        InvalidDataError: a mask without its weight, or of another shape.
+        InvalidDataError: a mask has another shape than its weight.
     """
     whole: dict[Any, Any] = {}
     for key, value in tensors.items():
@@ -72,10 +73,10 @@ def _unmasked(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the configuration beside the weights says, as far as it is checked.
+    """Return the checked part of the configuration beside the weights.
 
     Raises:
-        InvalidDataError: no configuration, or one of an architecture that is not known here.
+        InvalidDataError: no configuration, or the architecture is not supported.
     """
     both = plain(data["Upstream_Config"])
     section = both.get("melhubert", both.get("hubert")) if isinstance(both, Mapping) else None
@@ -85,30 +86,30 @@ def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
         if section.get(key, value) != value:
             raise InvalidDataError(
                 f"checkpoint: its own configuration says {key} {str(section[key])[:60]!r}; only "
-                f"{value!r} is known here"
+                f"{value!r} is supported"
             )
     stated = {ours: section[theirs] for theirs, ours in _STATED.items() if theirs in section}
     heads, layers = section.get("encoder_attention_heads"), section.get("encoder_layers")
     if type(heads) is int and type(layers) is int and 0 < layers <= MAX_LAYERS:
-        stated["heads"] = _heads_left(data.get("Pruned_heads"), heads, layers)
+        stated["heads"] = _remaining_heads(data.get("Pruned_heads"), heads, layers)
     return stated
 
 
-def _heads_left(pruned: Any, heads: int, layers: int) -> Any:
-    """Heads of every layer after pruning; one number where they are the same.
+def _remaining_heads(pruned: Any, heads: int, layers: int) -> Any:
+    """Return the heads of every layer after pruning, as one number if all are equal.
 
     Args:
-        pruned: a list of steps, each a dict from a layer's index to the heads removed from it.
-        heads: of a layer before pruning.
-        layers: how many there are.
+        pruned: a list of steps, each a dict from the index of a layer to its removed heads.
+        heads: heads of a layer before pruning.
+        layers: number of layers.
 
     Raises:
-        InvalidDataError: the list is no such list, or names a layer that is not there.
+        InvalidDataError: a step is not such a dict, or names a layer that does not exist.
     """
-    left = [heads] * layers
+    remaining = [heads] * layers
     for step in pruned if isinstance(pruned, list) else []:
-        for layer, gone in step.items() if isinstance(step, Mapping) else [(None, None)]:
-            if type(layer) is not int or not 0 <= layer < layers or not isinstance(gone, list):
+        for layer, removed in step.items() if isinstance(step, Mapping) else [(None, None)]:
+            if type(layer) is not int or not 0 <= layer < layers or not isinstance(removed, list):
                 raise InvalidDataError("checkpoint: 'Pruned_heads' does not list heads by layer")
-            left[layer] -= len(gone)
-    return left[0] if len(set(left)) == 1 else tuple(left)
+            remaining[layer] -= len(removed)
+    return remaining[0] if len(set(remaining)) == 1 else tuple(remaining)
