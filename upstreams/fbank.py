@@ -1,8 +1,8 @@
 """SUPERB's baseline: Kaldi log-mel filter banks with deltas, normalised over the utterance.
 
-80 mel bins, 25 ms windows every 10 ms, first and second differences over 5 frames, mean and
-variance of every dimension over the utterance (Yang et al., SUPERB, 2021; s3prl's `fbank`).
-Variants: `deltas=0` (static bins only, 80 dimensions) and `cmvn=off`.
+80 mel bins, 25 ms windows every 10 ms, first and second differences over 5 frames, normalisation of
+mean and variance of every dimension over the utterance (Yang et al., SUPERB, 2021; s3prl's
+`fbank`). Variants: `deltas=0` (static bins only, 80 dimensions), `deltas=1`, and `cmvn=off`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,12 @@ CMVN_EPS = 1e-10
 
 
 class FilterBank(Upstream):
-    """One hidden state: the filter bank with its differences.
+    """An upstream with one hidden state: the filter bank with its differences.
 
     Attributes:
-        variant: canonical spelling of what differs from the card, or None.
+        deltas: orders of differences, 0 to 2.
+        cmvn: normalise mean and variance over the utterance.
+        variant: canonical spelling of the differences from the card; None for none.
     """
 
     def __init__(self, *, deltas: int, cmvn: bool) -> None:
@@ -43,14 +45,14 @@ class FilterBank(Upstream):
         self._functional: Any = import_torchaudio("functional")
 
     def num_frames(self, num_samples: int) -> int:
-        """T: whole windows only."""
+        """Return T for S samples; only whole windows count."""
         return max(1 + (num_samples - WINDOW_SAMPLES) // STRIDE_SAMPLES, 0)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
-        """Features (B, T, D) of (B, S), one utterance at a time.
+        """Return features (B, T, D) of (B, S), computed one utterance at a time.
 
         Raises:
-            InvalidDataError: an utterance shorter than a window.
+            InvalidDataError: an utterance is shorter than a window.
         """
         sizes = [int(size) for size in lengths]
         if min(sizes) < self.min_samples:
@@ -62,7 +64,7 @@ class FilterBank(Upstream):
         return Hidden((nn.utils.rnn.pad_sequence(feats, batch_first=True),), frames)
 
     def _features(self, wav: Tensor) -> Tensor:
-        """One utterance: (S,) to (T, D)."""
+        """Return the features (T, D) of one utterance (S,)."""
         feats = [
             self._kaldi.fbank(
                 wav.unsqueeze(0),
@@ -79,45 +81,45 @@ class FilterBank(Upstream):
         x = torch.cat(feats, dim=-1)
         if not self.cmvn:
             return x
-        # One frame has no deviation: it becomes zeros rather than NaN.
+        # One frame has no deviation: its features become zeros instead of NaN.
         spread = x.std(dim=0, keepdim=True) if len(x) > 1 else torch.zeros_like(x)
         return (x - x.mean(dim=0, keepdim=True)) / (CMVN_EPS + spread)
 
 
 def _options(variant: str | None) -> tuple[int | None, bool | None]:
-    """Deltas and CMVN that a variant asks for; None where it says nothing.
+    """Return deltas and CMVN of a variant; None for a key that is absent.
 
     Raises:
-        UsageError: anything but `deltas=0|1|2` and `cmvn=on|off`, each at most once.
+        UsageError: an item is not `deltas=0|1|2` or `cmvn=on|off`, or a key occurs twice.
     """
-    given: dict[str, str] = {}
+    values: dict[str, str] = {}
     for item in variant.split(",") if variant else ():
         key, _, value = item.partition("=")
         allowed = {"deltas": ("0", "1", "2"), "cmvn": ("on", "off")}.get(key, ())
-        if value not in allowed or key in given:
+        if value not in allowed or key in values:
             raise UsageError(
                 f"fbank variant {variant!r}: cannot read {item!r}; "
                 f"expected deltas=0|1|2 or cmvn=on|off, joined by a comma"
             )
-        given[key] = value
-    deltas = int(given["deltas"]) if "deltas" in given else None
-    return deltas, given["cmvn"] == "on" if "cmvn" in given else None
+        values[key] = value
+    deltas = int(values["deltas"]) if "deltas" in values else None
+    return deltas, values["cmvn"] == "on" if "cmvn" in values else None
 
 
 def load(source: UpstreamSource) -> Upstream:
-    """The filter bank of the card or its variant; it has no weights.
+    """Return the filter bank of the card or its variant; it has no weights.
 
     Raises:
-        UsageError: a card or a variant that does not hold.
+        UsageError: the `config` of the card or the variant is not valid.
     """
     config = {"deltas": 2, "cmvn": True} | dict(source.config)
     deltas, cmvn = config["deltas"], config["cmvn"]
     if set(config) != {"deltas", "cmvn"} or deltas not in (0, 1, 2) or not isinstance(cmvn, bool):
         raise UsageError(f"fbank config: deltas 0, 1 or 2 and cmvn true or false, found {config}")
-    asked_deltas, asked_cmvn = _options(source.variant)
+    variant_deltas, variant_cmvn = _options(source.variant)
     bank = FilterBank(
-        deltas=deltas if asked_deltas is None else asked_deltas,
-        cmvn=cmvn if asked_cmvn is None else asked_cmvn,
+        deltas=deltas if variant_deltas is None else variant_deltas,
+        cmvn=cmvn if variant_cmvn is None else variant_cmvn,
     )
     parts = [f"deltas={bank.deltas}"] if bank.deltas != deltas else []
     parts += [f"cmvn={'on' if bank.cmvn else 'off'}"] if bank.cmvn != cmvn else []

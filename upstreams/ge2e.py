@@ -1,8 +1,8 @@
 """A pretrained speaker encoder: three LSTM layers on mel energies (Wan et al., GE2E, 2018).
 
-The weights are those that the resemblyzer package carries; nothing of the package is imported.
-Its front end: volume raised to -30 dBFS where it is lower, 40 mel energies (Slaney's scale, power,
-no logarithm), 25 ms windows every 10 ms, centred.
+The weights come from a file of the resemblyzer package; the package is not imported. Its front end:
+volume raised to at least -30 dBFS, 40 mel energies (Slaney's scale, power, no logarithm), 25 ms
+windows every 10 ms, centred.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGET_DBFS = -30.0
 HIDDEN_SIZE = 256
 NUM_LSTM = 3
 
-# Beside the encoder in the file: the scale and offset of the training loss.
+# Other tensors of the file: scale and offset of the training loss.
 EXTRAS = ("similarity_weight", "similarity_bias")
 
 # Slaney's mel scale (Auditory Toolbox, 1998): linear to 1 kHz, then logarithmic.
@@ -34,20 +34,20 @@ LOG_STEP = math.log(6.4) / 27
 
 
 def hz_to_mel(hz: Tensor) -> Tensor:
-    """Slaney's mels of frequencies in hertz."""
+    """Return mels (Slaney) of frequencies in hertz."""
     above = BREAK_HZ / LINEAR_HZ_PER_MEL + torch.log(hz.clamp(min=BREAK_HZ) / BREAK_HZ) / LOG_STEP
     return torch.where(hz < BREAK_HZ, hz / LINEAR_HZ_PER_MEL, above)
 
 
 def mel_to_hz(mel: Tensor) -> Tensor:
-    """Frequencies in hertz of Slaney's mels."""
+    """Return frequencies in hertz of mels (Slaney)."""
     edge = BREAK_HZ / LINEAR_HZ_PER_MEL
     above = BREAK_HZ * torch.exp(LOG_STEP * (mel - edge).clamp(min=0))
     return torch.where(mel < edge, mel * LINEAR_HZ_PER_MEL, above)
 
 
 def mel_filters() -> Tensor:
-    """Triangles of equal area: (bins of the spectrum, `MEL_BINS`)."""
+    """Return triangles of equal area: (bins of the spectrum, `MEL_BINS`)."""
     nyquist = SAMPLE_RATE_HZ / 2
     bins_hz = torch.linspace(0, nyquist, WINDOW_SAMPLES // 2 + 1, dtype=torch.float64)
     top = hz_to_mel(torch.tensor(nyquist, dtype=torch.float64))
@@ -60,7 +60,7 @@ def mel_filters() -> Tensor:
 
 
 class SpeakerEncoder(Upstream):
-    """Four hidden states (B, T, 256): the outputs of the LSTM layers and of the projection.
+    """An upstream with four hidden states (B, T, 256): the LSTM layers and the projection.
 
     The projection (linear, then ReLU) is applied to every frame; its authors apply it to the last.
     """
@@ -84,14 +84,14 @@ class SpeakerEncoder(Upstream):
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
 
     def num_frames(self, num_samples: int) -> int:
-        """T: one frame centred on every 160th sample."""
+        """Return T for S samples: one frame centred on every 160th sample."""
         return 1 + num_samples // STRIDE_SAMPLES if num_samples > 0 else 0
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
-        """Encode (B, S); the LSTM looks back only, so padding behind changes nothing.
+        """Encode (B, S); the LSTM is causal, so padding on the right changes nothing.
 
         Raises:
-            InvalidDataError: an empty utterance.
+            InvalidDataError: an utterance is empty.
         """
         if int(lengths.min()) < self.min_samples:
             raise InvalidDataError("an utterance of 0 samples: at least 1 is needed")
@@ -105,7 +105,7 @@ class SpeakerEncoder(Upstream):
         return Hidden(tuple(states), 1 + lengths // STRIDE_SAMPLES)
 
     def _raise_volume(self, wavs: Tensor, lengths: Tensor) -> Tensor:
-        """Scale each of (B, S) up to `TARGET_DBFS`, never down; silence stays silence."""
+        """Scale waveforms (B, S) up to `TARGET_DBFS`; louder ones and silence stay unchanged."""
         power = wavs.square().sum(dim=1) / lengths
         target = 10 ** (TARGET_DBFS / 20)
         gain = target / power.sqrt().clamp(min=torch.finfo(torch.float32).tiny)
@@ -113,7 +113,7 @@ class SpeakerEncoder(Upstream):
         return wavs * gain.unsqueeze(1)
 
     def _mel(self, wavs: Tensor) -> Tensor:
-        """Mel energies (B, T, 40) of (B, S)."""
+        """Return mel energies (B, T, 40) of (B, S)."""
         half = WINDOW_SAMPLES // 2
         padded = F.pad(wavs, (half, half))
         spectrum = torch.stft(
@@ -129,8 +129,8 @@ class SpeakerEncoder(Upstream):
         return mel
 
 
-def _their_name(name: str) -> str:
-    """Our tensor's name in the published file, whose LSTM is one module of three layers."""
+def _published_name(name: str) -> str:
+    """Return the name of our tensor in the published file, where one module has all LSTM layers."""
     if not name.startswith("lstm."):
         return name
     _, index, rest = name.split(".")
@@ -138,40 +138,40 @@ def _their_name(name: str) -> str:
 
 
 def import_state(data: object) -> dict[str, Tensor]:
-    """The weights from the published file: a dict with `model_state`.
+    """Take the weights out of the published file, a dict with `model_state`.
 
     Raises:
-        InvalidDataError: another kind of file, tensors missing, unexpected, misshaped or not
-            finite.
+        InvalidDataError: the file is of another kind, or tensors are missing, unexpected, of
+            another shape or not finite.
     """
     model = data.get("model_state") if isinstance(data, dict) else None
     if not isinstance(model, dict):
         raise InvalidDataError("GE2E checkpoint: expected a dict with 'model_state'")
     with torch.device("meta"):
-        wanted = {key: tuple(value.shape) for key, value in SpeakerEncoder().state_dict().items()}
+        expected = {key: tuple(value.shape) for key, value in SpeakerEncoder().state_dict().items()}
     state: dict[str, Tensor] = {}
-    known = set(EXTRAS)
-    for name, shape in wanted.items():
-        theirs = _their_name(name)
-        known.add(theirs)
+    published = set(EXTRAS)
+    for name, shape in expected.items():
+        theirs = _published_name(name)
+        published.add(theirs)
         tensor = model.get(theirs)
         if not isinstance(tensor, Tensor) or tensor.dtype != torch.float32:
             raise InvalidDataError(f"GE2E checkpoint: {theirs}: missing, or not float32")
         if tuple(tensor.shape) != shape or not bool(torch.isfinite(tensor).all()):
             raise InvalidDataError(f"GE2E checkpoint: {theirs}: expected finite weights {shape}")
         state[name] = tensor
-    unexpected = sorted(str(key) for key in model if key not in known)
+    unexpected = sorted(str(key) for key in model if key not in published)
     if unexpected:
         raise InvalidDataError(f"GE2E checkpoint: unexpected tensors: {', '.join(unexpected[:3])}")
     return state
 
 
 def load(source: UpstreamSource) -> Upstream:
-    """The speaker encoder, with its weights or with torch's seeded start for LSTMs.
+    """Load the speaker encoder, or draw torch's initial weights for LSTMs from the seed.
 
     Raises:
-        UsageError: a variant or a `config` (it has neither).
-        InvalidDataError: the checkpoint is not its.
+        UsageError: a variant or a `config` (this upstream has neither).
+        InvalidDataError: the file does not hold these weights.
     """
     if source.variant is not None or source.config:
         raise UsageError("ge2e: no variants and no config")

@@ -1,4 +1,4 @@
-"""Upstreams trained by the recipes of this repository: safetensors in our own layout."""
+"""Upstreams trained by the recipes of this repository: safetensors in our layout."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from upstreams.encoder.state import State, build, random_state, shapes
 from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.supernet.subnet import cut, parse_subnet, search_space, subnet_config
 
-# In the file beside the encoder's weights: unit heads and the mask embedding, for other recipes.
+# Prefix of other tensors in the file: unit heads and the mask embedding, for later recipes.
 EXTRA = "extra."
 
 
 def split_state(data: Any, config: EncoderConfig) -> tuple[State, State]:
-    """The encoder's weights and the extras of a file, in float32.
+    """Split a file into the encoder's weights and the extras, in float32.
 
     Raises:
-        InvalidDataError: tensors missing, unexpected, misshaped or not finite.
+        InvalidDataError: tensors are missing, unexpected, of another shape or not finite.
     """
     if not isinstance(data, Mapping):
         raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
-    wanted = shapes(config)
+    expected_shapes = shapes(config)
     state: State = {}
     extras: State = {}
     for name, tensor in data.items():
@@ -36,39 +36,39 @@ def split_state(data: Any, config: EncoderConfig) -> tuple[State, State]:
             raise InvalidDataError(f"checkpoint: {name}: not a finite tensor")
         if name.startswith(EXTRA):
             extras[name.removeprefix(EXTRA)] = tensor.float()
-        elif tuple(tensor.shape) != wanted.get(name):
-            expected = wanted.get(name, "no such tensor")
+        elif tuple(tensor.shape) != expected_shapes.get(name):
+            expected = expected_shapes.get(name, "no such tensor")
             raise InvalidDataError(
                 f"checkpoint: {name} has shape {tuple(tensor.shape)}, expected {expected}"
             )
         else:
             state[name] = tensor.float()
-    missing = sorted(set(wanted) - set(state))
+    missing = sorted(set(expected_shapes) - set(state))
     if missing:
         raise InvalidDataError(f"checkpoint: lacks {', '.join(missing[:3])}")
     return state, extras
 
 
 def read_extras(file: Path | None) -> State:
-    """What lies beside the encoder's weights in a file; nothing in one that was not made here.
+    """Read the extras of a file; files of other projects have none.
 
     Raises:
-        InvalidDataError: not a checkpoint, or extras that are not finite tensors.
+        InvalidDataError: the file is not a checkpoint, or extras are not finite tensors.
     """
     data = read_checkpoint(file) if file is not None else {}
-    found = {name: data[name] for name in data if str(name).startswith(EXTRA)}
-    for name, tensor in found.items():
+    extras = {name: data[name] for name in data if str(name).startswith(EXTRA)}
+    for name, tensor in extras.items():
         if not isinstance(tensor, Tensor) or not bool(torch.isfinite(tensor).all()):
             raise InvalidDataError(f"{file}: {name}: not a finite tensor")
-    return {name.removeprefix(EXTRA): tensor.float() for name, tensor in found.items()}
+    return {name.removeprefix(EXTRA): tensor.float() for name, tensor in extras.items()}
 
 
 def load(source: UpstreamSource) -> Upstream:
     """Load the encoder that the card's `config` describes (keys of `EncoderConfig`).
 
     Raises:
-        UsageError: a card that does not hold, or a variant (there are none).
-        InvalidDataError: the checkpoint does not hold this encoder.
+        UsageError: the `config` of the card is not valid, or a variant (there are none).
+        InvalidDataError: the file does not hold the weights of this encoder.
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: this upstream has no variants")
@@ -80,13 +80,14 @@ def load(source: UpstreamSource) -> Upstream:
 
 
 def load_supernet(source: UpstreamSource) -> Upstream:
-    """Cut a subnet out of a supernet trained here: the card's default, or the variant.
+    """Load a subnet of a supernet trained here: the card's default, or the variant.
 
     The card's `config` has `supernet` (keys of `EncoderConfig`), `search_space` and `default`.
 
     Raises:
-        UsageError: a card that does not hold, or a variant outside its search space.
-        InvalidDataError: the checkpoint does not hold this supernet.
+        UsageError: the `config` of the card is not valid, or the variant is outside its search
+            space.
+        InvalidDataError: the file does not hold the weights of this supernet.
     """
     if set(source.config) != {"supernet", "search_space", "default"}:
         raise UsageError("config: the keys supernet, search_space and default expected")

@@ -1,10 +1,9 @@
-"""A checkpoint is data: read a file of weights without running anything that is in it.
+"""Reading of checkpoints as data: no code in a file of weights is ever run.
 
-Safetensors files hold tensors only. Torch's own format is a pickle, which can call any function;
-it is read with `torch.load(weights_only=True)`, whose unpickler builds tensors and containers and
-refuses every other name. Published files also pickle configuration objects (argparse, omegaconf,
-fairseq): for an allow-list of such names, and for no other, an inert stand-in keeps what was in
-them.
+Safetensors files hold tensors only. Torch's format is a pickle, which can call any function. It is
+read with `torch.load(weights_only=True)`, whose unpickler builds tensors and containers and refuses
+every other name. Published files also pickle configuration objects (argparse, omegaconf, fairseq).
+Names on an allow-list become inert stand-ins that store arguments and state.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ import torch
 
 from bench.errors import InvalidDataError, MissingError
 
-MAX_BYTES = 4 << 30  # the largest published file read here has 1.2 GB
-MAX_PICKLE_BYTES = 64 << 20  # names and shapes only; tensors lie beside them
+MAX_BYTES = 4 << 30  # the largest supported published file has 1.2 GB
+MAX_PICKLE_BYTES = 64 << 20  # a pickle has names and shapes; tensors are separate members
 MAX_GLOBALS = 200
 MAX_DEPTH = 50
-MAX_NAME = 300  # characters of what a pickle names
-LEGACY_PICKLES = 5  # magic number, version, system, what was saved, keys; then come the tensors
+MAX_NAME = 300  # characters of a name in a pickle
+LEGACY_PICKLES = 5  # magic number, version, system, content, keys; the tensors follow
 
-# Names that published files mention and that hold configuration, never weights. Nothing of these
-# packages is imported: all become `Inert`.
+# Names in published files that hold configuration or (MelHuBERT) numpy's random state, never
+# weights. None of these packages is imported: all names become `Inert`.
 INERT_NAMES = frozenset(
     {
         "argparse.Namespace",
@@ -55,8 +54,8 @@ INERT_NAMES = frozenset(
     }
 )
 DEFAULT_DICT = "collections.defaultdict"
-# `optimizers` is s3prl's former module of schedules, pickled into DistilHuBERT's file.
-# Lightning names its callbacks by their classes; MelHuBERT's runner keeps numpy's random state.
+# `optimizers` is s3prl's former module of schedules, pickled in DistilHuBERT's file. Lightning
+# names its callbacks by their classes.
 INERT_PACKAGES = (
     "fairseq.",
     "omegaconf.",
@@ -66,35 +65,35 @@ INERT_PACKAGES = (
 )
 
 
-def _plain_dict(*_: Any) -> dict[Any, Any]:
-    """What a pickled `collections.defaultdict` becomes (omegaconf's metadata has some)."""
-    return {}
-
-
 _GLOBAL = re.compile(r"(?:Unsupported global: |unsupported )GLOBAL (\S+)")
 
 
+def _plain_dict(*_: Any) -> dict[Any, Any]:
+    """Return the stand-in of a pickled `collections.defaultdict` (in omegaconf's metadata)."""
+    return {}
+
+
 class Inert:
-    """Stands for a pickled configuration object: keeps arguments and state, does nothing."""
+    """A stand-in for a pickled configuration object, with its arguments and state."""
 
     args: tuple[Any, ...] = ()
     state: Any = None
 
     def __new__(cls, *args: Any) -> Inert:
-        """Keep the arguments of the constructor that is not called."""
-        made = super().__new__(cls)
-        made.args = args
-        return made
+        """Store the arguments; the pickled class is not called."""
+        stand_in = super().__new__(cls)
+        stand_in.args = args
+        return stand_in
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """Configuration as plain dicts and lists, whatever class it was pickled from.
+    """Return a configuration as plain dicts and lists, whatever its pickled classes.
 
     Raises:
-        InvalidDataError: nested too deeply, or within itself.
+        InvalidDataError: the configuration is nested too deeply, or contains itself.
     """
     if depth > MAX_DEPTH:
         raise InvalidDataError(f"checkpoint: its configuration is nested deeper than {MAX_DEPTH}")
@@ -114,12 +113,12 @@ def plain(value: Any, depth: int = 0) -> Any:
 
 
 def read_checkpoint(path: Path) -> Any:
-    """What a .safetensors file or a torch file holds: tensors on the CPU in plain containers.
+    """Read a .safetensors file or a torch file: tensors on the CPU in plain containers.
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: truncated or corrupt, too large, of another kind, or a pickle that names
-            anything but tensors, containers and the configuration classes known here.
+        InvalidDataError: the file is truncated, corrupt, too large or of another kind, or its
+            pickle names anything but tensors, containers and the allowed configuration classes.
     """
     try:
         size = path.stat().st_size
@@ -146,10 +145,10 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path, size: int, head: bytes) -> Any:
-    """The tensors of a safetensors file.
+    """Read the tensors of a safetensors file.
 
     Raises:
-        InvalidDataError: truncated or corrupt.
+        InvalidDataError: the file is truncated or corrupt.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -164,10 +163,11 @@ def _read_safetensors(path: Path, size: int, head: bytes) -> Any:
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse an archive that is incomplete, or that says it holds more than it may.
+    """Refuse an archive that is incomplete or too large.
 
     Raises:
-        InvalidDataError: as told.
+        InvalidDataError: the archive is truncated, corrupt, compressed, a TorchScript program, or
+            larger than the limits.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -198,19 +198,19 @@ def _check_zip(path: Path) -> None:
 
 
 def _check_pickle(path: Path, file: IO[bytes]) -> None:
-    """Refuse a pickle that names something at great length; `file` is left after it.
+    """Refuse a pickle with very long names; `file` is then at the end of the pickle.
 
-    Torch looks at its own message about a name by expressions whose time grows with the square of
-    the name's length: 20 kB took seconds, a megabyte would take hours.
+    Torch matches its error message about a name with regular expressions whose time grows with the
+    square of the length: 20 kB took seconds, a megabyte would take hours.
 
     Raises:
-        InvalidDataError: a name that is none, or no pickle.
+        InvalidDataError: a name is longer than `MAX_NAME`, or the data is not a pickle.
     """
     try:
         for opcode, argument, _ in pickletools.genops(file):
             if opcode.name == "GLOBAL" and len(str(argument)) > MAX_NAME:
                 raise InvalidDataError(
-                    f"{path}: refused: it names something of {len(str(argument))} characters"
+                    f"{path}: refused: its pickle has a name of {len(str(argument))} characters"
                 )
     except (ValueError, EOFError, OverflowError, MemoryError) as error:
         raise InvalidDataError(
@@ -219,14 +219,14 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
 
 
 def _read_torch(path: Path, *, mapped: bool) -> Any:
-    """A torch file; a name on the allow-list becomes inert and the file is read again.
+    """Read a torch file; after each refused name on the allow-list, add it as inert and read again.
 
     Args:
         path: the file.
-        mapped: map the tensors rather than read them, so that reading again costs nothing.
+        mapped: map the tensors into memory, so that reading again costs nothing.
 
     Raises:
-        InvalidDataError: corrupt, or it names anything else.
+        InvalidDataError: the file is corrupt, or it names anything that is not allowed.
     """
     inert: list[str] = []
     while True:
@@ -234,10 +234,10 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
             with torch.serialization.safe_globals([(_stand_in(name), name) for name in inert]):
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         except pickle.UnpicklingError as error:
-            found = _GLOBAL.search(str(error))
-            if not found:
+            match = _GLOBAL.search(str(error))
+            if not match:
                 raise InvalidDataError(f"{path}: refused: {_line(error)}") from error
-            name = _full_name(found.group(1))
+            name = _full_name(match.group(1))
             allowed = name in (DEFAULT_DICT, *INERT_NAMES) or name.startswith(INERT_PACKAGES)
             if not allowed or name in inert or len(inert) >= MAX_GLOBALS:
                 raise InvalidDataError(
@@ -246,23 +246,23 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
                 ) from error
             inert.append(name)
         except Exception as error:
-            # Whatever a corrupt file provokes inside torch's reader: it is not a file of weights.
+            # Torch's reader raises many kinds of errors on a corrupt file.
             raise InvalidDataError(
                 f"{path}: truncated or corrupt ({_line(error)}); fetch it again"
             ) from error
 
 
 def _stand_in(name: str) -> Any:
-    """What is built in place of an allowed name."""
+    """Return the object that replaces an allowed name."""
     return _plain_dict if name == DEFAULT_DICT else Inert
 
 
 def _full_name(name: str) -> str:
-    """The name as the pickle has it: torch leaves out `builtins.` in its message."""
+    """Return the name as in the pickle: torch omits `builtins.` in its message."""
     return name if "." in name else f"builtins.{name}"
 
 
 def _line(error: BaseException) -> str:
-    """The beginning of an error's message, in one line, without torch's advice around it."""
+    """Return the start of an error's message in one line, without torch's advice around it."""
     text = str(error).rpartition("WeightsUnpickler error:")[2].partition("Check the doc")[0]
     return (" ".join(text.split()) or type(error).__name__)[:160]

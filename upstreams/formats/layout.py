@@ -1,8 +1,8 @@
-"""Published layouts of an encoder's weights: which one a file has, and its tensors under our names.
+"""Published layouts of an encoder's weights: recognise the layout of a file, convert its names.
 
-A layout is a file in `upstreams/layouts` with a function `find`; it is tried on every file of
-weights, so adding one touches no list. Its names are a plain dict made from the configuration:
-what is missing, unexpected or of another shape can then be told in the file's own words.
+A layout is a module in `upstreams/formats/layouts` with a function `find`, which is tried on every
+file of weights; no list has to be changed to add one. A layout maps our names to its own with a
+plain dict made from the configuration, so that errors can use the names of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOWN = 3  # tensors named in an error
 DTYPES = (torch.float32, torch.float16)
 FOLDER = "upstreams.formats.layouts"
 
-# Recent torch spells weight normalisation as a parametrisation; a file has one of the two.
+# Recent torch names weight normalisation as a parametrisation; a file has one of the spellings.
 _PARAMETRIZED = {
     ".parametrizations.weight.original0": ".weight_g",
     ".parametrizations.weight.original1": ".weight_v",
@@ -35,15 +35,15 @@ Names = Callable[[EncoderConfig], dict[str, str]]
 
 @dataclass(frozen=True)
 class Published:
-    """What a file holds, in the words of its layout.
+    """The content of a file whose layout was recognised.
 
     Attributes:
-        layout: whose, for messages.
-        tensors: names to tensors, as published.
-        names: a configuration to our names and the published ones.
-        extras: beginnings of names that are known and not part of the encoder.
-        stated: what the file itself says of its shape, by fields of `EncoderConfig`. Some of it
-            (where the norms are, how many heads) cannot be seen in any tensor.
+        layout: name of the layout, for messages.
+        tensors: published names to tensors.
+        names: returns, for a configuration, our names to the published ones.
+        extras: prefixes of names that are allowed and not part of the encoder.
+        stated: the shape that the file states, by fields of `EncoderConfig`. Some of it (place of
+            the norms, number of heads) does not follow from the tensors.
     """
 
     layout: str
@@ -54,62 +54,62 @@ class Published:
 
 
 def find_layout(data: Any) -> Published:
-    """The layout that a file of weights has, told by its contents.
+    """Recognise the layout of a file of weights from its content.
 
     Raises:
-        InvalidDataError: not a mapping, or of no layout known here.
+        InvalidDataError: the content is not a mapping, or no layout fits.
     """
     if not isinstance(data, Mapping):
         raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
     tried = []
     package = importlib.import_module(FOLDER)
     for module in pkgutil.iter_modules(package.__path__):
-        found = importlib.import_module(f"{FOLDER}.{module.name}").find(data)
-        if isinstance(found, Published):
-            return found
+        published = importlib.import_module(f"{FOLDER}.{module.name}").find(data)
+        if isinstance(published, Published):
+            return published
         tried.append(module.name)
     raise InvalidDataError(
-        f"checkpoint: a layout not known here ({', '.join(tried)} are); its names begin with "
+        f"checkpoint: unknown layout (known are {', '.join(tried)}); its names begin with "
         f"{_some([str(key)[:60] for key in data]) or 'nothing'}"
     )
 
 
 def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, State]:
-    """An encoder's state from a file of any layout, strictly.
+    """Take an encoder's state out of a file of any layout, strictly.
 
-    The mask embedding of pre-training plays no part here, and Hugging Face gave HuBERT Large biases
-    of its convolutions that the authors' file does not have: where a file leaves these out, the
-    encoder has none.
+    Two parts may be absent from a file, and the encoder then does not have them: the mask embedding
+    of pre-training, which is not used, and the biases of convolutions, which the file of HuBERT
+    Large has in Hugging Face's layout but not in the authors'.
 
     Args:
-        data: what the file holds.
-        config: what the card says.
+        data: content of the file.
+        config: shape of the encoder by the card.
 
     Returns:
-        The configuration, and the state.
+        The configuration without absent parts, and the state.
 
     Raises:
-        InvalidDataError: no layout known here, the file states another shape than the card, or
-            tensors are missing, unexpected or misshaped.
+        InvalidDataError: unknown layout, the file states another shape than the card, or tensors
+            are missing, unexpected or of another shape.
     """
-    found = find_layout(data)
-    check_stated(found, config)
-    names = found.names(config)
-    if "mask_embedding" in names and names["mask_embedding"] not in found.tensors:
+    published = find_layout(data)
+    _check_stated(published, config)
+    names = published.names(config)
+    if "mask_embedding" in names and names["mask_embedding"] not in published.tensors:
         config = replace(config, mask_embedding=0)
     biases = {theirs for ours, theirs in names.items() if ours.endswith(".conv.bias")}
-    if biases and biases.isdisjoint(found.tensors):
+    if biases and biases.isdisjoint(published.tensors):
         config = replace(config, conv_bias=False)
-    return config, take(found.tensors, found.names(config), config, found.extras)
+    return config, take(published.tensors, published.names(config), config, published.extras)
 
 
-def check_stated(found: Published, config: EncoderConfig) -> None:
-    """Compare what a file says of itself with what the card says.
+def _check_stated(published: Published, config: EncoderConfig) -> None:
+    """Compare the shape that a file states with the card's.
 
     Raises:
         InvalidDataError: they differ.
     """
-    for key, value in (found.stated or {}).items():
+    for key, value in (published.stated or {}).items():
         if value is None:
             continue
         ours: Any = getattr(config, key)
@@ -117,20 +117,20 @@ def check_stated(found: Published, config: EncoderConfig) -> None:
             ours = ours[0] if len(set(ours)) == 1 else ours
         if type(value) is not type(ours) or value != ours:
             raise InvalidDataError(
-                f"checkpoint: its own configuration ({found.layout}) says {key} "
+                f"checkpoint: its own configuration ({published.layout}) says {key} "
                 f"{str(value)[:60]}, the card {ours}"
             )
 
 
 @dataclass(frozen=True)
-class Table:
-    """How a layout spells names: our names, with or without `.weight`, to the published ones.
+class NameTable:
+    """The names of a layout: maps our names, with or without `.weight`, to the published ones.
 
     Attributes:
-        fixed: outside the layers and the front end.
-        layer: within a layer.
-        layers: what stands before a layer's number.
-        conv, norm: of a block of the front end.
+        fixed: names outside the layers and the front end.
+        layer: names within a layer.
+        layers: prefix before the number of a layer.
+        conv, norm: names of convolution and norm in a block of the front end.
     """
 
     fixed: Mapping[str, str]
@@ -140,12 +140,12 @@ class Table:
     norm: str
 
     def names(self, config: EncoderConfig) -> dict[str, str]:
-        """Our names to the published ones; without what the layout has no name for."""
-        found = {name: self._spell(name) for name in shapes(config)}
-        return {ours: theirs for ours, theirs in found.items() if theirs is not None}
+        """Return our names to the published ones, without tensors that the layout does not have."""
+        names = {name: self._spell(name) for name in shapes(config)}
+        return {ours: theirs for ours, theirs in names.items() if theirs is not None}
 
     def _spell(self, name: str) -> str | None:
-        """The published name of one of our tensors, None where there is none."""
+        """Return the published name of one of our tensors, None if the layout does not have it."""
         if name.startswith("extractor."):
             _, index, part, kind = name.split(".")
             spot = self.conv if part == "conv" else self.norm
@@ -161,10 +161,10 @@ class Table:
 
 
 def without_prefix(data: Mapping[Any, Any], prefixes: Sequence[str]) -> dict[Any, Any]:
-    """A task model's names without the prefix of the encoder in it.
+    """Return the tensors of a task model without the prefix of its encoder.
 
     Raises:
-        InvalidDataError: a name is there with and without.
+        InvalidDataError: a name occurs with and without the prefix.
     """
     plain: dict[Any, Any] = {}
     for key, value in data.items():
@@ -179,10 +179,10 @@ def without_prefix(data: Mapping[Any, Any], prefixes: Sequence[str]) -> dict[Any
 
 
 def plain_spelling(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The same tensors with weight normalisation in its older spelling (weight_g, weight_v).
+    """Return the tensors with weight normalisation in the older spelling (weight_g, weight_v).
 
     Raises:
-        InvalidDataError: a tensor is there in both spellings.
+        InvalidDataError: a tensor occurs in both spellings.
     """
     renamed: dict[str, Any] = {}
     for key, value in data.items():
@@ -197,7 +197,7 @@ def plain_spelling(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names, and how many more."""
+    """Return the first few names and the number of the others."""
     rest = len(names) - SHOWN
     return ", ".join(names[:SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -208,14 +208,14 @@ def take(
     """Take an encoder's state out of a published state dict, strictly.
 
     Args:
-        data: names to tensors, as published.
+        data: published names to tensors.
         names: our names to the published ones.
-        config: gives the shapes expected.
-        extras: beginnings of names that are known and not part of the encoder.
+        config: gives the expected shapes.
+        extras: prefixes of names that are allowed and not part of the encoder.
 
     Raises:
-        InvalidDataError: missing, unexpected or misshaped tensors, another dtype, NaN or infinity,
-            or more weights than the file has bytes for.
+        InvalidDataError: tensors are missing, unexpected, of another shape or dtype, not finite, or
+            overlap in memory.
     """
     if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
         raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
@@ -224,9 +224,9 @@ def take(
     foreign = [ours for ours in expected if ours not in names]
     if foreign:
         raise InvalidDataError(f"checkpoint: files of this layout have no {_some(foreign)}")
-    missing = [theirs for theirs in names.values() if theirs not in tensors]
-    known = set(names.values())
-    unexpected = [key for key in tensors if key not in known and not key.startswith(tuple(extras))]
+    missing = [name for name in names.values() if name not in tensors]
+    theirs = set(names.values())
+    unexpected = [key for key in tensors if key not in theirs and not key.startswith(tuple(extras))]
     if missing:
         raise InvalidDataError(f"checkpoint: missing tensors: {_some(missing)}")
     if unexpected:
@@ -243,35 +243,35 @@ def take(
 
 
 def _check_storage(tensors: Iterable[Tensor]) -> None:
-    """Refuse views that are larger than what they look at, before anything is made of them.
+    """Refuse tensors that overlap in memory, before they are copied.
 
-    A small file can name tensors of any size: with a stride of zero, or by looking at the same
-    numbers many times.
+    A small file can describe tensors of any size with a stride of zero, or with many views of the
+    same numbers.
 
     Raises:
-        InvalidDataError: as told.
+        InvalidDataError: the tensors have more bytes than their storages.
     """
-    needed, held = 0, {}
+    needed, stored = 0, {}
     for tensor in tensors:
         storage = tensor.untyped_storage()
-        held[storage.data_ptr()] = storage.nbytes()
+        stored[storage.data_ptr()] = storage.nbytes()
         needed += tensor.numel() * tensor.element_size()
-    if needed > sum(held.values()):
+    if needed > sum(stored.values()):
         raise InvalidDataError(
             f"checkpoint: its tensors overlap: {needed} bytes of weights in "
-            f"{sum(held.values())} bytes of data"
+            f"{sum(stored.values())} bytes of data"
         )
 
 
 def _fitting(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tensor:
-    """One tensor of the kind and shape expected, as it is in the file.
+    """Return one tensor of the file after checking its kind and shape.
 
     Raises:
-        InvalidDataError: it is not.
+        InvalidDataError: the kind or the shape is not the expected one.
     """
     if not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
-        found = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise InvalidDataError(f"checkpoint: {name}: expected float32 or float16, found {found}")
+        kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+        raise InvalidDataError(f"checkpoint: {name}: expected float32 or float16, found {kind}")
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
         raise InvalidDataError(
             f"checkpoint: {name}: expected a plain tensor in memory, found layout "

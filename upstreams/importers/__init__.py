@@ -1,1 +1,4 @@
-"""Key maps from published checkpoint formats to our encoder."""
+"""Published models on our encoder: one module per family, with a function `load(source)`.
+
+Cards name these functions (`upstreams.importers.MODULE:load`).
+"""

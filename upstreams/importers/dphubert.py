@@ -1,8 +1,8 @@
-"""DPHuBERT and DPWavLM: structurally pruned models, whose shape is in their file.
+"""DPHuBERT and DPWavLM: structurally pruned models, whose file states their shape.
 
 Peng et al., DPHuBERT (Interspeech 2023): channels of the front end, attention heads, feed-forward
-units and whole parts of layers were pruned away. The file holds `state_dict` in torchaudio's names
-and `config`, the arguments of the authors' builder (pyf98/DPHuBERT, wav2vec2/model.py).
+units and whole parts of layers were pruned. The file has `state_dict` in torchaudio's names and
+`config`, the arguments of the authors' builder (pyf98/DPHuBERT, wav2vec2/model.py).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from upstreams.formats.checkpoint import plain, read_checkpoint
 from upstreams.formats.layout import take
 from upstreams.formats.layouts.torchaudio import EXTRAS, torchaudio_names
 
-# The builder's arguments: those that give the shape, WavLM's, and those that matter in training.
+# The builder's arguments: shape, heads of HuBERT or WavLM, training, and gates of pruning.
 SHAPE = (
     "extractor_mode",
     "extractor_conv_layer_config",
@@ -63,7 +63,7 @@ def load(source: UpstreamSource) -> Upstream:
 
     Raises:
         UsageError: a card with a `config`, a variant (there are none), or an unknown tap.
-        MissingError: no file: without it the shape is not known, not even for an untrained control.
+        MissingError: no file, which even an untrained control needs for its shape.
         InvalidDataError: the file does not hold such an encoder.
     """
     if source.variant is not None:
@@ -72,19 +72,19 @@ def load(source: UpstreamSource) -> Upstream:
         raise UsageError("dphubert config: none expected, the shape is in the file")
     if source.checkpoint is None:
         raise MissingError(
-            "the shape of a pruned model is in its file of weights: without the file there is "
-            "not even an untrained control; give it with WEIGHTS=path (--weights path)"
+            "the shape of a pruned model is in its file of weights, which an untrained control "
+            "needs as well; give the file with WEIGHTS=path (--weights path)"
         )
     config, state = import_pruned(read_checkpoint(source.checkpoint))
     return build(replace(config, tap=source.tap), state)
 
 
 def import_pruned(data: Any) -> tuple[EncoderConfig, State]:
-    """The shape and the state of a published file.
+    """Return the shape and the state of a published file.
 
     Raises:
-        InvalidDataError: another kind of file, a shape that no encoder has, or tensors that do not
-            fit it.
+        InvalidDataError: the file is of another kind, its shape cannot be built, or tensors do not
+            fit the shape.
     """
     if not isinstance(data, Mapping) or not {"config", "state_dict"} <= set(data):
         raise InvalidDataError("DPHuBERT checkpoint: expected a dict with 'config', 'state_dict'")
@@ -99,25 +99,25 @@ def import_pruned(data: Any) -> tuple[EncoderConfig, State]:
 
 
 def pruned_config(section: Mapping[str, Any]) -> EncoderConfig:
-    """The encoder that the builder's arguments describe.
+    """Return the encoder that the builder's arguments describe.
 
-    Hidden states are the projected front end and the outputs of the layers, as the authors'
-    `extract_features` gives them; a part that is not used is one without heads or units.
+    Hidden states are the projected front end and the outputs of the layers, as in the authors'
+    `extract_features`. A part that is not used becomes one without heads or units.
 
     Raises:
-        UsageError: an argument is missing, unknown or of a wrong kind; gates are still in the
-            model, so that it is not pruned yet.
+        UsageError: an argument is missing, unknown or of the wrong type, or the model still has
+            gates (it is not pruned yet).
     """
     relative = "encoder_remaining_heads" in section
-    needed = (*SHAPE, *(RELATIVE_HEADS if relative else PLAIN_HEADS))
-    missing = [key for key in needed if key not in section]
-    unknown = [key for key in section if key not in (*needed, *TRAINING, *GATES)]
+    required = (*SHAPE, *(RELATIVE_HEADS if relative else PLAIN_HEADS))
+    missing = [key for key in required if key not in section]
+    unknown = [key for key in section if key not in (*required, *TRAINING, *GATES)]
     if missing or unknown:
         kind, names = ("lacks", missing) if missing else ("has the unknown", unknown)
         raise UsageError(f"'config' {kind} {', '.join(names)[:200]}")
     gated = [key for key in GATES if section.get(key)]
     if gated:
-        raise UsageError(f"{gated[0]} is set: its gates are still to be pruned (prune.py)")
+        raise UsageError(f"{gated[0]} is set: its gates are not pruned yet (prune.py)")
     count = _number(section, "encoder_num_layers")
     attention = _flags(section, "encoder_use_attention", count)
     feed_forward = _flags(section, "encoder_use_feed_forward", count)
@@ -142,7 +142,7 @@ def pruned_config(section: Mapping[str, Any]) -> EncoderConfig:
 
 
 def _plain_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Fields of `EncoderConfig` for HuBERT's attention."""
+    """Return fields of `EncoderConfig` for HuBERT's attention."""
     return {
         "heads": _numbers(section, "encoder_num_heads", count),
         "head_dim": _number(section, "encoder_head_dim"),
@@ -150,10 +150,11 @@ def _plain_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
 
 
 def _relative_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Fields of `EncoderConfig` for WavLM's attention: which heads of how many are left.
+    """Return fields of `EncoderConfig` for WavLM's attention, with the remaining heads.
 
     Raises:
-        UsageError: not the same number of original heads in every layer, or no list of indices.
+        UsageError: layers differ in the number of original heads, or remaining heads are not lists
+            of indices.
     """
     totals = set(_numbers(section, "encoder_total_num_heads", count))
     width = _number(section, "encoder_embed_dim")
@@ -165,22 +166,22 @@ def _relative_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
     remaining = section["encoder_remaining_heads"]
     _listed(remaining, "encoder_remaining_heads", count)
     if not all(isinstance(layer, list) and _whole(layer) for layer in remaining):
-        raise UsageError("'encoder_remaining_heads' must list the indices of the heads left")
-    kept = tuple(tuple(layer) for layer in remaining)
+        raise UsageError("'encoder_remaining_heads' must list the indices of the remaining heads")
+    heads = tuple(tuple(layer) for layer in remaining)
     return {
-        "heads": tuple(len(layer) for layer in kept),
+        "heads": tuple(len(layer) for layer in heads),
         "head_dim": width // min(totals),
-        "kept_heads": kept,
+        "kept_heads": heads,
         "relative_buckets": _number(section, "encoder_num_buckets"),
         "relative_distance": _number(section, "encoder_max_distance"),
     }
 
 
 def _convolutions(value: Any) -> tuple[tuple[int, int, int], ...]:
-    """The convolutions; None stands for those of the base models.
+    """Return the convolutions; None stands for those of the base models.
 
     Raises:
-        UsageError: not a list of (channels, kernel, stride).
+        UsageError: `value` is not a list of (channels, kernel, stride).
     """
     if value is None:
         return BASE_CNN
@@ -192,27 +193,27 @@ def _convolutions(value: Any) -> tuple[tuple[int, int, int], ...]:
 
 
 def _whole(values: list[Any]) -> bool:
-    """Whether a list holds whole numbers only (truth values are none)."""
+    """Return if a list has whole numbers only; bool does not count as one."""
     return all(type(value) is int for value in values)
 
 
 def _listed(value: Any, key: str, count: int) -> list[Any]:
-    """A list of one item a layer.
+    """Return a list of one item a layer.
 
     Raises:
-        UsageError: it is not.
+        UsageError: `value` is not such a list.
     """
     if not isinstance(value, list) or len(value) != count:
-        found = f"{len(value)} items" if isinstance(value, list) else type(value).__name__
-        raise UsageError(f"{key!r} must list one item for each of {count} layers, found {found}")
+        kind = f"{len(value)} items" if isinstance(value, list) else type(value).__name__
+        raise UsageError(f"{key!r} must list one item for each of {count} layers, found {kind}")
     return value
 
 
 def _numbers(section: Mapping[str, Any], key: str, count: int) -> tuple[int, ...]:
-    """Whole numbers, one a layer.
+    """Return whole numbers, one a layer.
 
     Raises:
-        UsageError: something else.
+        UsageError: the value is of another type or length.
     """
     values = _listed(section[key], key, count)
     if not _whole(values):
@@ -221,10 +222,10 @@ def _numbers(section: Mapping[str, Any], key: str, count: int) -> tuple[int, ...
 
 
 def _flags(section: Mapping[str, Any], key: str, count: int) -> tuple[bool, ...]:
-    """Truth values, one a layer.
+    """Return truth values, one a layer.
 
     Raises:
-        UsageError: something else.
+        UsageError: the value is of another type or length.
     """
     values = _listed(section[key], key, count)
     if not all(type(value) is bool for value in values):
@@ -233,10 +234,10 @@ def _flags(section: Mapping[str, Any], key: str, count: int) -> tuple[bool, ...]
 
 
 def _number(section: Mapping[str, Any], key: str) -> int:
-    """A whole number.
+    """Return a whole number.
 
     Raises:
-        UsageError: something else.
+        UsageError: the value is of another type.
     """
     value = section[key]
     if type(value) is not int:
@@ -245,10 +246,10 @@ def _number(section: Mapping[str, Any], key: str) -> int:
 
 
 def _flag(section: Mapping[str, Any], key: str) -> bool:
-    """A truth value.
+    """Return a truth value.
 
     Raises:
-        UsageError: something else.
+        UsageError: the value is of another type.
     """
     value = section[key]
     if type(value) is not bool:

@@ -1,9 +1,8 @@
-"""HuBERT, wav2vec 2.0, WavLM and DistilHuBERT, in every layout they are published in."""
+"""HuBERT, wav2vec 2.0, WavLM and DistilHuBERT, in every published layout."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import UsageError
@@ -17,13 +16,12 @@ def load(source: UpstreamSource) -> Upstream:
     """Load the encoder that the card's `config` describes (keys of `EncoderConfig`).
 
     Raises:
-        UsageError: a card that does not hold, or a variant (there are none).
-        InvalidDataError: the checkpoint does not hold this encoder.
+        UsageError: the `config` of the card is not valid, or a variant (there are none).
+        InvalidDataError: the file does not hold the weights of this encoder.
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: this upstream has no variants")
     config = replace(encoder_config(source.config), tap=source.tap)
     if source.checkpoint is None:
         return build(config, random_state(config, source.seed))
-    data: Any = read_checkpoint(source.checkpoint)
-    return build(*import_encoder(data, config))
+    return build(*import_encoder(read_checkpoint(source.checkpoint), config))

@@ -37,14 +37,14 @@ def save(path, data, *, legacy=False):
 @pytest.mark.parametrize("legacy", [False, True])
 def test_torch_files_are_read(tmp_path, legacy):
     path = save(tmp_path / "a.pt", {"model": STATE, "step": 3}, legacy=legacy)
-    found = read_checkpoint(path)
-    assert found["step"] == 3 and torch.equal(found["model"]["weight"], STATE["weight"])
+    actual = read_checkpoint(path)
+    assert actual["step"] == 3 and torch.equal(actual["model"]["weight"], STATE["weight"])
 
 
 def test_safetensors_are_read(tmp_path):
     save_file(STATE, tmp_path / "a.safetensors")
-    found = read_checkpoint(tmp_path / "a.safetensors")
-    assert torch.equal(found["bias"], STATE["bias"])
+    actual = read_checkpoint(tmp_path / "a.safetensors")
+    assert torch.equal(actual["bias"], STATE["bias"])
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -53,11 +53,11 @@ def test_configuration_objects_become_plain_data(tmp_path, legacy):
     cfg = {"model": {"_name": "hubert_pruner", "sizes": [1, 2], "none": None}, "seed": 7}
     args = argparse.Namespace(arch="hubert", nested=argparse.Namespace(depth=2))
     data = {"cfg": omegaconf.OmegaConf.create(cfg), "args": args, "model": STATE}
-    found = read_checkpoint(save(tmp_path / "a.pt", data, legacy=legacy))
-    assert isinstance(found["cfg"], Inert) and isinstance(found["args"], Inert)
-    assert plain(found["cfg"]) == cfg
-    assert plain(found["args"]) == {"arch": "hubert", "nested": {"depth": 2}}
-    assert torch.equal(found["model"]["bias"], STATE["bias"])
+    actual = read_checkpoint(save(tmp_path / "a.pt", data, legacy=legacy))
+    assert isinstance(actual["cfg"], Inert) and isinstance(actual["args"], Inert)
+    assert plain(actual["cfg"]) == cfg
+    assert plain(actual["args"]) == {"arch": "hubert", "nested": {"depth": 2}}
+    assert torch.equal(actual["model"]["bias"], STATE["bias"])
 
 
 def forged(module, name, *, call=None):
@@ -81,8 +81,8 @@ def torch_zip(path, data_pkl):
 def test_classes_of_fairseq_are_kept_inert_without_the_package(tmp_path):
     body = forged("fairseq.models.hubert.hubert", "HubertConfig")[:-1]
     body += b")\x81}X\x05\x00\x00\x00_nameX\x06\x00\x00\x00huberts" + b"b."
-    found = read_checkpoint(torch_zip(tmp_path / "a.pt", body))
-    assert isinstance(found, Inert) and plain(found) == {"_name": "hubert"}
+    actual = read_checkpoint(torch_zip(tmp_path / "a.pt", body))
+    assert isinstance(actual, Inert) and plain(actual) == {"_name": "hubert"}
 
 
 def evil_files(folder):
@@ -150,8 +150,8 @@ def test_an_allowed_name_runs_nothing_either(tmp_path):
     """A call of an allowed name gives a stand-in that holds the arguments."""
     for module in ("fairseq.utils", "omegaconf.base"):
         path = torch_zip(tmp_path / "a.pt", forged(module, "import_user_module", call="x"))
-        found = read_checkpoint(path)
-        assert isinstance(found, Inert) and found.args == ("x",)
+        actual = read_checkpoint(path)
+        assert isinstance(actual, Inert) and actual.args == ("x",)
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -206,7 +206,7 @@ def test_a_name_of_a_megabyte_is_refused_at_once(tmp_path, legacy):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("a/data.pkl", data)
             archive.writestr("a/version", "3\n")
-    with pytest.raises(InvalidDataError, match="it names something of 2000001 characters"):
+    with pytest.raises(InvalidDataError, match="its pickle has a name of 2000001 characters"):
         read_checkpoint(path)
 
 

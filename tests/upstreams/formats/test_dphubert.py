@@ -39,7 +39,7 @@ def bucket(offset, buckets=32, distance=40):
     return start + min(half - 1, exact + int(far))
 
 
-def gated_bias(x, tensors, layer, kept):
+def gated_bias(x, tensors, layer, heads):
     """WavLM's formulas 2 to 4, head by head: (heads, T, T) from the layer's input (T, D)."""
     table = tensors["encoder.transformer.layers.0.attention.rel_attn_embed.weight"]
     weight = tensors[f"{layer}.attention.gru_rel_pos_linear.weight"]
@@ -47,14 +47,14 @@ def gated_bias(x, tensors, layer, kept):
     constant = tensors[f"{layer}.attention.gru_rel_pos_const"].flatten()
     frames = len(x)
     index = torch.tensor([[bucket(j - i) for j in range(frames)] for i in range(frames)])
-    found = []
-    for head in kept:
+    actual = []
+    for head in heads:
         query = x[:, head * HEAD_DIM : (head + 1) * HEAD_DIM]
         sums = F.linear(query, weight, bias)
         update, reset = sums[:, :4].sum(1).sigmoid(), sums[:, 4:].sum(1).sigmoid()
         gate = update * (reset * constant[head] - 1) + 2
-        found.append(gate[:, None] * table[index, head])
-    return torch.stack(found)
+        actual.append(gate[:, None] * table[index, head])
+    return torch.stack(actual)
 
 
 def attend(x, tensors, layer, config):
@@ -128,24 +128,24 @@ def test_equals_the_arithmetic_of_the_paper(config, tmp_path):
     assert ours == sum(tensor.numel() for tensor in data["state_dict"].values())
     for size in (150, 1_234, 2_500):
         wav = noise(size)
-        found = alone(encoder, wav).states
+        actual = alone(encoder, wav).states
         expected = reference(wav, data["state_dict"], config)
-        assert len(found) == len(expected) == LAYERS + 1
-        for state, other in zip(found, expected, strict=True):
+        assert len(actual) == len(expected) == LAYERS + 1
+        for state, other in zip(actual, expected, strict=True):
             assert relative_error(state[0], other) <= 1e-5
 
 
 def test_the_states_that_a_tap_asks_for(tmp_path):
     torch.save(published(HUBERT), tmp_path / "pruned.pth")
-    wav, found = noise(1_234), {}
+    wav, actual = noise(1_234), {}
     for tap in ("hidden_states", "layers", "last"):
         source = UpstreamSource({}, checkpoint=tmp_path / "pruned.pth", tap=tap)
         encoder = load(source)
-        found[tap] = alone(encoder, wav).states
-        assert encoder.tap == tap and encoder.num_layers == len(found[tap])
-    assert [len(states) for states in found.values()] == [LAYERS + 1, LAYERS, 1]
-    assert torch.equal(found["layers"][0], found["hidden_states"][1])
-    assert torch.equal(found["last"][0], found["hidden_states"][-1])
+        actual[tap] = alone(encoder, wav).states
+        assert encoder.tap == tap and encoder.num_layers == len(actual[tap])
+    assert [len(states) for states in actual.values()] == [LAYERS + 1, LAYERS, 1]
+    assert torch.equal(actual["layers"][0], actual["hidden_states"][1])
+    assert torch.equal(actual["last"][0], actual["hidden_states"][-1])
 
 
 @CONFIGS

@@ -48,7 +48,7 @@ FC = "encoder.transformer.layers.0.feed_forward.intermediate_dense.weight"
         (change("encoder_remaining_heads", [0] * 4), "must list the indices"),
         (change("encoder_total_num_heads", [4, 4, 4, 5]), "one number of heads for all layers"),
         (change("encoder_num_buckets", 10**9), "'relative_buckets' must be between"),
-        (change("encoder_prune_attention_heads", True), "its gates are still to be pruned"),
+        (change("encoder_prune_attention_heads", True), "its gates are not pruned yet"),
         (change("surprise", 1), "has the unknown surprise"),
         (lambda data: data["config"].pop("encoder_embed_dim"), "lacks encoder_embed_dim"),
         (lambda data: data.__setitem__("config", [1]), "'config' must be a dict"),

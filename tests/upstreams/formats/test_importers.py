@@ -40,8 +40,8 @@ def one_thread():
 
 
 def import_state(data, config):
-    found, state = import_encoder(data, config)
-    assert found == config
+    actual, state = import_encoder(data, config)
+    assert actual == config
     return state
 
 
@@ -51,10 +51,10 @@ def published(config=TINY, names=hf_names, seed=0):
     return {theirs: state[ours].clone() for ours, theirs in names(config).items()}
 
 
-def same(found, seed=0, config=TINY):
+def same(actual, seed=0, config=TINY):
     expected = random_state(config, seed)
-    return found.keys() == expected.keys() and all(
-        torch.equal(found[name], expected[name]) for name in expected
+    return actual.keys() == expected.keys() and all(
+        torch.equal(actual[name], expected[name]) for name in expected
     )
 
 
@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_named(damage, words):
 def test_long_lists_are_cut_and_other_things_refused():
     with pytest.raises(InvalidDataError, match=r"missing tensors: .*, .*, .* and \d+ more"):
         import_state({"feature_projection.projection.weight": torch.ones(1)}, TINY)
-    with pytest.raises(InvalidDataError, match=r"layout not known here .*fairseq.*begin with x, y"):
+    with pytest.raises(InvalidDataError, match=r"unknown layout .*fairseq.*begin with x, y"):
         import_state({"x": 1, "y": 2}, TINY)
     for other in (None, [1], torch.ones(3)):
         with pytest.raises(InvalidDataError, match="mapping"):
@@ -146,12 +146,12 @@ def test_parts_that_some_files_leave_out():
     data = published(config)
     assert same(import_state(data, config), config=config)
     without_mask = {key: value for key, value in data.items() if key != "masked_spec_embed"}
-    found, state = import_encoder(without_mask, config)
-    assert found == replace(config, mask_embedding=0) and "mask_embedding" not in state
+    actual, state = import_encoder(without_mask, config)
+    assert actual == replace(config, mask_embedding=0) and "mask_embedding" not in state
     without_biases = {key: data[key] for key in data if not key.endswith("conv.bias")}
     without_biases["encoder.pos_conv_embed.conv.bias"] = data["encoder.pos_conv_embed.conv.bias"]
-    found, _ = import_encoder(without_biases, config)
-    assert found == replace(config, conv_bias=False)
+    actual, _ = import_encoder(without_biases, config)
+    assert actual == replace(config, conv_bias=False)
     del data["feature_extractor.conv_layers.1.conv.bias"]
     with pytest.raises(InvalidDataError, match=r"missing tensors: .*conv_layers.1.conv.bias"):
         import_encoder(data, config)
@@ -222,12 +222,12 @@ def test_distilhubert_equals_s3prl(tmp_path, monkeypatch):
             # The expert zeroes padding in place where its frame count is off by one; alone it is
             # not, so these are the published model's own states.
             expected = expert([wav])["hidden_states"]
-            found = headed(wav[None], torch.tensor([size])).states
+            actual = headed(wav[None], torch.tensor([size])).states
             short = plain(wav[None], torch.tensor([size])).states
-        assert (len(found), len(expected), len(short)) == (6, 6, 3)
-        for ours, theirs in zip(found, expected, strict=True):
+        assert (len(actual), len(expected), len(short)) == (6, 6, 3)
+        for ours, theirs in zip(actual, expected, strict=True):
             assert float((ours - theirs).norm() / theirs.norm()) <= 1e-5
-        assert all(torch.equal(one, two) for one, two in zip(short, found, strict=False))
+        assert all(torch.equal(one, two) for one, two in zip(short, actual, strict=False))
 
 
 def test_hubert_base_equals_s3prl(tmp_path):
@@ -280,9 +280,9 @@ def test_hubert_base_equals_s3prl(tmp_path):
         wav = 0.1 * torch.randn(size)
         with torch.no_grad():
             expected = expert([wav])["hidden_states"]
-            found = ours(wav[None], torch.tensor([size])).states
-        assert len(found) == len(expected) == 3
-        for state, reference in zip(found, expected, strict=True):
+            actual = ours(wav[None], torch.tensor([size])).states
+        assert len(actual) == len(expected) == 3
+        for state, reference in zip(actual, expected, strict=True):
             assert float((state - reference).norm() / reference.norm()) <= 1e-5
 
 

@@ -49,9 +49,9 @@ def check(encoder, expected_states, skip=0):
         wav = noise(size)
         with torch.no_grad():
             expected = expected_states(wav)
-        found = alone(encoder, wav).states[skip:]
-        assert len(found) == len(expected)
-        for ours, theirs in zip(found, expected, strict=True):
+        actual = alone(encoder, wav).states[skip:]
+        assert len(actual) == len(expected)
+        for ours, theirs in zip(actual, expected, strict=True):
             assert theirs is None or relative_error(ours, theirs) <= 1e-5
 
 
@@ -118,7 +118,7 @@ def test_fairseqs_own_files_old_and_new(kind, config, tmp_path):
 
     omegaconf = pytest.importorskip("omegaconf")
     data = converted(kind, config)
-    found, state = import_encoder(data, config)
+    actual, state = import_encoder(data, config)
     tree = {"model": data["model_cfg"] | {"_name": kind}, "task": data["task_cfg"]}
     flat = argparse.Namespace(**data["model_cfg"], **data["task_cfg"])
     layouts = [
@@ -129,7 +129,7 @@ def test_fairseqs_own_files_old_and_new(kind, config, tmp_path):
         path = tmp_path / f"{number}.pt"
         torch.save(around | {"model": data["model_weight"], "optimizer_history": []}, path)
         again, weights = import_encoder(read_checkpoint(path), config)
-        assert again == found and weights.keys() == state.keys()
+        assert again == actual and weights.keys() == state.keys()
         assert all(torch.equal(weights[name], state[name]) for name in state)
         with pytest.raises(InvalidDataError, match="says layer_norm_first"):
             import_encoder(
@@ -165,9 +165,9 @@ def torchaudio_model(config, **more):
 @SHAPES
 def test_torchaudios(config):
     model = torchaudio_model(config)
-    found, state = import_encoder(model.state_dict(), config)
-    assert found == replace(config, mask_embedding=0)
-    encoder = build(found, state)
+    actual, state = import_encoder(model.state_dict(), config)
+    assert actual == replace(config, mask_embedding=0)
+    encoder = build(actual, state)
 
     def states(wav):
         if config.normalize_wav:  # its bundles do this outside of the model
@@ -209,9 +209,9 @@ def test_a_folder_of_transformers(kind, config, tmp_path):
         return (*out.hidden_states[:-1], out.last_hidden_state)
 
     for name in ("model.safetensors", "pytorch_model.bin"):
-        found, state = import_encoder(read_checkpoint(tmp_path / name), config)
-        assert found == config
-        check(build(found, state), states)
+        actual, state = import_encoder(read_checkpoint(tmp_path / name), config)
+        assert actual == config
+        check(build(actual, state), states)
 
 
 @pytest.mark.parametrize(
@@ -232,8 +232,8 @@ def test_the_encoder_inside_a_task_model(task, kind):
     encoder = next(child for name, child in whole.named_children() if name == kind.lower())
     encoder.load_state_dict(inner.state_dict())
     _, expected = import_encoder(inner.state_dict(), config)
-    found, state = import_encoder(whole.state_dict(), config)
-    assert found == config
+    actual, state = import_encoder(whole.state_dict(), config)
+    assert actual == config
     assert all(torch.equal(state[name], expected[name]) for name in expected)
 
 

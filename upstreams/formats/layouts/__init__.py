@@ -1,1 +1,1 @@
-"""Layouts of published weights, one a file; `upstreams.formats.layout` finds them by scanning."""
+"""Layouts of published weights, one per module; `upstreams.formats.layout` lists the modules."""

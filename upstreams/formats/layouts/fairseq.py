@@ -1,8 +1,8 @@
 """fairseq's layout: HuBERT and wav2vec 2.0, Microsoft's WavLM, s3prl's conversions, DistilHuBERT.
 
-What is around the state dict differs: `args` or `cfg` with `model` (fairseq, WavLM), `task_cfg`,
-`model_cfg` and `model_weight` (s3prl's converter), `Config` and `Distiller` (s3prl's DistilHuBERT;
-RobustDistiller, and the distortion-robust students, who write `Up_Config` beside it).
+The keys beside the state dict differ: `args` or `cfg` with `model` (fairseq, WavLM); `task_cfg`,
+`model_cfg` and `model_weight` (s3prl's converter); `Config` and `Distiller` (s3prl's DistilHuBERT,
+RobustDistiller, and the distortion-robust students, which also have `Up_Config`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from upstreams.encoder.config import EncoderConfig
 from upstreams.formats.checkpoint import plain
-from upstreams.formats.layout import Published, Table
+from upstreams.formats.layout import NameTable, Published
 
 _LAYER = {
     "attention.query": "self_attn.q_proj",
@@ -40,9 +40,8 @@ _FIXED = {
     "predict.bias": "output_layer.2.bias",
 }
 
-# Known in the published files and not part of the encoder: quantiser and projections of wav2vec
-# 2.0's pre-training, HuBERT's targets; DistilHuBERT is counted without its heads, RobustDistiller
-# without the enhancement head it is trained with.
+# Not part of the encoder: quantiser and projections of wav2vec 2.0's pre-training, HuBERT's
+# targets, DistilHuBERT's heads, RobustDistiller's enhancement head, which is for training only.
 EXTRAS = (
     "quantizer.",
     "project_q.",
@@ -64,13 +63,13 @@ _RELATIVE = {"num_buckets": "relative_buckets", "max_distance": "relative_distan
 
 
 def fairseq_names(config: EncoderConfig) -> dict[str, str]:
-    """Our names to fairseq's."""
+    """Return our names to fairseq's."""
     norm = "2.1" if config.extractor_mode == "layer_norm" else "2"
-    return Table(_FIXED, _LAYER, "encoder.layers.", "0", norm).names(config)
+    return NameTable(_FIXED, _LAYER, "encoder.layers.", "0", norm).names(config)
 
 
 def find(data: Mapping[Any, Any]) -> Published | None:
-    """A file of this layout, or None."""
+    """Return the content of a file of this layout, None for other files."""
     if "Upstream_Config" in data:  # MelHuBERT's
         return None
     for key in ("Distiller", "model_weight", "model"):
@@ -80,7 +79,7 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the configurations beside the state dict say, as far as it is checked."""
+    """Return the checked part of the configurations beside the state dict."""
     sections: list[Mapping[str, Any]] = []
     for key in ("args", "cfg", "model_cfg", "task_cfg", "Config", "Up_Config"):
         section = plain(data.get(key))

@@ -1,7 +1,7 @@
 """The layout of Hugging Face transformers: HubertModel, Wav2Vec2Model, WavLMModel and task models.
 
-The state dict is the file (pytorch_model.bin or model.safetensors); the configuration lies beside
-it (config.json) and is not part of it.
+The file (pytorch_model.bin or model.safetensors) is the state dict; the configuration is another
+file (config.json).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upstreams.encoder.config import EncoderConfig
-from upstreams.formats.layout import Published, Table, without_prefix
+from upstreams.formats.layout import NameTable, Published, without_prefix
 
 LAYER = {
     "attention.query": "attention.q_proj",
@@ -36,8 +36,8 @@ _FIXED = {
 }
 PREFIXES = ("hubert.", "wav2vec2.", "wavlm.")
 
-# Of pre-training (quantiser and projections) and of fine-tuned models; DistilHuBERT's mask
-# embedding, which its authors' file does not have, was never trained.
+# Parts of pre-training (quantiser and projections) and of fine-tuned models. The mask embedding is
+# listed because DistilHuBERT's, which its authors' file does not have, was never trained.
 EXTRAS = (
     "quantizer.",
     "project_q.",
@@ -49,17 +49,16 @@ EXTRAS = (
     "masked_spec_embed",
 )
 
-
-TABLE = Table(_FIXED, LAYER, "encoder.layers.", "conv", "layer_norm")
+TABLE = NameTable(_FIXED, LAYER, "encoder.layers.", "conv", "layer_norm")
 
 
 def hf_names(config: EncoderConfig) -> dict[str, str]:
-    """Our names to those of transformers."""
+    """Return our names to those of transformers."""
     return TABLE.names(config)
 
 
 def find(data: Mapping[Any, Any]) -> Published | None:
-    """A file of this layout, or None."""
+    """Return the content of a file of this layout, None for other files."""
     tensors = without_prefix(data, PREFIXES)
     if "feature_projection.projection.weight" not in tensors:
         return None

@@ -1,8 +1,8 @@
-"""Lightning checkpoints of FitHuBERT, ARMHuBERT, MaskHuBERT, STaRHuBERT and their likes.
+"""Lightning checkpoints of FitHuBERT, ARMHuBERT, MaskHuBERT, STaRHuBERT and similar students.
 
-The whole training module is in the file: the student under `student_model.`, often the teacher
-beside it, and the authors' configuration as a hyper-parameter. The names are fairseq's, except
-that time reduction stands among the layers, as number 0.
+The file has the whole training module: the student under `student_model.`, often the teacher, and
+the authors' configuration as a hyper-parameter. The names are fairseq's, but time reduction is
+layer number 0.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from upstreams.formats.layouts.fairseq import fairseq_names
 
 STUDENT, TEACHER = "student_model.", "teacher_model."
 
-# Trained with the student and not part of what the tap needs: projections, the mask embedding
-# (students see whole utterances here), STaRHuBERT's last map.
+# Trained with the student and not needed by the tap: projections, the mask embedding (the benchmark
+# masks nothing), STaRHuBERT's last linear map.
 EXTRAS = ("proj_head.", "upsampler.", "mask_emb", "final_proj.")
 
 # Keys of the configuration's `distiller` section to fields of `EncoderConfig`.
@@ -35,7 +35,7 @@ _STATED = {
     "layer_norm_first": "layer_norm_first",
     "conv_bias": "conv_bias",
 }
-# What other values would mean is not known here.
+# Other values are refused: they mean an architecture that is not supported.
 _ONLY = {
     "extractor_mode": "default",
     "layer_type": "transformer",
@@ -48,13 +48,13 @@ _ONLY_REDUCED = {"tr_layer_type": "conv1d", "tr_layer_index": 0}
 _LAYER = re.compile(r"^encoder\.layers\.(\d+)\.")
 
 
-def _one_later(found: re.Match[str]) -> str:
-    """The beginning of a layer's names, behind time reduction."""
-    return f"encoder.layers.{int(found.group(1)) + 1}."
+def _one_later(match: re.Match[str]) -> str:
+    """Return the prefix of a layer's names when time reduction is layer 0."""
+    return f"encoder.layers.{int(match.group(1)) + 1}."
 
 
 def student_names(config: EncoderConfig) -> dict[str, str]:
-    """Our names to those of the student, without `student_model.`."""
+    """Return our names to those of the student, without `student_model.`."""
     names = fairseq_names(config)
     if config.time_reduction > 1:
         names = {ours: _LAYER.sub(_one_later, theirs) for ours, theirs in names.items()}
@@ -71,7 +71,7 @@ def student_names(config: EncoderConfig) -> dict[str, str]:
 
 
 def find(data: Mapping[Any, Any]) -> Published | None:
-    """A file of this layout, or None."""
+    """Return the content of a file of this layout, None for other files."""
     state = data.get("state_dict")
     if not isinstance(state, Mapping) or not any(str(key).startswith(STUDENT) for key in state):
         return None
@@ -84,10 +84,10 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """What the hyper-parameters say, as far as it is checked.
+    """Return the checked part of the hyper-parameters.
 
     Raises:
-        InvalidDataError: an architecture that is not known here.
+        InvalidDataError: the architecture is not supported.
     """
     section: Any = plain(data.get("hyper_parameters"))
     for key in ("cfg", "distiller"):
@@ -99,13 +99,13 @@ def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
         if section.get(key, value) != value:
             raise InvalidDataError(
                 f"checkpoint: its own configuration says {key} {str(section[key])[:60]!r}; only "
-                f"{value!r} is known here"
+                f"{value!r} is supported"
             )
     stated = {ours: section[theirs] for theirs, ours in _STATED.items() if theirs in section}
     if "enable_tr_layer" in section:
         stated["time_reduction"] = section.get("tr_reduce_factor", 2) if reduced else 1
     if "reuse_pattern" in section:
-        made = re.findall(r"\b(?:True|False)\b", str(section["reuse_pattern"])[:2_000])
-        # There it is True where a layer makes a map of its own.
-        stated["reuses"] = tuple(word == "False" for word in made) if "False" in made else ()
+        words = re.findall(r"\b(?:True|False)\b", str(section["reuse_pattern"])[:2_000])
+        # In the pattern, True is a layer that computes its attention map.
+        stated["reuses"] = tuple(word == "False" for word in words) if "False" in words else ()
     return stated

@@ -1,6 +1,6 @@
-"""torchaudio's layout: the state dicts of its pre-trained bundles, and what was built on it.
+"""torchaudio's layout: the state dicts of its pre-trained bundles and of models built on them.
 
-The attention of its WavLM keeps queries, keys and values in one tensor, as torch does.
+The attention of its WavLM has queries, keys and values in one tensor, as torch's attention does.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.errors import InvalidDataError
 from upstreams.encoder.config import EncoderConfig
-from upstreams.formats.layout import Published, Table, without_prefix
+from upstreams.formats.layout import NameTable, Published, without_prefix
 from upstreams.formats.layouts.huggingface import LAYER
 
 _FIXED = {
@@ -27,52 +27,52 @@ _FIXED = {
     "pos_conv.bias": "encoder.transformer.pos_conv_embed.conv.bias",
     "positions.table": "encoder.transformer.layers.0.attention.rel_attn_embed.weight",
 }
-# `model.` is around the bundles that normalise their input, `wav2vec2.` in a model to pre-train.
+# `model.` stands in bundles that normalise their input, `wav2vec2.` in models for pre-training.
 PREFIXES = ("model.", "wav2vec2.")
-EXTRAS = ("aux.", "logit_generator.")  # an output layer, HuBERT's targets
+EXTRAS = ("aux.", "logit_generator.")  # an output layer; HuBERT's targets
 _JOINT = ".attention.attention."
 
-TABLE = Table(_FIXED, LAYER, "encoder.transformer.layers.", "conv", "layer_norm")
+TABLE = NameTable(_FIXED, LAYER, "encoder.transformer.layers.", "conv", "layer_norm")
 
 
 def torchaudio_names(config: EncoderConfig) -> dict[str, str]:
-    """Our names to torchaudio's."""
+    """Return our names to torchaudio's."""
     return TABLE.names(config)
 
 
 def find(data: Mapping[Any, Any]) -> Published | None:
-    """A file of this layout, or None."""
+    """Return the content of a file of this layout, None for other files."""
     tensors = without_prefix(data, PREFIXES)
     if "encoder.feature_projection.projection.weight" not in tensors:
         return None
-    return Published("torchaudio", _apart(tensors), torchaudio_names, EXTRAS)
+    return Published("torchaudio", _separated(tensors), torchaudio_names, EXTRAS)
 
 
-def _apart(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Queries, keys and values of WavLM's attention as tensors of their own.
+def _separated(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return the tensors with queries, keys and values of WavLM's attention separated.
 
     Raises:
-        InvalidDataError: some of them are there both ways.
+        InvalidDataError: some of them occur alone and joined.
     """
-    apart: dict[Any, Any] = {}
+    separated: dict[Any, Any] = {}
     for key, value in tensors.items():
         layer, joint, part = str(key).partition(_JOINT)
-        found = {key: value}
+        parts = {key: value}
         if joint and part.startswith("in_proj_"):
             kind = part.removeprefix("in_proj_")
             names = [f"{layer}.attention.{name}_proj.{kind}" for name in "qkv"]
-            found = dict(zip(names, _thirds(value), strict=True))
+            parts = dict(zip(names, _thirds(value), strict=True))
         elif joint:
-            found = {f"{layer}.attention.{part}": value}
-        for name, tensor in found.items():
-            if name in apart:
+            parts = {f"{layer}.attention.{part}": value}
+        for name, tensor in parts.items():
+            if name in separated:
                 raise InvalidDataError(f"checkpoint: {name} is there twice, alone and joined")
-            apart[name] = tensor
-    return apart
+            separated[name] = tensor
+    return separated
 
 
 def _thirds(value: Any) -> tuple[Any, Any, Any]:
-    """A joint tensor in three; what cannot be cut stays whole, to be refused by name."""
+    """Split a joint tensor in three; return other values whole, which are later refused by name."""
     if not isinstance(value, Tensor) or value.layout != torch.strided or not value.dim():
         return value, value, value
     width = value.shape[0] // 3
