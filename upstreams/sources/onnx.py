@@ -1,16 +1,16 @@
 """ONNX files: `onnx:FILE`, run by onnxruntime on one CPU thread.
 
 The graph has one input, float32 waveforms (B, S) or (S,), and its outputs are the hidden states:
-each (B, T, D), in the order of the graph, or one stacked output (L, B, T, D). A file with other
-outputs beside them needs a card that names the right ones (`config: {outputs: [...]}`). Frames and
-stride are measured.
+each (B, T, D), in the order of the graph, or one stacked output (L, B, T, D). If a file has other
+outputs too, a card must name the hidden states (`config: {outputs: [...]}`). Frames and stride are
+measured.
 
-A file cannot run code of its own: custom operators are refused, and so are weights outside its
-folder.
+A file cannot run code: custom operators are refused. Weights outside its folder are refused too.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +26,12 @@ MAX_BYTES = 4 << 30
 
 
 class OnnxUpstream(Adapter, Opaque):
-    """An ONNX graph as an upstream; it has no parameters of torch's."""
+    """An ONNX graph as an upstream, without torch parameters."""
 
-    def __init__(self, graph: OnnxGraph, session: Any, **given: Any) -> None:
-        outputs = given["outputs"] or [item.name for item in session.get_outputs()]
+    def __init__(
+        self, graph: OnnxGraph, session: Any, *, outputs: Sequence[str], normalize_wav: bool
+    ) -> None:
+        outputs = outputs or [item.name for item in session.get_outputs()]
         unknown = set(outputs) - {item.name for item in session.get_outputs()}
         if unknown:
             raise UsageError(f"{graph.path}: no output {', '.join(map(repr, sorted(unknown)))}")
@@ -43,26 +45,26 @@ class OnnxUpstream(Adapter, Opaque):
 
         def encode(wavs: Tensor) -> Any:
             feed = {inputs[0].name: (wavs[0] if flat else wavs).numpy()}
-            found = [torch.from_numpy(item) for item in session.run(outputs, feed)]
-            states = [item[None] if flat and item.dim() == 2 else item for item in found]
+            tensors = [torch.from_numpy(item) for item in session.run(outputs, feed)]
+            states = [item[None] if flat and item.dim() == 2 else item for item in tensors]
             return as_states(states[0] if len(states) == 1 else states, str(graph.path))
 
-        super().__init__(encode, str(graph.path), normalize_wav=given["normalize_wav"])
+        super().__init__(encode, str(graph.path), normalize_wav=normalize_wav)
         self.graph = graph
 
     def num_parameters(self) -> int:
-        """Weights in the file."""
+        """Return the number of weights in the file."""
         return self.graph.num_parameters()
 
     def stored_bytes(self) -> int:
-        """Size of the file and of the weights beside it."""
+        """Return the size of the file and of its external weights."""
         return self.graph.num_bytes()
 
     def count_macs(self, num_samples: int) -> int:
-        """Multiply-accumulates of one utterance, from the shapes of a real run.
+        """Return the multiply-accumulates of one utterance, from the shapes of a run.
 
         Raises:
-            InvalidDataError: an operation without a formula.
+            InvalidDataError: the graph has an operation without a formula.
         """
         return self.graph.count_macs(num_samples)
 
@@ -71,17 +73,17 @@ def load(source: UpstreamSource) -> Upstream:
     """Load a graph.
 
     Raises:
-        UsageError: `+untrained` or a variant, an unknown option, onnxruntime is not installed.
-        InvalidDataError: not an ONNX file, or one that does not keep the contract above.
+        UsageError: `+untrained` or a variant, an unknown option, or onnxruntime is not installed.
+        InvalidDataError: the file is not ONNX, is too large, or has other inputs or outputs.
     """
     if source.untrained or source.variant is not None:
         raise UsageError("onnx: a file has its weights and no variants")
-    given = options(source.config, "onnx", outputs=[], normalize_wav=False)
-    if not all(isinstance(item, str) for item in given["outputs"]):
-        raise UsageError(f"onnx: 'outputs': names expected, found {given['outputs']!r}")
+    settings = options(source.config, "onnx", outputs=[], normalize_wav=False)
+    if not all(isinstance(item, str) for item in settings["outputs"]):
+        raise UsageError(f"onnx: 'outputs': names expected, found {settings['outputs']!r}")
     assert source.place is not None  # bench.load.model_files found the file
     path = Path(source.place)
     if path.stat().st_size > MAX_BYTES:
         raise InvalidDataError(f"{path}: more than {MAX_BYTES} bytes")
     graph = OnnxGraph(path)
-    return OnnxUpstream(graph, graph.session(), **given)
+    return OnnxUpstream(graph, graph.session(), **settings)

@@ -1,4 +1,4 @@
-"""The encoder in the form that is exported to ONNX: one utterance of any length, no mask."""
+"""The encoder in the form of the ONNX export: one utterance of any length, no mask."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.taps import select
 
 
-class _Alone:
-    """Stands for the numbers of valid frames, which are all alike for one utterance.
+class _OneLength:
+    """A replacement for the tensor of valid frames (1,), of which only equality is used.
 
-    As a tensor they would tie the graph to the length that it was traced with.
+    A tensor would tie the graph to the length that it was traced with.
     """
 
     def tolist(self) -> list[int]:
-        """One utterance."""
+        """Return a list of one item, so that the encoder uses no mask."""
         return [0]
 
-    def __floordiv__(self, _: int) -> _Alone:
+    def __floordiv__(self, _: int) -> _OneLength:
         return self
 
 
@@ -28,7 +28,7 @@ class OneUtterance(nn.Module):
     """An encoder as a function of a waveform alone.
 
     Raises:
-        UsageError: not an encoder of this family, or one whose front end is a filter bank.
+        UsageError: the upstream is not an `Encoder`, or its front end is a filter bank.
     """
 
     def __init__(self, upstream: Upstream) -> None:
@@ -46,8 +46,8 @@ class OneUtterance(nn.Module):
         self.encoder = upstream
 
     def forward(self, wavs: Tensor) -> tuple[Tensor, ...]:
-        """All hidden states of (1, S): L tensors (1, T, D)."""
+        """Return all hidden states of (1, S): L tensors (1, T, D)."""
         encoder = self.encoder
         x = encoder._extract(wavs[0])[None]
-        states = encoder.transform(x, _Alone())  # type: ignore[arg-type]
+        states = encoder.transform(x, _OneLength())  # type: ignore[arg-type]
         return tuple(select(encoder.config, states, encoder._layer_projection))

@@ -1,7 +1,7 @@
-"""What an ONNX file holds: its weights, and the products that one utterance costs.
+"""Weights and multiply-accumulates of an ONNX file.
 
-Shapes inside a graph depend on the input's length, and static shape inference gives up on many
-graphs; so the shapes are those of a real run of the same graph with `Shape` nodes as outputs.
+Shapes inside a graph depend on the length of the input, and static shape inference fails on many
+graphs. The shapes therefore come from a run of the same graph with `Shape` nodes as outputs.
 """
 
 from __future__ import annotations
@@ -12,33 +12,35 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import InvalidDataError, UsageError
+from upstreams.sources.adapter import message_of
 
-# Inputs (or outputs) whose shapes a formula needs; `out` is the first output.
+# Operations with a formula.
 CONVOLUTIONS = {"Conv", "ConvInteger", "QLinearConv"}
 PRODUCTS = {"MatMul", "MatMulInteger", "Gemm", "QLinearMatMul", "FusedMatMul"}
 RECURRENT = {"LSTM", "GRU", "RNN"}
 TRANSPOSED = {"ConvTranspose"}
 COUNTED = CONVOLUTIONS | PRODUCTS | RECURRENT | TRANSPOSED
-WEIGHT_INPUT = {"QLinearConv": 3, "QLinearMatMul": 3}
-# Products without a formula here: an error rather than a zero.
+WEIGHT_INPUT = {"QLinearConv": 3, "QLinearMatMul": 3}  # index of the weight; 1 for the others
+# Operations with products but without a formula: counting them is an error.
 UNKNOWN = {"Attention", "DeformConv", "Einsum", "MultiHeadAttention", "GroupQueryAttention"}
 NESTED = {"If", "Loop", "Scan", "SequenceMap"}
 DOMAINS = ("", "ai.onnx")
 
 
 class OnnxGraph:
-    """A file, read as data.
+    """The graph of an ONNX file, read as data.
 
     Attributes:
         path: the file.
     """
 
     def __init__(self, path: Path) -> None:
-        """Read and check.
+        """Read and check a file.
 
         Raises:
             UsageError: onnx or onnxruntime is not installed.
-            InvalidDataError: not an ONNX file, custom operators, weights outside the folder.
+            InvalidDataError: the file is not ONNX, or has custom operators or weights outside its
+                folder.
         """
         try:
             import onnx
@@ -55,17 +57,17 @@ class OnnxGraph:
             raise InvalidDataError(f"{path}: not an ONNX file") from error
         if not self._model.graph.node:
             raise InvalidDataError(f"{path}: not an ONNX file, or one without operations")
-        self._beside = self._external_files()
+        self._external = self._external_files()
         foreign = {node.domain for node in self._nodes()} - set(DOMAINS)
         foreign -= {function.domain for function in self._model.functions}
         if foreign:
             raise InvalidDataError(f"{path}: operators of {', '.join(sorted(foreign))}: refused")
 
     def _external_files(self) -> list[Path]:
-        """Files of weights beside this one.
+        """Return the files of external weights.
 
         Raises:
-            InvalidDataError: one outside the folder, or not there.
+            InvalidDataError: one lies outside the folder, or does not exist.
         """
         names = {
             entry.value
@@ -87,7 +89,7 @@ class OnnxGraph:
         return files
 
     def _nodes(self) -> Iterator[Any]:
-        """All operations, also those within others."""
+        """Yield all operations, also those inside other operations."""
         stack = [*self._model.graph.node, *(n for f in self._model.functions for n in f.node)]
         while stack:
             node = stack.pop()
@@ -97,7 +99,10 @@ class OnnxGraph:
                     stack += graph.node
 
     def session(self, content: bytes | None = None) -> Any:
-        """A session of onnxruntime on one thread; of `content` without optimisations.
+        """Return a session of onnxruntime on one thread.
+
+        Args:
+            content: a serialised graph to run without optimisations, instead of the file.
 
         Raises:
             InvalidDataError: onnxruntime refuses the file.
@@ -115,17 +120,19 @@ class OnnxGraph:
                 content or str(self.path), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's classes are not public
-            reason = " ".join(str(error).split())[:160]
-            raise InvalidDataError(f"{self.path}: onnxruntime refuses it ({reason})") from error
+            raise InvalidDataError(
+                f"{self.path}: onnxruntime refuses it ({message_of(error)})"
+            ) from error
 
     def num_parameters(self) -> int:
-        """Elements of all weights: initializers and constants, without shapes and indices (int64).
+        """Return the number of elements of all initializers and constants that are weights.
 
-        The zero points and scales of quantised weights count as they do elsewhere: not at all.
+        Integer and boolean tensors (shapes, indices) are not weights. As for other upstreams, zero
+        points and scales of quantised weights do not count.
         """
         import onnx
 
-        kept = {onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL}
+        not_weights = {onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL}
         tensors = list(self._model.graph.initializer)
         for node in self._nodes():
             if node.op_type == "Constant":
@@ -133,38 +140,38 @@ class OnnxGraph:
         return sum(
             math.prod(tensor.dims)
             for tensor in tensors
-            if tensor.data_type not in kept
+            if tensor.data_type not in not_weights
             and tensor.dims
             and not tensor.name.endswith(("_scale", "_zero_point"))
         )
 
     def num_bytes(self) -> int:
-        """Size of the file and of those beside it."""
-        return sum(file.stat().st_size for file in (self.path, *self._beside))
+        """Return the size of the file and of its external weights."""
+        return sum(file.stat().st_size for file in (self.path, *self._external))
 
     def count_macs(self, num_samples: int) -> int:
-        """Multiply-accumulates of one utterance of so many samples.
+        """Return the multiply-accumulates of one utterance of S samples.
 
         Raises:
-            InvalidDataError: an operation that may have products and no formula.
+            InvalidDataError: an operation may have products and has no formula.
         """
         import numpy as np
 
         self._check_operations()
-        model, wanted = self._with_shapes()
+        model, counted = self._with_shapes()
         session = self.session(model.SerializeToString())
-        (given,) = session.get_inputs()
-        shape = (num_samples,) if len(given.shape) == 1 else (1, num_samples)
-        names = [name for _, names in wanted for name in names]
-        found = session.run(names, {given.name: np.zeros(shape, dtype=np.float32)})
-        shapes = {name: tuple(map(int, value)) for name, value in zip(names, found, strict=True)}
-        return sum(_macs(node, [shapes[name] for name in names]) for node, names in wanted)
+        (wav,) = session.get_inputs()
+        shape = (num_samples,) if len(wav.shape) == 1 else (1, num_samples)
+        names = [name for _, names in counted for name in names]
+        outputs = session.run(names, {wav.name: np.zeros(shape, dtype=np.float32)})
+        shapes = {name: tuple(map(int, value)) for name, value in zip(names, outputs, strict=True)}
+        return sum(_macs(node, [shapes[name] for name in names]) for node, names in counted)
 
     def _check_operations(self) -> None:
-        """Refuse to count what cannot be counted.
+        """Refuse operations that cannot be counted.
 
         Raises:
-            InvalidDataError: naming the operations.
+            InvalidDataError: there are such operations; the message names them.
         """
         present = {node.op_type for node in self._nodes()}
         nested = {
@@ -182,15 +189,18 @@ class OnnxGraph:
             )
 
     def _with_shapes(self) -> tuple[Any, list[tuple[Any, list[str]]]]:
-        """The graph with the shapes of its products as outputs: per node, input, weight, output."""
+        """Return the graph with shapes as outputs, and its counted nodes with the names of these.
+
+        A node has three shapes: of input, weight and output (recurrent: of R instead of output).
+        """
         import onnx
         from onnx import helper, inliner
 
-        model = onnx.load(self.path)  # with what lies beside it, which was checked
+        model = onnx.load(self.path)  # with external weights, whose paths were checked
         if model.functions:
             model = inliner.inline_local_functions(model)
         del model.graph.output[:]
-        wanted = []
+        counted = []
         for index, node in enumerate(list(model.graph.node)):
             if node.op_type not in COUNTED:
                 continue
@@ -202,21 +212,21 @@ class OnnxGraph:
                 model.graph.node.append(helper.make_node("Shape", [tensor], [name]))
                 info = helper.make_tensor_value_info(name, onnx.TensorProto.INT64, [None])
                 model.graph.output.append(info)
-            wanted.append((node, names))
-        return model, wanted
+            counted.append((node, names))
+        return model, counted
 
 
 def _macs(node: Any, shapes: list[tuple[int, ...]]) -> int:
-    """Of one operation, from the shapes of input, weight and output (recurrent: of R instead)."""
-    given, weight, out = shapes
+    """Return the multiply-accumulates of a node, from the shapes that `_with_shapes` lists."""
+    inputs, weight, out = shapes
     if node.op_type in CONVOLUTIONS:  # weight (C_out, C_in / groups, kernel...)
         return math.prod(out) * math.prod(weight[1:])
     if node.op_type in TRANSPOSED:  # weight (C_in, C_out / groups, kernel...)
-        return math.prod(given) * math.prod(weight[1:])
+        return math.prod(inputs) * math.prod(weight[1:])
     if node.op_type in RECURRENT:  # input (T, B, I), W (directions, 4H, I), R (directions, 4H, H)
-        return given[0] * given[1] * (math.prod(weight) + math.prod(out))
-    inner = given[-1]
+        return inputs[0] * inputs[1] * (math.prod(weight) + math.prod(out))
+    inner = inputs[-1]
     if node.op_type == "Gemm":
         transposed = any(item.name == "transA" and item.i for item in node.attribute)
-        inner = given[0] if transposed else given[1]
+        inner = inputs[0] if transposed else inputs[1]
     return math.prod(out) * inner

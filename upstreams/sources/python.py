@@ -1,10 +1,10 @@
 """A Python class named in a card: `builder: module:attr`, called with the card's `args`.
 
-It returns a `bench.api.Upstream`, or anything that can be called with a waveform (1, S) and returns
-what `upstreams.sources.adapter.as_states` reads. Where the card names a checkpoint, the builder
-gets its path as `checkpoint`. The module is an installed one, or lies beside the card.
+It returns a `bench.api.Upstream`, or a callable from a waveform (1, S) to an output that
+`upstreams.sources.adapter.as_states` accepts. If the card names a checkpoint, the builder gets its
+path as `checkpoint`. The module is installed, or is in the folder of the card.
 
-Importing a module runs it: this happens only with consent (`bench.load.catalog`).
+Importing a module runs it: this needs the user's consent (`bench.load.catalog`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError, did_you_mean
-from upstreams.sources.adapter import Adapter, options
+from upstreams.sources.adapter import Adapter, message_of, options
 
 MAX_SOURCES = 2_000
 
 
 @contextmanager
 def _importable(folder: Path | None) -> Iterator[None]:
-    """Let modules beside the card be found, after all others."""
+    """Make modules in the folder of the card importable, after all others."""
     if folder is None:
         yield
         return
@@ -42,42 +42,42 @@ def load(source: UpstreamSource) -> Upstream:
     """Import the builder and call it.
 
     Raises:
-        UsageError: no such module or attribute, or a variant.
-        InvalidDataError: it raised, or gave something that cannot be called.
+        UsageError: no such module or attribute, a variant, or `+untrained`.
+        InvalidDataError: the builder raised an error, or returned an object that is not callable.
     """
     if source.variant is not None or source.untrained:
         raise UsageError("an upstream of a builder has no variants and no untrained control")
-    given = options(source.config, "builder", normalize_wav=False)
-    assert source.builder is not None  # bench.load.loader comes here for nothing else
+    settings = options(source.config, "builder", normalize_wav=False)
+    assert source.builder is not None  # bench.load.loader calls this only for builders
     arguments = dict(source.args)
     if source.checkpoint is not None:
         arguments["checkpoint"] = source.checkpoint
     with _importable(source.folder):
-        module, builder = _find(source.builder)
+        module, builder = _import_builder(source.builder)
         try:
-            made = builder(**arguments)
+            model = builder(**arguments)
         except Exception as error:
             raise InvalidDataError(
-                f"{source.builder} raised {type(error).__name__}: {_line(error)}"
+                f"{source.builder} raised {type(error).__name__}: {message_of(error)}"
             ) from error
-        if not isinstance(made, Upstream):
-            if not callable(made):
+        if not isinstance(model, Upstream):
+            if not callable(model):
                 raise InvalidDataError(
-                    f"{source.builder}: expected an Upstream or something that can be called with "
-                    f"(1, S), found {type(made).__name__}"
+                    f"{source.builder}: expected an Upstream or a callable of (1, S), "
+                    f"found {type(model).__name__}"
                 )
-            made = Adapter(made, source.builder, normalize_wav=given["normalize_wav"])
-    upstream: Upstream = made
+            model = Adapter(model, source.builder, normalize_wav=settings["normalize_wav"])
+    upstream: Upstream = model
     upstream.identity = f"{source.builder} {_source_sha256(module)}"
     return upstream
 
 
-def _find(target: str) -> tuple[ModuleType, Any]:
-    """The module and the attribute of `module:attr`.
+def _import_builder(target: str) -> tuple[ModuleType, Any]:
+    """Import `module:attr`, and return module and attribute.
 
     Raises:
-        UsageError: malformed, or not there.
-        InvalidDataError: the module cannot be imported.
+        UsageError: the text is malformed, or module or attribute does not exist.
+        InvalidDataError: importing the module raised an error.
     """
     name, colon, attribute = target.partition(":")
     if not colon or not name or not attribute:
@@ -90,10 +90,11 @@ def _find(target: str) -> tuple[ModuleType, Any]:
                 f"builder {target!r}: no module named {error.name!r}, neither installed nor beside "
                 f"the card"
             ) from error
-        raise InvalidDataError(f"builder {target!r}: {_line(error)}") from error
+        raise InvalidDataError(f"builder {target!r}: {message_of(error)}") from error
     except Exception as error:
         raise InvalidDataError(
-            f"builder {target!r}: importing {name} raised {type(error).__name__}: {_line(error)}"
+            f"builder {target!r}: importing {name} raised {type(error).__name__}: "
+            f"{message_of(error)}"
         ) from error
     if not hasattr(module, attribute):
         public = [item for item in vars(module) if not item.startswith("_")]
@@ -102,7 +103,7 @@ def _find(target: str) -> tuple[ModuleType, Any]:
 
 
 def _source_sha256(module: ModuleType) -> str:
-    """Identity of the code: every Python file of the top-level package, or the one module's."""
+    """Return a digest of the Python files of the top-level package, or of the one module."""
     top = sys.modules[module.__name__.partition(".")[0]]
     roots = [Path(root) for root in getattr(top, "__path__", ())]
     files = sorted(path for root in roots for path in root.rglob("*.py"))[:MAX_SOURCES]
@@ -112,7 +113,3 @@ def _source_sha256(module: ModuleType) -> str:
     for path in files:
         digest.update(f"{path.name}\n".encode() + path.read_bytes())
     return digest.hexdigest()
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or "without a message")[:160]

@@ -1,12 +1,12 @@
-"""Any upstream of s3prl: `s3prl:NAME`, its expert imported alone.
+"""Any upstream of s3prl: `s3prl:NAME`; only the code of its expert is imported.
 
-`s3prl.hub` imports all experts and fails with today's torchaudio because two of them do. Here NAME
-is the folder of an expert (`distiller`, `hubert`), which needs a file of weights (`--weights`, or a
-card's `checkpoint`), or a function of a `hubconf.py` (`fbank`, `tera`), found by reading the file
-rather than importing it. A card's `config` gives keyword arguments of the expert.
+`s3prl.hub` imports all experts, and two of them fail with torchaudio 2.9. NAME is the folder of an
+expert (`distiller`, `hubert`), which needs a file of weights (`--weights`, or `checkpoint` in a
+card), or a function of a `hubconf.py` (`fbank`, `tera`); these files are parsed, not imported. A
+card's `config` gives keyword arguments of the expert.
 
-Checkpoints are read as data: while an expert is made, `torch.load` is
-`upstreams.formats.checkpoint`'s reader, because some experts ask for pickles that may run code.
+Checkpoints are read as data: while an expert is built, `torch.load` is replaced by the reader of
+`upstreams.formats.checkpoint`, because some experts load pickles that may run code.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
 from bench.torchaudio_guard import import_torchaudio
 from upstreams.formats.checkpoint import read_checkpoint
-from upstreams.sources.adapter import Adapter
+from upstreams.sources.adapter import Adapter, message_of
 
 
 class _Expert(nn.Module):
-    """An expert, called with one waveform."""
+    """An expert of s3prl, called with one waveform."""
 
     def __init__(self, expert: Any) -> None:
         super().__init__()
         self.expert = expert
 
     def forward(self, wavs: Tensor) -> Any:
-        """The expert's `hidden_states` for (1, S)."""
+        """Return the output of the expert for (1, S)."""
         return self.expert(list(wavs))
 
 
 def load(source: UpstreamSource) -> Upstream:
-    """Make an expert and wrap it.
+    """Build an expert and wrap it.
 
     Raises:
-        UsageError: no such expert (with near names), a variant, or arguments that it does not take.
-        MissingError: its weights are to be had neither from a file nor from s3prl's server.
-        InvalidDataError: it cannot be imported today, or its file of weights does not hold.
+        UsageError: no such expert, a variant, or `+untrained`.
+        MissingError: there is no file of weights, or the download of s3prl failed.
+        InvalidDataError: the expert cannot be imported, or building it failed.
     """
     if source.variant is not None or source.untrained:
-        raise UsageError("s3prl: an expert has no variants and no untrained control here")
+        raise UsageError("s3prl: an expert has no variants and no untrained control")
     assert source.place is not None  # the name
-    folder, entry = _find(source.place)
+    folder, entry = _find_expert(source.place)
     module = _import(f"s3prl.upstream.{folder}.{'hubconf' if entry else 'expert'}")
     arguments = dict(source.config)
     if entry is None and source.checkpoint is None:
@@ -67,36 +67,36 @@ def load(source: UpstreamSource) -> Upstream:
     with _reading_data_only():
         try:
             if source.checkpoint is None:
-                made = getattr(module, str(entry))(**arguments)
+                expert = getattr(module, str(entry))(**arguments)
             else:
-                expert = _import(f"s3prl.upstream.{folder}.expert").UpstreamExpert
-                made = expert(str(source.checkpoint), **arguments)
+                expert_class = _import(f"s3prl.upstream.{folder}.expert").UpstreamExpert
+                expert = expert_class(str(source.checkpoint), **arguments)
         except UserError:
             raise
         except OSError as error:
             raise MissingError(
-                f"s3prl:{source.place}: its weights cannot be fetched ({_line(error)}); give them "
-                f"with --weights FILE"
+                f"s3prl:{source.place}: its weights cannot be fetched ({message_of(error)}); give "
+                f"them with --weights FILE"
             ) from error
         except Exception as error:
             raise InvalidDataError(
-                f"s3prl:{source.place}: the expert cannot be made "
-                f"({type(error).__name__}: {_line(error)})"
+                f"s3prl:{source.place}: the expert cannot be built "
+                f"({type(error).__name__}: {message_of(error)})"
             ) from error
-    upstream = Adapter(_Expert(made), f"s3prl:{source.place}")
+    upstream = Adapter(_Expert(expert), f"s3prl:{source.place}")
     upstream.identity = f"s3prl {version('s3prl')} {folder} {entry}"
     return upstream
 
 
-def _find(name: str) -> tuple[str, str | None]:
-    """The expert's folder, and the function of its `hubconf.py` where NAME is one.
+def _find_expert(name: str) -> tuple[str, str | None]:
+    """Return the folder of an expert, and the function of its `hubconf.py` if `name` is one.
 
     Raises:
-        UsageError: neither, with near names; or s3prl is not installed.
+        UsageError: `name` is neither a folder nor a function, or s3prl is not installed.
     """
     spec = importlib.util.find_spec("s3prl")
     if spec is None or not spec.submodule_search_locations:
-        raise UsageError("s3prl: is not installed")
+        raise UsageError("s3prl is not installed")
     root = Path(spec.submodule_search_locations[0]) / "upstream"
     entries: dict[str, str] = {}
     for path in sorted(root.glob("*/hubconf.py")):
@@ -113,24 +113,24 @@ def _find(name: str) -> tuple[str, str | None]:
 
 
 def _import(name: str) -> Any:
-    """Import one module of s3prl, with what today's torchaudio no longer has.
+    """Import one module of s3prl, after adding names that torchaudio 2.9 has removed.
 
     Raises:
-        InvalidDataError: it does not import.
+        InvalidDataError: the import failed.
     """
     torchaudio = import_torchaudio()
-    if not hasattr(torchaudio, "set_audio_backend"):  # gone with torchaudio 2.9; did nothing before
+    if not hasattr(torchaudio, "set_audio_backend"):  # it did nothing in the last versions
         torchaudio.set_audio_backend = lambda *_: None
     if "torchaudio.sox_effects" not in sys.modules:
-        stand_in = ModuleType("torchaudio.sox_effects")  # gone as well; only imported, never called
+        stand_in = ModuleType("torchaudio.sox_effects")  # experts import it, few call it
         stand_in.apply_effects_tensor = _no_sox  # type: ignore[attr-defined]
         sys.modules["torchaudio.sox_effects"] = torchaudio.sox_effects = stand_in
     logging.getLogger("s3prl").setLevel(logging.ERROR)
     try:
         return importlib.import_module(name)
-    except Exception as error:  # whatever an old module does when imported today
+    except Exception as error:  # old modules fail in many ways
         raise InvalidDataError(
-            f"{name} cannot be imported today ({type(error).__name__}: {_line(error)})"
+            f"{name} cannot be imported ({type(error).__name__}: {message_of(error)})"
         ) from error
 
 
@@ -142,11 +142,11 @@ def _no_sox(*_: Any, **__: Any) -> Any:
 
 @contextmanager
 def _reading_data_only() -> Iterator[None]:
-    """Let `torch.load` read tensors and plain containers only, whatever its caller asks for."""
+    """Make `torch.load` read tensors and plain containers only, whatever its arguments."""
     original = torch.load
 
     def load_data(path: Any, *_: Any, **__: Any) -> Any:
-        with _torch_load(original):  # which the reader itself needs
+        with _torch_load(original):  # the reader calls torch.load
             return read_checkpoint(Path(path))
 
     with _torch_load(load_data):
@@ -155,14 +155,10 @@ def _reading_data_only() -> Iterator[None]:
 
 @contextmanager
 def _torch_load(function: Any) -> Iterator[None]:
-    """Put `function` in the place of `torch.load` for a while."""
+    """Replace `torch.load` by `function` inside the context."""
     before = torch.load
     setattr(torch, "load", function)  # noqa: B010
     try:
         yield
     finally:
         setattr(torch, "load", before)  # noqa: B010
-
-
-def _line(error: BaseException) -> str:
-    return (" ".join(str(error).split()) or "without a message")[:160]

@@ -24,9 +24,9 @@ def noise(num_samples):
 
 def assert_same_states(upstream, expected, wav, relative=1e-5):
     with torch.no_grad():
-        found = upstream(wav[None], torch.tensor([len(wav)]))
-    assert len(found.states) == len(expected)
-    for state, reference in zip(found.states, expected, strict=True):
+        actual = upstream(wav[None], torch.tensor([len(wav)]))
+    assert len(actual.states) == len(expected)
+    for state, reference in zip(actual.states, expected, strict=True):
         assert state.shape == reference.shape
         assert float((state - reference).norm() / reference.norm()) <= relative
 
@@ -96,9 +96,9 @@ def test_a_transformers_model_of_either_order_of_norms(tmp_path, kind, stable):
         conv_bias=stable,
     )
     with torch.no_grad():
-        found = model(noise(5_000)[None], output_hidden_states=True)
+        actual = model(noise(5_000)[None], output_hidden_states=True)
     # fairseq's and s3prl's last state is the normalised one; so is ours.
-    expected = (*found.hidden_states[:-1], found.last_hidden_state)
+    expected = (*actual.hidden_states[:-1], actual.last_hidden_state)
     assert_same_states(load_upstream(f"hf:{tmp_path}/w").upstream, expected, noise(5_000))
 
 
@@ -148,9 +148,9 @@ def test_an_expert_of_s3prl_with_weights(tmp_path):
     wav = noise(8_000)
     with torch.no_grad():
         expected = ours(wav[None], torch.tensor([8_000])).states
-        found = theirs.upstream(wav[None], torch.tensor([8_000])).states
+        actual = theirs.upstream(wav[None], torch.tensor([8_000])).states
     for reference in expected:
-        distances = [float((s - reference).norm() / reference.norm()) for s in found]
+        distances = [float((s - reference).norm() / reference.norm()) for s in actual]
         assert min(distances) <= 1e-5
 
 
@@ -179,14 +179,14 @@ def test_an_expert_reads_data_only(tmp_path):
         ("two.onnx", UsageError, "given as onnx:two.onnx"),
     ],
 )
-def test_places_that_make_no_sense(files, monkeypatch, name, error, words):
+def test_invalid_places_are_refused(files, monkeypatch, name, error, words):
     monkeypatch.chdir(files)
     with pytest.raises(error, match=words):
         load_upstream(name)
 
 
 @pytest.mark.parametrize(
-    ("result", "found"),
+    ("result", "description"),
     [
         (torch.zeros(1, 3), r"float32 tensor \(1, 3\)"),
         (torch.zeros(2, 5, 4), r"tensor \(2, 5, 4\)"),
@@ -197,8 +197,8 @@ def test_places_that_make_no_sense(files, monkeypatch, name, error, words):
         (None, "NoneType"),
     ],
 )
-def test_what_is_not_hidden_states(result, found):
-    with pytest.raises(InvalidDataError, match=f"m: expected hidden states.*{found}"):
+def test_what_is_not_hidden_states(result, description):
+    with pytest.raises(InvalidDataError, match=f"m: expected hidden states.*{description}"):
         as_states(result, "m")
 
 
@@ -281,7 +281,7 @@ def edit(path, **changes):
         ({"model_type": "x", "auto_map": {"AutoModel": "evil.Model"}}, "transformers cannot load"),
     ],
 )
-def test_configurations_that_do_not_hold(tmp_path, changes, words):
+def test_invalid_configurations_are_refused(tmp_path, changes, words):
     save_hubert(tmp_path / "tiny")
     edit(tmp_path / "tiny" / "config.json", **changes)
     (tmp_path / "tiny" / "evil.py").write_text("raise SystemExit('code of the folder ran')")
@@ -295,7 +295,7 @@ def test_configurations_that_do_not_hold(tmp_path, changes, words):
     [
         ("../outside.safetensors", "a path outside the folder"),
         ("/etc/passwd", "a path outside the folder"),
-        ("missing.safetensors", "which is not there"),
+        ("missing.safetensors", "which does not exist"),
     ],
 )
 def test_an_index_that_leads_elsewhere(tmp_path, shard, words):
