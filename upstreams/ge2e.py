@@ -171,7 +171,7 @@ def load(source: UpstreamSource) -> Upstream:
 
     Raises:
         UsageError: a variant or a `config` (this upstream has neither).
-        InvalidDataError: the file does not hold these weights.
+        InvalidDataError: the file does not contain these weights.
     """
     if source.variant is not None or source.config:
         raise UsageError("ge2e: no variants and no config")

@@ -68,7 +68,7 @@ def load(source: UpstreamSource) -> Upstream:
 
     Raises:
         UsageError: the `config` of the card is not valid, or a variant (there are none).
-        InvalidDataError: the file does not hold the weights of this encoder.
+        InvalidDataError: the file does not contain the weights of this encoder.
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: this upstream has no variants")
@@ -87,7 +87,7 @@ def load_supernet(source: UpstreamSource) -> Upstream:
     Raises:
         UsageError: the `config` of the card is not valid, or the variant is outside its search
             space.
-        InvalidDataError: the file does not hold the weights of this supernet.
+        InvalidDataError: the file does not contain the weights of this supernet.
     """
     if set(source.config) != {"supernet", "search_space", "default"}:
         raise UsageError("config: the keys supernet, search_space and default expected")

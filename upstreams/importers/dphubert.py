@@ -64,7 +64,7 @@ def load(source: UpstreamSource) -> Upstream:
     Raises:
         UsageError: a card with a `config`, a variant (there are none), or an unknown tap.
         MissingError: no file, which even an untrained control needs for its shape.
-        InvalidDataError: the file does not hold such an encoder.
+        InvalidDataError: the file does not contain such an encoder.
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: this upstream has no variants")

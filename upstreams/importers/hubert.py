@@ -17,7 +17,7 @@ def load(source: UpstreamSource) -> Upstream:
 
     Raises:
         UsageError: the `config` of the card is not valid, or a variant (there are none).
-        InvalidDataError: the file does not hold the weights of this encoder.
+        InvalidDataError: the file does not contain the weights of this encoder.
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: this upstream has no variants")

@@ -38,7 +38,7 @@ def load(source: UpstreamSource) -> Upstream:
 
     Raises:
         UsageError: the `config` of the card or the variant is not valid.
-        InvalidDataError: the file does not hold the weights of this supernet.
+        InvalidDataError: the file does not contain the weights of this supernet.
     """
     config = dict(source.config)
     unknown = set(config) - {"search_space", "default", "supernet"}

@@ -289,8 +289,7 @@ def test_of_no_layout(data, words):
 )
 def test_torchaudios_joint_projection_damaged(name, value, words):
     config = replace(BASE, relative_buckets=32, relative_distance=40)
-    models = import_torchaudio("models")
-    model = models.wavlm_model(
+    model = import_torchaudio("models").wavlm_model(
         "group_norm", list(CNN), False, 48, 0.0, 16, 4, 2, 3, 32, 40, 0.0, 64, 0.0, 0.0, False, 0.0,
         aux_num_out=None,
     )  # fmt: skip
