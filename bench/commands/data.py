@@ -38,7 +38,22 @@ def run(options: argparse.Namespace) -> int:
             problems += _look(corpus, options.data)
         else:
             problems += _state(name, corpus, options)
+    if options.action == "status":
+        _list_other_recipes([corpus_module(name).folder(home()) for name in names])
     return 4 if problems else 0
+
+
+def _list_other_recipes(folders: list[Path]) -> None:
+    """Print the folders that other versions of the recipes made, and how to remove them."""
+    from bench.corpora.noise import packaged
+    from bench.corpora.package.corpus_folder import folder_bytes, other_recipes
+
+    folders.append(packaged.folder(home()))
+    others = [path for folder in folders for path in other_recipes(folder)]
+    for path in others:
+        print(f"made by another recipe: {folder_bytes(path) / 1e6:.2f} MB in {path}")
+    if others:
+        print(f"  Remove a folder that no other checkout uses, for example: rm -r {others[0]}")
 
 
 def _state(name: str, corpus: Any, options: argparse.Namespace) -> int:

@@ -15,7 +15,6 @@ from bench import paths
 from bench.corpora.embedded import games
 from bench.corpora.games import keywords, labels
 from bench.corpora.games.splits import DEV, TEST, look_alike
-from bench.corpora.package import corpus_folder
 from bench.sound.manifests import read_table, read_trials
 
 DIGESTS = Path(__file__).with_name("corpus_games.json")
@@ -82,14 +81,6 @@ def test_sid_is_a_closed_set(corpus, track) -> None:
     assert speakers[0] == speakers[1] == speakers[2]
     ids = [row.id for split in rows for row in rows[split]]
     assert len(ids) == len(set(ids))
-
-
-def test_a_table_of_another_recipe_does_not_stay(tmp_path) -> None:
-    stale = tmp_path / "corpus/tables/quick/asv/test.parquet"
-    stale.parent.mkdir(parents=True)
-    stale.touch()
-    corpus_folder.begin(tmp_path / "corpus", needed_bytes=1)
-    assert not stale.exists()
 
 
 @pytest.mark.parametrize(

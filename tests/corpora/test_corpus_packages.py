@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from bench.corpora.embedded import games
-from bench.corpora.package import clip_sound, corpus_files, debian
+from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian
 from bench.corpora.package.reader import Line
 from bench.errors import InvalidDataError, MissingError
 from bench.sound.audio import low_pass, samples_digest, write_wav
@@ -147,7 +147,8 @@ def test_packages_without_the_containers_are_refused(tmp_path) -> None:
 
 
 def test_no_space_is_told_first(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(games, "NEEDED_BYTES", 10**18)
+    full = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr(corpus_folder.shutil, "disk_usage", lambda _: full)
     with pytest.raises(MissingError, match="no space"):
         games.prepare(tmp_path, deb_dir=tmp_path)
 
@@ -261,7 +262,7 @@ def test_changed_clips_are_dropped_where_nothing_can_align_them(
 ) -> None:
     line = Line("queen-JOE00411", "queen", "JOE", "Something new.", b"other bytes", "mp3")
     sound = clip_sound.Sound(line.id, 16_000, "key", silent=False)
-    monkeypatch.setattr(games._alignment, "available", lambda: False)
+    monkeypatch.setattr(games.alignment, "available", lambda: False)
     lines, sounds = {line.id: line}, {line.id: sound}
     table, stale = games._alignments(lines, sounds, tmp_path)
     assert stale == {line.id}

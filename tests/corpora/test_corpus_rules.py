@@ -52,7 +52,7 @@ def clip(
         ("...", ""),
         ("(WHISTLE)", ""),
         ("It's 1948", None),
-        ("from  singing from ", None),
+        ("@@ singing @@", None),
         ("&#($!!, he got away!", None),
     ],
 )

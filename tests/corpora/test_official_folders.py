@@ -13,7 +13,7 @@ import soundfile
 from official_trees import TREES, Speech
 
 from bench.cli import main
-from bench.corpora.official import _download, librispeech, voxceleb1_trials
+from bench.corpora.official import _download, _manifest, librispeech, voxceleb1_trials
 from bench.corpora.official._layout import Archive
 from bench.errors import InvalidDataError, MissingError
 from bench.registry import corpora_of_track, corpus_module, task_card, task_names
@@ -161,11 +161,9 @@ def test_status_says_what_is_there_and_what_is_not(trees, tmp_path, monkeypatch,
 
 def test_preparation_reads_every_sound_once(trees, tmp_path, monkeypatch):
     home, read = tmp_path / "home", []
-    from bench.corpora.official import manifest
-
-    real = manifest.listen
+    real = _manifest.listen
     monkeypatch.setattr(
-        manifest, "listen", lambda root, clip: (read.append(clip.path), real(root, clip))[1]
+        _manifest, "listen", lambda root, clip: (read.append(clip.path), real(root, clip))[1]
     )
     data = tmp_path / "data"
     shutil.copytree(trees / "asr", data)

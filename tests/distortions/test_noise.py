@@ -248,4 +248,4 @@ def test_prompts_of_a_package_become_a_table(tmp_path, monkeypatch):
     assert prompts.status(home).prepared
     assert prompts.prepare(home, deb_dir=None) == here
     write(rows[0].path, sound(1.5, seed=44))
-    assert prompts.validate(here) == ["prompt-hello-there: altered"]
+    assert prompts.validate(here) == ["audio/prompt-hello-there.wav: altered"]

@@ -9,11 +9,12 @@ import numpy as np
 import soundfile
 
 from bench import paths
+from bench.corpora.embedded import games
 from bench.corpora.official import audio_snips, speech_commands, voxceleb1_trials
 
 RATE = 16_000
 # At import: tests have homes of their own.
-AUDIO = paths.home() / "corpora" / "games-v1" / "audio"
+AUDIO = games.folder(paths.home()) / "audio"
 
 
 class Speech:

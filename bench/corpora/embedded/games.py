@@ -21,14 +21,13 @@ from pathlib import Path
 
 from bench.corpora.games import alignment, drascula_reader, queen_reader, tables
 from bench.corpora.games.splits import Clip
-from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes
+from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes, recipe
 from bench.corpora.package.reader import Line
 from bench.corpora.package.text import normalise
 from bench.errors import MissingError
 from bench.paths import disk_errors
 from bench.progress import bar
 
-NAME = "games-v1"
 NEEDED_BYTES = 900_000_000
 
 PACKAGES = (
@@ -47,69 +46,26 @@ PACKAGES = (
 _log = logging.getLogger(__name__)
 
 
-def folder(home: Path) -> Path:
-    """Where the corpus lies."""
-    return home / "corpora" / NAME
-
-
-def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
-    """Make the corpus, or return at once when it is there; an interrupted run is continued.
-
-    Args:
-        home: the folder of everything that can be made again.
-        deb_dir: a folder with the two .deb files, for systems without apt.
-
-    Returns:
-        the corpus folder.
-
-    Raises:
-        MissingError: a package cannot be had, no space, no permission.
-        InvalidDataError: a package or a container is corrupt.
-    """
-    target, recipe = folder(home), _recipe()
-    if corpus_folder.complete(target, recipe):
-        return target
-    with corpus_folder.alone(target):
-        if not corpus_folder.complete(target, recipe):  # another process may have made it meanwhile
-            _make(target, recipe, home / "packages", deb_dir)
-    return target
-
-
-def _make(target: Path, recipe: str, packages: Path, deb_dir: Path | None) -> None:
-    """Everything, in order; the mark that says 'complete' last."""
-    corpus_folder.begin(target, NEEDED_BYTES)
+def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.Summary:
+    """Write audio, tables and notices into the folder of the corpus."""
     files = _read_packages(packages, deb_dir)
-    found = _lines(files)
-    sounds = _sounds(found.values(), target)
-    alignments, stale = _alignments(found, sounds, target)
-    clips, dropped = _clips(found, sounds, alignments, stale)
+    lines_by_id = _lines(files)
+    decoded_from = _sounds_digest(lines_by_id.values())
+    corpus_folder.share_clips(target, decoded_from)
+    sounds = _sounds(lines_by_id.values(), target)
+    alignments, stale = _alignments(lines_by_id, sounds, target)
+    clips, dropped = _clips(lines_by_id, sounds, alignments, stale)
     tables.write(clips, target)
     notes.write(target, notes.GAMES, files, dropped, len(clips))
     corpus_files.remove_unused(target, {clip_sound.audio_path(clip.id) for clip in clips})
-    corpus_folder.finish(target, NAME, recipe, [clip.seconds for clip in clips], dropped)
+    return corpus_folder.Summary([clip.seconds for clip in clips], dropped, decoded_from)
 
 
-def status(home: Path) -> corpus_folder.Status:
-    """What there is of the corpus, at first sight."""
-    return corpus_folder.status(folder(home), NAME, _recipe())
-
-
-def validate(folder: Path) -> list[str]:
-    """Everything that is wrong with a prepared corpus, one line each; empty when it is whole.
-
-    Finds files that are missing, truncated, silent, duplicated, altered or not of the corpus, and
-    rows of manifests that point beyond a file.
-    """
-    return corpus_files.problems(folder)
-
-
-def _recipe() -> str:
-    """Identity of the code and the data that make the corpus: a change makes its tables again."""
-    sha = hashlib.sha256()
-    folders = [Path(str(part.__file__)).parent for part in (tables, clip_sound)]
-    code = [path for folder in folders for path in sorted(folder.glob("*.py"))]
-    for path in [*code, alignment.TABLE]:
-        sha.update(path.read_bytes())
+def _sounds_digest(lines: Iterable[Line]) -> str:
+    """Return the identity of the clips' bytes and of the code that decodes them."""
+    sha = hashlib.sha256(recipe.code_digest(clip_sound.__name__).encode())
+    for line in lines:
+        sha.update(f"{line.id}/{line.encoding}/{len(line.audio)}/".encode() + line.audio)
     return sha.hexdigest()
 
 
@@ -214,3 +170,9 @@ def _clips(
             accepted=verdict == "ok",
         )
     return list(clips.values()), dict(sorted(dropped.items()))
+
+
+CORPUS = corpus_folder.PackagedCorpus(
+    "games-v1", __name__, NEEDED_BYTES, make=_make, data=(alignment.TABLE,)
+)
+folder, prepare, status, validate = CORPUS.folder, CORPUS.prepare, CORPUS.status, CORPUS.validate

@@ -8,26 +8,24 @@ the games they are limited to 4 kHz; lines with digits, of one word or of sounds
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.corpora.games.splits import order
-from bench.corpora.noise.packaged import Status, decode
-from bench.corpora.package.clip_sound import EDGE_HZ, is_silent
+from bench.api import SAMPLE_RATE_HZ
+from bench.corpora.noise.packaged import decode
+from bench.corpora.package import corpus_files, corpus_folder
+from bench.corpora.package.clip_sound import EDGE_HZ, audio_path, is_silent
 from bench.corpora.package.debian import Package, fetch, read
+from bench.corpora.package.rows import clip_row, order
 from bench.corpora.package.text import normalise
-from bench.errors import InvalidDataError, MissingError, UserError
-from bench.paths import write_text
+from bench.errors import InvalidDataError
 from bench.sound.audio import low_pass, read_wav, samples_digest, write_wav
-from bench.sound.manifests import read_table, write_table
+from bench.sound.manifests import write_table
 
-NAME = "prompts-v1"
-MARK = "corpus.json"
-RECIPE = 1  # goes up when the same packages would give another corpus
+NEEDED_BYTES = 200_000_000
 SPEAKER = "ALLISON"
 MIN_SECONDS, MAX_SECONDS = 1.0, 20.0
 QUICK_SECONDS, QUICK_MINUTES = 6.0, 1.5
@@ -44,36 +42,18 @@ SOUND = Package(
 )
 
 
-def folder(home: Path) -> Path:
-    """Where the corpus lies."""
-    return home / "corpora" / NAME
-
-
-def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
-    """Make the corpus, or return at once when it is there.
-
-    Args:
-        home: the folder of everything that can be made again.
-        deb_dir: a folder with the two .deb files, for systems without apt.
-
-    Raises:
-        MissingError: a package cannot be had, no space, no permission.
-        InvalidDataError: a package is corrupt or holds no prompts.
-    """
-    here = folder(home)
-    if _mark(here).get("recipe") == RECIPE:
-        return here
-    files = read(SOUND, fetch(SOUND, home / "packages", deb_dir))
-    scripts = transcripts(read(TEXT, fetch(TEXT, home / "packages", deb_dir)))
-    rows = [row for path in sorted(files) if (row := _row(path, files[path], scripts, here))]
+def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.Summary:
+    """Write audio and tables into the folder of the corpus."""
+    files = read(SOUND, fetch(SOUND, packages, deb_dir))
+    scripts = transcripts(read(TEXT, fetch(TEXT, packages, deb_dir)))
+    rows = [row for path in sorted(files) if (row := _row(path, files[path], scripts, target))]
     if not rows:
         raise InvalidDataError(f"{SOUND.name}: holds no prompt with its words")
-    write_table(here, "open/asr/test", rows)
-    write_table(here, "quick/asr/test", _quick(rows))
-    seconds = sum(row["num_samples"] for row in rows) / 16_000
-    mark = {"recipe": RECIPE, "num_utterances": len(rows), "hours": round(seconds / 3600, 3)}
-    write_text(here / MARK, json.dumps(mark) + "\n")
-    return here
+    write_table(target, "open/asr/test", rows)
+    write_table(target, "quick/asr/test", _quick(rows))
+    corpus_files.remove_unused(target, {row["path"] for row in rows})
+    seconds = [row["num_samples"] / SAMPLE_RATE_HZ for row in rows]
+    return corpus_folder.Summary(seconds, {"not used": len(files) - len(rows)})
 
 
 def transcripts(files: dict[str, bytes]) -> dict[str, str]:
@@ -96,74 +76,37 @@ def transcripts(files: dict[str, bytes]) -> dict[str, str]:
     return found
 
 
-def _row(path: str, content: bytes, scripts: dict[str, str], here: Path) -> dict[str, Any] | None:
+def _row(path: str, content: bytes, scripts: dict[str, str], target: Path) -> dict[str, Any] | None:
     """Write one prompt and give its row; None where it is not used."""
     name = path.partition("_Allison/")[2].removesuffix(".g722")
     wav = decode(content, path) if name in scripts else None
-    if wav is None or not MIN_SECONDS <= wav.size / 16_000 <= MAX_SECONDS or is_silent(wav):
+    if wav is None or not MIN_SECONDS <= wav.size / SAMPLE_RATE_HZ <= MAX_SECONDS or is_silent(wav):
         return None
     identifier = f"prompt-{name.replace('/', '-')}"
-    file = here / "audio" / f"{identifier}.wav"
+    file = target / audio_path(identifier)
     write_wav(file, np.clip(low_pass(wav, edge_hz=EDGE_HZ), -1.0, 32_767 / 32_768))
     wav = read_wav(file)
-    return {
-        "id": identifier,
-        "path": f"audio/{identifier}.wav",
-        "start": 0,
-        "num_samples": wav.size,
-        "target": scripts[name],
-        "speaker": SPEAKER,
-        "source": SOUND.name,
-        "text": scripts[name],
-        "key": samples_digest(wav),
-    }
+    return clip_row(
+        identifier,
+        num_samples=wav.size,
+        key=samples_digest(wav),
+        target=scripts[name],
+        speaker=SPEAKER,
+        source=SOUND.name,
+        text=scripts[name],
+    )
 
 
 def _quick(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A fixed part: prompts of up to 6 s until the minutes are full, in the order of a hash."""
     left, chosen = QUICK_MINUTES * 60, []
     for row in sorted(rows, key=lambda row: order("prompts", str(row["id"]))):
-        seconds = row["num_samples"] / 16_000
+        seconds = row["num_samples"] / SAMPLE_RATE_HZ
         if seconds <= min(left, QUICK_SECONDS):
             left -= seconds
             chosen.append(row)
     return sorted(chosen, key=lambda row: str(row["id"]))
 
 
-def _mark(here: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((here / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def status(home: Path) -> Status:
-    """What there is of the corpus."""
-    here = folder(home)
-    mark = _mark(here)
-    prepared = mark.get("recipe") == RECIPE
-    return Status(
-        name=NAME,
-        prepared=prepared,
-        num_utterances=int(mark.get("num_utterances", 0)),
-        hours=float(mark.get("hours", 0.0)),
-        size_bytes=sum(path.stat().st_size for path in here.rglob("*") if path.is_file()),
-        problems=() if prepared else (f"{here}: not prepared",),
-    )
-
-
-def validate(here: Path) -> list[str]:
-    """Everything that is wrong with the prepared corpus, one line each."""
-    problems = []
-    try:
-        rows = read_table(here, "open/asr/test")
-    except (MissingError, InvalidDataError) as error:
-        return [str(error)]
-    for row in rows:
-        try:
-            if samples_digest(read_wav(row.path)) != row.key:
-                problems.append(f"{row.id}: altered")
-        except UserError as error:
-            problems.append(str(error))
-    return problems
+CORPUS = corpus_folder.PackagedCorpus("prompts-v1", __name__, NEEDED_BYTES, make=_make)
+folder, prepare, status, validate = CORPUS.folder, CORPUS.prepare, CORPUS.status, CORPUS.validate

@@ -12,26 +12,26 @@ such utterances are left out.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 import soundfile
 from tqdm import tqdm
 
-from bench.corpora.games import tables
-from bench.corpora.games.speaker_trials import MIN_SECONDS
-from bench.corpora.games.splits import Clip, order
+from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes
+from bench.corpora.package.rows import clip_row, order
 from bench.errors import InvalidDataError
 from bench.sound.audio import Wav, samples_digest, write_wav
+from bench.sound.manifests import write_table
 
-NAME = "voices-v1"
 NEEDED_BYTES = 300_000_000
 MIN_UTTERANCES = 14
 MOST_UTTERANCES = {"open": 40, "quick": 16}
@@ -94,74 +94,26 @@ class Voice:
     sounds: Mapping[str, bytes]
 
 
-def folder(home: Path) -> Path:
-    """Where the corpus lies."""
-    return home / "corpora" / NAME
-
-
-def prepare(home: Path, *, deb_dir: Path | None = None) -> Path:
-    """Make the corpus, or return at once when it is there.
-
-    Args:
-        home: the folder of everything that can be made again.
-        deb_dir: a folder with the .deb files, for systems without apt.
-
-    Returns:
-        the corpus folder.
-
-    Raises:
-        MissingError: a package cannot be had, no space, no permission.
-        InvalidDataError: a package is corrupt.
-    """
-    target, recipe = folder(home), _recipe()
-    if corpus_folder.complete(target, recipe):
-        return target
-    with corpus_folder.alone(target):
-        if not corpus_folder.complete(target, recipe):  # another process may have made it meanwhile
-            _make(target, recipe, home / "packages", deb_dir)
-    return target
-
-
-def status(home: Path) -> corpus_folder.Status:
-    """What there is of the corpus, at first sight."""
-    return corpus_folder.status(folder(home), NAME, _recipe())
-
-
-def validate(folder: Path) -> list[str]:
-    """Everything that is wrong with a prepared corpus, one line each; empty when it is whole."""
-    return corpus_files.problems(folder)
-
-
-def _recipe() -> str:
-    """Identity of the code that makes the corpus."""
-    sha = hashlib.sha256()
-    for path in (
-        Path(__file__),
-        *(Path(str(part.__file__)) for part in (clip_sound, debian, corpus_folder)),
-    ):
-        sha.update(path.read_bytes())
-    return sha.hexdigest()
-
-
-def _make(target: Path, recipe: str, place: Path, deb_dir: Path | None) -> None:
-    """Everything, in order; the mark that says 'complete' last."""
-    corpus_folder.begin(target, NEEDED_BYTES)
-    debs = {item: debian.fetch(item, place, deb_dir) for item in PACKAGES}
+def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.Summary:
+    """Write audio, tables and notices into the folder of the corpus."""
+    debs = {item: debian.fetch(item, packages, deb_dir) for item in PACKAGES}
     files = {item.name: debian.read(item, path) for item, path in debs.items()}
     dropped: Counter[str] = Counter()
-    clips: list[Clip] = []
+    rows: list[dict[str, Any]] = []
     for voice in tqdm(voices(files), desc="voices", unit="voice", file=sys.stderr):
-        made = _utterances(voice, target, dropped)
-        if len(made) < MIN_UTTERANCES:
+        utterances = _utterances(voice, target, dropped)
+        if len(utterances) < MIN_UTTERANCES:
             dropped["voices with too little sound"] += 1
             continue
-        clips += made
+        rows += utterances
+    rows.sort(key=lambda row: str(row["id"]))
     for track, most in MOST_UTTERANCES.items():
-        chosen = [clip for clip in clips if _number(clip) < most]
-        tables.write_clips(target, f"{track}/asv/train", chosen, lambda clip: clip.speaker)
-    notes.write(target, NOTICE, files, dict(sorted(dropped.items())), len(clips))
-    corpus_files.remove_unused(target, {clip_sound.audio_path(clip.id) for clip in clips})
-    corpus_folder.finish(target, NAME, recipe, [clip.seconds for clip in clips], dropped)
+        write_table(target, f"{track}/asv/train", [row for row in rows if _number(row) < most])
+    dropped_by_rule = dict(sorted(dropped.items()))
+    notes.write(target, NOTICE, files, dropped_by_rule, len(rows))
+    corpus_files.remove_unused(target, {row["path"] for row in rows})
+    seconds = [row["num_samples"] / SAMPLE_RATE_HZ for row in rows]
+    return corpus_folder.Summary(seconds, dropped_by_rule)
 
 
 def voices(files: Mapping[str, Mapping[str, bytes]]) -> list[Voice]:
@@ -179,22 +131,31 @@ def voices(files: Mapping[str, Mapping[str, bytes]]) -> list[Voice]:
     ]
 
 
-def _utterances(voice: Voice, target: Path, dropped: Counter[str]) -> list[Clip]:
-    """Write a voice's utterances; clips that are silent or not sound are counted, not used."""
-    made: list[Clip] = []
-    for wav in _joined(_decoded(voice, dropped)):
-        if len(made) == max(MOST_UTTERANCES.values()):
-            break
-        name = f"{voice.name}-{len(made):03d}"
+def _utterances(voice: Voice, target: Path, dropped: Counter[str]) -> list[dict[str, Any]]:
+    """Write a voice's utterances and return their rows.
+
+    Clips that are silent or not sound are counted in `dropped`.
+    """
+    rows = []
+    utterances = islice(_joined(_decoded(voice, dropped)), max(MOST_UTTERANCES.values()))
+    for number, wav in enumerate(utterances):
+        name = f"{voice.name}-{number:03d}"
         write_wav(target / clip_sound.audio_path(name), wav)
-        made.append(
-            Clip(name, voice.name, voice.source, "", False, wav.size, samples_digest(wav), (), True)
+        rows.append(
+            clip_row(
+                name,
+                num_samples=wav.size,
+                key=samples_digest(wav),
+                target=voice.name,
+                speaker=voice.name,
+                source=voice.source,
+            )
         )
-    return made
+    return rows
 
 
-def _number(clip: Clip) -> int:
-    return int(clip.id.rpartition("-")[2])
+def _number(row: Mapping[str, Any]) -> int:
+    return int(row["id"].rpartition("-")[2])
 
 
 def _decoded(voice: Voice, dropped: Counter[str]) -> Iterator[Wav]:
@@ -219,8 +180,8 @@ def _joined(wavs: Iterator[Wav]) -> Iterator[Wav]:
     parts: list[Wav] = []
     for wav in wavs:
         parts.append(wav)
-        if sum(map(len, parts)) >= MIN_SECONDS * 16_000:
-            yield np.concatenate(parts)[: int(MAX_SECONDS * 16_000)]
+        if sum(map(len, parts)) >= clip_sound.MIN_VOICE_SECONDS * SAMPLE_RATE_HZ:
+            yield np.concatenate(parts)[: int(MAX_SECONDS * SAMPLE_RATE_HZ)]
             parts = []
 
 
@@ -241,3 +202,7 @@ def _decode(content: bytes, path: str) -> Wav:
     if wav.shape[0] == 0:
         raise InvalidDataError(f"{path}: empty")
     return clip_sound.convert(wav.mean(axis=1), rate_hz)
+
+
+CORPUS = corpus_folder.PackagedCorpus("voices-v1", __name__, NEEDED_BYTES, make=_make)
+folder, prepare, status, validate = CORPUS.folder, CORPUS.prepare, CORPUS.status, CORPUS.validate

@@ -17,8 +17,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from bench.corpora.games.splits import Clip, order
+from bench.corpora.games.splits import Clip
 from bench.corpora.games.windows import MARGIN, Window
+from bench.corpora.package.rows import order
 
 KEYWORDS = (
     *("FIND", "GOOD", "HELP", "HERE", "JOE", "JUNGLE", "KNOW", "LOOK"),

@@ -16,8 +16,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.corpora.games import labels
-from bench.corpora.games.splits import Clip, order
+from bench.corpora.games.splits import Clip
 from bench.corpora.games.windows import MARGIN, Window
+from bench.corpora.package.rows import order
 
 MIN_TRAIN = 15
 MOST = {"train": 200, "dev": 15, "test": 15, "ood": 15}

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from bench.corpora.games.splits import Clip, look_alike, order
+from bench.corpora.games.splits import Clip, look_alike
+from bench.corpora.package.rows import order
 from bench.sound.manifests import Trial
-
-MIN_SECONDS = 1.5
 
 
 def trials(clips: Sequence[Clip], purpose: str, count: int) -> list[Trial]:

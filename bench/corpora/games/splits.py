@@ -16,12 +16,12 @@ The audio of `drascula` is the out-of-domain test of unseen speakers, all of it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.corpora.games import drascula_reader
 from bench.corpora.games.alignment import Span
+from bench.corpora.package.rows import order
 
 SPLITS = ("train", "dev", "test", "ood")
 
@@ -131,11 +131,6 @@ def split_of(speaker: str, source: str) -> str:
 def look_alike(one: str, other: str) -> bool:
     """Whether two characters must not make an impostor trial."""
     return (min(one, other), max(one, other)) in LOOK_ALIKES
-
-
-def order(purpose: str, name: str) -> str:
-    """A key that sorts names in an order that is random, fixed, and another one a purpose."""
-    return hashlib.sha256(f"{purpose}/{name}".encode()).hexdigest()
 
 
 def shuffled(purpose: str, clips: Iterable[Clip]) -> list[Clip]:

@@ -29,9 +29,10 @@ from pathlib import Path
 from typing import Any
 
 from bench.corpora.games import keywords, labels, slot_phrases, speaker_trials
-from bench.corpora.games.splits import SPLITS, Clip, order, shuffled
+from bench.corpora.games.splits import SPLITS, Clip, shuffled
 from bench.corpora.games.windows import Window, rows
-from bench.corpora.package.clip_sound import audio_path
+from bench.corpora.package.clip_sound import MIN_VOICE_SECONDS
+from bench.corpora.package.rows import clip_row, order
 from bench.sound.manifests import Trial, write_table, write_trials
 
 MINUTES = {
@@ -46,7 +47,7 @@ TRIALS = {
     "open": {"dev": 2_000, "test": 4_600, "ood": 2_000},
     "quick": {"dev": 600, "ood": 500},
 }
-QUICK_SECONDS = {"asv": (speaker_trials.MIN_SECONDS, 3.0)}
+QUICK_SECONDS = {"asv": (MIN_VOICE_SECONDS, 3.0)}
 OTHER_QUICK_SECONDS = (1.0, 6.0)
 SID_CLIPS = {"train": 30, "dev": 8, "test": 12}
 SID_SECONDS = (0.8, 12.0)
@@ -71,9 +72,9 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
     for task, split, chosen, target in _by_target(accepted):
         if split != "train":
             held_out |= {clip.id for clip in chosen}
-        write_clips(folder, f"open/{task}/{split}", chosen, target)
+        _write_clips(folder, f"open/{task}/{split}", chosen, target)
         if split in MINUTES[task]:
-            write_clips(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
+            _write_clips(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
     known = slot_phrases.known_slots(accepted)
     for split in SPLITS:
         here = [clip for clip in accepted if clip.split == split]
@@ -82,7 +83,7 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
         _write_windows(folder, "slu", split, phrases)
     for split in ("dev", "test", "ood"):
         _write_verification(folder, split, [clip for clip in accepted if clip.split == split])
-    write_clips(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
+    _write_clips(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
 
 
 def _by_target(accepted: Sequence[Clip]) -> Iterable[tuple[str, str, list[Clip], Target]]:
@@ -139,7 +140,7 @@ def _closed_set(accepted: Sequence[Clip]) -> dict[str, list[Clip]]:
 def _verification_train(accepted: Sequence[Clip]) -> list[Clip]:
     by_speaker: dict[str, list[Clip]] = defaultdict(list)
     for clip in shuffled("asv", accepted):
-        if clip.split == "train" and clip.seconds >= speaker_trials.MIN_SECONDS:
+        if clip.split == "train" and clip.seconds >= MIN_VOICE_SECONDS:
             by_speaker[clip.speaker].append(clip)
     return list(chain.from_iterable(found[:ASV_MOST] for found in by_speaker.values()))
 
@@ -163,7 +164,7 @@ def _group(target: Any) -> str:
 
 
 def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None:
-    pool = [clip for clip in clips if clip.seconds >= speaker_trials.MIN_SECONDS]
+    pool = [clip for clip in clips if clip.seconds >= MIN_VOICE_SECONDS]
     for track in TRIALS:
         if split not in TRIALS[track]:
             continue
@@ -171,7 +172,7 @@ def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None
         pool = pool if track == "open" else _quick("asv", split, pool)
         chosen: list[Trial] = speaker_trials.trials(pool, name, TRIALS[track][split])
         pool = speaker_trials.used(pool, chosen)
-        write_clips(folder, name, pool, _speaker)
+        _write_clips(folder, name, pool, _speaker)
         write_trials(folder, name, chosen)
 
 
@@ -214,24 +215,18 @@ def _unlabelled(clips: Sequence[Clip], held_out: set[str]) -> list[Clip]:
     ]
 
 
-def write_clips(folder: Path, name: str, clips: Sequence[Clip], target: Target) -> None:
-    """Write one table of whole clips, by id.
-
-    Raises:
-        MissingError: no space or no permission.
-    """
+def _write_clips(folder: Path, name: str, clips: Sequence[Clip], target: Target) -> None:
+    """Write one table of whole clips, by id."""
     rows = [
-        {
-            "id": clip.id,
-            "path": audio_path(clip.id),
-            "start": 0,
-            "num_samples": clip.num_samples,
-            "target": target(clip),
-            "speaker": clip.speaker,
-            "source": clip.source,
-            "text": clip.transcript,
-            "key": clip.key,
-        }
+        clip_row(
+            clip.id,
+            num_samples=clip.num_samples,
+            key=clip.key,
+            target=target(clip),
+            speaker=clip.speaker,
+            source=clip.source,
+            text=clip.transcript,
+        )
         for clip in sorted(clips, key=lambda clip: clip.id)
     ]
     write_table(folder, name, rows)

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.corpora.games.splits import Clip
 from bench.corpora.package.clip_sound import audio_path
+from bench.corpora.package.rows import clip_row
 from bench.sound.audio import Wav, read_wav, samples_digest
 
 MARGIN = 800  # samples: 50 ms, on both sides of what is cut out
@@ -42,18 +43,18 @@ def rows(used: Iterable[Window], folder: Path) -> list[dict[str, Any]]:
         if window.clip.id not in sounds:
             sounds[window.clip.id] = read_wav(folder / audio_path(window.clip.id))
     return [
-        {
-            "id": window.id,
-            "path": audio_path(window.clip.id),
-            "start": window.start,
-            "num_samples": window.num_samples,
-            "target": window.target,
-            "speaker": window.clip.speaker,
-            "source": window.clip.source,
-            "text": window.text,
-            "key": samples_digest(
+        clip_row(
+            window.id,
+            clip=window.clip.id,
+            start=window.start,
+            num_samples=window.num_samples,
+            key=samples_digest(
                 sounds[window.clip.id][window.start : window.start + window.num_samples]
             ),
-        }
+            target=window.target,
+            speaker=window.clip.speaker,
+            source=window.clip.source,
+            text=window.text,
+        )
         for window in used
     ]

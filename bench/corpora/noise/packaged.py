@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.clip_sound import is_silent
 from bench.corpora.package.debian import Package, fetch, read
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
@@ -29,7 +29,6 @@ from bench.sound.audio import Wav, read_wav, resample, samples_digest, write_wav
 
 NAME = "noise-v1"
 MARK = "source.json"
-RECIPE = 1  # goes up when the same packages would give other clips
 MIN_SECONDS, MAX_SECONDS = 1.0, 600.0
 
 
@@ -114,8 +113,8 @@ class Prepared:
 
 
 def folder(home: Path) -> Path:
-    """Where the sources lie."""
-    return home / "corpora" / NAME
+    """Return the folder of the sources that the present recipe makes."""
+    return corpus_folder.place(home, NAME, recipe.code_digest(__name__))
 
 
 def prepare(
@@ -136,11 +135,20 @@ def prepare(
     for name in sources:
         if name not in SOURCES:
             raise UsageError(f"unknown noise source {name!r}: {did_you_mean(name, SOURCES)}")
-        try:
-            opened(home, name)
-        except MissingError:
-            _make(home, name, deb_dir)
+        if _is_prepared(home, name):
+            continue
+        with corpus_folder.alone(folder(home)):
+            if not _is_prepared(home, name):  # another process may have made it meanwhile
+                _make(home, name, deb_dir)
     return folder(home)
+
+
+def _is_prepared(home: Path, name: str) -> bool:
+    try:
+        opened(home, name)
+    except MissingError:
+        return False
+    return True
 
 
 def opened(home: Path, name: str) -> Prepared:
@@ -154,19 +162,17 @@ def opened(home: Path, name: str) -> Prepared:
     try:
         mark = json.loads((here / MARK).read_text(encoding="utf-8"))
         files = tuple(here / clip for clip in mark["clips"])
-        current = mark["recipe"] == RECIPE and all(path.exists() for path in files)
-        found = Prepared(files, str(mark["sha256"]), float(mark["seconds"]))
+        source = Prepared(files, str(mark["sha256"]), float(mark["seconds"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingError(missing) from error
-    if not current:
+    if not all(path.exists() for path in files):
         raise MissingError(missing)
-    return found
+    return source
 
 
 def _make(home: Path, name: str, deb_dir: Path | None) -> None:
     """Decode the clips of one source; the mark last."""
     here = folder(home) / name
-    shutil.rmtree(here, ignore_errors=True)
     clips: dict[str, str] = {}
     dropped, samples = 0, 0
     for package in SOURCES[name].packages:
@@ -187,7 +193,6 @@ def _make(home: Path, name: str, deb_dir: Path | None) -> None:
     if not clips:
         raise InvalidDataError(f"noise source {name}: its packages hold nothing that sounds")
     mark = {
-        "recipe": RECIPE,
         "sha256": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
         "seconds": round(samples / 16_000, 1),
         "dropped": dropped,
@@ -240,19 +245,7 @@ def _decode_g722(content: bytes) -> Wav | None:
     return wav / np.float32(32_768.0)
 
 
-@dataclass(frozen=True)
-class Status:
-    """What there is of the noise (fields as `bench.corpora.package.corpus_folder.Status`)."""
-
-    name: str
-    prepared: bool
-    num_utterances: int
-    hours: float
-    size_bytes: int
-    problems: tuple[str, ...]
-
-
-def status(home: Path) -> Status:
+def status(home: Path) -> corpus_folder.Status:
     """What there is of all sources."""
     found, problems = [], []
     for name in SOURCES:
@@ -260,7 +253,7 @@ def status(home: Path) -> Status:
             found.append(opened(home, name))
         except MissingError as error:
             problems.append(str(error))
-    return Status(
+    return corpus_folder.Status(
         name=NAME,
         prepared=not problems,
         num_utterances=sum(len(item.files) for item in found),

@@ -128,7 +128,6 @@ class Layout:
 
     Attributes:
         name: of the prepared manifests' folder.
-        version: goes up when the same folder would give other manifests.
         title: for people.
         folders: what its folder may be called below the data folder; "" is the data folder itself.
         signs: what lies in the corpus' folder; one of them is enough to recognise it.
@@ -142,7 +141,6 @@ class Layout:
     """
 
     name: str
-    version: int
     title: str
     folders: tuple[str, ...]
     signs: tuple[str, ...]

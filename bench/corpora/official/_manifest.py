@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from bench.corpora.official._hub import export, is_hub
 from bench.corpora.official._layout import Clip, Layout, Part
-from bench.corpora.package import corpus_folder
+from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.corpus_folder import Status
 from bench.errors import InvalidDataError, MissingError
 from bench.paths import disk_errors, write_text
@@ -26,7 +26,8 @@ from bench.sound.audio import read_wav, samples_digest
 from bench.sound.manifests import write_table, write_trials
 from bench.sound.sox import EFFECTS
 
-SOUNDS = "sounds.jsonl"
+# The file of sounds carries the digest of the code that reads them: recipes share what was read.
+SOUNDS = f"sounds-{recipe.code_digest('bench.sound.sox')[: corpus_folder.DIGEST_LETTERS]}.jsonl"
 Asked = tuple[str, str, int, int | None]  # `Clip.sound`
 LINK = "audio"
 
@@ -49,8 +50,9 @@ class OfficialCorpus:
     layout: Layout
 
     def folder(self, home: Path) -> Path:
-        """Where the manifests lie."""
-        return home / "corpora" / self.layout.name
+        """Return the folder of the manifests that the present code makes."""
+        digest = recipe.code_digest(self.layout.read.__module__)
+        return corpus_folder.place(home, self.layout.name, digest)
 
     def prepare(self, home: Path, *, deb_dir: Path | None = None, data: Path | None = None) -> Path:
         """Make the manifests, or return at once when they are there.
@@ -67,17 +69,16 @@ class OfficialCorpus:
         """
         del deb_dir
         target = self.folder(home)
-        mark = read_mark(target)
+        mark = corpus_folder.read_mark(target)
         if data is not None and is_hub(data):
             data = export(self.layout, data, home)
-        if data is None and "root" not in mark:
+        root = _last_root(target) if data is None else self.layout.find(data).resolve()
+        if root is None:
             raise MissingError(
                 f"{self.layout.title}: name the folder that it lies in with --data DIR. "
                 f"{self.layout.where}"
             )
-        root = Path(mark["root"]) if data is None else self.layout.find(data).resolve()
-        same = mark.get("version") == self.layout.version and mark.get("root") == str(root)
-        if same and (data is None or not self.differences(home)):
+        if mark.get("root") == str(root) and (data is None or not self.differences(home)):
             if not root.is_dir():
                 raise MissingError(f"{root}: {self.layout.title} is gone: name it with --data DIR")
             return target
@@ -106,7 +107,6 @@ class OfficialCorpus:
             heard |= {(row["key"], row["num_samples"]) for row in rows}
         seconds = sum(samples for _, samples in heard) / 16_000
         content = {
-            "version": self.layout.version,
             "root": str(root),
             "counts": counts,
             "hours": round(seconds / 3600, 3),
@@ -116,20 +116,19 @@ class OfficialCorpus:
     def status(self, home: Path) -> Status:
         """What there is of the corpus."""
         target = self.folder(home)
-        mark = read_mark(target)
-        files = [path for path in target.glob("**/*") if LINK not in path.parts and path.is_file()]
+        mark = corpus_folder.read_mark(target)
         return Status(
             name=self.layout.name,
-            prepared=mark.get("version") == self.layout.version,
+            prepared=bool(mark),
             num_utterances=sum(mark.get("counts", {}).values()),
             hours=float(mark.get("hours", 0.0)),
-            size_bytes=sum(path.stat().st_size for path in files),
+            size_bytes=corpus_folder.folder_bytes(target),
             problems=tuple(self.differences(home)) if mark else (),
         )
 
     def differences(self, home: Path) -> list[str]:
         """How the prepared corpus differs from the official one, a line each."""
-        mark = read_mark(self.folder(home))
+        mark = corpus_folder.read_mark(self.folder(home))
         found = mark.get("counts", {})
         return [
             f"{self.layout.title} in {mark['root']}: {name} has {found[name]} utterances, the "
@@ -149,13 +148,17 @@ class OfficialCorpus:
         ]
 
 
-def read_mark(target: Path) -> dict[str, Any]:
-    """What the last preparation wrote; empty when there was none."""
-    try:
-        found = json.loads((target / corpus_folder.MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+def _last_root(target: Path) -> Path | None:
+    """Return the official folder of the last preparation, by this recipe or else by another."""
+    marks = [path / corpus_folder.MARK for path in corpus_folder.other_recipes(target)]
+    newest_first = sorted(
+        (path for path in marks if path.exists()), key=lambda path: -path.stat().st_mtime
+    )
+    for path in (target / corpus_folder.MARK, *newest_first):
+        root = corpus_folder.read_mark(path.parent).get("root")
+        if root is not None:
+            return Path(root)
+    return None
 
 
 def table_rows(part: Part, sounds: Mapping[Asked, Sound], source: str) -> list[dict[str, Any]]:
@@ -200,16 +203,23 @@ def scan(root: Path, clips: Sequence[Clip], target: Path) -> dict[Asked, Sound]:
     Raises:
         MissingError, InvalidDataError: as `listen`.
     """
-    known = _kept(target)
+    ours = _kept(target)
+    known = {
+        about: sound
+        for folder in corpus_folder.other_recipes(target)
+        for about, sound in _kept(folder).items()
+    } | ours
     wanted = {clip.sound: clip for clip in clips}
     about = {asked: _about(root, clip) for asked, clip in wanted.items()}
     new = [clip for asked, clip in wanted.items() if about[asked] not in known]
+    shared = [text for text in about.values() if text in known and text not in ours]
     with (
         bar(total=len(new), label="reading the corpus", unit="files") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
         disk_errors(target / SOUNDS),
         (target / SOUNDS).open("a", encoding="utf-8") as file,
     ):
+        file.writelines(json.dumps([text, *known[text]]) + "\n" for text in shared)
         for clip, sound in zip(new, pool.map(lambda clip: listen(root, clip), new), strict=True):
             known[about[clip.sound]] = sound
             file.write(json.dumps([about[clip.sound], *sound]) + "\n")

@@ -130,7 +130,6 @@ EXAMPLES = tuple(
 CORPUS = OfficialCorpus(
     Layout(
         name="audio-snips-v1",
-        version=1,
         title="Audio SNIPS",
         folders=("SNIPS", "snips"),
         signs=(LABELS, SLOTS),

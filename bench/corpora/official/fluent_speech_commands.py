@@ -68,7 +68,6 @@ def _split(root: Path, name: str) -> list[Clip]:
 CORPUS = OfficialCorpus(
     Layout(
         name="fluent-speech-commands-v1",
-        version=1,
         title="Fluent Speech Commands",
         folders=("fluent_speech_commands_dataset",),
         signs=("data/train_data.csv", "data/valid_data.csv", "data/test_data.csv", "wavs"),

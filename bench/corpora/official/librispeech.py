@@ -107,7 +107,6 @@ def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 CORPUS = OfficialCorpus(
     Layout(
         name="librispeech-v1",
-        version=1,
         title="LibriSpeech",
         folders=("LibriSpeech",),
         signs=tuple(SPLITS.values()),

@@ -69,7 +69,6 @@ def _list(root: Path, name: str) -> list[Clip]:
 CORPUS = OfficialCorpus(
     Layout(
         name="slurp-v1",
-        version=1,
         title="SLURP",
         folders=("slurp", "SLURP"),
         signs=(LISTS, AUDIO),

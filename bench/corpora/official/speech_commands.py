@@ -147,7 +147,6 @@ def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 CORPUS = OfficialCorpus(
     Layout(
         name="speech-commands-v1",
-        version=1,
         title="Speech Commands v0.01",
         folders=("", "SpeechCommands", "speech_commands"),
         signs=(TRAIN_FOLDER, TEST_FOLDER),

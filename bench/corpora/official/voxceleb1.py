@@ -112,7 +112,6 @@ def read(root: Path) -> Mapping[str, Part]:
 CORPUS = OfficialCorpus(
     Layout(
         name="voxceleb1-v1",
-        version=1,
         title="VoxCeleb1",
         folders=("VoxCeleb1", "voxceleb1"),
         signs=("dev/wav", "test/wav", *LISTS),

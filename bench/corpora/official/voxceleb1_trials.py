@@ -120,7 +120,6 @@ def dev_part(clips: Sequence[Clip]) -> Part:
 CORPUS = OfficialCorpus(
     Layout(
         name="voxceleb1-trials-v1",
-        version=1,
         title="VoxCeleb1 (verification)",
         folders=("VoxCeleb1", "voxceleb1"),
         signs=("dev/wav", "test/wav", *LISTS),

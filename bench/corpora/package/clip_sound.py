@@ -22,6 +22,7 @@ from bench.sound.audio import Wav, low_pass, read_wav, resample, samples_digest,
 EDGE_HZ = 4_000.0
 U8_RATE_HZ = 11_025
 MAX_SAMPLES = 60 * 48_000  # a minute: no line of a game is as long
+MIN_VOICE_SECONDS = 1.5  # of sound to tell a speaker by
 SILENT_RMS = 1e-3  # -60 dBFS
 
 

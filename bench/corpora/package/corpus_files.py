@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,8 @@ from bench.sound.manifests import read_table, read_trials
 DIGESTS = "SHA256SUMS"
 PARTS = ("audio", "tables", "notices")
 
+_log = logging.getLogger(__name__)
+
 
 def write_digests(folder: Path) -> None:
     """Write `SHA256SUMS` (as of `sha256sum`) for every file of the corpus."""
@@ -27,6 +30,25 @@ def write_digests(folder: Path) -> None:
         digests = pool.map(lambda name: _sha256(folder / name), names)
         lines = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
     write_text(folder / DIGESTS, "".join(lines))
+
+
+def link_audio(source: Path, target: Path) -> None:
+    """Hard-link the undamaged sound files of one corpus into another that lacks them.
+
+    Writers replace files and never change them in place, so a link is as safe as a copy. Where
+    the file system has no hard links, or `source` is being removed, the rest is left out.
+    """
+    (target / "audio").mkdir(parents=True, exist_ok=True)
+    digests, _ = _expected(source)
+    for name, digest in digests.items():
+        try:
+            if name.startswith("audio/") and _sha256(source / name) == digest:
+                os.link(source / name, target / name)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            _log.info("%s: clips are decoded again, not shared (%s)", target, error)
+            return
 
 
 def missing(folder: Path) -> Iterator[str]:

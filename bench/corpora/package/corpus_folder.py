@@ -1,7 +1,8 @@
-"""A prepared corpus is a folder: its lock, its mark of completeness, its status.
+"""The folder of a prepared corpus: its name, its lock, its mark of completeness, its status.
 
-`corpus.json` says what the corpus is and by which recipe it was made. It is written last and taken
-away first, so a folder that has it is whole.
+The name carries the digest of the recipe (`games-v1-0123456789ab`), so checkouts with different
+recipes share one home and none of them touches a folder of another. `corpus.json` is the mark. It
+is written last and removed first, so a folder that has it is complete.
 """
 
 from __future__ import annotations
@@ -9,24 +10,28 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import os
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.corpora.package import corpus_files
+from bench.corpora.package import corpus_files, recipe
 from bench.errors import MissingError
 from bench.paths import disk_errors, write_text
 
 MARK = "corpus.json"
+DIGEST_LETTERS = 12
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Status:
-    """What there is of a corpus.
+    """The state of a corpus on disk.
 
     Attributes:
         name: of the corpus.
@@ -34,7 +39,7 @@ class Status:
         num_utterances: clips in it.
         hours: of sound.
         size_bytes: on disk.
-        problems: what is wrong at first sight, a line each (`validate` looks closer).
+        problems: what a quick look finds wrong, a line each (`validate` reads every file).
     """
 
     name: str
@@ -45,14 +50,137 @@ class Status:
     problems: tuple[str, ...]
 
 
-def complete(target: Path, recipe: str) -> bool:
-    """Whether the folder holds all files of this very recipe; cheap."""
-    return _read_mark(target).get("recipe") == recipe and not any(corpus_files.missing(target))
+@dataclass(frozen=True)
+class Summary:
+    """The content of a corpus that was just written.
+
+    Attributes:
+        seconds: duration of each clip.
+        dropped: number of dropped clips by rule.
+        sounds: identity of what the clips were decoded from and of the code that did it. Folders
+            with the same one share the files of clips. Empty where nothing is shared.
+    """
+
+    seconds: Sequence[float]
+    dropped: Mapping[str, int]
+    sounds: str = ""
+
+
+@dataclass(frozen=True)
+class PackagedCorpus:
+    """A corpus made of Debian packages, as the functions that its module offers.
+
+    Attributes:
+        name: first part of the folder's name.
+        module: dotted name of the module whose code is the recipe.
+        needed_bytes: free space that making it takes.
+        make: writes audio, tables and notices into a folder. Its arguments are that folder, the
+            folder of downloaded packages, and the user's folder of packages or None.
+        data: files beside the code that decide the content.
+    """
+
+    name: str
+    module: str
+    needed_bytes: int
+    make: Callable[[Path, Path, Path | None], Summary]
+    data: tuple[Path, ...] = ()
+
+    def folder(self, home: Path) -> Path:
+        """Return the folder of the corpus that the present recipe makes."""
+        return place(home, self.name, self._recipe())
+
+    def prepare(self, home: Path, *, deb_dir: Path | None = None) -> Path:
+        """Make the corpus unless it is complete; continue an interrupted run.
+
+        Args:
+            home: the folder of everything that can be made again.
+            deb_dir: a folder with the .deb files, for systems without apt.
+
+        Returns:
+            the corpus folder.
+
+        Raises:
+            MissingError: a package cannot be fetched, no space, no permission.
+            InvalidDataError: a package is corrupt or lacks the expected content.
+        """
+        target = self.folder(home)
+        if not self._is_complete(target):
+            with alone(target):
+                if not self._is_complete(target):  # another process may have made it meanwhile
+                    begin(target, self.needed_bytes)
+                    self._finish(target, self.make(target, home / "packages", deb_dir))
+        return target
+
+    def status(self, home: Path) -> Status:
+        """Return the state of the corpus after a quick look."""
+        target = self.folder(home)
+        mark, size = read_mark(target), folder_bytes(target)
+        problems = list(corpus_files.missing(target)) if mark else []
+        if size and not mark:
+            problems.append(f"{target}: not complete; prepare it again")
+        return Status(
+            name=self.name,
+            prepared=self._is_complete(target),
+            num_utterances=int(mark.get("num_utterances", 0)),
+            hours=float(mark.get("hours", 0.0)),
+            size_bytes=size,
+            problems=tuple(problems),
+        )
+
+    def validate(self, folder: Path) -> list[str]:
+        """Return everything that is wrong with a prepared corpus, one line each.
+
+        Finds files that are missing, truncated, silent, duplicated, altered or not of the corpus,
+        and rows of manifests that point beyond a file.
+        """
+        return corpus_files.problems(folder)
+
+    def _recipe(self) -> str:
+        return recipe.code_digest(self.module, *self.data)
+
+    def _is_complete(self, target: Path) -> bool:
+        same = read_mark(target).get("recipe") == self._recipe()
+        return same and not any(corpus_files.missing(target))
+
+    def _finish(self, target: Path, summary: Summary) -> None:
+        """Write the digests of all files, then the mark."""
+        corpus_files.write_digests(target)
+        mark = {
+            "name": self.name,
+            "recipe": self._recipe(),
+            "num_utterances": len(summary.seconds),
+            "hours": round(sum(summary.seconds) / 3600, 3),
+            "dropped": dict(summary.dropped),
+            "sounds": summary.sounds,
+        }
+        write_text(target / MARK, json.dumps(mark, indent=2) + "\n")
+
+
+def place(home: Path, name: str, digest: str) -> Path:
+    """Return the folder of a corpus by the digest of its recipe."""
+    return home / "corpora" / f"{name}-{digest[:DIGEST_LETTERS]}"
+
+
+def other_recipes(target: Path) -> list[Path]:
+    """Return the folders of the same corpus that other recipes, or older versions, made."""
+    name = target.name[: -DIGEST_LETTERS - 1]
+    pattern = re.compile(rf"{re.escape(name)}(-[0-9a-f]{{{DIGEST_LETTERS}}})?")
+    return [
+        path
+        for path in sorted(target.parent.glob(f"{name}*"))
+        if path != target and path.is_dir() and pattern.fullmatch(path.name)
+    ]
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder; links to folders are not followed."""
+    paths = (Path(place, name) for place, _, names in os.walk(folder) for name in names)
+    return sum(path.lstat().st_size for path in paths)
 
 
 @contextmanager
 def alone(target: Path) -> Iterator[None]:
-    """Make the folder and hold its lock, which the system gives back whatever happens to us.
+    """Make the folder and hold its lock, which the system releases when the process ends.
 
     Raises:
         MissingError: no space or no permission.
@@ -69,59 +197,35 @@ def alone(target: Path) -> Iterator[None]:
 
 
 def begin(target: Path, needed_bytes: int) -> None:
-    """Take the mark and the tables of another recipe away and see that there is space.
+    """Remove the mark of a damaged corpus and check the free space.
 
     Raises:
         MissingError: less than `needed_bytes` on the disk.
     """
     with disk_errors(target):
         (target / MARK).unlink(missing_ok=True)
-        if (target / "tables").is_dir():
-            shutil.rmtree(target / "tables")
-    used = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
     free = shutil.disk_usage(target).free
-    if free + used < needed_bytes:
+    if free + folder_bytes(target) < needed_bytes:
         raise MissingError(
             f"no space on the disk for {target}: {needed_bytes // 1_000_000} MB needed, "
             f"{free // 1_000_000} MB free"
         )
 
 
-def finish(
-    target: Path, name: str, recipe: str, seconds: Sequence[float], dropped: Mapping[str, int]
-) -> None:
-    """Write the digests of all files, then the mark; `seconds` has one item a clip."""
-    corpus_files.write_digests(target)
-    summary = {
-        "name": name,
-        "recipe": recipe,
-        "num_utterances": len(seconds),
-        "hours": round(sum(seconds) / 3600, 3),
-        "dropped": dict(dropped),
-    }
-    write_text(target / MARK, json.dumps(summary, indent=2) + "\n")
+def share_clips(target: Path, sounds: str) -> None:
+    """Link the clips that other recipes decoded from the same sounds by the same code.
+
+    Args:
+        target: the corpus.
+        sounds: as in `Summary`.
+    """
+    for other in other_recipes(target):
+        if read_mark(other).get("sounds") == sounds:
+            corpus_files.link_audio(other, target)
 
 
-def status(target: Path, name: str, recipe: str) -> Status:
-    """What there is of a corpus, at first sight."""
-    mark = _read_mark(target)
-    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
-    problems = list(corpus_files.missing(target)) if mark else []
-    if mark and mark.get("recipe") != recipe:
-        problems.append(f"{target}: made by another version of the recipe; prepare it again")
-    elif not mark and size:
-        problems.append(f"{target}: not complete; prepare it again")
-    return Status(
-        name=name,
-        prepared=bool(mark) and not problems,
-        num_utterances=int(str(mark.get("num_utterances", 0))),
-        hours=float(str(mark.get("hours", 0.0))),
-        size_bytes=size,
-        problems=tuple(problems),
-    )
-
-
-def _read_mark(target: Path) -> Mapping[str, object]:
+def read_mark(target: Path) -> dict[str, Any]:
+    """Return what `corpus.json` of a folder says; empty where there is none."""
     try:
         mark = json.loads((target / MARK).read_text(encoding="utf-8"))
     except (OSError, ValueError):

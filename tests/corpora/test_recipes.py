@@ -1,0 +1,198 @@
+"""Recipes: what changes their digest, and that two of them share one home without harm."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from test_corpus_packages import pack_deb, pack_tar
+
+from bench.cli import main
+from bench.corpora.embedded import games, prompts, voices
+from bench.corpora.noise import packaged
+from bench.corpora.package import corpus_files, corpus_folder, recipe
+from bench.sound.audio import write_wav
+
+ROOT = Path(__file__).resolve().parents[2]
+RULE = (
+    '"""Some rule."""\n\nLIMIT = 3\n\n\ndef rule(value):\n    """Apply it."""\n    return LIMIT\n'
+)
+
+
+@pytest.fixture
+def digest(tmp_path, monkeypatch):
+    """Return the digest of a module that imports one with the given text."""
+    monkeypatch.setattr(recipe, "ROOT", tmp_path)
+    (tmp_path / "bench").mkdir()
+
+    def code_digest(text: str) -> str:
+        recipe.code_digest.cache_clear()
+        (tmp_path / "bench/corpus.py").write_text("from bench import rules\n")
+        (tmp_path / "bench/rules.py").write_text(text)
+        return recipe.code_digest("bench.corpus")
+
+    yield code_digest
+    recipe.code_digest.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Some rule.", "Another sentence."),
+        ("Apply it.", "Return the limit."),
+        ("LIMIT = 3", "LIMIT = 3  # measured"),
+        ("\n\n\n", "\n\n\n\n# A heading\n\n"),
+        ("return LIMIT", "return (LIMIT)"),
+    ],
+)
+def test_wording_keeps_the_digest(digest, old, new) -> None:
+    assert old in RULE
+    assert digest(RULE.replace(old, new)) == digest(RULE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("LIMIT = 3", "LIMIT = 4"), ("return LIMIT", "return -LIMIT"), ("3", "None"), ("3", "'3'")],
+)
+def test_meaning_changes_the_digest(digest, old, new) -> None:
+    assert old in RULE
+    assert digest(RULE.replace(old, new)) != digest(RULE)
+
+
+def test_data_files_change_the_digest(tmp_path) -> None:
+    (tmp_path / "one").write_bytes(b"1")
+    (tmp_path / "two").write_bytes(b"2")
+    module = "bench.corpora.package.text"
+    one, two = (recipe.code_digest(module, tmp_path / name) for name in ("one", "two"))
+    assert len({one, two, recipe.code_digest(module)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        (games, {"games.tables", "games.labels", "package.clip_sound", "package.text"}),
+        (voices, {"package.clip_sound", "package.rows"}),
+        (prompts, {"noise.packaged", "package.text", "package.clip_sound"}),
+        (packaged, {"package.clip_sound"}),
+    ],
+)
+def test_a_recipe_is_the_modules_that_decide(module, rules) -> None:
+    names = set(recipe._trees(module.__name__))
+    assert {f"bench.corpora.{rule}" for rule in rules} | {module.__name__} <= names
+    assert not names & recipe.NO_CONTENT
+    assert all(name.startswith(("bench.corpora.", "bench.sound.")) for name in names)
+
+
+def test_modules_without_content_exist() -> None:
+    assert all((ROOT / name.replace(".", "/")).with_suffix(".py").is_file()
+               for name in recipe.NO_CONTENT)  # fmt: skip
+
+
+# A checkout prepares a small corpus, then reads it until it is stopped.
+CHECKOUT = """
+import sys, time
+from pathlib import Path
+from bench.corpora.embedded import voices
+from bench.corpora.package.debian import Package
+from bench.sound.manifests import read_table
+
+folder, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+voices.PACKAGES = (Package("klettres-data", "0" * 64, r"[.]ogg$"),)
+voices.MIN_UTTERANCES = 1
+corpus = voices.prepare(folder / "home", deb_dir=folder)
+first = read_table(corpus, "open/asv/train")
+(folder / name).write_text(f"{corpus.name} {first[0].num_samples}")
+while rounds > 0 or (rounds < 0 and not (folder / "stop").exists()):
+    assert read_table(corpus, "open/asv/train") == first
+    assert voices.validate(corpus) == []
+    rounds -= 1
+assert voices.prepare(folder / "home", deb_dir=folder) == corpus
+"""
+
+
+def test_two_checkouts_share_a_home(tmp_path) -> None:
+    """One process reads its tables over and over while another recipe prepares its own."""
+    rng = np.random.default_rng(0)
+    files = {}
+    for number in range(7):
+        stream = io.BytesIO()
+        soundfile.write(stream, rng.normal(0, 0.1, 9_600), 16_000, format="WAV")
+        files[f"./usr/share/klettres/de/alpha/{number}.ogg"] = stream.getvalue()
+    pack_deb(tmp_path / "klettres-data_1_all.deb", lzma.compress(pack_tar(files)))
+    other = tmp_path / "checkout"
+    shutil.copytree(ROOT / "bench", other / "bench")
+    rules = other / "bench/corpora/embedded/voices.py"
+    text = rules.read_text()
+    assert "MAX_SECONDS = 6.0" in text
+    rules.write_text(text.replace("MAX_SECONDS = 6.0", "MAX_SECONDS = 1.6"))
+
+    def start(checkout: Path, name: str, rounds: int) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-c", CHECKOUT, str(tmp_path), name, str(rounds)],
+            env=os.environ | {"PYTHONPATH": str(checkout)},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    reader = start(ROOT, "reader", -1)
+    try:
+        while not (tmp_path / "reader").exists() and reader.poll() is None:
+            time.sleep(0.1)
+        writer = start(other, "writer", 3)
+        _, errors = writer.communicate(timeout=300)
+        assert writer.returncode == 0, errors
+    finally:
+        (tmp_path / "stop").touch()
+        _, errors = reader.communicate(timeout=60)
+    assert reader.returncode == 0, errors
+    one, two = ((tmp_path / name).read_text().split() for name in ("reader", "writer"))
+    assert one[0] != two[0]
+    assert (one[1], two[1]) == ("28800", "25600")
+    assert {path.name for path in (tmp_path / "home/corpora").iterdir()} == {one[0], two[0]}
+
+
+def make_folder(home: Path, name: str, sounds: str) -> Path:
+    folder = home / "corpora" / name
+    for number in range(3):
+        rng = np.random.default_rng(number)
+        write_wav(folder / f"audio/c{number}.wav", rng.normal(0, 0.1, 4_000).astype(np.float32))
+    corpus_files.write_digests(folder)
+    (folder / corpus_folder.MARK).write_text(f'{{"sounds": "{sounds}"}}')
+    return folder
+
+
+def test_recipes_share_undamaged_clips_of_the_same_sounds(tmp_path) -> None:
+    same = make_folder(tmp_path, "games-v1-000000000000", "same")
+    make_folder(tmp_path, "games-v1-111111111111", "other")
+    (same / "audio/c1.wav").write_bytes(b"damaged")
+    target = tmp_path / "corpora/games-v1-222222222222"
+    corpus_folder.share_clips(target, "other sounds still")
+    assert not target.exists()
+    corpus_folder.share_clips(target, "same")
+    assert sorted(path.name for path in (target / "audio").iterdir()) == ["c0.wav", "c2.wav"]
+    assert (target / "audio/c0.wav").samefile(same / "audio/c0.wav")
+    shutil.rmtree(same)
+    assert soundfile.info(target / "audio/c0.wav").frames == 4_000
+
+
+def test_status_lists_folders_of_other_recipes(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path))
+    present = games.folder(tmp_path).name
+    names = ["games-v1", "games-v1-000000000000", present, "games-v10", "games-v1-notes"]
+    for name in names:
+        make_folder(tmp_path, name, "")
+    main(["data", "status", "--track", "quick", "--task", "ks"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "another recipe" in line]
+    assert [line.rpartition("/")[2] for line in lines] == names[:2]
+    assert all("0.02 MB" in line for line in lines)
+    assert {path.name for path in (tmp_path / "corpora").iterdir()} == set(names)
