@@ -1,4 +1,4 @@
-"""`slim-superb listen`: what a condition sounds like."""
+"""`slim-superb listen`: hear what a condition does to an utterance."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ EXAMPLE = "slim-superb listen reverb-0.8s --out heard"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("condition", help="name ('list conditions')")
+    parser.add_argument("condition", help="name (see 'slim-superb list conditions')")
     parser.add_argument("--utterance", metavar="ID", help="of the test set (default: its longest)")
-    parser.add_argument("--task", default="asr", help="whose test set (default asr)")
+    parser.add_argument("--task", default="asr", help="task whose test set is used (default asr)")
     parser.add_argument("--track", default="quick", help="quick (default) or open")
-    parser.add_argument("--out", type=Path, required=True, help="folder")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
 

@@ -1,7 +1,7 @@
-"""Noise and rooms that a user has: the corpora of the literature in their official folders.
+"""Noise and impulse responses from published corpora in their official folders.
 
-`--noise-dir DIR` names a folder that holds any of them. Nothing is copied or converted on disk; a
-file that is not what its corpus has is an error that names it.
+`--noise-dir DIR` names a folder that holds any of them. Nothing is copied or converted on disk. A
+file of another format than its corpus has is an error that names it.
 """
 
 from __future__ import annotations
@@ -14,25 +14,26 @@ from pathlib import Path
 
 import soundfile
 
-from bench.distortions._noise import Clip, Noise, check_clip
+from bench.api import SAMPLE_RATE_HZ
+from bench.distortions._noise import Noise, NoiseClip, check_clip
 from bench.errors import InvalidDataError, MissingError
 from bench.sound.audio import Wav, resample
 
 
 @dataclass(frozen=True)
 class Pack:
-    """One corpus, or a part of one, in its official folder.
+    """A corpus, or a part of one, in its official folder.
 
     Attributes:
-        about: what it is, for people.
-        patterns: globs below `--noise-dir`, one a kind of clip.
-        rate_hz: of its files; None where the corpus itself has several.
-        channels: of its files; the first is used. None where the corpus itself has several.
+        about: description for people.
+        patterns: globs below `--noise-dir`, one for each kind of clip.
+        rate_hz: sampling rate of its files; None where they differ.
+        channels: of its files, of which the first is used; None where they differ.
     """
 
     about: str
     patterns: tuple[str, ...]
-    rate_hz: int | None = 16_000
+    rate_hz: int | None = SAMPLE_RATE_HZ
     channels: int | None = 1
 
 
@@ -41,12 +42,12 @@ PACKS = {
         "MUSAN (Snyder et al. 2015): music, noise and speech",
         ("musan/music/**/*.wav", "musan/noise/**/*.wav", "musan/speech/**/*.wav"),
     ),
-    "musan-speech": Pack("the speech of MUSAN, to babble with", ("musan/speech/**/*.wav",)),
+    "musan-speech": Pack("the speech of MUSAN, for babble", ("musan/speech/**/*.wav",)),
     "wham-tr": Pack(
-        "WHAM! noise (Wichern et al. 2019), train", ("wham_noise/tr/*.wav",), 16_000, 2
+        "WHAM! noise (Wichern et al. 2019), train", ("wham_noise/tr/*.wav",), channels=2
     ),
-    "wham-cv": Pack("WHAM! noise, validation", ("wham_noise/cv/*.wav",), 16_000, 2),
-    "wham-tt": Pack("WHAM! noise, test", ("wham_noise/tt/*.wav",), 16_000, 2),
+    "wham-cv": Pack("WHAM! noise, validation", ("wham_noise/cv/*.wav",), channels=2),
+    "wham-tt": Pack("WHAM! noise, test", ("wham_noise/tt/*.wav",), channels=2),
     "fsd50k-eval": Pack(
         "FSD50K (Fonseca et al. 2022), evaluation", ("FSD50K.eval_audio/*.wav",), 44_100
     ),
@@ -59,8 +60,7 @@ PACKS = {
     "rirs-real": Pack(
         "RIRS_NOISES (Ko et al. 2017), measured responses",
         ("RIRS_NOISES/real_rirs_isotropic_noises/*.wav",),
-        16_000,
-        None,
+        channels=None,
     ),
     "rirs-simulated": Pack(
         "RIRS_NOISES, simulated responses", ("RIRS_NOISES/simulated_rirs/**/*.wav",)
@@ -70,19 +70,19 @@ PACKS = {
 
 
 def open_pack(name: str, noise_dir: Path | None) -> Noise:
-    """A corpus of `PACKS` as noise.
+    """Open a corpus of `PACKS` as noise.
 
-    Its identity is that of the names and sizes of its files: reading a hundred gigabytes to add one
-    noise would not do.
+    Its identity is that of the names and sizes of its files: reading all of a hundred gigabytes
+    would take too long.
 
     Raises:
-        MissingError: no `--noise-dir`, no such folder, or none of the files in it.
+        MissingError: no `--noise-dir`, no such folder, or a pattern that no file in it matches.
     """
     pack = PACKS[name]
-    wanted = " and ".join(pack.patterns)
+    expected = " and ".join(pack.patterns)
     if noise_dir is None:
         raise MissingError(
-            f"noise {name} ({pack.about}): give the folder that holds {wanted} with --noise-dir"
+            f"noise {name} ({pack.about}): give the folder that holds {expected} with --noise-dir"
         )
     if not noise_dir.is_dir():
         raise MissingError(f"--noise-dir {noise_dir}: no such folder")
@@ -91,14 +91,14 @@ def open_pack(name: str, noise_dir: Path | None) -> Noise:
         files = sorted(path for path in noise_dir.glob(pattern) if path.is_file())
         if not files:
             raise MissingError(f"noise {name}: no {pattern} in {noise_dir}")
-        groups.append(tuple(Clip(str(p), partial(read_clip, p, pack)) for p in files))
+        groups.append(tuple(NoiseClip(str(p), partial(read_clip, p, pack)) for p in files))
         sizes += [[path.relative_to(noise_dir).as_posix(), path.stat().st_size] for path in files]
     digest = hashlib.sha256(json.dumps([name, sizes]).encode()).hexdigest()
     return Noise(name, tuple(groups), digest)
 
 
 def read_clip(path: Path, pack: Pack) -> Wav:
-    """One file as (S,) at 16 kHz: its first channel.
+    """Read the first channel of a file, (S,) at 16 kHz.
 
     Raises:
         InvalidDataError: not sound, another rate or number of channels than its corpus has, shorter

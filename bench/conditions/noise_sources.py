@@ -1,4 +1,4 @@
-"""Noise sources by name: of Debian packages, of folders, and unions of them."""
+"""Noise sources by name: from Debian packages, from folders, and unions of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.conditions.noise_folders import PACKS, open_pack
 from bench.corpora.noise import packaged
-from bench.distortions._noise import Clip, Noise, check_clip
+from bench.distortions._noise import Noise, NoiseClip, check_clip
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.progress import say
 from bench.sound.audio import Wav, low_pass, read_wav
@@ -19,14 +19,14 @@ CACHE_BYTES = 600_000_000
 
 
 @dataclass
-class Cache:
-    """Clips that were read and filtered, up to a number of bytes; the oldest leave first."""
+class ClipCache:
+    """Clips that were read and filtered, up to `CACHE_BYTES`; the oldest are dropped first."""
 
     clips: dict[tuple[str, float | None], Wav] = field(default_factory=dict)
     size: int = 0
 
     def get(self, clip: str, band_hz: float | None, load: Callable[[], Wav]) -> Wav:
-        """A clip, limited to a band."""
+        """Return a clip (S,), low-passed to a band; `load` reads it if it is not cached."""
         key = (clip, band_hz)
         if key not in self.clips:
             wav = load()
@@ -39,20 +39,20 @@ class Cache:
         return self.clips[key]
 
 
-_CACHE = Cache()
+_CACHE = ClipCache()
 
 
 def source_names() -> dict[str, str]:
-    """What there is: name to what it is."""
-    found = {name: source.about for name, source in packaged.SOURCES.items()}
-    return found | {name: f"--noise-dir: {pack.about}" for name, pack in PACKS.items()}
+    """Return the description of every source by its name."""
+    packages = {name: source.about for name, source in packaged.SOURCES.items()}
+    return packages | {name: f"--noise-dir: {pack.about}" for name, pack in PACKS.items()}
 
 
 def check_source(text: str) -> list[str]:
-    """The parts of `NAME[+NAME...]`.
+    """Return the parts of `NAME[+NAME...]`.
 
     Raises:
-        UsageError: one of them is no source.
+        UsageError: a part is not the name of a source.
     """
     parts = text.split("+")
     for part in parts:
@@ -69,21 +69,26 @@ def find_noise(
     noise_dir: Path | None = None,
     band_hz: float | None = None,
 ) -> Noise:
-    """The source of a name, fetched when it is not here; of `A+B` each part is equally likely.
+    """Return the source of a name; fetch its packages if it is not prepared.
 
     Args:
-        text: `NAME[+NAME...]`.
+        text: `NAME[+NAME...]`; every kind of clip of all parts is equally likely.
         home: folder of everything that can be made again.
         deb_dir: folder of Debian packages, without apt.
         noise_dir: folder of noise corpora.
-        band_hz: the clips are limited to it: the band of the corpus they are added to.
+        band_hz: low-pass edge for the clips: the bandwidth of the corpus they are added to.
 
     Raises:
-        UsageError, MissingError, InvalidDataError: no such source, or it cannot be had.
+        UsageError: no such source.
+        MissingError: a package cannot be fetched, or a folder is not there.
+        InvalidDataError: a package is corrupt or holds no usable sound.
     """
     parts = [_one(part, home, deb_dir, noise_dir) for part in check_source(text)]
     groups = tuple(
-        tuple(Clip(clip.name, partial(_CACHE.get, clip.name, band_hz, clip.load)) for clip in group)
+        tuple(
+            NoiseClip(clip.name, partial(_CACHE.get, clip.name, band_hz, clip.load))
+            for clip in group
+        )
         for part in parts
         for group in part.groups
     )
@@ -95,13 +100,13 @@ def _one(name: str, home: Path, deb_dir: Path | None, noise_dir: Path | None) ->
     if name in PACKS:
         return open_pack(name, noise_dir)
     try:
-        found = packaged.opened(home, name)
+        source = packaged.opened(home, name)
     except MissingError:
         say(f"fetching noise: {name} ({packaged.SOURCES[name].about})")
         packaged.prepare(home, deb_dir=deb_dir, sources=[name])
-        found = packaged.opened(home, name)
-    clips = tuple(Clip(str(path), partial(_read, path)) for path in found.files)
-    return Noise(name, (clips,), found.sha256)
+        source = packaged.opened(home, name)
+    clips = tuple(NoiseClip(str(path), partial(_read, path)) for path in source.files)
+    return Noise(name, (clips,), source.sha256)
 
 
 def _read(path: Path) -> Wav:

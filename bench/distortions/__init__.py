@@ -1,12 +1,7 @@
 """Distortions, one file an effect, found by its file name.
 
-A module that is an effect has a function `distort(wav, rng, *, ...)`: samples (S,) at 16 kHz and
-a numpy generator in, samples out; a pure function of what it is given, that leaves its input alone.
-Every parameter that is a physical quantity carries its unit in its name. A parameter annotated
-`Noise` is named in `conditions.yaml` by the name of a noise source.
-
-`KEEPS_BAND` says whether what is limited to a band stays so (the corpora are: see
-`bench.conditions.distorter`);
-`LIBRARIES` names the distributions whose version may change a sample; `KEEPS_LENGTH` is False where
-time itself is stretched. Modules whose names begin with `_` are no effects.
+An effect has `distort(wav, rng, *, ...)`: samples (S,) at 16 kHz and a numpy generator in, samples
+out, the input unchanged. A parameter annotated `Noise` takes a noise source by name. `KEEPS_BAND`:
+band-limited sound stays so. `KEEPS_LENGTH`: False where time is stretched. `LIBRARIES`:
+distributions whose version may change a sample. Files that begin with `_` hold what effects share.
 """

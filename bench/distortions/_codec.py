@@ -1,39 +1,68 @@
-"""Speech through a codec and back, in its place: the codec's delay is measured and taken out."""
+"""Codecs, encoder and decoder in one step; their delay is measured and removed."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
 import soundfile
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.errors import MissingError
+from bench.errors import MissingError, UsageError
 from bench.seeds import derive_seed
 from bench.sound.audio import Wav
 
-MAX_DELAY = 8_000  # half a second: more than any of these codecs has
+MAX_DELAY = 8_000  # samples: half a second, more than any of these codecs has
+TELEPHONE_RATE_HZ = 8_000
 Codec = Callable[[Wav], Wav]
 
 
 def in_place(wav: Wav, codec: Codec) -> Wav:
-    """What a codec makes of (S,), without its delay, (S,); never beyond full scale inside it.
+    """Return (S,) after a codec, (S,), without the codec's delay.
 
-    A codec has full scale: what exceeds it is turned down before and up again after.
+    A codec clips above full scale, so louder sound is turned down before it and up again after.
     """
     peak = max(1.0, float(np.max(np.abs(wav))) * 1.001)
     padded = np.pad(wav / np.float32(peak), (0, MAX_DELAY)).astype(np.float32)
     coded = codec(padded)[_delay(codec) :]
-    done: Wav = np.pad(coded, (0, max(0, wav.size - coded.size)))[: wav.size] * np.float32(peak)
-    return done.astype(np.float32)
+    aligned: Wav = np.pad(coded, (0, max(0, wav.size - coded.size)))[: wav.size] * np.float32(peak)
+    return aligned.astype(np.float32)
+
+
+def at_bit_rate(
+    wav: Wav, bitrate_kbps: int, *, name: str, decoder: str, range_kbps: tuple[int, int]
+) -> Wav:
+    """Return (S,) after a codec of FFmpeg at a bit rate, (S,).
+
+    Args:
+        wav: samples.
+        bitrate_kbps: bit rate in kbit/s.
+        name: the encoder's name in FFmpeg.
+        decoder: the decoder's name in FFmpeg.
+        range_kbps: lowest and highest bit rate that is allowed.
+
+    Raises:
+        UsageError: a bit rate outside the range.
+        MissingError: PyAV is not installed.
+    """
+    low, high = range_kbps
+    if not low <= bitrate_kbps <= high:
+        raise UsageError(f"bitrate_kbps {bitrate_kbps!r}: expected {low} to {high}")
+    return in_place(wav, _packet_codec(name, decoder, 1_000 * int(bitrate_kbps)))
+
+
+@lru_cache(maxsize=32)
+def _packet_codec(name: str, decoder: str, bit_rate: int) -> Codec:
+    """Return the same object for the same arguments: `_delay` remembers codecs by identity."""
+    return partial(through_packets, name=name, decoder=decoder, bit_rate=bit_rate)
 
 
 @lru_cache(maxsize=32)
 def _delay(codec: Codec) -> int:
-    """Delay of a codec in samples: where what comes out correlates best with what went in."""
+    """Return the delay of a codec in samples: the lag at which output and input correlate best."""
     from scipy.signal import correlate
 
     rng = np.random.default_rng(derive_seed("codec delay"))
@@ -45,24 +74,33 @@ def _delay(codec: Codec) -> int:
     return int(np.argmax(match[: MAX_DELAY + 1]))
 
 
-def through_file(wav: Wav, *, rate_hz: int, file_format: str, subtype: str) -> Wav:
-    """(S,) at a rate through a format of libsndfile and back, about (S,)."""
+def through_telephone(wav: Wav, *, subtype: str) -> Wav:
+    """Return (S,) after a telephone codec of libsndfile at 8 kHz, about (S,).
+
+    Args:
+        wav: samples at 16 kHz.
+        subtype: the codec's name in libsndfile.
+    """
     import soxr
 
-    low = soxr.resample(wav, SAMPLE_RATE_HZ, rate_hz)
+    low = soxr.resample(wav, SAMPLE_RATE_HZ, TELEPHONE_RATE_HZ)
     stream = io.BytesIO()
-    soundfile.write(stream, low, rate_hz, format=file_format, subtype=subtype)
+    soundfile.write(stream, low, TELEPHONE_RATE_HZ, format="RAW", subtype=subtype)
     stream.seek(0)
-    options: dict[str, Any] = {}
-    if file_format == "RAW":
-        options = {"format": "RAW", "subtype": subtype, "samplerate": rate_hz, "channels": 1}
-    coded, _ = soundfile.read(stream, dtype="float32", **options)
+    coded, rate_hz = soundfile.read(
+        stream,
+        dtype="float32",
+        format="RAW",
+        subtype=subtype,
+        samplerate=TELEPHONE_RATE_HZ,
+        channels=1,
+    )
     back: Wav = soxr.resample(coded, rate_hz, SAMPLE_RATE_HZ).astype(np.float32)
     return back
 
 
 def through_packets(wav: Wav, *, name: str, decoder: str, bit_rate: int | None = None) -> Wav:
-    """(S,) at 16 kHz through a codec of FFmpeg and back, about (S,).
+    """Return (S,) at 16 kHz after a codec of FFmpeg, about (S,).
 
     Raises:
         MissingError: PyAV is not installed.
@@ -91,13 +129,13 @@ def through_packets(wav: Wav, *, name: str, decoder: str, bit_rate: int | None =
 
 
 def _sample_format(encoder: Any) -> Any:
-    """Floats where the encoder takes them, else 16-bit integers."""
+    """Return the sample format: floats if the encoder accepts them, else 16-bit integers."""
     kinds = {kind.name: kind for kind in encoder.codec.audio_formats}
     return next(kinds[name] for name in ("fltp", "flt", "s16p", "s16") if name in kinds)
 
 
 def _frames(wav: Wav, encoder: Any) -> list[Any]:
-    """Frames of the encoder's size and sample format; the last is filled up with silence."""
+    """Cut samples into frames of the encoder's size and format; silence fills up the last one."""
     import av
 
     size = encoder.frame_size or 320
@@ -115,14 +153,13 @@ def _frames(wav: Wav, encoder: Any) -> list[Any]:
 
 
 def _joined(frames: list[Any]) -> Wav:
-    """Decoded frames as (S,) at 16 kHz."""
+    """Join decoded frames into (S,) at 16 kHz."""
     import soxr
 
     blocks = []
     for frame in frames:
         block = frame.to_ndarray().reshape(-1)
         blocks.append(block / np.float32(32_768) if block.dtype == np.int16 else block)
-    found = np.concatenate(blocks).astype(np.float32)
-    rate_hz = frames[0].sample_rate
-    same: Wav = soxr.resample(found, rate_hz, SAMPLE_RATE_HZ).astype(np.float32)
-    return same
+    decoded = np.concatenate(blocks).astype(np.float32)
+    resampled: Wav = soxr.resample(decoded, frames[0].sample_rate, SAMPLE_RATE_HZ)
+    return resampled.astype(np.float32)

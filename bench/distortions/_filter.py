@@ -1,4 +1,4 @@
-"""Linear-phase filters whose delay is taken out, so that word times stay where they are."""
+"""Linear-phase filters; their delay is removed, so word times stay the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ WIDTH_HZ = 120.0
 
 
 def window_fir(wav: Wav, edges_hz: Sequence[float], *, keep: str) -> Wav:
-    """Filter (S,) by a Kaiser-window FIR, 120 Hz between pass and stop, at -6 dB on the edges.
+    """Filter (S,) by a Kaiser-window FIR: 120 Hz from passband to stopband, -6 dB on the edges.
 
     Args:
         wav: samples.
@@ -28,9 +28,7 @@ def window_fir(wav: Wav, edges_hz: Sequence[float], *, keep: str) -> Wav:
         taps | 1, list(edges_hz), window=("kaiser", beta), pass_zero=keep, fs=SAMPLE_RATE_HZ
     )
     filtered: Wav = oaconvolve(wav.astype(np.float64), kernel, mode="same").astype(np.float32)
-    if (
-        filtered.size != wav.size
-    ):  # `same` is the longer one's size: a sound shorter than the filter
+    if filtered.size != wav.size:  # shorter than the filter: `same` is the longer one's size
         start = (filtered.size - wav.size) // 2
         filtered = filtered[start : start + wav.size]
     return filtered

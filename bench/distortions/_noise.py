@@ -1,4 +1,4 @@
-"""What noise is: clips to draw from; and how it is added: by power, at a signal-to-noise ratio."""
+"""Noise: clips to draw from, added at a signal-to-noise ratio of mean powers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ MAX_DRAWS = 100
 
 
 @dataclass(frozen=True, eq=False)
-class Clip:
+class NoiseClip:
     """One recording of noise.
 
     Attributes:
         name: for messages.
-        load: gives its samples (S,) at 16 kHz.
+        load: returns its samples (S,) at 16 kHz.
     """
 
     name: str
@@ -36,23 +36,23 @@ class Noise:
 
     Attributes:
         name: of the source.
-        groups: clips by kind; a kind is drawn first, then a clip of it, so that the kind with the
-            most clips does not rule.
+        groups: clips by kind. A kind is drawn first, then a clip of it, so every kind is equally
+            likely.
         sha256: identity of the content.
     """
 
     name: str
-    groups: tuple[tuple[Clip, ...], ...]
+    groups: tuple[tuple[NoiseClip, ...], ...]
     sha256: str
 
-    def draw(self, rng: np.random.Generator) -> Clip:
-        """One clip: every kind is equally likely, and every clip of a kind."""
+    def draw(self, rng: np.random.Generator) -> NoiseClip:
+        """Draw one clip: every kind is equally likely, and every clip of a kind."""
         group = self.groups[int(rng.integers(len(self.groups)))]
         return group[int(rng.integers(len(group)))]
 
 
 def check_clip(wav: Wav, name: str) -> Wav:
-    """Return (S,) when it can serve as noise.
+    """Return (S,) if it can serve as noise.
 
     Raises:
         InvalidDataError: shorter than 10 ms, or silent.
@@ -62,19 +62,19 @@ def check_clip(wav: Wav, name: str) -> Wav:
             f"{name}: noise of {wav.size / 16:.1f} ms, at least 10 ms expected: leave it out"
         )
     if power(wav) < SILENT_POWER:
-        raise InvalidDataError(f"{name}: silent: no gain makes noise of it; leave it out")
+        raise InvalidDataError(f"{name}: silent, sound expected: leave it out")
     return wav
 
 
 def power(wav: Wav) -> float:
-    """Mean square of (S,)."""
+    """Return the mean square of (S,)."""
     return float(np.mean(np.square(wav, dtype=np.float64)))
 
 
 def join(parts: list[Wav], num_samples: int) -> Wav:
-    """Clips end to end, cross-faded over 50 ms (or half of the shorter one), cut to a length.
+    """Join clips, cross-faded over 50 ms (or half of the shorter one), and cut to a length.
 
-    The fades keep the power of what does not correlate: cosine and sine.
+    Fades are a cosine and a sine, which keeps the power of uncorrelated sounds.
 
     Args:
         parts: clips (S,), together long enough.
@@ -90,9 +90,9 @@ def join(parts: list[Wav], num_samples: int) -> Wav:
 
 
 def segment(clip: Wav, num_samples: int, rng: np.random.Generator) -> Wav:
-    """A stretch of a clip from a random place; a short clip is repeated with cross-fades.
+    """Cut a part of a clip at a random place; repeat a short clip with cross-fades.
 
-    Nothing is stretched in time (as published code for this does by repeating samples).
+    Nothing is stretched in time (some published code repeats single samples).
     """
     if clip.size >= num_samples:
         start = int(rng.integers(clip.size - num_samples + 1))
@@ -104,20 +104,20 @@ def segment(clip: Wav, num_samples: int, rng: np.random.Generator) -> Wav:
 
 
 def draw_segment(noise: Noise, num_samples: int, rng: np.random.Generator) -> Wav:
-    """A stretch of a drawn clip that is not silent.
+    """Draw a clip and cut a part of it that is not silent.
 
     Raises:
-        InvalidDataError: a hundred draws were silent: the source is not what it seems.
+        InvalidDataError: a hundred draws were silent.
     """
     for _ in range(MAX_DRAWS):
-        found = segment(noise.draw(rng).load(), num_samples, rng)
-        if power(found) >= SILENT_POWER:
-            return found
+        part = segment(noise.draw(rng).load(), num_samples, rng)
+        if power(part) >= SILENT_POWER:
+            return part
     raise InvalidDataError(f"noise source {noise.name}: {MAX_DRAWS} draws were all silent")
 
 
 def check_snr(snr_db: float) -> float:
-    """Return the ratio when it is one.
+    """Return the signal-to-noise ratio if it is a finite number.
 
     Raises:
         UsageError: not a finite number.
@@ -128,15 +128,15 @@ def check_snr(snr_db: float) -> float:
 
 
 def add(wav: Wav, noise: Wav, snr_db: float) -> Wav:
-    """Speech (S,) plus noise (S,) at a ratio of their mean powers over all S samples.
+    """Add noise (S,) to speech (S,) at a ratio of their mean powers over all S samples.
 
-    Silence has no ratio to anything, and stays silence.
+    Silent speech stays silent: its ratio is not defined.
 
     Raises:
-        UsageError: the ratio is no finite number.
+        UsageError: the ratio is not a finite number.
     """
-    wanted = power(wav) / 10.0 ** (check_snr(snr_db) / 10.0)
-    found = power(noise)
-    gain = math.sqrt(wanted / found) if found > 0.0 else 0.0
+    target_power = power(wav) / 10.0 ** (check_snr(snr_db) / 10.0)
+    noise_power = power(noise)
+    gain = math.sqrt(target_power / noise_power) if noise_power > 0.0 else 0.0
     mixed: Wav = (wav.astype(np.float64) + gain * noise.astype(np.float64)).astype(np.float32)
     return mixed

@@ -1,4 +1,4 @@
-"""Impulse responses of simulated rooms whose *measured* reverberation time is the one asked for."""
+"""Impulse responses of simulated rooms with a given *measured* reverberation time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ RT60_S = (0.1, 2.0)
 FIT_DB = (-5.0, -35.0)  # T30 of ISO 3382-1: the slope between them, extended to 60 dB
 TOLERANCE = 0.005
 MAX_STEPS = 30
-# Length, width and height of the smallest and the largest room in metres, by volume that a
-# reverberation time usually has: a bathroom is not a hall.
+# Length, width and height of the smallest and the largest room in metres. Longer reverberation
+# times get larger rooms.
 SMALLEST_M, LARGEST_M = (3.0, 2.6, 2.3), (14.0, 11.0, 6.0)
 MARGIN_M = 0.7  # from walls
 
 
 def reverberation_time(response: Wav) -> float:
-    """RT60 in seconds of (S,): Schroeder's backward integral, T30 (ISO 3382-1).
+    """Return RT60 in seconds of (S,): Schroeder's backward integral, T30 (ISO 3382-1).
 
     Raises:
-        UsageError: it does not decay by 35 dB.
+        UsageError: the response does not decay by 35 dB.
     """
     energy = np.cumsum(np.square(response[::-1], dtype=np.float64))[::-1]
     decay_db = 10.0 * np.log10(np.maximum(energy / energy[0], 1e-20))
@@ -39,11 +39,11 @@ def reverberation_time(response: Wav) -> float:
 
 @lru_cache(maxsize=256)
 def room_response(rt60_s: float, family: str, number: int) -> Wav:
-    """The response (S,) of one room, direct sound first and of height 1.
+    """Return the response (S,) of one room; the direct sound comes first and has height 1.
 
-    Image sources in a box (pyroomacoustics), then the decay is made the one that was asked for by
-    an exponential: the images' amplitudes times exp(-a d) over their distance d is what air that
-    absorbs does. Sabine's formula alone misses by up to a third.
+    Image sources in a box (pyroomacoustics) give a response. An exponential over it then brings
+    the decay to `rt60_s`: it multiplies the amplitude of an image at distance d by exp(-a d), as
+    absorption by air does. Sabine's formula alone misses the time by up to a third.
 
     Args:
         rt60_s: reverberation time in seconds.
@@ -60,13 +60,13 @@ def room_response(rt60_s: float, family: str, number: int) -> Wav:
     response = _simulate(float(rt60_s), rng)
     response = response[int(np.argmax(np.abs(response))) :]
     response = _with_decay(response, float(rt60_s))
-    done: Wav = (response / response[0]).astype(np.float32)
-    done.setflags(write=False)
-    return done
+    scaled: Wav = (response / response[0]).astype(np.float32)
+    scaled.setflags(write=False)
+    return scaled
 
 
 def _simulate(rt60_s: float, rng: np.random.Generator) -> Wav:
-    """A box of a size that suits the time, a talker and a microphone at random in it."""
+    """Simulate a box of a size that suits the time, with a talker and a microphone at random."""
     try:
         import pyroomacoustics as rooms
     except ImportError as error:
@@ -77,8 +77,7 @@ def _simulate(rt60_s: float, rng: np.random.Generator) -> Wav:
     size = np.array(SMALLEST_M) + share * (np.array(LARGEST_M) - np.array(SMALLEST_M))
     size *= rng.uniform(0.8, 1.2, size=3)
     absorption, order = rooms.inverse_sabine(1.1 * rt60_s, size)
-    # Images for 60 dB of decay grow with its cube; those of the first 42 dB are all that T30 and
-    # ears take notice of.
+    # The number of images grows with the cube of the order; T30 needs the first 42 dB only.
     order = math.ceil(0.7 * order)
     room = rooms.ShoeBox(
         size, fs=SAMPLE_RATE_HZ, materials=rooms.Material(absorption), max_order=order
@@ -94,20 +93,20 @@ def _simulate(rt60_s: float, rng: np.random.Generator) -> Wav:
 
 
 def _with_decay(response: Wav, rt60_s: float) -> Wav:
-    """The response with an exponential over it that brings the measured time to the asked one."""
+    """Multiply the response by the exponential that brings its measured time to `rt60_s`."""
     seconds = np.arange(response.size) / SAMPLE_RATE_HZ
     rate = 0.0
     for _ in range(MAX_STEPS):
         shaped: Wav = response * np.exp(-rate * seconds)
-        found = reverberation_time(shaped)
-        if abs(found / rt60_s - 1.0) < TOLERANCE:
+        measured_s = reverberation_time(shaped)
+        if abs(measured_s / rt60_s - 1.0) < TOLERANCE:
             return shaped
-        rate += math.log(1000.0) * (1.0 / rt60_s - 1.0 / found)
-    raise UsageError(f"rt60_s {rt60_s:g}: no such decay was reached in this room")
+        rate += math.log(1000.0) * (1.0 / rt60_s - 1.0 / measured_s)
+    raise UsageError(f"rt60_s {rt60_s:g}: this room does not reach such a decay")
 
 
 def convolve(wav: Wav, response: Wav) -> Wav:
-    """Speech (S,) in a room: (S,), as loud (in power) as it was."""
+    """Return speech (S,) in a room, (S,), at the mean power that it had."""
     from scipy.signal import oaconvolve
 
     wet = oaconvolve(wav.astype(np.float64), response.astype(np.float64))[: wav.size]

@@ -1,4 +1,4 @@
-"""Several people talking at once, none of them to be understood."""
+"""Babble: several people who talk at once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def distort(
 
     Args:
         wav: (S,).
-        rng: draws what each of them says.
-        snr_db: mean power of the speech over that of the babble, both over all S samples.
+        rng: draws the clips.
+        snr_db: mean power of the speech over that of the babble in dB, both over all S samples.
         noise: a source whose clips are speech.
-        talkers: how many speak at once; each says clip after clip.
+        talkers: number of people who speak at once.
     """
     total = np.zeros(wav.size, dtype=np.float32)
     for _ in range(talkers):
@@ -31,7 +31,7 @@ def distort(
 
 
 def _stream(noise: Noise, num_samples: int, rng: np.random.Generator) -> Wav:
-    """One talker: from somewhere in a first clip on, clip after clip."""
+    """Return one talker, (S,): clip after clip; the first begins at a random place."""
     first = noise.draw(rng).load()
     parts = [first[int(rng.integers(max(1, first.size // 2))) :]]
     length = parts[0].size

@@ -1,4 +1,4 @@
-"""Band rejection: one band of the spectrum is gone, somewhere at random."""
+"""Band rejection: one band of the spectrum, at a random place, is removed."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LOWEST_HZ = 100.0
 
 
 def mel(hertz: float) -> float:
-    """O'Shaughnessy's mel scale."""
+    """Convert hertz to mel (O'Shaughnessy 1987)."""
     return 2595.0 * math.log10(1.0 + hertz / 700.0)
 
 
 def hertz(mels: float) -> float:
-    """Inverse of `mel`."""
+    """Convert mel to hertz."""
     return 700.0 * (math.pow(10.0, mels / 2595.0) - 1.0)
 
 
 def reject(wav: Wav, low_hz: float, high_hz: float) -> Wav:
-    """Remove what lies between two frequencies from (S,): -6 dB there, -90 dB 60 Hz inside."""
+    """Remove a band from (S,): -6 dB at its edges, -90 dB from 60 Hz inside them."""
     return window_fir(wav, [low_hz, high_hz], keep="bandstop")
 
 
@@ -38,11 +38,11 @@ def distort(
     Args:
         wav: (S,).
         rng: draws the place.
-        width_mel: width of the band.
-        band_hz: upper end of where it may lie (the band of the corpus).
+        width_mel: width of the band in mel.
+        band_hz: upper limit of the place: the bandwidth of the corpus.
 
     Raises:
-        UsageError: wider than what there is.
+        UsageError: a width of 0, below, or above the range of places.
     """
     low, high = mel(LOWEST_HZ), mel(band_hz) - 1.0
     if not 0.0 < width_mel < high - low:

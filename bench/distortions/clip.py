@@ -1,4 +1,4 @@
-"""Clipping: a microphone or converter that is overdriven."""
+"""Clipping, as of an overdriven microphone or converter."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ LIBRARIES = ()
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, below_peak_db: float) -> Wav:
-    """Cut (S,) off at a level below its own peak.
+    """Clip (S,) at a level below its own peak.
 
     Args:
         wav: samples.
         rng: not used.
-        below_peak_db: how far below; 0 changes nothing.
+        below_peak_db: distance of the level from the peak in dB; 0 changes nothing.
 
     Raises:
-        UsageError: negative.
+        UsageError: a negative distance.
     """
     del rng
     if not below_peak_db >= 0.0:

@@ -11,9 +11,9 @@ from bench.sound.audio import Wav
 
 KEEPS_BAND = True
 LIBRARIES = ("scipy",)
-# Power density falls with frequency to this power.
+# Power density is proportional to 1 / frequency^exponent.
 EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
-LOWEST_HZ = 20.0  # below, a 1/f density would put its power where nobody hears
+LOWEST_HZ = 20.0  # below it, a 1/f density would put its power where nobody hears it
 
 
 def distort(
@@ -24,26 +24,25 @@ def distort(
     colour: str = "white",
     band_hz: float = 8_000.0,
 ) -> Wav:
-    """Add Gaussian noise, made in the frequency domain.
+    """Add Gaussian noise that is shaped in the frequency domain.
 
     Args:
         wav: (S,).
-        rng: draws it.
-        snr_db: mean power of the speech over that of the noise, both over all S samples.
-        colour: `white` is what the literature calls Gaussian noise.
-        band_hz: nothing above it: noise where the corpus holds no speech would be measured as
-            robustness against an empty band.
+        rng: draws the noise.
+        snr_db: mean power of the speech over that of the noise in dB, both over all S samples.
+        colour: `white` (called Gaussian noise in the literature), `pink` or `brown`.
+        band_hz: upper limit of the noise: the bandwidth of the corpus. Noise above it would
+            measure robustness against an empty band.
 
     Raises:
-        UsageError: no such colour.
+        UsageError: another colour.
     """
     from scipy import fft
 
     if colour not in EXPONENTS:
         raise UsageError(f"colour {colour!r}: {did_you_mean(colour, EXPONENTS)}")
-    size = fft.next_fast_len(
-        wav.size, real=True
-    )  # a prime number of samples takes ten times as long
+    # A prime number of samples takes ten times as long.
+    size = fft.next_fast_len(wav.size, real=True)
     spectrum = fft.rfft(rng.standard_normal(size))
     hertz = fft.rfftfreq(size, 1.0 / SAMPLE_RATE_HZ)
     weight = np.maximum(hertz, LOWEST_HZ) ** (-EXPONENTS[colour] / 2.0)

@@ -16,6 +16,10 @@ _codec = partial(through_packets, name="g722", decoder="g722")
 
 
 def distort(wav: Wav, rng: np.random.Generator) -> Wav:
-    """(S,) through G.722 and back."""
+    """Encode (S,) as G.722 and decode it.
+
+    Raises:
+        MissingError: PyAV is not installed.
+    """
     del rng
     return in_place(wav, _codec)

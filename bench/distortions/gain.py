@@ -1,4 +1,4 @@
-"""Gain: the same sound, louder or (without clipping, the useful direction) quieter."""
+"""Gain: the same sound, louder or quieter."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ LIBRARIES = ()
 def distort(wav: Wav, rng: np.random.Generator, *, gain_db: float) -> Wav:
     """Multiply (S,) by 10^(gain_db / 20).
 
-    What exceeds full scale afterwards is not clipped: `bench.conditions.distorter` turns the
-    whole down to fit.
+    Nothing is clipped: `bench.conditions.distorter` turns sound above full scale down.
     """
     del rng
     return (wav * np.float32(10.0 ** (gain_db / 20.0))).astype(np.float32)

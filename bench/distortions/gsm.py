@@ -6,16 +6,16 @@ from functools import partial
 
 import numpy as np
 
-from bench.distortions._codec import in_place, through_file
+from bench.distortions._codec import in_place, through_telephone
 from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 LIBRARIES = ("soundfile", "soxr")
 
-_codec = partial(through_file, rate_hz=8_000, file_format="RAW", subtype="GSM610")
+_codec = partial(through_telephone, subtype="GSM610")
 
 
 def distort(wav: Wav, rng: np.random.Generator) -> Wav:
-    """(S,) through GSM full rate and back."""
+    """Encode (S,) as GSM full rate and decode it."""
     del rng
     return in_place(wav, _codec)

@@ -1,4 +1,4 @@
-"""Low-pass: a cheap microphone, a thick wall."""
+"""Low-pass filter, as of a cheap microphone or a thick wall."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIBRARIES = ("scipy",)
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, edge_hz: float) -> Wav:
-    """Remove what lies above `edge_hz` from (S,): -6 dB there, -90 dB 60 Hz further up.
+    """Remove everything above `edge_hz` from (S,): -6 dB there, -90 dB from 60 Hz above it.
 
     Raises:
         UsageError: an edge outside 100 to 7,900 Hz.

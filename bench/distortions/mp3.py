@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
-
 import numpy as np
 
-from bench.distortions._codec import Codec, in_place, through_packets
-from bench.errors import UsageError
+from bench.distortions._codec import at_bit_rate
 from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 LIBRARIES = ("av", "soxr")
-RATES_KBPS = (8, 64)
-
-
-@lru_cache(maxsize=16)
-def _codec(kbps: int) -> Codec:
-    return partial(through_packets, name="libmp3lame", decoder="mp3float", bit_rate=1_000 * kbps)
+RANGE_KBPS = (8, 64)
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, bitrate_kbps: int) -> Wav:
-    """(S,) through the codec and back.
+    """Encode (S,) as MP3 and decode it.
 
     Raises:
         UsageError: a bit rate outside 8 to 64 kbit/s.
+        MissingError: PyAV is not installed.
     """
     del rng
-    low, high = RATES_KBPS
-    if not low <= bitrate_kbps <= high:
-        raise UsageError(f"bitrate_kbps {bitrate_kbps!r}: expected {low} to {high}")
-    return in_place(wav, _codec(int(bitrate_kbps)))
+    return at_bit_rate(
+        wav, bitrate_kbps, name="libmp3lame", decoder="mp3float", range_kbps=RANGE_KBPS
+    )

@@ -6,16 +6,16 @@ from functools import partial
 
 import numpy as np
 
-from bench.distortions._codec import in_place, through_file
+from bench.distortions._codec import in_place, through_telephone
 from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 LIBRARIES = ("soundfile", "soxr")
 
-_codec = partial(through_file, rate_hz=8_000, file_format="RAW", subtype="ULAW")
+_codec = partial(through_telephone, subtype="ULAW")
 
 
 def distort(wav: Wav, rng: np.random.Generator) -> Wav:
-    """(S,) through mu-law and back."""
+    """Encode (S,) as mu-law and decode it."""
     del rng
     return in_place(wav, _codec)

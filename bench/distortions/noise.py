@@ -1,4 +1,4 @@
-"""Recorded noise at a signal-to-noise ratio: environment, music, speech, or what a source holds."""
+"""Recorded noise at a signal-to-noise ratio: environment, music, speech or another source."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LIBRARIES = ()
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, snr_db: float, noise: Noise) -> Wav:
-    """Add a random stretch of a random clip.
+    """Add a random part of a random clip.
 
     Args:
         wav: (S,).
-        rng: draws clip and place.
+        rng: draws the clip and the place in it.
         snr_db: 10 log10 of the mean power of the speech over that of the noise, both over all S
             samples.
         noise: source to draw from.

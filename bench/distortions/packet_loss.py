@@ -1,9 +1,10 @@
-"""Lost packets: stretches of a fixed length are silent, as in a call without concealment."""
+"""Lost packets: parts of a fixed length are silent, as in a call without concealment."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError
 from bench.sound.audio import Wav
 
@@ -16,14 +17,15 @@ def distort(
 ) -> Wav:
     """Silence a share of the packets of (S,).
 
-    How many are lost is the rate times their number, rounded by a draw, so that the rate holds in
-    each utterance to one packet and over many exactly; which ones is drawn without replacement.
+    The number of lost packets is the rate times the number of packets, rounded up or down by a
+    draw. So the rate is right to one packet in each utterance, and exact on average. The lost
+    packets are drawn without replacement.
 
     Args:
         wav: samples.
-        rng: draws them.
+        rng: draws the lost packets.
         loss_rate: share of packets, 0 to 1.
-        packet_ms: length of a packet.
+        packet_ms: length of a packet in milliseconds.
 
     Raises:
         UsageError: a rate outside 0 to 1, or packets shorter than 1 ms.
@@ -32,7 +34,7 @@ def distort(
         raise UsageError(f"loss_rate {loss_rate!r}: expected 0 to 1")
     if not packet_ms >= 1.0:
         raise UsageError(f"packet_ms {packet_ms!r}: expected 1 or more")
-    size = round(packet_ms * 16.0)
+    size = round(packet_ms * (SAMPLE_RATE_HZ / 1_000))
     count = -(-wav.size // size)
     lost = int(loss_rate * count + rng.uniform())
     out = wav.copy()

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.sound.audio import Wav
 from bench.torchaudio_guard import import_torchaudio
 
 KEEPS_BAND = False
 LIBRARIES = ("torch", "torchaudio", "soxr")
 WINDOW, HOP = 512, 128  # 32 ms, 8 ms
-RATE_HZ = 16_000.0
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, cents: float, either_way: bool = False) -> Wav:
-    """Shift every frequency by a factor 2^(cents / 1200); S stays.
+    """Multiply every frequency by 2^(cents / 1200); the length S stays.
 
     Args:
         wav: (S,).
         rng: draws the direction.
-        cents: hundredths of a semitone; negative is lower.
-        either_way: up or down, at random.
+        cents: hundredths of a semitone; negative values lower the pitch.
+        either_way: whether the direction is random.
     """
     import soxr
     import torch
@@ -30,12 +30,12 @@ def distort(wav: Wav, rng: np.random.Generator, *, cents: float, either_way: boo
     factor = 2.0 ** (cents / 1200.0)
     functional = import_torchaudio("functional")
     window = torch.hann_window(WINDOW)
-    # Silence around it, for the vocoder to begin and end in.
+    # Silence before and after gives the vocoder room to begin and end.
     padded = torch.from_numpy(np.pad(wav, WINDOW).astype(np.float32))
     frames = torch.stft(padded, WINDOW, HOP, window=window, return_complex=True)
     advance = torch.linspace(0, torch.pi * HOP, frames.shape[0])[:, None]
     slowed = functional.phase_vocoder(frames, 1.0 / factor, advance)
     long = torch.istft(slowed, WINDOW, HOP, window=window)
-    shifted = soxr.resample(long.numpy(), RATE_HZ * factor, RATE_HZ)[WINDOW:]
-    done: Wav = np.pad(shifted, (0, max(0, wav.size - shifted.size)))[: wav.size]
-    return done.astype(np.float32)
+    shifted = soxr.resample(long.numpy(), SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ)[WINDOW:]
+    fitted: Wav = np.pad(shifted, (0, max(0, wav.size - shifted.size)))[: wav.size]
+    return fitted.astype(np.float32)

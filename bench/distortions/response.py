@@ -13,7 +13,7 @@ LIBRARIES = ()
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, noise: Noise) -> Wav:
-    """The sound in a room that was measured; the loudest sample of a response is its time zero.
+    """Convolve (S,) with a drawn response, whose loudest sample is its time zero.
 
     Args:
         wav: (S,).

@@ -13,13 +13,13 @@ NUM_ROOMS = 16
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, rt60_s: float, rooms: str = "seen") -> Wav:
-    """The sound in one of 16 rooms of a reverberation time; the direct sound stays in its place.
+    """Put (S,) into one of 16 rooms of a reverberation time; the direct sound is not delayed.
 
     Args:
         wav: (S,).
         rng: draws the room.
         rt60_s: reverberation time in seconds, as measured (T30).
-        rooms: family of rooms; `seen` and `unseen` share none.
+        rooms: family of rooms; `seen` and `unseen` have no room in common.
     """
     number = int(rng.integers(NUM_ROOMS))
     return convolve(wav, room_response(rt60_s, rooms, number))

@@ -1,16 +1,16 @@
-"""Speed: tempo and pitch together, as of a tape that runs too fast."""
+"""Speed: tempo and pitch change together, as of a tape that runs too fast."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError
 from bench.sound.audio import Wav
 
 KEEPS_BAND = False
 KEEPS_LENGTH = False
 LIBRARIES = ("soxr",)
-RATE_HZ = 16_000.0
 
 
 def distort(wav: Wav, rng: np.random.Generator, *, factor: float) -> Wav:
@@ -24,5 +24,5 @@ def distort(wav: Wav, rng: np.random.Generator, *, factor: float) -> Wav:
     del rng
     if not 0.5 <= factor <= 2.0:
         raise UsageError(f"factor {factor!r}: expected 0.5 to 2")
-    faster: Wav = soxr.resample(wav, RATE_HZ * factor, RATE_HZ).astype(np.float32)
+    faster: Wav = soxr.resample(wav, SAMPLE_RATE_HZ * factor, SAMPLE_RATE_HZ).astype(np.float32)
     return faster

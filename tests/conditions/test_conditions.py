@@ -17,7 +17,7 @@ from bench.conditions.choice import condition, expand, noise_sources, warn_unhea
 from bench.conditions.distorter import Distorter, draw, fit, make_distorter
 from bench.conditions.noise_folders import PACKS
 from bench.corpora.embedded import games
-from bench.distortions._noise import Clip, Noise
+from bench.distortions._noise import Noise, NoiseClip
 from bench.errors import InvalidDataError, UsageError
 from bench.features.passes import clean_sound
 from bench.registry import task_card
@@ -231,7 +231,7 @@ def test_what_is_too_loud_is_turned_down_as_a_whole():
 @pytest.mark.corpus
 def test_an_error_names_condition_and_utterance(items):
     silent = np.zeros(32_000, dtype=np.float32)
-    hush = Noise("environment-seen", ((Clip("hush.wav", lambda: silent),),), "0")
+    hush = Noise("environment-seen", ((NoiseClip("hush.wav", lambda: silent),),), "0")
     broken = Distorter(condition("environment-5db"), {"environment-seen": hush}, 4_000.0)
     with pytest.raises(InvalidDataError, match=rf"environment-5db, {items[0].id}: .*silent"):
         broken(items[0])
@@ -243,7 +243,7 @@ def test_every_condition_can_be_heard(items):
     """On one line, with speech backwards for noise that would have to be fetched."""
     wav = read_wav(items[1].path)
     backwards = wav[::-1].copy()
-    noise = Noise("backwards", ((Clip("backwards", lambda: backwards),),), "0")
+    noise = Noise("backwards", ((NoiseClip("backwards", lambda: backwards),),), "0")
     for item in catalogue().conditions.values():
         if item.steps:
             noises = dict.fromkeys(noise_sources([item]), noise)

@@ -9,7 +9,7 @@ from scipy.signal import correlate, welch
 from bench import paths
 from bench.conditions.catalogue import effect_module, effect_names
 from bench.corpora.embedded import games
-from bench.distortions._noise import Clip, Noise, check_clip, join, segment
+from bench.distortions._noise import Noise, NoiseClip, check_clip, join, segment
 from bench.distortions._room import room_response
 from bench.distortions.band_reject import reject
 from bench.errors import InvalidDataError, UsageError
@@ -31,7 +31,7 @@ def speech():
 def other(speech):
     """Noise to draw from: other speech, backwards."""
     wavs = [wav[::-1].copy() for wav in speech[3:]]
-    clips = tuple(Clip(f"c{i}", lambda wav=wav: wav) for i, wav in enumerate(wavs))
+    clips = tuple(NoiseClip(f"c{i}", lambda wav=wav: wav) for i, wav in enumerate(wavs))
     return Noise("backwards", (clips,), "0" * 64)
 
 
@@ -288,7 +288,7 @@ def test_useless_noise_is_refused(wav, message):
 
 def test_noise_that_is_silent_wherever_one_looks_is_refused(speech):
     silent = np.zeros(10 * RATE, dtype=np.float32)
-    source = Noise("hush", ((Clip("hush.wav", lambda: silent),),), "0")
+    source = Noise("hush", ((NoiseClip("hush.wav", lambda: silent),),), "0")
     with pytest.raises(InvalidDataError, match="hush: 100 draws were all silent"):
         effect_module("noise").distort(speech[0], rng(), snr_db=0.0, noise=source)
 

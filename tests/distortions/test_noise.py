@@ -83,7 +83,7 @@ def test_a_source_is_made_once_and_made_again_when_a_clip_is_gone(debs, tmp_path
 def test_a_package_without_sound_is_refused(tmp_path):
     tar = pack_tar({"./usr/share/games/lincity-ng/sounds/text.wav": b"<html>"})
     pack_deb(tmp_path / "lincity-ng-data_1_all.deb", lzma.compress(tar))
-    with pytest.raises(InvalidDataError, match="hold nothing that sounds"):
+    with pytest.raises(InvalidDataError, match="hold no usable sound"):
         find_noise("environment-seen", home=tmp_path / "home", deb_dir=tmp_path)
 
 

@@ -14,7 +14,7 @@ from bench.conditions.catalogue import catalogue
 from bench.conditions.choice import condition
 from bench.conditions.distorter import Distorter
 from bench.corpora.embedded import games
-from bench.distortions._noise import Clip, Noise
+from bench.distortions._noise import Noise, NoiseClip
 from bench.distortions._room import room_response
 from bench.features.passes import clean_sound
 from bench.sound.manifests import read_table
@@ -53,7 +53,7 @@ def measure_speed(home: Path, *, utterances: int = 40) -> list[Speed]:
     """
     items = read_table(games.prepare(home), "quick/asr/test")[:utterances]
     wavs = [clean_sound(item)[::-1].copy() for item in items[:10]]
-    clips = tuple(Clip(f"backwards {i}", partial(np.copy, wav)) for i, wav in enumerate(wavs))
+    clips = tuple(NoiseClip(f"backwards {i}", partial(np.copy, wav)) for i, wav in enumerate(wavs))
     noise = Noise("backwards", (clips,), "0" * 64)
     found = []
     for effect, name in _examples().items():
