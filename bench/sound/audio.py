@@ -1,7 +1,7 @@
 """The only place that reads, resamples or writes sound.
 
-`soundfile` reads and writes, `soxr` resamples. The contract of everything that comes out: 16 kHz,
-mono, float32 in [-1, 1], finite.
+`soundfile` reads and writes, `soxr` resamples. All sound in memory is 16 kHz, mono, float32 in
+[-1, 1], finite.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from bench.paths import atomic_path
 Wav = npt.NDArray[np.float32]
 
 EIGHT_BIT = ("PCM_U8", "PCM_S8", "ULAW", "ALAW")
-MAX_SECONDS = 3_600  # an utterance longer than an hour is a header that lies
+MAX_SECONDS = 3_600  # a header that claims more is wrong
 
 
 def check_wav(wav: Wav, name: str) -> Wav:
-    """Return `wav` (S,) when it is usable sound.
+    """Return `wav` (S,) if it is usable sound.
 
     Raises:
         InvalidDataError: empty, or with NaN or infinite samples.
@@ -38,12 +38,12 @@ def check_wav(wav: Wav, name: str) -> Wav:
 
 
 def read_wav(path: Path, *, start: int = 0, num_samples: int | None = None) -> Wav:
-    """Read a prepared file, or a part of it: 16 kHz mono, refused otherwise.
+    """Read a 16 kHz mono file, or a part of it.
 
     Args:
         path: a file that libsndfile reads, of 16 bits or more.
         start: first sample.
-        num_samples: how many; None reads to the end.
+        num_samples: number of samples; None reads to the end.
 
     Returns:
         samples (S,).
@@ -59,13 +59,13 @@ def read_wav(path: Path, *, start: int = 0, num_samples: int | None = None) -> W
         with soundfile.SoundFile(path) as file:
             if file.samplerate != SAMPLE_RATE_HZ or file.channels != 1:
                 raise InvalidDataError(
-                    f"{path}: expected 16000 Hz mono, found {file.samplerate} Hz, "
+                    f"{path}: expected {SAMPLE_RATE_HZ} Hz mono, found {file.samplerate} Hz, "
                     f"{file.channels} channel(s); convert it first (for example with sox or ffmpeg)"
                 )
             if file.subtype in EIGHT_BIT:
                 raise InvalidDataError(
-                    f"{path}: 8-bit samples ({file.subtype}), 16 bits or more expected: the noise "
-                    "of so few would be measured, not the speech"
+                    f"{path}: 8-bit samples ({file.subtype}), 16 bits or more expected: their "
+                    "quantisation noise would distort the results"
                 )
             if file.frames > MAX_SECONDS * SAMPLE_RATE_HZ:
                 raise InvalidDataError(f"{path}: longer than {MAX_SECONDS} s")
@@ -103,7 +103,7 @@ def resample(wav: Wav, rate_hz: int) -> Wav:
 def low_pass(wav: Wav, *, edge_hz: float, rate_hz: int = SAMPLE_RATE_HZ) -> Wav:
     """Remove everything above `edge_hz` from (S,): a linear-phase FIR, 80 dB, 200 Hz wide.
 
-    The filter is zero-phase (its delay is taken out), so that word times stay where they are.
+    The filter's delay is removed, so word times stay the same.
     """
     from scipy.signal import firwin, kaiserord, oaconvolve
 
@@ -116,6 +116,6 @@ def low_pass(wav: Wav, *, edge_hz: float, rate_hz: int = SAMPLE_RATE_HZ) -> Wav:
 
 
 def samples_digest(wav: Wav) -> str:
-    """Identity of a sound: sha256 of its samples as 16-bit integers."""
+    """Return the identity of a sound (S,): the sha256 of its samples as 16-bit integers."""
     pcm = np.clip(np.round(wav.astype(np.float64) * 32_768), -32_768, 32_767).astype("<i2")
     return hashlib.sha256(pcm.tobytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""Manifests: Hugging Face `datasets` tables on disk (Parquet), one row an utterance.
+"""Manifests: Hugging Face `datasets` tables on disk (Parquet), one row for each utterance.
 
 A corpus lives in one folder: `audio/` (16 kHz mono), `tables/<name>.parquet`, and for speaker
 verification `tables/<name>.trials.parquet`.
@@ -27,7 +27,7 @@ COLUMNS = {
     "text": "string",
     "key": "string",  # sha256 of the utterance's samples
 }
-# Only in tables that have it: files of before there were effects stay what they are.
+# Only tables of corpora with effects have this column.
 EFFECT_COLUMN = {"effect": "string"}
 TRIAL_COLUMNS = {"label": "int64", "enrolment": "string", "test": "string"}
 
@@ -36,7 +36,7 @@ class Trial(NamedTuple):
     """One pair of utterances in speaker verification.
 
     Attributes:
-        label: 1 when both are of one speaker, else 0.
+        label: 1 for one speaker, 0 for two.
         enrolment: utterance id.
         test: utterance id.
     """
@@ -61,11 +61,11 @@ def _write(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: 
 
 
 def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
-    """The rows of a Parquet file.
+    """Read the rows of a Parquet file.
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: not Parquet, or columns that lack, are of another type or have gaps.
+        InvalidDataError: not Parquet, or a column is missing, has another type or empty fields.
     """
     import pyarrow
     import pyarrow.parquet as pq
@@ -86,10 +86,10 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _check_columns(path: Path, table: Any, columns: Mapping[str, str]) -> None:
-    """Refuse a table whose columns are not those of a manifest.
+    """Check the columns of a table.
 
     Raises:
-        InvalidDataError: naming the column.
+        InvalidDataError: a column is missing, has another type or empty fields.
     """
     missing = set(columns) - set(table.schema.names)
     if missing:
@@ -103,7 +103,7 @@ def _check_columns(path: Path, table: Any, columns: Mapping[str, str]) -> None:
 
 
 def write_table(corpus: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one manifest; `target` of a row is any JSON-able value, `effect` may be left out.
+    """Write one manifest; `target` of a row is any JSON value, `effect` is optional.
 
     Raises:
         MissingError: no space or no permission.
@@ -120,8 +120,9 @@ def read_table(corpus: Path, name: str) -> list[Utterance]:
     """Read one manifest.
 
     Raises:
-        MissingError: it was never prepared.
-        InvalidDataError: not a manifest, a duplicate id, or a path outside the corpus.
+        MissingError: it is not prepared.
+        InvalidDataError: not a manifest, a duplicate id, a path outside the corpus, a negative
+            start or length, or a target that is not JSON.
     """
     path = _table_path(corpus, name)
     utterances: dict[str, Utterance] = {}
@@ -136,7 +137,7 @@ def read_table(corpus: Path, name: str) -> list[Utterance]:
         try:
             target = json.loads(row["target"])
         except (ValueError, RecursionError) as error:
-            raise InvalidDataError(f"{path}: the target of {row['id']!r} is no JSON") from error
+            raise InvalidDataError(f"{path}: the target of {row['id']!r} is not JSON") from error
         utterances[row["id"]] = Utterance(
             id=row["id"],
             path=corpus / relative,
@@ -166,11 +167,7 @@ def read_trials(corpus: Path, name: str) -> list[Trial]:
 
 
 def digest(utterances: Iterable[Utterance], trials: Iterable[Trial] = ()) -> str:
-    """Identity of a manifest's content: ids, sounds, targets and trials, not paths.
-
-    Returns:
-        a sha256 hex digest.
-    """
+    """Return the sha256 of a manifest's ids, sounds, speakers, targets and trials, not paths."""
     sha = hashlib.sha256()
     for item in utterances:
         fields = [item.id, item.key, item.num_samples, item.speaker, item.target]

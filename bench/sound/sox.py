@@ -1,9 +1,9 @@
-"""Two effects of SoX that SUPERB's corpora go through, sample for sample, without SoX.
+"""Two effects of SoX that SUPERB applies to corpora, sample for sample, without SoX.
 
 SUPERB reads Speech Commands and (for speaker verification) VoxCeleb1 through SoX: `gain -3.0`, and
-`gain -3.0 silence 1 0.1 0.1% -1 0.1 0.1%`. torchaudio no longer has SoX, and what the silence
-effect leaves decides which sound is trained and tested on, so both are written out here and
-compared with the real program, bit by bit, in the tests.
+`gain -3.0 silence 1 0.1 0.1% -1 0.1 0.1%`. torchaudio no longer has SoX, and the silence effect
+decides which sound is trained and tested on. So both are implemented here, and the tests compare
+them with the real program bit by bit.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ Integers = npt.NDArray[np.float64]  # whole numbers, as 64-bit floats hold them 
 
 
 def _quieter(wav: Wav) -> Integers:
-    """`gain -3.0`: samples (S,) as 32-bit numbers, 3 dB down, rounded."""
+    """Apply `gain -3.0`: return (S,) as rounded 32-bit numbers, 3 dB quieter."""
     samples: Integers = np.round(wav.astype(np.float64) * FULL_SCALE * 10.0 ** (GAIN_DB / 20.0))
     return samples
 
 
 def gain(wav: Wav) -> Wav:
-    """Samples (S,) 3 dB down."""
+    """Return (S,) 3 dB quieter."""
     return (_quieter(wav) / FULL_SCALE).astype(np.float32)
 
 
 def gain_and_silence(wav: Wav) -> Wav:
-    """Samples (S,) 3 dB down, without silence: at the beginning, the end, and in between.
+    """Return (S,) 3 dB quieter, without silence at the beginning, at the end and in between.
 
     Sound begins with 0.1 s whose level stays above 0.1 % of full scale and stops before 0.1 s whose
-    level stays at or below; the level is the root mean square of the last 20 ms, counted anew
+    level stays at or below. The level is the root mean square of the last 20 ms; it starts again
     after every stop.
     """
     samples = _quieter(wav)
     parts = [samples[start:end] for start, end in sounding(samples)]
-    kept = np.concatenate(parts) if parts else samples[:0]
-    return (kept / FULL_SCALE).astype(np.float32)
+    joined = np.concatenate(parts) if parts else samples[:0]
+    return (joined / FULL_SCALE).astype(np.float32)
 
 
 def sounding(samples: Integers) -> list[tuple[int, int]]:
-    """Where `silence 1 0.1 0.1% -1 0.1 0.1%` finds sound in 32-bit samples (S,): [start, end)."""
+    """Return the parts [start, end) of 32-bit samples (S,) that the silence effect leaves."""
     # Extended precision: a window's energy is a difference of two sums over the whole file.
     energy = np.concatenate([[0], np.cumsum(samples.astype(np.longdouble) ** 2)])
-    found, reset = [], 0
+    parts, reset = [], 0
     while reset < samples.size:
         ends = np.arange(reset + 1, samples.size + 1)
         window = energy[ends] - energy[np.maximum(ends - WINDOW, reset)]
@@ -65,15 +65,15 @@ def sounding(samples: Integers) -> list[tuple[int, int]]:
         if start is None:
             break
         end = _first_run(~loud, start + PERIOD)
-        found.append((reset + start, samples.size if end is None else reset + end))
+        parts.append((reset + start, samples.size if end is None else reset + end))
         if end is None:
             break
         reset += end + PERIOD
-    return found
+    return parts
 
 
 def _first_run(mask: npt.NDArray[np.bool_], first: int) -> int | None:
-    """Where the first `PERIOD` samples in a row of a mask (S,) begin, from `first` on."""
+    """Return the start of the first `PERIOD` true samples of a mask (S,), from `first` on."""
     edges = np.diff(np.concatenate([[0], mask[first:].astype(np.int8), [0]]))
     starts, ends = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
     long = np.flatnonzero(ends - starts >= PERIOD)
@@ -87,11 +87,11 @@ EFFECTS: Mapping[str, Callable[[Wav], Wav]] = {
 
 
 def whole_sound(item: Utterance) -> Wav:
-    """The samples (S,) of an utterance's whole file, after its effect.
+    """Return the samples (S,) of an utterance's whole file, after its effect.
 
     Raises:
-        MissingError, InvalidDataError: as `bench.sound.audio.read_wav`; an unknown effect;
-        nothing left.
+        MissingError: no such file.
+        InvalidDataError: not usable sound, an unknown effect, or only silence.
     """
     wav = read_wav(item.path)
     if not item.effect:

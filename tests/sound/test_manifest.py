@@ -38,7 +38,7 @@ def put(name, values):
         (put("id", ["a", "a", "c", "d"]), "duplicate id 'a'"),
         (put("path", ["a", "b", "../c", "d"]), "points outside the corpus"),
         (put("start", [0, 0, -1, 0]), "below 0 samples"),
-        (put("target", ["1", "[" * 100_000, "3", "4"]), "is no JSON"),
+        (put("target", ["1", "[" * 100_000, "3", "4"]), "is not JSON"),
     ],
 )
 def test_a_manifest_of_another_content_is_refused(manifest, change, message):
