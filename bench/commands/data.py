@@ -9,7 +9,7 @@ from typing import Any
 from bench.paths import home
 
 GROUP = "bring"
-HELP = "Prepare a track's corpora, fetch them, or say how they are."
+HELP = "Prepare or fetch a track's corpora, or report their state."
 EXAMPLE = "slim-superb data prepare --track quick"
 
 
@@ -17,13 +17,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("action", choices=["prepare", "status", "fetch"])
     parser.add_argument("--track", default="quick", help="quick (default), open or superb")
-    parser.add_argument("--task", help="only what this task needs")
+    parser.add_argument("--task", help="only the corpora of this task")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Prepare, fetch or look; 4 when something is wrong."""
+    """Prepare, fetch or report; return 4 when there are problems."""
     from bench.registry import corpora_of_track, corpus_module, task_card
 
     names = corpora_of_track(options.track)
@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> int:
         if options.action == "fetch":
             _fetch(name, corpus, options)
         elif options.action == "status" and options.data and getattr(corpus, "OFFICIAL", False):
-            problems += _look(corpus, options.data)
+            problems += _report_folder(corpus, options.data)
         else:
-            problems += _state(name, corpus, options)
+            problems += _report_state(name, corpus, options)
     if options.action == "status":
         _list_other_recipes([corpus_module(name).folder(home()) for name in names])
     return 4 if problems else 0
@@ -56,13 +56,13 @@ def _list_other_recipes(folders: list[Path]) -> None:
         print(f"  Remove a folder that no other checkout uses, for example: rm -r {others[0]}")
 
 
-def _state(name: str, corpus: Any, options: argparse.Namespace) -> int:
-    """Prepare a corpus where that was asked for, and say what there is; the number of problems."""
+def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
+    """Prepare a corpus if that is the action, print its state; return the number of problems."""
     from bench.errors import UsageError
 
     official = getattr(corpus, "OFFICIAL", False)
     if options.data is not None and not official:
-        raise UsageError(f"--data is for official corpora; {name} is none (track superb)")
+        raise UsageError(f"--data is for official corpora; {name} is not one (see track superb)")
     if options.action == "prepare":
         where = {"data": options.data} if official else {"deb_dir": options.deb_dir}
         corpus.prepare(home(), **where)
@@ -79,8 +79,8 @@ def _state(name: str, corpus: Any, options: argparse.Namespace) -> int:
     return len(status.problems)
 
 
-def _look(corpus: Any, data: Path) -> int:
-    """Say what lies in a folder of official corpora, without reading sound; problems found."""
+def _report_folder(corpus: Any, data: Path) -> int:
+    """Print the content of an official folder, without reading sound; return the problems."""
     from bench.errors import UserError
 
     layout = corpus.CORPUS.layout
@@ -90,24 +90,24 @@ def _look(corpus: Any, data: Path) -> int:
     except UserError as error:
         print(f"{layout.title}: {error}")
         return 1
-    print(f"{layout.title}: found in {root}")
+    print(f"{layout.title}: in {root}")
     problems = 0
     for name, part in parts.items():
         size, count = layout.sizes[name], len(part.clips)
         wrong = size.exact and count != size.utterances
         problems += wrong
         expected = f"{'' if size.exact else 'about '}{size.utterances}"
-        print(f"  {name}: {count} of {expected} utterances{' <- not all of them' if wrong else ''}")
+        print(f"  {name}: {count} of {expected} utterances{' <- incomplete' if wrong else ''}")
     if problems:
         print(f"  {layout.where}")
     return problems
 
 
 def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
-    """Download what of a corpus may be downloaded.
+    """Download the files of a corpus that are free.
 
     Raises:
-        UsageError: no folder to put it in, or a corpus of a track that needs none.
+        UsageError: no `--data`, or not an official corpus.
     """
     from bench.corpora.official._download import fetch
     from bench.errors import UsageError
@@ -119,8 +119,8 @@ def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
         )
     layout = corpus.CORPUS.layout
     if not layout.archives:
-        print(f"{layout.title}: cannot be downloaded without asking. {layout.where}")
+        print(f"{layout.title}: cannot be downloaded without a request. {layout.where}")
     for archive in layout.archives:
         print(f"{layout.title}: {fetch(archive, options.data)}")
     if layout.archives and not any(a.url.endswith((".gz", ".zip")) for a in layout.archives):
-        print(f"{layout.title}: the rest cannot be downloaded without asking. {layout.where}")
+        print(f"{layout.title}: the rest cannot be downloaded without a request. {layout.where}")

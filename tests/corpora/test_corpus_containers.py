@@ -153,7 +153,7 @@ def test_reads_drasculas_lines() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "something else"),
+        (b"", "found none"),
         (drascula_reader.MARK, "truncated"),
         (pack_drascula(["Hi."], {})[:-1], "truncated"),
         (pack_drascula([], {}), "no spoken line"),

@@ -13,7 +13,7 @@ import pytest
 
 from bench.corpora.embedded import games
 from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian
-from bench.corpora.package.reader import Line
+from bench.corpora.package.reader import GameLine
 from bench.errors import InvalidDataError, MissingError
 from bench.sound.audio import low_pass, samples_digest, write_wav
 from bench.sound.manifests import Trial, write_table, write_trials
@@ -156,7 +156,7 @@ def test_no_space_is_told_first(tmp_path, monkeypatch) -> None:
 def test_sound_of_a_clip(tmp_path) -> None:
     rng = np.random.default_rng(0)
     audio = rng.integers(100, 156, 11_025, dtype=np.uint8).tobytes()
-    line = Line("drascula-0", "drascula", "DR-HACKER", "Hi.", audio, "u8")
+    line = GameLine("drascula-0", "drascula", "DR-HACKER", "Hi.", audio, "u8")
     sound = clip_sound.make(line, tmp_path)
     assert sound is not None
     assert abs(sound.num_samples - 16_000) <= 1
@@ -166,7 +166,7 @@ def test_sound_of_a_clip(tmp_path) -> None:
     spectrum = np.abs(np.fft.rfft(wav * np.hanning(wav.size))) ** 2
     above = spectrum[int(len(spectrum) * 4_150 / 8_000) :].sum() / spectrum.sum()
     assert above < 1e-6
-    broken = Line("queen-X1", "queen", "JOE", "Hi.", b"not an MP3", "mp3")
+    broken = GameLine("queen-X1", "queen", "JOE", "Hi.", b"not an MP3", "mp3")
     assert clip_sound.make(broken, tmp_path) is None
     assert low_pass(wav, edge_hz=4_000.0).shape == wav.shape
 
@@ -260,8 +260,8 @@ def test_status_of_nothing(tmp_path) -> None:
 def test_changed_clips_are_dropped_where_nothing_can_align_them(
     tmp_path, monkeypatch, caplog
 ) -> None:
-    line = Line("queen-JOE00411", "queen", "JOE", "Something new.", b"other bytes", "mp3")
-    sound = clip_sound.Sound(line.id, 16_000, "key", silent=False)
+    line = GameLine("queen-JOE00411", "queen", "JOE", "Something new.", b"other bytes", "mp3")
+    sound = clip_sound.ClipSound(line.id, 16_000, "key", silent=False)
     monkeypatch.setattr(games.alignment, "available", lambda: False)
     lines, sounds = {line.id: line}, {line.id: sound}
     table, stale = games._alignments(lines, sounds, tmp_path)

@@ -17,7 +17,7 @@ from bench.corpora.games import (
     splits,
 )
 from bench.corpora.games.gazetteer import GAZETTEER
-from bench.corpora.games.splits import Clip
+from bench.corpora.games.splits import GameClip
 from bench.corpora.package.text import ALPHABET, normalise
 from bench.errors import InvalidDataError
 
@@ -30,8 +30,8 @@ def clip(
     spans: tuple[tuple[int, int], ...] = ((8_000, 12_800), (12_800, 13_600), (24_000, 30_400)),
     num_samples: int = 32_000,
     source: str = "flight-of-the-amazon-queen",
-) -> Clip:
-    return Clip(name, speaker, source, text, False, num_samples, name, spans, True)
+) -> GameClip:
+    return GameClip(name, speaker, source, text, False, num_samples, name, spans, True)
 
 
 @pytest.mark.parametrize(

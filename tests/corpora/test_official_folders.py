@@ -65,7 +65,7 @@ WRONG = {
         "asr", lambda d: edit(first(d, "*.trans.txt"), "100-", "999-"), ["line 1", "UTTERANCE"]),
     "sound without words": (
         "asr", lambda d: shutil.copy(first(d, "*.flac"), first(d, "*.flac").with_name("x.flac")),
-        ["says nothing of x.flac"]),
+        ["has no line for x.flac"]),
     "another sampling rate": ("asr", resampled, ["expected 16000 Hz mono, found 8000 Hz"]),
     "truncated sound": ("asr", truncated, [".flac", "not readable|truncated|no samples|ample"]),
     "no test archive": (
@@ -153,7 +153,7 @@ def test_status_says_what_is_there_and_what_is_not(trees, tmp_path, monkeypatch,
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
     assert main(["data", "status", "--track", "superb", "--data", str(trees / "asr")]) == 4
     said = capsys.readouterr().out
-    assert "asr/train: 12 of 28539 utterances <- not all of them" in said
+    assert "asr/train: 12 of 28539 utterances <- incomplete" in said
     for name in corpora_of_track("superb"):
         assert corpus_module(name).CORPUS.layout.title in said
     assert "after a form" in said and "Hugging Face" in said and "zenodo" in said
@@ -247,7 +247,7 @@ def test_a_download_goes_on_where_it_broke_off_and_is_checked(server, tmp_path):
     assert "checked" in _download.fetch(archive, data)
     assert (data / "words/a.bin").stat().st_size == 102_400
     assert not list(data.glob("*.part"))
-    assert "is there" in _download.fetch(archive, data)
+    assert "exists already" in _download.fetch(archive, data)
     wrong = Archive(f"{url}/words.tar.gz", makes="other", sha256="0" * 64)
     with pytest.raises(InvalidDataError, match=f"{digest} found"):
         _download.fetch(wrong, data)
@@ -275,7 +275,7 @@ def test_what_was_not_unpacked_to_the_end_is_unpacked_again(server, tmp_path, mo
     monkeypatch.setattr(_download, "unpack", real)
     assert "downloaded" in _download.fetch(archive, tmp_path)
     assert (tmp_path / "own/words/a.bin").stat().st_size == 102_400
-    assert "is there" in _download.fetch(archive, tmp_path)
+    assert "exists already" in _download.fetch(archive, tmp_path)
 
 
 def test_a_hostile_archive_stays_in_its_folder(tmp_path):

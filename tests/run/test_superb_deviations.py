@@ -14,7 +14,7 @@ from toys import ToyUpstream
 from bench.api import Utterance
 from bench.config import CropRule
 from bench.corpora.official import audio_snips, speech_commands, voxceleb1_trials
-from bench.corpora.official._layout import Clip
+from bench.corpora.official._layout import OfficialClip
 from bench.features.crops import crops_of
 from bench.metrics.metric import METRICS
 from bench.probe.batching import Fixed, halved_buckets
@@ -121,7 +121,7 @@ def test_dev_trials_of_verification():
     """
     each = 137  # 5,466 of forty speakers
     clips = [
-        Clip(f"id{s:05d}/v{n % 9}/{n:05d}", f"{s}-{n}.wav", f"id{s:05d}", f"id{s:05d}")
+        OfficialClip(f"id{s:05d}/v{n % 9}/{n:05d}", f"{s}-{n}.wav", f"id{s:05d}", f"id{s:05d}")
         for s in range(50)
         for n in range(each)
     ]

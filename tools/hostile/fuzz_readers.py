@@ -17,7 +17,7 @@ from bench.conditions import catalogue
 from bench.config import TaskCard, UpstreamCard
 from bench.corpora.games import drascula_reader, queen_reader
 from bench.corpora.package import clip_sound, debian
-from bench.corpora.package.reader import Line
+from bench.corpora.package.reader import GameLine
 from bench.features.shard_index import index_digest, read_index
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.grids.spec import read_grid
@@ -153,7 +153,7 @@ def sounds(folder):
 
     def clip(path):
         return clip_sound._decode(
-            Line("queen-a", "queen", "JOE", "Hello", path.read_bytes(), "mp3")
+            GameLine("queen-a", "queen", "JOE", "Hello", path.read_bytes(), "mp3")
         )
 
     return {

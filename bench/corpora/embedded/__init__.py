@@ -1,5 +1,5 @@
-"""Corpora that anybody can install from packages, one file each, found by name.
+"""Corpora that anybody can install from Debian packages, one file each, found by its name.
 
-A corpus has `folder(home)`, `prepare(home)`, `status(home)` and `validate(folder)`; task cards name
-it by its file name (`bench.registry.corpus_module`).
+A module has `folder(home)`, `prepare(home)`, `status(home)` and `validate(folder)`. Task cards name
+a corpus by its file name (`bench.registry.corpus_module`).
 """

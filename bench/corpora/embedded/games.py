@@ -1,11 +1,10 @@
 """The embedded corpus: acted speech of two talkie adventure games, packaged by Debian.
 
 `flight-of-the-amazon-queen` (30 characters) and `drascula` (10, out of domain) hold recorded lines
-with their exact script and the character that speaks: everything that the tracks `quick` and `open`
-are made of. `prepare` fetches the packages, reads their containers, converts the clips
-(`bench.corpora.package.clip_sound`), drops the lines that do not fit their sound (`alignment`)
-and writes the manifests (`tables`; `splits` says who is on which side, `labels` how labels are
-derived).
+with their exact script and the character that speaks. The tracks `quick` and `open` are made of
+them. `prepare` fetches the packages, reads their containers, decodes the clips
+(`bench.corpora.package.clip_sound`), drops the lines that do not fit their sound (`alignment`) and
+writes the manifests (`tables`).
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.corpora.games import alignment, drascula_reader, queen_reader, tables
-from bench.corpora.games.splits import Clip
+from bench.corpora.games.splits import GameClip
 from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes, recipe
-from bench.corpora.package.reader import Line
+from bench.corpora.package.reader import GameLine
 from bench.corpora.package.text import normalise
 from bench.errors import MissingError
 from bench.paths import disk_errors
@@ -46,7 +45,7 @@ PACKAGES = (
 _log = logging.getLogger(__name__)
 
 
-def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.Summary:
+def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.CorpusSummary:
     """Write audio, tables and notices into the folder of the corpus."""
     files = _read_packages(packages, deb_dir)
     lines_by_id = _lines(files)
@@ -58,10 +57,10 @@ def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.S
     tables.write(clips, target)
     notes.write(target, notes.GAMES, files, dropped, len(clips))
     corpus_files.remove_unused(target, {clip_sound.audio_path(clip.id) for clip in clips})
-    return corpus_folder.Summary([clip.seconds for clip in clips], dropped, decoded_from)
+    return corpus_folder.CorpusSummary([clip.seconds for clip in clips], dropped, decoded_from)
 
 
-def _sounds_digest(lines: Iterable[Line]) -> str:
+def _sounds_digest(lines: Iterable[GameLine]) -> str:
     """Return the identity of the clips' bytes and of the code that decodes them."""
     sha = hashlib.sha256(recipe.code_digest(clip_sound.__name__).encode())
     for line in lines:
@@ -69,11 +68,11 @@ def _sounds_digest(lines: Iterable[Line]) -> str:
     return sha.hexdigest()
 
 
-def lines(deb_dir: Path) -> dict[str, Line]:
-    """All lines of both games, by id, from a folder of .deb files.
+def lines(deb_dir: Path) -> dict[str, GameLine]:
+    """Return all lines of both games, by id, from a folder of .deb files.
 
     Raises:
-        MissingError: a package is not there.
+        MissingError: the folder lacks a package.
         InvalidDataError: a package or a container is corrupt.
     """
     return _lines(_read_packages(deb_dir, deb_dir))
@@ -84,13 +83,13 @@ def _read_packages(place: Path, deb_dir: Path | None) -> dict[str, dict[str, byt
     return {item.name: debian.read(item, path) for item, path in debs.items()}
 
 
-def _lines(files: Mapping[str, Mapping[str, bytes]]) -> dict[str, Line]:
-    """All lines of both games, by id."""
+def _lines(files: Mapping[str, Mapping[str, bytes]]) -> dict[str, GameLine]:
+    """Return all lines of both games, by id."""
     queen = _by_name(files[queen_reader.SOURCE])
     drascula = _by_name(files[drascula_reader.SOURCE])
-    for name, found in ((queen_reader.FILE, queen), (drascula_reader.FILE, drascula)):
-        if name not in found:
-            raise MissingError(f"the package holds no {name}: another version? get Debian 12's")
+    for name, contents in ((queen_reader.FILE, queen), (drascula_reader.FILE, drascula)):
+        if name not in contents:
+            raise MissingError(f"the package holds no {name}: get the version of Debian 12")
     return queen_reader.parse(queen[queen_reader.FILE]) | drascula_reader.parse(
         drascula[drascula_reader.FILE], drascula
     )
@@ -100,24 +99,24 @@ def _by_name(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {Path(path).name: content for path, content in files.items()}
 
 
-def _sounds(lines: Iterable[Line], target: Path) -> dict[str, clip_sound.Sound]:
-    """Write all clips. Threads are enough: decoding, filtering and hashing release the lock."""
+def _sounds(lines: Iterable[GameLine], target: Path) -> dict[str, clip_sound.ClipSound]:
+    """Write all clips, in threads: decoding, filtering and hashing release Python's lock."""
     work = list(lines)
     with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
-        made = pool.map(partial(clip_sound.make, folder=target), work)
-        found = {}
+        results = pool.map(partial(clip_sound.make, folder=target), work)
+        sounds = {}
         with bar(total=len(work), label="decode", unit="clip") as progress:
-            for sound in made:
+            for sound in results:
                 progress.update(1)
                 if sound is not None:
-                    found[sound.id] = sound
-        return found
+                    sounds[sound.id] = sound
+        return sounds
 
 
 def _alignments(
-    lines: Mapping[str, Line], sounds: Mapping[str, clip_sound.Sound], target: Path
+    lines: Mapping[str, GameLine], sounds: Mapping[str, clip_sound.ClipSound], target: Path
 ) -> tuple[Mapping[str, alignment.Alignment], set[str]]:
-    """The committed alignments, and anew those of clips that are not the ones aligned then."""
+    """Return alignments and the ids without one: the committed, or of changed clips new ones."""
     table = alignment.read()
     stale = {
         name
@@ -128,8 +127,8 @@ def _alignments(
         return table, stale
     if not alignment.available():
         _log.warning(
-            "%d clips differ from the ones that were verified and are dropped; "
-            "'pip install slim-superb[align]' would verify them",
+            "%d clips differ from the verified ones and are dropped; "
+            "'pip install slim-superb[align]' verifies them",
             len(stale),
         )
         return table, stale
@@ -139,13 +138,13 @@ def _alignments(
 
 
 def _clips(
-    lines: Mapping[str, Line],
-    sounds: Mapping[str, clip_sound.Sound],
+    lines: Mapping[str, GameLine],
+    sounds: Mapping[str, clip_sound.ClipSound],
     alignments: Mapping[str, alignment.Alignment],
     stale: set[str],
-) -> tuple[list[Clip], dict[str, int]]:
-    """Distinct, audible clips, and how many lines were dropped by which rule."""
-    clips: dict[str, Clip] = {}
+) -> tuple[list[GameClip], dict[str, int]]:
+    """Return the distinct, audible clips, and the number of dropped lines by rule."""
+    clips: dict[str, GameClip] = {}
     dropped: Counter[str] = Counter()
     for name, line in lines.items():
         sound = sounds.get(name)
@@ -158,7 +157,7 @@ def _clips(
         verdict = "changed" if name in stale else alignments[name].verdict
         if verdict != "ok":
             dropped[f"not verified: {verdict}"] += 1
-        clips[sound.key] = Clip(
+        clips[sound.key] = GameClip(
             id=name,
             speaker=line.speaker,
             source=line.source,

@@ -1,8 +1,8 @@
 """Telephone prompts in English, read by one professional: an out-of-domain test of recognition.
 
 `asterisk-core-sounds-en-g722` holds the recordings (G.722, 16 kHz, in a studio) and
-`asterisk-core-sounds-en` the words. Nothing is trained on them. As everything that is tested beside
-the games they are limited to 4 kHz; lines with digits, of one word or of sounds are left out.
+`asterisk-core-sounds-en` the words. Nothing is trained on them. They are low-passed at 4 kHz, as
+the games are. Lines with digits, of one word or without words are left out.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SOUND = Package(
 )
 
 
-def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.Summary:
+def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.CorpusSummary:
     """Write audio and tables into the folder of the corpus."""
     files = read(SOUND, fetch(SOUND, packages, deb_dir))
     scripts = transcripts(read(TEXT, fetch(TEXT, packages, deb_dir)))
@@ -53,16 +53,16 @@ def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.S
     write_table(target, "quick/asr/test", _quick(rows))
     corpus_files.remove_unused(target, {row["path"] for row in rows})
     seconds = [row["num_samples"] / SAMPLE_RATE_HZ for row in rows]
-    return corpus_folder.Summary(seconds, {"not used": len(files) - len(rows)})
+    return corpus_folder.CorpusSummary(seconds, {"not used": len(files) - len(rows)})
 
 
 def transcripts(files: dict[str, bytes]) -> dict[str, str]:
-    """Name of a prompt to its words, of those that say at least two.
+    """Return the transcripts with at least two words, by the name of the prompt.
 
     Raises:
-        InvalidDataError: not the list of prompts.
+        InvalidDataError: a file is not the gzipped list of prompts.
     """
-    found: dict[str, str] = {}
+    scripts: dict[str, str] = {}
     for content in files.values():
         try:
             text = gzip.decompress(content).decode("utf-8", "replace")
@@ -70,14 +70,14 @@ def transcripts(files: dict[str, bytes]) -> dict[str, str]:
             raise InvalidDataError(f"{TEXT.name}: not the list of prompts ({error})") from error
         for line in text.splitlines():
             name, colon, words = line.partition(":")
-            said = normalise(words) if colon and "[" not in words else None
-            if said and len(said.split()) > 1 and not line.startswith(";"):
-                found[name.strip()] = said
-    return found
+            script = normalise(words) if colon and "[" not in words else None
+            if script and len(script.split()) > 1 and not line.startswith(";"):
+                scripts[name.strip()] = script
+    return scripts
 
 
 def _row(path: str, content: bytes, scripts: dict[str, str], target: Path) -> dict[str, Any] | None:
-    """Write one prompt and give its row; None where it is not used."""
+    """Write one prompt and return its row; None where it is not used."""
     name = path.partition("_Allison/")[2].removesuffix(".g722")
     wav = decode(content, path) if name in scripts else None
     if wav is None or not MIN_SECONDS <= wav.size / SAMPLE_RATE_HZ <= MAX_SECONDS or is_silent(wav):
@@ -98,12 +98,12 @@ def _row(path: str, content: bytes, scripts: dict[str, str], target: Path) -> di
 
 
 def _quick(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A fixed part: prompts of up to 6 s until the minutes are full, in the order of a hash."""
-    left, chosen = QUICK_MINUTES * 60, []
+    """Return a fixed part: prompts of up to 6 s until the minutes are full, in a hash's order."""
+    free_seconds, chosen = QUICK_MINUTES * 60, []
     for row in sorted(rows, key=lambda row: order("prompts", str(row["id"]))):
         seconds = row["num_samples"] / SAMPLE_RATE_HZ
-        if seconds <= min(left, QUICK_SECONDS):
-            left -= seconds
+        if seconds <= min(free_seconds, QUICK_SECONDS):
+            free_seconds -= seconds
             chosen.append(row)
     return sorted(chosen, key=lambda row: str(row["id"]))
 

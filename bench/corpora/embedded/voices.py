@@ -1,9 +1,9 @@
 """More voices to train speaker verification on: letters, words, prompts; some twenty languages.
 
-The games have eleven training characters, too few to learn from what tells speakers apart. These
-packages add single voices, one a language and package: `klettres-data` (letters and syllables),
-`ktuberling-data` (names of things) and the prompts of `asterisk-core-sounds-*`. They train only:
-nobody in them is in a dev or test table. That two folders are two people is assumed, not known.
+The games have eleven training characters, too few to learn what distinguishes speakers. These
+packages add one voice for each language and package: `klettres-data` (letters and syllables),
+`ktuberling-data` (names of things) and the prompts of `asterisk-core-sounds-*`. They are used for
+training only: no voice is in a dev or test table. Two folders are assumed to be two people.
 
 A voice's clips are joined, in a fixed random order and without pauses, to utterances of at least
 1.5 s; everything is low-passed at 4 kHz, as the games are. Voices of fewer than `MIN_UTTERANCES`
@@ -84,7 +84,7 @@ class Voice:
     """One folder of one package: a voice.
 
     Attributes:
-        name: what its speaker is called, such as `KLETTRES-DE`.
+        name: of its speaker, such as `KLETTRES-DE`.
         source: the package.
         sounds: the files' bytes by path.
     """
@@ -94,7 +94,7 @@ class Voice:
     sounds: Mapping[str, bytes]
 
 
-def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.Summary:
+def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.CorpusSummary:
     """Write audio, tables and notices into the folder of the corpus."""
     debs = {item: debian.fetch(item, packages, deb_dir) for item in PACKAGES}
     files = {item.name: debian.read(item, path) for item, path in debs.items()}
@@ -113,21 +113,21 @@ def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.S
     notes.write(target, NOTICE, files, dropped_by_rule, len(rows))
     corpus_files.remove_unused(target, {row["path"] for row in rows})
     seconds = [row["num_samples"] / SAMPLE_RATE_HZ for row in rows]
-    return corpus_folder.Summary(seconds, dropped_by_rule)
+    return corpus_folder.CorpusSummary(seconds, dropped_by_rule)
 
 
 def voices(files: Mapping[str, Mapping[str, bytes]]) -> list[Voice]:
-    """The voices in some packages' files: the folder below the package's own names one."""
-    found: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
+    """Return the voices in packages: each folder below the package's own is a voice."""
+    sounds: dict[tuple[str, str], dict[str, bytes]] = defaultdict(dict)
     for source, members in files.items():
         for path, content in members.items():
             parts = PurePosixPath(path).parts
             if "doc" not in parts:
-                own = parts.index("sounds" if "sounds" in parts else "klettres")
-                found[source, parts[own + 1]][path] = content
+                package = parts.index("sounds" if "sounds" in parts else "klettres")
+                sounds[source, parts[package + 1]][path] = content
     return [
-        Voice(f"{source.split('-')[0]}-{name}".upper(), source, sounds)
-        for (source, name), sounds in sorted(found.items())
+        Voice(f"{source.split('-')[0]}-{name}".upper(), source, files_of_voice)
+        for (source, name), files_of_voice in sorted(sounds.items())
     ]
 
 
@@ -159,7 +159,7 @@ def _number(row: Mapping[str, Any]) -> int:
 
 
 def _decoded(voice: Voice, dropped: Counter[str]) -> Iterator[Wav]:
-    """A voice's clips in a fixed random order, each once, converted."""
+    """Yield the clips of a voice, decoded, in a fixed random order, each once."""
     seen: set[str] = set()
     for path in sorted(voice.sounds, key=lambda path: order("voices", path)):
         try:
@@ -176,7 +176,7 @@ def _decoded(voice: Voice, dropped: Counter[str]) -> Iterator[Wav]:
 
 
 def _joined(wavs: Iterator[Wav]) -> Iterator[Wav]:
-    """Clips joined until they are long enough to tell a voice by; the rest is left."""
+    """Yield clips joined to `MIN_VOICE_SECONDS` or more; a shorter rest is left out."""
     parts: list[Wav] = []
     for wav in wavs:
         parts.append(wav)
@@ -186,10 +186,10 @@ def _joined(wavs: Iterator[Wav]) -> Iterator[Wav]:
 
 
 def _decode(content: bytes, path: str) -> Wav:
-    """Samples (S,) at 16 kHz, mono, low-passed.
+    """Decode the first minute of a file to (S,) at 16 kHz, mono, low-passed.
 
     Raises:
-        InvalidDataError: not readable as sound, empty, too long, or at a rate below 8 kHz.
+        InvalidDataError: not readable as sound, empty, or at a rate outside `RATES_HZ`.
     """
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:

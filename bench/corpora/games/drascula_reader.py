@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from bench.corpora.package.reader import Line, Reader
+from bench.corpora.package.reader import ByteReader, GameLine
 from bench.errors import InvalidDataError
 
 SOURCE = "drascula"
@@ -23,8 +23,8 @@ NUM_LANGUAGES = 6
 MAX_CLIP_BYTES = 4_000_000
 
 
-def parse(data: bytes, clips: Mapping[str, bytes]) -> dict[str, Line]:
-    """All lines with a script and a clip.
+def parse(data: bytes, clips: Mapping[str, bytes]) -> dict[str, GameLine]:
+    """Return all lines with a script and a clip.
 
     Args:
         data: the file `drascula.dat`; untrusted.
@@ -34,13 +34,13 @@ def parse(data: bytes, clips: Mapping[str, bytes]) -> dict[str, Line]:
         lines by id, in the container's order.
 
     Raises:
-        InvalidDataError: not such a container, truncated or corrupt.
+        InvalidDataError: not a container of Drascula, truncated or corrupt.
     """
-    reader = Reader(data, FILE)
+    reader = ByteReader(data, FILE)
     at = data.find(MARK)
     if at < 0:
-        raise InvalidDataError(f"{FILE}: expected the tables of Drascula, found something else")
-    lines: dict[str, Line] = {}
+        raise InvalidDataError(f"{FILE}: expected the tables of Drascula, found none")
+    lines: dict[str, GameLine] = {}
     for table in TABLES:
         at += 2
         for language in range(NUM_LANGUAGES):
@@ -49,7 +49,7 @@ def parse(data: bytes, clips: Mapping[str, bytes]) -> dict[str, Line]:
             at += 2 + size
             if language > 0:
                 continue
-            for index, text in _texts(Reader(body, FILE)):
+            for index, text in _texts(ByteReader(body, FILE)):
                 name = f"{table}{index}.ALS"
                 if text.strip() and name in clips:
                     line = _line(f"{table}{index}", table or HERO, text, clips[name])
@@ -59,14 +59,14 @@ def parse(data: bytes, clips: Mapping[str, bytes]) -> dict[str, Line]:
     return lines
 
 
-def _line(name: str, speaker: str, text: str, audio: bytes) -> Line:
+def _line(name: str, speaker: str, text: str, audio: bytes) -> GameLine:
     if len(audio) > MAX_CLIP_BYTES:
         raise InvalidDataError(f"{name}.ALS: {len(audio)} bytes are too long for one line")
-    return Line(f"drascula-{name}", SOURCE, f"DR-{speaker}", text.strip(), audio, "u8")
+    return GameLine(f"drascula-{name}", SOURCE, f"DR-{speaker}", text.strip(), audio, "u8")
 
 
-def _texts(body: Reader) -> Iterator[tuple[int, str]]:
-    """Texts of one language; each has its length, itself included, in front."""
+def _texts(body: ByteReader) -> Iterator[tuple[int, str]]:
+    """Yield the texts of one language; the length before each includes itself."""
     at = 2 if bytes(body.data[:4]) == b"\0\0\0\4" else 0
     index = 0
     while at + 2 <= len(body):

@@ -1,9 +1,8 @@
-"""The entities that slots are made of: persons, items and places, named or pointed at.
+"""The entities of slots: words for persons, items and places, written as in a transcript.
 
-Names alone (eighty were tried) are each heard five to twenty times in the training lines, too
-seldom for a small model to learn any: no system got above the best constant guess. The words that
-stand for persons, things and places are heard twenty to six hundred times. Written as in a
-transcript.
+Each of eighty proper names occurs only five to twenty times in the training lines, too seldom for a
+small model: no system got above the best constant guess. The words below occur twenty to six
+hundred times.
 """
 
 GAZETTEER: dict[str, tuple[str, ...]] = {

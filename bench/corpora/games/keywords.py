@@ -2,14 +2,13 @@
 
 A window is a word with 50 ms on both sides, within its line; words shorter than 0.1 s or longer
 than 0.9 s are left out as badly aligned, so a window has at most one second. The keywords are the
-words of at least three letters that bear meaning or an attitude (no pronouns, articles,
-auxiliaries, prepositions) and occur at least 22 times in the training and 9 times in the test
-lines.
+content words of at least three letters (no pronouns, articles, auxiliaries, prepositions) that
+occur at least 22 times in the training and 9 times in the test lines.
 
 `_unknown_` is other words of at least three letters, none of which begins with a keyword or begins
 one. `_silence_` is the middle of pauses of at least 0.3 s between, before and after words, at most
-0.6 s of it. Of a keyword at most 80 (train) and 30 (dev, test, ood) windows are used, of these two
-classes as many as a keyword has on average in that split. What is used is drawn in a fixed order.
+0.6 s of it. A keyword has at most 80 (train) or 30 (dev, test, ood) windows, these two
+classes as many as a keyword has on average in that split. Windows are drawn in a fixed order.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from bench.corpora.games.splits import Clip
+from bench.corpora.games.splits import GameClip
 from bench.corpora.games.windows import MARGIN, Window
 from bench.corpora.package.rows import order
 
@@ -33,19 +32,19 @@ MAX_SILENCE = 9_600
 MOST = {"train": 80, "dev": 30, "test": 30, "ood": 30}
 
 
-def windows(clips: Iterable[Clip], split: str) -> list[Window]:
-    """The windows of one split.
+def windows(clips: Iterable[GameClip], split: str) -> list[Window]:
+    """Return the windows of one split.
 
     Args:
         clips: accepted clips of that split.
-        split: for the limits.
+        split: selects the limits.
     """
     by_target: dict[str, list[Window]] = defaultdict(list)
     for clip in clips:
         for window in (*_words(clip), *_pauses(clip)):
             by_target[window.target].append(window)
-    for found in by_target.values():
-        found.sort(key=lambda window: order("ks", window.id))
+    for candidates in by_target.values():
+        candidates.sort(key=lambda window: order("ks", window.id))
     used = [window for word in KEYWORDS for window in by_target[word][: MOST[split]]]
     average = round(len(used) / len(KEYWORDS))
     for target in (UNKNOWN, SILENCE):
@@ -53,7 +52,7 @@ def windows(clips: Iterable[Clip], split: str) -> list[Window]:
     return used
 
 
-def _words(clip: Clip) -> Iterator[Window]:
+def _words(clip: GameClip) -> Iterator[Window]:
     for index, (word, (start, end)) in enumerate(
         zip(clip.transcript.split(), clip.words, strict=True)
     ):
@@ -66,7 +65,7 @@ def _words(clip: Clip) -> Iterator[Window]:
         yield Window(f"{clip.id}-w{index:02d}", clip, first, last - first, target, word)
 
 
-def _pauses(clip: Clip) -> Iterator[Window]:
+def _pauses(clip: GameClip) -> Iterator[Window]:
     edges = [0, *(edge for span in clip.words for edge in span), clip.num_samples]
     for index, (start, end) in enumerate(zip(edges[::2], edges[1::2], strict=True)):
         if end - start >= MIN_PAUSE:

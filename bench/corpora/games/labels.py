@@ -1,25 +1,24 @@
 """Derived labels: dialogue acts (IC) and entity slots (SLU), by rules from the script.
 
-Nobody annotated these lines. A label says what the rules below say of the transcript (and, for the
-two kinds of question, of the question mark in the script), nothing more; task cards and reports
-call them derived.
+Nobody annotated these lines. A label is the result of the rules below on the transcript (and, for
+the two kinds of question, on the question mark in the script). Task cards and reports call such
+labels derived.
 
-Dialogue acts: each rule is a regular expression on the transcript; words that open a line without
-weight (`WELL`, `OH`, `AND`, names) may stand before an anchored one. A line counts only when
-exactly one rule matches. Lines that match none, mostly remarks, and those that match several are
-left out of the task.
+Dialogue acts: each rule is a regular expression on the transcript; filler words (`WELL`, `OH`,
+`AND`, names) may stand before an anchored one. A line counts only when exactly one rule matches.
+Lines that match none, mostly remarks, and those that match several are left out of the task.
 
 - `greet`: begins with a greeting.
-- `farewell`: takes leave anywhere.
-- `thank`, `apologise`: does so anywhere.
+- `farewell`: a phrase of leaving, anywhere.
+- `thank`, `apologise`: a phrase of thanks or apology, anywhere.
 - `affirm`, `deny`: begins with a word of consent or of refusal, and does not ask.
 - `command`: begins with an imperative from a list or with `DON'T`, and does not ask.
 - `ask_wh`: asks, and begins with a wh-word.
 - `ask_yes_no`: asks, and begins with an auxiliary verb.
-- `describe`: says what something is or looks like (begins with `IT'S`, `THAT'S`, `LOOKS LIKE`
-  and such), and does not ask.
+- `describe`: a statement of what something is or looks like (begins with `IT'S`, `THAT'S`,
+  `LOOKS LIKE` and such), and does not ask.
 
-Entity slots: the longest entries of a gazetteer (`bench.corpora.games.gazetteer`) found in the
+Entity slots: the longest entries of a gazetteer (`bench.corpora.games.gazetteer`) in the
 transcript, left to right, without overlap. The value of a slot is the words themselves.
 """
 
@@ -76,7 +75,7 @@ _ACTS: tuple[tuple[str, bool | None, re.Pattern[str]], ...] = tuple(
 
 
 def dialogue_act(transcript: str, asks: bool) -> str | None:
-    """The act of a line, by the rules above.
+    """Return the act of a line, by the rules above.
 
     Args:
         transcript: normalised text.
@@ -85,12 +84,12 @@ def dialogue_act(transcript: str, asks: bool) -> str | None:
     Returns:
         the label; None when no rule or more than one matches.
     """
-    found = [
+    acts = [
         name
-        for name, wanted, pattern in _ACTS
-        if (wanted is None or wanted == asks) and pattern.search(transcript)
+        for name, question, pattern in _ACTS
+        if question in (None, asks) and pattern.search(transcript)
     ]
-    return found[0] if len(found) == 1 else None
+    return acts[0] if len(acts) == 1 else None
 
 
 @cache
@@ -101,7 +100,7 @@ def _entities() -> tuple[re.Pattern[str], dict[str, str]]:
 
 
 def slot_spans(transcript: str) -> list[tuple[str, str, int, int]]:
-    """The entities of a line in order: type, value, first word, and the word after the last."""
+    """Return the entities of a line in order: type, value, first word, word after the last."""
     pattern, kinds = _entities()
     spans = []
     for match in pattern.finditer(transcript):
@@ -112,5 +111,5 @@ def slot_spans(transcript: str) -> list[tuple[str, str, int, int]]:
 
 
 def slots(transcript: str) -> list[list[str]]:
-    """The entities of a line, as `[["person", "FRANK"], ...]` in order of occurrence."""
+    """Return the entities of a line, as `[["person", "FRANK"], ...]` in order of occurrence."""
     return [[kind, value] for kind, value, _, _ in slot_spans(transcript)]

@@ -1,8 +1,8 @@
 """Pronunciations of the games' words that the aligner's dictionary lacks.
 
-Names, British spellings and regular derivations, in the dictionary's ARPAbet. Grunts, gagged
-mumbling, coded messages and misspelt cries are not listed on purpose: nobody can say how they are
-written, so a line that holds one is dropped.
+Names, British spellings and regular derivations, in the dictionary's ARPAbet. Grunts, mumbling,
+coded messages and misspelt cries are left out on purpose: their spelling cannot be checked, so
+lines with one are dropped.
 """
 
 PRONUNCIATIONS: dict[str, str] = {

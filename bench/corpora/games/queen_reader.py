@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from bench.corpora.package.reader import Line, Reader
+from bench.corpora.package.reader import ByteReader, GameLine
 from bench.errors import InvalidDataError
 
 SOURCE = "flight-of-the-amazon-queen"
@@ -25,11 +25,11 @@ MAX_CLIP_BYTES = 4_000_000
 REMARKS = ((0, 1150, 41), (1187, 40, 1))  # first line in QUEEN2.JAS, how many, number of the clip
 
 Entries = dict[str, memoryview]
-Found = Iterator[tuple[str, str, str]]  # clip without segment and ending, script, speaker
+Script = Iterator[tuple[str, str, str]]  # clip without segment and ending, script, speaker
 
 
-def parse(data: bytes) -> dict[str, Line]:
-    """All lines with a script, a speaker and a clip.
+def parse(data: bytes) -> dict[str, GameLine]:
+    """Return all lines with a script, a speaker and a clip.
 
     Args:
         data: the file `queen.1c`; untrusted.
@@ -38,10 +38,10 @@ def parse(data: bytes) -> dict[str, Line]:
         lines by id, in the container's order.
 
     Raises:
-        InvalidDataError: not such a container, truncated or corrupt.
+        InvalidDataError: not a container of Queen, truncated or corrupt.
     """
-    entries = _entries(Reader(data, FILE))
-    lines: dict[str, Line] = {}
+    entries = _entries(ByteReader(data, FILE))
+    lines: dict[str, GameLine] = {}
     for prefix, script, speaker in _script(entries):
         for index, text in _segments(script):
             name = f"{prefix}{index:X}.SB".replace(" ", "0").upper()
@@ -51,16 +51,16 @@ def parse(data: bytes) -> dict[str, Line]:
             audio = entries[name]
             if len(audio) > MAX_CLIP_BYTES:
                 raise InvalidDataError(f"{FILE}: clip {name} of {len(audio)} bytes is too long")
-            lines[clip_id] = Line(clip_id, SOURCE, speaker, text.strip(), bytes(audio), "mp3")
+            lines[clip_id] = GameLine(clip_id, SOURCE, speaker, text.strip(), bytes(audio), "mp3")
     if not lines:
         raise InvalidDataError(f"{FILE}: holds no spoken line")
     return lines
 
 
-def _entries(reader: Reader) -> Entries:
-    """The table of contents; entries may not overlap, which also bounds all later work."""
+def _entries(reader: ByteReader) -> Entries:
+    """Read the table of contents; entries may not overlap, which bounds all later work."""
     if bytes(reader.data[:4]) != b"QTBL":
-        raise InvalidDataError(f"{FILE}: expected a QTBL container, found something else")
+        raise InvalidDataError(f"{FILE}: expected a QTBL container, found another header")
     if reader.u8(12) != MP3:
         raise InvalidDataError(f"{FILE}: expected MP3 clips (1), found compression {reader.u8(12)}")
     entries: Entries = {}
@@ -75,11 +75,11 @@ def _entries(reader: Reader) -> Entries:
     return entries
 
 
-def _script(entries: Entries) -> Found:
-    """Every scripted line of the dialogue trees and of the remarks."""
+def _script(entries: Entries) -> Script:
+    """Yield every scripted line of the dialogue trees and of the remarks."""
     for name in sorted(entries):
         if name.endswith(".DOG"):
-            yield from _dialogue(name, Reader(_script_data(name, entries)[20:], name))
+            yield from _dialogue(name, ByteReader(_script_data(name, entries)[20:], name))
     yield from _remarks(entries)
 
 
@@ -91,8 +91,8 @@ def _script_data(name: str, entries: Entries) -> memoryview:
     return entries[name]
 
 
-def _dialogue(name: str, tree: Reader) -> Found:
-    """One tree: the choices of the hero (J), the answers (P), and the two closing lines."""
+def _dialogue(name: str, tree: ByteReader) -> Script:
+    """Yield the lines of a tree: choices of the hero (J), answers (P), two closing lines."""
     levels, key = abs(tree.s16(0)), tree.s16(4)
     num_hero, num_other = tree.s16(6), tree.s16(8)
     other_at, closing_at = tree.u16(22), tree.u16(26)
@@ -111,8 +111,8 @@ def _dialogue(name: str, tree: Reader) -> Found:
     yield f"{key:2d}XXXXJ", text, HERO
 
 
-def _remarks(entries: Entries) -> Found:
-    """The hero's remarks; a line that names a cut-scene has no clip."""
+def _remarks(entries: Entries) -> Script:
+    """Yield the hero's remarks; a line that names a cut-scene has no clip."""
     data = bytes(_script_data("QUEEN2.JAS", entries))
     texts = data.decode("cp850", "replace").split("\r\n")
     for first, count, number in REMARKS:
@@ -126,8 +126,8 @@ def _remarks(entries: Entries) -> Found:
                 yield f"{HERO}{number + index:04d}", text, HERO
 
 
-def _string(tree: Reader, start: int, align: int) -> tuple[str, int]:
-    """A length byte, the text, padding; returns the text and where the next field begins."""
+def _string(tree: ByteReader, start: int, align: int) -> tuple[str, int]:
+    """Read a length byte, a text and padding; return the text and the next field's position."""
     size = tree.u8(start)
     if size == 0:
         return "", start + 1
@@ -136,7 +136,7 @@ def _string(tree: Reader, start: int, align: int) -> tuple[str, int]:
 
 
 def _segments(script: str) -> Iterator[tuple[int, str]]:
-    """The clips of one line: a stage direction ends a clip and is not spoken.
+    """Yield the number and text of each clip of a line; a stage direction ends a clip.
 
     A direction is `*` and two characters; `*XY` is followed by eleven more.
     """

@@ -1,13 +1,13 @@
 """Slot filling: phrases cut out of lines by forced alignment, each around an entity.
 
-A phrase is an entity of the gazetteer with one word on both sides (where the line has one) and
-50 ms around. Whole lines were tried first: from an hour of them, a recurrent network on a filter
-bank learned neither the slots nor their values (slot-value CER 1.07 on unseen speakers, worse than
-saying nothing), so nothing but a large pretrained model could have been told from chance.
+A phrase is an entity of the gazetteer with one word on both sides (where the line has one) and 50
+ms around. Whole lines were tried first. From an hour of them, a recurrent network on a filter bank
+learned neither the slots nor their values (slot-value CER 1.07 on unseen speakers, worse than an
+empty answer), so only large pretrained models would have differed from chance.
 
 Only values that occur at least `MIN_TRAIN` times in the training lines are used, in every split; a
-phrase with an entity that is rarer is left out. No value comes more often than `MOST` in a split,
-so that naming the most frequent one is worth little.
+phrase with a rarer entity is left out. No value occurs more often than `MOST` in a split, so the
+best constant answer scores low.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from bench.corpora.games import labels
-from bench.corpora.games.splits import Clip
+from bench.corpora.games.splits import GameClip
 from bench.corpora.games.windows import MARGIN, Window
 from bench.corpora.package.rows import order
 
@@ -27,8 +27,8 @@ CONTEXT_WORDS = 1
 Slot = tuple[str, str]
 
 
-def known_slots(clips: Iterable[Clip]) -> frozenset[Slot]:
-    """The (type, value) pairs that the training lines hold often enough."""
+def frequent_slots(clips: Iterable[GameClip]) -> frozenset[Slot]:
+    """Return the (type, value) pairs that occur at least `MIN_TRAIN` times in training lines."""
     counts = Counter(
         (kind, value)
         for clip in clips
@@ -38,22 +38,22 @@ def known_slots(clips: Iterable[Clip]) -> frozenset[Slot]:
     return frozenset(slot for slot, count in counts.items() if count >= MIN_TRAIN)
 
 
-def windows(clips: Iterable[Clip], known: frozenset[Slot]) -> list[Window]:
-    """The phrases of some accepted clips, in their order; each stretch of a line once."""
-    found: dict[str, Window] = {}
+def windows(clips: Iterable[GameClip], frequent: frozenset[Slot]) -> list[Window]:
+    """Return the phrases of accepted clips, in order; each part of a line once."""
+    phrases: dict[str, Window] = {}
     for clip in clips:
         for _, _, first, end in labels.slot_spans(clip.transcript):
-            window = _phrase(clip, first, end, known)
+            window = _phrase(clip, first, end, frequent)
             if window is not None:
-                found[window.id] = window
-    return list(found.values())
+                phrases[window.id] = window
+    return list(phrases.values())
 
 
-def level(found: Sequence[Window], split: str) -> list[Window]:
-    """Phrases in a fixed random order, left out where one of their values has come `MOST` times."""
+def limit(phrases: Sequence[Window], split: str) -> list[Window]:
+    """Return phrases in a fixed random order, at most `MOST` with the same value."""
     counts: Counter[str] = Counter()
     chosen = []
-    for window in sorted(found, key=lambda window: order("slu", window.id)):
+    for window in sorted(phrases, key=lambda window: order("slu", window.id)):
         values = [value for _, value in window.target["slots"]]
         if all(counts[value] < MOST[split] for value in values):
             counts.update(values)
@@ -61,8 +61,8 @@ def level(found: Sequence[Window], split: str) -> list[Window]:
     return chosen
 
 
-def _phrase(clip: Clip, first: int, end: int, known: frozenset[Slot]) -> Window | None:
-    """The phrase around words `first` to `end`; None when it holds an entity that is too rare."""
+def _phrase(clip: GameClip, first: int, end: int, frequent: frozenset[Slot]) -> Window | None:
+    """Return the phrase around words `first` to `end`; None when it has a rare entity."""
     words = clip.transcript.split()
     first, end = max(0, first - CONTEXT_WORDS), min(len(words), end + CONTEXT_WORDS)
     text = " ".join(words[first:end])
@@ -71,8 +71,8 @@ def _phrase(clip: Clip, first: int, end: int, known: frozenset[Slot]) -> Window 
         for kind, value, begin, stop in labels.slot_spans(clip.transcript)
         if first <= begin and stop <= end
     ]
-    # Cut at a phrase's edge, a longer entity may leave a shorter one behind: not the line's.
-    if not set(slots) <= known or [list(slot) for slot in slots] != labels.slots(text):
+    # A cut through a longer entity may leave a shorter one that the line does not have.
+    if not set(slots) <= frequent or [list(slot) for slot in slots] != labels.slots(text):
         return None
     start = max(clip.words[first][0] - MARGIN, 0)
     stop = min(clip.words[end - 1][1] + MARGIN, clip.num_samples)

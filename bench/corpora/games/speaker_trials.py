@@ -1,11 +1,9 @@
-"""Speaker verification: pairs of utterances of speakers that training never heard.
+"""Trials of speaker verification: pairs of utterances of speakers that are not in training.
 
-Half of the trials are of one speaker, from two pieces of script with different words (clips that
-are cut from one piece are one recording, and a line that comes twice may be one take); half are
-impostors: two speakers of one source, no look-alike pair (`bench.corpora.games.splits`). Both
-halves are
-spread evenly over the speakers, or the pairs of speakers, that can make them, and no pair of
-utterances comes twice.
+Half of the trials are of one speaker, from two parts of the script (clips that are cut from one
+part are one recording). Half are impostors: two speakers of one source that are not too similar
+(`bench.corpora.games.splits`). Both halves are spread evenly over the speakers, or pairs of
+speakers, that can make them. No pair of utterances comes twice.
 """
 
 from __future__ import annotations
@@ -13,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from bench.corpora.games.splits import Clip, look_alike
+from bench.corpora.games.splits import GameClip, look_alike
 from bench.corpora.package.rows import order
 from bench.sound.manifests import Trial
 
 
-def trials(clips: Sequence[Clip], purpose: str, count: int) -> list[Trial]:
-    """Balanced trials among clips, in a fixed random order.
+def trials(clips: Sequence[GameClip], purpose: str, count: int) -> list[Trial]:
+    """Draw balanced trials among clips, in a fixed random order.
 
     Args:
         clips: the utterances; their speakers are the trials' speakers.
-        purpose: names the draw.
-        count: how many at most; fewer when there are not as many pairs.
+        purpose: name of the draw; another name gives another draw.
+        count: number of trials; fewer where there are not as many pairs.
     """
-    by_speaker: dict[str, list[Clip]] = {}
+    by_speaker: dict[str, list[GameClip]] = {}
     for clip in clips:
         by_speaker.setdefault(clip.speaker, []).append(clip)
     speakers = sorted(by_speaker)
@@ -42,23 +40,25 @@ def trials(clips: Sequence[Clip], purpose: str, count: int) -> list[Trial]:
     return sorted(chosen, key=lambda trial: order(purpose, f"{trial.enrolment}/{trial.test}"))
 
 
-def used(clips: Sequence[Clip], chosen: Sequence[Trial]) -> list[Clip]:
-    """The clips that occur in a trial."""
+def used(clips: Sequence[GameClip], chosen: Sequence[Trial]) -> list[GameClip]:
+    """Return the clips that occur in a trial."""
     named = {name for trial in chosen for name in (trial.enrolment, trial.test)}
     return [clip for clip in clips if clip.id in named]
 
 
-def _pairs(purpose: str, ones: Sequence[Clip], others: Sequence[Clip]) -> list[tuple[str, str]]:
-    """Pairs of two lists of clips, or within one, in a fixed random order."""
+def _pairs(
+    purpose: str, ones: Sequence[GameClip], others: Sequence[GameClip]
+) -> list[tuple[str, str]]:
+    """Return pairs of two lists of clips, or within one, in a fixed random order."""
     if ones is others:
-        found = [(one.id, two.id) for one, two in combinations(ones, 2) if one.scene != two.scene]
+        pairs = [(one.id, two.id) for one, two in combinations(ones, 2) if one.scene != two.scene]
     else:
-        found = [(one.id, two.id) for one in ones for two in others]
-    return sorted(found, key=lambda pair: order(purpose, "/".join(pair)))
+        pairs = [(one.id, two.id) for one in ones for two in others]
+    return sorted(pairs, key=lambda pair: order(purpose, "/".join(pair)))
 
 
 def _spread(groups: Sequence[list[tuple[str, str]]], count: int) -> Iterator[tuple[str, str]]:
-    """`count` items, one of each group in turn."""
+    """Yield `count` items, one of each group in turn."""
     depth = 0
     while count > 0:
         for group in groups:

@@ -1,4 +1,4 @@
-"""Who is heard where: splits by character, look-alike voices on one side.
+"""Splits by character, with similar voices on one side.
 
 Characters are not people: one actor may play several. Voices were compared with the GE2E speaker
 encoder (`resemblyzer` 0.1.4): mean of up to 40 accepted clips of at least 1.2 s, cosine between the
@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.games import drascula_reader
 from bench.corpora.games.alignment import Span
 from bench.corpora.package.rows import order
@@ -80,17 +81,17 @@ LOOK_ALIKES: dict[tuple[str, str], float] = {
 
 
 @dataclass(frozen=True)
-class Clip:
+class GameClip:
     """One line with its sound and its transcript.
 
     Attributes:
-        id, speaker, source: as in `bench.corpora.package.reader.Line`.
+        id, speaker, source: as in `bench.corpora.package.reader.GameLine`.
         transcript: normalised text; empty for a line that has none.
-        asks: the script ends in a question mark.
+        asks: whether the script ends in a question mark.
         num_samples: at 16 kHz.
         key: sha256 of the samples.
-        words: where each word lies, in samples; empty unless accepted.
-        accepted: the script was verified against the sound.
+        words: first sample of each word and the sample after its last; empty unless accepted.
+        accepted: whether the script was verified against the sound.
     """
 
     id: str
@@ -110,17 +111,17 @@ class Clip:
 
     @property
     def scene(self) -> str:
-        """The piece of script that the clip belongs to: clips of one scene are cut from it."""
+        """Identity of the part of the script that the clip is cut from."""
         return self.id[:-1]
 
     @property
     def seconds(self) -> float:
-        """Duration."""
-        return self.num_samples / 16_000
+        """Duration in seconds."""
+        return self.num_samples / SAMPLE_RATE_HZ
 
 
 def split_of(speaker: str, source: str) -> str:
-    """The side on which a character is heard."""
+    """Return the split of a character: `train`, `dev`, `test` or `ood`."""
     if source == drascula_reader.SOURCE:
         return "ood"
     if speaker in TEST:
@@ -129,10 +130,10 @@ def split_of(speaker: str, source: str) -> str:
 
 
 def look_alike(one: str, other: str) -> bool:
-    """Whether two characters must not make an impostor trial."""
+    """Return whether two characters are too similar for an impostor trial."""
     return (min(one, other), max(one, other)) in LOOK_ALIKES
 
 
-def shuffled(purpose: str, clips: Iterable[Clip]) -> list[Clip]:
-    """Clips in the fixed random order of a purpose."""
+def shuffled(purpose: str, clips: Iterable[GameClip]) -> list[GameClip]:
+    """Return clips in the fixed random order of a purpose."""
     return sorted(clips, key=lambda clip: order(purpose, clip.id))

@@ -1,12 +1,11 @@
-"""The manifests of the tracks `open` and `quick`: which clip is in which task, split and track.
+"""The manifests of the tracks `open` and `quick`: the clips of each task, split and track.
 
-`open` is everything that qualifies. `quick` is a part of it: clips of 1 to 6 s (ASV: 1.5 to 3 s, so
+`open` is every clip that qualifies. `quick` is a part of it: clips of 1 to 6 s (ASV: 1.5 to 3 s, so
 that more pairs fit), drawn in a fixed random order (by the sha256 of task and id) until the minutes
-below are full; where classes or speakers are the target they take turns. Where `quick` has
-no table below, its test is that of `open`: with a dozen speakers, or a hundred and fifty dialogue
-acts, a part of it leaves upstreams within each other's intervals.
-Both depend on nothing but the packages and the committed alignment, and a test holds the digests of
-the resulting tables.
+below are full; classes and speakers take turns where they are the target. Where `quick` has
+no table below, its test is that of `open`: a part of a dozen speakers, or of a hundred and fifty
+dialogue acts, does not separate upstreams. Both tracks depend on the packages and the committed
+alignment only; a test holds the digests of the tables.
 
 - ASR: every accepted line with at least two words or 0.8 s.
 - KS: `bench.corpora.games.keywords`.
@@ -28,8 +27,9 @@ from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.games import keywords, labels, slot_phrases, speaker_trials
-from bench.corpora.games.splits import SPLITS, Clip, shuffled
+from bench.corpora.games.splits import SPLITS, GameClip, shuffled
 from bench.corpora.games.windows import Window, rows
 from bench.corpora.package.clip_sound import MIN_VOICE_SECONDS
 from bench.corpora.package.rows import clip_row, order
@@ -54,10 +54,10 @@ SID_SECONDS = (0.8, 12.0)
 ASV_MOST = 200
 MIN_UNLABELLED_SECONDS = 0.7
 
-Target = Callable[[Clip], Any]
+Target = Callable[[GameClip], Any]
 
 
-def write(clips: Sequence[Clip], folder: Path) -> None:
+def write(clips: Sequence[GameClip], folder: Path) -> None:
     """Write every table of both tracks.
 
     Args:
@@ -75,95 +75,97 @@ def write(clips: Sequence[Clip], folder: Path) -> None:
         _write_clips(folder, f"open/{task}/{split}", chosen, target)
         if split in MINUTES[task]:
             _write_clips(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
-    known = slot_phrases.known_slots(accepted)
+    frequent = slot_phrases.frequent_slots(accepted)
     for split in SPLITS:
-        here = [clip for clip in accepted if clip.split == split]
-        _write_windows(folder, "ks", split, keywords.windows(here, split))
-        phrases = slot_phrases.level(slot_phrases.windows(here, known), split)
+        clips_of_split = [clip for clip in accepted if clip.split == split]
+        _write_windows(folder, "ks", split, keywords.windows(clips_of_split, split))
+        phrases = slot_phrases.limit(slot_phrases.windows(clips_of_split, frequent), split)
         _write_windows(folder, "slu", split, phrases)
     for split in ("dev", "test", "ood"):
         _write_verification(folder, split, [clip for clip in accepted if clip.split == split])
     _write_clips(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
 
 
-def _by_target(accepted: Sequence[Clip]) -> Iterable[tuple[str, str, list[Clip], Target]]:
-    """Tables whose targets are one a clip: task, split, clips, target."""
+def _by_target(accepted: Sequence[GameClip]) -> Iterable[tuple[str, str, list[GameClip], Target]]:
+    """Yield the tables with one target for each clip: task, split, clips, target."""
     for split in SPLITS:
-        here = [clip for clip in accepted if clip.split == split]
-        yield "asr", split, [clip for clip in here if _is_line(clip)], _transcript
-        yield "ic", split, [clip for clip in here if _act(clip)], _act
+        clips = [clip for clip in accepted if clip.split == split]
+        yield "asr", split, [clip for clip in clips if _is_line(clip)], _transcript
+        yield "ic", split, [clip for clip in clips if _act(clip)], _act
     for split, chosen in _closed_set(accepted).items():
         yield "sid", split, chosen, _speaker
     yield "asv", "train", _verification_train(accepted), _speaker
 
 
-def _is_line(clip: Clip) -> bool:
+def _is_line(clip: GameClip) -> bool:
     return len(clip.words) >= 2 or clip.seconds >= 0.8
 
 
-def _transcript(clip: Clip) -> str:
+def _transcript(clip: GameClip) -> str:
     return clip.transcript
 
 
-def _speaker(clip: Clip) -> str:
+def _speaker(clip: GameClip) -> str:
     return clip.speaker
 
 
-def _act(clip: Clip) -> str | None:
+def _act(clip: GameClip) -> str | None:
     return labels.dialogue_act(clip.transcript, clip.asks)
 
 
-def _closed_set(accepted: Sequence[Clip]) -> dict[str, list[Clip]]:
-    """SID: the same speakers in each split, different stretches of the script."""
+def _closed_set(accepted: Sequence[GameClip]) -> dict[str, list[GameClip]]:
+    """Return the clips of SID: the same speakers, other parts of the script in each split."""
     low, high = SID_SECONDS
-    by_speaker: dict[str, list[Clip]] = defaultdict(list)
-    said: set[tuple[str, str]] = set()  # a line that comes twice may be one take
+    by_speaker: dict[str, list[GameClip]] = defaultdict(list)
+    lines: set[tuple[str, str]] = set()  # a line that comes twice may be one take
     for clip in sorted(accepted, key=lambda clip: clip.id):
         words = (clip.speaker, clip.transcript)
-        if clip.split != "ood" and low <= clip.seconds <= high and words not in said:
+        if clip.split != "ood" and low <= clip.seconds <= high and words not in lines:
             by_speaker[clip.speaker].append(clip)
-            said.add(words)
+            lines.add(words)
     total = sum(SID_CLIPS.values())
-    chosen: dict[str, list[Clip]] = {split: [] for split in SID_CLIPS}
-    for _, found in sorted(by_speaker.items()):
-        if len(found) < total:
+    chosen: dict[str, list[GameClip]] = {split: [] for split in SID_CLIPS}
+    for _, candidates in sorted(by_speaker.items()):
+        if len(candidates) < total:
             continue
         start = before = 0
         for split, count in SID_CLIPS.items():
             before += count
-            end = len(found) * before // total
-            chosen[split] += shuffled("sid", found[start:end])[:count]
+            end = len(candidates) * before // total
+            chosen[split] += shuffled("sid", candidates[start:end])[:count]
             start = end
     return chosen
 
 
-def _verification_train(accepted: Sequence[Clip]) -> list[Clip]:
-    by_speaker: dict[str, list[Clip]] = defaultdict(list)
+def _verification_train(accepted: Sequence[GameClip]) -> list[GameClip]:
+    by_speaker: dict[str, list[GameClip]] = defaultdict(list)
     for clip in shuffled("asv", accepted):
         if clip.split == "train" and clip.seconds >= MIN_VOICE_SECONDS:
             by_speaker[clip.speaker].append(clip)
-    return list(chain.from_iterable(found[:ASV_MOST] for found in by_speaker.values()))
+    return list(chain.from_iterable(clips[:ASV_MOST] for clips in by_speaker.values()))
 
 
 def _write_windows(folder: Path, task: str, split: str, windows: Sequence[Window]) -> None:
     """Write the tables of a task whose utterances are parts of clips."""
-    found = rows(windows, folder)
-    write_table(folder, f"open/{task}/{split}", sorted(found, key=lambda row: str(row["id"])))
+    table = rows(windows, folder)
+    write_table(folder, f"open/{task}/{split}", sorted(table, key=lambda row: str(row["id"])))
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in sorted(found, key=lambda row: order(f"quick/{task}", str(row["id"]))):
+    for row in sorted(table, key=lambda row: order(f"quick/{task}", str(row["id"]))):
         groups[_group(row["target"])].append(row)
-    part = _fill(_turns(groups), MINUTES[task][split], lambda row: row["num_samples"] / 16_000)
+    part = _fill(
+        _turns(groups), MINUTES[task][split], lambda row: row["num_samples"] / SAMPLE_RATE_HZ
+    )
     write_table(folder, f"quick/{task}/{split}", sorted(part, key=lambda row: str(row["id"])))
 
 
 def _group(target: Any) -> str:
-    """What takes turns in `quick`: a keyword, or the values of a phrase's slots."""
+    """Return the group that takes turns in `quick`: a keyword or the values of slots."""
     if isinstance(target, str):
         return target
     return "+".join(value for _, value in target["slots"])
 
 
-def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None:
+def _write_verification(folder: Path, split: str, clips: Sequence[GameClip]) -> None:
     pool = [clip for clip in clips if clip.seconds >= MIN_VOICE_SECONDS]
     for track in TRIALS:
         if split not in TRIALS[track]:
@@ -176,12 +178,12 @@ def _write_verification(folder: Path, split: str, clips: Sequence[Clip]) -> None
         write_trials(folder, name, chosen)
 
 
-def _quick(task: str, split: str, clips: Sequence[Clip]) -> list[Clip]:
-    """The part of a table that the track `quick` has."""
+def _quick(task: str, split: str, clips: Sequence[GameClip]) -> list[GameClip]:
+    """Return the part of a table that the track `quick` has."""
     low, high = QUICK_SECONDS.get(task, OTHER_QUICK_SECONDS)
     pool = [clip for clip in shuffled(f"quick/{task}", clips) if low <= clip.seconds <= high]
     if task in ("ic", "sid", "asv"):
-        groups: dict[str, list[Clip]] = defaultdict(list)
+        groups: dict[str, list[GameClip]] = defaultdict(list)
         for clip in pool:
             groups[str(_act(clip)) if task == "ic" else clip.speaker].append(clip)
         pool = _turns(groups)
@@ -189,23 +191,23 @@ def _quick(task: str, split: str, clips: Sequence[Clip]) -> list[Clip]:
 
 
 def _turns(groups: Mapping[str, Sequence[Any]]) -> list[Any]:
-    """One of each group in turn, groups in the order of their names."""
+    """Return one item of each group in turn, groups in the order of their names."""
     rounds = zip_longest(*(groups[name] for name in sorted(groups)))
     return [item for items in rounds for item in items if item is not None]
 
 
 def _fill(pool: Iterable[Any], minutes: float, seconds: Callable[[Any], float]) -> list[Any]:
-    """The first items that fit into some minutes; one that does not is passed over."""
-    left = minutes * 60
+    """Return the first items that fit into some minutes; longer ones are skipped."""
+    free_seconds = minutes * 60
     chosen = []
     for item in pool:
-        if seconds(item) <= left:
-            left -= seconds(item)
+        if seconds(item) <= free_seconds:
+            free_seconds -= seconds(item)
             chosen.append(item)
     return chosen
 
 
-def _unlabelled(clips: Sequence[Clip], held_out: set[str]) -> list[Clip]:
+def _unlabelled(clips: Sequence[GameClip], held_out: set[str]) -> list[GameClip]:
     return [
         clip
         for clip in clips
@@ -215,7 +217,7 @@ def _unlabelled(clips: Sequence[Clip], held_out: set[str]) -> list[Clip]:
     ]
 
 
-def _write_clips(folder: Path, name: str, clips: Sequence[Clip], target: Target) -> None:
+def _write_clips(folder: Path, name: str, clips: Sequence[GameClip], target: Target) -> None:
     """Write one table of whole clips, by id."""
     rows = [
         clip_row(

@@ -1,18 +1,18 @@
-"""Parts of clips, cut out by the times of their words."""
+"""Parts of clips, cut by the times of their words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.games.splits import Clip
+from bench.corpora.games.splits import GameClip
 from bench.corpora.package.clip_sound import audio_path
 from bench.corpora.package.rows import clip_row
 from bench.sound.audio import Wav, read_wav, samples_digest
 
-MARGIN = 800  # samples: 50 ms, on both sides of what is cut out
+MARGIN = 800  # samples: 50 ms before the first and after the last word
 
 
 @dataclass(frozen=True)
@@ -20,26 +20,25 @@ class Window:
     """A part of a clip with its own target.
 
     Attributes:
-        id: of the utterance that it makes.
+        id: of its utterance.
         clip: the line it is cut from.
-        start, num_samples: where it lies in the clip.
+        start, num_samples: its position in the clip.
         target: as in a manifest.
         text: the words in it.
     """
 
     id: str
-    clip: Clip
+    clip: GameClip
     start: int
     num_samples: int
     target: Any
     text: str
 
 
-def rows(used: Iterable[Window], folder: Path) -> list[dict[str, Any]]:
-    """Rows of a manifest; reads each clip once."""
-    used = list(used)
+def rows(windows: Sequence[Window], folder: Path) -> list[dict[str, Any]]:
+    """Return the rows of a manifest; read each clip once."""
     sounds: dict[str, Wav] = {}
-    for window in used:
+    for window in windows:
         if window.clip.id not in sounds:
             sounds[window.clip.id] = read_wav(folder / audio_path(window.clip.id))
     return [
@@ -56,5 +55,5 @@ def rows(used: Iterable[Window], folder: Path) -> list[dict[str, Any]]:
             source=window.clip.source,
             text=window.text,
         )
-        for window in used
+        for window in windows
     ]

@@ -1,11 +1,11 @@
-"""Noise of Debian packages: environment, music and speech to babble with, seen and unseen apart.
+"""Noise from Debian packages: environment, music, and speech for babble; seen and unseen apart.
 
-Recipes that make an encoder robust may train on `*-seen`; `*-unseen` is for tests only: other
-packages, other places, other music, other languages and other voices. There is little of it (the
-counts are in each source's `about` and in docs/conditions.md): nothing here is of MUSAN's size.
+Recipes may train on `*-seen`. `*-unseen` is for tests only: it comes from other packages, with
+other places, music, languages and voices. All sources are much smaller than MUSAN (durations: the
+`about` of each source and docs/conditions.md).
 
-A source is fetched when it is first asked for. Clips are made 16 kHz mono (channels averaged), as
-they are otherwise: no level, no band is changed here.
+A source is fetched when it is first used. Clips become 16 kHz mono (channels averaged); level and
+bandwidth stay as they are.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.clip_sound import is_silent
 from bench.corpora.package.debian import Package, fetch, read
@@ -33,12 +34,12 @@ MIN_SECONDS, MAX_SECONDS = 1.0, 600.0
 
 
 @dataclass(frozen=True)
-class Source:
-    """One source of noise.
+class NoiseSource:
+    """One source of noise in Debian packages.
 
     Attributes:
-        about: what it is and how much, for people.
-        packages: where from; `wanted` of a package picks its clips.
+        about: description with its duration, for people.
+        packages: its packages; `wanted` of a package selects the clips.
     """
 
     about: str
@@ -52,22 +53,22 @@ def _prompts(language: str, sha256: str) -> Package:
 
 _LINCITY = "8f5e85bd42879abdc7099b035d7a3d7468eceb6b93b52a12270c28f3f3c792f9"
 SOURCES = {
-    "environment-seen": Source(
+    "environment-seen": NoiseSource(
         "town and country of lincity-ng: traffic, rail, market, school, water, fire, mills, 8 min",
         (Package("lincity-ng-data", _LINCITY, r"/lincity-ng/sounds/.*\.wav$"),),
     ),
-    "music-seen": Source(
+    "music-seen": NoiseSource(
         "three tracks of lincity-ng, 9 min",
         (Package("lincity-ng-data", _LINCITY, r"/lincity-ng/music/.*\.ogg$"),),
     ),
-    "speech-seen": Source(
+    "speech-seen": NoiseSource(
         "telephone prompts, one Italian man and one Russian woman, 41 min",
         (
             _prompts("it", "46b4cf7afc508a5fcfc051b7ea233251c0d195dd4ef83cc4b7facb4c6429b016"),
             _prompts("ru", "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b"),
         ),
     ),
-    "environment-unseen": Source(
+    "environment-unseen": NoiseSource(
         "helicopters, jets, thunder, crashes of searchandrescue (8-bit recordings), 5 min",
         (
             Package(
@@ -77,8 +78,8 @@ SOURCES = {
             ),
         ),
     ),
-    "music-unseen": Source(
-        "five tracks to hold the line with, 18 min",
+    "music-unseen": NoiseSource(
+        "five tracks of music on hold, 18 min",
         (
             Package(
                 "asterisk-moh-opsound-g722",
@@ -87,7 +88,7 @@ SOURCES = {
             ),
         ),
     ),
-    "speech-unseen": Source(
+    "speech-unseen": NoiseSource(
         "telephone prompts, two women, Mexican Spanish and Canadian French, 51 min",
         (
             _prompts("es", "e4e3b4281057d3b81b779298fd6be705f57411513955c518eed1bcaabbd615b8"),
@@ -98,8 +99,8 @@ SOURCES = {
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A source on disk.
+class PreparedSource:
+    """A noise source on disk.
 
     Attributes:
         files: its clips, by name.
@@ -120,17 +121,17 @@ def folder(home: Path) -> Path:
 def prepare(
     home: Path, *, deb_dir: Path | None = None, sources: Iterable[str] = tuple(SOURCES)
 ) -> Path:
-    """Make sources, or return at once when they are there.
+    """Make the sources that are not prepared.
 
     Args:
         home: the folder of everything that can be made again.
         deb_dir: a folder with the .deb files, for systems without apt.
-        sources: which.
+        sources: names of the sources.
 
     Raises:
         UsageError: no such source.
-        MissingError: a package cannot be had, no space, no permission.
-        InvalidDataError: a package is corrupt, or holds nothing that sounds.
+        MissingError: a package cannot be fetched, no space, no permission.
+        InvalidDataError: a package is corrupt, or holds no usable sound.
     """
     for name in sources:
         if name not in SOURCES:
@@ -151,18 +152,18 @@ def _is_prepared(home: Path, name: str) -> bool:
     return True
 
 
-def opened(home: Path, name: str) -> Prepared:
-    """A prepared source.
+def opened(home: Path, name: str) -> PreparedSource:
+    """Return a prepared source.
 
     Raises:
-        MissingError: not prepared, by another recipe, or a clip of it is gone.
+        MissingError: not prepared, or a clip of it was removed.
     """
-    here = folder(home) / name
-    missing = f"no noise {here}: prepared when a condition that needs it is asked for"
+    place = folder(home) / name
+    missing = f"no noise in {place}: a condition that needs it prepares it"
     try:
-        mark = json.loads((here / MARK).read_text(encoding="utf-8"))
-        files = tuple(here / clip for clip in mark["clips"])
-        source = Prepared(files, str(mark["sha256"]), float(mark["seconds"]))
+        mark = json.loads((place / MARK).read_text(encoding="utf-8"))
+        files = tuple(place / clip for clip in mark["clips"])
+        source = PreparedSource(files, str(mark["sha256"]), float(mark["seconds"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise MissingError(missing) from error
     if not all(path.exists() for path in files):
@@ -171,8 +172,8 @@ def opened(home: Path, name: str) -> Prepared:
 
 
 def _make(home: Path, name: str, deb_dir: Path | None) -> None:
-    """Decode the clips of one source; the mark last."""
-    here = folder(home) / name
+    """Decode the clips of one source, then write its mark."""
+    place = folder(home) / name
     clips: dict[str, str] = {}
     dropped, samples = 0, 0
     for package in SOURCES[name].packages:
@@ -183,31 +184,31 @@ def _make(home: Path, name: str, deb_dir: Path | None) -> None:
                 dropped += 1
                 continue
             clip = f"{len(clips):04d}-{Path(path).stem.replace(' ', '_')}.wav"
-            write_wav(here / clip, wav)
-            key = samples_digest(read_wav(here / clip))
+            write_wav(place / clip, wav)
+            key = samples_digest(read_wav(place / clip))
             if key in clips.values():
-                (here / clip).unlink()
+                (place / clip).unlink()
                 continue
             clips[clip] = key
             samples += wav.size
     if not clips:
-        raise InvalidDataError(f"noise source {name}: its packages hold nothing that sounds")
+        raise InvalidDataError(f"noise source {name}: its packages hold no usable sound")
     mark = {
         "sha256": hashlib.sha256(json.dumps(clips).encode()).hexdigest(),
-        "seconds": round(samples / 16_000, 1),
+        "seconds": round(samples / SAMPLE_RATE_HZ, 1),
         "dropped": dropped,
         "clips": clips,
     }
-    write_text(here / MARK, json.dumps(mark, indent=1) + "\n")
+    write_text(place / MARK, json.dumps(mark, indent=1) + "\n")
 
 
 def _usable(wav: Wav) -> bool:
-    """Long enough to be more than a click, not silent, and a clip, not a broadcast."""
-    return MIN_SECONDS <= wav.size / 16_000 <= MAX_SECONDS and not is_silent(wav)
+    """Return whether a clip lasts 1 s to 10 min and is not silent."""
+    return MIN_SECONDS <= wav.size / SAMPLE_RATE_HZ <= MAX_SECONDS and not is_silent(wav)
 
 
 def decode(content: bytes, name: str) -> Wav | None:
-    """A file of sound as (S,) at 16 kHz mono; None where it is no sound (a few are not).
+    """Decode a file to (S,) at 16 kHz; None if it is not sound (a few are not).
 
     Raises:
         MissingError: a G.722 file, and PyAV is not installed.
@@ -227,7 +228,7 @@ def decode(content: bytes, name: str) -> Wav | None:
 
 
 def _decode_g722(content: bytes) -> Wav | None:
-    """G.722 without a header, 64 kbit/s, 16 kHz."""
+    """Decode G.722 without a header (64 kbit/s, 16 kHz) to (S,)."""
     try:
         import av
     except ImportError as error:
@@ -245,28 +246,29 @@ def _decode_g722(content: bytes) -> Wav | None:
     return wav / np.float32(32_768.0)
 
 
-def status(home: Path) -> corpus_folder.Status:
-    """What there is of all sources."""
-    found, problems = [], []
+def status(home: Path) -> corpus_folder.CorpusStatus:
+    """Return the state of all sources together."""
+    prepared: list[PreparedSource] = []
+    problems: list[str] = []
     for name in SOURCES:
         try:
-            found.append(opened(home, name))
+            prepared.append(opened(home, name))
         except MissingError as error:
             problems.append(str(error))
-    return corpus_folder.Status(
+    return corpus_folder.CorpusStatus(
         name=NAME,
         prepared=not problems,
-        num_utterances=sum(len(item.files) for item in found),
-        hours=round(sum(item.seconds for item in found) / 3600, 3),
-        size_bytes=sum(path.stat().st_size for item in found for path in item.files),
+        num_utterances=sum(len(item.files) for item in prepared),
+        hours=round(sum(item.seconds for item in prepared) / 3600, 3),
+        size_bytes=sum(path.stat().st_size for item in prepared for path in item.files),
         problems=tuple(problems),
     )
 
 
-def validate(home_folder: Path) -> list[str]:
-    """Everything that is wrong with prepared sources, one line each: samples, clip by clip."""
+def validate(sources: Path) -> list[str]:
+    """Return a line for every clip of a folder of sources that is missing or altered."""
     problems = []
-    for mark_file in sorted(home_folder.glob(f"*/{MARK}")):
+    for mark_file in sorted(sources.glob(f"*/{MARK}")):
         for clip, key in json.loads(mark_file.read_text(encoding="utf-8"))["clips"].items():
             try:
                 if samples_digest(read_wav(mark_file.parent / clip)) != key:

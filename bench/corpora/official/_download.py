@@ -1,4 +1,4 @@
-"""Downloads of corpora: resumed where they broke off, checked, and unpacked without surprises."""
+"""Downloads of corpora: resumed, checked, and unpacked within their folder."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ TIMEOUT_SECONDS = 60.0
 
 
 def fetch(archive: Archive, data: Path) -> str:
-    """Download and unpack one archive below a data folder, unless what it makes is there.
+    """Download and unpack one archive below a data folder, unless its result exists.
 
     Args:
-        archive: which.
-        data: folder of corpora; made.
+        archive: file to download.
+        data: folder of corpora; it is made.
 
     Returns:
-        what was done, for people.
+        a report for people.
 
     Raises:
-        MissingError: the server or the disk does not give what is needed.
+        MissingError: the server fails, no space or no permission.
         InvalidDataError: another file than the published one, or one that cannot be unpacked.
     """
-    made, folder = data / archive.makes, data / archive.folder
+    result, folder = data / archive.makes, data / archive.folder
     name = archive.url.rpartition("/")[2]
     part = data / f"{name}.part"
-    if made.exists() and not part.exists():  # it goes when all is unpacked
-        return f"{made} is there"
+    if result.exists() and not part.exists():  # removed when all is unpacked
+        return f"{result} exists already"
     with disk_errors(data):
         data.mkdir(parents=True, exist_ok=True)
     digest = download(archive.url, part)
@@ -52,18 +52,18 @@ def fetch(archive: Archive, data: Path) -> str:
         part.unlink()
     else:
         part.replace(folder / name)
-    if not made.exists():
-        raise InvalidDataError(f"{archive.url}: unpacked into {folder}, but {made} is not there")
-    checked = "checked" if archive.sha256 else f"nobody published its sha256; found {digest}"
-    return f"{made}: downloaded ({checked})"
+    if not result.exists():
+        raise InvalidDataError(f"{archive.url}: unpacked into {folder}, but {result} is missing")
+    checked = "checked" if archive.sha256 else f"no published sha256; found {digest}"
+    return f"{result}: downloaded ({checked})"
 
 
 def download(url: str, part: Path) -> str:
-    """Write what a server has to a file, from where it ends; the sha256 of the whole.
+    """Download into a file, from its end on; return the sha256 of the whole file.
 
     Raises:
-        MissingError: no connection, an answer that is none, or one that broke off (what came is
-            kept, and the next call goes on).
+        MissingError: no connection, an error of the server, or a broken download, which the next
+            call resumes.
     """
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
@@ -82,7 +82,7 @@ def download(url: str, part: Path) -> str:
                     file.write(block)
                     progress.update(len(block))
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # nothing beyond what is here: it is whole
+        if error.code != 416:  # nothing beyond the end of the file: it is complete
             raise MissingError(f"{url}: the server answers {error.code} {error.reason}") from error
         length = 0
     except (urllib.error.URLError, OSError, ValueError) as error:
@@ -95,10 +95,10 @@ def download(url: str, part: Path) -> str:
 
 
 def unpack(path: Path, folder: Path, name: str) -> None:
-    """Unpack an archive; members that would land outside `folder` are refused.
+    """Unpack an archive; refuse members outside `folder`.
 
     Raises:
-        InvalidDataError: not an archive, or a hostile one.
+        InvalidDataError: not an archive, or a member outside `folder`.
     """
     try:
         if name.endswith(".zip"):

@@ -1,7 +1,7 @@
-"""A corpus from the Hugging Face hub, written into the layout of its official folder.
+"""Write a corpus from the Hugging Face hub into the layout of its official folder.
 
-`--data hf:NAME` in place of a folder. The files are the hub's own bytes, so that what is prepared
-from them is what the official archives give. Only corpora whose layout says how are known.
+`--data hf:NAME` takes the place of a folder. The files are the hub's own bytes, so the manifests
+are those of the official archives. Only corpora whose layout has `from_hub` can be made.
 """
 
 from __future__ import annotations
@@ -18,60 +18,60 @@ from bench.paths import disk_errors
 from bench.progress import bar
 
 PREFIX = "hf:"
-# Where the hub keeps Parquet of data sets whose own form is a script, which nobody runs any more.
+# Branch in which the hub keeps Parquet files of data sets that are scripts, no longer run.
 EXPORTED = "refs/convert/parquet"
 
 
 def is_hub(data: Path) -> bool:
-    """Whether `--data` names a data set of the hub."""
+    """Return whether `--data` names a data set of the hub."""
     return str(data).startswith(PREFIX)
 
 
 def export(layout: Layout, data: Path, home: Path) -> Path:
-    """Write a data set into an official folder, part by part; those that are there are kept.
+    """Write a data set into an official folder, part by part; skip parts that exist.
 
     Args:
         layout: of the corpus.
         data: `hf:NAME`, or `hf:` and a local folder in the same form.
-        home: where the folder is made.
+        home: the folder is made in it.
 
     Returns:
         the folder, as `--data` takes it.
 
     Raises:
-        UsageError: no way is known from the hub to this corpus.
+        UsageError: the layout of this corpus has no `from_hub`.
         MissingError: the hub does not answer, or has no such data set, split or file.
         InvalidDataError: rows or archives that are not as expected.
     """
-    known = layout.from_hub
-    if known is None:
+    rules = layout.from_hub
+    if rules is None:
         raise UsageError(
             f"--data {data}: {layout.title} cannot be made from the hub: name its folder. "
             f"{layout.about}"
         )
     name = str(data).removeprefix(PREFIX)
-    if isinstance(known, HubRows):
-        made = home / "hub" / layout.name
-        for target, (config, split) in known.splits.items():
-            if not (made / target).exists():
-                _write_rows(known, made / target, (name, config, split), layout.title)
-        return made
-    made = home / "hub" / (known.shared or layout.name)
-    for target, (archive, sign) in known.archives.items():
-        if not (made / target).exists():
-            _unpack(made / target, name, archive, sign)
-    for target, file in known.beside.items():
-        if not (made / target).exists():
-            with disk_errors(made):
-                shutil.copyfile(_downloaded(name, file, made), made / target)
+    if isinstance(rules, HubRows):
+        target_folder = home / "hub" / layout.name
+        for target, (config, split) in rules.splits.items():
+            if not (target_folder / target).exists():
+                _write_rows(rules, target_folder / target, (name, config, split), layout.title)
+        return target_folder
+    target_folder = home / "hub" / (rules.shared or layout.name)
+    for target, (archive, sign) in rules.archives.items():
+        if not (target_folder / target).exists():
+            _unpack(target_folder / target, name, archive, sign)
+    for target, file in rules.beside.items():
+        if not (target_folder / target).exists():
+            with disk_errors(target_folder):
+                shutil.copyfile(_downloaded(name, file, target_folder), target_folder / target)
     for listed in layout.archives:  # lists that the repository has not
         if not listed.url.endswith(ARCHIVES):
-            fetch(listed, made)
-    return made
+            fetch(listed, target_folder)
+    return target_folder
 
 
-def _emptied(target: Path) -> Path:
-    """A new folder beside the one that it will become."""
+def _temporary(target: Path) -> Path:
+    """Make an empty temporary folder beside the final one."""
     part = target.with_name(f"{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     with disk_errors(part):
@@ -79,17 +79,18 @@ def _emptied(target: Path) -> Path:
     return part
 
 
-def _write_rows(known: HubRows, target: Path, place: tuple[str, str, str], title: str) -> None:
-    """One folder from the rows of one split.
+def _write_rows(rules: HubRows, target: Path, place: tuple[str, str, str], title: str) -> None:
+    """Write one folder from the rows of one split.
 
     Raises:
-        MissingError, InvalidDataError: as `export`.
+        MissingError: the hub does not answer or lacks the split.
+        InvalidDataError: rows with other columns.
     """
     name, config, split = place
-    part = _emptied(target)
+    part = _temporary(target)
     with disk_errors(part):
         try:
-            known.write(part, _rows(name, config, split))
+            rules.write(part, _rows(name, config, split))
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidDataError(
                 f"hf:{name}, {config} {split}: not the columns expected of {title} "
@@ -99,33 +100,33 @@ def _write_rows(known: HubRows, target: Path, place: tuple[str, str, str], title
 
 
 def _rows(name: str, config: str, split: str) -> Iterator[Mapping[str, Any]]:
-    """The rows of one split, sound as the bytes of its file.
+    """Yield the rows of one split, with sound as the bytes of its file.
 
     Raises:
-        MissingError: as `export`.
+        MissingError: the hub does not answer or lacks the split.
     """
     import datasets
 
     datasets.disable_progress_bars()
     try:
-        found = _split(name, config, split)
+        rows = _split(name, config, split)
     except Exception as error:  # the hub's client has no common base class of errors
         reason = " ".join(str(error).split())[:200]
         raise MissingError(
-            f"hf:{name}, {config} {split}: cannot be had from the hub ({reason})"
+            f"hf:{name}, {config} {split}: the hub does not give it ({reason})"
         ) from error
-    found = found.cast_column("audio", datasets.Audio(decode=False))
-    with bar(total=len(found), label=f"{config} {split}", unit="utterances") as progress:
-        for row in found:
+    rows = rows.cast_column("audio", datasets.Audio(decode=False))
+    with bar(total=len(rows), label=f"{config} {split}", unit="utterances") as progress:
+        for row in rows:
             yield row
             progress.update(1)
 
 
 def _split(name: str, config: str, split: str) -> Any:
-    """One split as a `datasets.Dataset`: as the repository declares it, or as the hub exported it.
+    """Load one split as the repository declares it, or else as the hub exported it.
 
     Raises:
-        Exception: whatever the first try raised, where the second one fails as well.
+        Exception: both failed; this is the error of the first.
     """
     import datasets
 
@@ -142,18 +143,19 @@ def _split(name: str, config: str, split: str) -> Any:
 
 
 def _unpack(target: Path, name: str, archive: str, sign: str) -> None:
-    """One folder from an archive; what lies around it in there is left out.
+    """Unpack one folder of an archive, without the folders around it.
 
     Raises:
-        MissingError, InvalidDataError: as `export`.
+        MissingError: the hub does not answer or lacks the archive.
+        InvalidDataError: not such an archive.
     """
-    packed, part = _downloaded(name, archive, target.parent), _emptied(target)
+    packed, part = _downloaded(name, archive, target.parent), _temporary(target)
     with disk_errors(part):
         unpack(packed, part, archive)
-        found = min(part.glob(f"**/{sign}"), key=lambda path: len(path.parts), default=None)
-        if found is None:
+        inner = min(part.glob(f"**/{sign}"), key=lambda path: len(path.parts), default=None)
+        if inner is None:
             raise InvalidDataError(f"hf:{name}, {archive}: holds no {sign}")
-        inside = found.parents[len(Path(sign).parts) - 1]
+        inside = inner.parents[len(Path(sign).parts) - 1]
         inside.replace(target)
         shutil.rmtree(part, ignore_errors=True)
         if target.parent in packed.parents:  # a copy made for this
@@ -161,7 +163,7 @@ def _unpack(target: Path, name: str, archive: str, sign: str) -> None:
 
 
 def _downloaded(name: str, archive: str, folder: Path) -> Path:
-    """A file of a repository; a broken download is resumed by the next one.
+    """Download a file of a repository; the next call resumes a broken download.
 
     Raises:
         MissingError: the hub does not answer, or has no such file.
@@ -179,4 +181,4 @@ def _downloaded(name: str, archive: str, folder: Path) -> Path:
             )
     except Exception as error:  # as in `_rows`
         reason = " ".join(str(error).split())[:200]
-        raise MissingError(f"hf:{name}, {archive}: cannot be had ({reason})") from error
+        raise MissingError(f"hf:{name}, {archive}: the hub does not give it ({reason})") from error

@@ -1,4 +1,4 @@
-"""How an official corpus lies on a disk, what is known of it, and where people get it."""
+"""The layout of an official corpus on disk, its sizes, and its sources."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ ARCHIVES = (".tar.gz", ".tgz", ".zip", ".tar")
 
 
 @dataclass(frozen=True)
-class Clip:
-    """One utterance as a corpus names it, before its sound was read.
+class OfficialClip:
+    """One utterance as a corpus lists it, before its sound is read.
 
     Attributes:
         id: unique within its table.
         path: of the file, relative to the corpus' folder.
-        target: what a head should answer.
-        speaker, text: where the corpus says them.
+        target: correct answer of a head.
+        speaker, text: empty where the corpus has none.
         effect: a name in `bench.sound.sox`.
         start: first sample, after the effect.
-        num_samples: how many; None takes all that is there.
+        num_samples: number of samples; None reads to the end.
     """
 
     id: str
@@ -38,13 +38,13 @@ class Clip:
 
     @property
     def sound(self) -> tuple[str, str, int, int | None]:
-        """What its sound depends on, beside the file: path, effect and part."""
+        """Identity of its sound within the corpus: path, effect and part."""
         return self.path, self.effect, self.start, self.num_samples
 
 
 @dataclass(frozen=True)
-class Part:
-    """One table.
+class OfficialTable:
+    """One table of an official corpus.
 
     Attributes:
         clips: its utterances, in order.
@@ -52,20 +52,21 @@ class Part:
         min_samples: clips with fewer, after the effect, are left out.
     """
 
-    clips: Sequence[Clip]
+    clips: Sequence[OfficialClip]
     trials: Sequence[Trial] = ()
     min_samples: int = 1
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a table of the real corpus is.
+    """The size of a table of the official corpus.
 
     Attributes:
-        utterances: how many.
-        hours: of sound that the upstream hears.
-        targets: some that occur, for a plan that builds the head without reading anything.
-        exact: the count is known; a folder with another one is not the official corpus.
+        utterances: number of utterances.
+        hours: of sound that the upstream reads.
+        targets: examples, from which a plan builds the head without reading the corpus.
+        exact: whether the number of utterances is known exactly; a folder with another number is
+            not the official corpus.
     """
 
     utterances: int
@@ -76,14 +77,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Archive:
-    """One file that may be downloaded without asking anyone.
+    """One file that may be downloaded without a request.
 
     Attributes:
-        url: where from.
-        makes: what lies in the data folder once it is there; a file that is not unpacked, else
-            what unpacking it makes.
-        folder: below the data folder, where it is unpacked (or put).
-        sha256: of the file; None where nobody published one: what is found is then said.
+        url: address.
+        makes: path below the data folder that exists once it is unpacked (or stored).
+        folder: below the data folder, where it is unpacked (or stored).
+        sha256: of the file; None where none is published, then the one of the download is printed.
     """
 
     url: str
@@ -94,10 +94,10 @@ class Archive:
 
 @dataclass(frozen=True)
 class HubRows:
-    """How a corpus' folder is made from rows of a data set on the Hugging Face hub.
+    """Rules to make a corpus' folder from rows of a data set on the Hugging Face hub.
 
     Attributes:
-        splits: folder to be made (relative) to configuration and split there (`a+b` for two).
+        splits: configuration and split there (`a+b` for two), by the relative folder to be made.
         write: writes the rows of one split into such a folder. Raises KeyError, TypeError or
             ValueError where a row is not as expected.
     """
@@ -108,13 +108,13 @@ class HubRows:
 
 @dataclass(frozen=True)
 class HubArchives:
-    """How a corpus' folder is made from archives that lie in a repository of the hub.
+    """Rules to make a corpus' folder from archives in a repository of the hub.
 
     Attributes:
-        archives: folder to be made (relative) to the archive there, and what is known to lie in
-            that folder: an archive may have other folders around it.
-        beside: file to be made (relative), unless an archive had it, to the file there.
-        shared: name of the folder where two layouts are one corpus; that of the layout else.
+        archives: the archive there and a path that the folder must contain (an archive may wrap
+            it in other folders), by the relative folder to be made.
+        beside: the file there, by the relative file to be made unless an archive had it.
+        shared: name of the folder where two layouts are one corpus; empty: that of the layout.
     """
 
     archives: Mapping[str, tuple[str, str]]
@@ -124,20 +124,20 @@ class HubArchives:
 
 @dataclass(frozen=True)
 class Layout:
-    """One corpus.
+    """The layout of one official corpus.
 
     Attributes:
         name: of the prepared manifests' folder.
         title: for people.
-        folders: what its folder may be called below the data folder; "" is the data folder itself.
-        signs: what lies in the corpus' folder; one of them is enough to recognise it.
-        about: where people get it, and under which licence.
-        read: from the corpus' folder to its tables. Raises MissingError, InvalidDataError naming
-            the first thing that is not as it should be.
-        sizes: of the real tables.
-        archives: what `data fetch` may download.
-        hub: the same corpus on the Hugging Face hub, for people.
-        from_hub: how it is made from there; None where it must be a folder.
+        folders: possible names of its folder below the data folder; "" is the data folder itself.
+        signs: paths in the corpus' folder; one of them is enough to recognise it.
+        about: source and licence, for people.
+        read: returns the tables of the corpus' folder. Raises MissingError or InvalidDataError
+            that names the first fault.
+        sizes: of the official tables.
+        archives: files that `data fetch` may download.
+        hub: name of the same corpus on the Hugging Face hub.
+        from_hub: rules to make it from there; None where only a folder will do.
     """
 
     name: str
@@ -145,7 +145,7 @@ class Layout:
     folders: tuple[str, ...]
     signs: tuple[str, ...]
     about: str
-    read: Callable[[Path], Mapping[str, Part]]
+    read: Callable[[Path], Mapping[str, OfficialTable]]
     sizes: Mapping[str, Size]
     archives: tuple[Archive, ...] = field(default=())
     hub: str | None = None
@@ -153,18 +153,18 @@ class Layout:
 
     @property
     def where(self) -> str:
-        """Where people get it, in a line."""
+        """Its source in a line, for people."""
         if self.hub is None:
             return self.about
         hint = f"; --data hf:{self.hub} takes it from there" if self.from_hub else ""
         return f"{self.about} (on the Hugging Face hub: {self.hub}{hint})"
 
     def find(self, data: Path) -> Path:
-        """The corpus' folder, below a data folder or that folder itself.
+        """Return the corpus' folder: below a data folder, or that folder itself.
 
         Raises:
-            MissingError: nothing there that looks like it, with what was found instead.
-            InvalidDataError: a file, not a folder.
+            MissingError: no folder has any of the signs.
+            InvalidDataError: `data` is a file.
         """
         if not data.exists():
             raise MissingError(f"--data {data}: no such folder")
@@ -180,14 +180,14 @@ class Layout:
         )
 
     def _instead(self, data: Path) -> str:
-        """What was expected, and what may explain that it is not there."""
-        wanted = [name for name in self.folders if name] or list(self.signs)
+        """Return the expected names, and what may explain that they are not there."""
+        expected = [name for name in self.folders if name] or list(self.signs)
         packed = [path.name for path in sorted(data.iterdir()) if path.name.endswith(ARCHIVES)]
-        ours = [name for name in packed if any(a.url.endswith(name) for a in self.archives)]
-        text = f"expected a folder {' or '.join(wanted)} with {' or '.join(self.signs)} in it"
-        if ours:
-            return f"{text}, found {ours[0]}, which is not unpacked yet"
-        for name in wanted:
+        downloads = [name for name in packed if any(a.url.endswith(name) for a in self.archives)]
+        text = f"expected a folder {' or '.join(expected)} with {' or '.join(self.signs)} in it"
+        if downloads:
+            return f"{text}, found {downloads[0]}, which is not unpacked yet"
+        for name in expected:
             if (data / name).is_dir():
                 inside = sorted(path.name for path in (data / name).iterdir())[:4]
                 return f"{text}, found {name} with {', '.join(inside) or 'nothing'} in it"
@@ -195,10 +195,10 @@ class Layout:
 
 
 def need(path: Path, what: str) -> Path:
-    """Return a path that must exist.
+    """Return a path that must exist; `what` describes it in the error.
 
     Raises:
-        MissingError: it does not; says what it is.
+        MissingError: it does not exist.
     """
     if not path.exists():
         raise MissingError(f"{path}: {what} is not there: unpack or download the corpus again")
@@ -206,7 +206,7 @@ def need(path: Path, what: str) -> Path:
 
 
 def read_lines(path: Path, what: str) -> list[str]:
-    """The lines of a text file that must be there, without their ends.
+    """Return the lines of a text file that must exist, without their ends.
 
     Raises:
         MissingError: no such file.
@@ -221,11 +221,11 @@ def read_lines(path: Path, what: str) -> list[str]:
     return lines
 
 
-def need_all(root: Path, clips: Sequence[Clip], named_by: str) -> None:
-    """See that every file is there.
+def need_all(root: Path, clips: Sequence[OfficialClip], named_by: str) -> None:
+    """Check that every file exists; `named_by` says in the error which list names them.
 
     Raises:
-        MissingError: the first that is not, how many are not, and what names them.
+        MissingError: a file is missing.
     """
     paths = dict.fromkeys(clip.path for clip in clips)
     missing = [path for path in paths if not (root / path).is_file()]

@@ -1,8 +1,8 @@
-"""From an official folder to manifests: every sound is read once, to know its length and identity.
+"""Manifests of an official folder: every sound is read once, for its length and identity.
 
-The audio stays where it is; the prepared folder holds tables and a link to it. Reading 340 hours
-takes a while, so what was found of a file is kept beside the tables: an interrupted preparation
-goes on, and a second one reads only files that are new or changed.
+The audio stays in its folder; the prepared folder holds tables and a link to it. Reading 340 hours
+takes long, so the length and identity of each file are stored beside the tables. An interrupted
+preparation continues, and a second one reads only files that are new or changed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.official._hub import export, is_hub
-from bench.corpora.official._layout import Clip, Layout, Part
+from bench.corpora.official._layout import Layout, OfficialClip, OfficialTable
 from bench.corpora.package import corpus_folder, recipe
-from bench.corpora.package.corpus_folder import Status
+from bench.corpora.package.corpus_folder import CorpusStatus
 from bench.errors import InvalidDataError, MissingError
 from bench.paths import disk_errors, write_text
 from bench.progress import bar
@@ -26,14 +27,14 @@ from bench.sound.audio import read_wav, samples_digest
 from bench.sound.manifests import write_table, write_trials
 from bench.sound.sox import EFFECTS
 
-# The file of sounds carries the digest of the code that reads them: recipes share what was read.
+# The name carries the digest of the code that reads sound: recipes share the results.
 SOUNDS = f"sounds-{recipe.code_digest('bench.sound.sox')[: corpus_folder.DIGEST_LETTERS]}.jsonl"
-Asked = tuple[str, str, int, int | None]  # `Clip.sound`
+ClipKey = tuple[str, str, int, int | None]  # `OfficialClip.sound`
 LINK = "audio"
 
 
-class Sound(NamedTuple):
-    """What is known of a clip's sound: samples after its effect, and the sha256 of them."""
+class SoundIdentity(NamedTuple):
+    """Number and sha256 of a clip's samples, after its effect."""
 
     num_samples: int
     key: str
@@ -41,10 +42,10 @@ class Sound(NamedTuple):
 
 @dataclass(frozen=True)
 class OfficialCorpus:
-    """A corpus module's verbs, from its layout: `folder`, `prepare`, `status`, `validate`.
+    """An official corpus, as the functions that its module offers.
 
     Attributes:
-        layout: where what lies.
+        layout: of its folder.
     """
 
     layout: Layout
@@ -55,17 +56,17 @@ class OfficialCorpus:
         return corpus_folder.place(home, self.layout.name, digest)
 
     def prepare(self, home: Path, *, deb_dir: Path | None = None, data: Path | None = None) -> Path:
-        """Make the manifests, or return at once when they are there.
+        """Make the manifests unless they are complete.
 
         Args:
             home: the folder of everything that can be made again.
-            deb_dir: not used.
-            data: folder of unpacked corpora, or this corpus' own, or `hf:NAME` for one that is
-                made from the hub; None for the one of last time.
+            deb_dir: not used; other corpora need it.
+            data: folder of unpacked corpora, or of this corpus, or `hf:NAME` for the hub; None for
+                the folder of the last preparation.
 
         Raises:
-            MissingError: no folder was ever named, or something in it is not there.
-            InvalidDataError: something in it is not what it must be.
+            MissingError: no folder was ever named, or a file in it is missing.
+            InvalidDataError: a file in it is not as expected.
         """
         del deb_dir
         target = self.folder(home)
@@ -75,19 +76,20 @@ class OfficialCorpus:
         root = _last_root(target) if data is None else self.layout.find(data).resolve()
         if root is None:
             raise MissingError(
-                f"{self.layout.title}: name the folder that it lies in with --data DIR. "
-                f"{self.layout.where}"
+                f"{self.layout.title}: name its folder with --data DIR. {self.layout.where}"
             )
         if mark.get("root") == str(root) and (data is None or not self.differences(home)):
             if not root.is_dir():
-                raise MissingError(f"{root}: {self.layout.title} is gone: name it with --data DIR")
+                raise MissingError(
+                    f"{root}: {self.layout.title} was removed: name it with --data DIR"
+                )
             return target
         with corpus_folder.alone(target):
             self._make(target, root)
         return target
 
     def _make(self, target: Path, root: Path) -> None:
-        """Tables and the link; the mark last."""
+        """Write the tables and the link, then the mark."""
         (target / corpus_folder.MARK).unlink(missing_ok=True)
         parts = self.layout.read(root)
         link = target / LINK
@@ -95,7 +97,8 @@ class OfficialCorpus:
             link.unlink(missing_ok=True)
             link.symlink_to(root, target_is_directory=True)
         sounds = scan(root, [clip for part in parts.values() for clip in part.clips], target)
-        counts, seconds, heard = {}, 0.0, set()
+        counts: dict[str, int] = {}
+        distinct: set[tuple[str, int]] = set()
         for name, part in parts.items():
             rows = table_rows(part, sounds, self.layout.name)
             if not rows:
@@ -104,8 +107,8 @@ class OfficialCorpus:
             if part.trials:
                 write_trials(target, name, part.trials)
             counts[name] = len(rows)
-            heard |= {(row["key"], row["num_samples"]) for row in rows}
-        seconds = sum(samples for _, samples in heard) / 16_000
+            distinct |= {(row["key"], row["num_samples"]) for row in rows}
+        seconds = sum(samples for _, samples in distinct) / SAMPLE_RATE_HZ
         content = {
             "root": str(root),
             "counts": counts,
@@ -113,11 +116,11 @@ class OfficialCorpus:
         }
         write_text(target / corpus_folder.MARK, json.dumps(content, indent=2) + "\n")
 
-    def status(self, home: Path) -> Status:
-        """What there is of the corpus."""
+    def status(self, home: Path) -> CorpusStatus:
+        """Return the state of the manifests."""
         target = self.folder(home)
         mark = corpus_folder.read_mark(target)
-        return Status(
+        return CorpusStatus(
             name=self.layout.name,
             prepared=bool(mark),
             num_utterances=sum(mark.get("counts", {}).values()),
@@ -127,24 +130,23 @@ class OfficialCorpus:
         )
 
     def differences(self, home: Path) -> list[str]:
-        """How the prepared corpus differs from the official one, a line each."""
+        """Return a line for each table whose size differs from the official one."""
         mark = corpus_folder.read_mark(self.folder(home))
-        found = mark.get("counts", {})
+        counts = mark.get("counts", {})
         return [
-            f"{self.layout.title} in {mark['root']}: {name} has {found[name]} utterances, the "
+            f"{self.layout.title} in {mark['root']}: {name} has {counts[name]} utterances, the "
             f"official corpus {size.utterances}"
             for name, size in self.layout.sizes.items()
-            if size.exact and name in found and found[name] != size.utterances
+            if size.exact and name in counts and counts[name] != size.utterances
         ]
 
     def validate(self, folder: Path) -> list[str]:
-        """Sounds that are not what the manifests were made from, a line each."""
+        """Return a line for each sound that changed since the manifests were made."""
         root = folder / LINK
-        known = _kept(folder)
         return [
             f"{root / json.loads(about)[0]}: changed since the manifests were made"
-            for about in known
-            if not _is_there(root, about)
+            for about in _read_sounds(folder)
+            if not _is_unchanged(root, about)
         ]
 
 
@@ -161,8 +163,10 @@ def _last_root(target: Path) -> Path | None:
     return None
 
 
-def table_rows(part: Part, sounds: Mapping[Asked, Sound], source: str) -> list[dict[str, Any]]:
-    """The rows of one table; clips that are too short are left out."""
+def table_rows(
+    part: OfficialTable, sounds: Mapping[ClipKey, SoundIdentity], source: str
+) -> list[dict[str, Any]]:
+    """Return the rows of one table; clips that are too short are left out."""
     return [
         {
             "id": clip.id,
@@ -181,11 +185,12 @@ def table_rows(part: Part, sounds: Mapping[Asked, Sound], source: str) -> list[d
     ]
 
 
-def listen(root: Path, clip: Clip) -> Sound:
-    """Read one clip.
+def listen(root: Path, clip: OfficialClip) -> SoundIdentity:
+    """Read the length and identity of one clip.
 
     Raises:
-        MissingError, InvalidDataError: as `bench.sound.audio.read_wav`.
+        MissingError: no such file.
+        InvalidDataError: not usable sound, or shorter than the clip.
     """
     wav = read_wav(root / clip.path)
     if clip.effect:
@@ -194,48 +199,49 @@ def listen(root: Path, clip: Clip) -> Sound:
     if end is not None and end > wav.size:
         raise InvalidDataError(f"{root / clip.path}: {end} samples expected, found {wav.size}")
     wav = wav[clip.start : end]
-    return Sound(wav.size, samples_digest(wav) if wav.size else "")
+    return SoundIdentity(wav.size, samples_digest(wav) if wav.size else "")
 
 
-def scan(root: Path, clips: Sequence[Clip], target: Path) -> dict[Asked, Sound]:
-    """The sounds of clips, those that are known from last time without reading them.
+def scan(root: Path, clips: Sequence[OfficialClip], target: Path) -> dict[ClipKey, SoundIdentity]:
+    """Return the sounds of clips; read only those that no earlier preparation read.
 
     Raises:
-        MissingError, InvalidDataError: as `listen`.
+        MissingError: no such file.
+        InvalidDataError: not usable sound, or shorter than the clip.
     """
-    ours = _kept(target)
-    known = {
+    stored = _read_sounds(target)
+    sounds = {
         about: sound
         for folder in corpus_folder.other_recipes(target)
-        for about, sound in _kept(folder).items()
-    } | ours
-    wanted = {clip.sound: clip for clip in clips}
-    about = {asked: _about(root, clip) for asked, clip in wanted.items()}
-    new = [clip for asked, clip in wanted.items() if about[asked] not in known]
-    shared = [text for text in about.values() if text in known and text not in ours]
+        for about, sound in _read_sounds(folder).items()
+    } | stored
+    distinct = {clip.sound: clip for clip in clips}
+    about = {key: _about(root, clip) for key, clip in distinct.items()}
+    new = [clip for key, clip in distinct.items() if about[key] not in sounds]
+    shared = [text for text in about.values() if text in sounds and text not in stored]
     with (
         bar(total=len(new), label="reading the corpus", unit="files") as progress,
         ThreadPoolExecutor(os.cpu_count()) as pool,
         disk_errors(target / SOUNDS),
         (target / SOUNDS).open("a", encoding="utf-8") as file,
     ):
-        file.writelines(json.dumps([text, *known[text]]) + "\n" for text in shared)
+        file.writelines(json.dumps([text, *sounds[text]]) + "\n" for text in shared)
         for clip, sound in zip(new, pool.map(lambda clip: listen(root, clip), new), strict=True):
-            known[about[clip.sound]] = sound
+            sounds[about[clip.sound]] = sound
             file.write(json.dumps([about[clip.sound], *sound]) + "\n")
             progress.update(1)
-    return {asked: known[text] for asked, text in about.items()}
+    return {key: sounds[text] for key, text in about.items()}
 
 
-def _about(root: Path, clip: Clip) -> str:
-    """What a clip's sound depends on, as text: its file as it is now, and the part of it."""
+def _about(root: Path, clip: OfficialClip) -> str:
+    """Return the state of a clip's file and its part of it as text."""
     stat = (root / clip.path).stat()
     part = [clip.path, stat.st_size, stat.st_mtime_ns, clip.effect, clip.start, clip.num_samples]
     return json.dumps(part)
 
 
-def _is_there(root: Path, about: str) -> bool:
-    """Whether the file that a line of `SOUNDS` speaks of is still the same."""
+def _is_unchanged(root: Path, about: str) -> bool:
+    """Return whether the file of a line of `SOUNDS` still has its size and time."""
     path, size, time_ns, *_ = json.loads(about)
     try:
         stat = (root / path).stat()
@@ -244,15 +250,15 @@ def _is_there(root: Path, about: str) -> bool:
     return bool(stat.st_size == size and stat.st_mtime_ns == time_ns)
 
 
-def _kept(target: Path) -> dict[str, Sound]:
-    """What was found last time; a line that was cut off is left out."""
-    found: dict[str, Sound] = {}
+def _read_sounds(target: Path) -> dict[str, SoundIdentity]:
+    """Read the stored sounds; a line that was cut off is left out."""
+    sounds: dict[str, SoundIdentity] = {}
     if not (target / SOUNDS).exists():
-        return found
+        return sounds
     for line in (target / SOUNDS).read_text(encoding="utf-8").splitlines():
         try:
             about, num_samples, key = json.loads(line)
         except ValueError:
             continue
-        found[about] = Sound(int(num_samples), str(key))
-    return found
+        sounds[about] = SoundIdentity(int(num_samples), str(key))
+    return sounds

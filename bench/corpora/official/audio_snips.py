@@ -1,12 +1,12 @@
-"""Audio SNIPS (Lai et al. 2021): sentences of SNIPS read by synthesis, for slot filling.
+"""Audio SNIPS (Lai et al. 2021): synthetic speech of SNIPS sentences, for slot filling.
 
 Layout: `SNIPS/{train,valid,test}/SPEAKER-snips-SPLIT-N.wav`, `SNIPS/all.iob.snips.txt` (a line is
-`ID BOS WORDS EOS<TAB>O SLOTS INTENT`) and `SNIPS/slots.txt`. Speakers of training, dev and test are
-others (s3prl, `downstream/ctc/snips.yaml`).
+`ID BOS WORDS EOS<TAB>O SLOTS INTENT`) and `SNIPS/slots.txt`. Training, dev and test have different
+speakers (s3prl, `downstream/ctc/snips.yaml`).
 
-A target holds the sentence as s3prl's `CharacterTextSlotEncoder` would spell it, in pieces: plain
-text, and where a slot begins (`B`) and ends (`E`). Its quirks are kept: words that are parts of
-`?!.,;-` are left out, and a sentence whose last word is has no end mark.
+A target holds the sentence in pieces, as s3prl's `CharacterTextSlotEncoder` spells it: plain text,
+and the begin (`B`) and end (`E`) of slots. Two of its properties stay: words that are parts of
+`?!.,;-` are left out, and a sentence that ends with such a word has no end mark.
 """
 
 from __future__ import annotations
@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import Clip, HubArchives, Layout, Part, Size, need, read_lines
+from bench.corpora.official._layout import (
+    HubArchives,
+    Layout,
+    OfficialClip,
+    OfficialTable,
+    Size,
+    need,
+    read_lines,
+)
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.edits import tagged_slots
@@ -33,10 +41,10 @@ END = ["end", ""]
 
 
 def pieces_of(line: str) -> list[list[str]]:
-    """A line of the labels, without its ID, as `[kind, text]`: `""` text, `B`/`E` slot, `end`.
+    """Split a line of the labels, without its ID, into `[kind, text]`: `""`, `B`, `E` or `end`.
 
     Raises:
-        ValueError: not as many slots as words.
+        ValueError: the numbers of slots and words differ.
     """
     sentence, _, slots = line.strip("\r\n ").partition("\t")
     words, tags = sentence.split(" ")[1:-1], slots.split(" ")[1:-1]
@@ -57,7 +65,7 @@ def pieces_of(line: str) -> list[list[str]]:
 
 
 def target_of(line: str) -> dict[str, Any]:
-    """What a head should answer, and the slots that it is scored by, as s3prl finds both."""
+    """Return the target of a line: text, slots and pieces, as s3prl derives them."""
     pieces = pieces_of(line)
     marks = {"B": "B-{} ", "E": " E-{}", "": "{}", "end": ""}
     spelt = "".join(marks[kind].format(text) for kind, text in pieces)
@@ -65,15 +73,15 @@ def target_of(line: str) -> dict[str, Any]:
     return {"text": plain, "slots": [list(slot) for slot in tagged_slots(spelt)], "pieces": pieces}
 
 
-def read(root: Path) -> Mapping[str, Part]:
-    """The tables of a folder of Audio SNIPS.
+def read(root: Path) -> Mapping[str, OfficialTable]:
+    """Read the tables of a folder of Audio SNIPS.
 
     Raises:
-        MissingError: labels, slots, a folder or a speaker.
-        InvalidDataError: a line of the labels that is not one, an unknown slot, unlabelled sound.
+        MissingError: labels, slots, a folder or a speaker is missing.
+        InvalidDataError: a malformed line of the labels, an unknown slot, unlabelled sound.
     """
     labels = _labels(root)
-    return {table: Part(_split(root, table, labels)) for table in FOLDERS}
+    return {table: OfficialTable(_split(root, table, labels)) for table in FOLDERS}
 
 
 def _labels(root: Path) -> dict[str, dict[str, Any]]:
@@ -82,7 +90,7 @@ def _labels(root: Path) -> dict[str, dict[str, Any]]:
         raise InvalidDataError(
             f"{root / SLOTS}: first line {slots[0][:40]!r}, {OUTSIDE!r} expected"
         )
-    known = {slot.strip() for slot in slots[1:]}
+    slots_in_list = {slot.strip() for slot in slots[1:]}
     path, labels = root / LABELS, {}
     for number, line in enumerate(read_lines(path, "the labels of Audio SNIPS"), 1):
         name, _, rest = line.partition(" ")
@@ -93,7 +101,7 @@ def _labels(root: Path) -> dict[str, dict[str, Any]]:
                 f"{path}, line {number}: expected 'ID BOS WORDS EOS<TAB>O SLOTS INTENT' with one "
                 f"slot a word, found {error}: {line[:60]!r}"
             ) from error
-        unknown = {text for kind, text in labels[name]["pieces"] if kind == "B"} - known
+        unknown = {text for kind, text in labels[name]["pieces"] if kind == "B"} - slots_in_list
         if unknown:
             raise InvalidDataError(
                 f"{path}, line {number}: slot {min(unknown)!r} is not in {SLOTS}"
@@ -101,7 +109,7 @@ def _labels(root: Path) -> dict[str, dict[str, Any]]:
     return labels
 
 
-def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list[Clip]:
+def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list[OfficialClip]:
     folder = need(root / FOLDERS[table], f"the folder {FOLDERS[table]} of Audio SNIPS")
     clips = []
     for path in sorted(folder.glob("*.wav")):
@@ -109,10 +117,10 @@ def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list
         if speaker not in SPEAKERS[table]:
             continue
         if path.stem not in labels:
-            raise InvalidDataError(f"{path}: {LABELS} says nothing of {path.stem!r}")
+            raise InvalidDataError(f"{path}: {LABELS} has no line for {path.stem!r}")
         target = labels[path.stem]
         relative = path.relative_to(root).as_posix()
-        clips.append(Clip(path.stem, relative, target, speaker, target["text"]))
+        clips.append(OfficialClip(path.stem, relative, target, speaker, target["text"]))
     for speaker in SPEAKERS[table]:
         if all(clip.speaker != speaker for clip in clips):
             raise MissingError(
@@ -122,7 +130,7 @@ def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list
     return clips
 
 
-# 39 kinds of slots: what a plan builds the head from.
+# 39 kinds of slots, from which a plan builds the head.
 EXAMPLES = tuple(
     target_of(f"BOS PLAY SOMETHING BY MILES DAVIS NOW EOS\tO O O O slot{n} slot{n} O intent")
     for n in range(39)

@@ -1,8 +1,8 @@
-"""Fluent Speech Commands (Lugosch et al. 2019): commands to a house, for intent classification.
+"""Fluent Speech Commands (Lugosch et al. 2019): home commands, for intent classification.
 
 Layout: `fluent_speech_commands_dataset/data/{train,valid,test}_data.csv` (columns path, speakerId,
 transcription, action, object, location) and `wavs/speakers/SPEAKER/*.wav`. An intent is the three
-slots together, written `action|object|location`.
+slots together, `action|object|location`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from bench.corpora.official._layout import (
-    Clip,
     HubArchives,
     Layout,
-    Part,
+    OfficialClip,
+    OfficialTable,
     Size,
     need_all,
     read_lines,
@@ -26,21 +26,21 @@ from bench.errors import InvalidDataError
 SPLITS = {"ic/train": "train", "ic/dev": "valid", "ic/test": "test"}
 SLOTS = ("action", "object", "location")
 COLUMNS = {"path", "speakerId", "transcription", *SLOTS}
-# 6 actions, 14 objects, 4 locations: what a plan builds the head from.
+# 6 actions, 14 objects, 4 locations, from which a plan builds the head.
 EXAMPLES = tuple(f"action {n % 6}|object {n % 14}|location {n % 4}" for n in range(84))
 
 
-def read(root: Path) -> Mapping[str, Part]:
-    """The tables of a folder of Fluent Speech Commands.
+def read(root: Path) -> Mapping[str, OfficialTable]:
+    """Read the tables of a folder of Fluent Speech Commands.
 
     Raises:
-        MissingError: a list, or a file that one names.
-        InvalidDataError: a list without the columns that it must have.
+        MissingError: a list, or a file that it names, is missing.
+        InvalidDataError: a list lacks a column or has a malformed row.
     """
-    return {table: Part(_split(root, name)) for table, name in SPLITS.items()}
+    return {table: OfficialTable(_split(root, name)) for table, name in SPLITS.items()}
 
 
-def _split(root: Path, name: str) -> list[Clip]:
+def _split(root: Path, name: str) -> list[OfficialClip]:
     path = root / "data" / f"{name}_data.csv"
     rows = csv.DictReader(read_lines(path, f"the list {name}_data.csv"))
     missing = COLUMNS - set(rows.fieldnames or ())
@@ -59,7 +59,9 @@ def _split(root: Path, name: str) -> list[Clip]:
             raise InvalidDataError(f"{path}, line {number}: path {row['path']!r}, a .wav expected")
         target, text = "|".join(values), row["transcription"] or ""
         clips.append(
-            Clip(str(where.with_suffix("")), str(where), target, row["speakerId"] or "", text)
+            OfficialClip(
+                str(where.with_suffix("")), str(where), target, row["speakerId"] or "", text
+            )
         )
     need_all(root, clips, path.name)
     return clips

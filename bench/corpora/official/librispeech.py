@@ -1,7 +1,7 @@
 """LibriSpeech (Panayotov et al. 2015): 100 hours of read books, for speech recognition.
 
 Layout: `LibriSpeech/SPLIT/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac` with the transcripts of a
-chapter in `SPEAKER-CHAPTER.trans.txt` beside them.
+chapter in `SPEAKER-CHAPTER.trans.txt` in the same folder.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 
 from bench.corpora.official._layout import (
     Archive,
-    Clip,
     HubRows,
     Layout,
-    Part,
+    OfficialClip,
+    OfficialTable,
     Size,
     need,
     read_lines,
@@ -38,19 +38,19 @@ DIGESTS = {
 SENTENCE = ("AND IT IS THE SAME WITH EVERYTHING THAT WE READ ALOUD " * 4).strip()
 
 
-def read(root: Path) -> Mapping[str, Part]:
-    """The tables of a LibriSpeech folder.
+def read(root: Path) -> Mapping[str, OfficialTable]:
+    """Read the tables of a LibriSpeech folder.
 
     Raises:
-        MissingError: a split, or a file that a transcript names.
-        InvalidDataError: a transcript that is not one, or sound without its words.
+        MissingError: a split, or a file that a transcript names, is missing.
+        InvalidDataError: a malformed transcript, or sound without a transcript.
     """
-    return {table: Part(_split(root, split)) for table, split in SPLITS.items()}
+    return {table: OfficialTable(_split(root, split)) for table, split in SPLITS.items()}
 
 
-def _split(root: Path, split: str) -> list[Clip]:
+def _split(root: Path, split: str) -> list[OfficialClip]:
     chapters = sorted(need(root / split, f"the split {split} of LibriSpeech").glob("*/*"))
-    clips: list[Clip] = []
+    clips: list[OfficialClip] = []
     for chapter in chapters:
         if chapter.is_dir():
             clips += _chapter(root, chapter)
@@ -61,8 +61,8 @@ def _split(root: Path, split: str) -> list[Clip]:
     return clips
 
 
-def _chapter(root: Path, chapter: Path) -> list[Clip]:
-    """The utterances of one chapter; sounds and transcripts must be of each other."""
+def _chapter(root: Path, chapter: Path) -> list[OfficialClip]:
+    """Read the utterances of one chapter; every sound needs a transcript and the reverse."""
     name = f"{chapter.parent.name}-{chapter.name}"
     path = chapter / f"{name}.trans.txt"
     clips = []
@@ -74,23 +74,24 @@ def _chapter(root: Path, chapter: Path) -> list[Clip]:
             )
         flac = (chapter / f"{identifier}.flac").relative_to(root).as_posix()
         text = words.upper()
-        clips.append(Clip(identifier, flac, text, speaker=chapter.parent.name, text=text))
-    named, there = {clip.id for clip in clips}, {p.stem for p in chapter.glob("*.flac")}
-    if named - there:
+        clips.append(OfficialClip(identifier, flac, text, speaker=chapter.parent.name, text=text))
+    named, files = {clip.id for clip in clips}, {p.stem for p in chapter.glob("*.flac")}
+    if named - files:
         raise InvalidDataError(
-            f"{chapter / min(named - there)}.flac: not there, though {path.name} names it "
-            f"({len(named - there)} of {len(named)} are missing): unpack the archive again"
+            f"{chapter / min(named - files)}.flac: missing, though {path.name} names it "
+            f"({len(named - files)} of {len(named)} are missing): unpack the archive again"
         )
-    if there - named:
-        raise InvalidDataError(f"{path}: says nothing of {min(there - named)}.flac beside it")
+    if files - named:
+        raise InvalidDataError(f"{path}: has no line for {min(files - named)}.flac")
     return clips
 
 
 def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of `openslr/librispeech_asr` as a split's folder: their bytes are the archives'.
+    """Write rows of `openslr/librispeech_asr` as a split's folder; bytes are those of the archives.
 
     Raises:
-        KeyError, TypeError: a row lacks its sound, its words or its number.
+        KeyError: a row lacks its sound, text or id.
+        TypeError: the sound of a row is empty.
     """
     transcripts: dict[Path, list[str]] = {}
     for row in rows:

@@ -1,12 +1,12 @@
 """Speech Commands v0.01 (Warden 2017): single words, for keyword spotting with twelve classes.
 
-Layout: `speech_commands_v0.01/WORD/*.wav` and `_background_noise_/*.wav`, and apart from it
+Layout: `speech_commands_v0.01/WORD/*.wav` and `_background_noise_/*.wav`, and separately
 `speech_commands_test_set_v0.01/CLASS/*.wav`. Words are split by Google's hash of the speaker, not
-by the lists in the archive; what the hash gives to testing is discarded, because the test set is
-the other archive (s3prl does the same). All other words are `_unknown_`.
+by the lists in the archive. Words that the hash assigns to the test are discarded, because the test
+set is the other archive (as in s3prl). All other words are `_unknown_`.
 
-Long recordings of noise are `_silence_`: SUPERB takes a random second of one at every access; here
-seconds are drawn once, `TRAIN_PIECES` or `DEV_PIECES` of each recording.
+Long recordings of noise are `_silence_`: SUPERB takes a random second of one at every access. Here
+`TRAIN_PIECES` or `DEV_PIECES` seconds of each recording are drawn once.
 """
 
 from __future__ import annotations
@@ -18,7 +18,16 @@ from typing import Any
 
 import soundfile
 
-from bench.corpora.official._layout import Archive, Clip, HubRows, Layout, Part, Size, need
+from bench.api import SAMPLE_RATE_HZ
+from bench.corpora.official._layout import (
+    Archive,
+    HubRows,
+    Layout,
+    OfficialClip,
+    OfficialTable,
+    Size,
+    need,
+)
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.seeds import derive_seed
@@ -28,29 +37,29 @@ NOISE_FOLDER = "_background_noise_"
 KEYWORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 UNKNOWN, SILENCE = "_unknown_", "_silence_"
 CLASSES = (*KEYWORDS, UNKNOWN, SILENCE)
-MAX_PER_CLASS = 2**27 - 1  # of Google's script
-PIECE = 16_000
+MAX_PER_CLASS = 2**27 - 1  # as in Google's script
+PIECE = SAMPLE_RATE_HZ
 TRAIN_PIECES, DEV_PIECES = 100, 20
 NOISES = 6
 
 
 def split_of(file_name: str) -> str:
-    """`dev`, `test` (discarded) or `train`, from the hash of the speaker in a file's name."""
+    """Return `dev`, `test` (discarded) or `train` from the hash of the speaker in a file name."""
     speaker = file_name.split("_nohash_")[0]
     number = int(hashlib.sha1(speaker.encode("utf-8")).hexdigest(), 16) % (MAX_PER_CLASS + 1)
     percent = number * (100.0 / MAX_PER_CLASS)
     return "dev" if percent < 10 else "test" if percent < 20 else "train"
 
 
-def read(root: Path) -> Mapping[str, Part]:
-    """The tables of a folder with both archives in it.
+def read(root: Path) -> Mapping[str, OfficialTable]:
+    """Read the tables of a folder with both archives in it.
 
     Raises:
-        MissingError: an archive, a class or the noises.
-        InvalidDataError: an archive of another version.
+        MissingError: an archive, a class or the recordings of noise are missing.
+        InvalidDataError: an archive of another version, or a damaged recording of noise.
     """
     words = _words(need(root / TRAIN_FOLDER, "the training archive of Speech Commands"))
-    tables: dict[str, list[Clip]] = {"train": [], "dev": [], "test": []}
+    tables: dict[str, list[OfficialClip]] = {"train": [], "dev": [], "test": []}
     for word, path in words:
         split = split_of(path.name)
         if split != "test":
@@ -64,28 +73,28 @@ def read(root: Path) -> Mapping[str, Part]:
         )
     for split, count in (("train", TRAIN_PIECES), ("dev", DEV_PIECES)):
         tables[split] += [piece for path in noises for piece in _pieces(root, path, split, count)]
-    return {f"ks/{name}": Part(clips) for name, clips in tables.items()}
+    return {f"ks/{name}": OfficialTable(clips) for name, clips in tables.items()}
 
 
 def _words(folder: Path) -> list[tuple[str, Path]]:
-    """Every word's recordings; all ten keywords and at least one other word must be there."""
-    found = {path.name: sorted(path.glob("*.wav")) for path in sorted(folder.iterdir())
+    """Return the recordings of all words: the ten keywords and at least one other."""
+    recordings = {path.name: sorted(path.glob("*.wav")) for path in sorted(folder.iterdir())
              if path.is_dir() and path.name != NOISE_FOLDER}  # fmt: skip
     for word in KEYWORDS:
-        if not found.get(word):
+        if not recordings.get(word):
             raise MissingError(
                 f"{folder / word}: no recordings of {word!r} (*.wav): unpack the archive again"
             )
-    if not set(found) - set(KEYWORDS):
+    if not set(recordings) - set(KEYWORDS):
         raise MissingError(f"{folder}: only the ten keywords, other words expected ({UNKNOWN})")
-    if "backward" in found:
+    if "backward" in recordings:
         raise InvalidDataError(
             f"{folder}: holds 'backward', a word of version 0.02; SUPERB is defined on 0.01"
         )
-    return [(word, path) for word, paths in found.items() for path in paths]
+    return [(word, path) for word, paths in recordings.items() for path in paths]
 
 
-def _test(root: Path) -> list[Clip]:
+def _test(root: Path) -> list[OfficialClip]:
     folder = need(root / TEST_FOLDER, "the separate test archive of Speech Commands")
     clips = []
     for name in CLASSES:
@@ -99,18 +108,18 @@ def _test(root: Path) -> list[Clip]:
     return clips
 
 
-def _clip(root: Path, path: Path, target: str) -> Clip:
+def _clip(root: Path, path: Path, target: str) -> OfficialClip:
     relative = path.relative_to(root).as_posix()
     speaker = path.name.split("_nohash_")[0] if "_nohash_" in path.name else ""
     identifier = "/".join(path.with_suffix("").parts[-2:])
-    return Clip(identifier, relative, target, speaker=speaker, effect="gain")
+    return OfficialClip(identifier, relative, target, speaker=speaker, effect="gain")
 
 
-def _pieces(root: Path, path: Path, split: str, count: int) -> list[Clip]:
-    """Seconds of one long recording of noise, drawn by its name.
+def _pieces(root: Path, path: Path, split: str, count: int) -> list[OfficialClip]:
+    """Draw seconds of one long recording of noise, by its name.
 
     Raises:
-        InvalidDataError: not sound, or shorter than a second.
+        InvalidDataError: not readable as sound, or shorter than a second.
     """
     try:
         frames = int(soundfile.info(path).frames)
@@ -122,18 +131,19 @@ def _pieces(root: Path, path: Path, split: str, count: int) -> list[Clip]:
     starts = [derive_seed("noise", split, path.name, n) % (frames - PIECE + 1)
               for n in range(count)]  # fmt: skip
     return [
-        Clip(f"{SILENCE}/{path.stem}-{split}-{n}", relative, SILENCE, effect="gain",
+        OfficialClip(f"{SILENCE}/{path.stem}-{split}-{n}", relative, SILENCE, effect="gain",
              start=start, num_samples=PIECE)
         for n, start in enumerate(starts)
     ]  # fmt: skip
 
 
 def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows of `google/speech_commands`: their files lie where the archives have them.
+    """Write rows of `google/speech_commands` to the paths of the archives.
 
     Raises:
-        KeyError, TypeError: a row lacks its sound or its place.
-        ValueError: a place that is no WORD/FILE.wav.
+        KeyError: a row lacks its sound or path.
+        TypeError: the sound or path of a row is empty.
+        ValueError: a path that is not WORD/FILE.wav.
     """
     for row in rows:
         place = PurePosixPath(row["file"])
@@ -176,7 +186,7 @@ CORPUS = OfficialCorpus(
             ),
         ),
         hub="google/speech_commands",
-        # Its splits leave out what the hash gives to testing, as SUPERB does.
+        # Its splits leave out the words that the hash assigns to the test, as SUPERB does.
         from_hub=HubRows(
             {TRAIN_FOLDER: ("v0.01", "train+validation"), TEST_FOLDER: ("v0.01", "test")},
             write_hub,

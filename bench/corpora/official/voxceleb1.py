@@ -11,10 +11,10 @@ from pathlib import Path
 
 from bench.corpora.official._layout import (
     Archive,
-    Clip,
     HubArchives,
     Layout,
-    Part,
+    OfficialClip,
+    OfficialTable,
     Size,
     need,
     read_lines,
@@ -44,26 +44,26 @@ FROM_HUB = HubArchives(
 
 
 def find_list(root: Path, names: tuple[str, ...]) -> Path:
-    """The list of a task, by any of its names.
+    """Return the list of a task, by any of its names.
 
     Raises:
-        MissingError: none of them is there.
+        MissingError: no file has one of the names.
     """
     for name in names:
         if (root / name).is_file():
             return root / name
     raise MissingError(
-        f"{root / names[0]}: the list is not there (nor {' nor '.join(names[1:])}): get it from "
+        f"{root / names[0]}: the list is missing (and {' nor '.join(names[1:])}): get it from "
         f"{META}/{names[0]}"
     )
 
 
 def need_wavs(root: Path) -> None:
-    """See that both sides are unpacked, as waveforms.
+    """Check that both sides are unpacked, as WAV files.
 
     Raises:
-        MissingError: one is not.
-        InvalidDataError: they are the compressed videos' sound.
+        MissingError: a side is missing or empty.
+        InvalidDataError: a side holds the compressed sound of the videos.
     """
     for side in SIDES:
         folder = need(root / side / "wav", f"the {side} side of VoxCeleb1")
@@ -75,16 +75,16 @@ def need_wavs(root: Path) -> None:
             raise MissingError(f"{folder}: no files idNNNNN/VIDEO/NNNNN.wav in it. {ABOUT}")
 
 
-def read(root: Path) -> Mapping[str, Part]:
-    """The tables of speaker identification.
+def read(root: Path) -> Mapping[str, OfficialTable]:
+    """Read the tables of speaker identification.
 
     Raises:
-        MissingError: the list, a side, or a file that the list names.
-        InvalidDataError: a line of the list that is not one.
+        MissingError: the list, a side, or a file that the list names, is missing.
+        InvalidDataError: a malformed line of the list.
     """
     need_wavs(root)
     path = find_list(root, LISTS)
-    clips: dict[str, list[Clip]] = {table: [] for table in TABLES.values()}
+    clips: dict[str, list[OfficialClip]] = {table: [] for table in TABLES.values()}
     missing: list[str] = []
     for number, line in enumerate(read_lines(path, "the list of the splits"), 1):
         kind, _, file = line.strip().partition(" ")
@@ -99,14 +99,14 @@ def read(root: Path) -> Mapping[str, Part]:
             continue
         speaker = file.partition("/")[0]
         clips[TABLES[kind]].append(
-            Clip(file.removesuffix(".wav"), f"{side}/wav/{file}", speaker, speaker)
+            OfficialClip(file.removesuffix(".wav"), f"{side}/wav/{file}", speaker, speaker)
         )
     if missing:
         raise MissingError(
             f"{root}: {missing[0]} is in neither dev/wav nor test/wav, though {path.name} names it "
             f"({len(missing)} files are missing): unpack both archives again"
         )
-    return {table: Part(found) for table, found in clips.items()}
+    return {table: OfficialTable(rows) for table, rows in clips.items()}
 
 
 CORPUS = OfficialCorpus(

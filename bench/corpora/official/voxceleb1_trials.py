@@ -4,9 +4,10 @@ Layout: as `voxceleb1`, with the list of trials `veri_test.txt` (s3prl: `voxcele
 lines `LABEL FILE FILE`. Everything goes through SoX's `gain -3.0 silence ...`, as in s3prl;
 training utterances keep more than two seconds.
 
-s3prl has a list of dev trials that it does not use. Ours is drawn likewise: `DEV_TRIALS` trials
-among `DEV_SPEAKERS` of the training speakers. Their utterances are left out of `asv/train`, so
-that selection sees none that was trained on (its speakers are); `asv/train-all` has every one.
+s3prl has a list of dev trials that it does not use. The dev trials here are drawn in the same way:
+`DEV_TRIALS` trials among `DEV_SPEAKERS` of the training speakers. Their utterances are left out of
+`asv/train`, so selection sees no utterance of the training (but speakers of it); `asv/train-all`
+has all utterances.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from bench.corpora.official._layout import Archive, Clip, Layout, Part, Size, need_all, read_lines
+from bench.corpora.official._layout import (
+    Archive,
+    Layout,
+    OfficialClip,
+    OfficialTable,
+    Size,
+    need_all,
+    read_lines,
+)
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.corpora.official.voxceleb1 import (
     ABOUT,
@@ -36,12 +45,12 @@ MIN_SAMPLES = 32_001  # s3prl: longer than 32,000
 DEV_SPEAKERS, DEV_PER_SPEAKER, DEV_TRIALS = 40, 40, 20_000
 
 
-def read(root: Path) -> Mapping[str, Part]:
-    """The tables of speaker verification.
+def read(root: Path) -> Mapping[str, OfficialTable]:
+    """Read the tables of speaker verification.
 
     Raises:
-        MissingError: the list, a side, or a file that the list names.
-        InvalidDataError: a line of the list that is not one.
+        MissingError: the list, a side, or a file that the list names, is missing.
+        InvalidDataError: a malformed line of the list, or a test speaker in training.
     """
     need_wavs(root)
     everyone = [_clip("dev", path.relative_to(root / "dev" / "wav").as_posix())
@@ -55,20 +64,20 @@ def read(root: Path) -> Mapping[str, Part]:
     held_out = {clip.id for clip in dev.clips}
     train = [clip for clip in everyone if clip.id not in held_out]
     return {
-        "asv/train": Part(train, min_samples=MIN_SAMPLES),
-        "asv/train-all": Part(everyone, min_samples=MIN_SAMPLES),
+        "asv/train": OfficialTable(train, min_samples=MIN_SAMPLES),
+        "asv/train-all": OfficialTable(everyone, min_samples=MIN_SAMPLES),
         "asv/dev": dev,
         "asv/test": test,
     }
 
 
-def _clip(side: str, file: str) -> Clip:
+def _clip(side: str, file: str) -> OfficialClip:
     speaker = file.partition("/")[0]
     name = file.removesuffix(".wav")
-    return Clip(name, f"{side}/wav/{file}", speaker, speaker, effect=EFFECT)
+    return OfficialClip(name, f"{side}/wav/{file}", speaker, speaker, effect=EFFECT)
 
 
-def _test(root: Path) -> Part:
+def _test(root: Path) -> OfficialTable:
     path = find_list(root, LISTS)
     trials: list[Trial] = []
     files: dict[str, None] = {}
@@ -83,28 +92,28 @@ def _test(root: Path) -> Part:
         trials.append(Trial(int(parts[0]), one, two))
     clips = [_clip("test", file) for file in sorted(files)]
     need_all(root, clips, path.name)
-    return Part(clips, trials)
+    return OfficialTable(clips, trials)
 
 
 def _order(text: str) -> str:
-    """A fixed random order."""
+    """Return a sort key that gives a fixed random order."""
     return hashlib.sha256(f"voxceleb1 dev {text}".encode()).hexdigest()
 
 
-def dev_part(clips: Sequence[Clip]) -> Part:
-    """Trials among some training speakers: as many of one speaker as of two, a fixed draw."""
-    by_speaker: dict[str, list[Clip]] = {}
+def dev_part(clips: Sequence[OfficialClip]) -> OfficialTable:
+    """Draw trials among some training speakers, as many of one speaker as of two."""
+    by_speaker: dict[str, list[OfficialClip]] = {}
     for clip in clips:
         by_speaker.setdefault(clip.speaker, []).append(clip)
-    # A speaker keeps most of what it has for training.
+    # At least half of a speaker's utterances stay in training.
     chosen = {
         name: sorted(by_speaker[name], key=lambda clip: _order(clip.id))[
             : min(DEV_PER_SPEAKER, len(by_speaker[name]) // 2)
         ]
         for name in sorted(by_speaker, key=_order)[:DEV_SPEAKERS]
     }
-    pool = sorted((c for own in chosen.values() for c in own), key=lambda clip: _order(clip.id))
-    same = [(a.id, b.id) for own in chosen.values() for a, b in combinations(own, 2)]
+    pool = sorted((c for group in chosen.values() for c in group), key=lambda c: _order(c.id))
+    same = [(a.id, b.id) for group in chosen.values() for a, b in combinations(group, 2)]
     other = [(a.id, b.id) for a, b in combinations(pool, 2) if a.speaker != b.speaker]
     half = min(DEV_TRIALS // 2, len(same), len(other))
     trials = []
@@ -114,7 +123,7 @@ def dev_part(clips: Sequence[Clip]) -> Part:
     if not trials:
         raise InvalidDataError("VoxCeleb1: too few training utterances for trials on dev")
     used = {name for trial in trials for name in trial[1:]}
-    return Part([clip for clip in pool if clip.id in used], trials)
+    return OfficialTable([clip for clip in pool if clip.id in used], trials)
 
 
 CORPUS = OfficialCorpus(

@@ -1,5 +1,6 @@
-"""What corpora from Debian packages share.
+"""Parts that corpora from Debian packages share.
 
-`debian` fetches and opens packages, `clip_sound` converts clips, `corpus_folder` and `corpus_files`
-keep a prepared folder whole, `reader`, `text` and `notes` hold lines, transcripts and notices.
+`debian` fetches and opens packages, `clip_sound` decodes clips, `recipe` identifies the code that
+makes a corpus, `corpus_folder` and `corpus_files` manage its folder. `reader`, `text`, `rows` and
+`notes` hold lines, transcripts, rows of tables and notices.
 """

@@ -1,9 +1,8 @@
-"""Clips to 16 kHz mono files of one bandwidth.
+"""Decode clips to 16 kHz mono files of one bandwidth.
 
 Everything is low-passed at 4 kHz: the clips of `flight-of-the-amazon-queen` hold almost nothing
-above 4.2 kHz, those of `drascula` reach 5.5 kHz, and bandwidth must not tell a source. Loudness is
-left as it is: both games are level enough to need nothing, and a gain would be one more thing to
-undo. A clip is decoded whole; nothing is trimmed.
+above 4.2 kHz, those of `drascula` reach 5.5 kHz, and bandwidth must not identify a source. Level
+and length stay as they are.
 """
 
 from __future__ import annotations
@@ -15,26 +14,26 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from bench.corpora.package.reader import Line
+from bench.corpora.package.reader import GameLine
 from bench.errors import InvalidDataError
 from bench.sound.audio import Wav, low_pass, read_wav, resample, samples_digest, write_wav
 
 EDGE_HZ = 4_000.0
 U8_RATE_HZ = 11_025
-MAX_SAMPLES = 60 * 48_000  # a minute: no line of a game is as long
-MIN_VOICE_SECONDS = 1.5  # of sound to tell a speaker by
+MAX_SAMPLES = 60 * 48_000  # a minute, longer than every line of a game
+MIN_VOICE_SECONDS = 1.5  # enough sound to recognise a speaker
 SILENT_RMS = 1e-3  # -60 dBFS
 
 
 @dataclass(frozen=True)
-class Sound:
-    """What was made of one clip.
+class ClipSound:
+    """The decoded sound of one clip.
 
     Attributes:
         id: of the line.
         num_samples: at 16 kHz.
         key: sha256 of the samples.
-        silent: its RMS is below -60 dBFS.
+        silent: whether its RMS is below -60 dBFS.
     """
 
     id: str
@@ -44,16 +43,12 @@ class Sound:
 
 
 def audio_path(clip_id: str) -> str:
-    """Where a clip lies, relative to the corpus folder."""
+    """Return the path of a clip, relative to the corpus folder."""
     return f"audio/{clip_id}.wav"
 
 
-def make(line: Line, folder: Path) -> Sound | None:
-    """Write the file of one clip, unless an earlier run did; None when it cannot be decoded.
-
-    Args:
-        line: the clip and its bytes.
-        folder: the corpus.
+def make(line: GameLine, folder: Path) -> ClipSound | None:
+    """Write the file of one clip unless it exists; return None when it cannot be decoded.
 
     Raises:
         MissingError: no space or no permission.
@@ -65,34 +60,34 @@ def make(line: Line, folder: Path) -> Sound | None:
         except InvalidDataError:
             return None
     wav = read_wav(path)
-    return Sound(line.id, wav.size, samples_digest(wav), is_silent(wav))
+    return ClipSound(line.id, wav.size, samples_digest(wav), is_silent(wav))
 
 
 def is_silent(wav: Wav) -> bool:
-    """Whether (S,) has an RMS below -60 dBFS."""
+    """Return whether (S,) has an RMS below -60 dBFS."""
     return float(np.sqrt(np.mean(np.square(wav, dtype=np.float64)))) < SILENT_RMS
 
 
-def _decode(line: Line) -> Wav:
-    """Samples (S,) at 16 kHz, low-passed, within [-1, 1)."""
+def _decode(line: GameLine) -> Wav:
+    """Decode a clip to (S,) at 16 kHz, low-passed, within [-1, 1)."""
     if line.encoding == "mp3":
         wav, rate_hz = _decode_mp3(line)
     else:
         wav = (np.frombuffer(line.audio, dtype=np.uint8).astype(np.float32) - 128.0) / 128.0
         rate_hz = U8_RATE_HZ
     if not 0 < wav.size <= MAX_SAMPLES:
-        raise InvalidDataError(f"{line.id}: {wav.size} samples; expected up to a minute")
+        raise InvalidDataError(f"{line.id}: {wav.size} samples; expected 1 sample to a minute")
     return convert(wav, rate_hz)
 
 
 def convert(wav: Wav, rate_hz: int) -> Wav:
-    """Samples (S,) at any rate to 16 kHz, low-passed, within [-1, 1)."""
+    """Convert (S,) at any rate to 16 kHz, low-passed, within [-1, 1)."""
     filtered = low_pass(resample(wav, rate_hz), edge_hz=EDGE_HZ)
     clipped: Wav = np.clip(filtered, -1.0, 32_767 / 32_768).astype(np.float32)
     return clipped
 
 
-def _decode_mp3(line: Line) -> tuple[Wav, int]:
+def _decode_mp3(line: GameLine) -> tuple[Wav, int]:
     try:
         with soundfile.SoundFile(io.BytesIO(line.audio)) as file:
             if file.format not in ("MP3", "MPEG") or file.channels != 1:

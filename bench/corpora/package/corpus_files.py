@@ -1,4 +1,4 @@
-"""The files of a prepared corpus: their digests, and everything that can be wrong with them."""
+"""The files of a prepared corpus: their digests, and the search for damage."""
 
 from __future__ import annotations
 
@@ -52,40 +52,40 @@ def link_audio(source: Path, target: Path) -> None:
 
 
 def missing(folder: Path) -> Iterator[str]:
-    """A line for each file that the corpus should have and has not; cheap."""
-    expected, wrong = _expected(folder)
-    yield from wrong
+    """Yield a line for each file that the corpus lacks; reads no file but the list."""
+    expected, list_problems = _expected(folder)
+    yield from list_problems
     present = _present(folder)
     for name in sorted(set(expected) - present):
         yield f"{name}: missing"
 
 
 def remove_unused(folder: Path, used: set[str]) -> None:
-    """Remove sound files that no clip uses, and what interrupted runs left behind."""
+    """Remove sound files that no clip uses and temporary files of interrupted runs."""
     for path in (folder / "audio").iterdir():
         if f"audio/{path.name}" not in used:
             path.unlink()
 
 
 def problems(folder: Path) -> list[str]:
-    """Everything that is wrong, one line each."""
-    expected, found = _expected(folder)
-    if found:
-        return found
+    """Return everything that is wrong, one line each."""
+    expected, lines = _expected(folder)
+    if lines:
+        return lines
     present = _present(folder)
-    found += [f"{name}: missing" for name in sorted(set(expected) - present)]
-    found += [f"{name}: not a file of this corpus" for name in sorted(present - set(expected))]
+    lines += [f"{name}: missing" for name in sorted(set(expected) - present)]
+    lines += [f"{name}: not a file of this corpus" for name in sorted(present - set(expected))]
     names = sorted(present & set(expected))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         digests = dict(
             zip(names, pool.map(lambda name: _sha256(folder / name), names), strict=True)
         )
-    found += _duplicates(digests)
+    lines += _duplicates(digests)
     for name in names:
         if digests[name] != expected[name]:
-            found.append(f"{name}: {_what_is_wrong(folder / name)}")
-    found += _bad_rows(folder)
-    return found
+            lines.append(f"{name}: {_damage(folder / name)}")
+    lines += _bad_rows(folder)
+    return lines
 
 
 def _present(folder: Path) -> set[str]:
@@ -98,7 +98,7 @@ def _present(folder: Path) -> set[str]:
 
 
 def _expected(folder: Path) -> tuple[dict[str, str], list[str]]:
-    """Digests by file, and what is wrong with the list itself."""
+    """Return the digests by file, and the problems of the list itself."""
     try:
         lines = (folder / DIGESTS).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -119,15 +119,15 @@ def _sha256(path: Path) -> str:
 
 def _duplicates(digests: dict[str, str]) -> list[str]:
     first: dict[str, str] = {}
-    found = []
+    lines = []
     for name, digest in digests.items():
         if name.startswith("audio/") and first.setdefault(digest, name) != name:
-            found.append(f"{name}: duplicate of {first[digest]}")
-    return found
+            lines.append(f"{name}: duplicate of {first[digest]}")
+    return lines
 
 
-def _what_is_wrong(path: Path) -> str:
-    """Why a file's digest is not the expected one."""
+def _damage(path: Path) -> str:
+    """Return the kind of damage of a file whose digest is not the expected one."""
     if path.stat().st_size == 0:
         return "truncated (empty)"
     if path.suffix != ".wav":
@@ -143,8 +143,8 @@ def _what_is_wrong(path: Path) -> str:
 
 
 def _bad_rows(folder: Path) -> list[str]:
-    """Rows that point beyond their file, trials that name no row."""
-    found = []
+    """Return a line for rows that end beyond their file and trials that name no row."""
+    lines = []
     frames: dict[Path, int] = {}
     tables = folder / "tables"
     for path in sorted(tables.rglob("*.parquet")):
@@ -155,21 +155,21 @@ def _bad_rows(folder: Path) -> list[str]:
             rows = read_table(folder, name)
             trials = read_trials(folder, name)
         except UserError as error:
-            found.append(str(error))
+            lines.append(str(error))
             continue
         ids = {row.id for row in rows}
         if any(not {trial.enrolment, trial.test} <= ids for trial in trials):
-            found.append(f"tables/{name}: a trial names no utterance")
+            lines.append(f"tables/{name}: a trial names no utterance")
         paths = {row.path for row in rows} - set(frames)
         frames |= {item: _num_frames(item) for item in paths}
         for row in rows:
             if 0 < frames[row.path] < row.start + row.num_samples:
-                found.append(f"tables/{name}: {row.id} ends beyond its file")
-    return found
+                lines.append(f"tables/{name}: {row.id} ends beyond its file")
+    return lines
 
 
 def _num_frames(path: Path) -> int:
-    """Samples in a file; 0 when it is not readable, which is told elsewhere."""
+    """Return the number of samples in a file; 0 when it is not readable (`_damage` reports it)."""
     try:
         return int(soundfile.info(str(path)).frames)
     except (OSError, soundfile.LibsndfileError):

@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Status:
+class CorpusStatus:
     """The state of a corpus on disk.
 
     Attributes:
@@ -51,7 +51,7 @@ class Status:
 
 
 @dataclass(frozen=True)
-class Summary:
+class CorpusSummary:
     """The content of a corpus that was just written.
 
     Attributes:
@@ -82,7 +82,7 @@ class PackagedCorpus:
     name: str
     module: str
     needed_bytes: int
-    make: Callable[[Path, Path, Path | None], Summary]
+    make: Callable[[Path, Path, Path | None], CorpusSummary]
     data: tuple[Path, ...] = ()
 
     def folder(self, home: Path) -> Path:
@@ -111,14 +111,14 @@ class PackagedCorpus:
                     self._finish(target, self.make(target, home / "packages", deb_dir))
         return target
 
-    def status(self, home: Path) -> Status:
+    def status(self, home: Path) -> CorpusStatus:
         """Return the state of the corpus after a quick look."""
         target = self.folder(home)
         mark, size = read_mark(target), folder_bytes(target)
         problems = list(corpus_files.missing(target)) if mark else []
         if size and not mark:
             problems.append(f"{target}: not complete; prepare it again")
-        return Status(
+        return CorpusStatus(
             name=self.name,
             prepared=self._is_complete(target),
             num_utterances=int(mark.get("num_utterances", 0)),
@@ -142,7 +142,7 @@ class PackagedCorpus:
         same = read_mark(target).get("recipe") == self._recipe()
         return same and not any(corpus_files.missing(target))
 
-    def _finish(self, target: Path, summary: Summary) -> None:
+    def _finish(self, target: Path, summary: CorpusSummary) -> None:
         """Write the digests of all files, then the mark."""
         corpus_files.write_digests(target)
         mark = {
@@ -217,7 +217,7 @@ def share_clips(target: Path, sounds: str) -> None:
 
     Args:
         target: the corpus.
-        sounds: as in `Summary`.
+        sounds: as in `CorpusSummary`.
     """
     for other in other_recipes(target):
         if read_mark(other).get("sounds") == sounds:

@@ -1,7 +1,7 @@
-"""Debian packages as sources of files: fetched without being installed, read without being run.
+"""Debian packages as sources of files; nothing of them is installed or executed.
 
 A .deb is an `ar` archive whose member `data.tar.*` holds the files. Only the wanted regular files
-are read, into memory; nothing is written to a path that an archive names.
+are read, into memory. Nothing is written to a path from an archive.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, cast
 
 from bench.errors import InvalidDataError, MissingError
@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Package:
-    """A package and what is wanted of it.
+    """A package and the files that a corpus takes from it.
 
     Attributes:
         name: in Debian.
@@ -50,39 +50,39 @@ class Package:
 
 
 def fetch(package: Package, folder: Path, deb_dir: Path | None = None) -> Path:
-    """The .deb of a package: from `deb_dir`, from `folder`, or by `apt-get download` into it.
+    """Return the .deb of a package from `deb_dir` or `folder`, or download it into `folder`.
 
-    A .deb with another digest than the pinned one is another version: used, with a warning.
+    A .deb with another digest than the pinned one is used with a warning.
 
     Raises:
-        MissingError: not in `deb_dir`; no apt and no `deb_dir`; the download failed.
+        MissingError: `deb_dir` lacks it, there is no apt-get, or the download failed.
     """
     place = folder if deb_dir is None else deb_dir
     path = _find(package, place)
     if path is None and deb_dir is not None:
-        raise MissingError(f"{deb_dir}: no {package.name}_*.deb here")
+        raise MissingError(f"{deb_dir}: no {package.name}_*.deb in it")
     if path is None:
         path = _download(package, folder)
     if _sha256(path) != package.sha256:
         _log.warning(
             "%s is not the version that the corpus was made from; clips that differ are aligned "
-            "anew or dropped, and scores are not comparable",
+            "again or dropped, and scores are not comparable",
             path.name,
         )
     return path
 
 
 def read(package: Package, deb: Path) -> dict[str, bytes]:
-    """The wanted files of a .deb, by path.
+    """Return the wanted files of a .deb, by path.
 
     Raises:
         InvalidDataError: not a .deb, truncated, corrupt, or beyond the limits.
-        MissingError: compressed in a way that needs a tool which is not here.
+        MissingError: compressed with zstd, and dpkg-deb is not installed.
     """
     wanted = re.compile(package.wanted)
     files: dict[str, bytes] = {}
     try:
-        with tarfile.open(fileobj=_Limited(_data_tar(deb)), mode="r|") as tar:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=_LimitedStream(_data_tar(deb)), mode="r|") as tar:  # type: ignore[call-overload]
             for member in tar:
                 name = member.name.removeprefix("./")
                 if not member.isreg() or not wanted.search(name):
@@ -102,18 +102,18 @@ def read(package: Package, deb: Path) -> dict[str, bytes]:
 
 
 def _find(package: Package, folder: Path) -> Path | None:
-    """The package's .deb in a folder: the pinned one, else the last by name."""
-    found = sorted(folder.glob(f"{package.name}_*.deb")) if folder.is_dir() else []
-    if len(found) > 1:
-        found = [path for path in found if _sha256(path) == package.sha256] or found
-    return found[-1] if found else None
+    """Return the package's .deb in a folder: the pinned one, else the last by name."""
+    debs = sorted(folder.glob(f"{package.name}_*.deb"))
+    if len(debs) > 1:
+        debs = [path for path in debs if _sha256(path) == package.sha256] or debs
+    return debs[-1] if debs else None
 
 
 def _download(package: Package, folder: Path) -> Path:
-    """`apt-get download` into a temporary folder, then a rename: never a half file."""
+    """Run `apt-get download` in a temporary folder, then move the whole file."""
     if shutil.which("apt-get") is None:
         raise MissingError(
-            f"no apt-get here to fetch {package.name}: download the .deb from "
+            f"apt-get is not installed to fetch {package.name}: download the .deb from "
             f"https://packages.debian.org/{package.name} and give its folder with --deb-dir"
         )
     with disk_errors(folder):
@@ -121,26 +121,26 @@ def _download(package: Package, folder: Path) -> Path:
         with TemporaryDirectory(dir=folder, prefix=".apt-") as temporary:
             done = _apt(["download", package.name], temporary)
             if done.returncode != 0:
-                # A fresh machine has no package lists. Lists of our own need no root to be fetched.
+                # A fresh machine has no package lists. Fetching private lists needs no root.
                 lists = ["-o", f"Dir::State::Lists={Path(temporary).resolve() / 'lists'}"]
                 (Path(temporary) / "lists" / "partial").mkdir(parents=True)
                 _apt([*lists, "update"], temporary)
                 done = _apt([*lists, "download", package.name], temporary)
-            found = sorted(Path(temporary).glob("*.deb"))
-            if done.returncode != 0 or not found:
+            debs = sorted(Path(temporary).glob("*.deb"))
+            if done.returncode != 0 or not debs:
                 reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
                 raise MissingError(
                     f"apt-get could not fetch {package.name} ({reason}): try 'apt-get update', "
                     "or give a folder of .deb files with --deb-dir"
                 )
-            return found[0].replace(folder / found[0].name)
+            return debs[0].replace(folder / debs[0].name)
 
 
 def _apt(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
     """Run one apt-get command in a folder.
 
     Raises:
-        MissingError: it took too long.
+        MissingError: it took longer than `APT_TIMEOUT_S`.
     """
     try:
         return subprocess.run(
@@ -153,7 +153,7 @@ def _apt(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise MissingError(f"apt-get {arguments[-1]} took too long") from error
+        raise MissingError(f"apt-get {arguments[-1]} took longer than {APT_TIMEOUT_S} s") from error
 
 
 def _sha256(path: Path) -> str:
@@ -162,7 +162,7 @@ def _sha256(path: Path) -> str:
 
 
 def _data_tar(deb: Path) -> IO[bytes]:
-    """The uncompressed stream of a .deb's files."""
+    """Return the uncompressed tar stream of a .deb."""
     if deb.stat().st_size > MAX_DEB_BYTES:
         raise InvalidDataError(f"{deb}: larger than {MAX_DEB_BYTES} bytes")
     for name, content in _ar_members(deb):
@@ -172,7 +172,7 @@ def _data_tar(deb: Path) -> IO[bytes]:
 
 
 def _ar_members(deb: Path) -> Iterator[tuple[str, bytes]]:
-    """Members of an `ar` archive: 60 bytes of header each, data padded to even length."""
+    """Yield the members of an `ar` archive: a header of 60 bytes, data padded to even length."""
     data = deb.read_bytes()
     if not data.startswith(b"!<arch>\n"):
         raise InvalidDataError(f"{deb}: not a .deb (expected an ar archive)")
@@ -200,11 +200,9 @@ def _uncompressed(deb: Path, ending: str, content: bytes) -> IO[bytes]:
 
 
 def _from_dpkg(deb: Path) -> IO[bytes]:
-    """Let dpkg-deb undo zstd, which Python's library cannot; it writes to a temporary file."""
+    """Unpack zstd by dpkg-deb into a temporary file; Python's library cannot."""
     if shutil.which("dpkg-deb") is None:
         raise MissingError(f"{deb}: compressed with zstd; reading it needs dpkg-deb")
-    from tempfile import TemporaryFile
-
     stream: IO[bytes] = TemporaryFile()  # noqa: SIM115
     with disk_errors(deb):
         done = subprocess.run(
@@ -219,16 +217,16 @@ def _from_dpkg(deb: Path) -> IO[bytes]:
     return stream
 
 
-class _Limited:
-    """A stream that refuses to give more than the largest sensible package holds."""
+class _LimitedStream:
+    """A stream that fails after `MAX_TAR_BYTES`, against archives that unpack without end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
-        self.given = 0
+        self.num_bytes = 0
 
     def read(self, size: int) -> Any:
         data = self.stream.read(min(size, MAX_TAR_BYTES))
-        self.given += len(data)
-        if self.given > MAX_TAR_BYTES:
+        self.num_bytes += len(data)
+        if self.num_bytes > MAX_TAR_BYTES:
             raise ValueError(f"more than {MAX_TAR_BYTES} bytes unpacked")
         return data

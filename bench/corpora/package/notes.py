@@ -1,4 +1,4 @@
-"""What stands beside the audio: licences, attribution, and a README of counts."""
+"""Notices beside the audio: licences, attribution, and a README of counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.api import Utterance
+from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.errors import InvalidDataError
 from bench.paths import write_text
 from bench.sound.manifests import read_table, read_trials
@@ -32,25 +32,25 @@ def write(
     notice: str,
     files: Mapping[str, Mapping[str, bytes]],
     dropped: Mapping[str, int],
-    kept: int,
+    num_clips: int,
 ) -> None:
     """Write `notices/`.
 
     Args:
         folder: the corpus, with its tables.
-        notice: where the sound is from, and what was done to it.
-        files: what was read of each package.
-        dropped: lines by rule.
-        kept: distinct, audible clips.
+        notice: origin of the sound, and the changes to it.
+        files: contents by package and path; documentation among them is copied.
+        dropped: number of lines by rule.
+        num_clips: distinct, audible clips.
     """
     write_text(folder / "notices" / "NOTICE.txt", notice)
-    for package, found in files.items():
-        for path, content in found.items():
+    for package, contents in files.items():
+        for path, content in contents.items():
             if "/doc/" in path:
                 name = f"{package}-{Path(path).name.removesuffix('.gz')}"
                 text = _unpacked(path, content).decode("utf-8", "replace")
                 write_text(folder / "notices" / name, text)
-    write_text(folder / "notices" / "README.md", _readme(folder, dropped, kept))
+    write_text(folder / "notices" / "README.md", _readme(folder, dropped, num_clips))
 
 
 def _unpacked(path: str, content: bytes) -> bytes:
@@ -60,12 +60,12 @@ def _unpacked(path: str, content: bytes) -> bytes:
         raise InvalidDataError(f"{path}: corrupt ({error})") from error
 
 
-def _readme(folder: Path, dropped: Mapping[str, int], kept: int) -> str:
+def _readme(folder: Path, dropped: Mapping[str, int], num_clips: int) -> str:
     lines = [
         "# What is in this corpus",
         "",
-        f"{kept} distinct, audible clips. The labels of IC and SLU, if it has any, are derived by "
-        "rules. NOTICE.txt says where the sound is from.",
+        f"{num_clips} distinct, audible clips. The labels of IC and SLU, if it has any, are "
+        "derived by rules. NOTICE.txt says where the sound is from.",
         "",
         "Dropped, or kept for unlabelled training only (`not verified`):",
         "",
@@ -83,7 +83,7 @@ def _readme(folder: Path, dropped: Mapping[str, int], kept: int) -> str:
 
 
 def _row(name: str, rows: list[Utterance], num_trials: int) -> str:
-    minutes = sum(row.num_samples for row in rows) / 16_000 / 60
+    minutes = sum(row.num_samples for row in rows) / SAMPLE_RATE_HZ / 60
     speakers = len({row.speaker for row in rows})
     targets = len({str(row.target) for row in rows})
     return f"| {name} | {len(rows)} | {minutes:.1f} | {speakers} | {targets} | {num_trials or ''} |"

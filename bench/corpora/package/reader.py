@@ -1,4 +1,4 @@
-"""Bounds-checked reading of untrusted bytes, and what the two games' containers are read into."""
+"""Bounds-checked reading of untrusted bytes, and the lines that the games' containers hold."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_TEXT_BYTES = 4_096
 
 
 @dataclass(frozen=True)
-class Line:
+class GameLine:
     """One spoken line of a game.
 
     Attributes:
@@ -31,11 +31,11 @@ class Line:
     encoding: Literal["mp3", "u8"]
 
 
-class Reader:
-    """Big-endian fields of a byte string; whatever lies outside is an error, never a guess."""
+class ByteReader:
+    """Big-endian fields of a byte string; reading outside of it is an error."""
 
     def __init__(self, data: bytes | memoryview, name: str) -> None:
-        """Wrap `data`; `name` is what error messages call it."""
+        """Wrap `data`; error messages call it `name`."""
         self.data = memoryview(data)
         self.name = name
 
@@ -43,39 +43,39 @@ class Reader:
         return len(self.data)
 
     def slice(self, start: int, size: int) -> memoryview:
-        """`size` bytes from `start`, without a copy.
+        """Return `size` bytes from `start`, without a copy.
 
         Raises:
-            InvalidDataError: any of them lies outside.
+            InvalidDataError: some of them lie outside.
         """
         if start < 0 or size < 0 or start + size > len(self.data):
             raise InvalidDataError(
                 f"{self.name}: corrupt or truncated: {size} bytes expected at {start}, "
-                f"the whole has {len(self.data)}"
+                f"{len(self.data)} found"
             )
         return self.data[start : start + size]
 
     def u8(self, start: int) -> int:
-        """Unsigned 8-bit integer."""
+        """Return an unsigned 8-bit integer."""
         return self.slice(start, 1)[0]
 
     def u16(self, start: int) -> int:
-        """Unsigned 16-bit integer."""
+        """Return an unsigned 16-bit integer."""
         return int.from_bytes(self.slice(start, 2), "big")
 
     def s16(self, start: int) -> int:
-        """Signed 16-bit integer."""
+        """Return a signed 16-bit integer."""
         return int.from_bytes(self.slice(start, 2), "big", signed=True)
 
     def u32(self, start: int) -> int:
-        """Unsigned 32-bit integer."""
+        """Return an unsigned 32-bit integer."""
         return int.from_bytes(self.slice(start, 4), "big")
 
     def text(self, start: int, size: int) -> str:
-        """Text in the games' code page (cp850), up to the first NUL.
+        """Return text in the games' code page (cp850), up to the first NUL.
 
         Raises:
-            InvalidDataError: outside, or longer than a line can be.
+            InvalidDataError: it lies outside, or is longer than `MAX_TEXT_BYTES`.
         """
         if size > MAX_TEXT_BYTES:
             raise InvalidDataError(f"{self.name}: a text of {size} bytes at {start} is too long")

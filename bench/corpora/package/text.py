@@ -1,16 +1,16 @@
-r"""How a script becomes a transcript.
+r"""Normalise a script to a transcript.
 
-The rule, in this order:
+The rules, in this order:
 
 1. Stage directions in round or angle brackets, as `(sigh)` and `<koff>`, are dropped.
 2. Letters lose their accents and become upper case.
-3. A line that holds a digit or one of ``@ # $ % & * + / = ^ _ ~ | \`` is not usable: how such
-   signs are spoken is not known (in the games: years, prices, swearing, singing).
+3. A line that holds a digit or one of ``@ # $ % & * + / = ^ _ ~ | \`` is not usable: the
+   spoken form of such signs is not certain (in the games: years, prices, swearing, singing).
 4. Letters joined by full stops, as `D.N.A.`, are spelled: `D N A`.
 5. An apostrophe is kept between two letters and where it replaces letters at either end of a word
-   that is known to be written so (`'EM`, `GOIN'`); every other sign becomes a space.
+   of such a spelling (`'EM`, `GOIN'`); every other sign becomes a space.
 6. A letter written more than twice in a row is written twice: `HMMMM` is `HMM`.
-7. What remains is words of A-Z and apostrophe with one space between them.
+7. The transcript is words of A-Z and apostrophe with one space between them.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _CLIPPED = re.compile(r"^'(?:EM|TIS|TWAS|CAUSE|BOUT|TIL)$|^[A-Z]{2,}(?:IN|N|O|S)
 
 
 def normalise(script: str) -> str | None:
-    """The transcript of a line of script, by the rule above.
+    """Return the transcript of a line of script, by the rules above.
 
     Args:
-        script: one line as it stands in the game.
+        script: one line as in the game.
 
     Returns:
         words of A-Z and apostrophe; empty when nothing is spoken; None when the line is not usable.
