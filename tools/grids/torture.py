@@ -1,10 +1,9 @@
-"""Kill runs at seeded random moments and see that they end with the records of whole runs.
+"""Kill runs at seeded random moments and check that they end with the records of whole runs.
 
 `python tools/grids/torture.py --kills 40 --write docs/torture.md`. Runs are those of the toy
-track (real
-files, real processes, a toy upstream), in three modes: `pooled` and `frames` keep features,
-`streaming` keeps none. A moment is a stage and a share of the time that it took in the whole run;
-the state of a training goes to disk at every update, so that kills hit the writing too.
+track (real files, real processes, a toy upstream), in three modes: `pooled` and `frames` keep
+features, `streaming` keeps none. A moment is a stage and a share of the time that it took in the
+whole run. The state of a training is written at every update, so that kills hit the writing too.
 """
 
 import argparse
@@ -25,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "helpers")]
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# Before any fork: a child then begins at once, and has no threads of ours.
+# Before any fork: a child then begins at once, and inherits no threads.
 import pytest  # noqa: E402
 from toy_track import evaluate, evaluate_seeds, make_toy, write_toy  # noqa: E402
 from tqdm import tqdm  # noqa: E402
@@ -44,9 +43,9 @@ SECONDS_TO_STOP = 10.0
 
 
 def child(base, out, mode, pipe):
-    """One process: the run, telling which stage it is in; never returns."""
+    """Run in this process, write each stage that begins into a pipe, and exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    tqdm.set_lock(threading.RLock())  # its own is shared by forks: killed with one it stays taken
+    tqdm.set_lock(threading.RLock())  # tqdm's is shared by forks: a killed one keeps it
     code = 1
     try:
         toy = make_toy(base, pytest.MonkeyPatch())
@@ -55,7 +54,7 @@ def child(base, out, mode, pipe):
         stopping.install()
         fit.SECONDS_BETWEEN_SAVES = 0.0
 
-        def told(stage, function):
+        def announced(stage, function):
             def wrapped(*args, **options):
                 os.write(pipe, f"{stage} {time.monotonic()}\n".encode())
                 return function(*args, **options)
@@ -63,7 +62,7 @@ def child(base, out, mode, pipe):
             return wrapped
 
         for stage, name in STAGES.items():
-            setattr(job, name, told(stage, getattr(job, name)))
+            setattr(job, name, announced(stage, getattr(job, name)))
         task, store_gb = MODES[mode]
         evaluate_seeds(toy, SEEDS, task, store_gb=store_gb)
         os.write(pipe, f"end {time.monotonic()}\n".encode())
@@ -75,7 +74,7 @@ def child(base, out, mode, pipe):
 
 
 def start(base, out, mode):
-    """Fork a child; its number and the end of a pipe that tells its stages."""
+    """Fork a child; return its number and the lines of its stages."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -86,7 +85,7 @@ def start(base, out, mode):
 
 
 def whole(base, out, mode):
-    """Run to the end; seconds of every stage and the records."""
+    """Run to the end; return seconds of every stage and the records."""
     pid, lines = start(base, out, mode)
     times = [line.split() for line in lines]
     _, status = os.waitpid(pid, 0)
@@ -98,15 +97,16 @@ def whole(base, out, mode):
 
 
 def records(out):
-    """All records, without timings, as text."""
+    """Return all records, without timings, as text."""
     return {path.name: json.dumps(read_record(path).comparable(), sort_keys=True)
             for path in sorted((out / "toy").glob("*/*.json"))}  # fmt: skip
 
 
 def cut(base, out, mode, stage, seconds, number, seed):
-    """Start a run, and send a signal so long after a stage began (for its first or second seed).
+    """Start a run, and send a signal seconds after a stage began (of its first or second seed).
 
-    Returns whether it hit that stage, how long the end took, and the exit code.
+    Returns:
+        whether it hit that stage, how many seconds the end took, and the exit code.
     """
     pid, lines = start(base, out, mode)
     for line in lines:
@@ -119,17 +119,17 @@ def cut(base, out, mode, stage, seconds, number, seed):
     os.kill(pid, number)
     _, status = os.waitpid(pid, 0)
     took = time.monotonic() - sent
-    told = [(stage, 0.0), *((name, float(at)) for name, at in map(str.split, lines))]
-    reached = [name for name, at in told if at <= sent][-1]
-    # Asked to stop while it scores, it may as well be done with it.
+    begun = [(stage, 0.0), *((name, float(at)) for name, at in map(str.split, lines))]
+    reached = [name for name, at in begun if at <= sent][-1]
+    # A run that is asked to stop while it scores may finish.
     expected = (-signal.SIGKILL,) if number == signal.SIGKILL else (130, 0)
     code = os.waitstatus_to_exitcode(status)
     return code in expected and reached == stage, took, code
 
 
 def one(base, folder, mode, stage, number, rng, reference, durations):
-    """One death and the run after it; its line for the table."""
-    for attempt in range(8):  # a moment after the end of the run is no kill: earlier
+    """Interrupt a run and run it again; return the line for the table."""
+    for attempt in range(8):  # the run may be over by then: try an earlier moment
         out = folder / f"{mode}-{stage}-{rng.randrange(10**9)}"
         shutil.copytree(base / "finished", out)
         before = stamp(out)
@@ -138,27 +138,27 @@ def one(base, folder, mode, stage, number, rng, reference, durations):
                         rng.randrange(2) if stage in ("prediction", "scoring") else 0)  # fmt: skip
         if hit:
             break
-    left = len(records(out)) - 1
-    kept = any(out.glob("toy/*/*/training/*/grid-*.sealed"))
-    _, found = whole(base, out, mode)
-    same = {name: text for name, text in found.items() if name != "tone-s7.json"} == reference
+    records_before = len(records(out)) - 1
+    is_kept = any(out.glob("toy/*/*/training/*/grid-*.sealed"))
+    _, after = whole(base, out, mode)
+    same = {name: text for name, text in after.items() if name != "tone-s7.json"} == reference
     untouched = stamp(out) == before
     shutil.rmtree(out)
-    return {"mode": mode, "stage": stage, "share": share, "hit": hit, "records_before": left,
-            "same": same, "untouched": untouched, "seconds_to_end": took, "kept": kept,
-            "code": code}  # fmt: skip
+    return {"mode": mode, "stage": stage, "share": share, "hit": hit,
+            "records_before": records_before, "same": same, "untouched": untouched,
+            "seconds_to_end": took, "kept": is_kept, "code": code}  # fmt: skip
 
 
 def stamp(out):
-    """Content and time of the record that was finished before."""
+    """Return content and time of the record that was finished before."""
     path = out / "toy" / "fbank" / "tone-s7.json"
     return path.read_bytes(), path.stat().st_mtime_ns
 
 
 def prepare(base):
-    """The corpus, and a folder with one finished record in it.
+    """Write the corpus, and a folder with one finished record in it.
 
-    Made here and not in a child: what is imported late is then there for all of them.
+    This process does it, not a child, so that modules imported late are there for all children.
     """
     write_toy(base)
     with pytest.MonkeyPatch.context() as patch:
@@ -169,7 +169,7 @@ def prepare(base):
 
 
 def full_disk(base, folder):
-    """A run on a disk of 60 kB: the line that it ends with, or why this cannot be tried."""
+    """Run on a disk of 60 kB; return the line that it ends with, or why this cannot be tried."""
     place = folder / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=60k", "tmpfs", str(place)]
@@ -180,28 +180,28 @@ def full_disk(base, folder):
     try:
         if pid == 0:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-            said = "the run ended as if there were room"
+            line = "the run ended as if there were room"
             try:
                 toy = make_toy(base, pytest.MonkeyPatch())
                 toy.out = toy.home = place
                 evaluate(toy, "voice")
             except UserError as error:
-                said = f"exit code {error.exit_code}: {error}".replace(str(place), "DISK")
+                line = f"exit code {error.exit_code}: {error}".replace(str(place), "DISK")
             finally:
-                os.write(write, said.encode())
+                os.write(write, line.encode())
                 os._exit(0)
         os.close(write)
         with os.fdopen(read) as pipe:
-            said = pipe.read()
+            line = pipe.read()
         os.waitpid(pid, 0)
-        return said
+        return line
     finally:
         subprocess.run(["umount", str(place)], check=False)
 
 
 def torture(kills, seed, terms):
-    """All deaths; a line each, and what a full disk said."""
-    rng, found = random.Random(seed), []
+    """Interrupt runs; return a line for each, and the line of a run on a full disk."""
+    rng, lines = random.Random(seed), []
     with tempfile.TemporaryDirectory(prefix="slim-superb-torture-") as name:
         base = folder = Path(name)
         prepare(base)
@@ -210,18 +210,18 @@ def torture(kills, seed, terms):
                   if (mode, stage) != ("streaming", "features")]  # fmt: skip
         for number in [*range(kills), *range(terms)]:
             mode, stage = places[number % len(places)]
-            kind = signal.SIGKILL if len(found) < kills else signal.SIGTERM
+            kind = signal.SIGKILL if len(lines) < kills else signal.SIGTERM
             if mode not in reference:
                 reference[mode] = whole(base, folder / f"whole-{mode}", mode)
             seconds, records_of = reference[mode]
             line = one(base, folder, mode, stage, kind, rng, records_of, seconds)
-            found.append({"signal": kind.name, **line})
-            sys.stderr.write(json.dumps(found[-1]) + "\n")
-        return found, full_disk(base, folder)
+            lines.append({"signal": kind.name, **line})
+            sys.stderr.write(json.dumps(lines[-1]) + "\n")
+        return lines, full_disk(base, folder)
 
 
 def is_good(line):
-    """Whether one death did no harm; SIGTERM in a training leaves its state, in time."""
+    """Return whether an interruption did no harm; SIGTERM in a training must keep its state."""
     good = line["same"] and line["untouched"] and line["hit"]
     if line["signal"] == "SIGTERM":
         good &= line["seconds_to_end"] <= SECONDS_TO_STOP
@@ -230,22 +230,22 @@ def is_good(line):
 
 
 def ending(line):
-    """How long a process took to stop that was asked to, and what it kept."""
+    """Return how long a process took to stop after SIGTERM, and what it kept."""
     if line["signal"] == "SIGKILL":
         return ""
-    what = "training kept" if line["kept"] else "all done" if line["code"] == 0 else "stopped"
-    return f"{line['seconds_to_end']:.1f} s, {what}"
+    result = "training kept" if line["kept"] else "all done" if line["code"] == 0 else "stopped"
+    return f"{line['seconds_to_end']:.1f} s, {result}"
 
 
-def page(found, disk, options):
-    """The result as Markdown."""
-    good = [line for line in found if is_good(line)]
-    terms = [line["seconds_to_end"] for line in found if line["signal"] == "SIGTERM"]
+def page(lines, disk, options):
+    """Return the result as Markdown."""
+    good = [line for line in lines if is_good(line)]
+    terms = [line["seconds_to_end"] for line in lines if line["signal"] == "SIGTERM"]
     rows = "\n".join(
         f"| {n} | {x['signal']} | {x['mode']} | {x['stage']} | {100 * x['share']:.0f} % | "
         f"{x['records_before']} | {'yes' if x['same'] else 'NO'} | "
         f"{'yes' if x['untouched'] else 'NO'} | {ending(x)} |"
-        for n, x in enumerate(found, 1)
+        for n, x in enumerate(lines, 1)
     )
     longest = f"; the longest of {len(terms)} SIGTERMs took {max(terms):.1f} s" if terms else ""
     longest += " (at most 10 allowed)" if terms else ""
@@ -255,8 +255,9 @@ def page(found, disk, options):
         f"{options.terms} "
         f"--seed {options.seed}` (`make torture`) on the toy track: real files and processes, two "
         "seeds a run, a toy upstream.\n\n"
-        f"{len(good)} of {len(found)} runs that were cut and started again ended with the records "
-        f"of the whole run (timings aside), and left a finished record untouched{longest}.\n\n"
+        f"{len(good)} of {len(lines)} runs that were interrupted and started again ended with the "
+        f"records of the whole run (timings aside), and left a finished record untouched{longest}."
+        "\n\n"
         f"A run on a disk of 60 kB: `{disk}`\n\n"
         "| | signal | mode | stage | moment | records before | same | untouched | end |\n"
         "|--:|---|---|---|--:|--:|---|---|---|\n" + rows + "\n"
@@ -270,12 +271,12 @@ def main():
     parser.add_argument("--seed", type=int, default=9)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
-    found, disk = torture(options.kills, options.seed, options.terms)
-    text = page(found, disk, options)
+    lines, disk = torture(options.kills, options.seed, options.terms)
+    text = page(lines, disk, options)
     if options.write:
         options.write.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
-    return 0 if all(map(is_good, found)) else 1
+    return 0 if all(map(is_good, lines)) else 1
 
 
 if __name__ == "__main__":
