@@ -18,7 +18,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: recipe-curves recipe-results grid torture simulate fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test pytest test-newest lock lint type golden clean
+.PHONY: recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test pytest test-newest lock lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -129,9 +129,6 @@ conditions: setup-conditions ## table and plots of what conditions cost, from th
 
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
-
-simulate: setup-dev ## plan 1.7 million cells and schedule them on 64 GPUs on paper: docs/simulation.md
-	@$(BIN)/python -m tools.grids.simulate_lab --write docs/simulation.md
 
 fuzz: setup-dev ## 100,000 hostile cards, records, checkpoints, containers and sounds: docs/fuzz.md
 	@PYTHONPATH=tests/helpers:tests/corpora $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.grids.cells import RunGrid
     from bench.grids.spec import GridSpec
-    from bench.grids.state import State
 
 GROUP = "evaluate"
-HELP = "Do a grid of runs: plan it, spread it over workers, go on after anything."
+HELP = "Run a grid of evaluations: plan it, spread it over workers, resume after any interruption."
 EXAMPLE = "slim-superb grid GRID.yaml --plan\n  slim-superb grid status GRID.yaml"
 ACTIONS = ("run", "status", "retry", "cancel", "work")
 
@@ -23,66 +24,58 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="[status|retry|cancel] GRID.yaml",
-        help="what to do (default: run it) and the grid's file",
+        help="the action (default: run the grid) and the grid's file",
     )
     parser.add_argument("--upstreams", help="instead of a file: names with ';' between them")
     parser.add_argument("--tasks", help="instead of a file: names with commas between them")
-    parser.add_argument("--track", help="with --upstreams: quick (default) or open")
+    parser.add_argument("--track", help="with --upstreams: name of the track (default quick)")
     parser.add_argument("--seeds", help="with --upstreams: such as 0,1,2")
     parser.add_argument("--conditions", help="with --upstreams: names and sets of conditions")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
-    parser.add_argument("--plan", action="store_true", help="say what is done and left; do nothing")
-    parser.add_argument("--max-hours", type=float, help="only what fits into hours of one worker")
-    parser.add_argument("--executor", default="local", help="local (default), ray, slurm, shell")
-    parser.add_argument("--workers", type=int, help="how many (default: as many as fit)")
+    parser.add_argument("--plan", action="store_true", help="print what is done and left, and stop")
+    parser.add_argument("--max-hours", type=float, help="only cells that fit into so many hours")
+    parser.add_argument("--executor", default="local", help="name of an executor (local)")
+    parser.add_argument("--workers", type=int, help="number of workers (default: as many as fit)")
     parser.add_argument("--json", action="store_true", help="plan or status as JSON on stdout")
-    parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--first", type=int, help=argparse.SUPPRESS)  # cells that a worker may do
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what was asked for."""
-    from bench.grids.control import graph_of, read_only
-    from bench.grids.state import State
+    """Do one action on a grid and return the exit code."""
+    from bench.errors import UsageError
+    from bench.grids.cells import open_grid
 
-    action, spec = _asked(options)
+    action, spec = _action_and_grid(options)
     if options.max_hours is not None and not options.max_hours > 0:
-        from bench.errors import UsageError
-
         raise UsageError(f"--max-hours {options.max_hours}: expected more than 0")
-    state = State(graph_of(spec), options.out)
+    grid = open_grid(spec, options.out, options.first)
     if action == "work":
         from bench.grids.worker import work
 
-        order = read_only(options.only, state.graph) if options.only else None
-        work(state, order)
+        work(grid)
         return 0
     if action == "cancel":
         from bench.paths import write_text
 
-        write_text(state.cancel_file, "cancelled\n")
-        print("cancelled: workers keep what they have and end; 'slim-superb grid' goes on")
+        write_text(grid.cancel_file, "cancelled\n")
+        print("cancelled: workers keep their progress and end; 'slim-superb grid' resumes")
         return 0
-    found = state.scan()
     if action == "retry":
-        failed = [place for place, status in found.items() if status == "failed"]
-        for place in failed:
-            state.forget(place)
+        failed = [cell for cell, status in grid.scan().items() if status == "failed"]
+        for cell in failed:
+            grid.forget(cell)
         print(f"{len(failed)} cells are tried again")
-        found = state.scan()
     if action == "status":
-        from bench.grids.show import status_data, status_lines
-
-        data = status_data(state, found)
-        print(json.dumps(data) if options.json else "\n".join(status_lines(state, found)))
+        print(_status_text(options, grid))
         return 0
-    return _run(options, spec, state)
+    return _run(options, grid)
 
 
-def _asked(options: argparse.Namespace) -> tuple[str, GridSpec]:
-    """The action, and the grid of a file or of options.
+def _action_and_grid(options: argparse.Namespace) -> tuple[str, GridSpec]:
+    """Return the action, and the grid of a file or of options.
 
     Raises:
-        UsageError: neither or both.
+        UsageError: neither a file nor options, or both.
     """
     from bench.errors import UsageError
     from bench.grids.spec import make_grid_spec, read_grid
@@ -106,51 +99,56 @@ def _asked(options: argparse.Namespace) -> tuple[str, GridSpec]:
     )
 
 
-def _run(options: argparse.Namespace, spec: GridSpec, state: State) -> int:
-    """Plan, and unless only that was asked for, run; 0 all done, 1 some failed."""
+def _status_text(options: argparse.Namespace, grid: RunGrid) -> str:
+    """Return the status of a grid for people or, with `--json`, for programs."""
+    from bench.grids.control import status_data, status_lines
+
+    data = status_data(grid)
+    return json.dumps(data) if options.json else "\n".join(status_lines(data))
+
+
+def _run(options: argparse.Namespace, grid: RunGrid) -> int:
+    """Plan a grid and, without `--plan`, run it.
+
+    Returns:
+        0 all done (or left to the user to start), 1 some cells are not, 130 cancelled.
+    """
     import yaml
 
     from bench import stopping
-    from bench.grids.control import chosen, read_only, watch, write_only
+    from bench.grids.control import cells_within, plan_data, plan_lines, watch
     from bench.grids.launch import Launch, make_executor
-    from bench.grids.show import plan, status_lines
     from bench.paths import write_text
-    from bench.progress import detail, say
+    from bench.progress import say
 
     stopping.install()
-    found = state.scan()
+    planned = plan_data(grid)
     if options.plan:
-        from bench.grids.disk import disk_of
-        from bench.paths import home
+        from bench.grids.estimate import disk_data, disk_line
 
-        planned = plan(state, found, disk_of(state.graph, home()))
-        print(json.dumps(planned.data()) if options.json else "\n".join(planned.lines()))
+        disk = disk_data(grid)
+        lines = [*plan_lines(planned), disk_line(disk)]
+        print(json.dumps(planned | {"disk": disk}) if options.json else "\n".join(lines))
         return 0
-    say("\n".join(plan(state, found).lines()))
-    state.cancel_file.unlink(missing_ok=True)
-    folder = state.folder / spec.digest()[:16]
-    file, only = (folder / "grid.yaml").resolve(), None
-    write_text(file, yaml.safe_dump(spec.model_dump(mode="json")))
+    say("\n".join(plan_lines(planned)))
+    spec, part = grid.spec, grid
     if options.max_hours is not None:
-        only = (folder / "only.json").resolve()
-        write_only(only, chosen(state, found, options.max_hours))
-    launch = Launch(spec, file, options.out.resolve(), folder.resolve(), options.workers, only)
-    detail(f"workers write to {launch.logs}")
-    mine = read_only(only, state.graph) if only else None
+        part = replace(grid, first=cells_within(grid, options.max_hours))
+    grid.cancel_file.unlink(missing_ok=True)
+    logs = (grid.folder / spec.digest()[:16]).resolve()
+    launch = Launch(spec, options.out.resolve(), logs, part.first)
+    write_text(launch.file, yaml.safe_dump(spec.model_dump(mode="json")))
     executor = make_executor(options.executor, launch)
-    found = watch(state, executor, mine)
-    lines = status_lines(state, found)
-    if options.json:
-        from bench.grids.show import status_data
-
-        print(json.dumps(status_data(state, found)))
-    else:
-        say("\n".join(lines))
-    return _exit_code(options, state, [found[place] for place in mine or found])
-
-
-def _exit_code(options: argparse.Namespace, state: State, statuses: list[str]) -> int:
-    """0 all done (or only written down), 1 some not, 130 cancelled."""
-    if options.executor == "shell" or all(status == "done" for status in statuses):
+    workers = options.workers or executor.room()
+    if not executor.starts_workers:
+        executor.start(workers)
         return 0
-    return 130 if state.cancel_file.exists() else 1
+    watch(part, executor, workers)
+    text = _status_text(options, grid)
+    if options.json:
+        print(text)
+    else:
+        say(text)
+    if all(status == "done" for status in part.scan().values()):
+        return 0
+    return 130 if grid.cancel_file.exists() else 1

@@ -12,12 +12,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.errors import InvalidDataError, MissingError
-from bench.features.leases import held, live_names, names_held_here
+from bench.features.locks import LOCKS, held, holder_of, lock_file, this_process
 from bench.features.shard_index import read_index, shard_problem
 from bench.features.store import NAME_FILE
 
 GB = 1_000_000_000
-LEASES = ".leases"
+SECONDS_UNTIL_LEFT = 3_600  # a file untouched for so long was left by a process that was killed
 
 
 @dataclass(frozen=True)
@@ -91,15 +91,24 @@ def verify(shard: Shard) -> str:
 @contextmanager
 def using(root: Path, digest: str) -> Iterator[None]:
     """Say that the features of an upstream are in use: other processes will not remove them."""
-    with held(root / LEASES, [f"use {digest[:24]} {uuid.uuid4().hex}"]):
-        yield
+    name = f"use {digest[:24]} {uuid.uuid4().hex}"
+    with held(root / LOCKS, [name]):
+        try:
+            yield
+        finally:
+            lock_file(root / LOCKS, name).unlink(missing_ok=True)
 
 
 def in_use(root: Path) -> set[str]:
     """The upstreams (first 24 digits of their digests) that other processes use."""
-    mine = names_held_here()
-    live = {name for name in live_names(root / LEASES) if name not in mine}
-    return {name.split()[1] for name in live if name.startswith("use ")}
+    digests = set()
+    for path in (root / LOCKS).glob("use_*.lock"):
+        holder = holder_of(path)
+        if holder and holder != this_process():
+            digests.add(path.name.split("_")[1])
+        elif not holder and _is_left(path):
+            path.unlink(missing_ok=True)
+    return digests
 
 
 def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = frozenset()) -> int:
@@ -137,8 +146,15 @@ def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = fr
 
 def leftovers(root: Path) -> list[Path]:
     """Temporary files that interrupted writing left: untouched for an hour."""
-    old = time.time() - 3_600
-    return sorted(path for path in root.glob("*/*/.*.part") if path.stat().st_mtime < old)
+    return sorted(path for path in root.glob("*/*/.*.part") if _is_left(path))
+
+
+def _is_left(path: Path) -> bool:
+    """Return whether a file is there and was not touched for `SECONDS_UNTIL_LEFT`."""
+    try:
+        return time.time() - path.stat().st_mtime > SECONDS_UNTIL_LEFT
+    except OSError:
+        return False
 
 
 def used_text(seconds: float) -> str:

@@ -1,1 +1,5 @@
-"""Grids of runs: planned as a graph of cells, done by workers that need nothing but folders."""
+"""Grids of runs: `cells` lists them, `worker` does one after another, `control` starts workers.
+
+All that workers share lies in the folder of records (`state`), so they may run on any machines that
+see it. Others use `spec.read_grid` and `control`.
+"""

@@ -1,89 +1,101 @@
-"""What executors have in common: the command of a worker, and what they must be able to do."""
+"""The command of a worker, and executors, which start it on some machine."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import pkgutil
-import shlex
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import bench.grids.executors
-from bench.errors import UsageError, did_you_mean
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.grids.spec import GridSpec
 
-# How a worker is started; tests put a program of their own here.
-COMMAND = (sys.executable, "-m", "bench.cli")
-SECONDS_TO_STOP = 10.0
+COMMAND = (sys.executable, "-m", "bench.cli")  # tests replace it
+VARIABLES = ("SLIM_SUPERB_HOME", "SLIM_SUPERB_WEIGHTS", "PYTHONPATH", "RAY_ADDRESS")
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What an executor starts.
+    """A worker, as an executor starts it.
 
     Attributes:
-        spec: of the grid.
-        file: the grid's file, which workers read.
+        spec: the grid.
         out: folder of records.
-        logs: folder of the workers' output.
-        workers: how many; None lets the executor fit them to what it has.
-        only: file of the cells that may be done; None for all.
+        logs: folder of the workers' output and of the grid's file.
+        first: number of the grid's first cells that may be done; None for all.
     """
 
     spec: GridSpec
-    file: Path
     out: Path
     logs: Path
-    workers: int | None = None
-    only: Path | None = None
+    first: int | None = None
+
+    @property
+    def file(self) -> Path:
+        """Return the grid's file that workers read."""
+        return self.logs / "grid.yaml"
 
     def command(self) -> list[str]:
-        """Of one worker."""
-        only = ["--only", str(self.only)] if self.only else []
-        return [*COMMAND, "grid", "work", str(self.file), "--out", str(self.out), *only]
+        """Return the command of one worker."""
+        first = ["--first", str(self.first)] if self.first is not None else []
+        return [*COMMAND, "grid", "work", str(self.file), "--out", str(self.out), *first]
 
     def environment(self) -> dict[str, str]:
-        """What a worker must see, beside what this process sees."""
-        names = ("SLIM_SUPERB_HOME", "SLIM_SUPERB_WEIGHTS", "PYTHONPATH", "RAY_ADDRESS")
-        kept = {name: os.environ[name] for name in names if name in os.environ}
-        return kept | {"OMP_NUM_THREADS": str(self.spec.threads)}
-
-    def shell_line(self) -> str:
-        """The same for a shell."""
-        settings = [f"{key}={shlex.quote(value)}" for key, value in self.environment().items()]
-        return " ".join([*settings, shlex.join(self.command())])
+        """Return the environment variables that a worker needs on any machine."""
+        variables = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+        return variables | {"OMP_NUM_THREADS": str(self.spec.threads)}
 
 
-class Executor(Protocol):
-    """Starts workers and stops them."""
+class Executor(ABC):
+    """A way to start workers.
 
-    def start(self) -> None:
-        """Start the workers."""
+    Args:
+        launch: the worker.
 
-    def tend(self, *, is_work_left: bool) -> int:
-        """See how many run, and start anew those that died while there is work; how many run."""
+    Attributes:
+        starts_workers: False where the user starts them: then nothing is done when `start` returns.
+    """
 
+    starts_workers = True
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+
+    def room(self) -> int:
+        """Return the number of workers to start unless the user sets it."""
+        return 1
+
+    @abstractmethod
+    def start(self, count: int) -> None:
+        """Start some more workers."""
+
+    @abstractmethod
+    def running(self) -> int:
+        """Return the number of workers that have not ended."""
+
+    @abstractmethod
     def stop(self) -> None:
-        """Ask all workers to stop; those that do not within 10 seconds go."""
-
-
-def executor_names() -> list[str]:
-    """All executors: the files of their folder."""
-    return sorted(found.name for found in pkgutil.iter_modules(bench.grids.executors.__path__))
+        """Ask the workers that have not ended to stop, and see that they do."""
 
 
 def make_executor(name: str, launch: Launch) -> Executor:
-    """An executor by name.
+    """Make an executor by its name, that of a file in `executors`.
 
     Raises:
         UsageError: no such executor.
-        MissingError: what it needs is not installed or not there.
+        MissingError: its library is not installed.
     """
-    if name not in executor_names():
-        raise UsageError(f"unknown executor {name!r}: {did_you_mean(name, executor_names())}")
-    module = importlib.import_module(f"bench.grids.executors.{name}")
-    made: Executor = module.make(launch)
-    return made
+    names = sorted(module.name for module in pkgutil.iter_modules(bench.grids.executors.__path__))
+    if name not in names:
+        raise UsageError(f"unknown executor {name!r}: {did_you_mean(name, names)}")
+    try:
+        module = importlib.import_module(f"bench.grids.executors.{name}")
+    except ModuleNotFoundError as error:
+        hint = f"pip install 'slim-superb[{name}]'"
+        raise MissingError(f"executor {name} needs {error.name}: {hint}") from error
+    executor: Executor = module.EXECUTOR(launch)
+    return executor

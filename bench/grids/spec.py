@@ -1,4 +1,4 @@
-"""What a grid is asked to do: a YAML file, or the same as options."""
+"""The description of a grid: a YAML file, or the same as options of the command."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from bench.config import Precision
+from bench.engine import Engine
+from bench.features.engine_options import BUCKET_SECONDS
 from bench.schema import Frozen, make_model, read_card
-from bench.session import STORE_GB
+from bench.session import STORE_GB, Session
 
 HUB = "hf:"  # begins the name of a dataset on a hub, which is no path
 PATHS = ("data", "noise_dir", "deb_dir")
@@ -19,26 +21,25 @@ LISTS = ("upstreams", "tasks", "seeds", "lrs", "cards")
 
 
 class GridSpec(Frozen):
-    """A grid of runs.
+    """The description of a grid of runs. Paths in its file are relative to the file.
 
     Attributes:
         upstreams: names (`bench.names`).
-        tasks: names on the track.
-        track: of all of them.
-        seeds: of heads; those of a task are trained together.
-        lrs: learning rates that are runs of their own; none of them means the card's grid, of which
-            dev chooses.
-        conditions: names and sets with commas between them, scored with every head; or None.
-        limit: utterances a split, for a trial; no result.
-        chunks: parts of an upstream's pass, so that several workers share it.
+        tasks: names of tasks of the track.
+        track: name of the track.
+        seeds: of the heads; those of a task are trained together.
+        lrs: learning rates, each a run of its own; empty for the card's, of which dev chooses.
+        conditions: names of conditions and sets with commas between them, scored with every head.
+        limit: utterances a split, for a trial that gives no result.
         device, precision: of the upstream's pass.
-        gpu_share: of one GPU that a worker takes, where the device is CUDA.
-        threads: CPU threads of a worker; part of the rounding of results.
-        memory_gb: that a worker may take, in units of 10^9 bytes.
-        store_gb: budget of kept features.
+        gpu_share: share of one GPU that a worker takes, where the device is CUDA.
+        threads: CPU threads of a worker; another number rounds results differently.
+        memory_gb: memory that a worker needs, in units of 10^9 bytes.
+        store_gb: budget of kept features, in units of 10^9 bytes.
         data: folder of official corpora (track superb).
-        noise_dir, deb_dir: as of `slim-superb eval`.
-        cards: cards outside this project. Paths are relative to the grid's file.
+        noise_dir: folder of noise corpora.
+        deb_dir: folder of Debian packages, for machines without apt.
+        cards: files of cards outside this project.
     """
 
     upstreams: tuple[str, ...] = Field(min_length=1)
@@ -48,7 +49,6 @@ class GridSpec(Frozen):
     lrs: tuple[float, ...] = ()
     conditions: str | None = None
     limit: int | None = Field(default=None, ge=2)
-    chunks: int = Field(default=1, ge=1, le=1_000)
     device: str = "cpu"
     precision: Precision = "float32"
     gpu_share: float = Field(default=1.0, gt=0, le=1)
@@ -69,37 +69,51 @@ class GridSpec(Frozen):
         return self
 
     def digest(self) -> str:
-        """Identity of the grid (sha256)."""
+        """Return the identity of the grid (sha256)."""
         return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+
+    def session(self, out: Path) -> Session:
+        """Return where and how the runs of the grid are done, with a folder of records."""
+        bucket_seconds = BUCKET_SECONDS if self.on_gpu else 0.0
+        folders: dict[str, Any] = {
+            key: Path(place) for key in PATHS if (place := getattr(self, key))
+        }
+        return Session(
+            out=out,
+            engine=Engine(self.device, self.precision, bucket_seconds=bucket_seconds),
+            store_gb=self.store_gb,
+            cards=[Path(card) for card in self.cards],
+            strict=True,
+            **folders,
+        )
 
     @property
     def on_gpu(self) -> bool:
-        """Whether workers need one."""
+        """Return whether workers need a GPU."""
         return self.device.startswith("cuda")
 
 
 def read_grid(path: Path) -> GridSpec:
-    """A grid from its file; the paths in it are relative to that file.
+    """Read a grid's file and make its paths absolute.
 
     Raises:
         InvalidDataError: no such file, or not YAML.
-        UsageError: not a grid.
+        UsageError: an unknown key, or a value that its key cannot have.
     """
     spec, folder = read_card(path, GridSpec), path.resolve().parent
 
-    def absolute(given: str) -> str:
-        return given if given.startswith(HUB) else str(folder / Path(given).expanduser())
+    def absolute(place: str) -> str:
+        return place if place.startswith(HUB) else str(folder / Path(place).expanduser())
 
-    paths = {key: getattr(spec, key) for key in PATHS}
-    found = {key: absolute(given) for key, given in paths.items() if given}
-    return spec.model_copy(update=found | {"cards": tuple(map(absolute, spec.cards))})
+    paths = {key: absolute(place) for key in PATHS if (place := getattr(spec, key))}
+    return spec.model_copy(update=paths | {"cards": tuple(map(absolute, spec.cards))})
 
 
-def make_grid_spec(**given: Any) -> GridSpec:
-    """A grid from options; None means not given.
+def make_grid_spec(**options: Any) -> GridSpec:
+    """Make a grid from options; None means that an option is not used.
 
     Raises:
-        UsageError: it does not hold.
+        UsageError: a value that its option cannot have.
     """
-    values = {key: value for key, value in given.items() if value is not None}
+    values = {key: value for key, value in options.items() if value is not None}
     return make_model(GridSpec, values, "grid")

@@ -1,106 +1,116 @@
-"""A worker: takes the first cell that can be done, does it, and goes on until there is none."""
+"""A worker: does one cell after another that no other process holds, until none is left."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 from bench import stopping
 from bench.errors import UserError
-from bench.grids.cell import Doer
-from bench.grids.graph import Place
-from bench.grids.state import State
+from bench.grids.cells import CellStatus, GridCell, RunGrid
+from bench.names import parse_upstream_name
 from bench.progress import say
+from bench.run.run import run_seeds
+from bench.run.spec import RunSpec
 
-SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_BETWEEN_CANCEL_LOOKS = 1.0
-LOOKS_SHARE = 10.0
+SECONDS_BETWEEN_SCANS = 1.0
 
 
-def work(state: State, order: Sequence[Place] | None = None) -> int:
-    """Do cells until nothing is left that can be done.
+def work(grid: RunGrid) -> int:
+    """Do cells until none is waiting and no other process is at one.
 
-    A cell that fails is written down and the rest goes on.
-
-    Args:
-        state: of the grid.
-        order: the cells that may be done; all when None.
+    A worker waits for the cells of others because their process may die. A cell that fails is
+    written down and the rest goes on.
 
     Returns:
-        cells that this worker did.
+        the number of cells that this worker did, failed ones included.
 
     Raises:
         Stopped: by SIGTERM or `grid cancel`.
     """
     stopping.install()
     is_over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(state, is_over), daemon=True, name="cancel")
+    watcher = threading.Thread(target=_watch_cancel, args=(grid, is_over), daemon=True)
     watcher.start()
     try:
-        return _work(state, set(order) if order is not None else None)
+        count = 0
+        while True:
+            stopping.check()
+            statuses = grid.scan()
+            if _do_one(grid, statuses):
+                count += 1
+            elif {"waiting", "running"}.isdisjoint(statuses.values()):
+                return count
+            else:
+                time.sleep(SECONDS_BETWEEN_SCANS)
     finally:
         is_over.set()
 
 
-def _work(state: State, mine: set[Place] | None) -> int:
-    """The loop of `work`.
+def _do_one(grid: RunGrid, statuses: dict[GridCell, CellStatus]) -> bool:
+    """Do the first cell that no other process takes; return whether there was one.
 
-    One look at all cells serves for `LOOKS_SHARE` times as long as it took: in a grid of a million
-    cells it takes seconds.
+    Upstreams at which nobody works come first: two workers at one wait for each other's pass.
     """
-    doer, did = Doer(state), 0
-    while True:
-        begin = time.monotonic()
-        found = state.scan()
-        until = begin + LOOKS_SHARE * (time.monotonic() - begin)
-        left = [place for place in found if mine is None or place in mine]
-        ready = [place for place in left if found[place] == "ready"]
-        if not ready and not any(found[place] in ("running", "waiting") for place in left):
-            return did
-        done = _some(state, doer, ready, until)
-        did += done
-        if not done:
-            stopping.check()
-            time.sleep(max(SECONDS_BETWEEN_LOOKS, until - time.monotonic()))
+    busy = {cell.upstream for cell, status in statuses.items() if status == "running"}
+    waiting = [cell for cell, status in statuses.items() if status == "waiting"]
+    for cell in sorted(waiting, key=lambda cell: cell.upstream in busy):
+        lock = grid.claim(cell)
+        if lock is not None:
+            try:
+                _do(grid, cell)
+            finally:
+                lock.release()
+            return True
+    return False
 
 
-def _some(state: State, doer: Doer, ready: Sequence[Place], until: float) -> int:
-    """Do, of some cells, the first that nobody else takes, and more until a time; how many."""
-    did = 0
-    for place in ready:
-        stopping.check()
-        lease = state.claim(place)
-        if lease is None:
-            continue
-        name, begin = state.graph.text(place), time.monotonic()
-        say(f"cell {name}")
-        try:
-            doer.do(place)
-        except stopping.Stopped:
-            state.forget(place)  # it was not the cell's fault
-            lease.release()
-            raise
-        except UserError as error:
-            state.fail(place, str(error), error.exit_code, error)
-            say(f"failed {name}: {error}")
-            lease.release()
-        except Exception as error:  # a defect of ours or of a plug-in costs one cell
-            state.fail(place, f"{type(error).__name__}: {error}", 1, error)
-            say(f"failed {name}: {type(error).__name__}: {error}")
-            lease.release()
-        else:
-            state.finish(place, lease, time.monotonic() - begin)
-        did += 1
-        if time.monotonic() >= until:
-            break
-    return did
+def _do(grid: RunGrid, cell: GridCell) -> None:
+    """Do a cell that this process has locked, and write how it ended."""
+    begin = time.monotonic()
+    say(f"cell {cell.text()}")
+    stage = "run"
+    try:
+        paths = evaluate(grid, cell)
+        stage = "conditions"
+        score(grid, cell, paths)
+        grid.finish(cell, paths, time.monotonic() - begin)
+        return
+    except stopping.Stopped:
+        grid.forget(cell)  # a stop is not the cell's fault
+        raise
+    except UserError as error:
+        reason = str(error)
+        grid.fail(cell, stage, reason, error)
+    except Exception as error:  # a defect of the project or of a plug-in costs one cell
+        reason = f"{type(error).__name__}: {error}"
+        grid.fail(cell, stage, reason, error)
+    say(f"failed {cell.text()}: {reason}")
 
 
-def _watch(state: State, is_over: threading.Event) -> None:
-    """Stop when the grid is cancelled."""
-    while not is_over.wait(SECONDS_BETWEEN_CANCEL_LOOKS):
-        if state.cancel_file.exists():
+def evaluate(grid: RunGrid, cell: GridCell) -> list[Path]:
+    """Make the records of a cell, one a seed, and return their files."""
+    spec = grid.spec
+    run = RunSpec(cell.upstream, cell.task, spec.track, lr=cell.lr, limit=spec.limit)
+    return [outcome.path for outcome in run_seeds(run, spec.seeds, grid.session)]
+
+
+def score(grid: RunGrid, cell: GridCell, paths: list[Path]) -> None:
+    """Score the heads of a cell under the grid's conditions, if it has any."""
+    from bench.conditions.scorer import score_conditions
+
+    if grid.spec.conditions is not None:
+        of_place = parse_upstream_name(cell.upstream).kind is not None
+        session = replace(grid.session, upstream=cell.upstream if of_place else None)
+        score_conditions(paths, grid.spec.conditions, session)
+
+
+def _watch_cancel(grid: RunGrid, is_over: threading.Event) -> None:
+    """Ask this process to stop when the grid is cancelled."""
+    while not is_over.wait(SECONDS_BETWEEN_SCANS):
+        if grid.cancel_file.exists():
             say("cancelled")
             stopping.request()
             return

@@ -258,9 +258,10 @@ class Failure(Frozen):
 
     Attributes:
         cell: description of the cell, for people.
-        stage: `features`, `train`, `predict` or `score`.
-        tasks: one pass of the upstream serves several.
-        seed, lr, condition: None where the stage is common to all of them.
+        stage: `run` or `conditions`.
+        tasks: the task of the cell.
+        seed, condition: None, because a cell has all of them.
+        lr: None where the cell has the learning rates of the card.
         error: the reason, in one line.
         exit_code: of the same run outside a grid.
         traceback: of a defect; None for an error that a user can correct.

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.features.inventory import using
-from bench.features.leases import held
+from bench.features.locks import LOCKS, held
 from bench.records.record import Record
 from bench.run.job import open_job
 from bench.run.spec import RunSpec
 from bench.session import Session
-
-LEASES = ".leases"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ def run_seeds(
         UserError: bad input or missing things, in one line.
     """
     job = open_job(spec, seeds, session)
-    with held(session.out / LEASES, job.names()), using(job.features.store.root, job.digest()):
+    with held(session.out / LOCKS, job.names()), using(job.features.store.root, job.digest()):
         done = [None if force else record for record in job.done()]
         left = [index for index, record in enumerate(done) if record is None]
         if left:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from bench.api import Utterance
 from bench.errors import InvalidDataError
 from bench.features.crops import cropped, crops_of
-from bench.features.inventory import GB, LEASES, make_room
-from bench.features.leases import held
+from bench.features.inventory import GB, make_room
+from bench.features.locks import LOCKS, held
 from bench.features.passes import Stream
 from bench.features.rows import MOMENTS_REVISION, Source, moments
 from bench.features.store import FeatureStore, bytes_per_utterance
@@ -121,66 +119,32 @@ class Features:
 
 
 def extract(features: Features) -> None:
-    """Pass every utterance of the run that is to be kept, and is not, through the upstream."""
-    extract_together([features])
+    """Pass every utterance of the run that is to be kept, and is not, through the upstream.
 
-
-class Chunk(NamedTuple):
-    """One of several equal parts of a pass, so that several processes share it."""
-
-    number: int = 0
-    of: int = 1
-
-
-def extract_together(runs: Sequence[Features], chunk: Chunk | None = None) -> None:
-    """The one pass of an upstream over everything that some runs keep of it.
-
-    Every sound passes once, whichever runs want it. What lies in the store is read and compared
-    with its digests first; what is broken is named, removed and made again. One process at a time
-    does a chunk; another that wants the same waits, and finds it done.
-
-    Args:
-        runs: of one upstream and engine.
-        chunk: only this part of what is wanted; all when None.
+    Shards in the store are read and compared with their digests first; a broken one is named,
+    removed and made again. One process at a time does a pass; another that wants the same waits,
+    and finds it done.
 
     Raises:
         MissingError, InvalidDataError: as `FeatureStore.extract`.
     """
-    chunk = chunk or Chunk()
-    store = runs[0].store
-    name = f"pass {store.digest[:24]} {store.folder.name} {chunk.number} of {chunk.of}"
-    with held(store.root / LEASES, [name]):
-        for features in runs:
-            features.store.refresh()
-            for line in features.store.drop_broken(features.wanted()):
-                warn(f"store: {line}")
-        for features, items in _shares(runs, chunk):
-            features.store.refresh()
-            _extract(features, items, runs)
-    for features in runs:
-        features.store.refresh()
+    store = features.store
+    with held(store.root / LOCKS, [f"pass {store.digest[:24]} {store.folder.name}"]):
+        store.refresh()
+        for line in store.drop_broken(features.wanted()):
+            warn(f"store: {line}")
+        _extract(features)
 
 
-def _shares(runs: Sequence[Features], chunk: Chunk) -> list[tuple[Features, list[Utterance]]]:
-    """What of the chunk passes for each run: frames first, for they bring their means along."""
-    ordered = sorted(runs, key=lambda features: features.store.mode != "frames")
-    keys = list(dict.fromkeys(item.key for features in ordered for item in features.wanted()))
-    size = math.ceil(len(keys) / chunk.of)
-    part = set(keys[chunk.number * size : (chunk.number + 1) * size])
-    return [
-        (features, [item for item in features.wanted() if item.key in part]) for features in ordered
-    ]
-
-
-def _extract(features: Features, items: list[Utterance], runs: Sequence[Features]) -> None:
-    """Pass those of `items` that are not kept."""
+def _extract(features: Features) -> None:
+    """Pass those utterances that are not kept."""
     store, upstream = features.store, features.resolved.loaded.upstream
-    missing = store.missing(items)
+    wanted = features.wanted()
+    missing = store.missing(wanted)
     if not missing:
         return
     need = sum(bytes_per_utterance(upstream, store.mode, item.num_samples) for item in missing)
-    keep = {path for run in runs for path in run.store.shards_of(run.wanted())}
-    removed = make_room(store.root, need, features.store_gb, keep)
+    removed = make_room(store.root, need, features.store_gb, store.shards_of(wanted))
     if removed:
         say(f"store: removed {removed / GB:.2f} GB of the least recently used features")
     seconds = sum(item.num_samples for item in missing) / 16_000

@@ -1,5 +1,4 @@
-"""`slim-superb` on the toy track, in processes of its own: python tests/helpers/grid_toy.py
-FOLDER WORD...
+"""`slim-superb` on the toy track: python tests/helpers/grid_toy.py FOLDER WORD...
 
 Workers are started through this file too, so a grid of toys is a grid of real processes.
 """
@@ -16,16 +15,17 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parent)]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def slow(do, seconds):
-    """Do a cell, and wait until it has taken so long."""
+def slow(evaluate, seconds):
+    """Return a function that evaluates a cell, and then waits until it has taken so long."""
     from bench import stopping
 
-    def slowly(doer, place):
+    def slowly(grid, cell):
         end = time.monotonic() + seconds
-        do(doer, place)
+        paths = evaluate(grid, cell)
         while time.monotonic() < end:
             stopping.check()
             time.sleep(0.05)
+        return paths
 
     return slowly
 
@@ -35,8 +35,7 @@ def main(folder, words):
 
     from bench.cli import main
     from bench.conditions import scorer
-    from bench.grids import launch
-    from bench.grids.cell import Doer
+    from bench.grids import launch, worker
 
     os.environ["SLIM_SUPERB_HOME"] = str(folder / "home")
     patch = pytest.MonkeyPatch()
@@ -46,7 +45,7 @@ def main(folder, words):
     patch.setattr(scorer, "load_upstream", job.load_upstream)
     seconds = float(os.environ.get("TOY_CELL_SECONDS", "0"))
     if seconds:
-        patch.setattr(Doer, "do", slow(Doer.do, seconds))
+        patch.setattr(worker, "evaluate", slow(worker.evaluate, seconds))
     patch.setattr(launch, "COMMAND", (sys.executable, str(HERE), str(folder)))
     return main(words)
 

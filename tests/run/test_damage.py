@@ -41,7 +41,7 @@ def test_a_store_damaged_anywhere_gives_the_same_record(toy, task):
     rng = random.Random(5)
     for number in range(15):
         files = [path for path in (toy.home / "features").rglob("*") if path.is_file()]
-        damage(rng.choice([path for path in files if ".leases" not in path.parts]), rng)
+        damage(rng.choice([path for path in files if ".locks" not in path.parts]), rng)
         again = evaluate(toy, task, seed=0, force=True)
         assert again.record.comparable() == whole, number
 

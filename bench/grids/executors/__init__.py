@@ -1,4 +1,5 @@
-"""Executors start workers, one file each; what workers do is in folders, so any of them will do.
+"""Executors start workers, one file each, found by the name of the file.
 
-A module here has `make(launch) -> Executor`. It is found by its file name.
+A module has `EXECUTOR`, a subclass of `bench.grids.launch.Executor`. An extra of pyproject.toml
+with the name of the module installs its library.
 """

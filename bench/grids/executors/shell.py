@@ -1,37 +1,33 @@
-"""No process at all: writes the commands of the workers, for whatever starts them."""
+"""A script with the commands of the workers, for a user to start."""
 
 from __future__ import annotations
 
-from bench.grids.launch import Launch
+import shlex
+
+from bench.grids.launch import Executor
 from bench.paths import write_text
 from bench.progress import say
 
 
-class Shell:
-    """A script with one line a worker.
+class Shell(Executor):
+    """Writes a script with one line a worker and starts nothing."""
 
-    Args:
-        launch: what to start.
-    """
+    starts_workers = False
 
-    def __init__(self, launch: Launch) -> None:
-        self.launch = launch
-
-    def start(self) -> None:
+    def start(self, count: int) -> None:
         """Write the script."""
         path = self.launch.logs / "workers.sh"
-        lines = [self.launch.shell_line()] * (self.launch.workers or 1)
-        write_text(path, "#!/bin/sh\n" + "".join(f"{line} &\n" for line in lines) + "wait\n")
+        variables = [f"{k}={shlex.quote(v)}" for k, v in self.launch.environment().items()]
+        line = " ".join([*variables, shlex.join(self.launch.command())])
+        write_text(path, "#!/bin/sh\n" + f"{line} &\n" * count + "wait\n")
         say(f"wrote {path}: run it, or its lines on any machines that share the folders")
 
-    def tend(self, *, is_work_left: bool) -> int:
-        """Nothing runs that is ours."""
+    def running(self) -> int:
+        """Return 0: the workers are the user's."""
         return 0
 
     def stop(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
 
-def make(launch: Launch) -> Shell:
-    """The executor."""
-    return Shell(launch)
+EXECUTOR = Shell

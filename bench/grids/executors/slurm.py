@@ -1,7 +1,7 @@
-"""Slurm, through submitit (`pip install slim-superb[slurm]`): an array of workers.
+"""Slurm, through submitit (`pip install 'slim-superb[slurm]'`): an array of workers.
 
-A job that is pre-empted or requeued starts its worker again, which takes what is left. The folders
-of records and features must be on a file system that all nodes see.
+A job that is pre-empted or requeued starts its worker again, which goes on with the cells that are
+left. The folders of records and features must be on a file system that all nodes see.
 """
 
 from __future__ import annotations
@@ -11,29 +11,26 @@ import os
 import shlex
 from typing import Any
 
-from bench.errors import MissingError, UsageError
-from bench.grids.launch import Launch
+import submitit
+
+from bench.errors import UsageError
+from bench.grids.launch import Executor, Launch
 from bench.stopping import EXIT_CODE
 
 OPTIONS = "SLIM_SUPERB_SLURM"  # more parameters of submitit as JSON, such as a partition
 
 
-class Slurm:
-    """Workers as one job array.
+class Slurm(Executor):
+    """Workers as jobs of arrays; Slurm itself requeues those that are pre-empted."""
 
-    Args:
-        launch: what to start.
-        submitit: the library.
-    """
-
-    def __init__(self, launch: Launch, submitit: Any) -> None:
-        self.launch, self.submitit = launch, submitit
+    def __init__(self, launch: Launch) -> None:
+        super().__init__(launch)
         self.jobs: list[Any] = []
 
-    def start(self) -> None:
-        """Submit the array."""
-        spec, count = self.launch.spec, self.launch.workers or 1
-        executor = self.submitit.SlurmExecutor(folder=self.launch.logs / "slurm")
+    def start(self, count: int) -> None:
+        """Submit an array of some more workers."""
+        spec = self.launch.spec
+        executor = submitit.SlurmExecutor(folder=self.launch.logs / "slurm")
         executor.update_parameters(
             job_name="slim-superb",
             cpus_per_task=spec.threads,
@@ -44,57 +41,47 @@ class Slurm:
             **_options(),
         )
         with executor.batch():
-            self.jobs = [executor.submit(run_worker, self.launch.command()) for _ in range(count)]
+            self.jobs += [executor.submit(run_worker, self.launch.command()) for _ in range(count)]
 
-    def tend(self, *, is_work_left: bool) -> int:
-        """How many Slurm has in its queue; Slurm itself requeues what was pre-empted."""
+    def running(self) -> int:
+        """Return the number of jobs that are queued or run."""
         return sum(not job.done() for job in self.jobs)
 
     def stop(self) -> None:
-        """Cancel the array: Slurm sends SIGTERM, and SIGKILL after its own KillWait."""
+        """Cancel the jobs: Slurm sends SIGTERM, and SIGKILL after its own KillWait."""
         for job in self.jobs:
-            job.cancel(check=False)
+            if not job.done():
+                job.cancel(check=False)
 
 
-def run_worker(command: list[str]) -> int:
-    """Run one worker inside a job of submitit, which handles signals itself."""
+def run_worker(command: list[str]) -> None:
+    """Run one worker inside a job, in the place of submitit's own handling of signals."""
     import signal
     import subprocess
 
-    process = subprocess.Popen(command, env=dict(os.environ))
+    process = subprocess.Popen(command)
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     code = process.wait()
     if code == EXIT_CODE:  # stopped: no result, so that a requeued job is not taken for done
         os._exit(code)
     if code:
         raise RuntimeError(f"worker ended with {code}")
-    return code
 
 
 def _options() -> dict[str, Any]:
-    """The user's own parameters.
+    """Return the user's parameters.
 
     Raises:
         UsageError: not a JSON object.
     """
     text = os.environ.get(OPTIONS, "{}")
     try:
-        found = json.loads(text)
+        parameters = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        parameters = None
+    if not isinstance(parameters, dict):
         raise UsageError(f"{OPTIONS}: expected a JSON object, found {text!r}")
-    return found
+    return parameters
 
 
-def make(launch: Launch) -> Slurm:
-    """The executor.
-
-    Raises:
-        MissingError: submitit is not installed.
-    """
-    try:
-        import submitit
-    except ImportError as error:
-        raise MissingError("submitit is not installed: pip install 'slim-superb[slurm]'") from error
-    return Slurm(launch, submitit)
+EXECUTOR = Slurm

@@ -1,0 +1,229 @@
+"""The cells of a grid, and their state on disk: records, locks, errors and marks of what is done.
+
+A cell is one upstream on one task with all seeds and, after them, all conditions. Its state lies
+beside the records, so workers come and go on any machine that sees the folder. The names of files
+hold the digests of cards, conditions and protocol: other cards are other cells.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from filelock import FileLock
+
+from bench.conditions.choice import expand
+from bench.config import TaskCard
+from bench.errors import UserError
+from bench.features.locks import acquire, holder_of, this_process
+from bench.grids.spec import GridSpec
+from bench.load.catalog import find_entry
+from bench.names import parse_upstream_name, runs_folder
+from bench.paths import write_text
+from bench.records.record import PROTOCOL, Failure, read_record
+from bench.registry import task_card
+from bench.run.provenance import project_state
+from bench.run.spec import card_digest, limited_card
+from bench.session import Session
+
+CellStatus = Literal["done", "failed", "running", "waiting"]
+MAX_TRIES = 3
+DEFECT_CODE = 1  # exit code of a cell that failed by no fault of the user
+
+
+class GridCell(NamedTuple):
+    """One upstream on one task: what a worker does at a time.
+
+    Attributes:
+        upstream: its name, as the grid spells it.
+        task: its name.
+        lr: one learning rate; None for the card's own, of which dev chooses.
+    """
+
+    upstream: str
+    task: str
+    lr: float | None = None
+
+    def text(self) -> str:
+        """Return the cell's name for people."""
+        return f"{self.upstream}: {self.task}" + (f" lr{self.lr:g}" if self.lr is not None else "")
+
+
+@dataclass
+class RunGrid:
+    """A grid with the cards that its names stand for, and its state on disk.
+
+    Attributes:
+        spec: its file or options.
+        session: where and how its runs are done.
+        cards: of the tasks, by name.
+        conditions: digests of the conditions of each task, by name.
+        first: number of the first cells that count; None for all.
+        seen_done: cells that were seen done; a process does not look at them again.
+    """
+
+    spec: GridSpec
+    session: Session
+    cards: dict[str, TaskCard]
+    conditions: dict[str, dict[str, str]]
+    first: int | None = None
+    seen_done: set[GridCell] = field(default_factory=set)
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder of marks, errors and locks, which grids with the same records share."""
+        return self.session.out / ".grid"
+
+    @property
+    def cancel_file(self) -> Path:
+        """Return the file that exists while the grid is cancelled."""
+        return self.folder / f"{self.spec.digest()[:16]}.cancel"
+
+    def cells(self) -> list[GridCell]:
+        """Return the cells in the order of work, upstream after upstream.
+
+        Tasks that keep frames come first: their pass also gives the means that tasks with pooled
+        features need of the same utterances.
+        """
+        tasks = sorted(self.cards, key=lambda task: self.cards[task].features == "pooled")
+        rates, names = self.spec.lrs or (None,), self.spec.upstreams
+        cells = [GridCell(name, task, lr) for name in names for task in tasks for lr in rates]
+        return cells[: self.first]
+
+    def file(self, cell: GridCell, ending: str) -> Path:
+        """Return a file of one cell: `done`, `error`, `tries` or `lock`."""
+        card, conditions = self.cards[cell.task], self.conditions[cell.task]
+        settings = (self.spec.track, self.spec.seeds, self.spec.limit, self.spec.precision)
+        parts = [PROTOCOL, *cell, card_digest(card), sorted(conditions.items()), *settings]
+        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        return self.folder / name[:2] / f"{name}.{ending}"
+
+    def record_paths(self, cell: GridCell) -> list[Path]:
+        """Return the records of a cell, one a seed, if records spell its upstream like the grid."""
+        folder = runs_folder(
+            self.session.out, self.spec.track, parse_upstream_name(cell.upstream).text()
+        )
+        special = f"-lr{cell.lr:g}" if cell.lr is not None else ""
+        special += f"-limit{self.spec.limit}" if self.spec.limit is not None else ""
+        return [folder / f"{cell.task}-s{seed}{special}.json" for seed in self.spec.seeds]
+
+    def is_done(self, cell: GridCell) -> bool:
+        """Return whether all records of a cell are there, made by the grid or before it."""
+        if cell not in self.seen_done:
+            paths = _read(self.file(cell, "done")).get("records", [])
+            is_marked = bool(paths) and all(Path(path).exists() for path in paths)
+            if not is_marked and not self._is_recorded(cell):
+                return False
+            self.seen_done.add(cell)
+        return True
+
+    def _is_recorded(self, cell: GridCell) -> bool:
+        """Return whether records of the present card and protocol hold all conditions."""
+        paths = self.record_paths(cell)
+        if not all(path.exists() for path in paths):
+            return False
+        try:
+            records = [read_record(path) for path in paths]
+        except UserError:
+            return False
+        return all(
+            record.protocol == PROTOCOL
+            and record.inputs.task_card_sha256 == card_digest(self.cards[cell.task])
+            and self.conditions[cell.task].keys() <= {item.condition for item in record.conditions}
+            for record in records
+        )
+
+    def scan(self) -> dict[GridCell, CellStatus]:
+        """Return the status of every cell, in the order of work."""
+        return {cell: self._status(cell) for cell in self.cells()}
+
+    def _status(self, cell: GridCell) -> CellStatus:
+        if self.is_done(cell):
+            return "done"
+        if self.file(cell, "error").exists():
+            return "failed"
+        return "running" if holder_of(self.file(cell, "lock")) else "waiting"
+
+    def claim(self, cell: GridCell) -> FileLock | None:
+        """Lock a cell and count the try; return None where it is done, failed or locked.
+
+        A cell in which workers died `MAX_TRIES` times fails: it may need more memory than there is.
+        """
+        lock = acquire(self.file(cell, "lock"), holder=this_process())
+        if lock is None:
+            return None
+        tries = int(_read(self.file(cell, "tries")).get("tries", 0))
+        if not self.is_done(cell) and not self.file(cell, "error").exists():
+            if tries < MAX_TRIES:
+                write_text(self.file(cell, "tries"), json.dumps({"tries": tries + 1}))
+                return lock
+            reason = f"{tries} workers died in it, perhaps because memory was short"
+            self.fail(cell, "run", reason)
+        lock.release()
+        return None
+
+    def finish(self, cell: GridCell, paths: Sequence[Path], seconds: float) -> None:
+        """Mark a cell as done by its records."""
+        mark = {"cell": cell.text(), "seconds": seconds, "records": [str(path) for path in paths]}
+        write_text(self.file(cell, "done"), json.dumps(mark))
+        self.forget(cell)
+
+    def fail(self, cell: GridCell, stage: str, reason: str, error: Exception | None = None) -> None:
+        """Write the record of a failure; the rest of the grid goes on."""
+        trace = None if error is None else "".join(traceback.format_exception(error))
+        commit, dirty = project_state()
+        failure = Failure(
+            track=self.spec.track,
+            upstream=parse_upstream_name(cell.upstream).text(),
+            cell=cell.text(),
+            stage=stage,
+            tasks=(cell.task,),
+            lr=cell.lr,
+            error=" ".join(reason.split()),
+            exit_code=error.exit_code if isinstance(error, UserError) else DEFECT_CODE,
+            traceback=None if isinstance(error, UserError) else trace,
+            commit=commit,
+            dirty=dirty,
+            failed=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_text(self.file(cell, "error"), failure.model_dump_json(indent=2) + "\n")
+
+    def forget(self, cell: GridCell) -> None:
+        """Remove the error and the count of tries, so that the cell may be tried again."""
+        self.file(cell, "error").unlink(missing_ok=True)
+        self.file(cell, "tries").unlink(missing_ok=True)
+
+
+def open_grid(spec: GridSpec, out: Path, first: int | None = None) -> RunGrid:
+    """Read the cards of a grid whose records lie in `out`; `first` as in `RunGrid`.
+
+    Raises:
+        UsageError: an unknown upstream, task or condition, or a malformed name.
+    """
+    session = spec.session(out)
+    for upstream in spec.upstreams:
+        find_entry(parse_upstream_name(upstream), session.cards)
+    cards = {task: task_card(task, spec.track) for task in spec.tasks}
+    conditions: dict[str, dict[str, str]] = {task: {} for task in spec.tasks}
+    if spec.conditions is not None:
+        for task, card in cards.items():
+            chosen = expand(spec.conditions, card, has_noise_dir=spec.noise_dir is not None)
+            conditions[task] = {condition.name: condition.sha256() for condition in chosen}
+    if spec.limit is not None:
+        cards = {task: limited_card(card) for task, card in cards.items()}
+    return RunGrid(spec, session, cards, conditions, first)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a small JSON file; empty where it is not there or damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
