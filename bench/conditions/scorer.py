@@ -19,15 +19,14 @@ from bench.conditions.choice import expand
 from bench.conditions.scores import Clean, Judged, degraded_scores
 from bench.conditions.sets import ConditionSet, condition_set, spec_of
 from bench.conditions.shared_pass import SharedPass, shared_pass
-from bench.errors import InvalidDataError, MissingError, UserError
+from bench.errors import InvalidDataError, MissingError
 from bench.features.passes import seconds_per_audio_second
 from bench.features.store import FeatureStore
-from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.load.loader import Loaded, load_upstream
 from bench.probe.fit import predict
 from bench.probe.heads import Probe
-from bench.progress import bar, say, warn
+from bench.progress import bar, say
 from bench.records.record import ConditionResult, Record, read_record, write_record
 from bench.registry import task_card
 from bench.run.evaluate import read_predictions, write_predictions
@@ -131,22 +130,6 @@ def _plan(path: Path, names: str, session: Session, known: Tests, *, force: bool
     return _Plan(path, record, todo)
 
 
-def predict_condition(path: Path, name: str, session: Session) -> None:
-    """Do the part of `score_conditions` that takes time, for one condition: the predictions.
-
-    They wait beside the record for `score_conditions`, which makes them itself where they are not.
-
-    Raises:
-        UserError: as `score_conditions`.
-    """
-    record = read_record(path)
-    card = task_card(record.task, record.track)
-    (item,) = expand(name, card, has_noise_dir=session.noise_dir is not None)
-    test = condition_set(item, record, session)
-    with shared_pass(session.home, keep_features=True, alone=True) as shared:
-        Scorer(path, record, session).predictions(item, test, shared)
-
-
 class Scorer:
     """A trained head with its upstream.
 
@@ -219,8 +202,11 @@ class Scorer:
         self, condition: Condition, test: ConditionSet, shared: SharedPass
     ) -> ConditionResult:
         """One condition: the upstream's pass, predictions on disk, scores."""
-        by_id, sha256 = self.predictions(condition, test, shared)
-        self._waiting(condition).unlink(missing_ok=True)
+        predictions = self._predict(condition, test, shared)
+        ids = [item.id for item in test.utterances]
+        file = self.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
+        sha256 = write_predictions(file, ids, predictions)
+        by_id = dict(zip(ids, predictions, strict=True))
         commit, dirty = project_state()
         return ConditionResult(
             condition=condition.name,
@@ -232,32 +218,6 @@ class Scorer:
                 condition, Judged(by_id, test.utterances, test.trials), self.clean
             ).scores,
         )
-
-    def _waiting(self, condition: Condition) -> Path:
-        """Where it says which predictions wait to be scored."""
-        return self.path.with_suffix("") / "predictions" / f".{condition.name}.sealed"
-
-    def predictions(
-        self, condition: Condition, test: ConditionSet, shared: SharedPass
-    ) -> tuple[dict[str, Any], str]:
-        """Predictions under a condition by utterance id, on disk, and the file's sha256.
-
-        Those that `predict_condition` made are taken when they are of this very test set.
-        """
-        file = self.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
-        waiting = self._waiting(condition)
-        if waiting.exists():
-            try:
-                kept, (by_id, sha256) = read_sealed(waiting), read_predictions(file)
-                if kept == [self.record.provenance.spec, test.sha256, sha256]:
-                    return by_id, sha256
-            except UserError as error:
-                warn(f"{error}; predicted again")
-        predictions = self._predict(condition, test, shared)
-        ids = [item.id for item in test.utterances]
-        sha256 = write_predictions(file, ids, predictions)
-        write_sealed([self.record.provenance.spec, test.sha256, sha256], waiting)
-        return dict(zip(ids, predictions, strict=True)), sha256
 
     def _predict(self, condition: Condition, test: ConditionSet, shared: SharedPass) -> list[Any]:
         loaded, mode = self.resolved.loaded, self.resolved.card.features

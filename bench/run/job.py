@@ -46,7 +46,7 @@ from bench.run.spec import (
     prepare_corpora,
     resolve_run,
 )
-from bench.run.stages import best_probe, has_points, predict_tests, save_head, score_tests, train
+from bench.run.stages import best_probe, predict_tests, save_head, score_tests, train
 from bench.session import Session
 
 
@@ -105,7 +105,7 @@ class Job:
         return self.runs[0].loaded.digest
 
     def names(self) -> list[str]:
-        """Of the runs, for leases."""
+        """Return the names of the runs, for their locks."""
         return [
             f"run {path.parent.parent.name}/{path.parent.name}/{path.stem}" for path in self.paths
         ]
@@ -157,10 +157,6 @@ class Job:
             self._cost(left)
         self.trained |= dict(zip(left, points, strict=True))
         return points
-
-    def has_heads(self, index: int) -> bool:
-        """Whether the heads of one run were trained and kept."""
-        return has_points(self._training(index), self.runs[index].learning_rates())
 
     def predict(self, index: int, group: Sequence[int]) -> dict[str, str]:
         """The predictions of one run on its own test sets; their sha256 by condition.
@@ -226,11 +222,6 @@ class Job:
         for index in left:
             write_sealed(cost.model_dump(), self._training(index) / "cost.sealed")
         return [cost for _ in left]
-
-
-def run_lease(path: Path) -> str:
-    """Name of the lease of a run, from where its record lies."""
-    return f"run {path.parent.parent.name}/{path.parent.name}/{path.stem}"
 
 
 def _are_whole(folder: Path, digests: Mapping[str, str]) -> bool:

@@ -123,14 +123,9 @@ def _point_file(folder: Path, lr: float) -> Path:
     return folder / f"lr{lr:g}.sealed"
 
 
-def has_points(folder: Path, rates: Sequence[float]) -> bool:
-    """Whether all points of one run were trained and kept."""
-    return all(_point_file(folder, lr).exists() for lr in rates)
-
-
 def _kept(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
     """The points of one run when all of them are there and whole."""
-    if not has_points(folder, rates):
+    if not all(_point_file(folder, lr).exists() for lr in rates):
         return None
     try:
         return [Fitted(**read_sealed(_point_file(folder, lr))) for lr in rates]
