@@ -6,7 +6,6 @@ folder is written.
 """
 
 import argparse
-import json
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve()
 sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[2] / "tests" / "helpers")]
-from clusters import GRID, Log, cells, records, toy  # noqa: E402
+from clusters import GRID, Log, cells, compare, finish, toy  # noqa: E402
 
 CONF = """ClusterName=toy
 SlurmctldHost={host}(127.0.0.1)
@@ -120,31 +119,24 @@ def main():
                         "--workers", "2")  # fmt: skip
             job = requeue_one(folder / "slurm", log)
             text = front.communicate(timeout=600)[0]
-            log(f"exit code {front.returncode}: {text.strip().splitlines()[-1]}")
             for path in sorted((folder / "slurm").glob(".grid/*/slurm/*_log.err")):
                 log(f"{path.name}: {len(cells(path.read_text(errors='replace')))} cells begun")
             shown = subprocess.run(["scontrol", "show", "job", job], capture_output=True, text=True,
                                    check=False)  # fmt: skip
             restarts = re.search(r"Restarts=(\d+)", shown.stdout)
             log(f"job {job}: restarts {restarts[1] if restarts else 'not shown'}")
-            one, other = records(folder / "local"), records(folder / "slurm")
-            log(f"{len(other)} records, {sum(one[n] == other.get(n) for n in one)} of {len(one)} "
-                "identical to the local ones (timings aside)")  # fmt: skip
-            is_good = one == other and front.returncode == 0 and len(one) == 8
+            is_good = compare(folder, "slurm", front, text, log)
         finally:
             for process in reversed(running):
                 process.terminate()
             for process in running:
                 process.wait(30)
-    text = (
-        "# A grid through Slurm\n\nWritten by `tools/grids/slurm_grid.py` on one machine: Debian's "
-        "munged, slurmctld and slurmd (`proctrack/pgid`, `task/none`), 24 cells of the toy "
-        "track, a job requeued while it worked.\n\n```\n" + "\n".join(log.lines) + "\n```\n"
+    about = (
+        "Written by `tools/grids/slurm_grid.py` on one machine: Debian's munged, slurmctld and "
+        "slurmd\n(`proctrack/pgid`, `task/none`), 6 cells of the toy track with two seeds, a job "
+        "requeued while it worked."
     )
-    if options.write:
-        options.write.write_text(text, encoding="utf-8")
-    sys.stdout.write(json.dumps({"identical": is_good}) + "\n")
-    return 0 if is_good else 1
+    return finish("A grid through Slurm", about, log, is_good, options.write)
 
 
 if __name__ == "__main__":
