@@ -55,9 +55,9 @@ def run(options: argparse.Namespace) -> int:
 def _local_records(options: argparse.Namespace) -> list[BoardRecord]:
     """Return the records of a folder of runs; the compared ones with draws of their predictions."""
     from bench.conditions.catalogue import catalogue
-    from bench.conditions.rescore import evidence
     from bench.conditions.scores import rescore_conditions
     from bench.records.record import read_record
+    from bench.run.artifacts import evidence
     from leaderboard.board.compare import upstreams_of
     from leaderboard.board.reading import BoardRecord
 

@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run, or show what is done."""
     from bench import stopping
-    from bench.conditions.choice import expand, warn_unheard
-    from bench.conditions.report import condition_table
+    from bench.conditions.catalogue import expand
+    from bench.conditions.report import condition_table, warn_unused_noise
     from bench.conditions.scorer import score_conditions
     from bench.names import parse_upstream_name
     from bench.progress import say
@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
         card = task_card(options.task, options.track)
         chosen = expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
         if options.noise_dir is not None:
-            warn_unheard(chosen)
+            warn_unused_noise(chosen)
     session = session_of(options)
     outcomes = run_seeds(spec, seeds_of(options), session, force=options.force)
     for outcome in outcomes:

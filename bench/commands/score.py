@@ -23,8 +23,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Compare a record's scores with those of its predictions; return 4 if any differs."""
-    from bench.conditions.rescore import rescore
     from bench.conditions.scores import rescore_conditions
+    from bench.run.artifacts import rescore
     from bench.run.report import table
 
     record, scores = rescore(options.record, home())

@@ -37,8 +37,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Score and show."""
-    from bench.conditions.choice import expand, warn_unheard
-    from bench.conditions.report import condition_table
+    from bench.conditions.catalogue import expand
+    from bench.conditions.report import condition_table, warn_unused_noise
     from bench.conditions.scorer import score_conditions
     from bench.records.record import read_record
     from bench.registry import task_card
@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     if options.noise_dir is not None:
         first = read_record(options.records[0])
         card = task_card(first.task, first.track)
-        warn_unheard(expand(options.conditions, card, has_noise_dir=True))
+        warn_unused_noise(expand(options.conditions, card, has_noise_dir=True))
     records = score_conditions(
         options.records,
         options.conditions,

@@ -33,8 +33,8 @@ def run(options: argparse.Namespace) -> int:
     """Decode, score and show beside the greedy scores."""
     from tabulate import tabulate
 
-    from bench.conditions.language_model import score_with_lm
     from bench.records.record import read_record
+    from bench.run.language_model import score_with_lm
 
     session = replace(session_of(options), upstream=options.upstream)
     scores = score_with_lm(options.record, options.lm, options.lexicon, session)

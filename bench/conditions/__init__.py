@@ -1,6 +1,5 @@
-"""Test sets that are distorted or out of domain, and scores on them.
+"""Test conditions (distorted or out-of-domain test sets), and scores of trained heads under them.
 
-`conditions.yaml` and `catalogue` define them, `sets` makes a test set, `distorter` makes its sound,
-`scorer` scores trained heads, `scores` sets them beside clean. Others use
-`catalogue.catalogue`, `scorer.score_conditions` and `distorter.make_distorter`.
+`conditions.yaml` defines them and `catalogue` reads it; `sets` builds a test set, `distorter` its
+sound; `scorer` predicts, `scores` computes metrics, `report` and `listen` show the results.
 """

@@ -1,30 +1,29 @@
-"""Read and check `conditions.yaml`: every condition and every set, by name.
+"""Read and check `conditions.yaml`, and choose conditions from it by name.
 
-Imports no torch. Every step is checked against the signature of its effect, so that a misspelt
-parameter is found before anything runs.
+A name may end in `@test-only` for speaker verification: then enrolments stay clean. Every step is
+checked against the signature of its effect, so that a misspelt parameter is reported before
+anything runs. Imports no torch.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib
-import inspect
 import json
-import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from bench.config import TaskCard
+from bench.distortions._effects import EffectStep, read_step
 from bench.errors import UsageError, did_you_mean
-from bench.registry import ROOT
 from bench.schema import Frozen, read_card
 
 FILE = Path(__file__).with_name("conditions.yaml")
 TEST_ONLY = "@test-only"
-DRAW_KEYS = ({"from", "to"}, {"from", "to", "step"}, {"one_of"})
 
 
 class Ladder(Frozen):
@@ -37,7 +36,7 @@ class Ladder(Frozen):
     values: list[float | int]
 
 
-class Product(Frozen):
+class StepProduct(Frozen):
     """Every step of `first`, then every step of `last`."""
 
     about: str
@@ -47,7 +46,7 @@ class Product(Frozen):
     last: dict[str, dict[str, Any] | None]
 
 
-class Single(Frozen):
+class SingleCondition(Frozen):
     """A chain of steps, a table of the task's card, or another corpus: exactly one of them."""
 
     about: str
@@ -59,36 +58,28 @@ class Single(Frozen):
     tables: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _one_kind(self) -> Single:
+    def _one_kind(self) -> SingleCondition:
         if sum([bool(self.steps), self.table is not None, self.corpus is not None]) != 1:
             raise ValueError("exactly one of 'steps', 'table' and 'corpus' must be given")
         return self
 
 
-class Named(Frozen):
-    """A set of conditions."""
+class NamedSet(Frozen):
+    """A set of conditions, listed by name."""
 
     about: str
     members: list[str]
 
 
 class ConditionFile(Frozen):
-    """All of `conditions.yaml`."""
+    """The content of `conditions.yaml`."""
 
     version: int
     bands_hz: dict[str, float]
     ladders: dict[str, Ladder]
-    products: dict[str, Product]
-    singles: dict[str, Single]
-    sets: dict[str, Named]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One effect with its parameters as written (a mapping is drawn for each utterance)."""
-
-    effect: str
-    params: tuple[tuple[str, Any], ...]
+    products: dict[str, StepProduct]
+    singles: dict[str, SingleCondition]
+    sets: dict[str, NamedSet]
 
 
 @dataclass(frozen=True)
@@ -96,24 +87,24 @@ class Condition:
     """One test condition.
 
     Attributes:
-        name: as asked for, with `@test-only` where it is that.
-        about: for people.
-        version: of the file it comes from.
+        name: with `@test-only` at its end where enrolments of speaker verification stay clean.
+        about: a description for readers.
+        version: of the file that defines it.
         steps: effects in order; empty for another test set.
         table: of the task's own card, instead of `clean`.
-        corpus: another corpus, whose table of a task is in `tables`.
-        beside: the corpus of the tasks that it serves.
-        tables: task to table of `corpus`.
-        ladder: which ladder it is a rung of, or None.
+        corpus: another corpus, whose table of each task is in `tables`.
+        beside: the corpus of the tasks that `corpus` serves.
+        tables: pairs of a task and its table of `corpus`.
+        ladder: the ladder that it is a rung of, or None.
         severity: its number on the ladder.
-        test_only: enrolments of speaker verification stay clean.
-        from_folder: part of what `--noise-dir` gives: not in `all` without one.
+        test_only: whether enrolments of speaker verification stay clean.
+        from_folder: whether it needs `--noise-dir`; `all` leaves it out without one.
     """
 
     name: str
     about: str
     version: int
-    steps: tuple[Step, ...] = ()
+    steps: tuple[EffectStep, ...] = ()
     table: str | None = None
     corpus: str | None = None
     beside: str | None = None
@@ -125,11 +116,11 @@ class Condition:
 
     @property
     def base(self) -> str:
-        """The name that seeds the sound: test-only is the same sound, on one side."""
+        """The name that seeds the sound: `@test-only` has the same sound, on one side."""
         return self.name.removesuffix(TEST_ONLY)
 
     def sha256(self) -> str:
-        """Identity of what it does to a test set: name, version, parameters and tables."""
+        """Return the identity of its effect on a test set: name, version, parameters, tables."""
         other = [self.table, self.corpus, self.tables]
         content = [self.base, self.version, [[s.effect, s.params] for s in self.steps], other]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -147,49 +138,48 @@ class Catalogue:
 
 @lru_cache(maxsize=4)
 def catalogue(path: Path = FILE) -> Catalogue:
-    """Read and spell out the conditions.
+    """Read the file and build every condition and set of it.
 
     Raises:
-        UsageError: a misspelt key, an effect, a parameter or a member that there is not, a value
-            that is no number, a name twice.
+        UsageError: a misspelt key, an unknown effect, parameter or member, a value that is not a
+            number, or a name used twice.
         InvalidDataError: not a YAML mapping.
     """
     file = read_card(path, ConditionFile)
-    found: dict[str, Condition] = {}
+    conditions: dict[str, Condition] = {}
     sets: dict[str, tuple[str, ...]] = {}
-    for condition, group in _spelt_out(file, path):
-        if condition.name in found:
-            raise UsageError(f"{path}: condition {condition.name!r} twice")
-        found[condition.name] = condition
-        for name in group:
-            sets[name] = (*sets.get(name, ()), condition.name)
+    for item, groups in _built(file, path):
+        if item.name in conditions:
+            raise UsageError(f"{path}: condition {item.name!r} twice")
+        conditions[item.name] = item
+        for name in groups:
+            sets[name] = (*sets.get(name, ()), item.name)
     for name, named in file.sets.items():
-        unknown = [member for member in named.members if member not in found]
-        if unknown:
-            hint = did_you_mean(unknown[0], found)
-            raise UsageError(f"{path}: set {name!r}: no condition {unknown[0]!r}: {hint}")
+        for member in named.members:
+            if member not in conditions:
+                hint = did_you_mean(member, conditions)
+                raise UsageError(f"{path}: set {name!r}: no condition {member!r}: {hint}")
         sets[name] = tuple(named.members)
-    both = set(sets) & set(found)
+    both = set(sets) & set(conditions)
     if both:
-        raise UsageError(f"{path}: {sorted(both)[0]!r} is a set and a condition")
+        raise UsageError(f"{path}: {min(both)!r} is a set and a condition")
     abouts = {f"ladder-{name}": item.about for name, item in file.ladders.items()}
     abouts |= {"ladders": "every ladder"}
-    abouts |= {name: item.about for name, item in file.products.items()}
-    abouts |= {name: item.about for name, item in file.sets.items()}
-    return Catalogue(found, sets, abouts, file.bands_hz)
+    abouts |= {name: item.about for name, item in (file.products | file.sets).items()}
+    return Catalogue(conditions, sets, abouts, file.bands_hz)
 
 
-def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[str, ...]]]:
-    """Every condition with the sets that it is in by construction."""
-    found: list[tuple[Condition, tuple[str, ...]]] = []
+def _built(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[str, ...]]]:
+    """Return every condition with the sets that it belongs to by construction."""
+    built: list[tuple[Condition, tuple[str, ...]]] = []
     for key, ladder in file.ladders.items():
         for value in ladder.values:
             name = _filled(ladder.name, f"{abs(value):g}", path)
-            step = _step({**ladder.effect, ladder.varies: value}, f"{path}: {name}")
-            condition = Condition(
-                name, ladder.about, file.version, (step,), ladder=key, severity=float(value)
+            steps = _steps([{**ladder.effect, ladder.varies: value}], f"{path}: {name}")
+            rung = Condition(
+                name, ladder.about, file.version, steps, ladder=key, severity=float(value)
             )
-            found.append((condition, (f"ladder-{key}", "ladders")))
+            built.append((rung, (f"ladder-{key}", "ladders")))
     for key, product in file.products.items():
         for last, second in product.last.items():
             for first, before in product.first.items():
@@ -197,107 +187,112 @@ def _spelt_out(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[s
                 names = [n for n, i in ((last, second), (first, before)) if i is not None]
                 if chosen:
                     name = _filled(product.name, "-".join(names), path)
-                    steps = tuple(_step(item, f"{path}: {name}") for item in chosen)
+                    steps = _steps(chosen, f"{path}: {name}")
                     about = f"{' after '.join(names)}, one of {key}"
-                    condition = Condition(
+                    pair = Condition(
                         name, about, file.version, steps, from_folder=product.from_folder
                     )
-                    found.append((condition, (key,)))
+                    built.append((pair, (key,)))
     for name, single in file.singles.items():
-        steps = tuple(_step(item, f"{path}: {name}") for item in single.steps)
-        condition = Condition(
-            name,
-            single.about,
-            file.version,
-            steps,
-            table=single.table,
-            corpus=single.corpus,
-            beside=single.beside,
-            tables=tuple(sorted(single.tables.items())),
-            from_folder=single.from_folder,
-        )
-        found.append((condition, ()))
-    return found
+        values: dict[str, Any] = dict(single)
+        values["steps"] = _steps(single.steps, f"{path}: {name}")
+        values["tables"] = tuple(sorted(single.tables.items()))
+        built.append((Condition(name=name, version=file.version, **values), ()))
+    return built
 
 
-def _filled(name: str, text: str, path: Path) -> str:
-    """A name with what tells it from others in the place of its `{}`.
+def _filled(pattern: str, text: str, path: Path) -> str:
+    """Return a pattern with a text in the place of its `{}`.
 
     Raises:
-        UsageError: it has none, or other braces.
+        UsageError: the pattern has no `{}`, or other braces.
     """
-    parts = name.split("{}")
+    parts = pattern.split("{}")
     if len(parts) != 2 or set("".join(parts)) & {"{", "}"}:
-        raise UsageError(f"{path}: key 'name': expected one {{}} in it, found {name!r}")
+        raise UsageError(f"{path}: key 'name': expected one {{}} in it, found {pattern!r}")
     return text.join(parts)
 
 
-def effect_names() -> list[str]:
-    """Every effect: the modules of `bench.distortions`."""
-    folder = ROOT / "bench" / "distortions"
-    return sorted(path.stem for path in folder.glob("*.py") if not path.stem.startswith("_"))
-
-
-def effect_module(name: str) -> Any:
-    """The module of one effect.
+def _steps(items: Sequence[dict[str, Any]], where: str) -> tuple[EffectStep, ...]:
+    """Check steps against the signatures of their effects, and noise sources by name.
 
     Raises:
-        UsageError: no such effect (with near names).
+        UsageError: no such effect, parameter or noise source, a missing parameter, or a value of
+            another type.
     """
-    if name not in effect_names():
-        raise UsageError(f"unknown effect {name!r}: {did_you_mean(name, effect_names())}")
-    return importlib.import_module(f"bench.distortions.{name}")
-
-
-def parameters(effect: str) -> dict[str, inspect.Parameter]:
-    """The keyword parameters of an effect, with their types."""
-    signature = inspect.signature(effect_module(effect).distort, eval_str=True)
-    return {
-        name: item for name, item in signature.parameters.items() if item.kind is item.KEYWORD_ONLY
-    }
-
-
-def _step(data: dict[str, Any], where: str) -> Step:
-    """Check one step against its effect's signature.
-
-    Raises:
-        UsageError: no such effect or parameter, one that is missing, or a value of another type.
-    """
-    params = {key: value for key, value in data.items() if key != "effect"}
-    try:
-        known = parameters(str(data.get("effect")))
-        for name in params:
-            if name not in known:
-                raise UsageError(f"unknown parameter {name!r}: {did_you_mean(name, known)}")
-            _check_value(name, params[name], known[name].annotation)
-        for name, item in known.items():
-            if item.default is item.empty and name not in params:
-                raise UsageError(f"effect {data['effect']!r} lacks the parameter {name!r}")
-    except UsageError as error:
-        raise UsageError(f"{where}: {error}") from error
-    return Step(str(data["effect"]), tuple(sorted(params.items())))
-
-
-def _check_value(name: str, value: Any, kind: Any) -> None:
-    """Refuse a value that is not of its parameter's type, or a draw that is none."""
     from bench.conditions.noise_sources import check_source
 
-    if isinstance(value, dict):
-        if set(value) not in DRAW_KEYS:
-            raise UsageError(f"{name}: expected {{from, to[, step]}} or {{one_of}}")
-        values = value["one_of"] if "one_of" in value else list(value.values())
-        if not isinstance(values, list) or not values:
-            raise UsageError(f"{name}: one_of: expected a list")
-        for item in values:
-            _check_value(name, item, kind)
-    elif kind in (float, int):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value):
-            raise UsageError(f"{name}: expected a finite number, found {value!r}")
-    elif kind is bool:
-        if not isinstance(value, bool):
-            raise UsageError(f"{name}: expected true or false, found {value!r}")
-    elif not isinstance(value, str):
-        raise UsageError(f"{name}: expected text, found {value!r}")
-    elif kind is not str:
-        check_source(value)
+    try:
+        steps = tuple(read_step(item) for item in items)
+        for source in (source for step in steps for source in step.sources()):
+            check_source(source)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
+    return steps
+
+
+def noise_sources(conditions: Sequence[Condition]) -> list[str]:
+    """Return the names of the noise sources that conditions need, sorted."""
+    return sorted({s for item in conditions for step in item.steps for s in step.sources()})
+
+
+def condition(name: str) -> Condition:
+    """Return one condition by name.
+
+    Raises:
+        UsageError: no such condition (with near names).
+    """
+    conditions, sets = catalogue().conditions, catalogue().sets
+    base = name.removesuffix(TEST_ONLY)
+    if base not in conditions:
+        hint = did_you_mean(base, [*conditions, *sets])
+        raise UsageError(f"unknown condition {base!r}: {hint}")
+    item = conditions[base]
+    return item if base == name else replace(item, name=name, test_only=True)
+
+
+def refusal(item: Condition, card: TaskCard) -> str:
+    """Return why a task does not allow a condition; an empty text when it does."""
+    task = f"task {card.name} on track {card.track}"
+    if item.test_only and "eer" not in card.metrics:
+        return f"{task} has no trials, so no {TEST_ONLY[1:]} condition"
+    if item.test_only and not item.steps:
+        return f"{item.base} is another test set: both sides of its trials are in it"
+    if item.table is not None and item.table not in card.tables:
+        return f"{task} has no table {item.table!r}"
+    if item.corpus is not None and card.name not in dict(item.tables):
+        tasks = ", ".join(dict(item.tables))
+        return f"{task}: corpus {item.corpus!r} serves only {tasks}"
+    if item.corpus is not None and item.beside != card.corpus:
+        return f"{task}: corpus {item.corpus!r} goes with corpus {item.beside!r} only"
+    return ""
+
+
+def expand(text: str, card: TaskCard, *, has_noise_dir: bool = False) -> tuple[Condition, ...]:
+    """Return the conditions that a user names, for one task, each once and in order.
+
+    Args:
+        text: names of conditions and sets with commas between them, or `all` for everything that
+            the task allows. A name may end in `@test-only`, a set's too.
+        card: of the task.
+        has_noise_dir: whether `all` includes what needs `--noise-dir`.
+
+    Raises:
+        UsageError: no such name, a condition that the task does not allow, or a set of which it
+            allows none.
+    """
+    chosen: dict[str, Condition] = {}
+    for name in (part.strip() for part in text.split(",")):
+        base = name.removesuffix(TEST_ONLY)
+        if base == "all":
+            everything = catalogue().conditions.values()
+            members = [item.name for item in everything if has_noise_dir or not item.from_folder]
+        else:
+            members = list(catalogue().sets.get(base, (base,)))
+        items = [condition(member + name[len(base) :]) for member in members]
+        reasons = [refusal(item, card) for item in items]
+        allowed = [item for item, reason in zip(items, reasons, strict=True) if not reason]
+        if not allowed:
+            raise UsageError(f"condition {name!r}: {reasons[0]}")
+        chosen |= {item.name: item for item in allowed}
+    return tuple(chosen.values())

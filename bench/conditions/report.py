@@ -1,4 +1,4 @@
-"""What conditions did to a run, as text for a terminal: beside clean, and beside the teacher."""
+"""Print the scores of a run under conditions beside clean, and beside its teacher."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from statistics import fmean
 
 from tabulate import tabulate
 
-from bench.conditions.catalogue import TEST_ONLY, catalogue
+from bench.conditions.catalogue import TEST_ONLY, Condition, catalogue
 from bench.errors import UserError
 from bench.names import parse_upstream_name
+from bench.progress import warn
 from bench.records.record import DegradedScore, Record, read_record
 from bench.registry import upstream_card, upstream_names
 
 
 def score_of(record: Record, condition: str, metric: str) -> DegradedScore | None:
-    """One score under one condition, or None."""
+    """Return one score under one condition, or None."""
     for item in record.conditions:
         if item.condition == condition:
             return next((score for score in item.scores if score.metric == metric), None)
@@ -24,7 +25,7 @@ def score_of(record: Record, condition: str, metric: str) -> DegradedScore | Non
 
 
 def teacher_record(record: Record, path: Path) -> Record | None:
-    """The record of the upstream's teacher on the same task and seed, where it lies beside.
+    """Return the record of the upstream's teacher on the same task and seed, or None.
 
     Args:
         record: of the upstream.
@@ -32,26 +33,26 @@ def teacher_record(record: Record, path: Path) -> Record | None:
     """
     card = parse_upstream_name(record.upstream).card
     teacher = upstream_card(card).teacher if card in upstream_names() else None
-    if teacher is None:  # there is none, or the card is the user's
+    if teacher is None:  # no teacher, or a card outside this project
         return None
     for name in (teacher, f"{teacher}+untrained"):
         other = path.parent.parent / name / path.name
         try:
-            found = read_record(other) if other.exists() else None
+            candidate = read_record(other) if other.exists() else None
         except UserError:
-            found = None
-        if found is not None and (name == teacher or record.weights == "untrained"):
-            return found
+            candidate = None
+        if candidate is not None and (name == teacher or record.weights == "untrained"):
+            return candidate
     return None
 
 
 def percent(value: float | None) -> str:
-    """A relative change as text."""
+    """Return a relative change as text, in percent."""
     return "-" if value is None else f"{100 * value:+.1f}"
 
 
 def relative_text(score: DegradedScore | None) -> str:
-    """A relative change with its interval."""
+    """Return a relative change with its interval as text, in percent."""
     if score is None or score.relative is None:
         return "-"
     low, high = percent(score.relative_low), percent(score.relative_high)
@@ -59,33 +60,33 @@ def relative_text(score: DegradedScore | None) -> str:
 
 
 def summary(record: Record, members: Sequence[str], metric: str) -> tuple[float, float, str] | None:
-    """Mean and worst relative degradation over the members of a set that were scored.
+    """Return mean and worst relative degradation over the members of a set that were scored.
 
     Returns:
-        mean, worst, and the name of the worst; None where none has a relative score.
+        mean, worst, and the name of the worst; None where no member has a relative score.
     """
-    found = [(name, score_of(record, name, metric)) for name in members]
-    known = [(s.relative, name) for name, s in found if s is not None and s.relative is not None]
-    if not known:
+    scores = [(name, score_of(record, name, metric)) for name in members]
+    changes = [(s.relative, name) for name, s in scores if s is not None and s.relative is not None]
+    if not changes:
         return None
-    worst, name = max(known)
-    return fmean(value for value, _ in known), worst, name
+    worst, name = max(changes)
+    return fmean(value for value, _ in changes), worst, name
 
 
 def sets_of(record: Record) -> dict[str, list[str]]:
-    """Sets of which the record has every member that its task can have, with those members."""
+    """Return the members of every set of which the record has all, if there are two or more."""
     scored = {item.condition for item in record.conditions}
-    found = {}
+    complete = {}
     for name, members in catalogue().sets.items():
         for suffix in ("", TEST_ONLY):
-            here = [member + suffix for member in members if member + suffix in scored]
-            if len(here) > 1 and len(here) == len(members):
-                found[name + suffix] = here
-    return found
+            names = [member + suffix for member in members]
+            if len(names) > 1 and scored.issuperset(names):
+                complete[name + suffix] = names
+    return complete
 
 
 def condition_table(record: Record, path: Path) -> str:
-    """Every condition of a record, then every whole set: mean and worst."""
+    """Return a text table of every condition of a record, and mean and worst of complete sets."""
     teacher = teacher_record(record, path)
     metrics = [score.metric for score in record.scores if score.condition == "clean"]
     rows = []
@@ -112,11 +113,21 @@ def condition_table(record: Record, path: Path) -> str:
     ]
     lines = []
     for name, members in sets_of(record).items():
-        found = summary(record, members, metrics[0])
-        if found is not None:
-            mean, worst, which = found
+        degradation = summary(record, members, metrics[0])
+        if degradation is not None:
+            mean, worst, which = degradation
             lines.append([name, len(members), percent(mean), percent(worst), which])
     if lines:
         heads = ["set", "conditions", f"mean worse {metrics[0]}, %", "worst, %", "worst is"]
         parts.append(tabulate(lines, headers=heads, disable_numparse=True))
     return "\n\n".join([*parts, f"record: {path}"])
+
+
+def warn_unused_noise(chosen: Sequence[Condition]) -> None:
+    """Warn of a folder of noise that none of the chosen conditions uses."""
+    if not any(item.from_folder for item in chosen):
+        names = [item.name for item in catalogue().conditions.values() if item.from_folder]
+        warn(
+            "--noise-dir: none of these conditions takes its noise from a folder; those that do: "
+            f"{', '.join(names[:3])} and {len(names) - 3} more ('list conditions')"
+        )

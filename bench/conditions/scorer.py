@@ -1,7 +1,7 @@
 """Score a trained head under conditions: nothing is trained, the test set passes the upstream once.
 
-What was scored is written into the record after each condition, so an interrupted command goes on
-where it was.
+The result of each condition is written into the record at once, so that an interrupted command
+continues where it stopped.
 """
 
 from __future__ import annotations
@@ -12,27 +12,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from bench.conditions.catalogue import Condition
-from bench.conditions.choice import expand
-from bench.conditions.scores import Clean, Judged, degraded_scores
-from bench.conditions.sets import ConditionSet, condition_set, spec_of
-from bench.conditions.shared_pass import SharedPass, shared_pass
-from bench.errors import InvalidDataError, MissingError
+from bench.api import SAMPLE_RATE_HZ
+from bench.conditions.catalogue import Condition, expand
+from bench.conditions.scores import CleanScores, Judged, degraded_scores
+from bench.conditions.sets import ConditionSet, SharedPass, condition_set, shared_pass
 from bench.features.passes import seconds_per_audio_second
 from bench.features.store import FeatureStore
-from bench.features.weighted_sum import Moments
-from bench.load.loader import Loaded, load_upstream
+from bench.load.loader import Loaded
 from bench.probe.fit import predict
-from bench.probe.heads import Probe
 from bench.progress import bar, say
 from bench.records.record import ConditionResult, Record, read_record, write_record
-from bench.registry import task_card
-from bench.run.evaluate import read_predictions, write_predictions
-from bench.run.plan import head_factory
+from bench.run.artifacts import TrainedRun, card_of, load_run, recorded_predictions, spec_of
+from bench.run.evaluate import write_predictions
 from bench.run.provenance import project_state
-from bench.run.spec import Resolved, RunSpec, ceiling_card, prepare_corpora, resolve_run
+from bench.run.spec import RunSpec, prepare_corpora
 from bench.session import Session
 
 Tests = dict[RunSpec, dict[str, tuple[Condition, ConditionSet]]]
@@ -46,39 +39,42 @@ def score_conditions(
     force: bool = False,
     keep_features: bool = True,
 ) -> list[Record]:
-    """Score the saved heads of runs under conditions and write them into their records.
+    """Score the saved heads of runs under conditions and write the scores into their records.
 
-    Condition by condition, so that what runs share is made once: the distorted sound, and the
-    features where heads have one upstream (two seeds, or two tasks on the same utterances).
+    Runs are scored condition by condition, so that what they share is computed once: the distorted
+    sound, and the features where heads have one upstream (two seeds, or two tasks on the same
+    utterances).
 
     Args:
-        paths: the records; head and predictions lie in the folder of the same name beside each.
+        paths: the records; head and predictions lie in the run's folder beside each.
         names: conditions and sets with commas between them, or `all`.
-        session: where things are and how the upstreams run, apart from the precision, which is
-            each record's own.
-        force: score anew what is there.
-        keep_features: keep the features of every condition in the store, like all others; for many
-            conditions of a large test set they are many gigabytes.
+        session: where things are and how the upstreams run, except for the precision, which is
+            each record's.
+        force: score again the conditions that a record has.
+        keep_features: keep the features of every condition in the store. Many conditions of a
+            large test set take many gigabytes.
 
     Returns:
         the records as they are now on disk.
 
     Raises:
-        UserError: an unknown condition, a head that is missing or of another run, noise that cannot
-            be had.
+        UserError: an unknown condition, a head that is missing or of another run, or noise that is
+            not available.
     """
-    known: Tests = {}
-    plans = [_plan(path, names, session, known, force=force) for path in paths]
+    tests: Tests = {}
+    plans = [_plan(path, names, session, tests, force=force) for path in paths]
     upstreams: dict[str, Loaded] = {}
     scorers = {
-        plan.path: Scorer(plan.path, plan.record, session, upstreams) for plan in plans if plan.todo
+        plan.path: Scorer(load_run(plan.path, plan.record, session, upstreams))
+        for plan in plans
+        if plan.todo
     }
     for plan in plans:
         if plan.todo:
             scorers[plan.path].say_plan([test for _, test in plan.todo.values()])
     for name in dict.fromkeys(name for plan in plans for name in plan.todo):
         sharing = [plan for plan in plans if name in plan.todo]
-        # A pass that keeps frames gives the means too, to tasks on the same utterances.
+        # Tasks on the same utterances get their means from a pass that keeps frames.
         sharing.sort(key=lambda plan: scorers[plan.path].resolved.card.features == "pooled")
         alone = len(sharing) == 1
         with shared_pass(session.home, keep_features=keep_features, alone=alone) as shared:
@@ -89,12 +85,12 @@ def score_conditions(
 
 @dataclass
 class _Plan:
-    """What is to be scored of one record.
+    """The conditions that one record lacks.
 
     Attributes:
         path: of the record.
         record: as it is on disk.
-        todo: by name, in the order of the card.
+        todo: conditions to score, by name.
     """
 
     path: Path
@@ -102,7 +98,7 @@ class _Plan:
     todo: dict[str, tuple[Condition, ConditionSet]]
 
     def add(self, result: ConditionResult) -> None:
-        """Write one condition's scores into the record."""
+        """Write the scores of one condition into the record."""
         done = {item.condition: item for item in self.record.conditions}
         done[result.condition] = result
         conditions = tuple(done[key] for key in sorted(done))
@@ -110,90 +106,53 @@ class _Plan:
         write_record(self.record, self.path)
 
 
-def _plan(path: Path, names: str, session: Session, known: Tests, *, force: bool) -> _Plan:
-    """Read a record and find what it lacks; `known` are the test sets of runs of the same kind."""
+def _plan(path: Path, names: str, session: Session, tests: Tests, *, force: bool) -> _Plan:
+    """Return the conditions that a record lacks; `tests` caches test sets by kind of run."""
     record = read_record(path)
-    card = task_card(record.task, record.track)
-    card = ceiling_card(card) if record.ceiling else card
     kind = replace(spec_of(record), upstream="", seed=0)
-    if kind not in known:
+    if kind not in tests:
+        card = card_of(record)
         chosen = expand(names, card, has_noise_dir=session.noise_dir is not None)
         prepare_corpora(card, session)
-        known[kind] = {item.name: (item, condition_set(item, record, session)) for item in chosen}
-    tests = known[kind]
+        tests[kind] = {item.name: (item, condition_set(item, record, session)) for item in chosen}
     done = {item.condition: item.sha256 for item in record.conditions}
     todo = {
-        name: found
-        for name, found in tests.items()
-        if force or name not in done or done[name] != found[1].sha256
+        name: (item, test)
+        for name, (item, test) in tests[kind].items()
+        if force or done.get(name) != test.sha256
     }
     return _Plan(path, record, todo)
 
 
 class Scorer:
-    """A trained head with its upstream.
+    """Scores a trained head under conditions.
 
     Args:
-        path: the record.
-        record: its content.
-        session: where things are and how the upstream runs, apart from the precision, which is the
-            record's: what is compared with clean speech is computed as that was.
-        upstreams: those that are loaded already, by name and precision; one that is not is added.
+        run: with its upstream.
 
     Raises:
-        InvalidDataError: another upstream, test set or head than the record's.
-        MissingError: the head or the predictions were not kept; no such device, or one that lacks
-            the record's precision.
+        InvalidDataError: other predictions on the clean test set than the record's.
+        MissingError: no such predictions.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        record: Record,
-        session: Session,
-        upstreams: dict[str, Loaded] | None = None,
-    ) -> None:
-        self.record, self.path = record, path
-        precision = record.provenance.precision
-        self.engine = replace(session.engine, precision=precision).check()
-        card = task_card(record.task, record.track)
-        card = ceiling_card(card) if record.ceiling else card
-        upstreams = {} if upstreams is None else upstreams
-        name = session.upstream or record.upstream
-        laid_out = f"{name}{self.engine.suffix}"  # weights are laid out for one precision
-        if laid_out not in upstreams:
-            upstreams[laid_out] = load_upstream(name, replace(session, strict=True))
-        loaded = upstreams[laid_out]
-        if loaded.digest != record.inputs.upstream_sha256:
-            raise InvalidDataError(
-                f"{path}: made with another {record.upstream} ({loaded.digest[:12]} is here, "
-                f"{record.inputs.upstream_sha256[:12]} in the record); evaluate it again"
-            )
-        self.resolved = resolve_run(spec_of(record), card, loaded, session.home)
+    def __init__(self, run: TrainedRun) -> None:
+        self.run = run
+        self.resolved, self.engine = run.resolved, run.engine
+        predictions = recorded_predictions(
+            run.path, "clean", run.record.predictions_sha256["clean"]
+        )
         table = self.resolved.tables["clean"]
-        self._check_tables()
-        self.probe = load_head(self.resolved, path.with_suffix("") / "head.safetensors")
-        clean = Judged(self._clean_predictions(), table.utterances, table.trials)
-        self.clean = Clean(self.resolved.card, clean)
-
-    def _check_tables(self) -> None:
-        for name in ("train", "clean"):
-            if self.resolved.tables[name].sha256 != self.record.inputs.manifests.get(name):
-                raise InvalidDataError(f"{self.path}: made on another manifest of {name!r}")
-
-    def _clean_predictions(self) -> dict[str, Any]:
-        file = self.path.with_suffix("") / "predictions" / "clean.jsonl"
-        predictions, found = read_predictions(file)
-        if found != self.record.predictions_sha256["clean"]:
-            raise InvalidDataError(f"{file}: altered since the record was made")
-        return predictions
+        self.clean = CleanScores(
+            self.resolved.card, Judged(predictions, table.utterances, table.trials)
+        )
 
     def say_plan(self, tests: Sequence[ConditionSet]) -> None:
-        """What will be done and about how long it takes, to stderr."""
-        seconds = sum(item.num_samples for test in tests for item in test.utterances) / 16_000
+        """Print the plan and an estimate of its duration to stderr."""
+        seconds = sum(test.seconds for test in tests)
         rate = seconds_per_audio_second(self.resolved.loaded.upstream, self.engine)
+        record = self.run.record
         say(
-            f"plan: {self.record.upstream} {self.record.task} under {len(tests)} condition(s), "
+            f"plan: {record.upstream} {record.task} under {len(tests)} condition(s), "
             f"{seconds / 60:.1f} min of audio, about {seconds * (rate + 0.01):.0f} s at most; "
             "nothing is trained"
         )
@@ -201,10 +160,10 @@ class Scorer:
     def score(
         self, condition: Condition, test: ConditionSet, shared: SharedPass
     ) -> ConditionResult:
-        """One condition: the upstream's pass, predictions on disk, scores."""
+        """Return the result of one condition; its predictions are written to disk."""
         predictions = self._predict(condition, test, shared)
         ids = [item.id for item in test.utterances]
-        file = self.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
+        file = self.run.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
         sha256 = write_predictions(file, ids, predictions)
         by_id = dict(zip(ids, predictions, strict=True))
         commit, dirty = project_state()
@@ -224,43 +183,12 @@ class Scorer:
         name = loaded.name.text()
         store = FeatureStore(shared.root, loaded.digest, mode, engine=self.engine, name=name)
         missing = store.missing(test.utterances)
-        seconds = math.ceil(sum(item.num_samples for item in missing) / 16_000)
+        seconds = math.ceil(sum(item.num_samples for item in missing) / SAMPLE_RATE_HZ)
         with bar(total=seconds, label=condition.name, unit="s") as progress:
             store.extract(
                 loaded.upstream,
                 missing,
-                lambda item: progress.update(item.num_samples / 16_000),
+                lambda item: progress.update(item.num_samples / SAMPLE_RATE_HZ),
                 sound=shared.once(test.sound),
             )
-        return predict(self.probe, store.read(test.utterances))
-
-
-def load_head(resolved: Resolved, path: Path) -> Probe:
-    """The trained weighted sum and head of a run.
-
-    Raises:
-        MissingError: not kept.
-        InvalidDataError: not a file of tensors, or of another head.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not path.exists():
-        raise MissingError(f"no trained head {path}: bring the whole run's folder, or evaluate it")
-    upstream = resolved.loaded.upstream
-    try:
-        state = load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise InvalidDataError(f"{path}: not a file of tensors ({error})") from error
-    moments = None
-    if resolved.card.recipe.standardize:  # their values come with the state
-        shape = (upstream.num_layers, upstream.hidden_size)
-        moments = Moments(torch.zeros(shape), torch.ones(shape))
-    probe = Probe(upstream.num_layers, upstream.hidden_size, head_factory(resolved), moments)
-    try:
-        probe.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise InvalidDataError(f"{path}: another head than the run's ({reason})") from error
-    probe.eval()
-    return probe
+        return predict(self.run.probe, store.read(test.utterances))

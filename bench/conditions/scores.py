@@ -1,4 +1,4 @@
-"""Scores under conditions beside clean ones: from predictions and references only."""
+"""Compute scores under conditions and their degradation from predictions and targets only."""
 
 from __future__ import annotations
 
@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.api import Utterance
-from bench.conditions.catalogue import Condition, catalogue
-from bench.conditions.choice import condition, noise_sources
-from bench.conditions.sets import (
-    TEST_SIDE,
-    References,
-    identified,
-    references,
-    spec_of,
-)
+from bench.conditions.catalogue import Condition, catalogue, condition, noise_sources
+from bench.conditions.sets import TEST_SIDE, identified, references
 from bench.config import TaskCard
 from bench.errors import InvalidDataError
 from bench.metrics.degradation import relative_degradation
@@ -24,29 +17,30 @@ from bench.metrics.metric import METRICS
 from bench.metrics.resamples import Resampled, mean_resampled, resample
 from bench.records.record import ConditionResult, ConditionScore, DegradedScore, Record
 from bench.registry import task_card
-from bench.run.evaluate import read_predictions, scored
+from bench.run.artifacts import recorded_predictions, spec_of
+from bench.run.evaluate import scored
 from bench.run.spec import Table, prepare_corpora, read_tables
 from bench.session import Session
 from bench.sound.manifests import Trial
 
-SAME = 1e-9  # of rates computed twice
-OWN = "folder"  # the noise of a user's own recordings (`bench.conditions.noise_folders`)
+TOLERANCE = 1e-9  # between rates computed twice: another order of summation moves last digits
+USER_NOISE = "folder"  # noise that only one user has (`bench.conditions.noise_folders`)
 
 
 class Judged(NamedTuple):
-    """Predictions by utterance id, and what is true."""
+    """Predictions by utterance id, with the utterances and trials that hold the targets."""
 
     predictions: Mapping[str, Any]
     utterances: Sequence[Utterance]
     trials: Sequence[Trial]
 
 
-class Clean:
-    """What a head predicts on clean speech, to which its other test sets are held.
+class CleanScores:
+    """The metrics of a head on clean speech, against which degradation is measured.
 
     Args:
         card: of the task.
-        judged: predictions and what is true.
+        judged: predictions and targets of the clean test set.
     """
 
     def __init__(self, card: TaskCard, judged: Judged) -> None:
@@ -54,7 +48,7 @@ class Clean:
         self._resampled: dict[str, Resampled] = {}
 
     def resampled(self, metric: str) -> Resampled:
-        """A metric with its resamples, made once.
+        """Return a metric with its resamples, computed once.
 
         Raises:
             InvalidDataError: predictions of other utterances, or too little to resample.
@@ -64,40 +58,42 @@ class Clean:
             self._resampled[metric] = resample(items, self.card.cluster)
         return self._resampled[metric]
 
-    def of_test_side(self, found: Judged) -> Clean:
-        """The same in the shape of a test set whose enrolments stay clean, so that trials pair."""
-        known = {item.id: item.id.removesuffix(TEST_SIDE) for item in found.utterances}
-        predictions = {name: self.judged.predictions[own] for name, own in known.items()}
-        return Clean(self.card, Judged(predictions, found.utterances, found.trials))
+    def under_ids_of(self, other: Judged) -> CleanScores:
+        """Return the same under the ids of a test set whose enrolments stay clean: trials pair."""
+        predictions = {
+            item.id: self.judged.predictions[item.id.removesuffix(TEST_SIDE)]
+            for item in other.utterances
+        }
+        return CleanScores(self.card, other._replace(predictions=predictions))
 
 
-class Degraded(NamedTuple):
-    """Scores under a condition, and the main metric's resamples."""
+class DegradedScores(NamedTuple):
+    """Scores under a condition, and the resamples of the main metric."""
 
     scores: tuple[DegradedScore, ...]
     main: Resampled
 
 
-def degraded_scores(under: Condition, found: Judged, clean: Clean) -> Degraded:
-    """Every metric under a condition, with its degradation relative to clean.
+def degraded_scores(item: Condition, judged: Judged, clean: CleanScores) -> DegradedScores:
+    """Return every metric under a condition, with its degradation relative to clean.
 
     Args:
-        under: the condition.
-        found: what was predicted under it.
-        clean: what the same head predicted on the clean test set.
+        item: the condition.
+        judged: predictions under it.
+        clean: metrics of the same head on the clean test set.
 
     Raises:
         InvalidDataError: predictions that do not cover the utterances, or too little to resample.
     """
     card = clean.card
-    if under.test_only:
-        clean = clean.of_test_side(found)
+    if item.test_only:
+        clean = clean.under_ids_of(judged)
     scores, draws = [], {}
     for name in card.metrics:
-        items = METRICS[name].per_item(*found)
+        items = METRICS[name].per_item(*judged)
         draws[name] = resampled = resample(items, card.cluster)
-        score = scored(items, resampled, under.name, name)
-        if not under.steps:  # other utterances, which are drawn apart
+        score = scored(items, resampled, item.name, name)
+        if not item.steps:  # other utterances: resampled independently
             resampled = resample(items, card.cluster, seed=1)
         relative = relative_degradation(
             resampled, clean.resampled(name), higher_is_better=METRICS[name].higher_is_better
@@ -110,15 +106,15 @@ def degraded_scores(under: Condition, found: Judged, clean: Clean) -> Degraded:
                 relative_high=relative.high if relative else None,
             )
         )
-    return Degraded(tuple(scores), draws[card.metrics[0]])
+    return DegradedScores(tuple(scores), draws[card.metrics[0]])
 
 
 class Rescored(NamedTuple):
-    """A record's conditions, computed again from their predictions.
+    """Scores of a record's conditions, computed again from their predictions.
 
     Attributes:
-        differing: names of those whose scores are not what the predictions give.
-        draws: of the main metric's mean over every set of distortions that is there as a whole.
+        differing: names of conditions whose recorded scores do not follow from the predictions.
+        draws: of the main metric's mean over every set of distortions that is complete.
     """
 
     differing: list[str]
@@ -136,53 +132,49 @@ def rescore_conditions(
 
     Args:
         record: as on disk.
-        path: of the record; predictions lie in the folder of the same name beside it.
+        path: of the record; predictions lie in the run's folder beside it.
         session: where corpora and noise are.
         names: only these conditions; None for all.
 
     Raises:
-        InvalidDataError: predictions that are not those of the record, or a condition that is
-            another than this checkout's.
-        MissingError: they, a corpus or noise are not there.
+        InvalidDataError: predictions that are not those of the record, or a condition that differs
+            from this checkout's.
+        MissingError: predictions, a corpus or noise are missing.
     """
     chosen = [item for item in record.conditions if names is None or item.condition in names]
     if not chosen:
         return Rescored([], [])
     card = task_card(record.task, record.track)
-    folder = path.with_suffix("") / "predictions"
 
-    def judged(name: str, expected: str, true: References) -> Judged:
-        predictions, sha256 = read_predictions(folder / f"{name}.jsonl")
-        if sha256 != expected:
-            raise InvalidDataError(f"{folder / name}.jsonl: altered since the record was made")
-        return Judged(predictions, true.utterances, true.trials)
+    def judged(name: str, sha256: str, table: Table) -> Judged:
+        return Judged(recorded_predictions(path, name, sha256), table.utterances, table.trials)
 
     prepare_corpora(card, session)
     tables = read_tables(card, session.home, spec_of(record))
     plain = references(Condition("clean", "", 0), record, session.home, tables)
-    clean = Clean(card, judged("clean", record.predictions_sha256["clean"], plain))
+    clean = CleanScores(card, judged("clean", record.predictions_sha256["clean"], plain))
     differing, distorted = [], {}
-    for item in chosen:
-        under = condition(item.condition)
-        true = _references(under, item, record, session, tables)
-        found = judged(item.condition, item.predictions_sha256, true)
-        scores, main = degraded_scores(under, found, clean)
-        if not _are_same(item.scores, scores):
-            differing.append(item.condition)
-        if under.steps and not under.test_only:
-            distorted[item.condition] = main
+    for result in chosen:
+        item = condition(result.condition)
+        table = _recorded_table(item, result, record, session, tables)
+        predicted = judged(item.name, result.predictions_sha256, table)
+        scores, main = degraded_scores(item, predicted, clean)
+        if not _are_same(result.scores, scores):
+            differing.append(item.name)
+        if item.steps and not item.test_only:
+            distorted[item.name] = main
     return Rescored(differing, set_draws(distorted, card))
 
 
 def set_draws(distorted: Mapping[str, Resampled], card: TaskCard) -> list[DrawnScore]:
-    """The draws of a task's main metric as a mean over sets of conditions.
+    """Return the draws of a task's main metric as a mean over sets of conditions.
 
     Args:
-        distorted: the metric by condition, all of the utterances of the clean test set.
+        distorted: the metric by condition, each over all utterances of the clean test set.
         card: of the task.
 
     Returns:
-        one for every set whose conditions are all there, if it has more than one.
+        draws of every set of more than one condition that `distorted` has completely.
     """
     return [
         drawn(mean_resampled([distorted[member] for member in members]), name, card.metrics[0])
@@ -191,43 +183,40 @@ def set_draws(distorted: Mapping[str, Resampled], card: TaskCard) -> list[DrawnS
     ]
 
 
-def _references(
-    under: Condition,
-    item: ConditionResult,
+def _recorded_table(
+    item: Condition,
+    result: ConditionResult,
     record: Record,
     session: Session,
     tables: Mapping[str, Table],
-) -> References:
-    """The test set of a condition, which must be the one that the record was scored on.
+) -> Table:
+    """Return the test set of a condition, which must be the one that the record was scored on.
 
     Raises:
-        InvalidDataError: it is another, or one that only the sender of the record has.
-        MissingError: a corpus or noise is not there.
+        InvalidDataError: another test set, or one with noise that only the record's sender has.
+        MissingError: a corpus or noise is missing.
     """
-    if OWN in noise_sources([under]):
-        raise InvalidDataError(f"condition {under.name}: of noise that only its sender has")
-    found = identified(under, record, session, tables)
-    if found.sha256 != item.sha256:
+    if USER_NOISE in noise_sources([item]):
+        raise InvalidDataError(f"condition {item.name}: of noise that only its sender has")
+    table = identified(item, record, session, tables)
+    if table.sha256 != result.sha256:
         raise InvalidDataError(
-            f"condition {under.name}: sha256 {item.sha256[:12]}, {found.sha256[:12]} in this "
+            f"condition {item.name}: sha256 {result.sha256[:12]}, {table.sha256[:12]} in this "
             f"checkout: another distortion, noise or test set"
         )
-    return found
+    return table
 
 
-def _are_same(recorded: Sequence[DegradedScore], found: Sequence[DegradedScore]) -> bool:
-    names = [[(score.condition, score.metric) for score in scores] for scores in (recorded, found)]
-    return names[0] == names[1] and not any(map(differs, recorded, found))
+def _are_same(recorded: Sequence[DegradedScore], computed: Sequence[DegradedScore]) -> bool:
+    one, two = ([(s.condition, s.metric) for s in scores] for scores in (recorded, computed))
+    return one == two and not any(map(differs, recorded, computed))
 
 
-def differs(recorded: ConditionScore, found: ConditionScore) -> str:
-    """What a recorded score says that its predictions do not; empty when they agree.
-
-    Another order of summation moves the last digits, of relative degradation too.
-    """
+def differs(recorded: ConditionScore, computed: ConditionScore) -> str:
+    """Return the first number in which two scores differ, as text; an empty text if none does."""
     numbers = recorded.model_dump(exclude={"condition", "metric"})
     for name, one in numbers.items():
-        two = getattr(found, name)
-        if (one is None) != (two is None) or (one is not None and abs(one - two) > SAME):
+        two = getattr(computed, name)
+        if (one is None) != (two is None) or (one is not None and abs(one - two) > TOLERANCE):
             return f"{name} {one} in the record, {two} from the predictions"
     return ""

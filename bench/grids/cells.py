@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from filelock import FileLock
 
-from bench.conditions.choice import expand
+from bench.conditions.catalogue import expand
 from bench.config import TaskCard
 from bench.errors import UserError
 from bench.features.locks import acquire, holder_of, this_process

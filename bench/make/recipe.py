@@ -19,8 +19,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Head, Utterance
-from bench.conditions.catalogue import catalogue
-from bench.conditions.choice import condition
+from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import Utterance
-from bench.conditions.scorer import load_head
 from bench.engine import Engine
 from bench.errors import InvalidDataError, UsageError
 from bench.features.store import FeatureStore
@@ -20,6 +19,7 @@ from bench.load.loader import load_upstream
 from bench.probe.fit import predict
 from bench.records.record import Record, read_record
 from bench.registry import task_card
+from bench.run.artifacts import load_head
 from bench.run.evaluate import read_predictions
 from bench.run.run import run
 from bench.run.spec import RunSpec, resolve_run

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.conditions.rescore import evidence
 from bench.conditions.scores import differs, rescore_conditions
 from bench.config import UpstreamCard
 from bench.errors import MissingError, UserError, one_line
@@ -20,6 +19,7 @@ from bench.records.bundle import BundleCard
 from bench.records.cost_report import CostReport, read_cost_report
 from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card, task_names, track_card, upstream_card
+from bench.run.artifacts import evidence
 from bench.run.spec import read_split
 from bench.schema import read_card
 from bench.session import Session

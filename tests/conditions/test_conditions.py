@@ -12,11 +12,12 @@ import pytest
 
 from bench import paths
 from bench.conditions import catalogue as module
-from bench.conditions.catalogue import catalogue
-from bench.conditions.choice import condition, expand, noise_sources, warn_unheard
-from bench.conditions.distorter import Distorter, draw, fit, make_distorter
+from bench.conditions.catalogue import catalogue, condition, expand, noise_sources
+from bench.conditions.distorter import Distorter, draw, fit, make_distorter, to_16_bits
 from bench.conditions.noise_folders import PACKS
+from bench.conditions.report import warn_unused_noise
 from bench.corpora.embedded import games
+from bench.distortions._effects import EffectStep
 from bench.distortions._noise import Noise, NoiseClip
 from bench.errors import InvalidDataError, UsageError
 from bench.features.passes import clean_sound
@@ -89,10 +90,10 @@ def test_sets_and_names_expand_to_what_a_task_can_have(capsys):
     assert not any(name.startswith("official") for name in everything)
     with_folder = expand("all", SID, has_noise_dir=True)
     assert any(item.name.startswith("official") for item in with_folder)
-    warn_unheard(with_folder)
+    warn_unused_noise(with_folder)
     expand("ladder-white", SID, has_noise_dir=True)  # a cell of a grid, say: no word of its own
     assert not capsys.readouterr().err
-    warn_unheard(expand("ladder-white", SID, has_noise_dir=True))
+    warn_unused_noise(expand("ladder-white", SID, has_noise_dir=True))
     assert "none of these conditions takes its noise from a folder" in capsys.readouterr().err
     (only,) = expand("gsm@test-only", ASV)
     assert only.test_only
@@ -182,6 +183,21 @@ def test_the_sound_is_of_the_utterance_and_its_condition(items):
     keys = {white.renamed(item).key, white.renamed(other).key, ten.renamed(item).key, item.key}
     assert len(keys) == 4
     assert white.renamed(item).key == distorter("white-5db").renamed(item).key
+
+
+def test_a_draw_depends_on_base_name_utterance_and_position_of_the_step():
+    """The sound is compared, so that features in the store cannot hide an equal seed."""
+    wav = (0.1 * np.sin(np.arange(8_000) / 20)).astype(np.float32)
+    white = condition("white-5db")
+    same = EffectStep("gain", (("gain_db", 0.0),))  # changes no sample
+
+    def sound(item, identifier="a"):
+        return digest(Distorter(item, {}, None).distort(wav, identifier))
+
+    assert sound(replace(white, steps=(same,))) == digest(to_16_bits(wav))
+    assert sound(condition("white-5db@test-only")) == sound(white)
+    others = [replace(white, name="other"), replace(white, steps=(same, *white.steps))]
+    assert len({sound(white), sound(white, "b"), *map(sound, others)}) == 4
 
 
 @pytest.mark.corpus

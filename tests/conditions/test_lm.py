@@ -9,8 +9,8 @@ import torch
 from s3prl_parts import part
 from test_superb_parity import dictionary
 
-from bench.conditions.language_model import BeamSearch, LmDecoder
 from bench.errors import InvalidDataError, MissingError
+from bench.run.language_model import BeamSearch, LmDecoder
 from downstreams.superb import LETTERS, SPECIAL
 
 WORDS = {"THE": -0.4, "CAT": -1.0, "CAD": -3.0, "SAT": -1.2, "A": -0.8}

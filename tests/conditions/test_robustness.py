@@ -15,14 +15,12 @@ from toys import make_utterances
 
 from bench import paths, registry
 from bench.conditions import scorer, sets
-from bench.conditions.catalogue import catalogue
-from bench.conditions.choice import condition, expand
+from bench.conditions.catalogue import catalogue, condition, expand
 from bench.conditions.distorter import Distorter
 from bench.conditions.report import condition_table, sets_of, summary
-from bench.conditions.scorer import load_head, score_conditions
+from bench.conditions.scorer import score_conditions
 from bench.conditions.scores import rescore_conditions
-from bench.conditions.sets import TEST_SIDE, condition_set
-from bench.conditions.shared_pass import shared_pass
+from bench.conditions.sets import TEST_SIDE, condition_set, shared_pass
 from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features import passes
@@ -34,7 +32,7 @@ from bench.metrics.resamples import replicates, resample
 from bench.probe.fit import Trainer
 from bench.records.record import read_record
 from bench.registry import ROOT
-from bench.run import job, run, spec
+from bench.run import artifacts, job, run, spec
 from bench.run.evaluate import read_predictions
 from bench.run.spec import RunSpec
 from bench.session import Session
@@ -49,7 +47,7 @@ def trained(toy, monkeypatch):  # noqa: F811
     module = spec.corpus_module("toy")
     for user in (spec, sets):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
-    monkeypatch.setattr(scorer, "load_upstream", job.load_upstream)
+    monkeypatch.setattr(artifacts, "load_upstream", job.load_upstream)
     path = evaluate(toy, "tone").path
     return SimpleNamespace(toy=toy, path=path, session=Session(home=toy.home))
 
@@ -149,9 +147,9 @@ def test_records_of_two_precisions_share_no_upstream(trained, monkeypatch):
     """Weights that are packed for float32 would compute in float32 for the other as well."""
     exact = evaluate(trained.toy, "tone", seed=0).path
     rough = evaluate(trained.toy, "tone", seed=1, engine=Engine(precision="bf16")).path
-    loaded, load = [], scorer.load_upstream
+    loaded, load = [], artifacts.load_upstream
     monkeypatch.setattr(
-        scorer, "load_upstream", lambda name, session: loaded.append(name) or load(name, session)
+        artifacts, "load_upstream", lambda name, session: loaded.append(name) or load(name, session)
     )
     score_conditions([exact, rough], "gsm", trained.session)
     assert loaded == ["fbank", "fbank"]
@@ -210,9 +208,11 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
     monkeypatch.setattr(passes, "forward_bucket", heard)
     monkeypatch.setattr(scorer, "seconds_per_audio_second", lambda *_: 0.1)  # it passes sounds
     loads: Counter[str] = Counter()
-    load = scorer.load_upstream
+    load = artifacts.load_upstream
     monkeypatch.setattr(
-        scorer, "load_upstream", lambda name, session: loads.update([name]) or load(name, session)
+        artifacts,
+        "load_upstream",
+        lambda name, session: loads.update([name]) or load(name, session),
     )
     together = score_conditions(found, names, trained.session, force=True, keep_features=keep)
     assert loads == {"fbank": 1, "fbank+untrained:7": 1}
@@ -359,9 +359,9 @@ def test_relative_degradation_is_paired_and_signed():
 
 def test_a_head_is_loaded_as_it_was_saved(trained):
     record = read_record(trained.path)
-    one = scorer.Scorer(trained.path, record, trained.session)
+    one = artifacts.load_run(trained.path, record, trained.session)
     head = trained.path.with_suffix("") / "head.safetensors"
-    first, second = one.probe.state_dict(), load_head(one.resolved, head).state_dict()
+    first, second = one.probe.state_dict(), artifacts.load_head(one.resolved, head).state_dict()
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[key], second[key]) for key in first)
 

@@ -7,8 +7,8 @@ import pytest
 from scipy.signal import correlate, welch
 
 from bench import paths
-from bench.conditions.catalogue import effect_module, effect_names
 from bench.corpora.embedded import games
+from bench.distortions._effects import effect_module, effect_names
 from bench.distortions._noise import Noise, NoiseClip, check_clip, join, segment
 from bench.distortions._room import room_response
 from bench.distortions.band_reject import reject

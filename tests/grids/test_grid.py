@@ -27,7 +27,7 @@ from bench.grids.launch import Launch, make_executor
 from bench.grids.spec import GridSpec, make_grid_spec, read_grid
 from bench.grids.worker import work
 from bench.records.record import read_failure, read_record
-from bench.run import dry_run, job, spec
+from bench.run import artifacts, dry_run, job, spec
 from bench.session import Session
 
 TOY = Path(__file__).parents[1] / "helpers" / "grid_toy.py"
@@ -40,7 +40,7 @@ def toy(tmp_path, monkeypatch):
     toy = make_toy(tmp_path, monkeypatch)
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(toy.home))
     monkeypatch.setattr(stopping, "install", lambda: None)
-    monkeypatch.setattr(scorer, "load_upstream", job.load_upstream)
+    monkeypatch.setattr(artifacts, "load_upstream", job.load_upstream)
     return toy
 
 

@@ -34,15 +34,14 @@ def main(folder, words):
     from toy_track import make_toy
 
     from bench.cli import main
-    from bench.conditions import scorer
     from bench.grids import launch, worker
 
     os.environ["SLIM_SUPERB_HOME"] = str(folder / "home")
     patch = pytest.MonkeyPatch()
     make_toy(folder, patch)
-    from bench.run import job
+    from bench.run import artifacts, job
 
-    patch.setattr(scorer, "load_upstream", job.load_upstream)
+    patch.setattr(artifacts, "load_upstream", job.load_upstream)
     seconds = float(os.environ.get("TOY_CELL_SECONDS", "0"))
     if seconds:
         patch.setattr(worker, "evaluate", slow(worker.evaluate, seconds))

@@ -5,14 +5,14 @@ import torch
 from test_run import evaluate, toy  # noqa: F401
 from toys import make_utterances, write_tone
 
-from bench.conditions import scorer, sets
+from bench.conditions import sets
 from bench.conditions.scorer import score_conditions
 from bench.engine import Engine
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
 from bench.make.compress import CompressionRequest, compress
 from bench.records.record import read_record
-from bench.run import job, spec
+from bench.run import artifacts, job, spec
 from bench.session import Session
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
@@ -41,7 +41,7 @@ def test_a_run_and_its_conditions_come_out_the_same_twice(toy, monkeypatch, devi
     module = spec.corpus_module("toy")
     for user in (spec, sets):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)
-    monkeypatch.setattr(scorer, "load_upstream", job.load_upstream)
+    monkeypatch.setattr(artifacts, "load_upstream", job.load_upstream)
     engine, found = Engine(device, bucket_seconds=2.0), []
     for _ in range(2):
         path = evaluate(toy, "tone", force=True, engine=engine).path

@@ -10,10 +10,10 @@ from toy_track import evaluate, evaluate_seeds, make_toy, rows
 from toys import make_utterances
 
 from bench import registry
-from bench.conditions.rescore import rescore
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import Record, dumps, read_record
 from bench.run import job, spec
+from bench.run.artifacts import rescore
 from bench.run.spec import RunSpec
 from bench.sound.manifests import write_table
 

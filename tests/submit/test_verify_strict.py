@@ -23,7 +23,6 @@ from test_submit import (  # noqa: F401 (fixtures)
 from toy_track import evaluate
 
 from bench.commands import verify as command
-from bench.conditions.rescore import evidence
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load.loader import load_upstream
 from bench.measure.cost import Cost
@@ -33,6 +32,7 @@ from bench.records.cost_report import BucketMacs
 from bench.records.record import ConditionResult, read_record, write_record
 from bench.records.standing import Standing
 from bench.registry import ROOT, task_card
+from bench.run.artifacts import evidence
 from bench.schema import read_card
 from bench.submit.accept import accept
 from bench.submit.record_check import rate_problems, selection_problems

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.api import Utterance
-from bench.conditions.catalogue import catalogue
-from bench.conditions.choice import condition
+from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import Distorter
 from bench.corpora.embedded import games
 from bench.distortions._noise import Noise, NoiseClip

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from bench.conditions.catalogue import catalogue
-from bench.conditions.choice import expand
+from bench.conditions.catalogue import catalogue, expand
 from bench.conditions.report import percent, relative_text, score_of, sets_of, summary
 from bench.errors import MissingError
 from bench.paths import write_text

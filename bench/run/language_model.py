@@ -1,9 +1,9 @@
-"""Speech recognition decoded with a language model: the optional column of SUPERB's ASR.
+"""Decode a finished run of speech recognition with a language model: SUPERB's optional column.
 
-The decoder is the one that s3prl uses: flashlight-text's beam search over a lexicon with KenLM,
+The decoder is that of s3prl: flashlight-text's beam search over a lexicon with KenLM,
 with its settings and its files, LibriSpeech's official `4-gram.arpa` (openslr.org/11) and fairseq's
-letter lexicon. It is an extra (`pip install 'slim-superb[lm]'`): a run is decoded greedily, and a
-finished one can be scored with a language model as well, apart from its record.
+letter lexicon. It needs `pip install 'slim-superb[lm]'`. A run is decoded greedily; scores with a
+language model are written beside its record.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.conditions.scorer import Scorer
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.store import FeatureStore
 from bench.paths import write_text
 from bench.probe.fit import EVAL_BATCH
 from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
+from bench.run.artifacts import load_run
 from bench.run.evaluate import score_condition, write_predictions
 from bench.run.run_features import Features, extract
 from bench.session import Session
@@ -38,8 +38,8 @@ class BeamSearch:
     """Settings of the beam search (s3prl `downstream/asr/config.yaml`).
 
     Attributes:
-        beam: hypotheses that are kept.
-        beam_threshold: log probability below the best at which one is dropped.
+        beam: number of hypotheses.
+        beam_threshold: a hypothesis this much below the best log probability is dropped.
         lm_weight: of the language model's log probability.
         word_score: added for every word.
     """
@@ -51,7 +51,7 @@ class BeamSearch:
 
 
 class LmDecoder:
-    """Log probabilities of letters to words.
+    """Decodes log probabilities of letters to words.
 
     Args:
         vocabulary: V symbols, the blank first.
@@ -60,8 +60,9 @@ class LmDecoder:
         search: settings.
 
     Raises:
-        MissingError: the library or a file is not there.
-        InvalidDataError: a lexicon with a letter that is not in the vocabulary, or no such file.
+        MissingError: the library or a file is missing.
+        InvalidDataError: a lexicon with a letter that is not in the vocabulary, or a file that
+            KenLM cannot read.
     """
 
     def __init__(
@@ -88,10 +89,10 @@ class LmDecoder:
         index = {symbol: number for number, symbol in enumerate(vocabulary)}
         trie = decoder.Trie(len(vocabulary), index[SILENCE])
         start = model.start(False)
-        for word, own in spellings.items():
+        for word, variants in spellings.items():
             number = words.get_index(word)
             _, score = model.score(start, number)
-            for letters in own:
+            for letters in variants:
                 strange = [letter for letter in letters if letter not in index]
                 if strange:
                     raise InvalidDataError(f"{lexicon}: {word!r} has {strange[0]!r}, no letter")
@@ -113,12 +114,12 @@ class LmDecoder:
         self._words, self._decoder = words, decoder.LexiconDecoder(*arguments)
 
     def decode(self, log_probs: Tensor) -> str | None:
-        """Log probabilities (T, V) to words; None where the search finds nothing."""
+        """Return the words of log probabilities (T, V); None where the search ends without any."""
         emissions = log_probs.float().cpu().contiguous()
-        found = self._decoder.decode(emissions.data_ptr(), *emissions.shape)
-        if not found:
+        hypotheses = self._decoder.decode(emissions.data_ptr(), *emissions.shape)
+        if not hypotheses:
             return None
-        return " ".join(self._words.get_entry(number) for number in found[0].words if number >= 0)
+        return " ".join(self._words.get_entry(n) for n in hypotheses[0].words if n >= 0)
 
 
 def score_with_lm(
@@ -129,43 +130,43 @@ def score_with_lm(
     *,
     search: BeamSearch | None = None,
 ) -> list[ConditionScore]:
-    """Decode a finished run's own test sets with a language model, and score them.
+    """Decode the test sets of a finished run with a language model, and score them.
 
-    Predictions and scores are written into `lm/` in the run's folder; the record stays as it is.
+    Predictions and scores are written into `lm/` in the run's folder; the record does not change.
 
     Args:
         path: the record.
-        lm: as `LmDecoder`.
-        lexicon: as `LmDecoder`.
+        lm: file that KenLM reads.
+        lexicon: lines of a word and its letters.
         session: where things are and how the upstream runs; features that the run left on the same
             kind of device are read.
         search: settings of the beam search.
 
     Raises:
         UsageError: not a run of CTC over letters.
-        UserError: as `LmDecoder` and `bench.conditions.scorer.Scorer`.
+        UserError: as `LmDecoder` and `bench.run.artifacts.load_run`.
     """
     record, search = read_record(path), search or BeamSearch()
-    scorer = Scorer(path, record, session)
-    head, card = scorer.probe.head, scorer.resolved.card
+    run = load_run(path, record, session)
+    head, card = run.probe.head, run.resolved.card
     vocabulary = getattr(head, "vocabulary", ())
     if "wer" not in card.metrics or SILENCE not in vocabulary or UNKNOWN not in vocabulary:
         raise UsageError(f"{path}: a language model decodes speech recognition of track superb")
     decoder = LmDecoder(vocabulary, lm, lexicon, search)
-    loaded = scorer.resolved.loaded
+    loaded = run.resolved.loaded
     store = FeatureStore(
         session.features,
         loaded.digest,
         card.features,
-        engine=scorer.engine,
+        engine=run.engine,
         name=loaded.name.text(),
     )
-    features = Features(scorer.resolved, store)
+    features = Features(run.resolved, store)
     folder = path.with_suffix("") / "lm"
     scores: list[ConditionScore] = []
     for condition in card.conditions:
-        table = scorer.resolved.tables[condition]
-        texts = _decoded(features, condition, scorer.probe, decoder)
+        table = run.resolved.tables[condition]
+        texts = _decoded(features, condition, run.probe, decoder)
         ids = [item.id for item in table.utterances]
         write_predictions(folder / f"{condition}.jsonl", ids, texts)
         by_id = dict(zip(ids, texts, strict=True))
@@ -183,7 +184,7 @@ def score_with_lm(
 
 @torch.inference_mode()
 def _decoded(features: Features, condition: str, probe: Any, decoder: LmDecoder) -> list[str]:
-    """Words of every utterance of a test set, in order; greedy where the search finds nothing."""
+    """Return the words of every utterance in order; greedy ones where it has none."""
     if condition in features.kept():
         extract(features)
     source = features.source(condition)
@@ -195,8 +196,8 @@ def _decoded(features: Features, condition: str, probe: Any, decoder: LmDecoder)
             output = probe(probe.standardized(batch))
             greedy = probe.head.predict(output)
             for place, length in enumerate(output.lengths.tolist()):
-                found = decoder.decode(output.log_probs[place, :length])
-                texts.append(greedy[place] if found is None else found)
+                text = decoder.decode(output.log_probs[place, :length])
+                texts.append(greedy[place] if text is None else text)
             progress.update(len(indices))
     return texts
 

@@ -1,0 +1,220 @@
+"""Read what a finished run left behind: its record, its trained head and its predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.config import TaskCard
+from bench.engine import Engine
+from bench.errors import InvalidDataError, MissingError
+from bench.features.weighted_sum import Moments
+from bench.load.loader import Loaded, load_upstream
+from bench.metrics.draws import DrawnScore, drawn, kept
+from bench.metrics.metric import METRICS
+from bench.metrics.resamples import resample
+from bench.probe.heads import Probe
+from bench.records.record import ConditionScore, Record, read_record
+from bench.registry import task_card
+from bench.run.evaluate import read_predictions, scored
+from bench.run.plan import head_factory
+from bench.run.spec import Resolved, RunSpec, Table, ceiling_card, read_tables, resolve_run
+from bench.session import Session
+
+
+def spec_of(record: Record) -> RunSpec:
+    """Return the specification of a record's run, without a learning rate set by its user."""
+    return RunSpec(
+        record.upstream,
+        record.task,
+        record.track,
+        record.seed,
+        shuffle_labels=record.labels_shuffled,
+        ceiling=record.ceiling,
+        limit=record.limit,
+    )
+
+
+def card_of(record: Record) -> TaskCard:
+    """Return the task card of a record's run."""
+    card = task_card(record.task, record.track)
+    return ceiling_card(card) if record.ceiling else card
+
+
+def recorded_predictions(path: Path, condition: str, sha256: str) -> dict[str, Any]:
+    """Read the predictions of a run on one test set, by utterance id.
+
+    Args:
+        path: of the record; predictions lie in the run's folder beside it.
+        condition: name of the test set.
+        sha256: of the file, as in the record.
+
+    Raises:
+        InvalidDataError: another file than the record's.
+        MissingError: no such file.
+    """
+    file = path.with_suffix("") / "predictions" / f"{condition}.jsonl"
+    predictions, actual = read_predictions(file)
+    if actual != sha256:
+        raise InvalidDataError(f"{file}: altered: sha256 {actual[:12]}, expected {sha256[:12]}")
+    return predictions
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, ready to predict again.
+
+    Attributes:
+        path: of the record.
+        record: its content.
+        engine: how the upstream runs, in the precision of the record.
+        resolved: tables and upstream.
+        probe: trained weighted sum and head.
+    """
+
+    path: Path
+    record: Record
+    engine: Engine
+    resolved: Resolved
+    probe: Probe
+
+
+def load_run(
+    path: Path, record: Record, session: Session, upstreams: dict[str, Loaded] | None = None
+) -> TrainedRun:
+    """Load the upstream and the trained head of a run.
+
+    Args:
+        path: the record.
+        record: its content.
+        session: where things are and how the upstream runs, except for the precision, which is the
+            record's, so that new scores can be compared with those of the record.
+        upstreams: loaded ones by name and precision; the run's is added where it is missing.
+
+    Raises:
+        InvalidDataError: another upstream, test set or head than the record's.
+        MissingError: the head is missing; no such device, or one that lacks the record's precision.
+    """
+    engine = replace(session.engine, precision=record.provenance.precision).check()
+    upstreams = {} if upstreams is None else upstreams
+    name = session.upstream or record.upstream
+    key = f"{name}{engine.suffix}"  # weights are laid out for one precision
+    if key not in upstreams:
+        upstreams[key] = load_upstream(name, replace(session, strict=True))
+    loaded = upstreams[key]
+    if loaded.digest != record.inputs.upstream_sha256:
+        raise InvalidDataError(
+            f"{path}: made with another {record.upstream}: sha256 {loaded.digest[:12]} in this "
+            f"checkout, {record.inputs.upstream_sha256[:12]} in the record; evaluate it again"
+        )
+    resolved = resolve_run(spec_of(record), card_of(record), loaded, session.home)
+    for split in ("train", "clean"):
+        if resolved.tables[split].sha256 != record.inputs.manifests.get(split):
+            raise InvalidDataError(f"{path}: made on another manifest of {split!r}")
+    probe = load_head(resolved, path.with_suffix("") / "head.safetensors")
+    return TrainedRun(path, record, engine, resolved, probe)
+
+
+def load_head(resolved: Resolved, path: Path) -> Probe:
+    """Load the trained weighted sum and head of a run.
+
+    Raises:
+        MissingError: no such file.
+        InvalidDataError: not a file of tensors, or the tensors of another head.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.exists():
+        raise MissingError(f"no trained head {path}: bring the whole run's folder, or evaluate it")
+    upstream = resolved.loaded.upstream
+    try:
+        state = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InvalidDataError(f"{path}: not a file of tensors ({error})") from error
+    moments = None
+    if resolved.card.recipe.standardize:  # the state brings their values
+        shape = (upstream.num_layers, upstream.hidden_size)
+        moments = Moments(torch.zeros(shape), torch.ones(shape))
+    probe = Probe(upstream.num_layers, upstream.hidden_size, head_factory(resolved), moments)
+    try:
+        probe.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise InvalidDataError(f"{path}: another head than the run's ({reason})") from error
+    probe.eval()
+    return probe
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The predictions of a run on one test set, with the targets.
+
+    Attributes:
+        predictions: by utterance id.
+        table: utterances and trials.
+    """
+
+    card: TaskCard
+    condition: str
+    predictions: Mapping[str, Any]
+    table: Table
+
+    def results(self) -> tuple[list[ConditionScore], list[DrawnScore]]:
+        """Return every metric with counts and interval, and the draws that a record keeps.
+
+        Raises:
+            InvalidDataError: malformed predictions, or of other utterances than the manifest's.
+        """
+        scores, draws = [], []
+        for name in self.card.metrics:
+            items = METRICS[name].per_item(
+                self.predictions, self.table.utterances, self.table.trials
+            )
+            resampled = resample(items, self.card.cluster)
+            scores.append(scored(items, resampled, self.condition, name))
+            if name in kept(self.card, self.condition):
+                draws.append(drawn(resampled, self.condition, name))
+        return scores, draws
+
+
+def evidence(path: Path, home: Path) -> Iterator[Evidence]:
+    """Yield the test sets of a record, with the predictions in the run's folder beside it.
+
+    Raises:
+        InvalidDataError: predictions or manifests are not those of the record.
+        MissingError: a file of predictions or a corpus is missing.
+    """
+    record = read_record(path)
+    card = task_card(record.task, record.track)
+    tables = read_tables(card, home, spec_of(record))
+    for split, table in tables.items():
+        if table.sha256 != record.inputs.manifests.get(split):
+            raise InvalidDataError(f"{path}: made on another manifest of {split!r}")
+    for condition, expected in record.predictions_sha256.items():
+        if condition not in tables:
+            raise InvalidDataError(f"{path}: the task card has no condition {condition!r}")
+        yield Evidence(
+            card, condition, recorded_predictions(path, condition, expected), tables[condition]
+        )
+
+
+def rescore(path: Path, home: Path) -> tuple[Record, tuple[ConditionScore, ...]]:
+    """Compute every score of a record again from its predictions and the manifests.
+
+    Args:
+        path: the record; its predictions lie in the run's folder beside it.
+        home: folder of corpora.
+
+    Returns:
+        the record, and the scores as computed now.
+
+    Raises:
+        UserError: as `evidence`.
+    """
+    scores = tuple(score for item in evidence(path, home) for score in item.results()[0])
+    return read_record(path), scores
