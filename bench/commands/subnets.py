@@ -1,62 +1,152 @@
-"""`slim-superb subnets`: candidates of a once-for-all upstream."""
+"""`slim-superb subnets`: list, search and compare the subnets of a once-for-all upstream."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.commands._options import add_upstream, session_of, upstream_name
+from bench.features.engine_options import add_device
+
+if TYPE_CHECKING:
+    from bench.supernets.subnets import Budget, Candidate
+    from bench.supernets.tradeoff import SubnetScore
 
 GROUP = "compare"
-HELP = "List subnets of a once-for-all upstream within a budget."
-EXAMPLE = "slim-superb subnets lighthubert_small --budget-macs 4.0e9 --sample 200 --seed 1"
+HELP = "List the subnets of a supernet, search the best within a budget, or compare some on a task."
+EXAMPLE = (
+    "slim-superb subnets list lighthubert_small --max-macs 4.0e9 --sample 200\n"
+    "  slim-superb subnets search house_ofa --max-params 1.0e+6\n"
+    "  slim-superb subnets tradeoff lighthubert_small ks --subnets 'min;max;embed=384,int8'"
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the options."""
-    parser.add_argument("upstream", help="a card of the family 'once-for-all'")
-    parser.add_argument("--budget-macs", type=float, help="MACs a second of audio (10 s, plain)")
-    parser.add_argument("--budget-params", type=float, help="parameters")
-    parser.add_argument("--sample", type=int, help="so many random ones; else all equal-layered")
-    parser.add_argument("--seed", type=int, default=0, help="of the sample (default 0)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--csv", action="store_true", help="print CSV")
-    parser.add_argument("--plot", type=Path, help="parameters against MACs, .svg or .png")
-    parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
+    """Add the sub-commands."""
+    actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
+    listing = actions.add_parser("list", help="count subnets in closed form, without building any")
+    add_upstream(listing)
+    listing.add_argument("--sample", type=int, help="random subnets; default: all equal-layered")
+    listing.add_argument("--sample-seed", type=int, default=0, help="of --sample (default 0)")
+    listing.add_argument("--csv", action="store_true", help="print CSV")
+
+    search = actions.add_parser("search", help="probe subnets within a budget: best on dev first")
+    add_upstream(search)
+    search.add_argument("--max-rtf", type=float, help="seconds of one CPU thread a second of audio")
+    search.add_argument("--count", type=int, default=12, help="subnets to probe (default 12)")
+    search.add_argument("--task", default="ks", help="of the probe (default ks)")
+    search.add_argument("--seed", type=int, default=0, help="of draws and heads (default 0)")
+
+    tradeoff = actions.add_parser("tradeoff", help="evaluate subnets (or any variants) on a task")
+    add_upstream(tradeoff)
+    tradeoff.add_argument("task", help="asr, ks, ic, sid, asv or slu ('list tasks')")
+    which = tradeoff.add_mutually_exclusive_group(required=True)
+    which.add_argument("--subnets", help="variants with semicolons between them")
+    which.add_argument("--sample", type=int, help="random subnets, within the budget")
+    tradeoff.add_argument("--sample-seed", type=int, default=0, help="of --sample (default 0)")
+    tradeoff.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
+    tradeoff.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
+
+    for action in (search, tradeoff):
+        action.add_argument("--track", default="quick", help="quick (default) or open")
+        action.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
+        action.add_argument("--out", type=Path, default=Path("runs"), help="folder of records")
+        add_device(action)
+    for action in (listing, search, tradeoff):
+        action.add_argument("--max-params", type=float, help="largest number of parameters")
+        action.add_argument("--max-macs", type=float, help="most MACs a second of audio")
+        action.add_argument("--plot", type=Path, help="picture of the costs, .svg or .png")
+        action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """List, and draw."""
-    import json
-    from dataclasses import asdict
-
-    from bench.errors import UsageError
-    from bench.load.catalog import find_entry
-    from bench.names import UpstreamName
-    from bench.plots import check_picture, plane
+    """List, search or compare; print a table and draw."""
+    from bench.plots import check_picture
     from bench.progress import say
-    from bench.supernets.subnets import (
-        Budget,
-        candidates,
-        candidates_csv,
-        candidates_table,
-        family_of,
-    )
+    from bench.supernets.subnets import Budget
 
     check_picture(options.plot)
-    if options.sample is not None and not 1 <= options.sample <= 1_000_000:
-        raise UsageError(f"--sample {options.sample}: expected 1 to 1000000")
-    card = find_entry(UpstreamName(options.upstream), options.card).card
-    family = family_of(card)
-    budget = Budget(options.budget_params, options.budget_macs)
-    found = candidates(family, budget, sample=options.sample, seed=options.seed)
-    say(f"{card.name}: {family.size():,} subnets; {len(found)} listed")
-    if options.json:
-        print(json.dumps([asdict(item) for item in found], indent=2))
-    else:
-        print(candidates_csv(found).rstrip() if options.csv else candidates_table(found))
+    rtf = getattr(options, "max_rtf", None)
+    budget = Budget(params=options.max_params, macs_per_second=options.max_macs, rtf=rtf)
+    actions = {"list": _list, "search": _search, "tradeoff": _tradeoff}
+    actions[options.action](options, budget)
     if options.plot is not None:
-        points = [(item.macs_per_second / 1e9, item.params / 1e6) for item in found]
-        title = f"{card.name}: {len(found)} of {family.size():,} subnets"
-        with plane(options.plot, (title, "G MACs a second of audio", "M parameters")) as drawn:
-            drawn.plot(*zip(*points, strict=True), "o", markersize=4)
         say(f"plot: {options.plot}")
     return 0
+
+
+def _candidates(options: argparse.Namespace, budget: Budget) -> tuple[str, list[Candidate]]:
+    """Return the title of a list of candidates, and the candidates.
+
+    Raises:
+        UsageError: an upstream without subnets, or a budget that is too small.
+    """
+    from bench.errors import UsageError
+    from bench.load.catalog import find_entry
+    from bench.names import parse_upstream_name
+    from bench.supernets.subnets import candidates, family_of
+
+    if options.sample is not None and not 1 <= options.sample <= 1_000_000:
+        raise UsageError(f"--sample {options.sample}: expected 1 to 1000000")
+    card = find_entry(parse_upstream_name(upstream_name(options)), options.card).card
+    family = family_of(card)
+    items = candidates(family, budget, sample=options.sample, seed=options.sample_seed)
+    return f"{card.name}: {len(items)} of {family.size():,} subnets", items
+
+
+def _list(options: argparse.Namespace, budget: Budget) -> None:
+    import json
+
+    from bench.plots import plane
+    from bench.progress import say
+    from bench.supernets.subnets import candidates_csv, candidates_data, candidates_table
+
+    title, items = _candidates(options, budget)
+    say(title)
+    if options.json:
+        print(json.dumps(candidates_data(items), indent=2))
+    else:
+        print(candidates_csv(items).rstrip() if options.csv else candidates_table(items))
+    if options.plot is not None:
+        points = [(item.macs_per_second / 1e9, item.params / 1e6) for item in items]
+        with plane(options.plot, (title, "G MACs a second of audio", "M parameters")) as axes:
+            axes.plot(*zip(*points, strict=True), "o", markersize=4)
+
+
+def _search(options: argparse.Namespace, budget: Budget) -> None:
+    from bench.errors import UsageError
+    from bench.run.spec import RunSpec
+    from bench.supernets.search import search
+
+    if options.count < 1:
+        raise UsageError(f"--count {options.count}: expected 1 or more")
+    upstream = upstream_name(options)
+    spec = RunSpec(upstream, options.task, options.track, options.seed)
+    scores = search(upstream, budget, spec, session_of(options), count=options.count)
+    _show(options, scores, budget.axis)
+
+
+def _tradeoff(options: argparse.Namespace, budget: Budget) -> None:
+    from bench.run.spec import RunSpec
+    from bench.supernets.tradeoff import names_of, tradeoff
+
+    upstream = upstream_name(options)
+    if options.subnets is not None:
+        variants = [item.strip() for item in options.subnets.split(";") if item.strip()]
+    else:
+        variants = [item.variant for item in _candidates(options, budget)[1]]
+    spec = RunSpec(upstream, options.task, options.track, options.seed, limit=options.limit)
+    scores = tradeoff(names_of(upstream, variants), spec, session_of(options))
+    _show(options, scores, "macs_per_second")
+
+
+def _show(options: argparse.Namespace, scores: list[SubnetScore], axis: str) -> None:
+    """Print scores, and draw them against a cost."""
+    import json
+
+    from bench.supernets.tradeoff import score_data, score_plot, score_table
+
+    print(json.dumps(score_data(scores), indent=2) if options.json else score_table(scores, axis))
+    if options.plot is not None:
+        score_plot(options.plot, scores, options.task, axis)

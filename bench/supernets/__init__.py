@@ -1,5 +1,5 @@
-"""Subnets of once-for-all upstreams: list them, search them, trade size for score.
+"""Subnets of once-for-all upstreams, for the command `subnets`.
 
-`subnets` counts candidates without building them, `search` looks for the best under a budget,
-`tradeoff` evaluates a set of them. Commands use these three and nothing else does.
+`subnets` lists them without building any, `search` probes them within a budget, `tradeoff`
+evaluates a set of them on a task; `Budget`, `Candidate` and `SubnetScore` are shared.
 """

@@ -1,7 +1,7 @@
-"""Once-for-all upstreams: list candidates under a budget, on the plane of parameters and MACs.
+"""List the subnets of a once-for-all upstream within a budget, without building any.
 
-The module of a card's `load` offers its subnets by a function `subnets(config)`; what it returns
-counts them in closed form, so that nothing is built for a list.
+The module of a card's `load` offers its subnets by a function `subnets(config)`. The result counts
+parameters and multiply-accumulates in closed form.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import ROUND_UP, Context, Decimal
 from typing import Any, Protocol
 
@@ -21,81 +21,100 @@ from bench.errors import UsageError
 from bench.registry import resolve
 
 SECONDS = 10.0  # of the input that MACs are counted on, as in every record
+COUNTS = ("variant", "params", "macs_per_second")
 ROUND_UP_3 = Context(prec=3, rounding=ROUND_UP)
-TRIES = 200  # draws for each candidate asked for, before a budget is said to be too tight
+TRIES = 200  # draws per wanted candidate before a budget is reported as too tight
 
 
 class Subnets(Protocol):
-    """What a family of subnets offers (`upstreams.supernet.subnet_counts.SubnetFamily`)."""
+    """The interface of a family of subnets (`upstreams.supernet.subnet_counts.SubnetFamily`)."""
 
     def size(self) -> int:
-        """How many there are."""
+        """Return the number of subnets."""
 
     def sample(self, count: int, seed: int) -> Iterator[Any]:
-        """Draws."""
+        """Yield `count` random subnets, repetitions included."""
 
     def uniform(self) -> Iterator[Any]:
-        """Those whose layers are all alike."""
+        """Yield the subnets whose layers are all alike."""
 
     def ends(self) -> tuple[Any, Any]:
-        """The smallest and the largest."""
+        """Return the smallest and the largest."""
 
     def params(self, subnet: Any) -> int:
-        """Parameters."""
+        """Return the number of parameters."""
 
     def macs(self, subnet: Any, num_samples: int) -> int:
-        """Multiply-accumulates of one utterance."""
+        """Return the multiply-accumulates of one utterance."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One subnet.
+    """One subnet and its cost.
 
     Attributes:
-        variant: as it is written after `@`.
-        params: parameters.
-        macs_per_second: rule `plain`, a second of audio, input of `SECONDS`.
+        variant: as it is written after `@`; empty for the default subnet of a card.
+        params: number of parameters.
+        macs_per_second: multiply-accumulates a second of audio, rule `plain`.
+        rtf: seconds of one CPU thread a second of audio; None where it was not timed.
     """
 
     variant: str
     params: int
     macs_per_second: float
+    rtf: float | None = None
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a candidate may have at most; None is no limit."""
+    """The largest cost of a candidate; None is no limit.
+
+    Attributes:
+        params: number of parameters.
+        macs_per_second: multiply-accumulates a second of audio.
+        rtf: seconds of one CPU thread a second of audio; only timed candidates have one.
+    """
 
     params: float | None = None
     macs_per_second: float | None = None
+    rtf: float | None = None
+
+    @property
+    def axis(self) -> str:
+        """The cost that scores are compared against: the first limited one, or `params`."""
+        return next((key for key, limit in vars(self).items() if limit is not None), "params")
 
     def allows(self, candidate: Candidate) -> bool:
-        """Whether a candidate is within it."""
-        return (self.params is None or candidate.params <= self.params) and (
-            self.macs_per_second is None or candidate.macs_per_second <= self.macs_per_second
-        )
+        """Return whether a candidate costs no more than the budget."""
+        limits = {key: limit for key, limit in vars(self).items() if limit is not None}
+        return all(getattr(candidate, key) <= limit for key, limit in limits.items())
 
 
 def family_of(card: UpstreamCard) -> Subnets:
-    """The subnets of a card.
+    """Return the subnets of a card.
 
     Raises:
-        UsageError: it has none.
+        UsageError: the card has no subnets, or its module cannot count them.
     """
     module = (card.load or "").partition(":")[0]
     try:
         offered = resolve(f"{module}:subnets")
     except UsageError as error:
+        if "search_space" in card.config:
+            raise UsageError(
+                f"upstream {card.name!r}: its subnets cannot be counted in closed form; use "
+                "'subnets search', which builds and measures them"
+            ) from error
         raise UsageError(
             f"upstream {card.name!r} has no subnets; once-for-all upstreams have (family "
             f"'once-for-all' in 'list upstreams')"
         ) from error
-    found: Subnets = offered(card.config)
-    return found
+    family: Subnets = offered(card.config)
+    return family
 
 
 def candidate(family: Subnets, subnet: Any) -> Candidate:
-    """Count one subnet."""
+    """Return one subnet with its counts; multiply-accumulates are of an input of `SECONDS`."""
     macs = family.macs(subnet, round(SECONDS * SAMPLE_RATE_HZ)) / SECONDS
     return Candidate(subnet.text(), family.params(subnet), macs)
 
@@ -103,12 +122,12 @@ def candidate(family: Subnets, subnet: Any) -> Candidate:
 def candidates(
     family: Subnets, budget: Budget, *, sample: int | None = None, seed: int = 0
 ) -> list[Candidate]:
-    """Subnets within a budget, sorted by MACs: so many random ones, or all with equal layers.
+    """Return subnets within a budget, sorted by MACs: random ones, or all with equal layers.
 
     Args:
         family: the subnets.
-        budget: limits.
-        sample: how many to draw, each once; None lists the subnets with equal layers.
+        budget: limits of parameters and MACs.
+        sample: number of different subnets to draw; None lists the subnets with equal layers.
         seed: of the draws.
 
     Raises:
@@ -118,10 +137,10 @@ def candidates(
     if not budget.allows(smallest):
         raise UsageError(
             f"no subnet is within the budget: the smallest has {smallest.params:,} parameters and "
-            f"{smallest.macs_per_second / 1e9:.3f} G MACs a second; ask for {_least(smallest)} or "
+            f"{smallest.macs_per_second / 1e9:.3f} G MACs a second; use {_least(smallest)} or "
             f"more{_enough(family, sample, seed)}"
         )
-    found: dict[str, Candidate] = {}
+    allowed: dict[str, Candidate] = {}
     if sample is None:
         drawn, wanted = family.uniform(), family.size()
     else:
@@ -130,36 +149,36 @@ def candidates(
     for subnet in drawn:
         item = candidate(family, subnet)
         if budget.allows(item):
-            found[item.variant] = item
-        if len(found) >= wanted:
+            allowed[item.variant] = item
+        if len(allowed) >= wanted:
             break
-    if sample is not None and len(found) < wanted:
+    if sample is not None and len(allowed) < wanted:
         raise UsageError(
-            f"only {len(found)} of {wanted} subnets within the budget in {wanted * TRIES:,} draws; "
-            f"ask for fewer, or for a larger budget{_enough(family, sample, seed)}"
+            f"only {len(allowed)} of {wanted} subnets within the budget in {wanted * TRIES:,} "
+            f"draws; draw fewer, or allow a larger budget{_enough(family, sample, seed)}"
         )
-    return sorted(found.values(), key=lambda item: (item.macs_per_second, item.params))
+    return sorted(allowed.values(), key=lambda item: (item.macs_per_second, item.params))
 
 
 def _least(needed: Candidate) -> str:
-    """The budget that a candidate just keeps to, as options, rounded up to three digits."""
+    """Return the smallest budget that allows a candidate, as options, with three digits."""
     params = Decimal(needed.params).normalize(ROUND_UP_3)
     macs = Decimal(needed.macs_per_second).normalize(ROUND_UP_3)
-    return f"--budget-params {float(params):.3g} and --budget-macs {float(macs):.3g}"
+    return f"--max-params {float(params):.3g} and --max-macs {float(macs):.3g}"
 
 
 def _enough(family: Subnets, sample: int | None, seed: int) -> str:
-    """A budget that so many random subnets are sure to be found in: a tenth of all keeps to it."""
+    """Return advice for a sample, in brackets: a budget that allows one in ten random subnets."""
     if sample is None:
         return ""
     drawn = [candidate(family, subnet) for subnet in family.sample(TRIES, seed)]
     tenth = sorted(drawn, key=lambda item: item.macs_per_second)[TRIES // 10]
     macs = Decimal(tenth.macs_per_second).normalize(ROUND_UP_3)
-    return f" (one random subnet in ten keeps to --budget-macs {float(macs):.3g})"
+    return f" (one random subnet in ten is within --max-macs {float(macs):.3g})"
 
 
 def candidates_table(items: Sequence[Candidate]) -> str:
-    """Candidates as a text table."""
+    """Return candidates as a text table."""
     rows = [(i.variant, f"{i.params:,}", f"{i.macs_per_second / 1e9:.3f}") for i in items]
     head = ("subnet", "parameters", "G MACs/s")
     return str(
@@ -168,9 +187,14 @@ def candidates_table(items: Sequence[Candidate]) -> str:
 
 
 def candidates_csv(items: Sequence[Candidate]) -> str:
-    """Candidates as CSV."""
+    """Return candidates as CSV."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(Candidate.__dataclass_fields__), lineterminator="\n")
+    writer = csv.DictWriter(out, COUNTS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(item) for item in items)
+    writer.writerows(candidates_data(items))
     return out.getvalue()
+
+
+def candidates_data(items: Sequence[Candidate]) -> list[dict[str, Any]]:
+    """Return candidates for JSON."""
+    return [{key: getattr(item, key) for key in COUNTS} for item in items]

@@ -1,7 +1,7 @@
-"""A set of subnets (or any variants) on one task: a record each, a table and a curve of them all.
+"""Compare subnets (or any variants) on one task: scores, a table and a trade-off curve.
 
-Each point is an ordinary run with its own record, so an interrupted set goes on where it was, and a
-point that is done costs nothing.
+Each score comes from an ordinary run with its own record, so an interrupted set continues where it
+stopped, and a finished run is not repeated.
 """
 
 from __future__ import annotations
@@ -23,47 +23,60 @@ from bench.run.run import Outcome, run
 from bench.run.spec import RunSpec
 from bench.session import Session
 
+AXES = {  # label of an axis, its unit, and the words for less of it
+    "params": ("M parameters", 1e6, "fewer parameters"),
+    "macs_per_second": ("G MACs a second of audio", 1e9, "fewer MACs"),
+    "rtf": ("real-time factor, one CPU thread", 1.0, "a lower real-time factor"),
+}
+
 
 @dataclass(frozen=True)
-class Point:
-    """One variant on the task.
+class SubnetScore:
+    """The score and the cost of one subnet.
 
     Attributes:
         upstream: as in its record.
-        params, macs_per_second: of the module that ran.
+        params: number of parameters of the module that ran.
+        macs_per_second: multiply-accumulates of it a second of audio.
         metric: the task's main one.
-        value, low, high: on the clean test set, with its 95 % interval.
-        efficient: no other point is at least as good with fewer MACs a second.
+        split: `clean` (the test set) or `dev`.
+        value: of the metric, a fraction.
+        low: lower end of the 95 % interval; None on dev.
+        high: upper end of it.
+        rtf: seconds of one CPU thread a second of audio; None where it was not timed.
+        efficient: no other subnet is at least as good at a lower cost.
     """
 
     upstream: str
     params: int
     macs_per_second: float
     metric: str
+    split: str
     value: float
-    low: float
-    high: float
-    efficient: bool
+    low: float | None = None
+    high: float | None = None
+    rtf: float | None = None
+    efficient: bool = False
 
 
 def names_of(upstream: str, variants: Sequence[str]) -> list[str]:
-    """The upstream's name with each variant in turn, modifier and control of the name kept.
+    """Return the upstream's name with each variant in turn, with its modifier and control.
 
     Raises:
-        UsageError: the upstream has a variant already, none is given, or one is given twice.
+        UsageError: the upstream has a variant already, or variants are missing or repeated.
     """
     base = parse_upstream_name(upstream)
     if base.variant is not None:
         raise UsageError(
-            f"upstream {upstream!r}: without a variant expected, those are given apart"
+            f"upstream {upstream!r}: expected a name without a variant, and variants apart"
         )
     names = []
     for variant in variants:
-        own = parse_upstream_name(f"{base.card}@{variant}")
-        modifier = own.modifier or base.modifier
-        names.append(own._replace(modifier=modifier, untrained_seed=base.untrained_seed).text())
+        name = parse_upstream_name(f"{base.card}@{variant}")
+        modifier = name.modifier or base.modifier
+        names.append(name._replace(modifier=modifier, untrained_seed=base.untrained_seed).text())
     if not names or len(set(names)) < len(names):
-        raise UsageError("variants: at least one expected, and each once")
+        raise UsageError("variants: expected at least one, and each once")
     return names
 
 
@@ -73,93 +86,120 @@ def tradeoff(
     session: Session,
     *,
     evaluate: Callable[[RunSpec, Session], Outcome] = run,
-) -> list[Point]:
-    """Evaluate all names on a task, sorted by MACs.
+) -> list[SubnetScore]:
+    """Evaluate upstreams on a task; return their scores on the clean test set, sorted by MACs.
 
     Args:
-        names: upstreams.
-        spec: everything but the upstream.
+        names: of the upstreams.
+        spec: the run, without its upstream.
         session: where things are and how upstreams run.
         evaluate: `bench.run.run.run`.
 
     Raises:
-        UserError: bad input or missing things, in one line.
+        UserError: as `bench.run.run.run`.
     """
-    records = []
+    scores = []
     for index, name in enumerate(names, 1):
         say(f"[{index}/{len(names)}] {name}")
-        outcome = evaluate(replace(spec, upstream=name), session)
-        records.append(outcome.record)
-    return points_of(records)
+        scores.append(clean_score(evaluate(replace(spec, upstream=name), session).record))
+    return mark_efficient(scores)
 
 
-def points_of(records: Sequence[Record]) -> list[Point]:
-    """The points of some records of one task, sorted by MACs."""
-    main = records[0].score()
-    sign = 1 if METRICS[main.metric].higher_is_better else -1
-    ordered = sorted(records, key=lambda r: (r.cost.macs_per_second, -sign * r.score().value))
-    points: list[Point] = []
+def clean_score(record: Record) -> SubnetScore:
+    """Return the score of a record on the clean test set."""
+    score, cost = record.score(), record.cost
+    return SubnetScore(
+        upstream=record.upstream,
+        params=cost.params,
+        macs_per_second=cost.macs_per_second,
+        metric=score.metric,
+        split="clean",
+        value=score.value,
+        low=score.low,
+        high=score.high,
+    )
+
+
+def sign_of(metric: str) -> int:
+    """Return 1 for a metric whose higher values are better, else -1."""
+    return 1 if METRICS[metric].higher_is_better else -1
+
+
+def mark_efficient(
+    scores: Sequence[SubnetScore], axis: str = "macs_per_second"
+) -> list[SubnetScore]:
+    """Return scores of one metric sorted by a cost, with the efficient ones marked.
+
+    Args:
+        scores: at least one.
+        axis: the cost, a key of `AXES`.
+    """
+    sign = sign_of(scores[0].metric)
+    marked: list[SubnetScore] = []
     best = -float("inf")
-    for record in ordered:
-        score, cost = record.score(), record.cost
-        efficient = sign * score.value > best
+    for score in sorted(scores, key=lambda s: (getattr(s, axis), -sign * s.value)):
+        marked.append(replace(score, efficient=sign * score.value > best))
         best = max(best, sign * score.value)
-        points.append(
-            Point(
-                upstream=record.upstream,
-                params=cost.params,
-                macs_per_second=cost.macs_per_second,
-                metric=score.metric,
-                value=score.value,
-                low=score.low,
-                high=score.high,
-                efficient=efficient,
-            )
-        )
-    return points
+    return marked
 
 
-def tradeoff_table(points: Sequence[Point]) -> str:
-    """The points as a text table, numbered as in the plot; a star marks the efficient ones."""
+def score_table(scores: Sequence[SubnetScore], axis: str = "macs_per_second") -> str:
+    """Return scores as a text table, numbered as in the plot; a star marks the efficient ones."""
     rows = [
         (
-            f"{number}{'*' if point.efficient else ''}",
-            point.upstream,
-            f"{point.params:,}",
-            f"{point.macs_per_second / 1e9:.3f}",
-            f"{point.value:.4f}",
-            f"{point.low:.4f} to {point.high:.4f}",
+            f"{number}{'*' if score.efficient else ''}",
+            score.upstream,
+            f"{score.params:,}",
+            f"{score.macs_per_second / 1e9:.3f}",
+            "-" if score.rtf is None else f"{score.rtf:.4f}",
+            f"{100 * score.value:.2f}",
+            "-"
+            if score.low is None or score.high is None
+            else f"{100 * score.low:.2f} to {100 * score.high:.2f}",
         )
-        for number, point in enumerate(points, 1)
+        for number, score in enumerate(scores, 1)
     ]
-    head = ("", "upstream", "parameters", "G MACs/s", points[0].metric, "95 % interval")
-    align = ("left", "left", "right", "right", "right", "left")
+    label = f"{scores[0].split} {scores[0].metric}, %"
+    head = ("", "upstream", "parameters", "G MACs/s", "RTF", label, "95 % interval")
+    align = ("left", "left", "right", "right", "right", "right", "left")
+    columns = [c for c in zip(head, align, *rows, strict=True) if set(c[2:]) != {"-"}]
+    head, align, *rows = zip(*columns, strict=True)
     text = tabulate(rows, headers=head, disable_numparse=True, colalign=align)
-    return f"{text}\n* no other point is as good with fewer MACs"
+    return f"{text}\n* no other subnet is as good with {AXES[axis][2]}"
 
 
-def tradeoff_plot(path: Path, points: Sequence[Point], task: str) -> None:
-    """Draw score (with its interval) against MACs, numbered as in the table, efficient ones joined.
+def score_plot(
+    path: Path, scores: Sequence[SubnetScore], task: str, axis: str = "macs_per_second"
+) -> None:
+    """Draw scores with their intervals against a cost, numbered as in the table.
+
+    A line joins the efficient ones.
 
     Raises:
-        UsageError, MissingError: as `bench.plots.plane`.
+        UsageError: an ending other than `.svg` and `.png`.
+        MissingError: matplotlib is not installed.
     """
-    title = f"{points[0].upstream.partition('@')[0]} on {task}; numbers as in the table"
+    label, unit, _ = AXES[axis]
+    title = f"{scores[0].upstream.partition('@')[0]} on {task}; numbers as in the table"
     numbers: dict[tuple[float, float], list[str]] = {}
-    with plane(path, (title, "G MACs a second of audio", points[0].metric)) as drawn:
-        for number, point in enumerate(points, 1):
-            x, y = point.macs_per_second / 1e9, point.value
-            around = [[max(0.0, y - point.low)], [max(0.0, point.high - y)]]
-            drawn.errorbar([x], [y], yerr=around, fmt="o", color="C0", markersize=4, elinewidth=0.6)
+    with plane(path, (title, label, f"{scores[0].split} {scores[0].metric}, %")) as axes:
+        for number, score in enumerate(scores, 1):
+            x, y = getattr(score, axis) / unit, 100 * score.value
+            low = y if score.low is None else min(y, 100 * score.low)
+            high = y if score.high is None else max(y, 100 * score.high)
+            bar = [[y - low], [high - y]]
+            axes.errorbar([x], [y], yerr=bar, fmt="o", color="C0", markersize=4, elinewidth=0.6)
             numbers.setdefault((x, y), []).append(str(number))
-        best = [(p.macs_per_second / 1e9, p.value) for p in points if p.efficient]
-        drawn.plot(*zip(*best, strict=True), color="C0", linewidth=1)
-        for place, found in numbers.items():  # points may coincide: int8 has its upstream's MACs
-            drawn.annotate(
-                ", ".join(found), place, textcoords="offset points", xytext=(5, 4), fontsize=7
+        curve = sorted(
+            (getattr(score, axis) / unit, 100 * score.value) for score in scores if score.efficient
+        )
+        axes.plot(*zip(*curve, strict=True), color="C0", linewidth=1)
+        for place, same in numbers.items():  # points may coincide: int8 has its upstream's MACs
+            axes.annotate(
+                ", ".join(same), place, textcoords="offset points", xytext=(5, 4), fontsize=7
             )
 
 
-def tradeoff_data(points: Sequence[Point]) -> list[dict[str, Any]]:
-    """The points for JSON."""
-    return [asdict(point) for point in points]
+def score_data(scores: Sequence[SubnetScore]) -> list[dict[str, Any]]:
+    """Return scores for JSON."""
+    return [asdict(score) for score in scores]

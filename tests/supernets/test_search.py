@@ -1,6 +1,7 @@
 """Search: budgets, the curve, and a search through a tiny supernet."""
 
 from itertools import islice
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -9,9 +10,12 @@ from recipe_toys import MEL
 from bench.cli import main
 from bench.engine import Engine
 from bench.errors import UsageError
+from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.supernets import search as module
-from bench.supernets.search import Budget, Candidate, candidates, front, search, within
+from bench.supernets.search import drawn_candidates, search, subnet_names
+from bench.supernets.subnets import Budget, Candidate
+from bench.supernets.tradeoff import SubnetScore, mark_efficient, score_plot, score_table
 from upstreams.recipes.pretraining.pretrain import config_section
 
 SPACE = {"embed": [8, 16], "layers": [1, 2], "heads": [1, 2], "ffn": [1.0, 2.0]}
@@ -45,23 +49,29 @@ def _without_weights(name, session):
 
 
 def test_the_curve_has_no_point_that_a_cheaper_one_beats():
-    points = [
-        Candidate(str(p), p, 0.0, 0.0, d) for p, d in [(5, 0.6), (1, 0.5), (3, 0.4), (7, 0.6)]
-    ]
-    assert [c.params for c in front(points, higher_is_better=True)] == [1, 5]
-    assert [c.params for c in front(points, higher_is_better=False)] == [1, 3]
+    values = [(5, 0.6), (1, 0.5), (3, 0.4), (7, 0.6)]
+    for metric, expected in [("accuracy", [1, 5]), ("wer", [1, 3])]:
+        scores = [SubnetScore(str(p), p, 0.0, metric, "dev", value) for p, value in values]
+        marked = mark_efficient(scores, "params")
+        assert [item.params for item in marked if item.efficient] == expected
 
 
 def test_the_curve_is_over_what_is_limited(tmp_path):
     assert Budget().axis == Budget(params=1.0).axis == "params"
     assert Budget(macs_per_second=1.0).axis == "macs_per_second"
     assert Budget(rtf=1.0).axis == "rtf"
-    points = [Candidate("a@1", 1, 9.0, 0.0, 0.5), Candidate("a@2", 2, 3.0, 0.0, 0.4)]
-    curve = front(points, higher_is_better=True, axis="macs_per_second")
-    assert [c.params for c in curve] == [2, 1]
+    scores = [
+        SubnetScore("a@1", 1, 9.0, "accuracy", "dev", 0.5, rtf=0.25),
+        SubnetScore("a@2", 2, 3.0, "accuracy", "dev", 0.4, rtf=0.5),
+    ]
+    curve = mark_efficient(scores, "macs_per_second")
+    assert [(item.params, item.efficient) for item in curve] == [(2, True), (1, True)]
+    assert [item.efficient for item in mark_efficient(scores, "rtf")] == [True, False]
+    table = score_table(curve, "macs_per_second")
+    assert "RTF" in table and "interval" not in table and "dev accuracy, %" in table
     pytest.importorskip("matplotlib")
-    module.plot(tmp_path / "c.svg", points, curve, "macs_per_second", "accuracy")
-    module.plot(tmp_path / "d.svg", points, curve[:1], "macs_per_second", "accuracy")
+    score_plot(tmp_path / "c.svg", curve, "ks", "macs_per_second")
+    score_plot(tmp_path / "d.svg", scores[:1] + curve[:1], "ks", "macs_per_second")
     one, other = ((tmp_path / name).read_bytes() for name in ("c.svg", "d.svg"))
     assert one != other  # the curve is drawn
 
@@ -71,41 +81,41 @@ def test_a_supernet_outside_the_project_is_searched_by_its_card(supernet, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     path = tmp_path / "elsewhere" / "mine.yaml"
     path.write_text(yaml.safe_dump(card))
-    (name, *_) = islice(module.names("mine", 0, Session(cards=[path])), 3)
-    assert name == "mine@min"
+    (name, *_) = islice(subnet_names("mine", 0, Session(cards=[path])), 3)
+    assert name.text() == "mine@min"
     with pytest.raises(UsageError, match="unknown upstream 'mine'"):
-        next(module.names("mine", 0, Session()))
-    assert main(["search", "--max-params", "1"]) == 2
+        next(subnet_names("mine", 0, Session()))
+    assert main(["subnets", "search", "--max-params", "1"]) == 2
     assert "an upstream is needed" in capsys.readouterr().err
-    assert main(["search", "--card", str(path), "--count", "0"]) == 2
-    assert "--count must be 1 or more" in capsys.readouterr().err
+    assert main(["subnets", "search", "--card", str(path), "--count", "0"]) == 2
+    assert "--count 0: expected 1 or more" in capsys.readouterr().err
 
 
 def test_budgets():
     candidate = Candidate("x", 100, 2e6, 0.1)
-    assert within(Budget(), candidate) and within(Budget(100, 2e6, 0.1), candidate)
-    assert not within(Budget(params=99), candidate)
-    assert not within(Budget(macs_per_second=1e6), candidate)
-    assert not within(Budget(rtf=0.05), candidate)
+    assert Budget().allows(candidate) and Budget(100, 2e6, 0.1).allows(candidate)
+    assert not Budget(params=99).allows(candidate)
+    assert not Budget(macs_per_second=1e6).allows(candidate)
+    assert not Budget(rtf=0.05).allows(candidate)
 
 
 def test_candidates_are_different_and_within_the_budget(supernet):
-    every = candidates(supernet, Budget(), 6, seed=0, session=Session())
-    assert len({c.name for c in every}) == 6
+    every = drawn_candidates(supernet, Budget(), 6, seed=0, session=Session())
+    assert len({c.variant for c in every}) == 6
     limit = sorted(c.params for c in every)[2]
-    small = candidates(supernet, Budget(params=limit), 4, seed=0, session=Session())
+    small = drawn_candidates(supernet, Budget(params=limit), 4, seed=0, session=Session())
     assert small and all(c.params <= limit for c in small)
-    assert small == candidates(supernet, Budget(params=limit), 4, seed=0, session=Session())
+    assert small == drawn_candidates(supernet, Budget(params=limit), 4, seed=0, session=Session())
     with pytest.raises(UsageError, match="within the budget"):
-        candidates(supernet, Budget(params=10), 2, seed=0, session=Session())
+        drawn_candidates(supernet, Budget(params=10), 2, seed=0, session=Session())
     with pytest.raises(UsageError, match="no search space"):
-        candidates("plain", Budget(), 2, seed=0, session=Session())
+        drawn_candidates("plain", Budget(), 2, seed=0, session=Session())
 
 
 def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
     class Outcome:
         def __init__(self, value):
-            self.record = type("R", (), {"selection": type("S", (), {"value": value})})
+            self.record = SimpleNamespace(selection=SimpleNamespace(metric="accuracy", value=value))
 
     asked = []
 
@@ -118,11 +128,9 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
     found = search(
         supernet,
         Budget(),
+        RunSpec(supernet, "ks"),
+        Session(home=tmp_path, out=tmp_path, engine=Engine("cuda")),
         count=3,
-        task="ks",
-        track="quick",
-        seed=0,
-        session=Session(home=tmp_path, out=tmp_path, engine=Engine("cuda")),
     )
-    assert [c.name for c in found] == asked[::-1]
-    assert [c.dev for c in found] == [0.3, 0.2, 0.1]
+    assert [item.upstream for item in found] == asked[::-1]
+    assert [item.value for item in found] == [0.3, 0.2, 0.1]

@@ -65,9 +65,9 @@ def test_what_is_no_log_is_told_in_one_line(content, told, tmp_path, capsys):
 @pytest.mark.parametrize(
     "command",
     [
-        ["search", "no_such_upstream", "--plot"],
-        ["tradeoff", "no_such_upstream", "ks", "--sample", "2", "--plot"],
-        ["subnets", "no_such_upstream", "--plot"],
+        ["subnets", "search", "no_such_upstream", "--plot"],
+        ["subnets", "tradeoff", "no_such_upstream", "ks", "--sample", "2", "--plot"],
+        ["subnets", "list", "no_such_upstream", "--plot"],
         ["learning-curves", "no_such_run", "--out"],
     ],
 )

@@ -16,7 +16,14 @@ from bench.registry import upstream_card
 from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.supernets.subnets import Budget, candidate, candidates, candidates_csv, family_of
-from bench.supernets.tradeoff import names_of, points_of, tradeoff, tradeoff_plot, tradeoff_table
+from bench.supernets.tradeoff import (
+    clean_score,
+    mark_efficient,
+    names_of,
+    score_plot,
+    score_table,
+    tradeoff,
+)
 from upstreams.encoder.encoder import Encoder
 from upstreams.supernet.subnet import SearchSpace, subnet_config
 from upstreams.supernet.subnet_counts import SubnetFamily
@@ -91,7 +98,7 @@ def test_budgets_that_cannot_be_kept(family):
     smallest = candidate(family, family.ends()[0])
     with pytest.raises(UsageError, match="only 0 of 2 subnets within the budget in 400 draws"):
         candidates(family, Budget(params=smallest.params), sample=2)
-    with pytest.raises(UsageError, match="ask for --budget-params") as caught:
+    with pytest.raises(UsageError, match="use --max-params") as caught:
         candidates(family, Budget(macs_per_second=2.0e9), sample=50)
     # What is advised works: the first for the smallest, the other for as many as were asked for.
     params, macs, tenth = map(float, re.findall(r"[\d.]+e\+\d+", str(caught.value)))
@@ -103,7 +110,7 @@ def test_budgets_that_cannot_be_kept(family):
 
 def test_the_command_lists(capsys, tmp_path):
     plot = tmp_path / "plane.svg"
-    command = ["subnets", "lighthubert_small", "--budget-macs", "4.0e9", "--sample", "20"]
+    command = ["subnets", "list", "lighthubert_small", "--max-macs", "4.0e9", "--sample", "20"]
     assert main([*command, "--json", "--plot", str(plot)]) == 0
     actual = json.loads(capsys.readouterr().out)
     assert len(actual) == 20 and all(item["macs_per_second"] <= 4.0e9 for item in actual)
@@ -112,7 +119,7 @@ def test_the_command_lists(capsys, tmp_path):
     assert main([*command, "--csv", "--plot", str(plot)]) == 0
     assert capsys.readouterr().out.startswith("variant,params,macs_per_second\n")
     assert plot.read_bytes() == first
-    assert main(["subnets", "lighthubert_small", "--sample", "0"]) == 2
+    assert main(["subnets", "list", "lighthubert_small", "--sample", "0"]) == 2
 
 
 def record(upstream, macs, value, metric="accuracy"):
@@ -125,17 +132,17 @@ def record(upstream, macs, value, metric="accuracy"):
 def test_efficient_points(metric, values, tmp_path):
     assert METRICS[metric].higher_is_better == (metric == "accuracy")
     records = [record(f"a@{i}", 10.0 + i, float(v), metric) for i, v in enumerate(values)]
-    points = points_of(records[::-1])
+    points = mark_efficient([clean_score(item) for item in records[::-1]])
     assert [(p.upstream, p.efficient) for p in points] == [
         ("a@0", True),
         ("a@1", False),
         ("a@2", True),
     ]
-    assert tradeoff_table(points).count("*") == 3  # two points and the key
-    tradeoff_plot(tmp_path / "curve.png", points, "ks")
+    assert score_table(points).count("*") == 3  # two points and the key
+    score_plot(tmp_path / "curve.png", points, "ks")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(UsageError, match=r"an \.svg or a \.png"):
-        tradeoff_plot(tmp_path / "curve.pdf", points, "ks")
+        score_plot(tmp_path / "curve.pdf", points, "ks")
 
 
 def test_what_is_drawn_of_a_trade_off(monkeypatch, tmp_path):
@@ -146,12 +153,13 @@ def test_what_is_drawn_of_a_trade_off(monkeypatch, tmp_path):
     monkeypatch.setattr(Axes, "errorbar", lambda self, x, y, yerr, **k: bars.append((x, y, yerr)))
     monkeypatch.setattr(Axes, "plot", lambda self, x, y, **k: lines.append((x, y)))
     monkeypatch.setattr(Axes, "annotate", lambda self, text, at, **k: texts.append((text, at)))
-    actual = [(1.0e9, 0.5), (1.0e9, 0.5), (2.0e9, 0.25), (3.0e9, 0.75)]
-    points = points_of([record(f"a@{i}", macs, v) for i, (macs, v) in enumerate(actual)])
-    tradeoff_plot(tmp_path / "curve.svg", points, "ks")
-    assert bars[0] == ([1.0], [0.5], [[0.5], [0.5]]) and len(bars) == 4
-    assert lines == [((1.0, 3.0), (0.5, 0.75))]
-    assert texts == [("1, 2", (1.0, 0.5)), ("3", (2.0, 0.25)), ("4", (3.0, 0.75))]
+    costs = [(1.0e9, 0.5), (1.0e9, 0.5), (2.0e9, 0.25), (3.0e9, 0.75)]
+    records = [record(f"a@{i}", macs, v) for i, (macs, v) in enumerate(costs)]
+    points = mark_efficient([clean_score(item) for item in records])
+    score_plot(tmp_path / "curve.svg", points, "ks")
+    assert bars[0] == ([1.0], [50.0], [[50.0], [50.0]]) and len(bars) == 4
+    assert lines == [((1.0, 3.0), (50.0, 75.0))]
+    assert texts == [("1, 2", (1.0, 50.0)), ("3", (2.0, 25.0)), ("4", (3.0, 75.0))]
 
 
 def test_every_variant_is_a_run_of_its_own():
