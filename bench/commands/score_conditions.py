@@ -1,4 +1,4 @@
-"""`slim-superb score-conditions`: trained heads under conditions."""
+"""`slim-superb score-conditions`: score trained heads under conditions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.commands._options import session_of
 from bench.features.engine_options import add_device
 
 GROUP = "evaluate"
-HELP = "Score the trained head of a run under conditions; trains nothing."
+HELP = "Score the trained heads of runs under conditions, without training."
 EXAMPLE = "slim-superb score-conditions runs/quick/ge2e/ks-s0.json --conditions distorted-seen,ood"
 
 
@@ -21,22 +21,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="RECORD",
-        help="several, of any tasks, share distorted sound and the features of one upstream",
+        help="records of any tasks; they share distorted sound and the features of one upstream",
     )
-    parser.add_argument("--conditions", required=True, help="names and sets ('list conditions')")
+    parser.add_argument("--conditions", required=True, help="names and sets, or all (see 'list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
-    parser.add_argument("--upstream", help="KIND:PLACE of a model without a card, as evaluated")
+    parser.add_argument("--upstream", help="KIND:PLACE of the evaluated model, if it has no card")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
-    parser.add_argument("--force", action="store_true", help="score anew what is there")
-    parser.add_argument("--discard-features", action="store_true", help="keep scores only")
+    parser.add_argument("--force", action="store_true", help="score again the conditions that a record has")
+    parser.add_argument("--discard-features", action="store_true", help="delete features after scoring")
     add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Score and show."""
+    """Score and print a table for each record."""
     from bench.conditions.catalogue import expand
     from bench.conditions.report import condition_table, warn_unused_noise
     from bench.conditions.scorer import score_conditions

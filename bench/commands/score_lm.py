@@ -1,4 +1,4 @@
-"""`slim-superb score-lm`: a finished run of speech recognition, decoded with a language model."""
+"""`slim-superb score-lm`: decode a finished run of speech recognition with a language model."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ EXAMPLE = (
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("record", type=Path)
+    parser.add_argument("record", type=Path, help="of a finished run")
     parser.add_argument("--lm", type=Path, required=True, help="ARPA or KenLM file")
     parser.add_argument("--lexicon", type=Path, required=True, help="words and their letters")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
-    parser.add_argument("--upstream", help="KIND:PLACE of a model without a card, as evaluated")
+    parser.add_argument("--upstream", help="KIND:PLACE of the evaluated model, if it has no card")
     add_device(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Decode, score and show beside the greedy scores."""
+    """Decode, score and print the scores beside the greedy ones."""
     from tabulate import tabulate
 
     from bench.records.record import read_record

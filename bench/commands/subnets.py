@@ -26,7 +26,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the sub-commands."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
     listing = actions.add_parser("list", help="count subnets in closed form, without building any")
-    add_upstream(listing)
+    listing.add_argument("upstream", nargs="?", help="name of a card; default: that of --card")
+    listing.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
     listing.add_argument("--sample", type=int, help="random subnets; default: all equal-layered")
     listing.add_argument("--sample-seed", type=int, default=0, help="of --sample (default 0)")
     listing.add_argument("--csv", action="store_true", help="print CSV")
