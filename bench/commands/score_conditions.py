@@ -23,15 +23,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="RECORD",
         help="records of any tasks; they share distorted sound and the features of one upstream",
     )
-    parser.add_argument("--conditions", required=True, help="names and sets, or all (see 'list conditions')")
+    parser.add_argument(
+        "--conditions", required=True, help="names and sets, or all (see 'list conditions')"
+    )
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
     parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
     parser.add_argument("--upstream", help="KIND:PLACE of the evaluated model, if it has no card")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
-    parser.add_argument("--force", action="store_true", help="score again the conditions that a record has")
-    parser.add_argument("--discard-features", action="store_true", help="delete features after scoring")
+    parser.add_argument(
+        "--force", action="store_true", help="score again the conditions that a record has"
+    )
+    parser.add_argument(
+        "--discard-features", action="store_true", help="delete features after scoring"
+    )
     add_device(parser)
 
 

@@ -1,4 +1,4 @@
-"""Conditions: the same sound for everyone, and a clear line for what cannot be."""
+"""Test that sounds under conditions are reproducible, and that wrong input gives one clear line."""
 
 from __future__ import annotations
 
@@ -45,27 +45,27 @@ def digest(wav):
 
 
 def distorted(task):
-    """In a process of its own: the digest of one utterance under one condition."""
+    """Return the digest of one utterance under one condition; runs in another process."""
     name, item = task
     return digest(distorter(name)(item))
 
 
-def test_every_condition_is_spelt_out_and_checked():
-    found = catalogue()
-    assert len(found.sets["distorted-seen"]) == 15
-    assert len(found.sets["distorted-unseen"]) == 7
-    assert set(found.sets["ladders"]) <= set(found.conditions)
-    for name, item in found.conditions.items():
+def test_every_condition_is_built_and_checked():
+    entries = catalogue()
+    assert len(entries.sets["distorted-seen"]) == 15
+    assert len(entries.sets["distorted-unseen"]) == 7
+    assert set(entries.sets["ladders"]) <= set(entries.conditions)
+    for name, item in entries.conditions.items():
         assert item.name == name
         assert item.about
         kinds = [bool(item.steps), item.table is not None, item.corpus is not None]
         assert sum(kinds) == 1
         sources = {part for text in noise_sources([item]) for part in text.split("+")}
         assert item.from_folder or not sources & set(PACKS)
-    rungs = [found.conditions[name].severity for name in found.sets["ladder-white"]]
+    rungs = [entries.conditions[name].severity for name in entries.sets["ladder-white"]]
     assert rungs == [20, 10, 5, 0]
-    identities = {item.sha256() for item in found.conditions.values()}
-    assert len(identities) == len(found.conditions)
+    identities = {item.sha256() for item in entries.conditions.values()}
+    assert len(identities) == len(entries.conditions)
 
 
 def test_seen_and_unseen_share_no_noise_and_no_room():
@@ -80,7 +80,7 @@ def test_seen_and_unseen_share_no_noise_and_no_room():
     assert not sides["seen"] & sides["unseen"]
 
 
-def test_sets_and_names_expand_to_what_a_task_can_have(capsys):
+def test_sets_and_names_expand_to_the_conditions_that_a_task_allows(capsys):
     assert [item.name for item in expand("ladder-white,white-5db", ASR)] == list(
         catalogue().sets["ladder-white"]
     )
@@ -91,7 +91,7 @@ def test_sets_and_names_expand_to_what_a_task_can_have(capsys):
     with_folder = expand("all", SID, has_noise_dir=True)
     assert any(item.name.startswith("official") for item in with_folder)
     warn_unused_noise(with_folder)
-    expand("ladder-white", SID, has_noise_dir=True)  # a cell of a grid, say: no word of its own
+    expand("ladder-white", SID, has_noise_dir=True)  # such as a cell of a grid: no warning
     assert not capsys.readouterr().err
     warn_unused_noise(expand("ladder-white", SID, has_noise_dir=True))
     assert "none of these conditions takes its noise from a folder" in capsys.readouterr().err
@@ -113,7 +113,7 @@ def test_sets_and_names_expand_to_what_a_task_can_have(capsys):
         (ASV, "drascula@test-only", r"drascula is another test set"),
     ],
 )
-def test_what_a_task_cannot_have_is_told_in_one_line(card, names, message):
+def test_a_condition_that_a_task_refuses_gives_one_line(card, names, message):
     with pytest.raises(UsageError, match=message) as caught:
         expand(names, card)
     assert "\n" not in str(caught.value)
@@ -137,7 +137,7 @@ def test_what_a_task_cannot_have_is_told_in_one_line(card, names, message):
         ("name: white-{}db", "name: white-{}}db", "expected one {} in it"),
     ],
 )
-def test_a_broken_file_is_told_in_one_line(tmp_path, old, new, message):
+def test_a_broken_file_gives_one_line(tmp_path, old, new, message):
     text = module.FILE.read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "conditions.yaml"
@@ -148,7 +148,7 @@ def test_a_broken_file_is_told_in_one_line(tmp_path, old, new, message):
     assert "conditions.yaml" in str(caught.value)
 
 
-def test_draws_stay_within_what_was_written():
+def test_draws_stay_within_their_range():
     rng = np.random.default_rng(0)
     grid = [draw({"from": 10, "to": 19, "step": 1}, rng) for _ in range(500)]
     assert set(grid) == set(range(10, 20))
@@ -168,7 +168,7 @@ def test_order_batches_processes_and_workers_change_no_sample(items):
     batches = [tasks[at : at + 16] for at in range(0, len(tasks), 16)]
     one = {name: distorter(name) for name in CHAINS}
     assert alone == [digest(one[name](item)) for batch in batches for name, item in batch]
-    # Four processes that were started anew, each with a hash seed of its own.
+    # Four new processes, each with another hash seed.
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
         assert alone == list(pool.map(distorted, tasks, chunksize=5))
     assert len(set(alone)) == len(alone)
@@ -207,16 +207,16 @@ def test_the_ratio_holds_in_what_upstreams_hear(items):
     for item in items[:4]:
         quiet = (0.2 * read_wav(item.path)).astype(np.float32)
         noise = white.distort(quiet, item.id).astype(np.float64) - quiet
-        found = 10 * np.log10(np.mean(np.square(quiet, dtype=np.float64)) / np.mean(noise**2))
-        assert abs(found - 5) < 0.01
+        snr_db = 10 * np.log10(np.mean(np.square(quiet, dtype=np.float64)) / np.mean(noise**2))
+        assert abs(snr_db - 5) < 0.01
         spectrum = np.abs(np.fft.rfft(noise)) ** 2
         hertz = np.fft.rfftfreq(noise.size, 1 / 16_000)
         assert spectrum[hertz > 4_050].sum() < 1e-4 * spectrum.sum()
 
 
 @pytest.mark.corpus
-def test_a_window_hears_its_recording(items):
-    """A keyword keeps its place, and has the noise of its line, not one of its own."""
+def test_a_window_has_the_distortion_of_its_recording(items):
+    """A keyword keeps its place and has the noise of its whole line."""
     window = next(item for item in items if item.start > 0)
     whole = replace(window, start=0, num_samples=read_wav(window.path).size)
     distort = distorter("white-5db")
@@ -228,7 +228,7 @@ def test_a_window_hears_its_recording(items):
 
 @pytest.mark.corpus
 @pytest.mark.parametrize("name", ["white-0db", "reverb-0.2s", "packet-loss-0.4", "mulaw"])
-def test_nothing_clips_unless_it_was_asked(items, name):
+def test_nothing_clips_except_by_the_effect_clip(items, name):
     for item in items[:4]:
         loud = read_wav(item.path)
         loud = (loud / np.abs(loud).max()).astype(np.float32)
@@ -237,7 +237,7 @@ def test_nothing_clips_unless_it_was_asked(items, name):
         assert (np.abs(out) >= 32_766 / 32_768).sum() <= 2
 
 
-def test_what_is_too_loud_is_turned_down_as_a_whole():
+def test_sound_above_full_scale_is_scaled_down():
     wav = np.array([0.5, -2.0, 1.0], dtype=np.float32)
     np.testing.assert_allclose(fit(wav) / wav, 0.5, rtol=1e-3)
     quiet = np.array([0.5, -0.25], dtype=np.float32)
@@ -255,8 +255,8 @@ def test_an_error_names_condition_and_utterance(items):
 
 
 @pytest.mark.corpus
-def test_every_condition_can_be_heard(items):
-    """On one line, with speech backwards for noise that would have to be fetched."""
+def test_every_condition_gives_a_sound(items):
+    """One line is distorted, with reversed speech in place of noise that must be fetched."""
     wav = read_wav(items[1].path)
     backwards = wav[::-1].copy()
     noise = Noise("backwards", ((NoiseClip("backwards", lambda: backwards),),), "0")
@@ -273,7 +273,7 @@ def test_every_condition_can_be_heard(items):
     ("names", "message"),
     [("drascula", "has no table 'ood'"), ("gms", "did you mean 'gsm'")],
 )
-def test_eval_tells_what_cannot_be_before_it_trains(names, message, capsys, monkeypatch):
+def test_eval_refuses_a_condition_before_it_trains(names, message, capsys, monkeypatch):
     from bench import cli
 
     monkeypatch.setattr("bench.run.run.run", lambda *_, **__: pytest.fail("trained"))

@@ -1,4 +1,4 @@
-"""Decoding with a language model: against s3prl's own decoder, and what it is for."""
+"""Compare decoding with a language model with s3prl's decoder, and check its errors."""
 
 import json
 import math
@@ -55,11 +55,11 @@ def test_the_same_words_as_s3prls_decoder(files, tmp_path):
     ours = LmDecoder([*SPECIAL, *LETTERS], lm, lexicon, BeamSearch())
     texts = set()
     for seed in range(20):
-        found = emissions("THE CAT SAT A CAD", noise=1.6, seed=seed)
-        (hypotheses,) = expected.decode(found[None].contiguous())
-        words_found = " ".join(hypotheses[0]["words"]) if hypotheses else None
-        assert ours.decode(found) == words_found
-        texts.add(words_found)
+        log_probs = emissions("THE CAT SAT A CAD", noise=1.6, seed=seed)
+        (hypotheses,) = expected.decode(log_probs[None].contiguous())
+        words = " ".join(hypotheses[0]["words"]) if hypotheses else None
+        assert ours.decode(log_probs) == words
+        texts.add(words)
     assert len(texts) > 1
 
 
@@ -74,7 +74,7 @@ def test_a_likely_word_wins_over_a_likely_letter(files):
     assert alone.decode(spoken) == "THE CAD SAT"
 
 
-def test_what_is_not_there_is_named(files, tmp_path):
+def test_a_missing_or_broken_file_is_named(files, tmp_path):
     lm, lexicon = files
     with pytest.raises(MissingError, match="no such language model"):
         LmDecoder([*SPECIAL, *LETTERS], tmp_path / "none", lexicon, BeamSearch())

@@ -1,4 +1,4 @@
-"""Trained heads under conditions: nothing is trained, everything can be counted again."""
+"""Score trained heads under conditions, without training, and compute the scores again."""
 
 from __future__ import annotations
 
@@ -10,55 +10,27 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from test_run import evaluate, toy  # noqa: F401
+from toy_track import evaluate, rows
 from toys import make_utterances
+from trained_toy import score_one, scored
 
-from bench import paths, registry
-from bench.conditions import scorer, sets
-from bench.conditions.catalogue import catalogue, condition, expand
+from bench import registry
+from bench.conditions import scorer
+from bench.conditions.catalogue import expand
 from bench.conditions.distorter import Distorter
-from bench.conditions.report import condition_table, sets_of, summary
 from bench.conditions.scorer import score_conditions
-from bench.conditions.scores import rescore_conditions
 from bench.conditions.sets import TEST_SIDE, condition_set, shared_pass
 from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features import passes
 from bench.features.store import FeatureStore
-from bench.metrics.degradation import relative_degradation
-from bench.metrics.items import Items
-from bench.metrics.metric import METRICS
-from bench.metrics.resamples import replicates, resample
 from bench.probe.fit import Trainer
 from bench.records.record import read_record
-from bench.registry import ROOT
-from bench.run import artifacts, job, run, spec
+from bench.run import artifacts, run
 from bench.run.evaluate import read_predictions
 from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.sound.manifests import write_table
-from tools.benchmarks.distortion_speed import measure_speed
-from tools.pages.conditions import breaks, read_reasons, read_scored, write_page
-
-
-@pytest.fixture
-def trained(toy, monkeypatch):  # noqa: F811
-    """A finished run on tones, and how to score it."""
-    module = spec.corpus_module("toy")
-    for user in (spec, sets):
-        monkeypatch.setattr(user, "corpus_module", lambda name: module)
-    monkeypatch.setattr(artifacts, "load_upstream", job.load_upstream)
-    path = evaluate(toy, "tone").path
-    return SimpleNamespace(toy=toy, path=path, session=Session(home=toy.home))
-
-
-def scored(trained, names, **options):
-    return score_one(trained.path, names, trained.session, **options)
-
-
-def score_one(path, names, session, **options):
-    (record,) = score_conditions([path], names, session, **options)
-    return record
 
 
 def test_a_head_is_scored_under_conditions_and_not_trained(trained, monkeypatch):
@@ -80,7 +52,7 @@ def test_a_head_is_scored_under_conditions_and_not_trained(trained, monkeypatch)
     assert before.comparable()["scores"] == record.comparable()["scores"]
 
 
-def test_what_is_scored_is_not_scored_again_and_forced_comes_out_the_same(trained, monkeypatch):
+def test_a_scored_condition_is_scored_again_only_by_force(trained, monkeypatch):
     first = scored(trained, "white-5db")
     with monkeypatch.context() as patch:
         patch.setattr(scorer, "Scorer", lambda *_: pytest.fail("scored again"))
@@ -88,7 +60,7 @@ def test_what_is_scored_is_not_scored_again_and_forced_comes_out_the_same(traine
     assert scored(trained, "white-5db", force=True) == first
 
 
-def test_an_interrupted_command_goes_on(trained, monkeypatch):
+def test_an_interrupted_command_continues(trained, monkeypatch):
     whole = scored(trained, "ladder-white")
     fresh = evaluate(trained.toy, "tone", force=True)
     assert not fresh.record.conditions
@@ -108,7 +80,7 @@ def test_an_interrupted_command_goes_on(trained, monkeypatch):
     assert scored(trained, "ladder-white").comparable() == whole.comparable()
 
 
-def test_features_of_a_condition_are_kept_unless_they_should_not(trained):
+def test_features_of_a_condition_are_kept_by_default(trained):
     def shards():
         return set((trained.toy.home / "features").rglob("*.npy"))
 
@@ -121,7 +93,7 @@ def test_features_of_a_condition_are_kept_unless_they_should_not(trained):
 
 
 def test_a_condition_is_computed_as_the_record_was(trained, monkeypatch):
-    """In its precision, and on the device that is asked for: clean and distorted are compared."""
+    """Clean and distorted are compared, so both use the precision of the record."""
     path = evaluate(trained.toy, "tone", force=True, engine=Engine(precision="bf16")).path
     shards = {file.parent.name for file in (trained.toy.home / "features").rglob("*.npy")}
     scored(trained, "gsm")
@@ -184,20 +156,20 @@ def test_speaker_verification_distorts_both_sides_or_one(trained):
 @pytest.mark.parametrize("keep", [True, False])
 def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, keep):
     """Two seeds and another upstream: as alone, and every sound is distorted once."""
-    found = [evaluate(trained.toy, "tone", seed=seed).path for seed in (0, 1)]
+    paths = [evaluate(trained.toy, "tone", seed=seed).path for seed in (0, 1)]
     other = run.run_seeds(
         RunSpec("fbank+untrained:7", "tone", "toy"),
         (0,),
         Session(home=trained.toy.home, out=trained.toy.out),
     )
-    found.append(other[0].path)
+    paths.append(other[0].path)
     names = "white-5db,gsm"
-    alone = [score_one(path, names, trained.session, keep_features=False) for path in found]
-    made, passed = Counter(), Counter()
+    alone = [score_one(path, names, trained.session, keep_features=False) for path in paths]
+    distorted, passed = Counter(), Counter()
     distort, forward = Distorter.__call__, passes.forward_bucket
 
     def counted(self, item):
-        made[self.condition.name, item.id] += 1
+        distorted[self.condition.name, item.id] += 1
         return distort(self, item)
 
     def heard(module, wavs, engine):
@@ -214,12 +186,12 @@ def test_heads_scored_together_share_sound_and_features(trained, monkeypatch, ke
         "load_upstream",
         lambda name, session: loads.update([name]) or load(name, session),
     )
-    together = score_conditions(found, names, trained.session, force=True, keep_features=keep)
+    together = score_conditions(paths, names, trained.session, force=True, keep_features=keep)
     assert loads == {"fbank": 1, "fbank+untrained:7": 1}
     assert [record.comparable() for record in together] == [item.comparable() for item in alone]
-    assert [read_record(path) for path in found] == together
+    assert [read_record(path) for path in paths] == together
     count = together[0].conditions[0].scores[0].n
-    assert made == Counter({key: 1 for key in made}) and len(made) == 2 * count
+    assert distorted == Counter({key: 1 for key in distorted}) and len(distorted) == 2 * count
     assert passed.total() == 2 * 2 * count  # conditions x upstreams
 
 
@@ -227,8 +199,8 @@ def test_tasks_on_the_same_utterances_share_their_pass(trained, monkeypatch):
     """Means come from the pass that keeps frames, whichever task is named first."""
     card = registry.TASKS / "toy" / "tone.yaml"
     card.write_text(card.read_text().replace("clean: test", "clean: dev"))
-    found = [evaluate(trained.toy, task, force=True).path for task in ("tone", "voice")]
-    alone = [score_one(p, "white-5db", trained.session, keep_features=False) for p in found]
+    paths = [evaluate(trained.toy, task, force=True).path for task in ("tone", "voice")]
+    alone = [score_one(p, "white-5db", trained.session, keep_features=False) for p in paths]
     passed: Counter[int] = Counter()
     forward = passes.forward_bucket
     monkeypatch.setattr(
@@ -236,15 +208,15 @@ def test_tasks_on_the_same_utterances_share_their_pass(trained, monkeypatch):
     )
     monkeypatch.setattr(scorer, "seconds_per_audio_second", lambda *_: 0.1)  # it passes sounds
     together = score_conditions(
-        found, "white-5db", trained.session, force=True, keep_features=False
+        paths, "white-5db", trained.session, force=True, keep_features=False
     )
     assert [record.comparable() for record in together] == [item.comparable() for item in alone]
     assert together[0].conditions[0].scores[0].n == 16
     assert passed.total() == 16
 
 
-def test_kept_sound_is_the_sound(tmp_path):
-    """In 16 bits where that is exact, else as it is."""
+def test_shared_sound_is_exact(tmp_path):
+    """Sound is cached in 16 bits where that is exact, else as float32."""
     rng = np.random.default_rng(0)
     fine = rng.uniform(-1, 1, 100).astype(np.float32)
     whole = np.array([-1.0, 32_767 / 32_768, 0.0, 0.5], dtype=np.float32)
@@ -261,7 +233,7 @@ def test_kept_sound_is_the_sound(tmp_path):
         assert not shared.root.exists()
 
 
-def test_noise_of_a_folder_is_used_and_its_faults_are_told(trained, tmp_path):
+def test_noise_of_a_folder_is_used_and_its_faults_are_reported(trained, tmp_path):
     session = Session(home=trained.toy.home, noise_dir=tmp_path)
     with pytest.raises(MissingError, match=r"give the folder .* with --noise-dir"):
         scored(trained, "own-noise")
@@ -273,7 +245,7 @@ def test_noise_of_a_folder_is_used_and_its_faults_are_told(trained, tmp_path):
     assert record.conditions[0].condition == "own-noise"
 
 
-def test_a_head_that_is_gone_or_another_is_refused(trained):
+def test_a_missing_or_other_head_is_refused(trained):
     head = trained.path.with_suffix("") / "head.safetensors"
     content = head.read_bytes()
     head.write_bytes(content[:-20])
@@ -298,8 +270,6 @@ def test_another_upstream_or_test_set_than_the_records_is_refused(trained):
         json.dumps(data | {"inputs": data["inputs"] | {"upstream_sha256": "d" * 64}})
     )
     corpus = trained.toy.corpus
-    from test_run import rows
-
     write_table(corpus, "test", rows(corpus, make_utterances(corpus / "audio", 8, 2)))
     with pytest.raises(InvalidDataError, match="another manifest of 'clean'"):
         scored(trained, "gsm")
@@ -311,52 +281,6 @@ def test_unknown_and_impossible_conditions_are_refused_before_anything(trained):
             scored(trained, names)
 
 
-def test_sets_have_a_mean_and_a_worst(trained):
-    record = scored(trained, "ladder-white")
-    assert sets_of(record) == {"ladder-white": [f"white-{n}db" for n in (20, 10, 5, 0)]}
-    mean, worst, name = summary(record, sets_of(record)["ladder-white"], "accuracy")
-    values = {item.condition: item.scores[0].relative for item in record.conditions}
-    assert mean == pytest.approx(np.mean(list(values.values())))
-    assert worst == values[name] == max(values.values())
-    text = condition_table(record, trained.path)
-    assert "ladder-white" in text
-    assert "16" in text
-
-
-def test_the_teacher_stands_beside(trained, monkeypatch):
-    scored(trained, "gsm")
-    student = trained.path.parent.with_name("distilhubert")
-    student.mkdir()
-    data = json.loads(trained.path.read_text())
-    (student / trained.path.name).write_text(json.dumps(data | {"upstream": "distilhubert"}))
-    teacher = registry.upstream_card("distilhubert").teacher
-    trained.path.parent.rename(trained.path.parent.with_name(teacher))
-    path = student / trained.path.name
-    assert f"teacher {data['upstream']}" in condition_table(read_record(path), path)
-
-
-def items(numerators):
-    count = len(numerators)
-    names = np.array([f"u{index}" for index in range(count)])
-    return Items(names, np.array(numerators, float), np.ones(count), names)
-
-
-def test_relative_degradation_is_paired_and_signed():
-    clean, worse = (resample(items([1] * n + [0] * (100 - n)), "utterance") for n in (80, 60))
-    found = relative_degradation(worse, clean, higher_is_better=True)
-    assert found.difference == pytest.approx(0.25)
-    assert found.low > 0
-    errors = relative_degradation(worse, clean, higher_is_better=False)
-    assert errors.difference == pytest.approx(-0.25)
-    same = relative_degradation(clean, clean, higher_is_better=True)
-    assert (same.low, same.difference, same.high) == (0, 0, 0)
-    other = resample(items([1] * 60 + [0] * 40), "utterance", seed=1)
-    apart = relative_degradation(other, clean, higher_is_better=True)
-    assert apart.high - apart.low > found.high - found.low
-    nothing = resample(items([0] * 100), "utterance")
-    assert relative_degradation(worse, nothing, higher_is_better=True) is None
-
-
 def test_a_head_is_loaded_as_it_was_saved(trained):
     record = read_record(trained.path)
     one = artifacts.load_run(trained.path, record, trained.session)
@@ -364,89 +288,3 @@ def test_a_head_is_loaded_as_it_was_saved(trained):
     first, second = one.probe.state_dict(), artifacts.load_head(one.resolved, head).state_dict()
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[key], second[key]) for key in first)
-
-
-def test_the_page_is_a_pure_function_of_records(trained, tmp_path):
-    pytest.importorskip("matplotlib")
-    with pytest.raises(MissingError, match="no record was scored"):
-        write_page(trained.toy.out, "toy", tmp_path)
-    scored(trained, "ladder-white,gsm")
-    files = write_page(trained.toy.out, "toy", tmp_path / "one")
-    assert [path.name for path in files] == ["conditions.md", "conditions-tone.svg"]
-    text = files[0].read_text()
-    assert "| white-0db" in text
-    assert "3 pairs of neighbouring rungs" in text
-    again = write_page(trained.toy.out, "toy", tmp_path / "two")
-    assert [path.read_bytes() for path in files] == [path.read_bytes() for path in again]
-
-
-def test_a_ladder_that_rises_again_is_told(trained):
-    record = scored(trained, "ladder-white")
-    worse = {"relative": 0.5, "relative_low": 0.4, "relative_high": 0.6}
-    better = {"relative": 0.1, "relative_low": 0.05, "relative_high": 0.2}
-    changed = []
-    for item in record.conditions:
-        values = better if item.condition == "white-0db" else worse
-        (score,) = item.scores
-        changed.append(item.model_copy(update={"scores": (score.model_copy(update=values),)}))
-    found, pairs = breaks([record.model_copy(update={"conditions": tuple(changed)})])
-    assert pairs == 3
-    assert [(item.milder, item.severer) for item in found] == [("white-5db", "white-0db")]
-
-
-def test_reasons_found_by_people_are_read(tmp_path):
-    assert read_reasons(tmp_path) == {}
-    (tmp_path / "reasons.yaml").write_text("fbank tone white-0db: it says one thing only\n")
-    assert read_reasons(tmp_path) == {"fbank tone white-0db": "it says one thing only"}
-
-
-def test_every_break_on_the_committed_page_has_a_reason():
-    results = ROOT / "leaderboard" / "results"
-    reasons = read_reasons(results / "quick")
-    found = [item for some in read_scored(results, "quick").values() for item in breaks(some)[0]]
-    assert {f"{item.upstream} {item.task} {item.severer}" for item in found} == set(reasons)
-
-
-@pytest.mark.corpus
-def test_the_speed_of_every_effect_is_measured_on_the_corpus():
-    speeds = {item.effect: item for item in measure_speed(paths.home(), utterances=4)}
-    conditions = catalogue().conditions.values()
-    effects = {step.effect for item in conditions if len(item.steps) == 1 for step in item.steps}
-    assert speeds.keys() == effects | {"reverb, new rooms"}
-    for item in speeds.values():
-        assert item.effect.startswith(condition(item.example).steps[0].effect)
-        assert 0 < item.ratio < float("inf")
-
-
-def test_scores_under_conditions_come_again_from_the_predictions(trained):
-    path = evaluate(trained.toy, "voice").path
-    record = score_one(path, "white-5db,white-5db@test-only", trained.session)
-    assert rescore_conditions(record, path, trained.session).differing == []
-    first = record.conditions[0]
-    wrong = first.scores[0].model_copy(update={"value": 0.123})
-    altered = first.model_copy(update={"scores": (wrong, *first.scores[1:])})
-    changed = record.model_copy(update={"conditions": (altered, record.conditions[1])})
-    assert rescore_conditions(changed, path, trained.session).differing == ["white-5db"]
-    file = path.with_suffix("") / "predictions" / "white-5db.jsonl"
-    file.write_text(file.read_text().replace("0.", "1.", 1))
-    with pytest.raises(InvalidDataError, match="altered"):
-        rescore_conditions(record, path, trained.session)
-
-
-def test_a_whole_set_is_drawn_together_with_clean(trained):
-    members = catalogue().sets["ladder-white"]
-    record = scored(trained, f"ladder-white,{catalogue().sets['ladder-reverb'][0]}")
-    (found,) = rescore_conditions(record, trained.path, trained.session).draws
-    assert (found.condition, found.metric) == ("ladder-white", "accuracy")
-    values = found.draws.values
-    parts = []
-    for name in members:
-        file = trained.path.with_suffix("") / "predictions" / f"{name}.jsonl"
-        predictions, _ = read_predictions(file)
-        test = condition_set(condition(name), record, trained.session)
-        items = METRICS["accuracy"].per_item(predictions, test.utterances, test.trials)
-        parts.append(replicates(items, cluster="utterance"))
-    assert values == pytest.approx(np.mean(parts, axis=0), abs=1 / 16384)
-    fewer = record.model_copy(update={"conditions": record.conditions[:-1]})
-    assert record.conditions[-1].condition in members
-    assert rescore_conditions(fewer, trained.path, trained.session).draws == []

@@ -1,16 +1,19 @@
 """Scores under conditions: what `verify` holds a record to, beside the scores on its test sets."""
 
-# ruff: noqa: F811 (fixtures)
-
 from dataclasses import replace
 
 import pytest
-from test_robustness import score_one, toy, trained  # noqa: F401 (fixtures)
+from trained_toy import make_trained, score_one
 
 from bench.cli import main
 from bench.conditions.scores import rescore_conditions
 from bench.errors import InvalidDataError, MissingError
 from bench.records.record import read_record, write_record
+
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    return make_trained(tmp_path, monkeypatch)
 
 
 @pytest.fixture

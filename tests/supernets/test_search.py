@@ -1,4 +1,4 @@
-"""Search: budgets, the curve, and a search through a tiny supernet."""
+"""Test budgets, the trade-off curve, and a search through a tiny supernet."""
 
 from itertools import islice
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ SPACE = {"embed": [8, 16], "layers": [1, 2], "heads": [1, 2], "ffn": [1.0, 2.0]}
 
 @pytest.fixture
 def supernet(tmp_path, monkeypatch):
-    """A card whose supernet has no weights, and a probe that likes parameters."""
+    """Return the name of a card whose supernet has random weights."""
     card = {
         "name": "tiny_ofa",
         "title": "Tiny",
@@ -56,7 +56,7 @@ def test_the_curve_has_no_point_that_a_cheaper_one_beats():
         assert [item.params for item in marked if item.efficient] == expected
 
 
-def test_the_curve_is_over_what_is_limited(tmp_path):
+def test_the_curve_is_over_the_limited_cost(tmp_path):
     assert Budget().axis == Budget(params=1.0).axis == "params"
     assert Budget(macs_per_second=1.0).axis == "macs_per_second"
     assert Budget(rtf=1.0).axis == "rtf"
@@ -117,20 +117,20 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
         def __init__(self, value):
             self.record = SimpleNamespace(selection=SimpleNamespace(metric="accuracy", value=value))
 
-    asked = []
+    probed = []
 
     def probe(spec, session):
         assert session.engine == Engine("cuda") and session.strict
-        asked.append(spec.upstream)
-        return Outcome(len(asked) / 10)
+        probed.append(spec.upstream)
+        return Outcome(len(probed) / 10)
 
     monkeypatch.setattr(module, "run", probe)
-    found = search(
+    scores = search(
         supernet,
         Budget(),
         RunSpec(supernet, "ks"),
         Session(home=tmp_path, out=tmp_path, engine=Engine("cuda")),
         count=3,
     )
-    assert [item.upstream for item in found] == asked[::-1]
-    assert [item.value for item in found] == [0.3, 0.2, 0.1]
+    assert [item.upstream for item in scores] == probed[::-1]
+    assert [item.value for item in scores] == [0.3, 0.2, 0.1]
