@@ -18,7 +18,7 @@ THREADS ?= 1
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed align test pytest test-newest lock lint type golden clean
+.PHONY: recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -133,9 +133,12 @@ torture: setup-dev ## kill runs at 40 seeded moments; records must be those of w
 fuzz: setup-dev ## 100,000 hostile cards, records, checkpoints, containers and sounds: docs/fuzz.md
 	@PYTHONPATH=tests/helpers:tests/corpora $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
-align: setup-dev ## verify every line of the embedded corpus against its audio anew (an hour)
+tables: setup-dev ## write the committed tables of the embedded corpus by the rules in tools/corpus
+	@$(BIN)/python -m tools tables $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
+
+align: setup-dev ## verify every line of the embedded corpus against its sound (then: make tables)
 	@$(PIP) --editable '.[align]'
-	@$(BIN)/python -m tools align $(DEB_DIR) $(FOLDER)
+	@$(BIN)/python -m tools align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
 
 test: lint type pytest ## lint, types and all tests, as continuous integration runs them
 

@@ -1,6 +1,6 @@
 """The real corpus: splits, trials, targets, and that it is the one that was committed to.
 
-`python tests/test_corpus_games.py` writes the digests anew after a change that is meant.
+`python tests/corpora/test_corpus_games.py` writes the digests again after an intended change.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import pytest
 
 from bench import paths
 from bench.corpora.embedded import games
-from bench.corpora.games import keywords, labels
-from bench.corpora.games.splits import DEV, TEST, look_alike
 from bench.sound.manifests import read_table, read_trials
+from tools.corpus import keywords, labels
+from tools.corpus.splits import DEV, TEST, look_alike
 
 DIGESTS = Path(__file__).with_name("corpus_games.json")
 SPLITS = ("train", "dev", "test", "ood")

@@ -255,18 +255,3 @@ def test_validate_needs_its_list(corpus, content) -> None:
 def test_status_of_nothing(tmp_path) -> None:
     found = games.status(tmp_path)
     assert (found.prepared, found.num_utterances, found.problems) == (False, 0, ())
-
-
-def test_changed_clips_are_dropped_where_nothing_can_align_them(
-    tmp_path, monkeypatch, caplog
-) -> None:
-    line = GameLine("queen-JOE00411", "queen", "JOE", "Something new.", b"other bytes", "mp3")
-    sound = clip_sound.ClipSound(line.id, 16_000, "key", silent=False)
-    monkeypatch.setattr(games.alignment, "available", lambda: False)
-    lines, sounds = {line.id: line}, {line.id: sound}
-    table, stale = games._alignments(lines, sounds, tmp_path)
-    assert stale == {line.id}
-    assert "1 clips differ" in caplog.text
-    clips, dropped = games._clips(lines, sounds, table, stale)
-    assert dropped == {"not verified: changed": 1}
-    assert not clips[0].accepted

@@ -18,6 +18,7 @@ from test_corpus_packages import pack_deb, pack_tar
 
 from bench.cli import main
 from bench.corpora.embedded import games, prompts, voices
+from bench.corpora.games import table_files
 from bench.corpora.noise import packaged
 from bench.corpora.package import corpus_files, corpus_folder, recipe
 from bench.sound.audio import write_wav
@@ -79,7 +80,7 @@ def test_data_files_change_the_digest(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        (games, {"games.tables", "games.labels", "package.clip_sound", "package.text"}),
+        (games, {"games.table_files", "games.queen_reader", "package.clip_sound", "package.text"}),
         (voices, {"package.clip_sound", "package.rows"}),
         (prompts, {"noise.packaged", "package.text", "package.clip_sound"}),
         (packaged, {"package.clip_sound"}),
@@ -90,6 +91,12 @@ def test_a_recipe_is_the_modules_that_decide(module, rules) -> None:
     assert {f"bench.corpora.{rule}" for rule in rules} | {module.__name__} <= names
     assert not names & recipe.NO_CONTENT
     assert all(name.startswith(("bench.corpora.", "bench.sound.")) for name in names)
+
+
+def test_the_committed_tables_are_part_of_the_recipe() -> None:
+    names = {path.name for path in games.CORPUS.data}
+    assert {"clips.tsv.gz", "trials.tsv.gz", "asr.tsv.gz", "unlabelled.tsv.gz"} <= names
+    assert games.CORPUS.data == table_files.files()
 
 
 def test_modules_without_content_exist() -> None:

@@ -6,20 +6,25 @@ import argparse
 from pathlib import Path
 
 HELP = "Write the committed table of alignments again (needs pocketsphinx)."
-EXAMPLE = "python -m tools align DEB_DIR CORPUS_FOLDER"
+EXAMPLE = "python -m tools align"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("deb_dir", type=Path, help="folder of the games' Debian packages")
-    parser.add_argument("folder", type=Path, help="the prepared corpus")
+    parser.add_argument("--deb-dir", type=Path, help="folder of the games' Debian packages")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Align all lines and write the table."""
-    from bench.corpora.embedded.games import lines
-    from bench.corpora.games.alignment import align, write
+    """Decode and align all lines, and write the table."""
+    from tempfile import TemporaryDirectory
 
-    scripts = lines(options.deb_dir)
-    write(align(scripts.values(), [line.text for line in scripts.values()], options.folder))
+    from bench.corpora.embedded.games import decode, read_lines
+    from bench.paths import home
+    from tools.corpus.alignment import align, write
+
+    lines = read_lines(home() / "packages", options.deb_dir)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        decode(lines.values(), folder)
+        write(align(lines.values(), [line.text for line in lines.values()], folder))
     return 0

@@ -3,8 +3,8 @@
 `flight-of-the-amazon-queen` (30 characters) and `drascula` (10, out of domain) hold recorded lines
 with their exact script and the character that speaks. The tracks `quick` and `open` are made of
 them. `prepare` fetches the packages, reads their containers, decodes the clips
-(`bench.corpora.package.clip_sound`), drops the lines that do not fit their sound (`alignment`) and
-writes the manifests (`tables`).
+(`bench.corpora.package.clip_sound`) and writes the manifests that the committed tables describe
+(`bench.corpora.games.table_files`).
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
-from bench.corpora.games import alignment, drascula_reader, queen_reader, tables
-from bench.corpora.games.splits import GameClip
+from bench.api import SAMPLE_RATE_HZ
+from bench.corpora.games import drascula_reader, queen_reader, table_files
 from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian, notes, recipe
 from bench.corpora.package.reader import GameLine
+from bench.corpora.package.rows import clip_row
 from bench.corpora.package.text import normalise
 from bench.errors import MissingError
 from bench.paths import disk_errors
 from bench.progress import bar
+from bench.sound.audio import read_wav, samples_digest
+from bench.sound.manifests import write_table, write_trials
 
 NEEDED_BYTES = 900_000_000
 
@@ -48,16 +52,41 @@ _log = logging.getLogger(__name__)
 def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.CorpusSummary:
     """Write audio, tables and notices into the folder of the corpus."""
     files = _read_packages(packages, deb_dir)
-    lines_by_id = _lines(files)
-    decoded_from = _sounds_digest(lines_by_id.values())
+    clips = table_files.read_clips()
+    lines = _unchanged(_lines(files), clips)
+    decoded_from = _sounds_digest(lines.values())
     corpus_folder.share_clips(target, decoded_from)
-    sounds = _sounds(lines_by_id.values(), target)
-    alignments, stale = _alignments(lines_by_id, sounds, target)
-    clips, dropped = _clips(lines_by_id, sounds, alignments, stale)
-    tables.write(clips, target)
-    notes.write(target, notes.GAMES, files, dropped, len(clips))
-    corpus_files.remove_unused(target, {clip_sound.audio_path(clip.id) for clip in clips})
-    return corpus_folder.CorpusSummary([clip.seconds for clip in clips], dropped, decoded_from)
+    sounds = {
+        name: sound
+        for name, sound in decode(lines.values(), target).items()
+        if sound.num_samples == clips[name].num_samples
+    }
+    if len(sounds) < len(clips):
+        _log.warning(
+            "%d of %d clips differ from the committed ones and are dropped from every table",
+            len(clips) - len(sounds),
+            len(clips),
+        )
+    utterances: set[str] = set()
+    for path in sorted(table_files.ROWS.iterdir()):
+        utterances |= _write_tables(table_files.read_rows(path), lines, sounds, target)
+    _write_trials(target, utterances)
+    dropped = _dropped(clips, sounds)
+    notes.write(target, notes.GAMES, files, dropped, len(sounds))
+    corpus_files.remove_unused(target, {clip_sound.audio_path(name) for name in sounds})
+    seconds = [sounds[name].num_samples / SAMPLE_RATE_HZ for name in lines if name in sounds]
+    return corpus_folder.CorpusSummary(seconds, dropped, decoded_from)
+
+
+def _unchanged(
+    lines: Mapping[str, GameLine], clips: Mapping[str, table_files.CommittedClip]
+) -> dict[str, GameLine]:
+    """Return the lines whose encoded sound and transcript are those of a committed clip."""
+    return {
+        name: line
+        for name, line in lines.items()
+        if name in clips and table_files.identity(line) == clips[name].identity
+    }
 
 
 def _sounds_digest(lines: Iterable[GameLine]) -> str:
@@ -68,14 +97,18 @@ def _sounds_digest(lines: Iterable[GameLine]) -> str:
     return sha.hexdigest()
 
 
-def lines(deb_dir: Path) -> dict[str, GameLine]:
-    """Return all lines of both games, by id, from a folder of .deb files.
+def read_lines(packages: Path, deb_dir: Path | None) -> dict[str, GameLine]:
+    """Return all lines of both games by id, from the packages.
+
+    Args:
+        packages: the folder of downloaded packages.
+        deb_dir: a folder with the .deb files, for systems without apt.
 
     Raises:
-        MissingError: the folder lacks a package.
+        MissingError: a package cannot be fetched or lacks a container.
         InvalidDataError: a package or a container is corrupt.
     """
-    return _lines(_read_packages(deb_dir, deb_dir))
+    return _lines(_read_packages(packages, deb_dir))
 
 
 def _read_packages(place: Path, deb_dir: Path | None) -> dict[str, dict[str, bytes]]:
@@ -99,8 +132,14 @@ def _by_name(files: Mapping[str, bytes]) -> dict[str, bytes]:
     return {Path(path).name: content for path, content in files.items()}
 
 
-def _sounds(lines: Iterable[GameLine], target: Path) -> dict[str, clip_sound.ClipSound]:
-    """Write all clips, in threads: decoding, filtering and hashing release Python's lock."""
+def decode(lines: Iterable[GameLine], target: Path) -> dict[str, clip_sound.ClipSound]:
+    """Write the clips of lines and return their sounds by id, without the undecodable ones.
+
+    It uses threads: decoding, filtering and hashing release Python's lock.
+
+    Raises:
+        MissingError: no space or no permission.
+    """
     work = list(lines)
     with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(partial(clip_sound.make, folder=target), work)
@@ -113,65 +152,70 @@ def _sounds(lines: Iterable[GameLine], target: Path) -> dict[str, clip_sound.Cli
         return sounds
 
 
-def _alignments(
-    lines: Mapping[str, GameLine], sounds: Mapping[str, clip_sound.ClipSound], target: Path
-) -> tuple[Mapping[str, alignment.Alignment], set[str]]:
-    """Return alignments and the ids without one: the committed, or of changed clips new ones."""
-    table = alignment.read()
-    stale = {
-        name
-        for name in sounds
-        if name not in table or table[name].identity != alignment.identity(lines[name])
-    }
-    if not stale:
-        return table, stale
-    if not alignment.available():
-        _log.warning(
-            "%d clips differ from the verified ones and are dropped; "
-            "'pip install slim-superb[align]' verifies them",
-            len(stale),
-        )
-        return table, stale
-    scripts = [line.text for line in lines.values()]
-    work = [lines[name] for name in sorted(stale)]
-    return table | alignment.align(work, scripts, target), set()
-
-
-def _clips(
+def _write_tables(
+    rows: Iterable[table_files.CommittedRow],
     lines: Mapping[str, GameLine],
     sounds: Mapping[str, clip_sound.ClipSound],
-    alignments: Mapping[str, alignment.Alignment],
-    stale: set[str],
-) -> tuple[list[GameClip], dict[str, int]]:
-    """Return the distinct, audible clips, and the number of dropped lines by rule."""
-    clips: dict[str, GameClip] = {}
-    dropped: Counter[str] = Counter()
-    for name, line in lines.items():
-        sound = sounds.get(name)
-        if sound is None or sound.silent:
-            dropped["undecodable" if sound is None else "silent"] += 1
+    folder: Path,
+) -> set[str]:
+    """Write the manifests of one task, from the rows whose clips are in the corpus.
+
+    Returns:
+        ids of the utterances in them.
+    """
+    read = lru_cache(maxsize=1)(read_wav)  # rows of one clip follow each other
+    by_manifest: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        if row.clip not in sounds:
             continue
-        if sound.key in clips:
-            dropped["duplicate"] += 1
-            continue
-        verdict = "changed" if name in stale else alignments[name].verdict
-        if verdict != "ok":
-            dropped[f"not verified: {verdict}"] += 1
-        clips[sound.key] = GameClip(
-            id=name,
-            speaker=line.speaker,
-            source=line.source,
-            transcript=normalise(line.text) or "",
-            asks=line.text.rstrip("\" .'").endswith(("?", "?!")),
-            num_samples=sound.num_samples,
-            key=sound.key,
-            words=alignments[name].words if verdict == "ok" else (),
-            accepted=verdict == "ok",
-        )
-    return list(clips.values()), dict(sorted(dropped.items()))
+        key = sounds[row.clip].key
+        if row.num_samples < sounds[row.clip].num_samples:
+            wav = read(folder / clip_sound.audio_path(row.clip))
+            key = samples_digest(wav[row.start : row.start + row.num_samples])
+        manifest_row = _manifest_row(row, lines[row.clip], key)
+        for name in row.manifests:
+            by_manifest[name].append(manifest_row)
+    for name, manifest in by_manifest.items():
+        write_table(folder, name, manifest)
+    return {row["id"] for manifest in by_manifest.values() for row in manifest}
+
+
+def _manifest_row(row: table_files.CommittedRow, line: GameLine, key: str) -> dict[str, Any]:
+    """Return the row of a manifest, with the words of its line."""
+    text = " ".join((normalise(line.text) or "").split()[row.first_word : row.end_word])
+    return clip_row(
+        row.id,
+        clip=row.clip,
+        start=row.start,
+        num_samples=row.num_samples,
+        key=key,
+        target=table_files.fill(row.target, text),
+        speaker=line.speaker,
+        source=line.source,
+        text=text,
+    )
+
+
+def _write_trials(folder: Path, utterances: set[str]) -> None:
+    """Write the trials between utterances that are in the corpus."""
+    for name, trials in table_files.read_trials().items():
+        both = [trial for trial in trials if {trial.enrolment, trial.test} <= utterances]
+        write_trials(folder, name, both)
+
+
+def _dropped(
+    clips: Mapping[str, table_files.CommittedClip], present: Collection[str]
+) -> dict[str, int]:
+    """Return the number of clips by the rule that keeps them from tables with a target."""
+    rules = Counter(
+        f"not verified: {clip.verdict}" if name in present else "changed"
+        for name, clip in clips.items()
+        if name not in present or clip.verdict != "ok"
+    )
+    return dict(sorted(rules.items()))
 
 
 CORPUS = corpus_folder.PackagedCorpus(
-    "games-v1", __name__, NEEDED_BYTES, make=_make, data=(alignment.TABLE,)
+    "games-v1", __name__, NEEDED_BYTES, make=_make, data=table_files.files()
 )
 folder, prepare, status, validate = CORPUS.folder, CORPUS.prepare, CORPUS.status, CORPUS.validate

@@ -1,6 +1,4 @@
-"""Tables from the lines of two adventure games.
+"""The two games of the embedded corpus: readers of their containers, and its committed tables.
 
-`queen_reader` and `drascula_reader` open the games, `alignment` verifies lines, `splits` divides
-speakers, `keywords`, `labels`, `slot_phrases` and `speaker_trials` derive the tasks, `tables`
-writes them. `bench.corpora.embedded.games` uses these files.
+`python -m tools tables` writes the tables by the rules in `tools/corpus`.
 """

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from bench.corpora.games import labels
-from bench.corpora.games.splits import GameClip
-from bench.corpora.games.windows import MARGIN, Window
+from bench.corpora.games.table_files import TEXT, CommittedRow
 from bench.corpora.package.rows import order
+from tools.corpus import labels
+from tools.corpus.splits import MARGIN, GameClip
 
 MIN_TRAIN = 15
 MOST = {"train": 200, "dev": 15, "test": 15, "ood": 15}
@@ -38,9 +38,9 @@ def frequent_slots(clips: Iterable[GameClip]) -> frozenset[Slot]:
     return frozenset(slot for slot, count in counts.items() if count >= MIN_TRAIN)
 
 
-def windows(clips: Iterable[GameClip], frequent: frozenset[Slot]) -> list[Window]:
+def windows(clips: Iterable[GameClip], frequent: frozenset[Slot]) -> list[CommittedRow]:
     """Return the phrases of accepted clips, in order; each part of a line once."""
-    phrases: dict[str, Window] = {}
+    phrases: dict[str, CommittedRow] = {}
     for clip in clips:
         for _, _, first, end in labels.slot_spans(clip.transcript):
             window = _phrase(clip, first, end, frequent)
@@ -49,7 +49,7 @@ def windows(clips: Iterable[GameClip], frequent: frozenset[Slot]) -> list[Window
     return list(phrases.values())
 
 
-def limit(phrases: Sequence[Window], split: str) -> list[Window]:
+def limit(phrases: Sequence[CommittedRow], split: str) -> list[CommittedRow]:
     """Return phrases in a fixed random order, at most `MOST` with the same value."""
     counts: Counter[str] = Counter()
     chosen = []
@@ -61,7 +61,7 @@ def limit(phrases: Sequence[Window], split: str) -> list[Window]:
     return chosen
 
 
-def _phrase(clip: GameClip, first: int, end: int, frequent: frozenset[Slot]) -> Window | None:
+def _phrase(clip: GameClip, first: int, end: int, frequent: frozenset[Slot]) -> CommittedRow | None:
     """Return the phrase around words `first` to `end`; None when it has a rare entity."""
     words = clip.transcript.split()
     first, end = max(0, first - CONTEXT_WORDS), min(len(words), end + CONTEXT_WORDS)
@@ -76,5 +76,6 @@ def _phrase(clip: GameClip, first: int, end: int, frequent: frozenset[Slot]) -> 
         return None
     start = max(clip.words[first][0] - MARGIN, 0)
     stop = min(clip.words[end - 1][1] + MARGIN, clip.num_samples)
-    target = {"text": text, "slots": [list(slot) for slot in slots]}
-    return Window(f"{clip.id}-p{first:02d}-{end:02d}", clip, start, stop - start, target, text)
+    target = {"text": TEXT, "slots": [list(slot) for slot in slots]}
+    name = f"{clip.id}-p{first:02d}-{end:02d}"
+    return CommittedRow(name, clip.id, start, stop - start, first, end, target)

@@ -5,16 +5,16 @@ that more pairs fit), drawn in a fixed random order (by the sha256 of task and i
 below are full; classes and speakers take turns where they are the target. Where `quick` has
 no table below, its test is that of `open`: a part of a dozen speakers, or of a hundred and fifty
 dialogue acts, does not separate upstreams. Both tracks depend on the packages and the committed
-alignment only; a test holds the digests of the tables.
+alignment only; a test compares them with the committed tables.
 
 - ASR: every accepted line with at least two words or 0.8 s.
-- KS: `bench.corpora.games.keywords`.
+- KS: `tools.corpus.keywords`.
 - SID: characters that have 50 accepted clips of 0.8 to 12 s, each with other words; in script order
   the first 3/5 of them give 30 training clips, the next sixth 8 dev clips, the rest 12 test clips,
   so that neighbouring lines are mostly on one side.
-- ASV: `bench.corpora.games.speaker_trials`; training has up to 200 clips a speaker.
-- IC: `bench.corpora.games.labels`.
-- SLU: `bench.corpora.games.slot_phrases`.
+- ASV: `tools.corpus.speaker_trials`; training has up to 200 clips a speaker.
+- IC: `tools.corpus.labels`.
+- SLU: `tools.corpus.slot_phrases`.
 - `unlabelled/train`: clips of training characters, verified or not, of 0.7 s or more, that are in
   no dev or test table.
 """
@@ -23,17 +23,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import Any
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.corpora.games import keywords, labels, slot_phrases, speaker_trials
-from bench.corpora.games.splits import SPLITS, GameClip, shuffled
-from bench.corpora.games.windows import Window, rows
+from bench.corpora.games.table_files import TEXT, CommittedRow
 from bench.corpora.package.clip_sound import MIN_VOICE_SECONDS
-from bench.corpora.package.rows import clip_row, order
-from bench.sound.manifests import Trial, write_table, write_trials
+from bench.corpora.package.rows import order
+from bench.sound.manifests import Trial
+from tools.corpus import keywords, labels, slot_phrases, speaker_trials
+from tools.corpus.splits import SPLITS, GameClip, shuffled
 
 MINUTES = {
     "asr": {"train": 17.0, "dev": 2.5, "test": 4.0, "ood": 1.5},
@@ -57,40 +57,55 @@ MIN_UNLABELLED_SECONDS = 0.7
 Target = Callable[[GameClip], Any]
 
 
-def write(clips: Sequence[GameClip], folder: Path) -> None:
-    """Write every table of both tracks.
+@dataclass
+class ManifestTables:
+    """The content of all manifests, by their names.
+
+    Attributes:
+        rows: of each manifest, in any order.
+        trials: of the manifests that have some, in their order.
+    """
+
+    rows: dict[str, list[CommittedRow]] = field(default_factory=dict)
+    trials: dict[str, list[Trial]] = field(default_factory=dict)
+
+
+def build(clips: Sequence[GameClip]) -> ManifestTables:
+    """Return every table of both tracks.
 
     Args:
         clips: all distinct, audible clips, in the containers' order.
-        folder: the corpus, with its audio.
-
-    Raises:
-        MissingError: no space or no permission.
     """
     accepted = [clip for clip in clips if clip.accepted]
+    tables = ManifestTables()
     held_out: set[str] = set()
     for task, split, chosen, target in _by_target(accepted):
         if split != "train":
             held_out |= {clip.id for clip in chosen}
-        _write_clips(folder, f"open/{task}/{split}", chosen, target)
+        tables.rows[f"open/{task}/{split}"] = _whole(chosen, target)
         if split in MINUTES[task]:
-            _write_clips(folder, f"quick/{task}/{split}", _quick(task, split, chosen), target)
+            tables.rows[f"quick/{task}/{split}"] = _whole(_quick(task, split, chosen), target)
     frequent = slot_phrases.frequent_slots(accepted)
     for split in SPLITS:
         clips_of_split = [clip for clip in accepted if clip.split == split]
-        _write_windows(folder, "ks", split, keywords.windows(clips_of_split, split))
-        phrases = slot_phrases.limit(slot_phrases.windows(clips_of_split, frequent), split)
-        _write_windows(folder, "slu", split, phrases)
+        phrases = slot_phrases.windows(clips_of_split, frequent)
+        for task, windows in (
+            ("ks", keywords.windows(clips_of_split, split)),
+            ("slu", slot_phrases.limit(phrases, split)),
+        ):
+            tables.rows[f"open/{task}/{split}"] = windows
+            tables.rows[f"quick/{task}/{split}"] = _quick_windows(task, split, windows)
     for split in ("dev", "test", "ood"):
-        _write_verification(folder, split, [clip for clip in accepted if clip.split == split])
-    _write_clips(folder, "unlabelled/train", _unlabelled(clips, held_out), lambda _: None)
+        _add_verification(tables, split, [clip for clip in accepted if clip.split == split])
+    tables.rows["unlabelled/train"] = _whole(_unlabelled(clips, held_out), lambda _: None)
+    return tables
 
 
 def _by_target(accepted: Sequence[GameClip]) -> Iterable[tuple[str, str, list[GameClip], Target]]:
     """Yield the tables with one target for each clip: task, split, clips, target."""
     for split in SPLITS:
         clips = [clip for clip in accepted if clip.split == split]
-        yield "asr", split, [clip for clip in clips if _is_line(clip)], _transcript
+        yield "asr", split, [clip for clip in clips if _is_line(clip)], lambda _: TEXT
         yield "ic", split, [clip for clip in clips if _act(clip)], _act
     for split, chosen in _closed_set(accepted).items():
         yield "sid", split, chosen, _speaker
@@ -99,10 +114,6 @@ def _by_target(accepted: Sequence[GameClip]) -> Iterable[tuple[str, str, list[Ga
 
 def _is_line(clip: GameClip) -> bool:
     return len(clip.words) >= 2 or clip.seconds >= 0.8
-
-
-def _transcript(clip: GameClip) -> str:
-    return clip.transcript
 
 
 def _speaker(clip: GameClip) -> str:
@@ -145,17 +156,12 @@ def _verification_train(accepted: Sequence[GameClip]) -> list[GameClip]:
     return list(chain.from_iterable(clips[:ASV_MOST] for clips in by_speaker.values()))
 
 
-def _write_windows(folder: Path, task: str, split: str, windows: Sequence[Window]) -> None:
-    """Write the tables of a task whose utterances are parts of clips."""
-    table = rows(windows, folder)
-    write_table(folder, f"open/{task}/{split}", sorted(table, key=lambda row: str(row["id"])))
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in sorted(table, key=lambda row: order(f"quick/{task}", str(row["id"]))):
-        groups[_group(row["target"])].append(row)
-    part = _fill(
-        _turns(groups), MINUTES[task][split], lambda row: row["num_samples"] / SAMPLE_RATE_HZ
-    )
-    write_table(folder, f"quick/{task}/{split}", sorted(part, key=lambda row: str(row["id"])))
+def _quick_windows(task: str, split: str, windows: Sequence[CommittedRow]) -> list[CommittedRow]:
+    """Return the part that the track `quick` has of a task whose utterances are parts of clips."""
+    groups: dict[str, list[CommittedRow]] = defaultdict(list)
+    for row in sorted(windows, key=lambda row: order(f"quick/{task}", row.id)):
+        groups[_group(row.target)].append(row)
+    return _fill(_turns(groups), MINUTES[task][split], lambda row: row.num_samples / SAMPLE_RATE_HZ)
 
 
 def _group(target: Any) -> str:
@@ -165,17 +171,18 @@ def _group(target: Any) -> str:
     return "+".join(value for _, value in target["slots"])
 
 
-def _write_verification(folder: Path, split: str, clips: Sequence[GameClip]) -> None:
+def _add_verification(tables: ManifestTables, split: str, clips: Sequence[GameClip]) -> None:
+    """Add the tables of speaker verification that have trials."""
     pool = [clip for clip in clips if clip.seconds >= MIN_VOICE_SECONDS]
     for track in TRIALS:
         if split not in TRIALS[track]:
             continue
         name = f"{track}/asv/{split}"
         pool = pool if track == "open" else _quick("asv", split, pool)
-        chosen: list[Trial] = speaker_trials.trials(pool, name, TRIALS[track][split])
+        chosen = speaker_trials.trials(pool, name, TRIALS[track][split])
         pool = speaker_trials.used(pool, chosen)
-        _write_clips(folder, name, pool, _speaker)
-        write_trials(folder, name, chosen)
+        tables.rows[name] = _whole(pool, _speaker)
+        tables.trials[name] = chosen
 
 
 def _quick(task: str, split: str, clips: Sequence[GameClip]) -> list[GameClip]:
@@ -217,18 +224,11 @@ def _unlabelled(clips: Sequence[GameClip], held_out: set[str]) -> list[GameClip]
     ]
 
 
-def _write_clips(folder: Path, name: str, clips: Sequence[GameClip], target: Target) -> None:
-    """Write one table of whole clips, by id."""
-    rows = [
-        clip_row(
-            clip.id,
-            num_samples=clip.num_samples,
-            key=clip.key,
-            target=target(clip),
-            speaker=clip.speaker,
-            source=clip.source,
-            text=clip.transcript,
+def _whole(clips: Iterable[GameClip], target: Target) -> list[CommittedRow]:
+    """Return the rows of utterances that are whole clips."""
+    return [
+        CommittedRow(
+            clip.id, clip.id, 0, clip.num_samples, 0, len(clip.transcript.split()), target(clip)
         )
-        for clip in sorted(clips, key=lambda clip: clip.id)
+        for clip in clips
     ]
-    write_table(folder, name, rows)

@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from bench.corpora.games.splits import GameClip
-from bench.corpora.games.windows import MARGIN, Window
+from bench.corpora.games.table_files import CommittedRow
 from bench.corpora.package.rows import order
+from tools.corpus.splits import MARGIN, GameClip
 
 KEYWORDS = (
     *("FIND", "GOOD", "HELP", "HERE", "JOE", "JUNGLE", "KNOW", "LOOK"),
@@ -32,14 +32,14 @@ MAX_SILENCE = 9_600
 MOST = {"train": 80, "dev": 30, "test": 30, "ood": 30}
 
 
-def windows(clips: Iterable[GameClip], split: str) -> list[Window]:
+def windows(clips: Iterable[GameClip], split: str) -> list[CommittedRow]:
     """Return the windows of one split.
 
     Args:
         clips: accepted clips of that split.
         split: selects the limits.
     """
-    by_target: dict[str, list[Window]] = defaultdict(list)
+    by_target: dict[str, list[CommittedRow]] = defaultdict(list)
     for clip in clips:
         for window in (*_words(clip), *_pauses(clip)):
             by_target[window.target].append(window)
@@ -52,7 +52,7 @@ def windows(clips: Iterable[GameClip], split: str) -> list[Window]:
     return used
 
 
-def _words(clip: GameClip) -> Iterator[Window]:
+def _words(clip: GameClip) -> Iterator[CommittedRow]:
     for index, (word, (start, end)) in enumerate(
         zip(clip.transcript.split(), clip.words, strict=True)
     ):
@@ -62,16 +62,18 @@ def _words(clip: GameClip) -> Iterator[Window]:
         if target == UNKNOWN and (len(word) < 3 or _like_keyword(word)):
             continue
         first, last = max(start - MARGIN, 0), min(end + MARGIN, clip.num_samples)
-        yield Window(f"{clip.id}-w{index:02d}", clip, first, last - first, target, word)
+        yield CommittedRow(
+            f"{clip.id}-w{index:02d}", clip.id, first, last - first, index, index + 1, target
+        )
 
 
-def _pauses(clip: GameClip) -> Iterator[Window]:
+def _pauses(clip: GameClip) -> Iterator[CommittedRow]:
     edges = [0, *(edge for span in clip.words for edge in span), clip.num_samples]
     for index, (start, end) in enumerate(zip(edges[::2], edges[1::2], strict=True)):
         if end - start >= MIN_PAUSE:
             size = min(end - start - 2 * MARGIN, MAX_SILENCE)
             first = (start + end - size) // 2
-            yield Window(f"{clip.id}-s{index:02d}", clip, first, size, SILENCE, "")
+            yield CommittedRow(f"{clip.id}-s{index:02d}", clip.id, first, size, 0, 0, SILENCE)
 
 
 def _like_keyword(word: str) -> bool:

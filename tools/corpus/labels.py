@@ -18,7 +18,7 @@ Lines that match none, mostly remarks, and those that match several are left out
 - `describe`: a statement of what something is or looks like (begins with `IT'S`, `THAT'S`,
   `LOOKS LIKE` and such), and does not ask.
 
-Entity slots: the longest entries of a gazetteer (`bench.corpora.games.gazetteer`) in the
+Entity slots: the longest entries of a gazetteer (`tools.corpus.gazetteer`) in the
 transcript, left to right, without overlap. The value of a slot is the words themselves.
 """
 
@@ -27,7 +27,7 @@ from __future__ import annotations
 import re
 from functools import cache
 
-from bench.corpora.games.gazetteer import GAZETTEER
+from tools.corpus.gazetteer import GAZETTEER
 
 _OPENING = (
     r"^(?:(?:WELL|OH|AND|BUT|SO|NOW|HEY|AH|UM|UMM|HMM|ER|ERR|GEE|BOY|LOOK|SAY|THEN|OR|HUH|WOW|"

@@ -21,9 +21,10 @@ from dataclasses import dataclass
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.games import drascula_reader
-from bench.corpora.games.alignment import Span
 from bench.corpora.package.rows import order
+from tools.corpus.alignment import Span
 
+MARGIN = 800  # samples: 50 ms before the first and after the last word of a part of a clip
 SPLITS = ("train", "dev", "test", "ood")
 
 DEV = frozenset({"AND", "BUD", "FRANK", "JOHN", "TAM", "ZOMBIE"})
@@ -89,7 +90,6 @@ class GameClip:
         transcript: normalised text; empty for a line that has none.
         asks: whether the script ends in a question mark.
         num_samples: at 16 kHz.
-        key: sha256 of the samples.
         words: first sample of each word and the sample after its last; empty unless accepted.
         accepted: whether the script was verified against the sound.
     """
@@ -100,7 +100,6 @@ class GameClip:
     transcript: str
     asks: bool
     num_samples: int
-    key: str
     words: tuple[Span, ...]
     accepted: bool
 

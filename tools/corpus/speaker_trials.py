@@ -2,7 +2,7 @@
 
 Half of the trials are of one speaker, from two parts of the script (clips that are cut from one
 part are one recording). Half are impostors: two speakers of one source that are not too similar
-(`bench.corpora.games.splits`). Both halves are spread evenly over the speakers, or pairs of
+(`tools.corpus.splits`). Both halves are spread evenly over the speakers, or pairs of
 speakers, that can make them. No pair of utterances comes twice.
 """
 
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
-from bench.corpora.games.splits import GameClip, look_alike
 from bench.corpora.package.rows import order
 from bench.sound.manifests import Trial
+from tools.corpus.splits import GameClip, look_alike
 
 
 def trials(clips: Sequence[GameClip], purpose: str, count: int) -> list[Trial]:

@@ -1,8 +1,8 @@
 """Forced alignment of lines with their sound: a verdict and word times, computed once, committed.
 
 `alignment.tsv.gz` holds the id of each line, an identity of its sound and transcript, the verdict
-and the time of each word, but no script. `python -m tools align DEB_DIR FOLDER` makes it again from
-the packages and a prepared corpus (needs `pocketsphinx`; 2 minutes).
+and the time of each word, but no script. `python -m tools align` makes it again from the packages
+(needs `pocketsphinx`; 2 minutes).
 
 The verdicts, the first that applies:
 
@@ -26,8 +26,6 @@ strongly acted. So the accepted lines are somewhat easier than the games are.
 
 from __future__ import annotations
 
-import gzip
-import hashlib
 import random
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -39,13 +37,13 @@ from typing import Any
 import numpy as np
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.corpora.games.lexicon import PRONUNCIATIONS
+from bench.corpora.games.table_files import identity, read_fields
 from bench.corpora.package.clip_sound import audio_path
 from bench.corpora.package.reader import GameLine
 from bench.corpora.package.text import normalise
-from bench.errors import InvalidDataError
-from bench.paths import atomic_path
 from bench.sound.audio import Wav, read_wav
+from tools.corpus.gzip_table import write_fields
+from tools.corpus.lexicon import PRONUNCIATIONS
 
 TABLE = Path(__file__).with_name("alignment.tsv.gz")
 FRAME = SAMPLE_RATE_HZ // 100  # samples of one alignment frame
@@ -72,26 +70,13 @@ class Alignment:
     words: tuple[Span, ...] = ()
 
 
-def identity(line: GameLine) -> str:
-    """Return 24 hex digits of the sha256 of a line's bytes and transcript."""
-    transcript = repr(normalise(line.text)).encode()
-    return hashlib.sha256(line.audio + b"\0" + transcript).hexdigest()[:24]
-
-
 def read(path: Path = TABLE) -> dict[str, Alignment]:
     """Read the committed table, by the id of the line.
 
     Raises:
-        InvalidDataError: not a table of alignments.
+        InvalidDataError: not gzip or not text, or the file is empty.
     """
-    try:
-        rows = gzip.decompress(path.read_bytes()).decode().splitlines()
-        table = dict(_parse(row) for row in rows)
-    except (OSError, EOFError, ValueError) as error:
-        raise InvalidDataError(f"{path}: not a table of alignments ({error})") from error
-    if not table:
-        raise InvalidDataError(f"{path}: not a table of alignments (empty)")
-    return table
+    return dict(_parse(*fields) for fields in read_fields(path))
 
 
 def write(table: Mapping[str, Alignment], path: Path = TABLE) -> None:
@@ -99,23 +84,14 @@ def write(table: Mapping[str, Alignment], path: Path = TABLE) -> None:
     rows = []
     for name, item in sorted(table.items()):
         spans = ",".join(f"{start // FRAME}-{end // FRAME}" for start, end in item.words)
-        rows.append(f"{name}\t{item.identity}\t{item.verdict}\t{spans}\n")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(gzip.compress("".join(rows).encode(), 9, mtime=0))
+        rows.append((name, item.identity, item.verdict, spans))
+    write_fields(path, rows)
 
 
-def _parse(row: str) -> tuple[str, Alignment]:
-    name, same, verdict, spans = row.split("\t")
+def _parse(name: str, same: str, verdict: str, spans: str) -> tuple[str, Alignment]:
     pairs = [span.split("-") for span in spans.split(",") if span]
     words = tuple((int(start) * FRAME, int(end) * FRAME) for start, end in pairs)
     return name, Alignment(same, verdict, words)
-
-
-def available() -> bool:
-    """Return whether `pocketsphinx` is installed."""
-    from importlib.util import find_spec
-
-    return find_spec("pocketsphinx") is not None
 
 
 @dataclass
