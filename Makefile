@@ -131,7 +131,7 @@ torture: setup-dev ## kill runs at 40 seeded moments; records must be those of w
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
 
 fuzz: setup-dev ## 100,000 hostile cards, records, checkpoints, containers and sounds: docs/fuzz.md
-	@PYTHONPATH=tests/helpers:tests/corpora $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
+	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
 tables: setup-dev ## write the committed tables of the embedded corpus by the rules in tools/corpus
 	@$(BIN)/python -m tools tables $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')

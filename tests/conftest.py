@@ -8,18 +8,25 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from toy_track import make_toy
 from toys import ToyUpstream, make_utterances
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser):
-    parser.addoption("--golden", action="store_true", help="write the golden files anew")
+    parser.addoption("--golden", action="store_true", help="write the golden files again")
 
 
 @pytest.fixture
 def toy_upstream():
     return ToyUpstream()
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    """The toy track, its corpus and its upstream."""
+    return make_toy(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -62,7 +69,7 @@ def site(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    """Debian's Chromium; without it tests are skipped, but for where it is required."""
+    """Debian's Chromium; tests are skipped without it, unless CI requires it."""
     from interactions import FLAGS
 
     path = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -73,9 +80,9 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield found
-        found.close()
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
@@ -84,13 +91,13 @@ def page(browser, site):
     context = browser.new_context(
         viewport={"width": 1400, "height": 900}, offline=True, accept_downloads=True
     )
-    found = context.new_page()
-    said, asked = [], []
-    found.on("console", lambda message: said.append(message.text))
-    found.on("pageerror", lambda error: said.append(str(error)))
-    found.on("request", lambda request: asked.append(request.url))
-    found.goto(site)
-    yield found
-    assert said == []
-    assert [u for u in asked if not u.startswith((site, "blob:", "data:"))] == []
+    tab = context.new_page()
+    messages, requests = [], []
+    tab.on("console", lambda message: messages.append(message.text))
+    tab.on("pageerror", lambda error: messages.append(str(error)))
+    tab.on("request", lambda request: requests.append(request.url))
+    tab.goto(site)
+    yield tab
+    assert messages == []
+    assert [url for url in requests if not url.startswith((site, "blob:", "data:"))] == []
     context.close()

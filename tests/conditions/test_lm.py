@@ -6,8 +6,7 @@ from argparse import Namespace
 
 import pytest
 import torch
-from s3prl_parts import part
-from test_superb_parity import dictionary
+from s3prl_parts import dictionary, part
 
 from bench.errors import InvalidDataError, MissingError
 from bench.run.language_model import BeamSearch, LmDecoder

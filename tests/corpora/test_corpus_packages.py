@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from debian_packages import FILES, PACKAGE, pack_deb, pack_tar
 
 from bench.corpora.embedded import games
 from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debian
@@ -17,30 +18,6 @@ from bench.corpora.package.reader import GameLine
 from bench.errors import InvalidDataError, MissingError
 from bench.sound.audio import low_pass, samples_digest, write_wav
 from bench.sound.manifests import Trial, write_table, write_trials
-
-PACKAGE = debian.Package("talkie", "0" * 64, r"/voice\.dat$")
-
-
-def pack_tar(files: dict[str, bytes]) -> bytes:
-    stream = io.BytesIO()
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, content in files.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def pack_deb(path: Path, data: bytes, ending: str = ".xz") -> Path:
-    deb = b"!<arch>\n"
-    for name, content in (("debian-binary", b"2.0\n"), (f"data.tar{ending}", data)):
-        header = f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(content):<10}".encode() + b"`\n"
-        deb += header + content + b"\n" * (len(content) % 2)
-    path.write_bytes(deb)
-    return path
-
-
-FILES = {"./usr/share/voice.dat": b"hello" * 100, "./usr/share/other": b"no"}
 
 
 @pytest.mark.parametrize(

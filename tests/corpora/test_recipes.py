@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from test_corpus_packages import pack_deb, pack_tar
+from debian_packages import pack_deb, pack_tar
 
 from bench.cli import main
 from bench.corpora.embedded import games, prompts, voices

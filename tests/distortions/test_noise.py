@@ -8,7 +8,7 @@ import lzma
 import numpy as np
 import pytest
 import soundfile
-from test_corpus_packages import pack_deb, pack_tar
+from debian_packages import pack_deb, pack_tar
 
 from bench.conditions.noise_folders import PACKS, open_pack
 from bench.conditions.noise_sources import check_source, find_noise, source_names

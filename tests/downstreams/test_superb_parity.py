@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from official_trees import SENTENCES
-from s3prl_parts import part
+from s3prl_parts import POST, copy_linear, ctc_pair, dictionary, part
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
@@ -21,15 +21,10 @@ from downstreams.spec_augment import spec_augment
 from downstreams.superb import LETTERS, SLOT_LETTERS, SPECIAL, IntentClassifier, LetterCtc, SlotCtc
 
 SIZE = 6  # D
-POST = {"select": "FrameLevel"}
 
 
 def params(module) -> int:
     return sum(p.numel() for p in module.parameters())
-
-
-def copy_linear(ours: nn.Linear, theirs: nn.Linear) -> None:
-    theirs.load_state_dict(ours.state_dict())
 
 
 def features(*lengths: int, seed: int = 0):
@@ -105,33 +100,6 @@ def test_intents_sum_their_losses_and_all_must_be_right():
         {str(n): text for n, text in enumerate(predicted)}, utterances(targets)
     )
     assert score.value == right
-
-
-def ctc_pair(ours, outputs: int):
-    """s3prl's projector and recurrent layers with the weights of one of our heads."""
-    model = part("downstream.asr.model")
-    hidden = ours.recurrent[0].left_to_right.hidden_size
-    count = len(ours.recurrent)
-    theirs = model.RNNs(
-        ours.project.out_features, outputs, 320, "LSTM", True, [hidden] * count, [0.2] * count,
-        [False] * count, [False] * count, [1] * count, "concat", total_rate=-1,
-    )  # fmt: skip
-    projector = nn.Linear(ours.project.in_features, ours.project.out_features)
-    copy_linear(ours.project, projector)
-    copy_linear(ours.classify, theirs.linear)
-    with torch.no_grad():
-        for layer, blstm in zip(theirs.rnns, ours.recurrent, strict=True):
-            for suffix, lstm in (("", blstm.left_to_right), ("_reverse", blstm.right_to_left)):
-                for name, value in lstm.named_parameters():
-                    getattr(layer.layer, f"{name}{suffix}").copy_(value)
-    return projector, theirs
-
-
-def dictionary(tmp_path):
-    """s3prl's dictionary of the 32 symbols, from a file in its format."""
-    path = tmp_path / "char.dict"
-    path.write_text("".join(f"{letter} {100 - n}\n" for n, letter in enumerate(LETTERS)))
-    return part("downstream.asr.dictionary").Dictionary.load(str(path))
 
 
 def test_letters_are_fairseqs(tmp_path):

@@ -10,8 +10,13 @@ from types import ModuleType
 from unittest import mock
 
 import pytest
+import torch
+from torch import nn
 
 from bench.torchaudio_guard import import_torchaudio
+from downstreams.superb import LETTERS
+
+POST = {"select": "FrameLevel"}
 
 
 def edits(left, right) -> int:
@@ -48,3 +53,35 @@ def part(name: str):
     }
     with mock.patch.dict(sys.modules, stubs):
         return importlib.import_module(f"s3prl.{name}")
+
+
+def copy_linear(ours: nn.Linear, theirs: nn.Linear) -> None:
+    """Give a linear layer of s3prl the weights of ours."""
+    theirs.load_state_dict(ours.state_dict())
+
+
+def ctc_pair(ours, outputs: int):
+    """Return s3prl's projector and recurrent layers with the weights of one of our heads."""
+    model = part("downstream.asr.model")
+    hidden = ours.recurrent[0].left_to_right.hidden_size
+    count = len(ours.recurrent)
+    theirs = model.RNNs(
+        ours.project.out_features, outputs, 320, "LSTM", True, [hidden] * count, [0.2] * count,
+        [False] * count, [False] * count, [1] * count, "concat", total_rate=-1,
+    )  # fmt: skip
+    projector = nn.Linear(ours.project.in_features, ours.project.out_features)
+    copy_linear(ours.project, projector)
+    copy_linear(ours.classify, theirs.linear)
+    with torch.no_grad():
+        for layer, blstm in zip(theirs.rnns, ours.recurrent, strict=True):
+            for suffix, lstm in (("", blstm.left_to_right), ("_reverse", blstm.right_to_left)):
+                for name, value in lstm.named_parameters():
+                    getattr(layer.layer, f"{name}{suffix}").copy_(value)
+    return projector, theirs
+
+
+def dictionary(tmp_path):
+    """Return s3prl's dictionary of the 32 symbols, read from a file in its format."""
+    path = tmp_path / "char.dict"
+    path.write_text("".join(f"{letter} {100 - n}\n" for n, letter in enumerate(LETTERS)))
+    return part("downstream.asr.dictionary").Dictionary.load(str(path))

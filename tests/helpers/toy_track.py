@@ -5,6 +5,7 @@ from types import SimpleNamespace
 from toys import ToyUpstream, make_utterances
 
 from bench import registry
+from bench.conditions.scorer import score_conditions
 from bench.load.loader import Loaded
 from bench.measure.cost import Cost
 from bench.names import parse_upstream_name
@@ -119,3 +120,9 @@ def evaluate_seeds(toy, seeds, task="tone", **options):
     asked = RunSpec("fbank", task, "toy", **options)
     session = Session(home=toy.home, out=toy.out, **settings)
     return run.run_seeds(asked, seeds, session, force=force)
+
+
+def score_one(path, names, session, **options):
+    """Score the head of one record under conditions; return the record that holds the scores."""
+    (record,) = score_conditions([path], names, session, **options)
+    return record

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from models import TwoStates
+from tiny_encoder import encode, tiny
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
@@ -14,29 +15,7 @@ from bench.load.recurrent import Int8Recurrent
 from bench.measure.check import check, check_table
 from bench.measure.cost import measure, num_params, stored_bytes
 from bench.session import Session
-from upstreams.encoder.config import EncoderConfig
-from upstreams.encoder.state import build, random_state
 from upstreams.sources.adapter import Adapter
-
-TINY = EncoderConfig(
-    conv_layers=((32, 10, 5), *((32, 3, 2),) * 4, *((32, 2, 2),) * 2),
-    embed_dim=64,
-    pos_conv_groups=4,
-    heads=(2, 2),
-    head_dim=32,
-    ffn=(256, 256),
-    mask_embedding=64,
-)
-
-
-def tiny():
-    return build(TINY, random_state(TINY, 0))
-
-
-def encode(upstream, num_samples=9_001):
-    wav = 0.1 * torch.randn(1, num_samples, generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        return upstream(wav, torch.tensor([num_samples])).states
 
 
 @pytest.mark.parametrize(("modifier", "share"), [("int8", 0.75), ("bf16", 0.55)])

@@ -2,7 +2,6 @@
 
 import pytest
 from models import MACS_PER_FRAME, PARAMS, save_hubert, save_onnx
-from test_run import toy  # noqa: F401 (a fixture)
 
 from bench.load import loader
 from bench.load.catalog import GROUP
@@ -38,7 +37,7 @@ args: {{seed: 1}}
 
 
 @pytest.fixture
-def evaluate(toy, monkeypatch):  # noqa: F811
+def evaluate(toy, monkeypatch):
     """Evaluate on the toy task with the real loader and the real cost."""
     monkeypatch.setattr(job, "load_upstream", loader.load_upstream)
     monkeypatch.setattr(job, "measure", measure)

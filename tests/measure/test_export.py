@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from dphubert_file import WAVLM, published
-from test_modify import TINY, encode
+from tiny_encoder import TINY, encode
 
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import load_upstream

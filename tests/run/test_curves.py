@@ -5,14 +5,9 @@ import types
 from pathlib import Path
 
 import pytest
-from toy_track import evaluate, evaluate_seeds, make_toy
+from toy_track import evaluate, evaluate_seeds
 
 from bench.records import curves
-
-
-@pytest.fixture
-def toy(tmp_path, monkeypatch):
-    return make_toy(tmp_path, monkeypatch)
 
 
 def test_without_tensorboard_nothing_is_written(toy, monkeypatch):

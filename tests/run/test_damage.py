@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from toy_track import evaluate, make_toy
+from toy_track import evaluate
 
 from bench import stopping
 from bench.engine import Engine
@@ -15,11 +15,6 @@ from bench.features.passes import upstream_pass
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.probe import fit
 from bench.run import job
-
-
-@pytest.fixture
-def toy(tmp_path, monkeypatch):
-    return make_toy(tmp_path, monkeypatch)
 
 
 def damage(path, rng):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_run import evaluate, toy  # noqa: F401
+from toy_track import evaluate
 from toys import make_utterances, write_tone
 
 from bench.conditions import sets
@@ -37,7 +37,7 @@ def test_features_in_buckets_are_those_of_utterances_alone(tmp_path, device, nam
     assert float(((one.states - two.states).abs() / largest).max()) < 0.002
 
 
-def test_a_run_and_its_conditions_come_out_the_same_twice(toy, monkeypatch, device):  # noqa: F811
+def test_a_run_and_its_conditions_come_out_the_same_twice(toy, monkeypatch, device):
     module = spec.corpus_module("toy")
     for user in (spec, sets):
         monkeypatch.setattr(user, "corpus_module", lambda name: module)

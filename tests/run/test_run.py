@@ -6,7 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from toy_track import evaluate, evaluate_seeds, make_toy, rows
+from toy_track import evaluate, evaluate_seeds, rows
 from toys import make_utterances
 
 from bench import registry
@@ -16,11 +16,6 @@ from bench.run import job, spec
 from bench.run.artifacts import rescore
 from bench.run.spec import RunSpec
 from bench.sound.manifests import write_table
-
-
-@pytest.fixture
-def toy(tmp_path, monkeypatch):
-    return make_toy(tmp_path, monkeypatch)
 
 
 def test_a_run_gives_a_record_with_counts_and_intervals(toy):

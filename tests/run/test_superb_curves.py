@@ -5,8 +5,7 @@ weighted sum, head, loss, clipping, Adam. The loss before every update must agre
 """
 
 import torch
-from s3prl_parts import part
-from test_superb_parity import POST, copy_linear, ctc_pair
+from s3prl_parts import POST, copy_linear, ctc_pair, part
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 

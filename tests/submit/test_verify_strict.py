@@ -1,7 +1,5 @@
 """What `verify` and `--accept` hold a bundle to, beyond what is broken at first sight."""
 
-# ruff: noqa: F811 (fixtures)
-
 import json
 import random
 import re
@@ -10,16 +8,7 @@ import time
 
 import pytest
 import yaml
-from test_submit import (  # noqa: F401 (fixtures)
-    about,
-    card,
-    cost,
-    edit,
-    folder,
-    one_line,
-    predictions,
-    toy,
-)
+from bundles import about, card, cost, edit, one_line, predictions
 from toy_track import evaluate
 
 from bench.commands import verify as command

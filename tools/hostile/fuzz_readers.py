@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 import torch
+from debian_packages import FILES, PACKAGE, pack_deb, pack_tar
+from game_containers import pack_drascula, pack_queen, queen_entries
 from safetensors.torch import save_file
-from test_corpus_containers import pack_drascula, pack_queen, queen_entries
-from test_corpus_packages import FILES, PACKAGE, pack_deb, pack_tar
 from toy_track import rows
 from toys import make_utterances
 
