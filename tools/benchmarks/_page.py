@@ -45,7 +45,7 @@ def page(
     if only is not None and only not in known:
         raise UsageError(f"no benchmark {only!r}: {did_you_mean(only, known)}")
     setting = Setting(home, utterances=8, repeats=1) if quick else Setting(home, plots=plots)
-    parts = ["# How fast it is", headline(), _machine()]
+    parts = ["# Speed, memory and disk", headline(), _machine()]
     for name, module_name in known.items():
         if only in (None, name):
             say(f"benchmark: {name}")
@@ -55,25 +55,25 @@ def page(
 
 
 def headline() -> str:
-    """What it comes to on the official corpora: arithmetic, no measurement."""
+    """Return the ratio of the hours on the official corpora: a calculation, not a measurement."""
     reference, ours = (sum(map(f, CORPORA)) for f in (hours_of_reference, hours_of_ours))
     return (
         f"**{reference / ours:.0f} times less audio through the upstream** on the six official "
-        f"corpora with their learning-rate grids and three seeds: {ours:,.0f} hours in place of "
-        f"the reference implementation's {reference:,.0f} (below). That is a plan, not a "
-        "run, and assumes that all features are kept, ASV's terabytes of frames among them."
+        f"corpora with their learning-rate grids and three seeds: {ours:,.0f} hours instead of "
+        f"{reference:,.0f} in the reference implementation (below). This is a calculation, not a "
+        "run. It assumes that all features are stored, including terabytes of frames for ASV."
     )
 
 
 def _machine() -> str:
-    """Where and with what, and how busy it was."""
+    """Return the machine, the versions of packages, and the load."""
     cores, load = os.cpu_count(), os.getloadavg()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     threads, python = torch.get_num_threads(), platform.python_version()
-    return f"""Written by `make bench`. {_processor()}, {cores} cores, no GPU; {threads} thread(s)
-compute. Python {python}, {packages}. Load average at the start: {load[0]:.1f}
-on {cores} cores. Ratios are of CPU seconds and of things timed in turn in one process; with a load
-above the number of cores, other work shares caches and memory, and the spreads are wide."""
+    return f"""Written by `make bench`. {_processor()}, {cores} cores, no GPU; {threads} thread(s).
+Python {python}, {packages}. Load average at the start: {load[0]:.1f}
+on {cores} cores. Ratios compare CPU seconds of parts that were timed in turn in one process. With a
+load above the number of cores, other work shares caches and memory, and the spreads are wide."""
 
 
 def _processor() -> str:

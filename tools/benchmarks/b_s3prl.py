@@ -51,15 +51,15 @@ def measure(setting: Setting) -> str:
         ]
     head = ["sound", "s3prl / ours (CPU seconds)", "audio s a CPU second, s3prl", "ours"]
     tasks = ["upstream", "task", "utterances", "one head, 20 epochs", "grid x 3 seeds"]
-    return f"""LightHuBERT-small, random weights, the same sound: s3prl's expert in batches,
-ours as it passes on this machine (utterances alone).
+    return f"""LightHuBERT-small with random weights on the same sound: s3prl's expert in
+batches, ours one utterance at a time, as on every CPU.
 
 {tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
 
-Whole trainings of {EPOCHS} epochs, times faster than s3prl's expert, featurizer, projector, head
-and loop, of which one epoch is timed in each round (batches as in each task's recipe; ASR and SLU
-with the recurrent layers of their `open` recipes; the grid is the task's own: 5 learning rates, ASR
-and SLU 1):
+Whole trainings of {EPOCHS} epochs: how many times faster than s3prl's expert, featurizer,
+projector, head and loop, of which one epoch is timed in each round (batches as in each task's
+recipe; ASR and SLU with the recurrent layers of their `open` recipes; the grid is the task's own: 5
+learning rates, 1 for ASR and SLU):
 
 {tabulate(trainings, headers=tasks, tablefmt="github", disable_numparse=True)}"""
 

@@ -60,15 +60,15 @@ def measure(setting: Setting) -> str:
     share = spread([100 * value for value in shares], ".0f")
     return f"""HuBERT Base on {SECONDS} s of sound runs at **{share} %** of the float32 rate of its
 own matrix products ({passed:.0f} of {gemm:.0f} GFLOP/s a CPU second, {torch.get_num_threads()}
-thread(s)). The rate of a product is the faster of torch's three ways on this machine (MKL through
+thread(s)). The rate of a product is the fastest of torch's three ways on this machine (MKL through
 `F.linear`, oneDNN through a convolution or with packed weights), timed in the same rounds.
 
 Where the time goes (self CPU time):
 
 {profile}
 
-Padding, when utterances pass in buckets by length (`--device cuda`; on a CPU they pass alone and
-there is none):
+Padding when utterances are computed in buckets by length (`--device cuda`; on a CPU each is
+computed alone, without padding):
 
 {_padding(setting)}"""
 

@@ -40,7 +40,7 @@ def measure(setting: Setting) -> str:
     if setting.plots is not None:
         _plot(audio, heads, conditions, setting.plots / PLOT)
         picture = f"![wall time against audio, heads and conditions]({PLOT})\n\n"
-    passes = _table(audio, "seconds of audio", "a second of it, relative", each=True)
+    passes = _table(audio, "seconds of audio", "per second of audio, relative", each=True)
     return f"""{picture}Upstream pass (KS, parts of {len(bed.train)} utterances):
 
 {passes}
@@ -50,10 +50,10 @@ seeds of all five:
 
 {_table(heads, "heads", "relative to one head", each=False)}
 
-Scoring a trained head under conditions (white noise at {SNR_DB:g} dB, as many times, on a quarter
-of the utterances): distortion, pass and prediction; nothing is trained.
+Scoring a trained head under conditions (white noise at {SNR_DB:g} dB, repeated, on a quarter of the
+utterances): distortion, pass and prediction; nothing is trained.
 
-{_table(conditions, "conditions", "a condition, relative", each=True)}"""
+{_table(conditions, "conditions", "per condition, relative", each=True)}"""
 
 
 def _medians(functions: Mapping[float, Callable[[], object]], repeats: int) -> Column:

@@ -73,11 +73,11 @@ def measure(setting: Setting) -> str:
     head = ["mode", "hours of sound", "GB of features", "peak GiB beyond start", "an epoch"]
     return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
 
-The embedded corpus' ASR lines over and over, hidden states of LightHuBERT-small's shape (13 x 384)
-from a module that only copies; fresh processes. `frames`: pass, then one epoch of batches of 16 in
-random groups from the store; beside it the disk's own rate, the same files read from
-one end to the other. Before either the system was told to forget the files, so that both are read
-from the disk. `stream`: the same epoch without a store."""
+ASR lines of the embedded corpus, repeated, and hidden states of LightHuBERT-small's shape
+(13 x 384) from a module that only copies; each mode in a new process. `frames`: the pass, then one
+epoch of batches of 16 in random groups from the store, and for comparison the disk's own rate at
+the same files read in sequence. Before each of the two, the files were dropped from the system's
+cache, so that both read from the disk. `stream`: the same epoch without a store."""
 
 
 def _repeated(hours: float) -> list[Utterance]:

@@ -76,9 +76,9 @@ _RULES = f"""Reference: for each of {SEEDS} seeds, every learning rate for its p
 {STEPS:,} updates and the best in full, with the upstream in every step, and 40 passes over dev (100
 for ASR and SLU; ASV tests 10 checkpoints). Ours: one pass over everything (4 kept crops of
 VoxCeleb's utterances), all learning rates in full, all seeds. Hours are those of the upstream at
-the rate measured on this machine for 10 s alone (CPU hours of one thread: no GPU was here to
-measure); heads come on top for both. Where the disk does not hold the frames (ASV), they stream:
-one pass an epoch, whatever the number of learning rates and seeds."""
+the rate measured on this machine for one sound of 10 s (CPU hours of one thread; no GPU was
+available); heads are extra for both. If the frames do not fit on the disk (ASV), they stream: one
+pass an epoch, whatever the number of learning rates and seeds."""
 
 
 def hours_of_reference(corpus: Corpus) -> float:

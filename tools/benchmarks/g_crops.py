@@ -44,8 +44,8 @@ def measure(setting: Setting) -> str:
     head = ["crops kept", "accuracy %, median of 3 seeds (range)", "mean"]
     return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
 
-`{UPSTREAM}` on SID of track `{TRACK}`: training on crops of {SECONDS:g} s, one of the kept an
-epoch; test utterances are whole. SUPERB's crops of 8 s hold more of an utterance than these."""
+`{UPSTREAM}` on SID of track `{TRACK}`: training on crops of {SECONDS:g} s, one of the kept crops
+an epoch; test utterances are whole. SUPERB's crops of 8 s contain more of an utterance."""
 
 
 def _scores(

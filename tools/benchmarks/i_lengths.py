@@ -51,12 +51,12 @@ def measure(setting: Setting) -> str:
         base = [1_000 * value / seconds["equal"] for value in cpu(found[what, "equal"])]
         ratio = statistics.median(each) / statistics.median(base)
         rows.append([what, LENGTHS[name], spread(each, ".1f"), f"{ratio:.2f}"])
-    head = ["what", "lengths", "ms a second of sound (range)", "of equal lengths"]
+    head = ["what", "lengths", "ms a second of sound (range)", "relative to equal lengths"]
     return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
 
 `{UPSTREAM}`, one thread, {SOUNDS} sounds of {SECONDS[0]:g} to {SECONDS[1]:g} s, each alone; an
-update is the pass and its gradients. oneDNN prepares a kernel for every shape that it has not seen
-lately: recipes therefore cut clips to multiples of 0.16 s, and the first convolution, the one whose
+update is the pass and its gradients. oneDNN prepares a kernel for every shape that it has not met
+recently. Recipes therefore cut clips to multiples of 0.16 s, and the first convolution, whose
 length is that of the sound, runs as a plain product."""
 
 

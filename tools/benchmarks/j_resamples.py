@@ -1,4 +1,4 @@
-"""What an interval costs under one condition after another, on the same utterances or trials."""
+"""Time of intervals under several conditions, on the same utterances or trials."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONDITIONS = 10
 
 
 def measure(setting: Setting) -> str:
-    """1,000 resamples of a rate and of the EER, their draws kept and made anew."""
+    """Time 1,000 resamples of a rate and of the EER, with draws kept and drawn each time."""
     rng = np.random.default_rng(0)
     names = np.array([f"u{index}" for index in range(UTTERANCES)])
     speakers = np.array([f"s{index % SPEAKERS}" for index in range(UTTERANCES)])
@@ -38,14 +38,14 @@ def measure(setting: Setting) -> str:
         [f"a ratio, {UTTERANCES} utterances", *_compared(rate, "utterance", setting.repeats)],
         [f"EER, {TRIALS} trials, by speaker", *_compared(trials, "speaker", setting.repeats)],
     ]
-    head = ["metric", "draws kept, CPU ms a condition", "made anew", "times"]
+    head = ["metric", "draws kept, CPU ms a condition", "drawn each time", "times"]
     together, apart, ratio = _sorted(trials, setting.repeats)
     return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
 
 Random errors and scores, {CONDITIONS} conditions a round, {setting.repeats} rounds in turn. All
-metrics and conditions of a test set have the same resamples, so that they pair. Trials are sorted
-once for all resamples: the EER's take {together} ms so, {apart} where each is sorted for itself, as
-by `sklearn.metrics.roc_curve` with weights: {ratio} times."""
+metrics and conditions of a test set have the same resamples, so that they are paired. Trials are
+sorted once for all resamples: those of the EER take {together} ms, {apart} where each
+is sorted separately, as by `sklearn.metrics.roc_curve` with weights: {ratio} times."""
 
 
 def _sorted(trials: TrialItems, repeats: int) -> list[str]:
@@ -71,12 +71,12 @@ def _compared(items: Items | TrialItems, cluster: Cluster, repeats: int) -> list
         for _ in range(CONDITIONS):
             replicates(items, cluster=cluster)
 
-    def anew() -> None:
+    def drawn() -> None:
         for _ in range(CONDITIONS):
             resample_counts.cache_clear()
             replicates(items, cluster=cluster)
 
-    return _medians({"kept": kept, "anew": anew}, repeats, of=CONDITIONS)
+    return _medians({"kept": kept, "drawn": drawn}, repeats, of=CONDITIONS)
 
 
 def _medians(ways: dict[str, Callable[[], None]], repeats: int, *, of: int) -> list[str]:

@@ -1,4 +1,4 @@
-"""Hostile input to what reads files: no crash, no hang, nothing but errors of one line.
+"""Give hostile input to every reader of files: it must not crash, hang or write a traceback.
 
 `python -m tools.hostile.fuzz --cases 100000 --kept fuzz.jsonl --write docs/fuzz.md`; the same
 command goes on where it was stopped. Cases are made by hypothesis from fixed seeds out of whole
@@ -167,11 +167,11 @@ def page(lines, cases):
         for x in lines
     )
     return (
-        f"# Hostile input\n\nWritten by `python tools/hostile/fuzz.py --cases {cases}` "
+        f"# Hostile input\n\nWritten by `python -m tools.hostile.fuzz --cases {cases}` "
         f"(`make fuzz`). "
-        f"{total:,} cases, {bad} findings: a reader returns, or refuses in one line, within "
-        f"{MAX_SECONDS:g} s. The whole files that cases are made of are in "
-        "`tools/hostile/fuzz_readers.py`, the seeds are those of the command.\n\n"
+        f"{total:,} cases, {bad} findings. A reader must return, or refuse the file in one line, "
+        f"within {MAX_SECONDS:g} s. The undamaged files are in `tools/hostile/fuzz_readers.py`, "
+        "and the seeds are fixed.\n\n"
         "| reader | cases | read | refused | findings |\n|---|--:|--:|--:|--:|\n" + rows
     )
 

@@ -1,4 +1,4 @@
-"""The page docs/conditions.md and its plots: a pure function of records."""
+"""The page docs/conditions.md and its plots, from records alone."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from bench.registry import task_card
 from bench.yaml_file import read_yaml
 from tools.pages.ladder_plot import Loss, ladders, plot_ladders
 
-PREFACE = """# What distortions cost, track `{track}`
+PREFACE = """# Losses under distortions, track `{track}`
 
-Written by `make conditions` from the records in `{results}`. Every cell: the
-task's main metric in percent, and how much worse it is than the same upstream on clean speech,
-relative to clean, with a 95 % interval over the same resamples of the same utterances (by speaker
-for SID and ASV); positive is worse. Heads were trained once, on clean speech, seed 0. Conditions
+Written by `make conditions` from the records in `{results}`. Every cell shows the
+task's main metric in percent and its loss against the same upstream on clean speech, relative to
+clean, with a 95 % interval over the same resamples of the same utterances (by speaker for SID and
+ASV); positive is worse. Heads were trained once, on clean speech, seed 0. Conditions
 are defined in `bench/conditions/conditions.yaml`; `slim-superb listen CONDITION --out DIR` lets
 you hear them.
 
 How to read it:
 
 - **An upstream that is near chance loses little**: read the clean score beside the loss.
-- `+untrained` has seeded random weights: where this page was made no hub could be reached. `fbank`
-  takes each utterance's mean away, which leaves a head that averages over time (KS, IC, SID, ASV)
-  nothing: there the filter bank stands without that (`cmvn=off`).
-- A signal-to-noise ratio is that of mean powers over the whole recording, of noise limited to the
-  4 kHz that the corpus holds.
-- There is **little noise**: {noise}. Each clip is heard many times over.
+- `+untrained` has seeded random weights: no model hub could be reached when this page was made.
+- `fbank` subtracts the mean of each utterance. A head that averages over time (KS, IC, SID, ASV)
+  would get zeros, so for these tasks the filter bank keeps the mean (`cmvn=off`).
+- A signal-to-noise ratio compares mean powers over the whole recording. Noise is limited to the
+  4 kHz of the corpus.
+- There is **little noise**: {noise}. Each clip is used many times.
 - Rooms are simulated; their reverberation time is the measured one (T30).
 - Speech is acted game dialogue: nothing here is comparable with published robustness figures."""
 
@@ -166,13 +166,14 @@ def _steady(by_task: Mapping[str, Sequence[Record]], reasons: Mapping[str, str])
         + reasons.get(f"{item.upstream} {item.task} {item.severer}", "the reason is not known yet.")
         for item in items
     ]
-    head = ["upstream", "task", "weights", "conditions scored, of those that the task can have"]
+    head = ["upstream", "task", "weights", "conditions scored, of those possible for the task"]
     return "\n\n".join(
         [
             "## What was scored",
             tabulate(rows, headers=head, tablefmt="github"),
-            f"Along the ladders, {pairs} pairs of neighbouring rungs were compared. The severer "
-            f"one costs less, beyond both intervals, in {len(items)}" + (":" if items else "."),
+            f"Along the ladders, {pairs} pairs of neighbouring rungs were compared. In "
+            f"{len(items)} of them the severer one costs less, and the intervals do not overlap"
+            + (":" if items else "."),
             *(["\n".join(lines)] if lines else []),
         ]
     )

@@ -54,12 +54,12 @@ def main() -> int:
         floatfmt=".1f",
         tablefmt="github",
     )
-    text = f"""# How long the page is busy with an interaction
+    text = f"""# Time that the page is busy with an interaction
 
-Written by `make page-speed`: script, style and layout of the page's own thread, {TIMES} tries each,
-on a board of {ROWS} made-up rows, 12 columns and 8 conditions. Chromium {version},
-{platform.machine()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}. At most
-{LIMIT_MS:.0f} ms is wanted.
+Written by `make page-speed`: script, style and layout on the main thread, {TIMES} tries each,
+on a board of {ROWS} artificial rows, 12 columns and 8 conditions. Chromium {version},
+{platform.machine()}, {os.cpu_count()} cores, {datetime.now(UTC):%Y-%m-%d}. The limit
+is {LIMIT_MS:.0f} ms.
 
 {table}
 """

@@ -198,8 +198,8 @@ def _verdict(bed: Testbed, rows: Sequence[ValidationRow]) -> str:
     """Return the upstreams that stand out, the ceiling, and `ge2e` against the filter banks."""
     main = bed.card.metrics[0]
     parts = [
-        "Better than chance, and than the shuffled control (its own where it has one), by points "
-        "of a paired 95 % interval that excludes 0:",
+        "Better than chance and than the shuffled control (the upstream's own, if it has one), in "
+        "points, with a paired 95 % interval that excludes 0:",
         "\n".join(_standing_out(bed, rows)) or "- none",
     ]
     ceilings = [row for row in rows if CEILING in row.label]
@@ -257,7 +257,8 @@ def validate_track(
     return text
 
 
-_PREFACE = """Written by `make validate-track TRACK=...` from the records of the runs; test set
-`clean`, means over training seeds with 95 % bootstrap intervals (by speaker for SID and ASV). Heads
-are selected on dev. The shuffled controls were trained on permuted training labels and selected on
-true dev labels. In ASV they keep much of what the upstream knows: cosines need no training."""
+_PREFACE = """Written by `make validate-track TRACK=...` from the records of the runs. Scores are
+those of the test set `clean`: means over training seeds with 95 % bootstrap intervals (by speaker
+for SID and ASV). Heads are selected on dev. The shuffled controls were trained on permuted training
+labels and selected on true dev labels. In ASV such a control keeps much of what its upstream knows,
+because cosines need no training."""
