@@ -1,4 +1,4 @@
-# Slim-SUPERB. `make help` lists the targets; every one does all the set-up that it needs.
+# Slim-SUPERB. `make help` lists the targets. Each target prepares the environment that it needs.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,7 +20,7 @@ OUT ?= runs
 .DEFAULT_GOAL := help
 .PHONY: recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make eval UPSTREAM=lighthubert_small TASK=asr [TRACK=quick] [SEED=0] [WEIGHTS=FILE]"
@@ -37,20 +37,20 @@ $(VENV)/.made: pyproject.toml $(CONSTRAINTS)
 	@touch $@
 
 $(VENV)/.made-dev: $(VENV)/.made
-	@echo "adding what the tests need"
+	@echo "installing the packages that the tests need"
 	@$(PIP) --editable '.[test]'
 	@touch $@
 
-setup: $(VENV)/.made ## virtual environment with all that an evaluation needs
+setup: $(VENV)/.made ## make the virtual environment for evaluations
 
-setup-dev: $(VENV)/.made-dev ## the same, with what tests, lint and types need
+setup-dev: $(VENV)/.made-dev ## the same with packages for tests, lint and types
 
 $(VENV)/.made-conditions: $(VENV)/.made
-	@echo "adding what distortions need"
+	@echo "installing the packages that distortions need"
 	@$(PIP) --editable '.[conditions,plots]'
 	@touch $@
 
-setup-conditions: $(VENV)/.made-conditions ## the same, with simulated rooms, codecs and plots
+setup-conditions: $(VENV)/.made-conditions ## the same with packages for rooms, codecs and plots
 
 data: setup ## prepare the corpora of a track: make data TRACK=quick [DEB_DIR=DIR] [DATA=/corpora]
 	@$(CLI) data prepare --track $(TRACK) $(if $(DEB_DIR),--deb-dir $(DEB_DIR)) \
@@ -68,7 +68,7 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 	  $(if $(DATA),--data '$(DATA)') $(if $(PLAN),--plan) \
 	  $(if $(CONDITIONS),--conditions '$(CONDITIONS)') $(if $(NOISE_DIR),--noise-dir '$(NOISE_DIR)')
 
-grid: setup $(if $(FILE)$(CONDITIONS),setup-conditions) ## many runs: make grid UPSTREAMS='ge2e;fbank' TASKS=ks,sid [SEEDS=0,1] or make grid FILE=GRID.yaml
+grid: setup $(if $(FILE)$(CONDITIONS),setup-conditions) ## run a grid: make grid UPSTREAMS='ge2e;fbank' TASKS=ks,sid [SEEDS=0,1] or make grid FILE=GRID.yaml
 	@test -n "$(FILE)$(UPSTREAMS)" || { echo "make grid: name UPSTREAMS=... and TASKS=..., or FILE=..." >&2; exit 2; }
 	@$(CLI) grid $(if $(FILE),'$(FILE)',--upstreams '$(UPSTREAMS)' --tasks '$(TASKS)' \
 	  --track '$(TRACK)' $(if $(SEEDS),--seeds $(SEEDS)) $(if $(CONDITIONS),--conditions '$(CONDITIONS)')) \
@@ -79,10 +79,10 @@ cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lig
 	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) cost '$(UPSTREAM)' $(if $(RULE),--rule $(RULE)) $(if $(JSON),--json)
 
-bench: setup-conditions ## measure how fast passes and trainings are (half an hour): writes docs/benchmarks.md
+bench: setup-conditions ## measure speed, memory and disk (half an hour): writes docs/benchmarks.md
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
-store: setup ## what is kept of upstreams: make store (slim-superb store verify|prune)
+store: setup ## show the stored features (slim-superb store verify|prune)
 	@$(CLI) store status
 
 check: setup ## verify the contract of an upstream: make check UPSTREAM=lighthubert_small
@@ -97,40 +97,40 @@ compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER
 board: setup ## build the board from the committed records into site/
 	@$(CLI) board
 
-submit: setup ## gather a row for the board: make submit UPSTREAM=ge2e TRACK=open [BY="Your name"]
+submit: setup ## pack a row for the board: make submit UPSTREAM=ge2e TRACK=open [BY="Your name"]
 	@test -n "$(UPSTREAM)" || { echo "make submit: name UPSTREAM=..." >&2; exit 2; }
 	@mkdir -p submissions
 	@$(CLI) submit '$(UPSTREAM)' --track '$(TRACK)' --runs '$(OUT)' --by '$(BY)' \
 	  --out 'submissions/$(UPSTREAM).tar.gz'
 
-costs: setup ## measure anew the committed costs (on an idle machine)
+costs: setup ## measure the committed costs again (on an idle machine)
 	@for file in leaderboard/costs/*.json; do \
 	  $(CLI) cost "$$(basename "$$file" .json | sed 's/+untrained=/+untrained:/')" --json > "$$file.new" && mv "$$file.new" "$$file" || exit 1; \
 	done
 
-publish: setup ## the board, ready to serve: make publish DEST=folder
+publish: setup ## build the board for a web server: make publish DEST=folder
 	@test -n "$(DEST)" || { echo "make publish: name DEST=..." >&2; exit 2; }
 	@$(CLI) publish --dest '$(DEST)'
 
-validate-track: setup ## show that a track measures something: make validate-track TRACK=quick (hours)
+validate-track: setup ## run baselines and controls of a track, writes docs/track-NAME.md: make validate-track TRACK=quick (hours)
 	@$(BIN)/python -m tools validate-track '$(TRACK)' --out '$(OUT)'
 
-page-speed: setup-dev ## how long the page is busy with an interaction: docs/page-speed.md
+page-speed: setup-dev ## measure the time of interactions on the page: writes docs/page-speed.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.pages.page_speed
 
-recipe-curves: setup-conditions ## learning curves of the house family, from its committed logs
+recipe-curves: setup-conditions ## draw learning curves of the house family from its committed logs
 	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
-recipe-results: setup-conditions ## what students keep of house_teacher, from the committed records
+recipe-results: setup-conditions ## compare the students of house_teacher, from the committed records
 	@$(BIN)/python -m tools family-page house_teacher --track open --plot docs/recipes-family.svg --ladders docs/recipes-ladders.svg
 
-conditions: setup-conditions ## table and plots of what conditions cost, from the committed records
+conditions: setup-conditions ## write docs/conditions.md and its plots from the committed records
 	@$(BIN)/python -m tools conditions-page --track '$(TRACK)'
 
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
 
-fuzz: setup-dev ## 100,000 hostile cards, records, checkpoints, containers and sounds: docs/fuzz.md
+fuzz: setup-dev ## read 100,000 damaged or hostile files: writes docs/fuzz.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
 tables: setup-dev ## write the committed tables of the embedded corpus by the rules in tools/corpus
@@ -140,17 +140,17 @@ align: setup-dev ## verify every line of the embedded corpus against its sound (
 	@$(PIP) --editable '.[align]'
 	@$(BIN)/python -m tools align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
 
-test: lint type pytest ## lint, types and all tests, as continuous integration runs them
+test: lint type pytest ## run lint, types and all tests, as continuous integration does
 
-pytest: setup-dev ## all tests but the slow ones
+pytest: setup-dev ## run all tests except the slow ones
 	@$(BIN)/python -m pytest -m "not slow"
 
-# Both build the environment from nothing: pip leaves a package alone that is there already.
-test-newest: ## the tests with the newest packages that pyproject.toml allows, in .venv-newest
+# Both targets build the environment from nothing: pip does not upgrade an installed package.
+test-newest: ## run the tests with the newest packages that pyproject.toml allows
 	@rm -rf $(NEWEST)
 	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= pytest
 
-# torch stays as it is, unless TORCH names another: make lock TORCH=torch==2.14.0
+# The version of torch does not change unless TORCH names another: make lock TORCH=torch==2.14.0
 lock: ## write constraints.txt again, from the newest packages that pyproject.toml allows
 	@rm -rf $(NEWEST)
 	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= setup-dev
@@ -158,14 +158,14 @@ lock: ## write constraints.txt again, from the newest packages that pyproject.to
 	@{ grep '^#' constraints.txt; sed 's/+[a-z0-9.]*$$//' $(NEWEST)/versions; } > $(NEWEST)/constraints
 	@mv $(NEWEST)/constraints constraints.txt
 
-lint: setup-dev ## ruff: rules and format
+lint: setup-dev ## run ruff: rules and format
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-type: setup-dev ## mypy --strict
+type: setup-dev ## run mypy --strict
 	@$(BIN)/mypy
 
-golden: setup-dev ## write the golden files of the tests anew (review the diff)
+golden: setup-dev ## write the golden files of the tests again (review the diff)
 	@$(BIN)/python -m pytest -q --golden tests
 
 clean: ## remove the virtual environments and caches (not the corpora)

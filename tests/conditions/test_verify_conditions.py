@@ -11,10 +11,6 @@ from bench.errors import InvalidDataError, MissingError
 from bench.records.record import read_record, write_record
 
 
-@pytest.fixture
-def trained(tmp_path, monkeypatch):
-    return make_trained(tmp_path, monkeypatch)
-
 
 @pytest.fixture
 def scored(trained):
