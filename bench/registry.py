@@ -36,7 +36,7 @@ def upstream_card(name: str) -> UpstreamCard:
     """The card of one upstream.
 
     Raises:
-        UsageError: no such card (with near names), or a card that does not hold.
+        UsageError: no such card (with near names), or a card that is not valid.
     """
     if name not in upstream_names():
         raise UsageError(f"unknown upstream {name!r}: {did_you_mean(name, upstream_names())}")
@@ -78,7 +78,7 @@ def task_card(name: str, track: str) -> TaskCard:
     """The card of one task on one track.
 
     Raises:
-        UsageError: no such task or track (with near names), or a card that does not hold.
+        UsageError: no such task or track (with near names), or a card that is not valid.
     """
     if name not in task_names(track):
         known = task_names(track)

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lr", help="one learning rate instead of the card's grid; 'published': the card's preset"
     )
-    parser.add_argument("--force", action="store_true", help="run anew even when done")
+    parser.add_argument("--force", action="store_true", help="run again even if the record exists")
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
     parser.add_argument("--conditions", help="names and sets, or all ('list conditions')")
@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
     outcomes = run_seeds(spec, seeds_of(options), session, force=options.force)
     for outcome in outcomes:
         if outcome.was_done:
-            say("this very run is done; here it is (--force runs it anew)")
+            say("this run is done; its record follows (--force runs it again)")
         if options.conditions:
             of_place = parse_upstream_name(spec.upstream).kind is not None
             (record,) = score_conditions(

@@ -86,7 +86,7 @@ def _short(value: object) -> str:
 
 
 def _offered(name: str) -> list[str]:
-    """The row of a card in an installed package; of one that does not hold, what is wrong."""
+    """Return the row of a card in an installed package, with the error if it is not valid."""
     from bench.errors import UserError
     from bench.load.catalog import find_entry
     from bench.names import UpstreamName
@@ -94,7 +94,7 @@ def _offered(name: str) -> list[str]:
     try:
         entry = find_entry(UpstreamName(name))
     except UserError as error:
-        return [name, "-", "-", "-", "-", f"does not hold: {error}"]
+        return [name, "-", "-", "-", "-", f"not valid: {error}"]
     card = entry.card
     title = f"{card.title} ({entry.package})"
     return [name, card.family, card.teacher or "-", "user", _megabytes(card), title]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from trained_toy import make_trained, score_one
+from trained_toy import score_one
 
 from bench.cli import main
 from bench.conditions.scores import rescore_conditions

@@ -1,4 +1,4 @@
-"""The real corpus: splits, trials, targets, and that it is the one that was committed to.
+"""The real corpus: splits, trials, targets, and the committed digests of its tables.
 
 `python tests/corpora/test_corpus_games.py` writes the digests again after an intended change.
 """
@@ -38,7 +38,7 @@ def names(corpus: Path) -> list[str]:
 
 
 def digest(corpus: Path, name: str) -> str:
-    """Identity of a table, but for the samples: those may differ by a rounding elsewhere."""
+    """Return the digest of a table without its samples: their rounding differs by machine."""
     fields = [
         [row.id, row.start, row.num_samples, row.speaker, row.source, row.target]
         for row in read_table(corpus, name)

@@ -39,7 +39,7 @@ def numbers(texts):
 
 
 def rises(values):
-    """In order, but for what two spellings of one number round to."""
+    """Return True if values rise, up to the rounding of two spellings of one number."""
     return all(two - one > -0.011 for one, two in pairwise(values))
 
 
