@@ -90,7 +90,8 @@ def cards():
             text("downstreams/tasks/quick/ks.yaml"), lambda path: read_card(path, TaskCard)
         ),
         "recipe": Reader(
-            text("upstreams/recipes/house_distil.yaml"), lambda path: read_card(path, RecipeCard)
+            text("upstreams/recipes/cards/house_distil.yaml"),
+            lambda path: read_card(path, RecipeCard),
         ),
         "grid file": Reader(GRID, read_grid),
         "conditions": Reader(CONDITIONS, catalogue.catalogue.__wrapped__),
