@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ PLUGINS = ("upstreams", "downstreams")
 # What plug-ins import from the harness beside `bench` itself.
 BEYOND_CONTRACTS = {("upstreams", "bench.records.curves"), ("downstreams", "bench.metrics.metric")}
 HARNESS = ("bench", "leaderboard", "tools")
+MAX_LINES = 300  # of a file
+MAX_FILES = 14  # of a folder, the folders in it not counted
+FOLDER_LIMITS = {"bench": 16}
+# A file in one of these folders is a plug-in: the name of the file finds it, nothing imports it.
+FILE_PLUGINS = {"bench/commands", "bench/distortions", "tools/benchmarks"}
 
 
 def modules() -> dict[str, Path]:
@@ -103,9 +109,45 @@ def test_the_table_names_what_exists(target):
 
 
 def test_no_file_is_a_novel():
+    lines = {name: path.read_text(encoding="utf-8").count("\n") for name, path in MODULES.items()}
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
+
+
+def test_no_class_name_is_there_twice():
+    """A name is enough to find a class."""
+    places = defaultdict(list)
     for module, path in MODULES.items():
-        lines = path.read_text(encoding="utf-8").count("\n")
-        assert lines <= 400, f"{module} has {lines} lines"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(module)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
+
+
+def test_no_folder_is_crowded():
+    files = Counter(path.parent.relative_to(ROOT).as_posix() for path in MODULES.values())
+    limits = {
+        folder: FOLDER_LIMITS.get(folder, MAX_FILES) for folder in files.keys() - FILE_PLUGINS
+    }
+    assert {name: files[name] for name, limit in limits.items() if files[name] > limit} == {}
+
+
+@pytest.mark.parametrize("package", sorted(p for p in MODULES if MODULES[p].stem == "__init__"))
+def test_a_package_says_in_five_lines_what_lives_in_it(package):
+    docstring = ast.get_docstring(ast.parse(MODULES[package].read_text(encoding="utf-8")))
+    assert docstring, f"{package} has no docstring"
+    assert sum(bool(line.strip()) for line in docstring.splitlines()) <= 5
+
+
+def test_every_folder_of_code_is_a_package():
+    folders = {path.parent for path in MODULES.values()}
+    assert [folder for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_no_test_imports_another():
+    """What tests share is in tests/helpers, or in a conftest.py."""
+    sharing = re.compile(r"^\s*(from|import) test_", re.MULTILINE)
+    files = [path for top in ("tests", "tools") for path in (ROOT / top).rglob("*.py")]
+    assert [path for path in files if sharing.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize(
