@@ -11,7 +11,6 @@ from bench.errors import InvalidDataError, MissingError
 from bench.records.record import read_record, write_record
 
 
-
 @pytest.fixture
 def scored(trained):
     """A record that was scored under a condition."""
