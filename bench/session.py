@@ -9,6 +9,7 @@ from pathlib import Path
 from bench import paths
 from bench.engine import Engine
 
+GB = 1_000_000_000  # bytes
 STORE_GB = 50.0
 
 

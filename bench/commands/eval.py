@@ -12,7 +12,7 @@ from bench.errors import UsageError
 from bench.features.engine_options import add_engine, seeds_of
 
 if TYPE_CHECKING:
-    from bench.run.spec import RunSpec
+    pass
 
 GROUP = "evaluate"
 HELP = "Evaluate a frozen upstream on a task."
@@ -52,6 +52,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.progress import say
     from bench.records.record import dumps
     from bench.registry import task_card
+    from bench.run.plan import plan_run
     from bench.run.report import table
     from bench.run.run import run_seeds
     from bench.run.spec import RunSpec
@@ -66,14 +67,15 @@ def run(options: argparse.Namespace) -> int:
         shuffle_labels=options.shuffle_labels,
         limit=options.limit,
     )
+    session = session_of(options)
     if options.plan:
-        return _plan(options, spec)
-    if options.conditions:  # a misspelt name is told now, not after the training
+        print(*plan_run(spec, seeds_of(options), session).lines(), sep="\n")
+        return 0
+    if options.conditions:  # refuse a misspelt name now, not after the training
         card = task_card(options.task, options.track)
         chosen = expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
         if options.noise_dir is not None:
             warn_unused_noise(chosen)
-    session = session_of(options)
     outcomes = run_seeds(spec, seeds_of(options), session, force=options.force)
     for outcome in outcomes:
         if outcome.was_done:
@@ -117,15 +119,3 @@ def learning_rate(options: argparse.Namespace) -> float | None:
             f"(known: {known})"
         )
     return presets[name]
-
-
-def _plan(options: argparse.Namespace, spec: RunSpec) -> int:
-    """Print what the run would take."""
-    from bench.load.loader import load_upstream
-    from bench.run.dry_run import plan_lines
-
-    session = session_of(options)
-    loaded = load_upstream(spec.upstream, session)
-    for line in plan_lines(spec, seeds_of(options), loaded, session):
-        print(line)
-    return 0

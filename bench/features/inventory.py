@@ -15,8 +15,8 @@ from bench.errors import InvalidDataError, MissingError
 from bench.features.locks import LOCKS, held, holder_of, lock_file, this_process
 from bench.features.shard_index import read_index, shard_problem
 from bench.features.store import NAME_FILE
+from bench.session import GB
 
-GB = 1_000_000_000
 SECONDS_UNTIL_LEFT = 3_600  # a file untouched for so long was left by a process that was killed
 
 

@@ -121,6 +121,19 @@ class FeatureStore:
         wanted = {item.key: item for item in utterances if item.key not in self._places}
         return list(wanted.values())
 
+    def missing_bytes(self, upstream: Upstream, utterances: Sequence[Utterance]) -> int:
+        """Return the size on disk of what `extract` would add; frames bring their means along."""
+        missing = self.missing(utterances)
+        stores = [(self, missing)]
+        if self.mode == "frames":
+            pooled = self._sibling("pooled")
+            stores.append((pooled, pooled.missing(missing)))
+        return sum(
+            bytes_per_utterance(upstream, store.mode, item.num_samples)
+            for store, items in stores
+            for item in items
+        )
+
     def shards_of(self, utterances: Sequence[Utterance]) -> set[Path]:
         """The shards that hold some of `utterances`."""
         return {self._places[item.key].shard for item in utterances if item.key in self._places}

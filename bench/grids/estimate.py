@@ -18,7 +18,7 @@ from bench.load.catalog import find_entry
 from bench.load.loader import Loaded, load_upstream
 from bench.names import UpstreamName, parse_upstream_name
 from bench.registry import ROOT
-from bench.run.dry_run import planned_tables
+from bench.run.plan import planned_tables
 from bench.run.run_features import Features
 from bench.run.spec import Resolved, RunSpec
 from bench.session import Session

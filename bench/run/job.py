@@ -15,37 +15,19 @@ from typing import Any
 
 from bench import stopping
 from bench.errors import InvalidDataError
-from bench.features.store import FeatureStore
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
 from bench.metrics.metric import METRICS
 from bench.names import runs_folder
 from bench.probe.fit import Fitted, best_of
-from bench.probe.heads import Probe
 from bench.progress import say, warn
-from bench.records.record import (
-    ConditionScore,
-    GridPoint,
-    HeadResult,
-    Record,
-    SelectionResult,
-    UpstreamCost,
-    read_record,
-    write_record,
-)
-from bench.registry import task_card
+from bench.records.record import Record, UpstreamCost, read_record, write_record
 from bench.run.plan import make_plan
-from bench.run.provenance import Clock, provenance
-from bench.run.run_features import Features, extract
-from bench.run.spec import (
-    Resolved,
-    RunSpec,
-    ceiling_card,
-    limited_card,
-    prepare_corpora,
-    resolve_run,
-)
+from bench.run.provenance import Clock
+from bench.run.result import record_of
+from bench.run.run_features import Features, extract, features_of
+from bench.run.spec import Resolved, RunSpec, prepare_corpora, resolve_run, run_card
 from bench.run.stages import best_probe, predict_tests, save_head, score_tests, train
 from bench.session import Session
 
@@ -61,12 +43,8 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
     Raises:
         UserError: bad input or missing things, in one line.
     """
-    clock, engine = Clock(), session.engine.check()
-    card = task_card(spec.task, spec.track)
-    if spec.ceiling:
-        card = ceiling_card(card)
-    if spec.limit is not None:
-        card = limited_card(card)
+    session.engine.check()
+    clock, card = Clock(), run_card(spec)
     with clock.stage("load"):
         loaded = load_upstream(spec.upstream, session)
     if loaded.warning:
@@ -76,10 +54,7 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, session.home) for seed in seeds]
     folder = runs_folder(session.out, spec.track, runs[0].spec.upstream)
     paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
-    store = FeatureStore(
-        session.features, loaded.digest, card.features, engine=engine, name=loaded.name.text()
-    )
-    return Job(runs, paths, Features(runs[0], store, session.store_gb), clock)
+    return Job(runs, paths, features_of(runs[0], session), clock)
 
 
 @dataclass
@@ -125,7 +100,7 @@ class Job:
         """All stages of some of the runs, from features to records."""
         with self.clock.stage("plan"):
             seeds = [self.runs[index].spec.seed for index in left]
-            for line in make_plan(self.features, seeds).lines(self.features):
+            for line in make_plan(self.features, seeds).lines():
                 say(line)
         self.train(left)
         records = []
@@ -187,7 +162,7 @@ class Job:
             scores = score_tests(self.runs[index], self._predictions(index))
         best = self._best(points)
         probe = best_probe(features, best)
-        record = _record(features, scores, points, best, probe, cost, digests, self.clock)
+        record = record_of(features, scores, points, best, probe, cost, digests, self.clock)
         write_record(record, self.paths[index])
         return record
 
@@ -268,61 +243,4 @@ def upstream_cost(resolved: Resolved) -> UpstreamCost:
         params=cost.params,
         macs_per_second=cost.macs_per_second,
         rtf=real_time_factor(upstream),
-    )
-
-
-def _reached(points: Sequence[Fitted], *, explored: bool) -> tuple[GridPoint, ...]:
-    """What learning rates reached on dev, explored or trained in full."""
-    return tuple(
-        GridPoint(lr=point.lr, step=point.step, value=point.value)
-        for point in points
-        if point.explored == explored
-    )
-
-
-def _record(
-    features: Features,
-    scores: tuple[ConditionScore, ...],
-    points: list[Fitted],
-    best: Fitted,
-    probe: Probe,
-    cost: UpstreamCost,
-    digests: dict[str, str],
-    clock: Clock,
-) -> Record:
-    """Gather what was found."""
-    resolved = features.resolved
-    spec, card, loaded = resolved.spec, resolved.card, resolved.loaded
-    if best.value is None:
-        raise AssertionError("best_of returned a diverged point")
-    return Record(
-        track=spec.track,
-        task=spec.task,
-        task_version=card.version,
-        upstream=spec.upstream,
-        family=loaded.card.family,
-        weights=loaded.provenance,
-        tap=loaded.upstream.tap,
-        seed=spec.seed,
-        labels=card.labels,
-        labels_shuffled=spec.shuffle_labels,
-        ceiling=spec.ceiling,
-        limit=spec.limit,
-        scores=scores,
-        selection=SelectionResult(
-            metric=card.metrics[0],
-            value=best.value,
-            step=best.step,
-            lr=best.lr,
-            grid=_reached(points, explored=False),
-            explored=_reached(points, explored=True),
-        ),
-        head=HeadResult(
-            params=sum(p.numel() for p in probe.head.parameters()),
-            layer_weights=tuple(probe.weighted_sum.weights().tolist()),
-        ),
-        cost=cost,
-        inputs=resolved.inputs(),
-        predictions_sha256=digests,
-        provenance=provenance(resolved.digest(), features.store.engine, clock),
     )

@@ -185,7 +185,7 @@ def score_with_lm(
 @torch.inference_mode()
 def _decoded(features: Features, condition: str, probe: Any, decoder: LmDecoder) -> list[str]:
     """Return the words of every utterance in order; greedy ones where it has none."""
-    if condition in features.kept():
+    if condition in features.stored():
         extract(features)
     source = features.source(condition)
     texts: list[str] = []

@@ -1,77 +1,227 @@
-"""What a run will do, and about how long and how much disk it takes: said before it starts."""
+"""The plan of a run: its size, the disk that it needs, and an estimate of its time.
+
+`eval` prints the plan before it computes; `eval --plan` prints it and stops. Both describe the same
+`Resolved` run. Where a corpus is not prepared, its published sizes take the place of its manifests.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from bench.api import Head
+from bench.api import SAMPLE_RATE_HZ, Head, Utterance
+from bench.config import Recipe, TaskCard
+from bench.errors import MissingError
 from bench.features.passes import Stream, seconds_per_audio_second
 from bench.features.rows import Batch
-from bench.features.store import bytes_per_utterance
+from bench.load.loader import load_upstream
+from bench.probe.fit import take
 from bench.probe.heads import make_grid
-from bench.registry import resolve
-from bench.run.run_features import Features
-from bench.run.spec import Resolved
+from bench.registry import corpus_module, resolve
+from bench.run.run_features import Features, features_of
+from bench.run.spec import (
+    Resolved,
+    RunSpec,
+    Table,
+    explored_steps,
+    read_tables,
+    run_card,
+    seconds_of,
+)
+from bench.session import GB, Session
 
-TIMED_UPDATES = 3
+# An update is first timed on a part of a batch. Where the whole batch would take no longer than
+# this, it is timed too: the part overestimates small heads, whose time is not proportional.
+WHOLE_BATCH_SECONDS = 2.0
+PART_UTTERANCES, PART_FRAMES = 2, 50
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An estimate, measured on this machine just now.
+    """The size of a run, and times estimated on this machine.
 
     Attributes:
-        audio_seconds: sound in all tables.
-        new_audio_seconds: what has not yet passed the upstream and will be kept.
-        new_bytes: what its features will take on disk.
-        passes: how often the upstream runs over each split that is not kept.
-        streamed_seconds: sound of those passes together.
-        upstream_seconds: estimate of all passes.
-        points: learning rates x seeds.
-        updates: of each point.
-        training_seconds: estimate of the training, without the evaluations on dev.
+        resolved: the run.
+        is_prepared: its utterances come from manifests, not from published sizes.
+        device: device of the upstream and the heads.
+        store_gb: budget of stored features, in units of 10^9 bytes.
+        passes: number of upstream passes over each streamed split; the other splits are stored.
+        new_seconds: audio that passes the upstream once and is stored, in seconds.
+        new_bytes: size of its features on disk.
+        streamed_seconds: audio of all passes over streamed splits, in seconds.
+        upstream_rate: seconds of computation per second of audio.
+        seeds: number of seeds.
+        updates: updates of all heads together.
+        update_seconds: time of one update of one head.
     """
 
-    audio_seconds: float
-    new_audio_seconds: float
-    new_bytes: int
+    resolved: Resolved
+    is_prepared: bool
+    device: str
+    store_gb: float
     passes: dict[str, int]
+    new_seconds: float
+    new_bytes: int
     streamed_seconds: float
-    upstream_seconds: float
-    points: int
+    upstream_rate: float
+    seeds: int
     updates: int
-    training_seconds: float
+    update_seconds: float
 
-    def lines(self, features: Features) -> list[str]:
-        """The plan for people."""
-        resolved = features.resolved
-        spec, card = resolved.spec, resolved.card
-        sizes = ", ".join(f"{name} {len(t.utterances)}" for name, t in resolved.tables.items())
-        found = [
-            f"plan: {card.title} ({card.name}, track {card.track}) with {spec.upstream}",
-            f"  utterances: {sizes}; {self.audio_seconds / 60:.1f} min of audio",
-            f"  upstream pass: {self.new_audio_seconds / 60:.1f} min of audio not yet kept, "
-            f"{self.new_bytes / 1e6:.0f} MB of disk ({card.features}, --store-gb "
-            f"{features.store_gb:g}); about {self.upstream_seconds:.0f} s in all",
-            f"  head: {self.points} point(s) of the grid in one training of {self.updates} "
-            f"updates, about {self.training_seconds:.0f} s; selection on dev by {card.metrics[0]}",
+    @property
+    def points(self) -> int:
+        """Heads of the grid: learning rates x seeds."""
+        return len(self.resolved.learning_rates()) * self.seeds
+
+    def lines(self) -> list[str]:
+        """Return the plan as lines of text."""
+        spec, card = self.resolved.spec, self.resolved.card
+        source = "manifests" if self.is_prepared else "published sizes, at their mean length"
+        title = f"{card.title} ({card.name}, track {card.track})"
+        upstream_seconds = self.upstream_rate * (self.new_seconds + self.streamed_seconds)
+        head_seconds = self.updates * self.update_seconds
+        lines = [f"plan: {title} with {spec.upstream}; utterances from {source}"]
+        for name, table in self.resolved.tables.items():
+            use = f"streamed, {self.passes[name]} passes" if name in self.passes else "stored"
+            count = f"{len(table.utterances):,} utterances"
+            lines.append(f"  {name}: {count}, {_duration(table.seconds)}; {use}")
+        return [
+            *lines,
+            f"  upstream: {_duration(self.new_seconds)} of audio to store, "
+            f"{_duration(self.streamed_seconds)} streamed; about {_duration(upstream_seconds)}",
+            f"  disk: {self.new_bytes / GB:,.3f} GB of new features ({card.features}, "
+            f"budget {self.store_gb:g} GB)",
+            f"  head: {self._grid_text()}: {self.updates:,} updates, about "
+            f"{_duration(head_seconds)} at {self.update_seconds:.3f} s each; dev selects by "
+            f"{card.metrics[0]}",
+            f"  total: about {_duration(upstream_seconds + head_seconds)} on this machine "
+            f"({self.device})",
         ]
-        if self.passes:
-            named = ", ".join(f"{name} {count} times" for name, count in self.passes.items())
-            found.insert(
-                3,
-                f"  streaming: over the budget, so the upstream runs over {named} "
-                f"({self.streamed_seconds / 3600:.1f} h of audio)",
-            )
-        return found
+
+    def _grid_text(self) -> str:
+        """Return learning rates, the updates at each, and the number of seeds."""
+        recipe, rates = self.resolved.card.recipe, self.resolved.learning_rates()
+        listed = ", ".join(f"{rate:g}" for rate in rates)
+        part = explored_steps(recipe, len(rates))
+        if not part:
+            return f"{recipe.steps:,} updates at {listed}, {self.seeds} seed(s)"
+        return (
+            f"{part:,} updates at each of {listed}, {recipe.steps:,} at the best, "
+            f"{self.seeds} seed(s)"
+        )
+
+
+def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = True) -> Plan:
+    """Measure the run of some seeds, and time the upstream and the heads for a moment.
+
+    Args:
+        features: features of the run.
+        seeds: seeds of the heads.
+        is_prepared: the run's tables are manifests, not published sizes.
+    """
+    resolved, store = features.resolved, features.store
+    upstream, rates = resolved.loaded.upstream, resolved.learning_rates()
+    stored, passes = features.wanted(), features.passes(len(seeds))
+    new_seconds = seconds_of(store.missing(stored))
+    return Plan(
+        resolved=resolved,
+        is_prepared=is_prepared,
+        device=store.engine.device,
+        store_gb=features.store_gb,
+        passes=passes,
+        new_seconds=new_seconds,
+        new_bytes=store.missing_bytes(upstream, stored),
+        streamed_seconds=sum(
+            count * features.seconds_of_pass(name) for name, count in passes.items()
+        ),
+        upstream_rate=(
+            seconds_per_audio_second(upstream, store.engine) if new_seconds or passes else 0.0
+        ),
+        seeds=len(seeds),
+        updates=total_updates(resolved.card.recipe, len(rates)) * len(seeds),
+        update_seconds=_update_seconds(features, seeds),
+    )
+
+
+def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
+    """Plan a run whose corpora need not be prepared; nothing is computed or stored.
+
+    Raises:
+        UserError: the upstream cannot be loaded.
+        MissingError: a corpus is not prepared and has no published size, or no such device.
+    """
+    session.engine.check()
+    card, loaded = run_card(spec), load_upstream(spec.upstream, session)
+    tables, is_prepared = planned_tables(card, session.home, spec)
+    resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
+    return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)
+
+
+def total_updates(recipe: Recipe, num_rates: int) -> int:
+    """Return the updates of all heads of one seed.
+
+    Every learning rate is trained in full, or every one in part and the best in full.
+    """
+    part = explored_steps(recipe, num_rates)
+    return part * num_rates + recipe.steps if part else recipe.steps * num_rates
+
+
+def planned_tables(card: TaskCard, home: Path, spec: RunSpec) -> tuple[dict[str, Table], bool]:
+    """Return the run's tables, and True where they are manifests.
+
+    Where a corpus is not prepared, utterances of its published number and mean length stand in.
+
+    Raises:
+        MissingError: a corpus is not prepared and has no published size.
+    """
+    try:
+        return read_tables(card, home, spec), True
+    except MissingError:
+        tables = {}
+        for split in card.tables:
+            sizes = [_published_size(*part) for part in card.parts(split)]
+            utterances = [item for size in sizes for item in _mean_utterances(split, size)]
+            tables[split] = Table(tuple(utterances[: spec.limit]), (), "")
+        return tables, False
+
+
+def _published_size(corpus: str, table: str) -> Any:
+    """Return the published size of one table.
+
+    Raises:
+        MissingError: the corpus has no published size.
+    """
+    module = corpus_module(corpus)
+    if not getattr(module, "OFFICIAL", False):
+        raise MissingError(f"{corpus}: not prepared: run 'slim-superb data prepare'")
+    return module.CORPUS.layout.sizes[table]
+
+
+def _mean_utterances(split: str, size: Any) -> list[Utterance]:
+    """Return utterances of a published number, all of the mean length."""
+    num_samples = round(size.hours * 3600 * SAMPLE_RATE_HZ / size.utterances)
+    return [
+        Utterance(
+            id=str(number),
+            path=Path("none"),
+            start=0,
+            num_samples=num_samples,
+            target=size.targets[number % len(size.targets)],
+            speaker="",
+            source="",
+            key=f"{split} {number}",
+        )
+        for number in range(size.utterances)
+    ]
 
 
 def head_factory(resolved: Resolved) -> Callable[[int], Head]:
-    """Build the task's head from D; its classes come from the training targets."""
+    """Return a function from D to the task's head; classes come from the training targets."""
     targets = [item.target for item in resolved.tables["train"].utterances]
     make: Callable[..., Head] = resolve(resolved.card.head)
     stride = resolved.loaded.upstream.stride
@@ -79,49 +229,42 @@ def head_factory(resolved: Resolved) -> Callable[[int], Head]:
 
 
 def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
-    """Seconds of one update of the whole grid on random features of the run's shape."""
+    """Return seconds of one update of one head, on random features of the run's shape.
+
+    Heads that pool linearly are timed together, as they are trained; of other heads one is timed.
+    """
     resolved, store = features.resolved, features.store
     upstream, recipe = resolved.loaded.upstream, resolved.card.recipe
-    train = resolved.tables["train"].utterances
-    samples = sum(item.num_samples for item in train) // len(train)
-    frames = 1 if store.mode == "pooled" else max(1, upstream.num_frames(samples))
-    chosen = train[: recipe.batch_size]
-    shape = (upstream.num_layers, len(chosen), frames, upstream.hidden_size)
-    device = store.engine.device
-    batch = Batch(torch.randn(shape), torch.full((len(chosen),), frames))
-    batch = Batch(batch.stacked.to(device), batch.lengths.to(device))
+    crops, rates = features.heard("train"), resolved.learning_rates()
+    train = resolved.tables["train"].utterances[: recipe.batch_size]
+    mean_samples = sum(item.num_samples for item in crops) // len(crops)
+    frames = 1 if store.mode == "pooled" else max(1, upstream.num_frames(mean_samples))
+    if not resolve(resolved.card.head).pools_linearly:
+        rates, seeds = rates[:1], seeds[:1]
     with torch.random.fork_rng(devices=[]):
-        source = Stream(upstream, train, store.mode, store.engine)
-        make_head = head_factory(resolved)
-        grid = make_grid(source, make_head, recipe, None, resolved.learning_rates(), seeds, device)
-        encoded = grid.points[0].probe.head.encode([item.target for item in chosen])
-        if isinstance(encoded, torch.Tensor):
-            encoded = encoded.to(device)
-        begin = time.perf_counter()
-        for update in range(TIMED_UPDATES + 1):
-            if update == 1:  # the first warms up
+        source, device = Stream(upstream, train, store.mode, store.engine), store.engine.device
+        grid = make_grid(source, head_factory(resolved), recipe, None, rates, seeds, device)
+        encoded = grid.points[0].probe.head.encode([item.target for item in train])
+
+        def timed(count: int, num_frames: int) -> float:
+            shape = (upstream.num_layers, count, num_frames, upstream.hidden_size)
+            lengths = torch.full((count,), num_frames)
+            batch = Batch(torch.randn(shape).to(device), lengths.to(device))
+            targets = take(encoded, range(count), device)
+            for _ in range(2):  # the first warms up
                 begin = time.perf_counter()
-            grid.update(update, dict.fromkeys(seeds, batch), dict.fromkeys(seeds, encoded))
-    return (time.perf_counter() - begin) / TIMED_UPDATES
+                grid.update(0, dict.fromkeys(seeds, batch), dict.fromkeys(seeds, targets))
+            return (time.perf_counter() - begin) / len(grid.points)
+
+        part = min(PART_UTTERANCES, len(train)), min(PART_FRAMES, frames)
+        seconds = timed(*part) * len(train) * frames / (part[0] * part[1])
+        if seconds * len(grid.points) <= WHOLE_BATCH_SECONDS:
+            seconds = timed(len(train), frames)
+    return seconds
 
 
-def make_plan(features: Features, seeds: Sequence[int]) -> Plan:
-    """Estimate some runs, alike but for their seeds, by timing upstream and heads for a moment."""
-    resolved, store = features.resolved, features.store
-    upstream, recipe, tables = resolved.loaded.upstream, resolved.card.recipe, resolved.tables
-    new = store.missing(features.wanted())
-    new_seconds = sum(item.num_samples for item in new) / 16_000
-    passes = features.passes()
-    streamed = sum(count * tables[name].seconds for name, count in passes.items())
-    rate = seconds_per_audio_second(upstream, store.engine) if new or passes else 0.0
-    return Plan(
-        audio_seconds=sum(table.seconds for table in tables.values()),
-        new_audio_seconds=new_seconds,
-        new_bytes=sum(bytes_per_utterance(upstream, store.mode, i.num_samples) for i in new),
-        passes=passes,
-        streamed_seconds=streamed,
-        upstream_seconds=rate * (new_seconds + streamed),
-        points=len(resolved.learning_rates()) * len(seeds),
-        updates=recipe.steps,
-        training_seconds=recipe.steps * _update_seconds(features, seeds),
-    )
+def _duration(seconds: float) -> str:
+    """Return a time in hours, minutes or seconds, by its size."""
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""The features of a run: what is kept of them, what streams, and the pass that makes them."""
+"""The features of a run: splits that are stored, splits that are streamed, the upstream pass."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import json
 import math
 from dataclasses import dataclass
 
-from bench.api import Utterance
+from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.errors import InvalidDataError
 from bench.features.crops import cropped, crops_of
-from bench.features.inventory import GB, make_room
+from bench.features.inventory import make_room
 from bench.features.locks import LOCKS, held
 from bench.features.passes import Stream
 from bench.features.rows import MOMENTS_REVISION, Source, moments
@@ -18,17 +18,17 @@ from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.progress import bar, say, warn
-from bench.run.spec import Resolved
-from bench.session import STORE_GB
+from bench.run.spec import Resolved, explored_steps, seconds_of
+from bench.session import GB, STORE_GB, Session
 
 
 @dataclass(frozen=True)
 class Features:
-    """Where the features of a run come from: kept ones, or the upstream again and again.
+    """The features of a run, each split from the store or streamed from the upstream.
 
     Attributes:
         resolved: the run.
-        store: of its upstream and mode.
+        store: the store of its upstream and mode.
         store_gb: budget of the whole store, in units of 10^9 bytes.
     """
 
@@ -36,10 +36,11 @@ class Features:
     store: FeatureStore
     store_gb: float = STORE_GB
 
-    def kept(self) -> tuple[str, ...]:
-        """The splits whose features are kept: the small ones first, as many as fit the budget.
+    def stored(self) -> tuple[str, ...]:
+        """Return the splits whose features are stored: as many as fit the budget, small ones first.
 
-        A function of sizes and budget alone, so that a run made again does the same.
+        This depends on sizes and budget alone, so that a repeated run does the same. `train` is
+        last.
         """
         upstream, mode = self.resolved.loaded.upstream, self.store.mode
         sizes = {
@@ -48,61 +49,72 @@ class Features:
             )
             for name in self.resolved.tables
         }
-        found, room = [], self.store_gb * GB
+        splits, room = [], self.store_gb * GB
         for name in sorted(sizes, key=lambda name: (name == "train", sizes[name])):
             if sizes[name] <= room:
-                found.append(name)
+                splits.append(name)
                 room -= sizes[name]
-        return tuple(found)
+        return tuple(splits)
 
     def wanted(self) -> list[Utterance]:
-        """The utterances of all splits that are kept."""
-        return [item for name in self.kept() for item in self.heard(name)]
+        """Return the utterances of all stored splits."""
+        return [item for name in self.stored() for item in self.heard(name)]
 
     def crops(self, split: str) -> list[list[Utterance]]:
-        """What passes the upstream for each utterance of a split: itself, or crops of it."""
+        """Return the sounds that pass the upstream for each utterance: itself, or its crops."""
         rule, utterances = self.resolved.card.recipe.crops, self.resolved.tables[split].utterances
         if rule is None or split != "train":
             return [[item] for item in utterances]
         return [crops_of(item, rule) for item in utterances]
 
     def heard(self, split: str) -> list[Utterance]:
-        """Everything that passes the upstream for a split."""
+        """Return all sounds that pass the upstream for a split."""
         return [crop for crops in self.crops(split) for crop in crops]
 
     def source(self, split: str) -> Source:
-        """The features of one split."""
+        """Return the features of one split."""
         crops, source = self.crops(split), self._source(split)
         return source if len(source) == len(crops) else cropped(crops, source)
 
     def _source(self, split: str) -> Source:
-        """The features of everything that passes the upstream for a split."""
-        if split in self.kept():
+        """Return the features of all sounds of a split."""
+        if split in self.stored():
             return self.store.read(self.heard(split))
         upstream = self.resolved.loaded.upstream
         return Stream(upstream, self.heard(split), self.store.mode, self.store.engine)
 
-    def passes(self) -> dict[str, int]:
-        """How often the upstream runs over each split that is not kept.
+    def seconds_of_pass(self, split: str) -> float:
+        """Return the seconds of audio in one epoch: one crop of each utterance of a split."""
+        crops = self.heard(split)
+        num_utterances = len(self.resolved.tables[split].utterances)
+        return seconds_of(crops) * num_utterances / len(crops)
 
-        Once an epoch and once for the moments over `train`, at every evaluation over `dev`; means
-        over time are so small that they stay in memory after one pass.
+    def passes(self, num_seeds: int) -> dict[str, int]:
+        """Return the number of upstream passes over each streamed split.
+
+        `train` passes once an epoch and once for the moments, `dev` at every evaluation, a test
+        set for every seed; the heads of a grid share their passes. Means over time of whole
+        utterances are one group (`bench.probe.schedule`), which stays in memory for all epochs.
         """
-        recipe, kept = self.resolved.card.recipe, self.kept()
+        recipe, stored = self.resolved.card.recipe, self.stored()
         per_epoch = math.ceil(len(self.resolved.tables["train"].utterances) / recipe.batch_size)
-        often = {
-            "train": math.ceil(recipe.steps / per_epoch) + recipe.standardize,
-            "dev": math.ceil(recipe.steps / recipe.eval_every),
+        part = explored_steps(recipe, len(self.resolved.learning_rates()))
+        trainings = [steps for steps in (part, recipe.steps) if steps]
+        one_group = self.store.mode == "pooled" and recipe.crops is None
+        epochs = sum(1 if one_group else math.ceil(steps / per_epoch) for steps in trainings)
+        counts = {
+            "train": epochs + recipe.standardize,
+            "dev": sum(math.ceil(steps / recipe.eval_every) for steps in trainings),
         }
-        pooled = self.store.mode == "pooled"
         return {
-            name: 1 if pooled else often.get(name, 1)
-            for name in self.resolved.tables
-            if name not in kept
+            name: counts.get(name, num_seeds) for name in self.resolved.tables if name not in stored
         }
 
     def moments(self) -> Moments | None:
-        """Of the training features, when the recipe z-scores them; kept, for they take a pass."""
+        """Return the moments of the training features, or None where the recipe has no z-scores.
+
+        They are written to disk, because they take a pass.
+        """
         if not self.resolved.card.recipe.standardize:
             return None
         keys = [item.key for item in self.heard("train")]
@@ -113,17 +125,25 @@ class Features:
                 return Moments(*read_sealed(path))
         except InvalidDataError as error:
             warn(f"{error}; they are computed again")
-        found = moments(self._source("train"))
-        write_sealed(tuple(found), path)
-        return found
+        computed = moments(self._source("train"))
+        write_sealed(tuple(computed), path)
+        return computed
+
+
+def features_of(resolved: Resolved, session: Session) -> Features:
+    """Return the features of a run, in the store of a session."""
+    loaded, engine = resolved.loaded, session.engine
+    name, mode = loaded.name.text(), resolved.card.features
+    store = FeatureStore(session.features, loaded.digest, mode, engine=engine, name=name)
+    return Features(resolved, store, session.store_gb)
 
 
 def extract(features: Features) -> None:
-    """Pass every utterance of the run that is to be kept, and is not, through the upstream.
+    """Pass every utterance of the stored splits that is missing in the store.
 
-    Shards in the store are read and compared with their digests first; a broken one is named,
-    removed and made again. One process at a time does a pass; another that wants the same waits,
-    and finds it done.
+    Shards in the store are first read and compared with their digests; a broken shard is named,
+    removed and computed again. One process at a time does a pass; a second process waits, and then
+    has nothing left to do.
 
     Raises:
         MissingError, InvalidDataError: as `FeatureStore.extract`.
@@ -137,20 +157,20 @@ def extract(features: Features) -> None:
 
 
 def _extract(features: Features) -> None:
-    """Pass those utterances that are not kept."""
+    """Pass the utterances of the stored splits that are missing in the store."""
     store, upstream = features.store, features.resolved.loaded.upstream
     wanted = features.wanted()
     missing = store.missing(wanted)
     if not missing:
         return
-    need = sum(bytes_per_utterance(upstream, store.mode, item.num_samples) for item in missing)
+    need = store.missing_bytes(upstream, missing)
     removed = make_room(store.root, need, features.store_gb, store.shards_of(wanted))
     if removed:
         say(f"store: removed {removed / GB:.2f} GB of the least recently used features")
-    seconds = sum(item.num_samples for item in missing) / 16_000
-    with bar(total=math.ceil(seconds), label="upstream pass (audio)", unit="s") as progress:
+    total = math.ceil(seconds_of(missing))
+    with bar(total=total, label="upstream pass (audio)", unit="s") as progress:
 
         def on_utterance(item: Utterance) -> None:
-            progress.update(item.num_samples / 16_000)
+            progress.update(item.num_samples / SAMPLE_RATE_HZ)
 
         store.extract(upstream, missing, on_utterance)

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from bench.api import Utterance
-from bench.config import TaskCard, UpstreamCard
+from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.config import Recipe, TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import Loaded
 from bench.records.record import PROTOCOL, Inputs
-from bench.registry import BORDER, corpus_module
+from bench.registry import BORDER, corpus_module, task_card
 from bench.schema import Frozen
 from bench.seeds import derive_seed
 from bench.session import Session
@@ -57,9 +57,14 @@ class RunSpec:
             raise UsageError(f"limit {self.limit}: expected 2 or more")
 
 
+def seconds_of(utterances: Sequence[Utterance]) -> float:
+    """Return the seconds of audio in some utterances."""
+    return sum(item.num_samples for item in utterances) / SAMPLE_RATE_HZ
+
+
 @dataclass(frozen=True)
 class Table:
-    """One manifest, as the run sees it.
+    """One manifest of a run, after its limit and its shuffling of labels.
 
     Attributes:
         utterances: in manifest order.
@@ -74,7 +79,7 @@ class Table:
     @property
     def seconds(self) -> float:
         """Seconds of audio."""
-        return sum(item.num_samples for item in self.utterances) / 16_000
+        return seconds_of(self.utterances)
 
 
 @dataclass(frozen=True)
@@ -158,6 +163,24 @@ def limited_card(card: TaskCard) -> TaskCard:
         return card
     update = {"steps": SMOKE_STEPS, "eval_every": min(recipe.eval_every, SMOKE_STEPS // 4)}
     return card.model_copy(update={"recipe": recipe.model_copy(update=update)})
+
+
+def run_card(spec: RunSpec) -> TaskCard:
+    """Return the task card that a run is trained by: that of the ceiling or of a limit where set.
+
+    Raises:
+        UsageError: no such task or track, or a ceiling of a task that is no classification.
+    """
+    card = task_card(spec.task, spec.track)
+    card = ceiling_card(card) if spec.ceiling else card
+    return card if spec.limit is None else limited_card(card)
+
+
+def explored_steps(recipe: Recipe, num_rates: int) -> int:
+    """Return the updates at each learning rate before the best is trained in full; 0: none."""
+    if recipe.explore is None or num_rates == 1:
+        return 0
+    return max(1, round(recipe.steps * recipe.explore))
 
 
 # What a card says for people: a better wording is not another experiment. Nor are learning rates

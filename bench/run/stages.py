@@ -21,7 +21,7 @@ from bench.records.record import ConditionScore
 from bench.run.evaluate import read_predictions, score_condition, write_predictions
 from bench.run.plan import head_factory
 from bench.run.run_features import Features
-from bench.run.spec import Resolved
+from bench.run.spec import Resolved, explored_steps
 
 
 def _dev_score(resolved: Resolved) -> Any:
@@ -75,10 +75,11 @@ def train(
         explored ones without their weights, and then the one that was trained in full.
     """
     recipe, rates = runs[0].card.recipe, runs[0].learning_rates()
-    if recipe.explore is None or len(rates) == 1:
+    part = explored_steps(recipe, len(rates))
+    if not part:
         return _fit(features, runs, folders, recipe, rates)
-    part = recipe.model_copy(update={"steps": max(1, round(recipe.steps * recipe.explore))})
-    tried = _fit(features, runs, [folder / "explored" for folder in folders], part, rates)
+    partial, places = recipe.model_copy(update={"steps": part}), [f / "explored" for f in folders]
+    tried = _fit(features, runs, places, partial, rates)
     higher = METRICS[runs[0].card.metrics[0]].higher_is_better
     best = [best_of(points, higher_is_better=higher).lr for points in tried]
     full: dict[int, list[Fitted]] = {}

@@ -17,7 +17,7 @@ from bench.corpora.official import _download, _manifest, librispeech, voxceleb1_
 from bench.corpora.official._layout import Archive
 from bench.errors import InvalidDataError, MissingError
 from bench.registry import corpora_of_track, corpus_module, task_card, task_names
-from bench.run.dry_run import total_updates
+from bench.run.plan import total_updates
 from bench.sound.manifests import read_table, read_trials
 from bench.sound.sox import whole_sound
 
@@ -296,7 +296,7 @@ def test_a_plan_needs_no_corpus(task, train, hours, tmp_path, monkeypatch, capsy
     assert main(["eval", "fbank", task, "--track", "superb", "--plan"]) == 0
     said = capsys.readouterr().out
     assert f"train: {train} utterances, {hours} h" in said and "published sizes" in said
-    assert "200,000 at the best" in said and "GB of kept features" in said
+    assert "200,000 at the best" in said and "GB of new features" in said
     assert "228,000 updates" in said  # seven rates for a fiftieth each, one in full
     assert not (tmp_path / "home").exists()
 

@@ -27,7 +27,7 @@ from bench.grids.launch import Launch, make_executor
 from bench.grids.spec import GridSpec, make_grid_spec, read_grid
 from bench.grids.worker import work
 from bench.records.record import read_failure, read_record
-from bench.run import artifacts, dry_run, job, spec
+from bench.run import artifacts, job, plan, spec
 from bench.session import Session
 
 TOY = Path(__file__).parents[1] / "helpers" / "grid_toy.py"
@@ -251,7 +251,7 @@ def test_the_plan_tells_the_disk_that_features_will_take(toy, monkeypatch, capsy
     """As many bytes as there are when all is done, and how many of them are there."""
     monkeypatch.setattr(estimate, "load_upstream", job.load_upstream)
     monkeypatch.setattr(sets, "corpus_module", spec.corpus_module)
-    monkeypatch.setattr(dry_run, "read_tables", spec.read_tables)
+    monkeypatch.setattr(plan, "read_tables", spec.read_tables)
     before = estimate.disk_data(grid_of(toy, conditions="gsm"))
     assert (before["there"], before["unknown"]) == (0, [])
     work(grid_of(toy, conditions="gsm"))
