@@ -1,6 +1,5 @@
 """From the name of an upstream to a frozen module with a known identity.
 
-`catalog` finds cards, `weights` and `model_files` find files, `loader` builds the module,
-`identity` names and digests it, `modifiers` quantises it. Others use `loader.load_upstream` and
-`loader.Loaded`.
+`loader` shows the way: `catalog` finds the card, `files` finds the files, `downloads` fetches them,
+`modifiers` changes the number format. Others use `loader.load_upstream` and `loader.Loaded`.
 """

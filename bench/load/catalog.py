@@ -1,12 +1,12 @@
-"""Where cards are: in this project, in a file given with `--card`, in an installed package.
+"""Find the card of an upstream: in this project, in a file (`--card`), in an installed package.
 
 A package offers cards by entry points of the group `slim_superb.upstreams`, each `name =
 "package:file.yaml"`: the file lies in the package's folder, and is read without importing anything.
 
-Cards are data, but one may name code. That of this project is trusted, and so is that of an
-installed package named by its own card (installing it was the decision). Any other code, and every
-TorchScript archive, runs only with `--allow-code`: a card or a model that came from somewhere must
-not run a program because it was evaluated.
+Cards are data, but a card may name code. Code of this project is trusted, and so is code of an
+installed package that the package's own card names (the user decided to install it). Any other
+code, and every TorchScript archive, runs only with `--allow-code`: evaluating a card or a model
+from an unknown author must not run a program.
 """
 
 from __future__ import annotations
@@ -29,67 +29,63 @@ OUR_LOADERS = "upstreams."
 
 @dataclass(frozen=True)
 class Entry:
-    """A card and where it was found.
+    """A card and its origin.
 
     Attributes:
         card: the card.
-        folder: what its relative paths are relative to.
-        ours: whether it is a card of this project.
+        folder: base of its relative paths.
+        ours: it is a card of this project.
         package: the installed package that offers it, or None.
+        code: code that loading it would run and that needs the user's consent; None without such.
     """
 
     card: UpstreamCard
     folder: Path
     ours: bool = False
     package: str | None = None
-
-    def foreign_code(self) -> str | None:
-        """What would run that nobody has agreed to yet; None where nothing would."""
-        card = self.card
-        if self.ours:
-            return None
-        if card.source is not None:
-            archive = card.source.startswith("torchscript:")
-            return f"{card.source}, a TorchScript archive" if archive else None
-        target = card.builder or card.load or ""
-        if card.load is not None and target.startswith(OUR_LOADERS):
-            return None
-        trusted = (
-            self.package is not None
-            and target.partition(":")[0].split(".")[0] == (self.package.split(".")[0])
-        )
-        return None if trusted else target
+    code: str | None = None
 
 
 def find_entry(name: UpstreamName, files: Sequence[Path] = ()) -> Entry:
-    """The card that a name means.
+    """Find the card of a name.
 
     Args:
         name: of a card, or KIND:PLACE, which needs none.
-        files: cards given by the user, looked at first.
+        files: cards given by the user; they come first.
 
     Raises:
-        UsageError: no such card (with near names), one that does not hold, or a name that is taken.
-        MissingError: a file that is not there.
+        UsageError: no such card (with near names), an invalid card, or a name that is taken.
+        MissingError: no such file.
     """
     if name.kind is not None:
-        return Entry(_card_of_place(name.card), Path.cwd())
-    given = {entry.card.name: entry for entry in map(_from_file, files)}
-    if name.card in given:
-        return given[name.card]
-    if name.card in upstream_names():
-        return Entry(upstream_card(name.card), CARDS, ours=True)
-    offered = installed()
-    if name.card in offered:
-        return _from_package(offered[name.card])
-    known = [*given, *upstream_names(), *offered]
-    raise UsageError(
-        f"unknown upstream {name.card!r}: {did_you_mean(name.card, known)}{_place_hint(name.card)}"
-    )
+        return _entry(_card_of_place(name.card), Path.cwd())
+    of_user = {entry.card.name: entry for entry in map(_from_file, files)}
+    if name.card in of_user:
+        return of_user[name.card]
+    if name.card not in upstream_names():
+        return _from_package(name.card, [*of_user, *upstream_names()])
+    return Entry(upstream_card(name.card), CARDS, ours=True)
+
+
+def _entry(card: UpstreamCard, folder: Path, package: str | None = None) -> Entry:
+    """Return the entry of a card outside this project, with the code that needs consent."""
+    target = card.builder or card.load or ""
+    of_project = card.load is not None and target.startswith(OUR_LOADERS)
+    of_package = package is not None and _top_level(target) == _top_level(package)
+    code = None if of_project or of_package else target
+    if card.source is not None:
+        archive = card.source.startswith("torchscript:")
+        code = f"{card.source}, a TorchScript archive" if archive else None
+    return Entry(card, folder, package=package, code=code)
+
+
+def _top_level(dotted: str) -> str:
+    """Return the top-level package of `package.module:attr`."""
+    return dotted.partition(":")[0].partition(".")[0]
 
 
 def _place_hint(name: str) -> str:
-    """How to name a model that lies at `name`, where something does."""
+    """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
     path = Path(name)
     kinds = {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
     if path.suffix in (".yaml", ".yml") and path.is_file():
@@ -102,7 +98,7 @@ def _place_hint(name: str) -> str:
 
 
 def _card_of_place(text: str) -> UpstreamCard:
-    """A card for a model that has none."""
+    """Return a card for a model that has none."""
     kind, _, place = text.partition(":")
     name = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in place)
     name = name.strip("-.")[-60:].strip("-._") or kind
@@ -110,11 +106,11 @@ def _card_of_place(text: str) -> UpstreamCard:
 
 
 def _from_file(path: Path) -> Entry:
-    """A card given by the user.
+    """Return the entry of a card given by the user.
 
     Raises:
         MissingError: no such file.
-        UsageError: it does not hold, or has the name of one of this project's.
+        UsageError: an invalid card, or one with the name of a card of this project.
     """
     if not path.is_file():
         raise MissingError(f"{path}: no such card")
@@ -124,14 +120,15 @@ def _from_file(path: Path) -> Entry:
             f"{path}: the name {card.name!r} belongs to a card of this project: choose another"
         )
     _check_source(path, card)
-    return Entry(card, path.resolve().parent)
+    return _entry(card, path.resolve().parent)
 
 
 def card_name(path: Path) -> str:
-    """The name in a card outside this project.
+    """Return the name in a card outside this project.
 
     Raises:
-        MissingError, UsageError: as `find_entry`.
+        MissingError: no such file.
+        UsageError: an invalid card, or one with the name of a card of this project.
     """
     return _from_file(path).card.name
 
@@ -140,7 +137,7 @@ def _check_source(path: Path, card: UpstreamCard) -> None:
     """Refuse a `source` of no known kind.
 
     Raises:
-        UsageError: with the kinds there are.
+        UsageError: an unknown kind, or no place.
     """
     if card.source is None:
         return
@@ -153,17 +150,26 @@ def _check_source(path: Path, card: UpstreamCard) -> None:
 
 
 def installed() -> dict[str, EntryPoint]:
-    """Entry points of installed packages by name; nothing is imported, no card is read."""
+    """Return the entry points of installed packages by name, without importing or reading them."""
     return {point.name: point for point in entry_points(group=GROUP)}
 
 
-def _from_package(point: EntryPoint) -> Entry:
-    """The card that an entry point names.
+def _from_package(name: str, other_names: Sequence[str]) -> Entry:
+    """Return the entry of a card that an installed package offers.
+
+    Args:
+        name: of the entry point and the card.
+        other_names: names of cards elsewhere, for the message.
 
     Raises:
         InvalidDataError: the entry point names no card of its package, or one of another name.
-        UsageError: a card that does not hold.
+        UsageError: no package offers such a card, or the card is invalid.
     """
+    offered = installed()
+    if name not in offered:
+        near = did_you_mean(name, [*other_names, *offered])
+        raise UsageError(f"unknown upstream {name!r}: {near}{_place_hint(name)}")
+    point = offered[name]
     where = f"entry point {point.name!r} of {GROUP} ({point.value!r})"
     package, _, file = point.value.partition(":")
     inside = PurePosixPath(file)
@@ -181,5 +187,5 @@ def _from_package(point: EntryPoint) -> Entry:
             if card.name != point.name:
                 raise InvalidDataError(f"{where}: its card says the name {card.name!r}")
             _check_source(path, card)
-            return Entry(card, path.resolve().parent, package=package)
+            return _entry(card, path.resolve().parent, package)
     raise InvalidDataError(f"{where}: the installed package {package!r} has no file {file!r}")

@@ -1,7 +1,8 @@
 """From an upstream's name to a frozen module with a known identity.
 
-Where the published weights cannot be reached, the seeded untrained control is loaded under its own
-name and with a warning: such a number can never pass for the published model's.
+`load_upstream` shows the whole way. Where the published weights cannot be reached, it loads seeded
+random weights under the name of the untrained control and with a warning, so that such a number can
+never pass for the published model's.
 """
 
 from __future__ import annotations
@@ -10,17 +11,19 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from bench.api import Upstream, UpstreamSource
+import torch
+
+from bench.api import Opaque, Upstream, UpstreamSource
 from bench.config import UpstreamCard, Weights
-from bench.errors import InvalidDataError, MissingError, UsageError, UserError
+from bench.errors import InvalidDataError, UsageError, UserError
 from bench.load.catalog import Entry, find_entry
-from bench.load.identity import loader_of, name_loaded, provenance_of, split_tap, upstream_digest
-from bench.load.model_files import Place, find_place
+from bench.load.downloads import WeightsFile, short_reason
+from bench.load.files import ModelPlace, UpstreamFiles, find_files
 from bench.load.modifiers import modify
-from bench.load.weights import Found, file_sha256, find_checkpoint, how_to_supply, one_line
 from bench.names import UpstreamName, modifier_hint, parse_upstream_name
-from bench.registry import resolve
+from bench.registry import BORDER, resolve
 from bench.session import Session
 
 
@@ -30,17 +33,15 @@ class Loaded:
 
     Attributes:
         upstream: frozen.
-        name: what was loaded, which may not be what was asked for: the variant in its canonical
-            spelling, `+untrained` where the weights could not be reached, and the digest of its
-            content for a model without a card.
+        name: of what was loaded, which may differ from the request: the variant in its canonical
+            spelling, a tap that is not the card's, `+untrained` where the weights could not be
+            reached, and the digest of its content for a model without a card.
         card: its card.
         provenance: whose weights they are.
         checkpoint_sha256: of the file of weights, None where there is none.
-        warning: to be shown to the user, None if all is as asked.
+        warning: a text for the user, None where all is as requested.
         digest: sha256 of the architecture and of all weights.
-        request: what `load_request` makes the same upstream from, in another process.
-
-    Which hidden states are used (`upstream.tap`) is part of the name where it is not the card's.
+        request: JSON from which `load_request` loads the same upstream in another process.
     """
 
     upstream: Upstream
@@ -53,40 +54,8 @@ class Loaded:
     request: str = ""
 
 
-def load_request(request: str) -> Loaded:
-    """Load what an earlier `Loaded.request` says."""
-    data = json.loads(request)
-    return load_upstream(
-        data["text"],
-        Session(
-            weights=Path(data["weights"]) if data["weights"] else None,
-            strict=data["strict"],
-            cards=tuple(map(Path, data["cards"])),
-            allow_code=data["allow_code"],
-        ),
-    )
-
-
-def _request(text: str, session: Session, name: UpstreamName) -> str:
-    """Write as JSON what another process needs to load the same upstream.
-
-    Args:
-        text: the name that was asked for.
-        session: where it was looked for.
-        name: of what was loaded; a model without a card is named by its place, as asked for.
-    """
-    content = {
-        "text": text if parse_upstream_name(text).kind else name.text(),
-        "weights": session.weights,
-        "strict": session.strict,
-        "cards": list(session.cards),
-        "allow_code": session.allow_code,
-    }
-    return json.dumps(content, default=lambda path: str(path.resolve()))
-
-
 def load_upstream(text: str, session: Session | None = None) -> Loaded:
-    """Load what a name (`bench.names`) means.
+    """Load the upstream that a name (`bench.names`) means.
 
     Args:
         text: the name.
@@ -101,98 +70,100 @@ def load_upstream(text: str, session: Session | None = None) -> Loaded:
     session = session or Session()
     name = parse_upstream_name(text)
     entry = find_entry(name, session.cards)
-    _require_consent(entry, session.allow_code)
-    place = find_place(entry.card.source, entry.folder) if entry.card.source else None
-    name, tap = split_tap(name, entry.card)
-    found, name, warning = _weights(text, session, name, entry)
-    upstream = _construct(entry, name, found, place, tap)
-    name = name_loaded(name, entry, upstream, place, found)
-    digest = upstream_digest(
-        upstream, entry.card, name.variant, content=place.sha256 if place else None
-    )
+    if entry.code is not None and not session.allow_code:  # before anything of it is touched
+        raise UsageError(
+            f"{entry.card.name} would run code: {entry.code}; if you trust it as you trust a "
+            f"program, say --allow-code"
+        )
+    name, tap = _split_tap(name, entry.card)
+    files = find_files(name, entry, session)
+    name = name.untrained() if files.warning else name
+    upstream = _construct(entry, name, tap, files)
+    name = _name_for_records(name, entry.card, upstream, files)
+    content = files.place.sha256 if files.place else None
+    digest = upstream_digest(upstream, entry.card, name.variant, content)
+    provenance = _provenance(entry, name, upstream, files.weights)
     if name.modifier is not None:
         upstream, version = modify(upstream, name.modifier)
         digest = hashlib.sha256(f"{digest} {name.modifier} {version}".encode()).hexdigest()
-    sha256 = found.sha256 if found else (place.sha256 if place else None)
+    # A model without a card is named by its digest, and found again by its place.
+    again = name.text() if name.kind is None else text
     return Loaded(
         upstream=upstream,
         name=name,
         card=entry.card,
-        provenance=provenance_of(entry, name, upstream, found),
-        checkpoint_sha256=sha256,
-        warning=warning,
+        provenance=provenance,
+        checkpoint_sha256=files.sha256,
+        warning=files.warning,
         digest=digest,
-        request=_request(text, session, name),
+        request=_request(again, session),
     )
 
 
-def _require_consent(entry: Entry, allow_code: bool) -> None:
-    """Refuse to run somebody's code before anything of it is touched.
+def load_request(request: str) -> Loaded:
+    """Load the upstream of an earlier `Loaded.request`."""
+    data = json.loads(request)
+    return load_upstream(
+        data["text"],
+        Session(
+            weights=Path(data["weights"]) if data["weights"] else None,
+            strict=data["strict"],
+            cards=tuple(map(Path, data["cards"])),
+            allow_code=data["allow_code"],
+        ),
+    )
+
+
+def _request(text: str, session: Session) -> str:
+    """Write as JSON what another process needs to load the same upstream."""
+    content = {
+        "text": text,
+        "weights": session.weights,
+        "strict": session.strict,
+        "cards": list(session.cards),
+        "allow_code": session.allow_code,
+    }
+    return json.dumps(content, default=lambda path: str(path.resolve()))
+
+
+def _split_tap(name: UpstreamName, card: UpstreamCard) -> tuple[UpstreamName, str]:
+    """Return the name without the item `tap=...` of its variant, and the requested tap.
 
     Raises:
-        UsageError: `allow_code` is not set.
+        UsageError: the item occurs twice, or is empty.
     """
-    code = entry.foreign_code()
-    if code is not None and not allow_code:
-        raise UsageError(
-            f"{entry.card.name} would run code: {code}; if you trust it as you trust a program, "
-            f"say --allow-code"
-        )
+    items = name.variant.split(",") if name.variant else []
+    taps = [item.removeprefix("tap=") for item in items if item.startswith("tap=")]
+    if len(taps) > 1 or "" in taps:
+        raise UsageError(f"upstream {name.text()!r}: expected one tap=NAME")
+    tap = taps[0] if taps else card.tap
+    if tap == "paper":
+        tap = card.paper_tap or card.tap
+    rest = ",".join(item for item in items if not item.startswith("tap="))
+    return name._replace(variant=rest or None), tap
 
 
-def _weights(
-    text: str, session: Session, name: UpstreamName, entry: Entry
-) -> tuple[Found | None, UpstreamName, str | None]:
-    """The file of weights, the name that goes with it, and a warning where it is the control.
-
-    Raises:
-        UsageError: a file of weights, or `+untrained`, for an upstream that takes none.
-        MissingError: as in `load_upstream`.
-    """
-    card, untrained = entry.card, name.untrained_seed is not None
-    of_s3prl = (card.source or "").startswith("s3prl:")
-    if session.weights is not None and (untrained or not (card.checkpoint or of_s3prl)):
-        raise UsageError(f"upstream {text!r} takes no file of weights")
-    if untrained and card.load is not None and card.checkpoint is None:
-        raise UsageError(f"upstream {text!r}: {card.name} has no weights to leave untrained")
-    if session.weights is not None and card.checkpoint is None:
-        if not session.weights.is_file():
-            raise MissingError(f"{session.weights}: no such file of weights for {card.name}")
-        return Found(session.weights, file_sha256(session.weights)), name, None
-    if card.checkpoint is None or untrained:
-        return None, name, None
-    try:
-        return find_checkpoint(card, session.weights, entry.folder), name, None
-    except MissingError as error:
-        if session.strict or session.weights is not None or not entry.ours:
-            raise
-        name = name.untrained()
-        return None, name, _warning(card, name, error)
-
-
-def _construct(
-    entry: Entry, name: UpstreamName, found: Found | None, place: Place | None, tap: str
-) -> Upstream:
+def _construct(entry: Entry, name: UpstreamName, tap: str, files: UpstreamFiles) -> Upstream:
     """Call the card's `load` function, or that of its kind of source.
 
     Raises:
-        UserError: a request or a file that does not hold, a tap that is not there; whatever
-            code of the user's raises becomes one too.
+        UserError: an invalid request or file, or no such tap; any error of foreign code becomes a
+            `UserError` too.
     """
     card = entry.card
     source = UpstreamSource(
         config=card.config,
         variant=name.variant,
-        checkpoint=found.path if found else None,
+        checkpoint=files.weights.path if files.weights else None,
         seed=name.untrained_seed or 0,
         tap=tap,
-        place=place.text if place else None,
+        place=files.place.text if files.place else None,
         untrained=name.untrained_seed is not None,
         builder=card.builder,
         args=card.args,
         folder=entry.folder,
     )
-    load = resolve(loader_of(card))
+    load = resolve(_load_function(card))
     try:
         upstream = load(source)
     except UsageError as error:
@@ -203,25 +174,91 @@ def _construct(
         if entry.ours:
             raise
         raise InvalidDataError(
-            f"{card.name}: loading it failed: {type(error).__name__}: {one_line(error)}"
+            f"{card.name}: loading it failed: {type(error).__name__}: {short_reason(error)}"
         ) from error
     if not isinstance(upstream, Upstream):
-        raise UsageError(f"card {card.name}: {loader_of(card)} gave {type(upstream).__name__}")
+        raise UsageError(f"card {card.name}: {_load_function(card)} gave {type(upstream).__name__}")
     if upstream.tap != tap:
         raise UsageError(f"upstream {card.name} has no tap {tap!r}, only {upstream.tap!r}")
     return upstream.freeze()
 
 
-def _warning(card: UpstreamCard, name: UpstreamName, error: MissingError) -> str:
-    """A text that nobody can miss: what runs instead, why, and how to get what was asked for."""
-    bar, how = "!" * 78, how_to_supply(card)
-    reason = str(error).removesuffix(f"; {how}")
-    return (
-        f"{bar}\n"
-        f"!! UNTRAINED: {card.name} runs with RANDOM weights, recorded as {name.text()!r}.\n"
-        f"!! The results are those of a control, not of the published model.\n"
-        f"!! Why: {reason}.\n"
-        f"!! To get the published model: {how}.\n"
-        f"!! With --strict this is an error.\n"
-        f"{bar}"
-    )
+def _load_function(card: UpstreamCard) -> str:
+    """Return `module:attr` of the function that builds a card's upstream."""
+    if card.load is not None:
+        return card.load
+    kind = "python" if card.source is None else card.source.partition(":")[0]
+    return BORDER["source loader"].format(kind=kind)
+
+
+def _name_for_records(
+    name: UpstreamName, card: UpstreamCard, upstream: Upstream, files: UpstreamFiles
+) -> UpstreamName:
+    """Return the name for records: without a path of this machine, and of one model only.
+
+    A model without a card is named by its kind, its file and the beginning of its digest.
+    """
+    if name.kind is not None:
+        stem = Path(card.name).name if name.kind == "s3prl" else _plain_stem(files.place)
+        digests = [sha256[:8] for sha256 in files.digests]
+        name = name._replace(card="-".join([f"{name.kind}:{stem}", *digests]))
+    tap = f"tap={upstream.tap}" if upstream.tap != card.tap else None
+    items = [getattr(upstream, "variant", name.variant), tap]
+    return name._replace(variant=",".join(filter(None, items)) or None)
+
+
+def _plain_stem(place: ModelPlace | None) -> str:
+    """Return the stem of a file or folder in plain characters."""
+    stem = Path(place.text).stem if place else ""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in stem)
+    return plain.strip("-.")[:40] or "model"
+
+
+def _provenance(
+    entry: Entry, name: UpstreamName, upstream: Upstream, weights: WeightsFile | None
+) -> Weights:
+    """Return whose weights were loaded.
+
+    Only weights of a card of this project are `published`, and of these no file that the user
+    supplied and for whose digest neither the card nor a server vouches: it may be anybody's.
+    """
+    card = entry.card
+    if name.untrained_seed is not None:
+        return "untrained"
+    if entry.ours:
+        if card.checkpoint is None:
+            return "none"
+        return card.provenance if weights is None or weights.is_vouched else "user"
+    if isinstance(upstream, Opaque):
+        return "user" if upstream.num_parameters() else "none"
+    return "user" if upstream.state_dict() else "none"
+
+
+def upstream_digest(
+    upstream: Upstream, card: UpstreamCard, variant: str | None, content: str | None = None
+) -> str:
+    """Digest what turns sound into features: code path, configuration and every weight.
+
+    Args:
+        upstream: the module, without buffers that are not persistent: it can compute them again.
+            Its `identity`, if it has one, is that of code outside this project.
+        card: gives `load` and `config`.
+        variant: in its canonical spelling.
+        content: sha256 of a model file or folder, which may be more than its weights.
+    """
+    shape: dict[str, Any] = {
+        "load": _load_function(card),
+        "config": card.config,
+        "variant": variant,
+        "states": [upstream.num_layers, upstream.hidden_size, upstream.stride],
+    }
+    if upstream.tap != Upstream.tap:
+        shape["tap"] = upstream.tap
+    beside = {"content": content, "identity": upstream.identity, "args": card.args or None}
+    shape |= {key: value for key, value in beside.items() if value is not None}
+    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
+    for key, tensor in sorted(upstream.state_dict().items()):
+        digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()

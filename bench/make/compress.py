@@ -15,8 +15,8 @@ from bench.config import NAME_PATTERN
 from bench.errors import UsageError
 from bench.features.passes import set_cuda
 from bench.load.catalog import card_name, find_entry
+from bench.load.files import find_checkpoint
 from bench.load.loader import Loaded, load_upstream
-from bench.load.weights import find_checkpoint
 from bench.make.recipe import (
     RecipeCard,
     find_clips,

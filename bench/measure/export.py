@@ -17,7 +17,7 @@ import torch
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from bench.load.weights import one_line
+from bench.load.downloads import short_reason
 from bench.paths import atomic_path
 from bench.registry import BORDER, resolve
 
@@ -98,7 +98,9 @@ def _traced(form: torch.nn.Module, num_layers: int) -> Any:
     except ImportError as error:
         raise UsageError("export needs onnx and onnxscript: slim-superb[onnx]") from error
     except Exception as error:  # of many classes: tracing, decomposition, translation
-        raise InvalidDataError(f"this upstream cannot be exported ({one_line(error)})") from error
+        raise InvalidDataError(
+            f"this upstream cannot be exported ({short_reason(error)})"
+        ) from error
     finally:
         logging.disable(logging.NOTSET)
 

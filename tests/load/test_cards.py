@@ -11,7 +11,7 @@ import torch
 import upstreams.importers
 from bench.api import UpstreamSource
 from bench.cli import _parser
-from bench.load.weights import SHIPPED, find_checkpoint
+from bench.load.files import SHIPPED, find_checkpoint
 from bench.make.recipe import recipe_names
 from bench.measure.claims import claim_problem
 from bench.measure.cost import SLT2022_BUCKETS, num_params, standard_macs
@@ -231,7 +231,7 @@ def test_the_shipped_files_are_those_that_the_cards_name(monkeypatch):
     shipped = {name: source for name, source in checkpoints().items() if source.shipped}
     for name, source in shipped.items():
         file = find_checkpoint(upstream_card(name))
-        assert file.known and file.path == SHIPPED / source.file
+        assert file.is_vouched and file.path == SHIPPED / source.file
         assert file.path.stat().st_size == source.size_bytes
     assert {source.file for source in shipped.values()} == {path.name for path in SHIPPED.iterdir()}
 

@@ -9,8 +9,8 @@ from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import loader
 from bench.load.catalog import Entry
+from bench.load.downloads import file_sha256
 from bench.load.loader import load_upstream
-from bench.load.weights import file_sha256
 from bench.registry import CARDS, resolve, upstream_card
 from bench.session import Session
 
@@ -23,11 +23,11 @@ def nothing_on_disk(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_network(monkeypatch):
-    def refuse(card, source, repository):
-        raise MissingError(f"{card.name}: the weights cannot be reached (no network); how")
+    def refuse(name, source, folder, advice):
+        raise MissingError(f"{name}: the weights cannot be reached (no network); how")
 
-    monkeypatch.setattr("bench.load.weights._from_hub", refuse)
-    monkeypatch.setattr("bench.load.weights._from_wheel", refuse)
+    monkeypatch.setattr("bench.load.files.from_hub", refuse)
+    monkeypatch.setattr("bench.load.files.from_wheel", refuse)
 
 
 def speaker_file(path, **changes):

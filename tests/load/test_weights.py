@@ -14,7 +14,7 @@ import pytest
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.load.weights import SHIPPED, find_checkpoint, how_to_supply
+from bench.load.files import SHIPPED, find_checkpoint, how_to_supply
 from bench.run.spec import card_digest
 
 CONTENT = bytes(range(256)) * 4_096
@@ -90,9 +90,9 @@ def test_another_digest_than_the_pinned_one_is_told(tmp_path):
 def test_other_files_of_the_same_weights_are_the_authors_too(tmp_path):
     path = put(tmp_path / "given.pt")
     other = {"hub": "someone/model", "sha256": "0" * 64, "size_bytes": 10**9}
-    assert find_checkpoint(card(**other, known_sha256=[DIGEST]), path).known
-    assert find_checkpoint(card(hub="someone/model", known_sha256=[DIGEST]), path).known
-    assert not find_checkpoint(card(hub="someone/model", known_sha256=["1" * 64]), path).known
+    assert find_checkpoint(card(**other, known_sha256=[DIGEST]), path).is_vouched
+    assert find_checkpoint(card(hub="someone/model", known_sha256=[DIGEST]), path).is_vouched
+    assert not find_checkpoint(card(hub="someone/model", known_sha256=["1" * 64]), path).is_vouched
     with pytest.raises(InvalidDataError, match=rf"\({len(CONTENT):,} of 1,000,000,000 bytes\)"):
         find_checkpoint(card(**other, known_sha256=["1" * 64]), path)
 
@@ -123,7 +123,7 @@ def test_weights_that_left_the_repository_are_made_again(own_home):
 
 
 def test_weights_that_the_wheel_leaves_out(own_home, monkeypatch, tmp_path):
-    monkeypatch.setattr("bench.load.weights.SHIPPED", tmp_path)
+    monkeypatch.setattr("bench.load.files.SHIPPED", tmp_path)
     left_out = card(shipped=True, sha256=DIGEST)
     with pytest.raises(MissingError, match=r"complete checkout .* 'slim-superb compress' command"):
         find_checkpoint(left_out)
@@ -207,10 +207,10 @@ FETCH = """
 import json, sys
 from bench.config import UpstreamCard
 from bench.errors import UserError
-from bench.load.weights import find_checkpoint
+from bench.load.files import find_checkpoint
 try:
     found = find_checkpoint(UpstreamCard.model_validate_json(sys.argv[1]))
-    print(json.dumps([str(found.path), found.sha256, found.known]))
+    print(json.dumps([str(found.path), found.sha256, found.is_vouched]))
 except UserError as error:
     print(json.dumps([type(error).__name__, str(error)]))
 """

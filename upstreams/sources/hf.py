@@ -43,7 +43,7 @@ def load(source: UpstreamSource) -> Upstream:
     """
     if source.variant is not None:
         raise UsageError(f"variant {source.variant!r}: a Transformers folder has no variants")
-    assert source.place is not None  # bench.load.model_files found the folder
+    assert source.place is not None  # bench.load.files found the folder
     folder = Path(source.place)
     settings = options(source.config, "hf", normalize_wav=None)
     config = read_json(folder / "config.json")

@@ -81,7 +81,7 @@ def load(source: UpstreamSource) -> Upstream:
     settings = options(source.config, "onnx", outputs=[], normalize_wav=False)
     if not all(isinstance(item, str) for item in settings["outputs"]):
         raise UsageError(f"onnx: 'outputs': names expected, found {settings['outputs']!r}")
-    assert source.place is not None  # bench.load.model_files found the file
+    assert source.place is not None  # bench.load.files found the file
     path = Path(source.place)
     if path.stat().st_size > MAX_BYTES:
         raise InvalidDataError(f"{path}: more than {MAX_BYTES} bytes")

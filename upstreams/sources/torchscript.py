@@ -47,7 +47,7 @@ def load(source: UpstreamSource) -> Upstream:
     if source.untrained or source.variant is not None:
         raise UsageError("torchscript: an archive has its weights and no variants")
     settings = options(source.config, "torchscript", method="forward", normalize_wav=False)
-    assert source.place is not None  # bench.load.model_files found the file
+    assert source.place is not None  # bench.load.files found the file
     try:
         script = _read(source.place)
     except Exception as error:  # torch raises many classes on a corrupt archive

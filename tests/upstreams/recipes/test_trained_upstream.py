@@ -28,7 +28,7 @@ def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
     card, weights, log = ship(run, tmp_path / "upstreams")
     assert log.name == "tiny-s0.jsonl"
     monkeypatch.setattr("bench.registry.CARDS", card.parent)
-    monkeypatch.setattr("bench.load.weights.SHIPPED", weights.parent)
+    monkeypatch.setattr("bench.load.files.SHIPPED", weights.parent)
     loaded = load_upstream("tiny")
     assert loaded.provenance == "house" and loaded.warning is None
     weights.write_bytes(b"not these")
