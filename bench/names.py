@@ -1,10 +1,10 @@
-"""An upstream's name, as a user writes it and as a record keeps it.
+"""The name of an upstream, as a user writes it and as a record holds it.
 
     NAME[@VARIANT][+untrained[:SEED]]    a card's upstream
     KIND:PLACE[@MODIFIER][+untrained]    a model from anywhere: hf:, onnx:, s3prl:, torchscript:
 
-A variant is a list joined by commas; one of its items may be a modifier (`int8`, `bf16`), which is
-not the card's business: `lighthubert_small@embed=256,heads=4,int8`.
+A variant is a list joined by commas. One of its items may be a modifier (`int8`, `bf16-weights`),
+which the harness applies, not the card: `lighthubert_small@embed=256,heads=4,int8`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from bench.errors import UsageError, did_you_mean
 
 KINDS = ("hf", "onnx", "s3prl", "torchscript")
-MODIFIERS = ("bf16", "int8")
+MODIFIERS = ("bf16-weights", "int8")
 EXPECTED = (
     "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, s3prl: or "
     "torchscript: (a card of your own is given with --card FILE)"
@@ -26,12 +26,12 @@ _MODIFIER = re.compile(rf"@({'|'.join(MODIFIERS)})$")
 
 
 class UpstreamName(NamedTuple):
-    """An upstream's name, in parts.
+    """The parts of an upstream's name.
 
     Attributes:
         card: name of the card, or KIND:PLACE.
         variant: text after `@` without the modifier, or None.
-        untrained_seed: seed of random weights asked for by `+untrained`, or None.
+        untrained_seed: seed of the random weights of `+untrained`, or None.
         modifier: one of `MODIFIERS`, or None.
     """
 
@@ -42,12 +42,12 @@ class UpstreamName(NamedTuple):
 
     @property
     def kind(self) -> str | None:
-        """One of `KINDS` for a model from anywhere, None for a card's."""
+        """One of `KINDS` for a model without a card, None for a card."""
         kind, colon, _ = self.card.partition(":")
         return kind if colon else None
 
     def text(self) -> str:
-        """The canonical spelling, used in records: the modifier last."""
+        """Return the canonical spelling, used in records: the modifier is last."""
         items = ",".join(item for item in (self.variant, self.modifier) if item)
         variant = f"@{items}" if items else ""
         if self.untrained_seed is None:
@@ -56,7 +56,7 @@ class UpstreamName(NamedTuple):
         return f"{self.card}{variant}+untrained{seed}"
 
     def untrained(self, seed: int = 0) -> UpstreamName:
-        """The same shape with random weights."""
+        """Return the name of the same architecture with random weights."""
         return self._replace(untrained_seed=seed)
 
 
@@ -70,39 +70,38 @@ def parse_upstream_name(text: str) -> UpstreamName:
     kind, colon, _ = text.partition(":")
     if colon and kind in KINDS:
         return _parse_place(text)
-    found = _UNTRAINED.search(text)
-    body = text[: found.start()] if found else text
+    body, seed = _take_seed(text)
     card, at, variant = body.partition("@")
     if ":" in card and "+" not in card:
         raise UsageError(f"upstream {text!r}: unknown kind {kind!r}: {did_you_mean(kind, KINDS)}")
     if not card or (at and not variant) or "+" in body or "/" in text or ".." in text:
         raise UsageError(f"upstream {text!r}: {EXPECTED}")
     rest, modifier = _take_modifier(text, variant)
-    return UpstreamName(card, rest, _seed(found), modifier)
+    return UpstreamName(card, rest, seed, modifier)
 
 
 def _parse_place(text: str) -> UpstreamName:
-    """Parse KIND:PLACE; a place may hold any character, so only known endings are taken off.
+    """Parse KIND:PLACE. A place may have any character, so only the two endings are taken off it.
 
     Raises:
         UsageError: no place.
     """
-    found = _UNTRAINED.search(text)
-    body = text[: found.start()] if found else text
+    body, seed = _take_seed(text)
     modifier = _MODIFIER.search(body)
     place = body[: modifier.start()] if modifier else body
     if place.endswith(":"):
         raise UsageError(f"upstream {text!r}: {EXPECTED}")
-    return UpstreamName(place, None, _seed(found), modifier[1] if modifier else None)
+    return UpstreamName(place, None, seed, modifier[1] if modifier else None)
 
 
-def _seed(found: re.Match[str] | None) -> int | None:
-    """The seed of a `+untrained` that was found."""
-    return None if found is None else int(found[1] or 0)
+def _take_seed(text: str) -> tuple[str, int | None]:
+    """Return a name without `+untrained[:SEED]`, and the seed; None without such an ending."""
+    match = _UNTRAINED.search(text)
+    return (text, None) if match is None else (text[: match.start()], int(match[1] or 0))
 
 
 def _take_modifier(text: str, variant: str) -> tuple[str | None, str | None]:
-    """A variant without its modifier, and the modifier.
+    """Return a variant without its modifier, and the modifier.
 
     Raises:
         UsageError: more than one modifier.
@@ -116,21 +115,22 @@ def _take_modifier(text: str, variant: str) -> tuple[str | None, str | None]:
 
 
 def path_name(upstream: str) -> str:
-    """A canonical name as folders and files bear it: Windows allows no `:`, cards have no `=`."""
+    """Return a canonical name for folders and files: Windows allows no `:`, no card has `=`."""
     return upstream.replace(":", "=")
 
 
 def runs_folder(root: Path, track: str, upstream: str) -> Path:
-    """Where the records (or draws) of one upstream on one track lie below `root`."""
+    """Return the folder of one upstream's records (or draws) on one track below `root`."""
     return root / track / path_name(upstream)
 
 
 def modifier_hint(variant: str | None) -> str:
-    """`; did you mean 'int8'?` for a variant with something like a modifier in it, else nothing."""
+    """Return `; did you mean the modifier 'int8'?` for a variant with a similar item, else ''."""
     from difflib import get_close_matches
 
+    by_format = {modifier.partition("-")[0]: modifier for modifier in MODIFIERS}
     for item in (variant or "").split(","):
-        near = get_close_matches(item, MODIFIERS, n=1, cutoff=0.65)
+        near = get_close_matches(item, by_format, n=1, cutoff=0.65)
         if near and "=" not in item:
-            return f"; did you mean the modifier {near[0]!r}?"
+            return f"; did you mean the modifier {by_format[near[0]]!r}?"
     return ""

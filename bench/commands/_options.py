@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NAME_HELP = (
     "NAME[@VARIANT][+untrained[:SEED]] ('list upstreams'), or a model from anywhere: hf:FOLDER, "
-    "hf:ORG/MODEL, onnx:FILE, s3prl:NAME, torchscript:FILE; @int8 and @bf16 modify any of them"
+    "hf:ORG/MODEL, onnx:FILE, s3prl:NAME, torchscript:FILE; @int8 or @bf16-weights modifies any"
 )
 
 

@@ -1,13 +1,14 @@
-"""Modifiers of any upstream: `NAME@int8` and `NAME@bf16`, measured like the upstream itself.
+"""Modifiers of any upstream: `NAME@int8` and `NAME@bf16-weights`, measured like other upstreams.
 
-`bf16` keeps weights and computes in bfloat16 from the waveform on; states come out in float32.
+`bf16-weights` holds the weights in bfloat16 and computes in it from the waveform on; states come
+out in float32. (`--precision bf16` is autocast: its weights stay in float32.)
 
 `int8` is dynamic quantisation of the linear maps by torchao, which PyTorch recommends since
 `torch.ao.quantization` is deprecated: weights symmetric with a scale an output channel, inputs with
 a scale a frame, so that a frame's result does not depend on what else is in the batch. LSTMs and
 GRUs keep their weights as int8 and compute in float32 (`bench.load.recurrent`). Everything else
 (convolutions, norms, products of attention) stays in float32. An upstream with next to nothing in
-linear and recurrent maps is refused rather than called int8.
+linear and recurrent maps is refused.
 """
 
 from __future__ import annotations
@@ -23,18 +24,19 @@ from torch import Tensor, nn
 
 from bench.api import Hidden, Opaque, Upstream
 from bench.errors import InvalidDataError, UsageError
+from bench.load.downloads import short_reason
 from bench.load.recurrent import quantize_recurrent
 
-MIN_SHARE = 0.1  # of the parameters in what is quantised, below which int8 would be a misnomer
-RECURRENT = "recurrent 1"  # of the identity: goes up when their states would change
+MIN_SHARE = 0.1  # of the parameters must be quantised; below it `int8` would be a misnomer
+RECURRENT = "recurrent 1"  # part of the identity: raise it when the states of such layers change
 PROBE_SAMPLES = 8_000
 
 
 class Modified(Upstream):
     """A modified upstream: (B, S) float32 in, states float32 out, one utterance after another.
 
-    What rounds coarsely turns the least difference between a padded batch and an utterance alone
-    (another order of sums) into a whole step; so each runs alone.
+    Each utterance runs alone, because coarse rounding turns the last bits (a padded batch has
+    another order of sums) into a whole quantisation step.
     """
 
     def __init__(self, inner: Upstream, dtype: torch.dtype) -> None:
@@ -47,7 +49,7 @@ class Modified(Upstream):
         self.variant = getattr(inner, "variant", None)
 
     def num_frames(self, num_samples: int) -> int:
-        """T of the upstream itself."""
+        """Return T of the upstream itself."""
         return self.inner.num_frames(num_samples)
 
     def forward(self, wavs: Tensor, lengths: Tensor) -> Hidden:
@@ -62,36 +64,36 @@ class Modified(Upstream):
 
 
 def modify(upstream: Upstream, modifier: str) -> tuple[Upstream, str]:
-    """Apply a modifier to an upstream, which is not to be used by itself any more.
+    """Apply a modifier to an upstream, in place: use only the result from now on.
 
     Args:
         upstream: frozen, on the CPU.
-        modifier: `int8` or `bf16`.
+        modifier: `int8` or `bf16-weights`.
 
     Returns:
-        the modified upstream, and what made it, for its digest.
+        the modified upstream, and the version of the method, for its digest.
 
     Raises:
-        UsageError: an upstream without anything to modify, or torchao is not installed.
+        UsageError: an upstream with nothing to modify, or torchao is not installed.
         InvalidDataError: it does not run when modified.
     """
     parameters = sum(parameter.numel() for parameter in upstream.parameters())
     if isinstance(upstream, Opaque) or not parameters:
         raise UsageError(f"@{modifier}: this upstream has no weights of torch's to modify")
-    if modifier == "bf16":
+    if modifier == "bf16-weights":
         upstream.freeze()
-        modified, made_by = Modified(upstream, torch.bfloat16), f"torch {torch.__version__}"
+        modified, method = Modified(upstream, torch.bfloat16), f"torch {torch.__version__}"
     else:
         recurrent = _quantize(upstream, parameters)
-        modified, made_by = Modified(upstream, torch.float32), f"torchao {version('torchao')}"
-        made_by += f" {RECURRENT}" if recurrent else ""
+        modified, method = Modified(upstream, torch.float32), f"torchao {version('torchao')}"
+        method += f" {RECURRENT}" if recurrent else ""
     modified.freeze()
-    _try(modified, modifier)
-    return modified, made_by
+    _run_on_noise(modified, modifier)
+    return modified, method
 
 
 def _quantize(upstream: Upstream, parameters: int) -> int:
-    """Quantise the linear and recurrent maps in place; how many recurrent weights there are.
+    """Quantise the linear and recurrent maps in place; return the number of recurrent weights.
 
     Raises:
         UsageError: torchao is not installed, or there is too little to quantise.
@@ -101,15 +103,15 @@ def _quantize(upstream: Upstream, parameters: int) -> int:
             from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
     except ImportError as error:
         raise UsageError("@int8 needs torchao: pip install slim-superb[int8]") from error
-    found = [(name, part) for name, part in upstream.named_modules() if _is_linear(part)]
+    linear = [(name, part) for name, part in upstream.named_modules() if _is_linear(part)]
     recurrent = quantize_recurrent(upstream)
-    inside = recurrent + sum(part.weight.numel() for _, part in found)
-    if inside < MIN_SHARE * parameters:
+    quantized = recurrent + sum(part.weight.numel() for _, part in linear)
+    if quantized < MIN_SHARE * parameters:
         raise UsageError(
-            f"@int8: only {inside:,} of {parameters:,} parameters are in linear and recurrent "
+            f"@int8: only {quantized:,} of {parameters:,} parameters are in linear and recurrent "
             f"maps, the part that is quantised; convolutions stay in float32"
         )
-    for name, part in found:
+    for name, part in linear:
         parent, _, last = name.rpartition(".")
         setattr(upstream.get_submodule(parent), last, _plain(part))
     with quiet():
@@ -118,23 +120,23 @@ def _quantize(upstream: Upstream, parameters: int) -> int:
 
 
 def _is_linear(part: nn.Module) -> Any:
-    """Whether a module is a linear map and nothing else; a subclass says so itself."""
+    """Return True for a plain linear map, or for a subclass that declares itself one."""
     return type(part) is nn.Linear or getattr(type(part), "is_linear_map", False)
 
 
 def _plain(part: Any) -> nn.Linear:
-    """A linear map as torch's own class, with the same tensors."""
+    """Return a linear map as torch's own class, with the same tensors."""
     with torch.device("meta"):
-        made = nn.Linear(part.in_features, part.out_features, bias=part.bias is not None)
-    made.weight, made.bias = part.weight, part.bias
-    return made.eval()
+        linear = nn.Linear(part.in_features, part.out_features, bias=part.bias is not None)
+    linear.weight, linear.bias = part.weight, part.bias
+    return linear.eval()
 
 
-def _try(upstream: Upstream, modifier: str) -> None:
-    """Run once, on noise.
+def _run_on_noise(upstream: Upstream, modifier: str) -> None:
+    """Run an upstream once, on noise.
 
     Raises:
-        InvalidDataError: it raises, or gives what is not finite.
+        InvalidDataError: it fails, or its states are not finite.
     """
     generator = torch.Generator().manual_seed(0)
     size = max(PROBE_SAMPLES, upstream.min_samples)
@@ -142,17 +144,15 @@ def _try(upstream: Upstream, modifier: str) -> None:
     try:
         with torch.no_grad():
             states = upstream(wav, torch.tensor([size])).states
-    except Exception as error:  # whatever a module raises that reads its weights itself
-        reason = " ".join(str(error).split())[:160]
-        raise InvalidDataError(
-            f"@{modifier}: the upstream does not run so ({type(error).__name__}: {reason})"
-        ) from error
+    except Exception as error:  # of any class: a module may read its weights itself
+        reason = f"{type(error).__name__}: {short_reason(error)}"
+        raise InvalidDataError(f"@{modifier}: the upstream does not run ({reason})") from error
     if not all(bool(state.isfinite().all()) for state in states):
         raise InvalidDataError(f"@{modifier}: the states are not finite")
 
 
 def plain_tensors(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """The tensors that are kept for one: itself, or the parts of a quantised one."""
+    """Yield the tensors that store a tensor, by name: itself, or the parts of a quantised one."""
     flatten = getattr(tensor, "__tensor_flatten__", None)
     if flatten is None:
         yield "", tensor
@@ -165,7 +165,7 @@ def plain_tensors(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Leave out torchao's remarks on kernels that this machine has no use for."""
+    """Silence torchao's remarks on kernels that this machine does not need."""
     logging.disable(logging.ERROR)
     try:
         yield

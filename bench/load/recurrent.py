@@ -1,11 +1,11 @@
-"""Recurrent layers with their weights kept as int8, for `@int8` (`bench.load.modifiers`).
+"""Recurrent layers with int8 weights, for `@int8` (`bench.load.modifiers`).
 
-Weights are symmetric int8 with a scale an output channel, as those of linear maps are. They are
-multiplied out before each utterance and torch's own kernels run on them in float32: the file is a
-quarter, the time the same. Inputs and states are not quantised. PyTorch's dynamic quantisation of
-LSTMs (deprecated) is not used: it has one scale for all of a weight and one for all frames of an
-utterance. GE2E's four states then differ by 157, 126, 101 and 104 % from its own (relative L2 norm,
-27 utterances of track open); as here, by 2.2, 3.5, 4.5 and 5.1 %.
+Weights are symmetric int8 with one scale per output channel, like those of linear maps. They become
+float32 before each utterance, and torch's own kernels run on them: a quarter of the size, the same
+time. Inputs and states are not quantised. PyTorch's dynamic quantisation of LSTMs (deprecated) is
+not used: it has one scale for a whole weight and one for all frames of an utterance. GE2E's four
+states then differ by 157, 126, 101 and 104 % from those in float32 (relative L2 norm, 27 utterances
+of track open); with these layers by 2.2, 3.5, 4.5 and 5.1 %.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ LARGEST = 127  # of a symmetric int8
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Int8 (O, I) and scales (O, 1) of a weight (O, I); a row of zeros stays one."""
+    """Return int8 (O, I) and scales (O, 1) of a weight (O, I); a row of zeros stays zero."""
     scale = weight.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
     scale = scale / LARGEST
     return (weight / scale).round().to(torch.int8), scale
 
 
 class Int8Recurrent(nn.Module):
-    """An LSTM or GRU with int8 weights; called as the module that it was made from.
+    """An LSTM or GRU with int8 weights, with the call of the module that it replaces.
 
     Attributes:
         names: of the weights, in the order of torch's kernels.
     """
 
-    def __init__(self, source: nn.RNNBase, kept: frozenset[str] = frozenset()) -> None:
-        """Take over options and weights.
+    def __init__(self, source: nn.RNNBase, float_names: frozenset[str] = frozenset()) -> None:
+        """Copy options and weights.
 
         Args:
             source: an `nn.LSTM` or `nn.GRU`, on the CPU.
-            kept: names of weights that stay in float32.
+            float_names: names of weights that stay in float32.
         """
         super().__init__()
         self.kernel_of = type(source)
@@ -49,7 +49,7 @@ class Int8Recurrent(nn.Module):
         self.bidirectional, self.batch_first = source.bidirectional, source.batch_first
         self.names = tuple(name for name, _ in source.named_parameters())
         for name, weight in source.named_parameters():
-            if name in kept or weight.dim() < 2:
+            if name in float_names or weight.dim() < 2:
                 self.register_parameter(name, nn.Parameter(weight.detach(), requires_grad=False))
                 continue
             small, scale = quantize_rows(weight.detach())
@@ -57,22 +57,22 @@ class Int8Recurrent(nn.Module):
             self.register_buffer(f"{name}_scale", scale)
 
     def quantized(self) -> Iterator[Tensor]:
-        """The weights that are kept as int8."""
+        """Return the weights in int8."""
         return (weight for weight in self.parameters() if weight.dtype == torch.int8)
 
     def _weights(self) -> list[Tensor]:
-        """All weights in float32, in the order of torch's kernels."""
-        found = []
+        """Return all weights in float32, in the order of torch's kernels."""
+        weights = []
         for name in self.names:
             weight: Tensor = getattr(self, name)
             if weight.dtype == torch.int8:
                 scale: Tensor = getattr(self, f"{name}_scale")
                 weight = weight.to(scale.dtype) * scale
-            found.append(weight)
-        return found
+            weights.append(weight)
+        return weights
 
     def _start(self, rows: int, like: Tensor) -> Any:
-        """States of zeros for `rows` sequences."""
+        """Return initial states of zeros for `rows` sequences."""
         layers = self.num_layers * (2 if self.bidirectional else 1)
         hidden = like.new_zeros(layers, rows, self.proj_size or self.hidden_size)
         if self.kernel_of is nn.LSTM:
@@ -83,7 +83,7 @@ class Int8Recurrent(nn.Module):
         """Run: (B, T, I) or (T, B, I) or packed, to outputs of the same kind and last states.
 
         Raises:
-            ValueError: states to start from, which nobody has given so far.
+            ValueError: initial states, which no upstream has so far.
         """
         kernel, options = KERNELS[self.kernel_of], (self.bias, self.num_layers, 0.0, False)
         if start is not None:
@@ -105,20 +105,20 @@ class Int8Recurrent(nn.Module):
 
 
 def quantize_recurrent(model: nn.Module) -> int:
-    """Put every LSTM and GRU of a model into int8, in place.
+    """Quantise every LSTM and GRU of a model to int8, in place.
 
-    The first one's map of its inputs stays in float32: what it takes are features of a signal,
-    which may span decades (GE2E's states would differ by some 30 %); the others take states, within
+    The first layer's map of its inputs stays in float32: its inputs are features of a signal, which
+    may span decades (GE2E's states would differ by some 30 %). Later layers take states, between
     -1 and 1.
 
     Returns:
-        how many weights are now int8.
+        the number of weights in int8.
     """
-    found = [(name, part) for name, part in model.named_modules() if type(part) in KERNELS]
+    layers = [(name, part) for name, part in model.named_modules() if type(part) in KERNELS]
     total = 0
-    for index, (name, part) in enumerate(found):
-        kept = frozenset({"weight_ih_l0", "weight_ih_l0_reverse"} if index == 0 else ())
-        small = Int8Recurrent(part, kept)
+    for index, (name, part) in enumerate(layers):
+        float_names = frozenset({"weight_ih_l0", "weight_ih_l0_reverse"} if index == 0 else ())
+        small = Int8Recurrent(part, float_names)
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, small.eval())
         total += sum(weight.numel() for weight in small.quantized())

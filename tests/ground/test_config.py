@@ -89,7 +89,7 @@ def test_a_modifier_is_written_last():
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a@int8,bf16", "one modifier expected, found int8, bf16"),
+        ("a@int8,bf16-weights", "one modifier expected, found int8, bf16-weights"),
         ("onxx:a.onnx", "unknown kind 'onxx': did you mean 'onnx'"),
         ("onnx:", "expected NAME"),
     ],
@@ -122,7 +122,7 @@ checkpoint: {file: a.pt, hub: a/b, wheel: c==1}
         ("a@min+untrained:7", ("a", "min", 7, None)),
         ("a@heads=4-4,ffn=3.0", ("a", "heads=4-4,ffn=3.0", None, None)),
         ("a@min,int8+untrained", ("a", "min", 0, "int8")),
-        ("a@bf16", ("a", None, None, "bf16")),
+        ("a@bf16-weights", ("a", None, None, "bf16-weights")),
         ("onnx:a/b@c+d.onnx", ("onnx:a/b@c+d.onnx", None, None, None)),
         ("hf:../x/y@int8+untrained:3", ("hf:../x/y", None, 3, "int8")),
     ],

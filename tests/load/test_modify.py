@@ -1,4 +1,4 @@
-"""int8 and bf16: near the upstream itself, with their own sizes, identity and names."""
+"""int8 and bf16-weights: near the upstream itself, with their own sizes, identity and names."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ from bench.session import Session
 from upstreams.sources.adapter import Adapter
 
 
-@pytest.mark.parametrize(("modifier", "share"), [("int8", 0.75), ("bf16", 0.55)])
+@pytest.mark.parametrize(("modifier", "share"), [("int8", 0.75), ("bf16-weights", 0.55)])
 def test_a_modified_upstream(modifier, share):
     plain, (modified, made_by) = tiny(), modify(tiny(), modifier)
     assert made_by.split()[0] in ("torch", "torchao")
@@ -105,7 +105,7 @@ def tiny_card(tmp_path):
 
 
 def test_names_and_identity(tiny_card):
-    names = ("mine+untrained", "mine@int8+untrained", "mine@bf16+untrained")
+    names = ("mine+untrained", "mine@int8+untrained", "mine@bf16-weights+untrained")
     loaded = [load_upstream(name, Session(cards=[tiny_card])) for name in names]
     assert [item.name.text() for item in loaded] == list(names)
     assert len({item.digest for item in loaded}) == 3
@@ -132,7 +132,7 @@ def test_what_cannot_be_modified():
         load_upstream("fbank@int8")
     with pytest.raises(UsageError, match="only 256 of 6,688 parameters are in linear and"):
         modify(Adapter(TwoStates(), "m"), "int8")
-    with pytest.raises(InvalidDataError, match="@int8: the upstream does not run so"):
+    with pytest.raises(InvalidDataError, match="@int8: the upstream does not run"):
         modify(Adapter(ReadsWeights(), "m"), "int8")
 
 
@@ -153,14 +153,14 @@ class Overflows(Upstream):
 
 def test_states_that_are_not_finite():
     with pytest.raises(InvalidDataError, match="not finite"):
-        modify(Overflows().freeze(), "bf16")
+        modify(Overflows().freeze(), "bf16-weights")
 
 
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("distilhubert@int9+untrained", "did you mean the modifier 'int8'"),
-        ("lighthubert_small@fp16+untrained", "did you mean the modifier 'bf16'"),
+        ("lighthubert_small@fp16+untrained", "did you mean the modifier 'bf16-weights'"),
     ],
 )
 def test_near_modifiers_are_suggested(name, words):

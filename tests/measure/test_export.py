@@ -87,8 +87,9 @@ def test_encoders_of_other_shapes_go_there_and_back(made, states, tmp_path):
 def test_what_cannot_be_exported(tmp_path):
     with pytest.raises(UsageError, match="only upstreams of the encoder family"):
         export_onnx(load_upstream("fbank").upstream, tmp_path / "a.onnx")
-    with pytest.raises(UsageError, match="and without @int8 or @bf16; this is Modified"):
-        export_onnx(modify(build(TINY, random_state(TINY, 0)), "bf16")[0], tmp_path / "a.onnx")
+    with pytest.raises(UsageError, match="and without @int8 or @bf16-weights; this is Modified"):
+        modified, _ = modify(build(TINY, random_state(TINY, 0)), "bf16-weights")
+        export_onnx(modified, tmp_path / "a.onnx")
     banks = {"kaldi": KaldiConfig()}, {"extractor_mode": "mel", "conv_layers": ((80, 400, 320),)}
     for bank in banks:
         config = replace(TINY, feature_norm=False, first_state="projection", **bank)

@@ -36,7 +36,7 @@ class OneUtterance(nn.Module):
         if not isinstance(upstream, Encoder):
             raise UsageError(
                 f"only upstreams of the encoder family can be exported, and without @int8 or "
-                f"@bf16; this is {type(upstream).__name__}"
+                f"@bf16-weights; this is {type(upstream).__name__}"
             )
         if upstream.config.kaldi is not None or upstream.config.extractor_mode == "mel":
             raise UsageError(
