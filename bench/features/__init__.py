@@ -1,6 +1,6 @@
-"""The upstream pass and the store of what it gave.
+"""The upstream pass and the store of its features.
 
-`passes` runs an upstream, `store` and `shard_index` keep its hidden states on disk, `rows` reads
-them for training, `weighted_sum` combines layers, `locks` lets one of several processes work.
-Others use `passes.Engine`, `store.FeatureStore` and `rows.Rows`.
+`passes` runs an upstream, `store` and `shard_index` write hidden states to disk, `rows` reads them
+for training, `weighted_sum` combines layers, `locks` gives work to one process at a time. Others
+use `store.FeatureStore` and `rows.Source`.
 """

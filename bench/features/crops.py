@@ -1,8 +1,8 @@
-"""Random crops that can be kept: K of every long utterance, drawn once, one of them an epoch.
+"""Random crops that can be stored: K of every long utterance, drawn once; an epoch takes one.
 
-SUPERB trains SID and ASV on a random 8 s of each utterance, drawn anew every time, which no store
-can hold. K crops drawn by a seed of the utterance's own sound can be kept like whole utterances;
-an epoch takes one of the K. docs/benchmarks.md has what K does to the score.
+SUPERB trains SID and ASV on a random 8 s of each utterance, drawn again every time, which no store
+can hold. K crops drawn by a seed of the utterance's sound can be stored like whole utterances.
+docs/benchmarks.md shows the effect of K on the score.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from bench.seeds import derive_seed
 
 
 def crops_of(item: Utterance, rule: CropRule) -> list[Utterance]:
-    """The crops of one utterance; the utterance itself where it is not longer than a crop.
+    """Return the crops of one utterance, or the utterance itself where it is no longer than a crop.
 
-    A function of the sound and the rule alone, so that every task and run keeps the same ones.
+    They depend on the sound and the rule alone, so that all tasks and runs share them.
     """
     size = round(rule.seconds * SAMPLE_RATE_HZ)
     if item.num_samples <= size:
         return [item]
     room = item.num_samples - size + 1
-    found = []
+    crops = []
     for number in range(rule.count):
         offset = derive_seed("crop", item.key, size, number) % room
         key = hashlib.sha256(f"{item.key} {offset} {size}".encode()).hexdigest()
-        found.append(replace(item, start=item.start + offset, num_samples=size, key=key))
-    return found
+        crops.append(replace(item, start=item.start + offset, num_samples=size, key=key))
+    return crops
 
 
 @dataclass(frozen=True)
 class Cropped:
-    """A `Source` of N utterances, each seen through one of its crops an epoch.
+    """A `Source` of N utterances, each represented by one of its crops in an epoch.
 
     Attributes:
         crops: features of all crops, utterance by utterance.
-        first: (N,) place of an utterance's first crop.
-        counts: (N,) how many it has.
-        epoch: whose choice it is.
+        first: (N,) index of an utterance's first crop.
+        counts: (N,) number of its crops.
+        epoch: the epoch that chooses the crops.
     """
 
     crops: Source
@@ -64,22 +64,22 @@ class Cropped:
         return len(self.first)
 
     def lengths(self) -> list[int]:
-        """Frames of each utterance; its crops are all as long."""
+        """Return the frames of each utterance; all its crops have the same length."""
         lengths = self.crops.lengths()
         return [lengths[first] for first in self.first]
 
     def rows(self, indices: Sequence[int]) -> Rows:
-        """Features of this epoch's crops of some utterances."""
+        """Return the features of this epoch's crops of some utterances."""
         return self.crops.rows([self._crop(index) for index in indices])
 
     def _crop(self, index: int) -> int:
-        """Place of the crop that this epoch takes of an utterance."""
+        """Return the index of the crop that this epoch takes of an utterance."""
         count = self.counts[index]
         return self.first[index] + derive_seed("crop", self.epoch, index) % count
 
 
 def cropped(utterances: Sequence[Sequence[Utterance]], crops: Source) -> Cropped:
-    """A source of utterances, given the crops of each and the features of all of them in order."""
+    """Return a source of utterances from the crops of each and the features of all, in order."""
     counts = [len(item) for item in utterances]
     first = [0]
     for count in counts[:-1]:
@@ -88,5 +88,5 @@ def cropped(utterances: Sequence[Sequence[Utterance]], crops: Source) -> Cropped
 
 
 def at_epoch(source: Source, epoch: int) -> Source:
-    """A source as one epoch sees it."""
+    """Return a source with the crops of one epoch."""
     return replace(source, epoch=epoch) if isinstance(source, Cropped) else source

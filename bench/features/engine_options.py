@@ -16,15 +16,15 @@ BUCKET_SECONDS = 120.0
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """Add where and how the upstream runs, and what may be kept of it."""
+    """Add the options of the engine and of the feature store."""
     add_device(parser)
-    group = parser.add_argument_group("how exactly, and what is kept")
+    group = parser.add_argument_group("precision and storage")
     group.add_argument(
         "--store-gb",
         type=float,
         default=STORE_GB,
         metavar="GB",
-        help=f"budget of kept features (default {STORE_GB:g}); beyond it they stream",
+        help=f"budget of stored features (default {STORE_GB:g}); beyond it they stream",
     )
     group.add_argument(
         "--precision",
@@ -35,15 +35,15 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Add where the upstream runs, for commands that take the rest from a record."""
-    group = parser.add_argument_group("how it is computed")
+    """Add the options of the device, for commands that read the precision from a record."""
+    group = parser.add_argument_group("computation")
     group.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     group.add_argument("--compile", action="store_true", help="torch.compile the upstream")
     group.add_argument("--workers", type=int, default=0, help="processes that read sound")
 
 
 def engine_of(options: argparse.Namespace) -> Engine:
-    """How the upstream runs, from the options of `add_engine`.
+    """Return the engine of the options of `add_engine`.
 
     Raises:
         UsageError: a budget or a number of workers below zero.
@@ -54,7 +54,7 @@ def engine_of(options: argparse.Namespace) -> Engine:
 
 
 def device_of(options: argparse.Namespace) -> Engine:
-    """Where the upstream runs, from the options of `add_device`, in float32.
+    """Return the engine of the options of `add_device`, in float32.
 
     Raises:
         UsageError: a number of workers below zero.
@@ -72,7 +72,7 @@ def device_of(options: argparse.Namespace) -> Engine:
 
 
 def seeds_of(options: argparse.Namespace) -> tuple[int, ...]:
-    """The seeds asked for, in order.
+    """Return the requested seeds, in order.
 
     Raises:
         UsageError: not a list of different numbers.

@@ -1,4 +1,4 @@
-"""The store as a whole: what lies in it, whether it is sound, and what goes when room is needed."""
+"""The store as a whole: list its shards, verify them, remove some where room is needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bench.features.shard_index import read_index, shard_problem
 from bench.features.store import NAME_FILE
 from bench.session import GB
 
-SECONDS_UNTIL_LEFT = 3_600  # a file untouched for so long was left by a process that was killed
+SECONDS_UNTIL_ABANDONED = 3_600  # an older file belongs to a process that was killed
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Shard:
 
     Attributes:
         path: of the array; its index lies beside it.
-        upstream: name of the upstream, or its digest where the name is not known.
+        upstream: name of the upstream, or its digest where the store has no name.
         mode: folder it lies in: `pooled` or `frames`, a precision other than float32, torch's
             version.
-        utterances: in it.
+        utterances: number of utterances in it.
         size_bytes: of the array.
-        used: when it was last read, in seconds since 1970.
-        problem: why it is not usable ("" when it is, as far as its size tells).
+        used: time of its last use, in seconds since 1970.
+        problem: the reason why it cannot be used; "" where its size and its index are right.
     """
 
     path: Path
@@ -44,13 +44,13 @@ class Shard:
     problem: str
 
     def delete(self) -> None:
-        """Remove the index first, so that nobody finds half of it."""
+        """Delete the shard, its index first, so that no reader sees half of it."""
         self.path.with_suffix(".json").unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
 
 def _name(folder: Path) -> str:
-    """Name of the upstream whose features lie in a folder."""
+    """Return the name of the upstream whose features lie in a folder."""
     try:
         return (folder / NAME_FILE).read_text(
             encoding="utf-8", errors="replace"
@@ -60,8 +60,8 @@ def _name(folder: Path) -> str:
 
 
 def shards(root: Path) -> list[Shard]:
-    """Every shard of the store, least recently used first."""
-    found = []
+    """Return every shard of the store, least recently used first."""
+    listed = []
     for path in root.glob("*/*/*.npy"):
         index_file, utterances, problem = path.with_suffix(".json"), 0, ""
         try:
@@ -77,20 +77,20 @@ def shards(root: Path) -> list[Shard]:
         except InvalidDataError:
             problem, used = "its index cannot be read", stat.st_mtime
         folder = path.parent
-        found.append(
+        listed.append(
             Shard(path, _name(folder.parent), folder.name, utterances, stat.st_size, used, problem)
         )
-    return sorted(found, key=lambda shard: (shard.used, shard.path))
+    return sorted(listed, key=lambda shard: (shard.used, shard.path))
 
 
 def verify(shard: Shard) -> str:
-    """Read a whole shard and compare it with its index; the problem, or "" when there is none."""
+    """Read a whole shard and compare it with its index; return the problem, or "" without one."""
     return shard.problem or shard_problem(shard.path)
 
 
 @contextmanager
 def using(root: Path, digest: str) -> Iterator[None]:
-    """Say that the features of an upstream are in use: other processes will not remove them."""
+    """Mark the features of an upstream as in use, so that other processes do not remove them."""
     name = f"use {digest[:24]} {uuid.uuid4().hex}"
     with held(root / LOCKS, [name]):
         try:
@@ -100,13 +100,13 @@ def using(root: Path, digest: str) -> Iterator[None]:
 
 
 def in_use(root: Path) -> set[str]:
-    """The upstreams (first 24 digits of their digests) that other processes use."""
+    """Return the upstreams that other processes use: the first 24 digits of their digests."""
     digests = set()
     for path in (root / LOCKS).glob("use_*.lock"):
         holder = holder_of(path)
         if holder and holder != this_process():
             digests.add(path.name.split("_")[1])
-        elif not holder and _is_left(path):
+        elif not holder and _is_abandoned(path):
             path.unlink(missing_ok=True)
     return digests
 
@@ -116,15 +116,15 @@ def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = fr
 
     Args:
         root: folder of the store.
-        need_bytes: what is about to be written.
+        need_bytes: size of the features that come next.
         store_gb: the budget, in units of 10^9 bytes.
         keep: shards that must stay; those that other processes use stay too.
 
     Returns:
-        bytes removed. What is left may still be above the budget when `keep` is.
+        bytes removed. The rest may still be above the budget, because of `keep`.
 
     Raises:
-        MissingError: the disk has no room for it.
+        MissingError: the disk has no room for `need_bytes`.
     """
     everything, used = shards(root), in_use(root)
     total, removed = sum(shard.size_bytes for shard in everything), 0
@@ -145,18 +145,18 @@ def make_room(root: Path, need_bytes: int, store_gb: float, keep: Set[Path] = fr
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Temporary files that interrupted writing left: untouched for an hour."""
-    return sorted(path for path in root.glob("*/*/.*.part") if _is_left(path))
+    """Return temporary files of interrupted writing: unchanged for an hour."""
+    return sorted(path for path in root.glob("*/*/.*.part") if _is_abandoned(path))
 
 
-def _is_left(path: Path) -> bool:
-    """Return whether a file is there and was not touched for `SECONDS_UNTIL_LEFT`."""
+def _is_abandoned(path: Path) -> bool:
+    """Return True for a file that was not changed for `SECONDS_UNTIL_ABANDONED`."""
     try:
-        return time.time() - path.stat().st_mtime > SECONDS_UNTIL_LEFT
+        return time.time() - path.stat().st_mtime > SECONDS_UNTIL_ABANDONED
     except OSError:
         return False
 
 
 def used_text(seconds: float) -> str:
-    """A time stamp for people."""
+    """Return a time as text."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M")

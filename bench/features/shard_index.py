@@ -1,7 +1,7 @@
-"""The index of a shard of kept features, and whether the shard is what was written.
+"""The index of a shard of stored features, and the verification of the shard.
 
-A number that changed on the disk must not become a score: both files carry digests, and every shard
-is read once a process before anything is made of it.
+A number that changed on the disk must not become a score. So both files have digests, and each
+process reads a shard and compares it before its first use.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ INDEX_KEYS = {"size_bytes", "sha256", "places"}
 
 
 def index_digest(index: dict[str, Any]) -> str:
-    """Identity of an index: sha256 of all that it says but this."""
-    said = {key: value for key, value in index.items() if key != "index_sha256"}
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    """Return the sha256 of an index without the key of this digest."""
+    content = {key: value for key, value in index.items() if key != "index_sha256"}
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """The index of a shard: `size_bytes`, `sha256`, `places` (key to first row and rows).
+    """Read the index of a shard: `size_bytes`, `sha256`, `places` (key to first row and rows).
 
-    Indexes of before they held their own digest are believed; those of before they held the
-    shard's lack `sha256`.
+    Old indexes have no `index_sha256` and are trusted; older ones have no `sha256` either.
 
     Raises:
         InvalidDataError: not an index, or altered.
@@ -49,21 +48,21 @@ def read_index(path: Path) -> dict[str, Any]:
     return dict(index)
 
 
-_whole: set[tuple[Path, int, int]] = set()  # shards that this process has read
+_verified: set[tuple[Path, int, int]] = set()  # shards that this process has read
 
 
 def shard_problem(shard: Path) -> str:
-    """Read a whole shard and compare it with its index; the problem, or "" when there is none.
+    """Read a whole shard and compare it with its index; return the problem, or "" without one.
 
-    Shards of before indexes held a digest are checked for shape and finite numbers.
+    Shards whose index has no digest are checked for their shape and for finite numbers.
     """
     try:
         stat = shard.stat()
         index = read_index(shard.with_suffix(".json"))
-        seen = (shard, stat.st_mtime_ns, stat.st_size)
+        identity = (shard, stat.st_mtime_ns, stat.st_size)
         if stat.st_size != index["size_bytes"]:
             return f"{stat.st_size} bytes, {index['size_bytes']} expected"
-        if seen in _whole:
+        if identity in _verified:
             return ""
         rows = np.load(shard, mmap_mode="r", allow_pickle=False)
     except InvalidDataError:
@@ -79,10 +78,10 @@ def shard_problem(shard: Path) -> str:
         return "holds NaN or infinity"
     if "sha256" in index and rows_digest(rows) != index["sha256"]:
         return "its content has changed (sha256)"
-    _whole.add(seen)
+    _verified.add(identity)
     return ""
 
 
 def rows_digest(rows: Array) -> str:
-    """Identity of a shard's content: sha256 of its numbers."""
+    """Return the sha256 of a shard's numbers."""
     return hashlib.sha256(np.ascontiguousarray(rows).data).hexdigest()

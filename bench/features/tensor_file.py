@@ -1,7 +1,7 @@
-"""Files of tensors whose content is known to be what was written: a digest comes first.
+"""Files of tensors that begin with a digest of their content.
 
-`torch.load` reads a flipped bit as another number: it does not look at the checksums of its
-archive. Everything that training keeps for later goes through here.
+`torch.load` reads a flipped bit as another number: it ignores the checksums of its archive. All
+files that training writes to resume from are written here.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def write_sealed(state: Any, path: Path) -> None:
 
 
 def read_sealed(path: Path, device: str = "cpu") -> Any:
-    """Read them as data: nothing in the file is executed.
+    """Read tensors and plain values as data: nothing in the file is executed.
 
     Args:
         path: of the file.
-        device: where tensors go.
+        device: device of the tensors.
 
     Raises:
         InvalidDataError: not such a file, cut short, or changed since it was written.

@@ -10,9 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-# A dimension that hardly moves (a filter above the band limit) must not be blown up by z-scoring
-# when another recording fills it: no deviation counts as smaller than this part of the layer's
-# median, nor than this absolute value.
+# A dimension that hardly varies (a filter above the band limit) must not become huge by z-scoring
+# when another recording fills it: a deviation has at least this part of the layer's median, and at
+# least this absolute value.
 RELATIVE_STD_FLOOR = 0.1
 ABSOLUTE_STD_FLOOR = 1e-3
 
@@ -24,13 +24,13 @@ class Moments(NamedTuple):
     std: Tensor
 
     def floored_std(self) -> Tensor:
-        """The deviations (L, D), none smaller than the floors of this module."""
+        """Return the deviations (L, D), raised to the floors of this module."""
         median = self.std.median(dim=1, keepdim=True).values
         return torch.maximum(self.std, RELATIVE_STD_FLOOR * median).clamp_min(ABSOLUTE_STD_FLOOR)
 
 
 class WeightedSum(nn.Module):
-    """softmax(logits) . states, with every layer z-scored first when moments are given.
+    """The product softmax(logits) . states, with z-scored layers when moments are given.
 
     Args:
         num_layers: L. With one layer there is nothing to learn, and no parameter.
@@ -51,7 +51,7 @@ class WeightedSum(nn.Module):
             self.register_buffer("scale", 1.0 / moments.floored_std().float())
 
     def weights(self) -> Tensor:
-        """The softmax weights (L,); they sum to one."""
+        """Return the softmax weights (L,); they sum to one."""
         if self.num_layers == 1:
             return torch.ones(1)
         return torch.softmax(self.logits, dim=0)
@@ -59,14 +59,14 @@ class WeightedSum(nn.Module):
     def standardize(self, stacked: Tensor) -> Tensor:
         """Z-score hidden states (L, B, T, D) in place, where moments were given.
 
-        Apart from `forward` because it does not depend on what is learned: it is done once for all
-        heads that see a batch.
+        It is separate from `forward` because it has no parameters: it runs once for all heads of a
+        grid.
         """
         if self.standardize_features:
             stacked.sub_(self.mean[:, None, None]).mul_(self.scale[:, None, None])
         return stacked
 
     def forward(self, stacked: Tensor) -> Tensor:
-        """Hidden states (L, B, T, D), standardised, to features (B, T, D): one product."""
+        """Return features (B, T, D) from standardised hidden states (L, B, T, D): one product."""
         weights = self.weights().to(stacked.device)
         return (weights.unsqueeze(0) @ stacked.flatten(1)).view(stacked.shape[1:])
