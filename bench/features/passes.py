@@ -1,8 +1,8 @@
-"""The upstream pass: sounds in, hidden states out, reading while it computes.
+"""The upstream pass: sounds in, hidden states out; it reads ahead while it computes.
 
-On a CPU utterances pass alone: no padding, and what comes out cannot depend on what else was asked
-for. On CUDA they pass in buckets of similar length; the upstream's contract (features do not depend
-on the batch) keeps the result the same to rounding.
+On a CPU utterances pass alone: no padding, and the result cannot depend on other utterances. On
+CUDA they pass in buckets of similar length; by the upstream's contract (features do not depend on
+the batch) the result is the same to rounding.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ Sound = Callable[[Utterance], Wav]
 
 
 def place(upstream: Upstream, engine: Engine) -> Any:
-    """Move an upstream to the engine's device, and compile it where that is wanted."""
+    """Move an upstream to the engine's device, and compile it where the engine says so."""
     if engine.on_gpu:
         set_cuda(tf32=engine.precision == "tf32")
     else:
         keep_freed_memory()
     upstream.to(engine.device)
-    if not engine.suffix:  # the reference, whose weights have a layout of their own
+    if not engine.suffix:  # the reference, for which weights have a special layout
         upstream.lay_out()
     return torch.compile(upstream, dynamic=True) if engine.compile else upstream
 
 
 def set_cuda(*, tf32: bool) -> None:
-    """How CUDA computes from now on: the same convolutions every time, not today's fastest."""
+    """Set how CUDA computes from now on: the same convolutions every time, not the fastest."""
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def clean_sound(item: Utterance) -> Wav:
-    """The samples (S,) of one utterance."""
+    """Return the samples (S,) of one utterance."""
     if item.effect:
         return whole_sound(item)[item.start : item.start + item.num_samples]
     return read_wav(item.path, start=item.start, num_samples=item.num_samples)
 
 
 class _Sounds(torch.utils.data.Dataset[Any]):
-    """Utterances read in other processes; a user's error travels as a value."""
+    """Utterances read in other processes; a `UserError` is returned as a value."""
 
     def __init__(self, utterances: Sequence[Utterance], sound: Sound) -> None:
         self.utterances, self.sound = utterances, sound
@@ -73,7 +73,7 @@ class _Sounds(torch.utils.data.Dataset[Any]):
 
 
 def _sounds(utterances: Sequence[Utterance], workers: int, sound: Sound) -> Iterator[Wav]:
-    """Read utterances in order, ahead of their use."""
+    """Yield the sounds of utterances in order, read ahead of their use."""
     if not workers:
         yield from ahead((sound(item) for item in utterances), READ_AHEAD)
         return
@@ -91,21 +91,21 @@ def _sounds(utterances: Sequence[Utterance], workers: int, sound: Sound) -> Iter
 
 
 def buckets(utterances: Sequence[Utterance], bucket_seconds: float) -> list[list[Utterance]]:
-    """Utterances by length, cut where a bucket is full or its padding would pass `MAX_PADDING`."""
+    """Sort utterances by length; cut at a full bucket or at more padding than `MAX_PADDING`."""
     if not bucket_seconds:
         return [[item] for item in utterances]
-    found: list[list[Utterance]] = []
+    cut: list[list[Utterance]] = []
     total, longest = 0, 0
     for item in sorted(utterances, key=lambda item: (-item.num_samples, item.key)):
-        padded = longest * (len(found[-1]) + 1) if found else 0
+        padded = longest * (len(cut[-1]) + 1) if cut else 0
         wasted = padded - total - item.num_samples
         full = padded > bucket_seconds * SAMPLE_RATE_HZ
-        if not found or full or wasted > MAX_PADDING * padded:
-            found.append([])
+        if not cut or full or wasted > MAX_PADDING * padded:
+            cut.append([])
             total, longest = 0, item.num_samples
-        found[-1].append(item)
+        cut[-1].append(item)
         total += item.num_samples
-    return found
+    return cut
 
 
 def upstream_pass(
@@ -114,13 +114,13 @@ def upstream_pass(
     engine: Engine,
     sound: Sound = clean_sound,
 ) -> Iterator[tuple[Utterance, Tensor]]:
-    """Hidden states (T, L, D) float32 of each utterance, on the CPU; in the order of buckets.
+    """Yield hidden states (T, L, D) float32 of each utterance, on the CPU, in order of buckets.
 
     Args:
         upstream: frozen.
         utterances: to pass.
-        engine: how.
-        sound: gives the samples (S,) of an utterance; a distortion is another one.
+        engine: device, precision and buckets.
+        sound: returns the samples (S,) of an utterance, clean or distorted.
 
     Raises:
         InvalidDataError: an utterance too short for one frame, or an unreadable file.
@@ -136,10 +136,10 @@ def upstream_pass(
     wavs = _sounds([item for bucket in cut for item in bucket], engine.workers, sound)
     largest = len(utterances)  # utterances that fit on the device together
     for bucket in cut:
-        heard = [next(wavs) for _ in bucket]
+        sounds = [next(wavs) for _ in bucket]
         at = 0
         while at < len(bucket):
-            part = heard[at : at + largest]
+            part = sounds[at : at + largest]
             try:
                 states = forward_bucket(module, part, engine)
             except torch.OutOfMemoryError as error:
@@ -150,14 +150,14 @@ def upstream_pass(
 
 
 def _half(count: int, item: Utterance, engine: Engine, error: Exception) -> int:
-    """How many utterances to try after so many did not fit: half, from here on.
+    """Return half of a number of utterances that did not fit on the device together.
 
-    Features do not depend on what else is in a batch, so the result is the same to rounding.
+    Features do not depend on the batch, so the result is the same to rounding.
 
     Raises:
         MissingError: one utterance alone does not fit.
     """
-    if engine.device.startswith("cuda"):
+    if engine.on_gpu:
         torch.cuda.empty_cache()
     if count == 1:
         raise MissingError(
@@ -170,10 +170,10 @@ def _half(count: int, item: Utterance, engine: Engine, error: Exception) -> int:
 
 @torch.inference_mode()
 def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Tensor]:
-    """One bucket of sounds to hidden states (T, L, D) each."""
+    """Return the hidden states (T, L, D) of each sound of a bucket."""
     lengths = torch.tensor([wav.size for wav in wavs])
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(w) for w in wavs], batch_first=True)
-    if engine.device.startswith("cuda"):
+    if engine.on_gpu:
         padded = padded.pin_memory()
     with engine.autocast():
         states, frames = module(
@@ -183,8 +183,8 @@ def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Ten
     return [row[:count] for row, count in zip(stacked, frames.tolist(), strict=True)]
 
 
-def kept(states: Tensor, mode: Mode, item: Utterance) -> Array:
-    """Hidden states (T, L, D) as a mode keeps them: their mean, or all in half precision.
+def stored_form(states: Tensor, mode: Mode, item: Utterance) -> Array:
+    """Return hidden states (T, L, D) as a mode stores them: their mean, or all in half precision.
 
     Raises:
         InvalidDataError: not finite, or beyond the range of half precision.
@@ -202,15 +202,15 @@ def kept(states: Tensor, mode: Mode, item: Utterance) -> Array:
 
 @dataclass(frozen=True)
 class Stream:
-    """A `Source` that keeps nothing: every reading is an upstream pass.
+    """A `Source` that stores nothing: every reading is an upstream pass.
 
-    What it gives is what the store would have kept, rounding included.
+    Its features equal those of the store, rounding included.
 
     Attributes:
         upstream: frozen.
         utterances: N.
         mode: `pooled` or `frames`.
-        engine: how the upstream runs.
+        engine: device and precision.
     """
 
     upstream: Upstream
@@ -232,15 +232,15 @@ class Stream:
         return len(self.utterances)
 
     def lengths(self) -> list[int]:
-        """Frames of each utterance."""
+        """Return the frames of each utterance."""
         if self.mode == "pooled":
             return [1] * len(self)
         return [self.upstream.num_frames(item.num_samples) for item in self.utterances]
 
     def rows(self, indices: Sequence[int]) -> Rows:
         """Pass some utterances through the upstream."""
-        known = self.lengths()
-        lengths = torch.tensor([known[index] for index in indices])
+        all_lengths = self.lengths()
+        lengths = torch.tensor([all_lengths[index] for index in indices])
         first = lengths.cumsum(0) - lengths
         chosen = [self.utterances[index] for index in indices]
         starts: dict[str, list[int]] = {}
@@ -248,7 +248,7 @@ class Stream:
             starts.setdefault(item.key, []).append(start)
         states = empty_rows(int(lengths.sum()), self.num_layers, self.hidden_size, self.mode)
         for item, hidden in upstream_pass(self.upstream, chosen, self.engine):
-            array = kept(hidden, self.mode, item)
+            array = stored_form(hidden, self.mode, item)
             start = starts[item.key].pop()
             states[start : start + len(array)] = array
         return Rows(torch.from_numpy(states), first, lengths)
@@ -257,7 +257,7 @@ class Stream:
 def seconds_per_audio_second(
     upstream: Upstream, engine: Engine | None = None, *, seconds: float = 3.0
 ) -> float:
-    """Seconds that the upstream takes for a second of sound, here and now (best of two)."""
+    """Measure the seconds that the upstream takes per second of audio (best of two)."""
     wav = 0.1 * np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE_HZ))
     engine = engine or Engine()
     module, best = place(upstream, engine), float("inf")

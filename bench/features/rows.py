@@ -1,6 +1,6 @@
-"""Features as training reads them: rows of many utterances at once, from a disk or an upstream.
+"""Features for training: rows of many utterances at once, from a disk or an upstream.
 
-A `Source` gives the hidden states of some utterances as one block of frames; `Rows.batch` cuts
+A `Source` returns the hidden states of some utterances as one block of frames; `Rows.batch` cuts
 padded batches out of it. Neither has a Python loop over utterances.
 """
 
@@ -25,10 +25,10 @@ Mode = Literal["pooled", "frames"]
 Array = npt.NDArray[np.generic]
 Integers = npt.NDArray[np.int64]
 DTYPES: dict[Mode, npt.DTypeLike] = {"pooled": np.float32, "frames": np.float16}
-MOMENTS_REVISION = 2  # with another order of summation kept moments are no longer these
-MOMENT_FRAMES = 2_000  # of a block that is summed in single precision
-MOMENT_UTTERANCES = 32  # read at a time; part of the result's rounding, so the same for all sources
-READERS = 16  # threads: with 4 a disk gave half of what it gives with 16
+MOMENTS_REVISION = 2  # raise it with another order of summation: stored moments then differ
+MOMENT_FRAMES = 2_000  # frames of a block that is summed in single precision
+MOMENT_UTTERANCES = 32  # read at a time; it affects rounding, so it is the same for all sources
+READERS = 16  # threads; 4 threads read a disk at half the speed
 Item = TypeVar("Item")
 
 
@@ -49,9 +49,9 @@ class Rows:
     """Features of N utterances, their F frames in any order of utterances.
 
     Attributes:
-        states: (F + 1, L, D) in the precision they are kept in; the last row is zero, for padding.
-        first: (N,) an utterance's first row.
-        lengths: (N,) and how many it has.
+        states: (F + 1, L, D) in the precision of the store; the last row is zero, for padding.
+        first: (N,) first row of each utterance.
+        lengths: (N,) number of its rows.
     """
 
     states: Tensor
@@ -59,9 +59,9 @@ class Rows:
     lengths: Tensor
 
     def in_order(self) -> Tensor:
-        """All frames (F, L, D), utterance after utterance in the order they were asked for in.
+        """Return all frames (F, L, D), utterance after utterance in the requested order.
 
-        `states` has them as they lie on the disk, which is nobody's choice.
+        `states` has them in the order of the disk.
         """
         before = self.lengths.cumsum(0) - self.lengths
         rows = torch.arange(int(self.lengths.sum()))
@@ -69,7 +69,7 @@ class Rows:
         return self.states.index_select(0, rows)
 
     def batch(self, positions: Sequence[int], device: torch.device | str = "cpu") -> Batch:
-        """Some of the N, padded with zeros to the longest, in single precision on a device."""
+        """Return some utterances, padded with zeros to the longest, in float32 on a device."""
         chosen = torch.as_tensor(positions, dtype=torch.int64)
         first, lengths = self.first[chosen], self.lengths[chosen]
         steps = torch.arange(int(lengths.max()))
@@ -83,7 +83,7 @@ class Rows:
 
 
 class Source(Protocol):
-    """Where features come from: kept ones, or the upstream itself.
+    """A source of features: the store, or the upstream itself.
 
     Attributes:
         num_layers: L.
@@ -101,14 +101,14 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def lengths(self) -> list[int]:
-        """Frames of each utterance."""
+        """Return the frames of each utterance."""
 
     def rows(self, indices: Sequence[int]) -> Rows:
-        """Features of some utterances; position i of the answer is utterance `indices[i]`."""
+        """Return the features of some utterances; position i is utterance `indices[i]`."""
 
 
 def empty_rows(frames: int, num_layers: int, hidden_size: int, mode: Mode) -> Array:
-    """Room for F frames and the zero row: (F + 1, L, D)."""
+    """Return an array (F + 1, L, D) for F frames, with the zero row at its end."""
     states: Array = np.empty((frames + 1, num_layers, hidden_size), dtype=DTYPES[mode])
     states[-1] = 0
     return states
@@ -116,16 +116,16 @@ def empty_rows(frames: int, num_layers: int, hidden_size: int, mode: Mode) -> Ar
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """The kept features of N utterances, on the disk.
+    """The stored features of N utterances, on the disk.
 
     Attributes:
         num_layers: L.
         hidden_size: D.
         mode: `pooled` or `frames`.
         shards: files of arrays (frames, L, D).
-        shard: (N,) place in `shards`.
+        shard: (N,) index in `shards`.
         first: (N,) first frame in the shard.
-        frames: (N,) how many.
+        frames: (N,) number of frames.
     """
 
     num_layers: int
@@ -140,12 +140,12 @@ class FeatureSet:
         return len(self.frames)
 
     def lengths(self) -> list[int]:
-        """Frames of each utterance."""
+        """Return the frames of each utterance."""
         lengths: list[int] = self.frames.tolist()
         return lengths
 
     def rows(self, indices: Sequence[int]) -> Rows:
-        """Read some utterances: one read for all that lie side by side, shards at the same time.
+        """Read some utterances: neighbours in one read, shards in parallel.
 
         Raises:
             InvalidDataError: a shard ends too early.
@@ -160,7 +160,7 @@ class FeatureSet:
         apart = (shards[1:] != shards[:-1]) | (place[1:] != place[:-1] + frames[:-1])
         runs = np.flatnonzero(np.concatenate([[True], apart]))
         stops = np.append(starts[runs[1:]], ends[-1])
-        # Several at once: a disk answers many questions together in the time of one.
+        # In parallel: a disk serves many reads in the time of one.
         with ThreadPoolExecutor(READERS) as pool:
             jobs = zip(shards[runs], place[runs], starts[runs], stops, strict=True)
             list(pool.map(lambda job: self._read(states, *map(int, job)), jobs))
@@ -170,10 +170,9 @@ class FeatureSet:
         return Rows(torch.from_numpy(states), torch.from_numpy(first), lengths)
 
     def _read(self, states: Array, shard: int, place: int, start: int, stop: int) -> None:
-        """Fill rows `start` to `stop` with those of a shard from `place` on.
+        """Fill rows `start` to `stop` with those of a shard from row `place` on.
 
-        Read, not memory-mapped: pages that come in one by one are several times slower than the
-        disk.
+        The shard is not memory-mapped: single pages come several times slower than the disk reads.
         """
         path = self.shards[shard]
         block = memoryview(states[start:stop].reshape(-1).view(np.uint8).data)
@@ -187,36 +186,36 @@ class FeatureSet:
                 block = block[count:]
 
     def utterance(self, index: int) -> npt.NDArray[np.float32]:
-        """One utterance (L, T, D) float32."""
+        """Return one utterance (L, T, D) float32."""
         states: npt.NDArray[np.float32] = self.rows([index]).batch([0]).stacked[:, 0].numpy()
         return states
 
 
 def _skip_header(file: BinaryIO) -> None:
-    """Go to the first row of an array file (format 1.0), past a header that the index has told.
+    """Go to the first row of an array file (format 1.0).
 
-    Not by NumPy's `read_array_header_1_0`: it parses the header with `ast`, which in Python 3.11.7
-    now and then fails when several threads do so at once (python/cpython issue 106905).
+    NumPy's `read_array_header_1_0` is not used: it parses the header with `ast`, which in Python
+    3.11.7 sometimes fails in several threads at once (python/cpython issue 106905).
     """
     np.lib.format.read_magic(file)
     file.seek(int.from_bytes(file.read(2), "little"), os.SEEK_CUR)
 
 
 def moments(source: Source) -> Moments:
-    """Mean and deviation over all valid frames, per layer and dimension.
+    """Return mean and deviation over all valid frames, per layer and dimension.
 
     Blocks are summed in single precision about their own mean and merged in double precision (Chan
-    et al. 1983), so that a dimension far from zero loses no digits. Utterances count in their own
-    order, however they lie on the disk: a last bit here can lead a training elsewhere.
+    et al. 1983), so that a dimension far from zero loses no digits. The order is that of the
+    utterances, not that of the disk: a different last bit can change a whole training.
     """
     shape = (source.num_layers, source.hidden_size)
     count, mean, squares = 0, torch.zeros(shape).double(), torch.zeros(shape).double()
     for start in range(0, len(source), MOMENT_UTTERANCES):
         indices = range(start, min(start + MOMENT_UTTERANCES, len(source)))
         for block in torch.split(source.rows(indices).in_order(), MOMENT_FRAMES):
-            own = block.float().mean(dim=0)
-            frames = block.float() - own
-            shift = own.double() - mean
+            block_mean = block.float().mean(dim=0)
+            frames = block.float() - block_mean
+            shift = block_mean.double() - mean
             total = count + len(frames)
             mean += shift * (len(frames) / total)
             squares += frames.square().sum(dim=0).double()
@@ -229,7 +228,7 @@ _END = object()
 
 
 def ahead(items: Iterator[Item], depth: int = 1) -> Iterator[Item]:
-    """The same items, the next `depth` of them made in a thread while the last one is used."""
+    """Yield the same items, the next `depth` of them computed in a thread meanwhile."""
     threads = torch.get_num_threads()
     with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
         waiting = [pool.submit(next, items, _END) for _ in range(depth)]

@@ -1,13 +1,13 @@
-"""What the frozen upstream gave, kept: one pass an utterance, whatever is trained on it.
+"""The store of a frozen upstream's features: one pass per utterance, whatever is trained on it.
 
-The store is a folder of shards, `<upstream digest>/<mode>-torch<version>/<name>.npy` with
-`<name>.json` (key of an utterance's sound to its place), the latter written last; its time stamp
-says when the shard was last used. A pass that was interrupted goes on at the first missing shard
-with the same result. Another torch, precision or kind of device gives other last bits, so it has
-features of its own (`<mode>-bf16-cuda-torch<version>`): a record names what made all of it.
+The store is a folder of shards, `<upstream digest>/<mode>-torch<version>/<name>.npy` with an index
+`<name>.json` (key of an utterance's sound to its rows), which is written last; its time stamp is
+the time of the shard's last use. An interrupted pass resumes at the first missing shard with the
+same result. Another torch, precision or kind of device computes other last bits, so it has separate
+features (`<mode>-bf16-cuda-torch<version>`).
 
-Two modes. `pooled` keeps mean_t(h_l), (L, D) float32 an utterance: exact for heads that pool
-linearly. `frames` keeps every frame, (T, L, D) in half precision, and the means beside them.
+Two modes. `pooled` stores mean_t(h_l), (L, D) float32 per utterance: exact for heads that pool
+linearly. `frames` stores every frame, (T, L, D) in half precision, and the means beside them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from bench import stopping
 from bench.api import Upstream, Utterance
 from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Sound, clean_sound, kept, upstream_pass
+from bench.features.passes import Sound, clean_sound, stored_form, upstream_pass
 from bench.features.rows import DTYPES, Array, FeatureSet, Mode
 from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
 from bench.paths import atomic_path, write_text
@@ -36,8 +36,14 @@ SHARD_UTTERANCES = 500
 NAME_FILE = "upstream.txt"
 
 
-class Place(NamedTuple):
-    """Where one utterance lies: a shard, its first frame there, and how many frames."""
+class ShardRows(NamedTuple):
+    """The rows of one utterance in a shard.
+
+    Attributes:
+        shard: file of the array.
+        first: first row.
+        frames: number of rows.
+    """
 
     shard: Path
     first: int
@@ -45,7 +51,7 @@ class Place(NamedTuple):
 
 
 def bytes_per_utterance(upstream: Upstream, mode: Mode, num_samples: int) -> int:
-    """Size on disk of one utterance's features."""
+    """Return the size on disk of one utterance's features."""
     frames = 1 if mode == "pooled" else upstream.num_frames(num_samples)
     return frames * upstream.num_layers * upstream.hidden_size * np.dtype(DTYPES[mode]).itemsize
 
@@ -57,9 +63,8 @@ class FeatureStore:
         root: folder of the store.
         upstream_digest: identity of architecture and weights.
         mode: `pooled` or `frames`.
-        engine: how the upstream runs; another precision or kind of device is another set of
-            features, for its last bits are others.
-        name: of the upstream, for people.
+        engine: how the upstream runs; every precision and kind of device has separate features.
+        name: of the upstream, for listings.
     """
 
     def __init__(
@@ -78,9 +83,9 @@ class FeatureStore:
         self.mode: Mode = mode
         self._places = self._read_index()
 
-    def _read_index(self) -> dict[str, Place]:
-        """All places of whole shards; a shard whose size is wrong is left out (and made again)."""
-        places: dict[str, Place] = {}
+    def _read_index(self) -> dict[str, ShardRows]:
+        """Read the rows of all utterances; a shard of a wrong size is omitted and made again."""
+        places: dict[str, ShardRows] = {}
         for index_file in sorted(self.folder.glob("*.json")):
             shard = index_file.with_suffix(".npy")
             try:
@@ -90,39 +95,39 @@ class FeatureStore:
             except (OSError, InvalidDataError):
                 continue
             for key, (first, frames) in index["places"].items():
-                places[key] = Place(shard, first, frames)
+                places[key] = ShardRows(shard, first, frames)
         return places
 
     def refresh(self) -> None:
-        """Look again at what is kept: another process may have added to it or taken away."""
+        """Read the indexes again: another process may have added or removed shards."""
         self._places = self._read_index()
 
     def drop_broken(self, utterances: Sequence[Utterance]) -> list[str]:
-        """Remove the shards of `utterances` that are not what was written, to be made again.
+        """Remove the damaged shards of `utterances`, so that they are computed again.
 
-        Every shard is read once a process, before anything is made of it.
+        Each process reads a shard once, before its first use.
 
         Returns:
-            a line a shard that was removed: which, and why.
+            one line for each removed shard: its path and the reason.
         """
-        found = []
+        removed = []
         for shard in sorted(self.shards_of(utterances)):
             problem = shard_problem(shard)
             if problem:
                 shard.with_suffix(".json").unlink(missing_ok=True)
                 shard.unlink(missing_ok=True)
-                found.append(f"{shard}: {problem}; removed, its features are made again")
-        if found:
+                removed.append(f"{shard}: {problem}; removed, its features are computed again")
+        if removed:
             self.refresh()
-        return found
+        return removed
 
     def missing(self, utterances: Sequence[Utterance]) -> list[Utterance]:
-        """Those of `utterances` that must still pass the upstream, each sound once."""
-        wanted = {item.key: item for item in utterances if item.key not in self._places}
-        return list(wanted.values())
+        """Return the `utterances` that the store does not have, each sound once."""
+        by_key = {item.key: item for item in utterances if item.key not in self._places}
+        return list(by_key.values())
 
     def missing_bytes(self, upstream: Upstream, utterances: Sequence[Utterance]) -> int:
-        """Return the size on disk of what `extract` would add; frames bring their means along."""
+        """Return the size of the features that `extract` would add; frames bring their means."""
         missing = self.missing(utterances)
         stores = [(self, missing)]
         if self.mode == "frames":
@@ -135,7 +140,7 @@ class FeatureStore:
         )
 
     def shards_of(self, utterances: Sequence[Utterance]) -> set[Path]:
-        """The shards that hold some of `utterances`."""
+        """Return the shards that hold some of `utterances`."""
         return {self._places[item.key].shard for item in utterances if item.key in self._places}
 
     def extract(
@@ -145,16 +150,16 @@ class FeatureStore:
         on_utterance: Callable[[Utterance], None] = lambda _: None,
         sound: Sound = clean_sound,
     ) -> None:
-        """Pass what is missing through the upstream, shard by shard.
+        """Pass the missing utterances through the upstream, shard by shard.
 
-        A pass that keeps frames keeps their means too: they cost nothing, and serve tasks whose
-        heads pool linearly on the same utterances.
+        Mode `frames` stores the means too: they cost nothing, and serve tasks whose heads pool
+        linearly on the same utterances.
 
         Args:
             upstream: frozen.
-            utterances: any; those that are kept already cost nothing.
+            utterances: any; stored ones cost nothing.
             on_utterance: called after each, for a progress bar.
-            sound: gives the samples of an utterance, whose `key` must tell it from other sounds.
+            sound: returns the samples of an utterance; each sound must have another `key`.
 
         Raises:
             MissingError, InvalidDataError: an unreadable audio file, no space, or features that are
@@ -165,11 +170,11 @@ class FeatureStore:
             frames: dict[str, Array] = {}
             means: dict[str, Array] = {}
             for item, states in upstream_pass(upstream, shard, self.engine, sound):
-                means[item.key] = kept(states, "pooled", item)
+                means[item.key] = stored_form(states, "pooled", item)
                 if self.mode == "frames":
-                    frames[item.key] = kept(states, "frames", item)
+                    frames[item.key] = stored_form(states, "frames", item)
                 on_utterance(item)
-                if stopping.requested():  # what there is becomes a smaller shard
+                if stopping.requested():  # the utterances so far become a smaller shard
                     break
             new = {key: mean for key, mean in means.items() if key not in pooled._places}
             pooled._write_shard(new)
@@ -177,7 +182,7 @@ class FeatureStore:
             stopping.check()
 
     def _sibling(self, mode: Mode) -> FeatureStore:
-        """The same upstream's features in another mode."""
+        """Return the store of the same upstream in another mode."""
         return FeatureStore(self.root, self.digest, mode, engine=self.engine, name=self.name)
 
     def _write_shard(self, arrays: dict[str, Array]) -> None:
@@ -192,7 +197,7 @@ class FeatureStore:
         first, places = 0, {}
         for key, array in arrays.items():
             places[key] = (first, len(array))
-            self._places[key] = Place(path, first, len(array))
+            self._places[key] = ShardRows(path, first, len(array))
             first += len(array)
         size = path.stat().st_size
         index: dict[str, Any] = {"size_bytes": size, "sha256": rows_digest(rows), "places": places}
@@ -201,10 +206,10 @@ class FeatureStore:
         write_text(self.folder.parent / NAME_FILE, f"{self.name}\n")
 
     def read(self, utterances: Sequence[Utterance]) -> FeatureSet:
-        """The features of `utterances`, all of which must be kept, marked as used now.
+        """Return the features of `utterances`, all of which must be stored; mark them as used now.
 
         Raises:
-            KeyError: one is not.
+            KeyError: an utterance is not stored.
         """
         places = [self._places[item.key] for item in utterances]
         shards = tuple(sorted({place.shard for place in places}))
