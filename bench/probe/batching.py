@@ -1,7 +1,7 @@
-"""Which utterances make a batch, in the four ways that s3prl's recipes have.
+"""The four ways to form batches in s3prl's recipes.
 
-`shuffled` is `bench.probe.schedule`'s own. The others are SUPERB's: KS draws classes evenly, ASR
-cuts a list sorted by length once and for all, slot filling takes overlapping windows of one.
+`shuffled` is in `bench.probe.schedule`. The others are SUPERB's: KS draws classes evenly, ASR cuts
+a list sorted by length once, slot filling takes overlapping windows of such a list.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ LONG_WINDOW = 300_000
 
 
 class Balanced(Schedule):
-    """Every batch drawn with replacement, every class as likely as any other; the rest dropped.
+    """Batches drawn with replacement, every class equally likely; an incomplete batch is dropped.
 
-    s3prl's KS: an epoch has as many draws as there are utterances, in whole batches.
+    As s3prl's KS: an epoch has as many draws as utterances, in whole batches.
 
     Args:
         classes: of the utterances.
@@ -38,12 +38,12 @@ class Balanced(Schedule):
         self._all = tuple(range(len(classes)))
 
     def groups(self, epoch: int) -> list[tuple[int, ...]]:
-        """One group: all of them."""
+        """Return one group: all utterances."""
         del epoch
         return [self._all]
 
     def batches(self, group: Sequence[int], seed: int, epoch: int) -> list[list[int]]:
-        """One seed's draws of an epoch."""
+        """Return one seed's draws of an epoch."""
         del group
         generator = torch.Generator().manual_seed(derive_seed(seed, "balanced", epoch))
         count = self.updates_per_epoch * self._batch_size
@@ -53,7 +53,7 @@ class Balanced(Schedule):
 
 
 class Fixed(Schedule):
-    """Batches that stay the same; an epoch takes them in random order, the same for every seed.
+    """Constant batches; an epoch takes them in random order, the same for every seed.
 
     Args:
         fixed: utterances of each batch.
@@ -66,51 +66,50 @@ class Fixed(Schedule):
         self.updates_per_epoch = len(self._fixed)
 
     def groups(self, epoch: int) -> list[tuple[int, ...]]:
-        """The batches of one epoch, one a group."""
+        """Return the batches of one epoch, each as a group."""
         generator = torch.Generator().manual_seed(derive_seed("groups", epoch))
         order = torch.randperm(len(self._fixed), generator=generator).tolist()
         return [self._fixed[index] for index in order]
 
     def batches(self, group: Sequence[int], seed: int, epoch: int) -> list[list[int]]:
-        """The group itself."""
+        """Return the group itself as the only batch."""
         del seed, epoch
         return [list(range(len(group)))]
 
 
 def halved_buckets(num_samples: Sequence[int], batch_size: int) -> list[tuple[int, ...]]:
-    """s3prl's ASR: buckets of twice `batch_size` by falling length, each full one cut in two.
+    """Return s3prl's batches for ASR: buckets of twice `batch_size` by falling length, halved.
 
-    Its buckets of 32 are halved above 2,000 of a unit that was meant to be frames and is samples,
-    so every full one is: batches of 16. What is left over stays whole, and is dropped when it is
-    one utterance.
+    s3prl halves a bucket of 32 above 2,000 frames, but compares samples, so it halves every full
+    bucket: batches of 16. The last, incomplete bucket stays whole; of one utterance it is dropped.
     """
     order = sorted(range(len(num_samples)), key=lambda index: -num_samples[index])
-    bucket, found = 2 * batch_size, []
+    bucket, batches = 2 * batch_size, []
     for start in range(0, len(order), bucket):
         part = tuple(order[start : start + bucket])
         if len(part) == bucket:
-            found += [part[:batch_size], part[batch_size:]]
+            batches += [part[:batch_size], part[batch_size:]]
         elif len(part) > 1:
-            found.append(part)
-    return found
+            batches.append(part)
+    return batches
 
 
 def windows(
     num_tokens: Sequence[int], num_samples: Sequence[int], batch_size: int
 ) -> list[tuple[int, ...]]:
-    """s3prl's slot filling: at every utterance of a list by falling label length, it and the next.
+    """Return s3prl's batches for slot filling: a window at each utterance by falling label length.
 
     So an epoch has as many updates as utterances; the last windows are moved back into the list. A
-    window whose first sound is longer than `LONG_WINDOW` keeps its first half.
+    window whose first sound is longer than `LONG_WINDOW` is cut to its first half.
     """
     order = sorted(range(len(num_tokens)), key=lambda index: -num_tokens[index])
-    found = []
+    batches = []
     for index in range(len(order)):
         start = max(0, min(len(order) - batch_size, index))
         window = tuple(order[start : start + batch_size])
         long = num_samples[window[0]] > LONG_WINDOW and len(window) > 1
-        found.append(window[: len(window) // 2] if long else window)
-    return found
+        batches.append(window[: len(window) // 2] if long else window)
+    return batches
 
 
 def make_schedule(
@@ -122,15 +121,15 @@ def make_schedule(
     targets: Sequence[Hashable],
     num_tokens: Sequence[int],
 ) -> Schedule:
-    """The schedule that a recipe asks for.
+    """Return the schedule of a recipe.
 
     Args:
-        recipe: `batches` and `batch_size`.
+        recipe: gives `batches` and `batch_size`.
         seeds: of the grid.
         lengths: frames of every training utterance.
-        num_samples: of them.
-        targets: of them; classes where they are drawn evenly.
-        num_tokens: of their encoded targets, where windows are cut by them.
+        num_samples: samples of every training utterance.
+        targets: their targets; classes for `balanced`.
+        num_tokens: lengths of their encoded targets, for `windows`.
     """
     if recipe.batches == "balanced":
         return Balanced(targets, recipe.batch_size, seeds)

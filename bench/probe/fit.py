@@ -1,8 +1,8 @@
 """Train the weighted sum and one head for a whole grid of learning rates and seeds; dev selects.
 
-Resumable: the state of every point (weights, optimizer, best so far) goes to disk now and then, and
-batches and dropout are functions of (seed, step), so an interrupted training ends with the same
-weights as one that was not.
+A training can be resumed: the state of every point (weights, optimizer, best so far) is written to
+disk regularly, and batches and dropout are functions of (seed, step), so that an interrupted
+training ends with the same weights as any other.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fitted:
         value: best dev score; None when the loss diverged before the first evaluation.
         state: state dict of the `Probe`; None likewise.
         seed: of the head and its batches.
-        explored: trained for a part of the updates only, to choose a learning rate.
+        explored: trained for a part of the updates, to choose a learning rate.
     """
 
     lr: float
@@ -58,19 +58,19 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a grid of heads is trained on and how.
+    """The data and the recipe of a training.
 
     Attributes:
         train: features of the training split.
         targets: its targets, in order, by seed (a shuffled control permutes them by its seed).
-        dev: features that select.
+        dev: features of the split that selects.
         make_head: builds the head from D.
-        recipe: how to train.
+        recipe: hyperparameters.
         moments: of the training features, when the recipe z-scores them.
-        dev_score: predictions on dev to a score.
+        dev_score: function from predictions on dev to a score.
         higher_is_better: direction of that score.
-        device: where heads are trained.
-        num_samples: of the training utterances, for recipes that batch by them.
+        device: device of the training.
+        num_samples: samples of the training utterances, for recipes that batch by them.
     """
 
     train: Source
@@ -86,21 +86,16 @@ class Lesson:
 
 
 def take(encoded: Targets, indices: Sequence[int], device: str) -> Targets:
-    """Some of the targets that a head encoded."""
+    """Return some of the targets that a head encoded."""
     if isinstance(encoded, Tensor):
         return encoded[list(indices)].to(device)
     return [encoded[index] for index in indices]
 
 
-def _num_tokens(encoded: Targets) -> list[int]:
-    """How long each encoded target is."""
-    return [item.numel() for item in encoded]
-
-
 def _dev_batches(
     source: Source, size: int, probe: Probe, device: str
 ) -> Iterator[tuple[list[int], Batch]]:
-    """All of a source in batches of similar length, standardised, each read once."""
+    """Yield a source in standardised batches of similar length, each read once."""
     lengths = source.lengths()
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     for start in range(0, len(order), size):
@@ -110,24 +105,24 @@ def _dev_batches(
 
 
 def predict_all(grid: Grid, source: Source, device: str = "cpu") -> list[list[Any]]:
-    """Predictions of every point for every utterance, in order; every batch is read once."""
+    """Return every point's predictions for every utterance, in order; a batch is read once."""
     probes = [point.probe for point in grid.points]
-    found: list[list[Any]] = [[None] * len(source) for _ in probes]
+    predictions: list[list[Any]] = [[None] * len(source) for _ in probes]
     size = POOLED_EVAL_BATCH if probes[0].head.pools_linearly else EVAL_BATCH
     for probe in probes:
         probe.eval()
     for indices, batch in ahead(_dev_batches(source, size, probes[0], device)):
         stopping.check()
-        for probe, own, output in zip(probes, found, grid.outputs(batch), strict=True):
+        for probe, row, output in zip(probes, predictions, grid.outputs(batch), strict=True):
             for index, prediction in zip(indices, probe.head.predict(output), strict=True):
-                own[index] = prediction
+                row[index] = prediction
     for probe in probes:
         probe.train()
-    return found
+    return predictions
 
 
 def predict(probe: Probe, source: Source, device: str = "cpu") -> list[Any]:
-    """Predictions of one trained probe for every utterance, in order."""
+    """Return one trained probe's predictions for every utterance, in order."""
     alone = Point(0.0, 0, probe, torch.optim.SGD(probe.parameters()))
     return predict_all(Looped([alone], clip=1.0), source, device)[0]
 
@@ -136,7 +131,7 @@ class Trainer:
     """One training of a grid.
 
     Args:
-        lesson: what is trained on what.
+        lesson: data and recipe.
         rates: learning rates.
         seeds: of the heads.
         checkpoint: file of the resumable state.
@@ -154,18 +149,18 @@ class Trainer:
         self._saved = time.monotonic()
         head = self.grid.points[0].probe.head
         self._targets = {seed: head.encode(lesson.targets[seed]) for seed in seeds}
-        first = seeds[0]
+        encoded = self._targets[seeds[0]] if recipe.batches == "windows" else ()
         self._schedule = make_schedule(
             recipe,
             seeds,
             lengths=train.lengths(),
             num_samples=lesson.num_samples,
-            targets=lesson.targets[first],
-            num_tokens=_num_tokens(self._targets[first]) if recipe.batches == "windows" else (),
+            targets=lesson.targets[seeds[0]],
+            num_tokens=[item.numel() for item in encoded],
         )
 
     def _save(self, *, is_scored: bool = True) -> None:
-        """Keep the state; `is_scored` says that dev was scored where the recipe wants it."""
+        """Write the state; `is_scored` is False while a score of dev is still to come."""
         points = [
             {
                 "probe": point.probe.state_dict(),
@@ -180,57 +175,53 @@ class Trainer:
         self._saved = time.monotonic()
 
     def _restore(self) -> None:
-        """Go on from the checkpoint when there is one; start anew when it is damaged."""
+        """Resume from the checkpoint where there is one; start again where it is damaged."""
         if not self.checkpoint.exists():
             return
         try:
             state = read_sealed(self.checkpoint, self.lesson.device)
         except InvalidDataError as error:
-            warn(f"{error}; the training starts anew")
+            warn(f"{error}; the training starts again")
             self.checkpoint.unlink()
             return
-        for point, kept in zip(self.grid.points, state["points"], strict=True):
-            point.probe.load_state_dict(kept["probe"])
-            point.optimizer.load_state_dict(kept["optimizer"])
-            point.best_step, point.best_value, point.best_state = kept["best"]
-            point.diverged = kept["diverged"]
+        for point, saved in zip(self.grid.points, state["points"], strict=True):
+            point.probe.load_state_dict(saved["probe"])
+            point.optimizer.load_state_dict(saved["optimizer"])
+            point.best_step, point.best_value, point.best_state = saved["best"]
+            point.diverged = saved["diverged"]
         self.step = state["step"]
         if not state["is_scored"]:
             self._evaluate()
 
     def _feed(self) -> Iterator[tuple[Step, dict[int, Batch]]]:
-        """The batches of all updates that are left; a group is read once for all seeds."""
-        probe, device = self.grid.points[0].probe, self.lesson.device
-        train = self.lesson.train
+        """Yield the batches of all remaining updates; a group is read once for all seeds."""
+        probe, train, device = self.grid.points[0].probe, self.lesson.train, self.lesson.device
         read: tuple[int, tuple[int, ...]] = (-1, ())
         rows: Rows | None = None
         for step in self._schedule.steps(self.step, self.lesson.recipe.steps):
-            wanted = (step.epoch if isinstance(train, Cropped) else 0, step.group)
-            if rows is None or read != wanted:
-                read, rows = wanted, at_epoch(train, step.epoch).rows(step.group)
-            yield (
-                step,
-                {
-                    seed: probe.standardized(rows.batch(positions, device))
-                    for seed, positions in step.positions.items()
-                },
-            )
+            group = (step.epoch if isinstance(train, Cropped) else 0, step.group)
+            if rows is None or read != group:
+                read, rows = group, at_epoch(train, step.epoch).rows(step.group)
+            batches = {
+                seed: probe.standardized(rows.batch(positions, device))
+                for seed, positions in step.positions.items()
+            }
+            yield step, batches
 
     def _targets_of(self, step: Step) -> dict[int, Targets]:
-        """What the heads of each seed should answer on their batches."""
+        """Return the targets of each seed's batch."""
+        device = self.lesson.device
         return {
-            seed: take(
-                self._targets[seed], [step.group[place] for place in places], self.lesson.device
-            )
-            for seed, places in step.positions.items()
+            seed: take(self._targets[seed], [step.group[index] for index in positions], device)
+            for seed, positions in step.positions.items()
         }
 
     def _evaluate(self) -> Figures:
-        """Score every point that has not diverged on dev; the scores by learning rate and seed."""
+        """Score every point that has not diverged on dev; return scores by rate and seed."""
         sign = 1.0 if self.lesson.higher_is_better else -1.0
-        found = predict_all(self.grid, self.lesson.dev, self.lesson.device)
+        by_point = predict_all(self.grid, self.lesson.dev, self.lesson.device)
         values: dict[tuple[float, int], float] = {}
-        for point, predictions in zip(self.grid.points, found, strict=True):
+        for point, predictions in zip(self.grid.points, by_point, strict=True):
             if point.diverged:
                 continue
             value = float(self.lesson.dev_score(predictions))
@@ -244,7 +235,7 @@ class Trainer:
         return values
 
     def _evaluate_or_stop(self) -> Figures:
-        """Score dev; when asked to stop meanwhile, keep that it is still to be done."""
+        """Score dev; on a request to stop meanwhile, write a state that is not scored yet."""
         try:
             return self._evaluate()
         except stopping.Stopped:
@@ -252,7 +243,7 @@ class Trainer:
             raise
 
     def best_value(self) -> float | None:
-        """The best dev score of any point so far."""
+        """Return the best dev score of any point so far."""
         values = [p.best_value for p in self.grid.points if p.best_value is not None]
         return (max if self.lesson.higher_is_better else min)(values, default=None)
 
@@ -261,12 +252,12 @@ class Trainer:
         on_step: Callable[[int, float | None], None] = lambda *_: None,
         on_scores: OnScores = lambda *_: None,
     ) -> list[Fitted]:
-        """Train to the end of the recipe; the best state on dev of every point, in order.
+        """Train to the end of the recipe; return every point's best state on dev, in order.
 
         Args:
-            on_step: called with the number of updates done and the best dev score so far.
-            on_scores: called after dev was scored, with the number of updates, and the loss of the
-                last one and the score on dev, by learning rate and seed.
+            on_step: called with the number of finished updates and the best dev score so far.
+            on_scores: called after dev was scored, with the number of updates, the losses of the
+                last update and the scores, by learning rate and seed.
         """
         recipe = self.lesson.recipe
         self._restore()
@@ -281,8 +272,8 @@ class Trainer:
             last = self.step >= recipe.steps
             if self.step % recipe.eval_every == 0 or last:
                 scores = self._evaluate_or_stop()
-                places = [(point.lr, point.seed) for point in self.grid.points]
-                on_scores(self.step, dict(zip(places, losses.tolist(), strict=True)), scores)
+                keys = [(point.lr, point.seed) for point in self.grid.points]
+                on_scores(self.step, dict(zip(keys, losses.tolist(), strict=True)), scores)
             if last or time.monotonic() - self._saved >= SECONDS_BETWEEN_SAVES:
                 self._save()
             if stopping.requested():
@@ -296,10 +287,10 @@ class Trainer:
 
 
 def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:
-    """The grid point with the best dev score; the earlier in the grid on a tie.
+    """Return the grid point with the best dev score; on a tie, the earlier one in the grid.
 
     Raises:
-        InvalidDataError: all of them diverged.
+        InvalidDataError: all points diverged.
     """
     alive = [point for point in points if point.state is not None]
     if not alive:

@@ -1,10 +1,10 @@
 """The heads of a grid, learning rates x seeds, trained side by side on the same features.
 
-A point's result is that of its training alone, to rounding: points share what they read, never what
-they compute. `Stacked` trains heads that pool linearly as one batched product over all points;
-`Looped` trains any head, point after point on a batch that was read once: an LSTM's fused kernel
-cannot be batched over weights, and without it three LSTMs of 192 on 16 x 150 frames took 0.60
-CPU seconds forward and backward as batched products, 0.09 fused one after another.
+A point's result is that of its training alone, to rounding: points share the features that they
+read, nothing else. `Stacked` trains heads that pool linearly as one batched product over all
+points; `Looped` trains any head, point after point on a batch that was read once: an LSTM's fused
+kernel cannot be batched over weights, and without it three LSTMs of 192 on 16 x 150 frames took
+0.60 CPU seconds forward and backward as batched products, 0.09 fused one after another.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HeadFactory = Callable[[int], Head]
 
 
 class Probe(nn.Module):
-    """What is trained: the weighted sum and a head.
+    """The trained module: the weighted sum and a head.
 
     Args:
         num_layers: L.
@@ -46,16 +46,16 @@ class Probe(nn.Module):
         self.head = make_head(hidden_size)
 
     def forward(self, batch: Batch) -> Any:
-        """Standardised features of a batch to the head's output."""
+        """Return the head's output for a batch of standardised features."""
         return self.head(self.weighted_sum(batch.stacked), batch.lengths)
 
     def standardized(self, batch: Batch) -> Batch:
-        """A batch as `forward` takes it; its features are changed in place."""
+        """Return a batch of standardised features; they are changed in place."""
         return batch._replace(stacked=self.weighted_sum.standardize(batch.stacked))
 
 
 class _Loss(nn.Module):
-    """A probe up to its loss, so that all that has parameters is inside one module."""
+    """A probe and its loss in one module, for `torch.func`."""
 
     def __init__(self, probe: Probe) -> None:
         super().__init__()
@@ -68,14 +68,14 @@ class _Loss(nn.Module):
 
 @dataclass
 class Point:
-    """One head of the grid: its learning rate and seed, and where its training stands.
+    """One head of the grid, and the state of its training.
 
     Attributes:
-        lr, seed: what makes it differ from the others.
-        probe: what is trained.
+        lr, seed: learning rate and seed; no two points have the same.
+        probe: the trained module.
         optimizer: of its parameters alone.
-        best_step, best_value, best_state: when dev was best.
-        diverged: the loss or its gradient was not finite; it is trained no further.
+        best_step, best_value, best_state: step, score and state dict when dev was best.
+        diverged: the loss or its gradient was not finite; its training ended.
     """
 
     lr: float
@@ -89,13 +89,13 @@ class Point:
 
 
 def optimizer_of(parameters: Any, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
-    """The recipe's optimizer, in one fused pass over memory an update."""
+    """Return the recipe's optimizer, with one fused pass over memory per update."""
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, lr=lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 class Grid(ABC):
-    """The points of a training, and how one update is made on all of them."""
+    """The points of a training, with one update of all of them."""
 
     def __init__(self, points: Sequence[Point], clip: float) -> None:
         self.points, self.clip = list(points), clip
@@ -104,14 +104,15 @@ class Grid(ABC):
     def update(
         self, step: int, batches: Mapping[int, Batch], targets: Mapping[int, Targets]
     ) -> Tensor:
-        """One update of every point that has not diverged, on its seed's batch.
+        """Update every point that has not diverged, on its seed's batch.
 
         Returns:
-            the losses (P,) before it, in the order of points; of points that diverged, anything.
+            the losses (P,) before the update, in the order of points; undefined for points that
+            diverged.
         """
 
     def outputs(self, batch: Batch) -> list[Any]:
-        """The head's output on one batch for every point, without gradients; the caller's mode."""
+        """Return every point's output on one batch, without gradients, in the caller's mode."""
         with torch.inference_mode():
             return [point.probe(batch) for point in self.points]
 
@@ -122,7 +123,7 @@ class Looped(Grid):
     def update(
         self, step: int, batches: Mapping[int, Batch], targets: Mapping[int, Targets]
     ) -> Tensor:
-        """Train each point; dropout is a function of (seed, step)."""
+        """Update each point; dropout is a function of (seed, step)."""
         losses = []
         for point in self.points:
             if point.diverged:
@@ -160,13 +161,13 @@ class Stacked(Grid):
         named = [dict(point.probe.named_parameters()) for point in points]
         self._stacked: dict[str, nn.Parameter] = {}
         for name in named[0]:
-            stacked = torch.stack([own[name].detach() for own in named])
-            for own, view in zip(named, stacked, strict=True):
-                own[name].data = view
+            stacked = torch.stack([parameters[name].detach() for parameters in named])
+            for parameters, view in zip(named, stacked, strict=True):
+                parameters[name].data = view
             self._stacked[name] = nn.Parameter(stacked.view(*shape, *stacked.shape[1:]))
-        self._gradients = [torch.zeros_like(own.flatten(0, 1)) for own in self._stacked.values()]
-        for index, own in enumerate(named):
-            for parameter, gradient in zip(own.values(), self._gradients, strict=True):
+        self._gradients = [torch.zeros_like(p.flatten(0, 1)) for p in self._stacked.values()]
+        for index, parameters in enumerate(named):
+            for parameter, gradient in zip(parameters.values(), self._gradients, strict=True):
                 parameter.grad = gradient[index]
         probe = points[0].probe
         self._buffers = {name: tensor for name, tensor in probe.named_buffers()}
@@ -175,16 +176,16 @@ class Stacked(Grid):
     def update(
         self, step: int, batches: Mapping[int, Batch], targets: Mapping[int, Targets]
     ) -> Tensor:
-        """One product over all points, then one optimizer step each."""
+        """Compute all gradients in one product, then make one optimizer step per point."""
         del step
         stacked = torch.stack([batches[seed].stacked for seed in self._seeds])
         encoded = torch.stack([_tensor(targets[seed]) for seed in self._seeds])
         lengths = next(iter(batches.values())).lengths
         buffers = {f"probe.{name}": tensor for name, tensor in self._buffers.items()}
 
-        def loss_of(own: dict[str, Tensor], features: Tensor, answers: Tensor) -> Tensor:
+        def loss_of(parameters: dict[str, Tensor], features: Tensor, answers: Tensor) -> Tensor:
             arguments = (features, lengths, answers)
-            loss: Tensor = functional_call(self._module, (own, buffers), arguments)
+            loss: Tensor = functional_call(self._module, (parameters, buffers), arguments)
             return loss
 
         over_rates = vmap(loss_of, in_dims=(0, None, None))
@@ -193,41 +194,41 @@ class Stacked(Grid):
         }
         losses = vmap(over_rates)(named, stacked, encoded).flatten()
         gradients = torch.autograd.grad(losses.sum(), list(self._stacked.values()))
-        for own, gradient in zip(self._gradients, gradients, strict=True):
-            own.copy_(gradient.flatten(0, 1))
+        for target, gradient in zip(self._gradients, gradients, strict=True):
+            target.copy_(gradient.flatten(0, 1))
         self._step(losses)
         return losses.detach().float().cpu()
 
     def _step(self, losses: Tensor) -> None:
         """Clip and apply the gradients (P, ...), each point by its own norm."""
         # The rule of torch.nn.utils.clip_grad_norm_, point by point.
-        own_norms = [torch.linalg.vector_norm(own.flatten(1), dim=1) for own in self._gradients]
-        norms = torch.linalg.vector_norm(torch.stack(own_norms), dim=0)
+        by_parameter = [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in self._gradients]
+        norms = torch.linalg.vector_norm(torch.stack(by_parameter), dim=0)
         factors = (self.clip / (norms + 1e-6)).clamp(max=1.0)
         finite = (torch.isfinite(losses) & torch.isfinite(norms)).tolist()
         if bool((factors < 1.0).any()):
-            for own in self._gradients:
-                own.mul_(factors.view(-1, *[1] * (own.dim() - 1)))
+            for gradient in self._gradients:
+                gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
         for point, is_finite in zip(self.points, finite, strict=True):
             point.diverged = point.diverged or not is_finite
             if not point.diverged:
                 point.optimizer.step()
 
     def outputs(self, batch: Batch) -> list[Any]:
-        """The head's output on one batch for every point, without gradients."""
+        """Return every point's output on one batch, without gradients."""
         with torch.no_grad():
-            own: dict[str, Tensor] = {
+            stacked: dict[str, Tensor] = {
                 name: tensor.flatten(0, 1) for name, tensor in self._stacked.items()
             }
 
             def output(parameters: dict[str, Tensor]) -> Any:
                 return functional_call(self._probe, (parameters, self._buffers), (batch,))
 
-            return list(vmap(output)(own).unbind())
+            return list(vmap(output)(stacked).unbind())
 
 
 def _tensor(targets: Targets) -> Tensor:
-    """Encoded targets of a head that pools linearly.
+    """Return encoded targets as the tensor that a head which pools linearly must give.
 
     Raises:
         TypeError: the head breaks its contract.
@@ -246,7 +247,7 @@ def make_grid(
     seeds: Sequence[int],
     device: str = "cpu",
 ) -> Grid:
-    """Every seed with every learning rate, seed by seed, as the seeds initialise them.
+    """Return the grid of every seed with every learning rate, seed by seed, initialised by seed.
 
     Args:
         source: of features; gives L and D.
@@ -255,7 +256,7 @@ def make_grid(
         moments: for z-scored features.
         rates: learning rates.
         seeds: of heads.
-        device: where they are trained.
+        device: device of the training.
     """
     points = []
     for seed in seeds:
