@@ -41,10 +41,10 @@ class Upstream(nn.Module, ABC):
         hidden_size: D, the same for every layer.
         stride: samples per frame (320 is 20 ms).
         min_samples: the shortest input that gives one frame.
-        tap: which of its states it gives; what others it has is its own business.
-        attention_dropout: whether attention was trained with dropout. Only the published rule of
-            counting MACs looks at it (`bench.measure.macs`).
-        identity: of code outside this project, for the upstream's digest; None where there is none.
+        tap: name of the hidden states that it returns.
+        attention_dropout: attention was trained with dropout; used only by the published rule of
+            counting MACs (`bench.measure.macs`).
+        identity: of code outside this project, for the upstream's digest; None without such code.
     """
 
     tap: str = "hidden_states"
@@ -61,16 +61,16 @@ class Upstream(nn.Module, ABC):
 
     @abstractmethod
     def num_frames(self, num_samples: int) -> int:
-        """T for an utterance of `num_samples` samples, by the encoder's own arithmetic."""
+        """Return T for an utterance of `num_samples` samples."""
 
     def freeze(self) -> Upstream:
-        """Switch to evaluation mode for good and return self."""
+        """Switch to evaluation mode permanently and return self."""
         self.requires_grad_(False)
         super().train(False)
         return self
 
     def lay_out(self) -> None:
-        """Spend memory so that many utterances pass faster, in float32 on the CPU; nothing here."""
+        """Rearrange weights for speed in float32 on the CPU; the default does nothing."""
 
     def train(self, mode: bool = True) -> Upstream:
         """Do nothing: an upstream is frozen. Recipes that train one call `nn.Module.train`."""
@@ -79,41 +79,38 @@ class Upstream(nn.Module, ABC):
 
 
 class Opaque(Upstream):
-    """An upstream that computes outside torch (ONNX): it says itself what cannot be seen from here.
-
-    What it says is found in the file that it runs, not declared by anyone.
-    """
+    """An upstream that computes outside torch (ONNX) and reads its own cost from its file."""
 
     @abstractmethod
     def num_parameters(self) -> int:
-        """Weights in the file, tied ones once."""
+        """Return the number of weights in the file, tied ones once."""
 
     @abstractmethod
     def stored_bytes(self) -> int:
-        """Size of the file, with what lies beside it."""
+        """Return the size of the file and of its external data."""
 
     @abstractmethod
     def count_macs(self, num_samples: int) -> int:
-        """Multiply-accumulates of one utterance (rule `plain`).
+        """Return the multiply-accumulates of one utterance (rule `plain`).
 
         Raises:
-            InvalidDataError: the file holds an operation that has no formula.
+            InvalidDataError: the file has an operation without a formula.
         """
 
 
 @dataclass(frozen=True)
 class UpstreamSource:
-    """What a card's `load` function gets.
+    """The argument of a card's `load` function.
 
     Attributes:
         config: the card's `config` section.
         variant: the text after `@` in the upstream's name (a subnet, an option), or None.
         checkpoint: a verified file, or None for seeded random weights (the untrained control).
-        seed: seed of the random weights, and of a random variant where the variant names none.
-        tap: which hidden states are asked for. The upstream gives them and says so in its own
-            `tap`, or stays at `hidden_states`, which is refused where another was asked for.
-        place: what the card's `source` names: a file, a folder, or s3prl's name of an upstream.
-        untrained: random weights are asked for although there are others.
+        seed: seed of the random weights, and of a random variant without a seed of its own.
+        tap: name of the requested hidden states. The upstream returns them and sets its `tap`;
+            another `tap` than the requested one is refused.
+        place: the place in the card's `source`: a file, a folder, or s3prl's name of an upstream.
+        untrained: load random weights although the card has others.
         builder: the card's `builder`.
         args: the card's `args`.
         folder: of the card; a builder's module may lie there.
@@ -132,17 +129,16 @@ class UpstreamSource:
 
 
 class Head(nn.Module, ABC):
-    """What is trained on one task, on top of the weighted sum.
+    """A downstream head: the module that is trained on one task, on top of the weighted sum.
 
     A head is built from the targets of the training split (they give it its classes or its
     vocabulary), so that it never sees a label of dev or test.
 
     Attributes:
-        pools_linearly: True when nothing non-linear stands between the features and their mean
-            over time, so that training on `mean_t` per layer is exact. `forward` then gets features
-            with T = 1 and lengths of 1 just as well; `encode` gives a tensor (N, ...), and
-            `forward` and `loss` are pure functions of tensors without randomness, so that
-            `torch.func.vmap` trains many such heads at once.
+        pools_linearly: True when the head is linear up to the mean over time, so that training on
+            `mean_t` per layer is exact. `forward` then also takes features with T = 1 and lengths
+            of 1; `encode` returns a tensor (N, ...), and `forward` and `loss` are pure functions of
+            tensors without randomness, so that `torch.func.vmap` trains many such heads at once.
     """
 
     pools_linearly: ClassVar[bool] = False
@@ -154,19 +150,19 @@ class Head(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, feats: Tensor, lengths: Tensor) -> Any:
-        """Features (B, T, D) and lengths (B,) to an output that `loss` and `predict` take."""
+        """Return an output for `loss` and `predict` from features (B, T, D) and lengths (B,)."""
 
     @abstractmethod
     def encode(self, targets: Sequence[Any]) -> Sequence[Tensor] | Tensor:
-        """N items of the manifest's `target` as tensors, once a training; what `loss` takes."""
+        """Return N targets of the manifest as tensors for `loss`; called once per training."""
 
     @abstractmethod
     def loss(self, output: Any, targets: Any) -> Tensor:
-        """A scalar: the mean over the batch. `targets` holds B items of what `encode` gave."""
+        """Return the mean loss over the batch, a scalar; `targets` are B items of `encode`."""
 
     @abstractmethod
     def predict(self, output: Any) -> list[Any]:
-        """B JSON-able items."""
+        """Return B predictions as JSON values."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +174,12 @@ class Utterance:
         path: audio file (16 kHz mono).
         start: first sample of the utterance in the file.
         num_samples: length of the utterance in samples.
-        target: label, transcript or other JSON-able target of the task.
+        target: label, transcript or other JSON value of the task.
         speaker: speaker label ("" where unknown).
-        source: where the audio comes from (a package, a corpus).
+        source: origin of the audio (a package, a corpus).
         key: sha256 hex digest of the utterance's samples; the identity of its sound.
-        effect: what is done to the whole file before `start` and `num_samples` are cut out of it,
-            a name in `bench.sound.sox`; "" leaves it alone.
+        effect: name in `bench.sound.sox` of an effect on the whole file, before `start` and
+            `num_samples` cut the utterance out of it; "" for none.
     """
 
     id: str
@@ -198,6 +194,6 @@ class Utterance:
 
 
 def lengths_to_mask(lengths: Tensor, max_length: int) -> Tensor:
-    """True on valid positions: lengths (B,) to a mask (B, max_length)."""
+    """Return a mask (B, max_length), True on valid positions, from lengths (B,)."""
     positions = torch.arange(max_length, device=lengths.device)
     return positions.unsqueeze(0) < lengths.unsqueeze(1)

@@ -1,4 +1,4 @@
-"""How an upstream runs: device, precision, reading processes. Imports torch only on use."""
+"""The engine of an upstream: device, precision, reading processes. Imports torch only on use."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class Engine:
     bucket_seconds: float = 0.0
 
     def check(self) -> Engine:
-        """Return self when this machine can run it.
+        """Return self where this machine can run it.
 
         Raises:
-            MissingError: the device is not here, or it lacks the precision.
+            MissingError: torch finds no such device, or the device lacks the precision.
         """
         if self.on_gpu:
             import torch
@@ -51,12 +51,12 @@ class Engine:
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the device is a CUDA GPU."""
+        """True for a CUDA GPU."""
         return self.device.startswith("cuda")
 
     @property
     def suffix(self) -> str:
-        """Name the settings that decide the last bits of features, for the name of their folder.
+        """The settings that decide the last bits of features, for the name of their folder.
 
         The reference, float32 on the CPU, has an empty suffix. Buckets and workers change no bit.
         """

@@ -1,4 +1,4 @@
-"""Where and how work is done, as one object that is passed whole."""
+"""The session of a command: folders, files and settings in one object."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ STORE_GB = 50.0
 
 @dataclass(frozen=True)
 class Session:
-    """Folders, files and settings that loading, running and scoring have in common.
+    """Folders, files and settings that loading, running and scoring share.
 
     Attributes:
         home: folder of corpora, weights and features.
         out: folder of records and predictions.
         engine: how upstreams run.
         store_gb: budget of stored features, in units of 10^9 bytes; beyond it features stream.
-        weights: checkpoint file that takes the place of the card's.
+        weights: file of weights instead of the card's.
         cards: upstream cards outside this project.
-        allow_code: code that those cards or an archive name may run (`bench.load.catalog`).
-        strict: weights that cannot be reached are an error, not a reason for the untrained control.
+        allow_code: run the code that those cards or an archive name (`bench.load.catalog`).
+        strict: weights that cannot be reached are an error; the untrained control is not loaded.
         data: folder of official corpora (track superb).
         noise_dir: folder of noise corpora.
         deb_dir: folder of Debian packages, for systems without apt.

@@ -1,4 +1,4 @@
-"""Options that every command about an upstream has, in one place."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NAME_HELP = (
 
 
 def add_verbosity(parser: argparse.ArgumentParser) -> None:
-    """How much is said on stderr; every command has it."""
+    """Add the options of the amount of output on stderr; every command has them."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help="warnings only, no progress")
     group.add_argument("-v", "--verbose", action="store_true", help="more: how long stages take")
 
 
 def set_verbosity(options: argparse.Namespace) -> None:
-    """Say as much as was asked for."""
+    """Set the amount of output on stderr."""
     from bench.progress import NORMAL, QUIET, VERBOSE, set_level
 
     set_level(QUIET if options.quiet else VERBOSE if options.verbose else NORMAL)
@@ -37,7 +37,7 @@ def set_verbosity(options: argparse.Namespace) -> None:
 
 
 def add_upstream(parser: argparse.ArgumentParser) -> None:
-    """The upstream, and where it may come from."""
+    """Add the upstream and the options of its files."""
     parser.add_argument("upstream", nargs="?", help=NAME_HELP + "; default: that of --card")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--strict", action="store_true", help="missing weights are an error")
@@ -57,21 +57,21 @@ def add_upstream(parser: argparse.ArgumentParser) -> None:
 
 
 def upstream_name(options: argparse.Namespace) -> str:
-    """The upstream asked for: by name, or the one card given.
+    """Return the upstream's name: the one given, or that of the only `--card`.
 
     Raises:
-        UsageError: neither, or several cards and no name.
+        UsageError: no name, and no card or several cards.
     """
     if options.upstream is not None:
         return str(options.upstream)
     if len(options.card) != 1:
-        raise UsageError("an upstream is needed: its name, or --card FILE")
+        raise UsageError("expected an upstream: its name, or --card FILE")
     from bench.load.catalog import card_name
 
     return card_name(options.card[0])
 
 
-def load_asked(options: argparse.Namespace) -> Loaded:
+def load_named(options: argparse.Namespace) -> Loaded:
     """Load the upstream that the options name.
 
     Raises:
@@ -83,7 +83,7 @@ def load_asked(options: argparse.Namespace) -> Loaded:
 
 
 def session_of(options: argparse.Namespace) -> Session:
-    """Return where and how work is done, from the options that a command has.
+    """Return the session of a command, from the options that it has.
 
     Raises:
         UsageError: a budget or a number of workers below zero.
@@ -92,12 +92,12 @@ def session_of(options: argparse.Namespace) -> Session:
     from bench.features.engine_options import device_of, engine_of
     from bench.session import Session
 
-    given = vars(options)
+    values = vars(options)
     names = ("out", "weights", "strict", "allow_code", "data", "noise_dir", "deb_dir", "store_gb")
-    settings = {name: given[name] for name in names if given.get(name) is not None}
+    settings = {name: values[name] for name in names if values.get(name) is not None}
     engine = Engine()
-    if "precision" in given:
+    if "precision" in values:
         engine = engine_of(options)
-    elif "device" in given:
+    elif "device" in values:
         engine = device_of(options)
-    return Session(cards=given.get("card") or (), engine=engine, **settings)
+    return Session(cards=values.get("card") or (), engine=engine, **settings)

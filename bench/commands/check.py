@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from bench.commands._options import add_upstream, load_asked
+from bench.commands._options import add_upstream, load_named
 
 GROUP = "bring"
 HELP = "Check that an upstream keeps the contract."
@@ -22,7 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.measure.check import check, check_table
     from bench.progress import warn
 
-    loaded = load_asked(options)
+    loaded = load_named(options)
     if loaded.warning:
         warn(loaded.warning)
     begin = time.perf_counter()

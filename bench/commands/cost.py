@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from bench.commands._options import add_upstream, load_asked
+from bench.commands._options import add_upstream, load_named
 
 GROUP = "bring"
 HELP = "Measure parameters, MACs, time and memory of an upstream."
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.measure.cost import cost_report, cost_table
     from bench.progress import say
 
-    loaded = load_asked(options)
+    loaded = load_named(options)
     if loaded.warning:
         say("the weights cannot be reached: measured with random ones, which cost the same")
     report = cost_report(

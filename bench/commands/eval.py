@@ -1,4 +1,4 @@
-"""`slim-superb eval`: one upstream on one task."""
+"""`slim-superb eval`: evaluate one upstream on one task."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lr", help="one learning rate instead of the card's grid; 'published': the card's preset"
     )
-    parser.add_argument("--force", action="store_true", help="run again even if the record exists")
+    parser.add_argument("--force", action="store_true", help="compute a finished run again")
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
     parser.add_argument("--conditions", help="names and sets, or all ('list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
-    parser.add_argument("--plan", action="store_true", help="say what it would take, and stop")
+    parser.add_argument("--plan", action="store_true", help="print the plan of the run, and stop")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--json", action="store_true", help="print the record")
@@ -43,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run, or show what is done."""
+    """Run, or print the records of finished runs."""
     from bench import stopping
     from bench.conditions.catalogue import expand
     from bench.conditions.report import condition_table, warn_unused_noise
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     outcomes = run_seeds(spec, seeds_of(options), session, force=options.force)
     for outcome in outcomes:
         if outcome.was_done:
-            say("this run is done; its record follows (--force runs it again)")
+            say("this run is already done (--force computes it again)")
         if options.conditions:
             of_place = parse_upstream_name(spec.upstream).kind is not None
             (record,) = score_conditions(
@@ -87,15 +87,15 @@ def run(options: argparse.Namespace) -> int:
                 options.conditions,
                 replace(session, upstream=spec.upstream if of_place else None),
             )
-            shown = condition_table(record, outcome.path)
+            text = condition_table(record, outcome.path)
         else:
-            record, shown = outcome.record, table(outcome.record, outcome.path)
-        print(dumps(record).rstrip() if options.json else shown)
+            record, text = outcome.record, table(outcome.record, outcome.path)
+        print(dumps(record).rstrip() if options.json else text)
     return 0
 
 
 def learning_rate(options: argparse.Namespace) -> float | None:
-    """The one learning rate asked for; None for the card's grid.
+    """Return the learning rate of `--lr`; None for the card's grid.
 
     Raises:
         UsageError: not a number, or no rate was published for this upstream and task.
@@ -113,9 +113,9 @@ def learning_rate(options: argparse.Namespace) -> float | None:
     presets = task_card(options.task, options.track).lr_presets
     name = parse_upstream_name(upstream_name(options)).card
     if name not in presets:
-        known = ", ".join(f"{one} {rate:g}" for one, rate in sorted(presets.items())) or "none"
+        listed = ", ".join(f"{one} {rate:g}" for one, rate in sorted(presets.items())) or "none"
         raise UsageError(
-            f"--lr published: none is known for {name} on {options.task}, track {options.track} "
-            f"(known: {known})"
+            f"--lr published: no rate is published for {name} on {options.task}, track "
+            f"{options.track} (published: {listed})"
         )
     return presets[name]

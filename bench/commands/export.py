@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.commands._options import add_upstream, load_asked
+from bench.commands._options import add_upstream, load_named
 
 GROUP = "bring"
 HELP = "Export an upstream to ONNX, and compare it with the module."
@@ -23,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.measure.export import export_onnx
     from bench.progress import warn
 
-    loaded = load_asked(options)
+    loaded = load_named(options)
     if loaded.warning:
         warn(loaded.warning)
     exported = export_onnx(loaded.upstream, options.onnx)

@@ -1,4 +1,4 @@
-"""`slim-superb list`: what there is."""
+"""`slim-superb list`: list upstreams, tasks, tracks, recipes or conditions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from bench.config import UpstreamCard
 
 GROUP = "evaluate"
-HELP = "List what there is."
+HELP = "List upstreams, tasks, tracks, recipes or conditions."
 EXAMPLE = "slim-superb list upstreams"
 
 
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _conditions() -> list[list[str]]:
-    """Sets first, with their size, then every condition with its effects."""
+    """Return rows of sets, with their size, then of conditions, with their effects."""
     from bench.conditions.catalogue import catalogue
 
     found = catalogue()
@@ -79,14 +79,14 @@ def _conditions() -> list[list[str]]:
 
 
 def _short(value: object) -> str:
-    """A parameter, or what it is drawn from."""
+    """Return a parameter, or the range that it is drawn from."""
     if isinstance(value, dict) and "from" in value:
         return f"{value['from']}..{value['to']}"
     return str(value)
 
 
 def _offered(name: str) -> list[str]:
-    """Return the row of a card in an installed package, with the error if it is not valid."""
+    """Return the row of a card in an installed package, or its error where it is invalid."""
     from bench.errors import UserError
     from bench.load.catalog import find_entry
     from bench.names import UpstreamName
@@ -94,14 +94,14 @@ def _offered(name: str) -> list[str]:
     try:
         entry = find_entry(UpstreamName(name))
     except UserError as error:
-        return [name, "-", "-", "-", "-", f"not valid: {error}"]
+        return [name, "-", "-", "-", "-", f"invalid: {error}"]
     card = entry.card
     title = f"{card.title} ({entry.package})"
     return [name, card.family, card.teacher or "-", "user", _megabytes(card), title]
 
 
 def _megabytes(card: UpstreamCard) -> str:
-    """Size of the card's file of weights."""
+    """Return the size of the card's file of weights as text."""
     if card.checkpoint is None:
         return "-"
     size = card.checkpoint.megabytes

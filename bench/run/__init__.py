@@ -1,5 +1,5 @@
-"""One run: from what was asked to its record.
+"""One run: from its specification to its record.
 
-`spec` resolves what was asked, `plan` says what it will take, `stages` and `job` compute it, `run`
-does all of it, `report` prints it. Others use `run.run`, `spec.RunSpec` and `job.open_job`.
+`spec` resolves a specification, `plan` estimates it, `stages` and `job` compute it, `run` does all
+of it, `result` builds the record, `report` prints it. Others use `run.run`, `spec.RunSpec`.
 """

@@ -1,4 +1,4 @@
-"""Predictions on disk, and scores from them: a pure function of predictions and manifest."""
+"""Predictions on disk, and their scores: a pure function of predictions and manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_TEXT = 10_000  # characters of one prediction; a minute of speech has about 
 
 
 def write_predictions(path: Path, ids: Sequence[str], predictions: Sequence[Any]) -> str:
-    """Write one JSON line an utterance, atomically; return the file's sha256."""
+    """Write one JSON line per utterance, atomically; return the file's sha256."""
     lines = [
         json.dumps({"id": identifier, "prediction": prediction}, ensure_ascii=False)
         for identifier, prediction in zip(ids, predictions, strict=True)
@@ -33,7 +33,7 @@ def write_predictions(path: Path, ids: Sequence[str], predictions: Sequence[Any]
 
 
 def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
-    """Predictions by utterance id, and the file's sha256.
+    """Read predictions by utterance id, and the file's sha256.
 
     Raises:
         MissingError: no such file.
@@ -53,13 +53,13 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
                 raise InvalidDataError(f"{path}: an id that is no text")
             if item["id"] in predictions:
                 raise InvalidDataError(f"{path}: duplicate id {item['id']!r}")
-            found = item["prediction"]
-            if isinstance(found, str) and len(found) > MAX_TEXT:
+            prediction = item["prediction"]
+            if isinstance(prediction, str) and len(prediction) > MAX_TEXT:
                 raise InvalidDataError(
-                    f"{path}: prediction of {item['id']!r}: {len(found)} characters, at most "
+                    f"{path}: prediction of {item['id']!r}: {len(prediction)} characters, at most "
                     f"{MAX_TEXT} expected"
                 )
-            predictions[item["id"]] = found
+            predictions[item["id"]] = prediction
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidDataError(f"{path}: not predictions ({error})") from error
     return predictions, hashlib.sha256(raw).hexdigest()
@@ -72,7 +72,7 @@ def score_condition(
     utterances: Sequence[Utterance],
     trials: Sequence[Trial],
 ) -> list[ConditionScore]:
-    """Every metric of the task on one test set, with counts and a 95 % bootstrap interval.
+    """Score one test set by every metric of the task, with counts and a 95 % bootstrap interval.
 
     Raises:
         InvalidDataError: predictions do not cover exactly the utterances of the manifest.
@@ -87,7 +87,7 @@ def score_condition(
 def scored(
     items: Items | TrialItems, resampled: Resampled, condition: str, metric: str
 ) -> ConditionScore:
-    """One metric on one test set, as in a record."""
+    """Return the score of one metric on one test set, as in a record."""
     score = items.score()
     low, high = resampled.interval
     return ConditionScore(

@@ -1,7 +1,7 @@
-"""The work of some runs, alike but for their seeds: stages, each doing what is not done.
+"""The job of some runs that differ in their seeds only: stages that continue unfinished work.
 
-The stages are apart, and each keeps what it made: features, trained heads, predictions, scores. So
-they can be done by different processes, one after another, and any of them can be killed.
+Each stage writes its results to disk: features, trained heads, predictions, scores. So a process
+can be killed at any stage, and the next one continues.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from bench.session import Session
 
 
 def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
-    """Load and read all that some runs need, alike but for their seeds; nothing is computed.
+    """Load the upstream and the tables of some runs that differ in their seeds only.
 
     Args:
-        spec: the run; its seed does not matter.
-        seeds: of heads.
-        session: where things are and how the upstream runs.
+        spec: the run; its seed is ignored.
+        seeds: of the heads.
+        session: folders, and how the upstream runs.
 
     Raises:
-        UserError: bad input or missing things, in one line.
+        UserError: invalid input or missing files.
     """
     session.engine.check()
     clock, card = Clock(), run_card(spec)
@@ -59,14 +59,16 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
 
 @dataclass
 class Job:
-    """Some runs, alike but for their seeds, and their stages: each does what is not done.
+    """Some runs that differ in their seeds only, with the stages of their computation.
+
+    Methods name a run by its index in `runs`.
 
     Attributes:
-        runs: one a seed.
+        runs: one per seed.
         paths: of their records.
-        features: of all of them.
-        clock: how long what takes.
-        trained: the heads that are at hand, by run.
+        features: of all runs.
+        clock: seconds by stage.
+        trained: heads in memory, by run.
     """
 
     runs: Sequence[Resolved]
@@ -76,7 +78,7 @@ class Job:
     trained: dict[int, list[Fitted]] = field(default_factory=dict)
 
     def digest(self) -> str:
-        """Of the upstream."""
+        """Return the digest of the upstream."""
         return self.runs[0].loaded.digest
 
     def names(self) -> list[str]:
@@ -86,18 +88,18 @@ class Job:
         ]
 
     def done(self) -> list[Record | None]:
-        """The records of the very same runs that are there."""
-        return [_done(path, run) for path, run in zip(self.paths, self.runs, strict=True)]
+        """Return the records of finished runs; None for runs without a record of these inputs."""
+        return [_finished(path, run) for path, run in zip(self.paths, self.runs, strict=True)]
 
     def clear(self, left: Sequence[int], *, force: bool = False) -> None:
-        """Make way for some runs: records with other inputs go aside, with `force` all goes."""
+        """Rename older records of some runs, with other inputs; with `force` delete their work."""
         for index in left:
             _set_aside(self.paths[index], self.runs[index])
             if force:
                 shutil.rmtree(self.paths[index].with_suffix(""), ignore_errors=True)
 
     def compute(self, left: Sequence[int]) -> list[Record]:
-        """All stages of some of the runs, from features to records."""
+        """Do all stages of some runs, from features to records."""
         with self.clock.stage("plan"):
             seeds = [self.runs[index].spec.seed for index in left]
             for line in make_plan(self.features, seeds).lines():
@@ -107,24 +109,16 @@ class Job:
         for index in left:
             stopping.check()
             records.append(self.score(index, left))
-        for index in left:
-            self.tidy(index)
+        for index in left:  # the record is written: nothing is left to resume
+            shutil.rmtree(self.paths[index].with_suffix("") / "training", ignore_errors=True)
         return records
 
-    def tidy(self, index: int) -> None:
-        """Remove what only served to go on, once the record is there."""
-        shutil.rmtree(self.paths[index].with_suffix("") / "training", ignore_errors=True)
-
-    def extract(self) -> None:
-        """The upstream pass."""
-        with self.clock.stage("upstream"):
-            extract(self.features)
-
     def train(self, left: Sequence[int]) -> list[list[Fitted]]:
-        """The heads of some of the runs, trained together, and the cost of the upstream."""
+        """Pass the upstream, train the heads of some runs together, and measure the cost."""
         if all(index in self.trained for index in left):
             return [self.trained[index] for index in left]
-        self.extract()
+        with self.clock.stage("upstream"):
+            extract(self.features)
         folders = [self._training(index) for index in left]
         with self.clock.stage("head"):
             points = train(self.features, [self.runs[index] for index in left], folders)
@@ -134,15 +128,15 @@ class Job:
         return points
 
     def predict(self, index: int, group: Sequence[int]) -> dict[str, str]:
-        """The predictions of one run on its own test sets; their sha256 by condition.
+        """Predict the test sets of one run; return the sha256 of the predictions by condition.
 
         Args:
             index: of the run.
-            group: the runs that its head is trained with where it is not there.
+            group: the runs whose heads are trained together with its head.
         """
-        kept = self._read(index, "predicted")
-        if kept is not None and _are_whole(self._predictions(index), kept):
-            return {str(name): str(sha256) for name, sha256 in kept.items()}
+        written = self._read(index, "predicted")
+        if written is not None and _are_unchanged(self._predictions(index), written):
+            return {str(name): str(sha256) for name, sha256 in written.items()}
         features = replace(self.features, resolved=self.runs[index])
         points = self.train(group)[list(group).index(index)]
         probe = best_probe(features, self._best(points))
@@ -153,7 +147,7 @@ class Job:
         return digests
 
     def score(self, index: int, group: Sequence[int]) -> Record:
-        """The record of one run, written; `group` as in `predict`."""
+        """Score one run and write its record; `group` as in `predict`."""
         digests = self.predict(index, group)
         points = self.train(group)[list(group).index(index)]
         (cost,) = self._cost([index])
@@ -178,43 +172,43 @@ class Job:
         return self.paths[index].with_suffix("") / "predictions"
 
     def _read(self, index: int, name: str) -> dict[str, Any] | None:
-        """What a stage left for the next, None when it is not there or damaged."""
+        """Read a result of an earlier stage; None where it is missing or damaged."""
         path = self._training(index) / f"{name}.sealed"
         if not path.exists():
             return None
         try:
             return dict(read_sealed(path))
         except InvalidDataError as error:
-            warn(f"{error}; it is made again")
+            warn(f"{error}; it is computed again")
             return None
 
     def _cost(self, left: Sequence[int]) -> list[UpstreamCost]:
-        """What the upstream costs, measured once for some runs."""
-        kept = [self._read(index, "cost") for index in left]
-        if all(kept):
-            return [UpstreamCost(**found) for found in kept if found]
+        """Return the cost of the upstream for each run, measured once."""
+        written = [self._read(index, "cost") for index in left]
+        if all(written):
+            return [UpstreamCost(**cost) for cost in written if cost]
         cost = upstream_cost(self.runs[0])
         for index in left:
             write_sealed(cost.model_dump(), self._training(index) / "cost.sealed")
         return [cost for _ in left]
 
 
-def _are_whole(folder: Path, digests: Mapping[str, str]) -> bool:
-    """Whether predictions are those that were written; says which are not."""
+def _are_unchanged(folder: Path, digests: Mapping[str, str]) -> bool:
+    """Compare files of predictions with their digests; warn of the first that differs."""
     for name, expected in digests.items():
         path = folder / f"{name}.jsonl"
         try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
+            sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError:
-            found = "none"
-        if found != expected:
-            warn(f"{path}: altered or gone since it was written; predicted again")
+            sha256 = "none"
+        if sha256 != expected:
+            warn(f"{path}: changed or removed since it was written; predicted again")
             return False
     return True
 
 
-def _done(path: Path, resolved: Resolved) -> Record | None:
-    """The record of the very same run, when it is there."""
+def _finished(path: Path, resolved: Resolved) -> Record | None:
+    """Return the record of a run where it has the same inputs, else None."""
     if not path.exists():
         return None
     record = read_record(path)
@@ -222,7 +216,7 @@ def _done(path: Path, resolved: Resolved) -> Record | None:
 
 
 def _set_aside(path: Path, resolved: Resolved) -> None:
-    """Move a record of a run with other inputs out of the way, with all that belongs to it."""
+    """Rename a record with other inputs, and its folder."""
     if not path.exists():
         return
     older = read_record(path).provenance.spec
@@ -236,7 +230,7 @@ def _set_aside(path: Path, resolved: Resolved) -> None:
 
 
 def upstream_cost(resolved: Resolved) -> UpstreamCost:
-    """Parameters, MACs and real-time factor, measured from the module that ran."""
+    """Measure parameters, MACs and real-time factor of the module that ran."""
     upstream = resolved.loaded.upstream
     cost = measure(upstream)
     return UpstreamCost(

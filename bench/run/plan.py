@@ -23,16 +23,8 @@ from bench.load.loader import load_upstream
 from bench.probe.fit import take
 from bench.probe.heads import make_grid
 from bench.registry import corpus_module, resolve
-from bench.run.run_features import Features, features_of
-from bench.run.spec import (
-    Resolved,
-    RunSpec,
-    Table,
-    explored_steps,
-    read_tables,
-    run_card,
-    seconds_of,
-)
+from bench.run.run_features import Features, explored_steps, features_of
+from bench.run.spec import Resolved, RunSpec, Table, read_tables, run_card, seconds_of
 from bench.session import GB, Session
 
 # An update is first timed on a part of a batch. Where the whole batch would take no longer than

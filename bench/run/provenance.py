@@ -1,4 +1,4 @@
-"""Where, when and with what a run was made, and how long its stages took."""
+"""The provenance of a record: commit, device, packages, and the time of each stage."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "jiwer", "s
 
 @dataclass
 class Clock:
-    """Wall seconds by stage."""
+    """Wall-clock seconds by stage."""
 
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
+        """Add the time of a block to a stage."""
         begin = time.perf_counter()
         try:
             yield
@@ -41,7 +41,7 @@ class Clock:
 
 
 def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
-    """Where, when and with what the run was made."""
+    """Return the provenance of a run."""
     commit, dirty = project_state()
     return Provenance(
         spec=spec_digest,
@@ -57,12 +57,12 @@ def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
 
 
 def project_state() -> tuple[str | None, bool | None]:
-    """The project's commit, and whether it was changed since; None where there is no checkout."""
+    """Return the project's commit, and True where files differ from it; None without a checkout."""
     return checkout_state(ROOT)
 
 
 def _device(engine: Engine) -> str:
-    """What computed, for people."""
-    if engine.device.startswith("cuda"):
+    """Return the name of the device."""
+    if engine.on_gpu:
         return torch.cuda.get_device_name(engine.device)
     return f"CPU {platform.machine()}, {torch.get_num_threads()} threads"

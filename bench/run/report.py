@@ -1,4 +1,4 @@
-"""What a run found, as text for a terminal."""
+"""The result of a run as text for a terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _counts(score: ConditionScore) -> str:
 
 
 def name_with_weights(record: Record) -> str:
-    """The upstream's name and whose weights it has, never one without the other."""
+    """Return the upstream's name with the provenance of its weights and every restriction."""
     control = ", training labels shuffled" if record.labels_shuffled else ""
     control += ", end-to-end ceiling instead of the protocol's head" if record.ceiling else ""
     limited = f", limited to {record.limit} utterances a split" if record.limit else ""
@@ -28,7 +28,7 @@ def name_with_weights(record: Record) -> str:
 
 
 def table(record: Record, path: Path) -> str:
-    """Scores with counts and intervals, selection, costs, time, and where the record lies."""
+    """Return scores with counts and intervals, selection, costs, times and the record's path."""
     rows = [
         [s.condition, s.metric, _percent(s.value), f"{_percent(s.low)} to {_percent(s.high)}",
          _counts(s), s.n]

@@ -1,6 +1,6 @@
-"""One run: (upstream, task, track, seed) to a record. Done means done; interrupted goes on.
+"""One run: from (upstream, task, track, seed) to a record.
 
-The stages are apart, and each keeps what it made: features, trained heads, predictions, scores.
+A finished run is not computed again; an interrupted run continues (`bench.run.job`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,13 @@ from bench.session import Session
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `run` returns: the record, where it lies, and whether it was there before."""
+    """The result of `run`.
+
+    Attributes:
+        record: the record.
+        path: its file.
+        was_done: it was written by an earlier run.
+    """
 
     record: Record
     path: Path
@@ -34,18 +40,18 @@ def run(spec: RunSpec, session: Session, *, force: bool = False) -> Outcome:
 def run_seeds(
     spec: RunSpec, seeds: Sequence[int], session: Session, *, force: bool = False
 ) -> list[Outcome]:
-    """Evaluate one upstream on one task with some seeds, or read the records when that is done.
+    """Evaluate one upstream on one task with some seeds, or read the records of finished runs.
 
-    The upstream passes once, and the heads of all seeds that are not done are trained together.
+    The upstream passes once, and the heads of all remaining seeds are trained together.
 
     Args:
-        spec: the run; its seed does not matter.
-        seeds: of heads; a record each.
-        session: where things are and how the upstream runs.
-        force: compute again even when the same run is done.
+        spec: the run; its seed is ignored.
+        seeds: of the heads; each has a record.
+        session: folders, and how the upstream runs.
+        force: compute finished runs again.
 
     Raises:
-        UserError: bad input or missing things, in one line.
+        UserError: invalid input or missing files.
     """
     job = open_job(spec, seeds, session)
     with held(session.out / LOCKS, job.names()), using(job.features.store.root, job.digest()):

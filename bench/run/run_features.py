@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.config import Recipe
 from bench.errors import InvalidDataError
 from bench.features.crops import cropped, crops_of
 from bench.features.inventory import make_room
@@ -18,8 +19,15 @@ from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.progress import bar, say, warn
-from bench.run.spec import Resolved, explored_steps, seconds_of
+from bench.run.spec import Resolved, seconds_of
 from bench.session import GB, STORE_GB, Session
+
+
+def explored_steps(recipe: Recipe, num_rates: int) -> int:
+    """Return the updates at each learning rate before the best is trained in full; 0: none."""
+    if recipe.explore is None or num_rates == 1:
+        return 0
+    return max(1, round(recipe.steps * recipe.explore))
 
 
 @dataclass(frozen=True)

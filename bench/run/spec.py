@@ -1,4 +1,4 @@
-"""What a run is asked to do, and what it resolves to: everything before the first computation."""
+"""The specification of a run, and everything it resolves to before the first computation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
-from bench.config import Recipe, TaskCard, UpstreamCard
+from bench.config import TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import Loaded
 from bench.records.record import PROTOCOL, Inputs
@@ -25,18 +25,18 @@ from bench.sound.manifests import Trial, digest, read_table, read_trials
 
 @dataclass(frozen=True)
 class RunSpec:
-    """One run as asked for.
+    """The specification of one run.
 
     Attributes:
         upstream: `NAME[@VARIANT][+untrained[:SEED]]`.
         task, track: names.
         seed: of the head's initialisation, the order of batches and dropout.
-        lr: instead of the card's grid.
-        shuffle_labels: permute the training targets: the control that a probe must beat. Dev stays
-            true, which favours the control.
+        lr: one learning rate instead of the card's grid.
+        shuffle_labels: permute the training targets: the control that a probe must beat. Dev is
+            not permuted, which favours the control.
         ceiling: replace the protocol's head by a small encoder trained end to end, on the features
-            of a filter bank: whether the task can be learned at all. No result.
-        limit: keep only so many utterances a split (a smoke test; no result).
+            of a filter bank, to see if the task can be learned at all. No result.
+        limit: use only so many utterances of a split (a smoke test; no result).
     """
 
     upstream: str
@@ -84,10 +84,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A run with everything that it depends on at hand.
+    """A run with everything that it depends on.
 
     Attributes:
-        spec: as asked for, the upstream under the name that was really loaded.
+        spec: the specification, with the name of the upstream that was really loaded.
         card: of the task.
         loaded: the upstream, its provenance and digest.
         tables: by split or condition.
@@ -99,7 +99,7 @@ class Resolved:
     tables: dict[str, Table]
 
     def inputs(self) -> Inputs:
-        """Digests of everything the result depends on."""
+        """Return the digests of everything the result depends on."""
         return Inputs(
             upstream_sha256=self.loaded.digest,
             checkpoint_sha256=self.loaded.checkpoint_sha256,
@@ -109,7 +109,7 @@ class Resolved:
         )
 
     def digest(self) -> str:
-        """Identity of the run (sha256): equal digests are the same run."""
+        """Return the sha256 of the run: runs with equal digests are the same run."""
         content = {
             "protocol": PROTOCOL,
             "spec": asdict(self.spec),
@@ -118,11 +118,11 @@ class Resolved:
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def learning_rates(self) -> tuple[float, ...]:
-        """The grid: the card's, or the one rate that was asked for."""
+        """Return the card's learning rates, or the one of the specification."""
         return self.card.recipe.lr_grid if self.spec.lr is None else (self.spec.lr,)
 
     def run_name(self) -> str:
-        """Stem of the record's file: task and seed, and whatever makes the run a special one."""
+        """Return the stem of the record's file: task, seed and every option of the run."""
         parts = [f"{self.card.name}-s{self.spec.seed}"]
         parts += [f"lr{self.spec.lr:g}"] if self.spec.lr is not None else []
         parts += ["shuffled"] if self.spec.shuffle_labels else []
@@ -132,13 +132,13 @@ class Resolved:
 
 
 def ceiling_card(card: TaskCard) -> TaskCard:
-    """The task with a small encoder trained end to end in place of the protocol's linear head.
+    """Return the task with a small encoder trained end to end instead of the protocol's head.
 
     Raises:
         UsageError: not a classification task.
     """
     if card.metrics[0] != "accuracy":
-        raise UsageError(f"task {card.name}: only classification has a ceiling of its own")
+        raise UsageError(f"task {card.name}: only classification tasks have a ceiling")
     recipe = card.recipe.model_copy(
         update={"lr_grid": (1e-3,), "steps": card.recipe.steps, "eval_every": 100}
     )
@@ -152,12 +152,12 @@ def ceiling_card(card: TaskCard) -> TaskCard:
     )
 
 
-# A smoke test of a recipe of more updates than this makes only so many.
+# The largest number of updates of a smoke test.
 SMOKE_STEPS = 2_000
 
 
 def limited_card(card: TaskCard) -> TaskCard:
-    """The task as a run with `limit` trains it: full recipes of track superb take days."""
+    """Return the task with a shorter recipe for `limit`: those of track superb take days."""
     recipe = card.recipe
     if recipe.steps <= SMOKE_STEPS:
         return card
@@ -176,54 +176,46 @@ def run_card(spec: RunSpec) -> TaskCard:
     return card if spec.limit is None else limited_card(card)
 
 
-def explored_steps(recipe: Recipe, num_rates: int) -> int:
-    """Return the updates at each learning rate before the best is trained in full; 0: none."""
-    if recipe.explore is None or num_rates == 1:
-        return 0
-    return max(1, round(recipe.steps * recipe.explore))
-
-
-# What a card says for people: a better wording is not another experiment. Nor are learning rates
-# that only a user who asks for them gets.
+# Keys for readers: a better wording is not another experiment. Nor are learning rates that are
+# used only on request.
 WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
 WORDS |= {"reported", "macs_rule", "differs", "lr_presets"}
-# Nor what only says where to look: the tap by its other name, the page where the file is found,
-# about how large it is, which other files hold the same (a record has the digest of the one used),
-# which commands train it again.
+# Keys that only help to find a file: the tap's other name, the file's page and approximate size,
+# other files with the same weights (a record has the digest of the one used), the commands that
+# train it again.
 NOT_HASHED: Any = {"checkpoint": {"page", "size_mb", "known_sha256", "made_by"}}
 EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | NOT_HASHED
 
-# Keys that came after the first records: left out where a card does not use them.
+# Keys that are newer than the first records: omitted where a card does not use them.
 LATER: dict[str, Any] = {"builder": None, "args": {}}
 
 
 def card_digest(card: Frozen) -> str:
-    """Identity of what a card makes happen: sha256 of its canonical JSON without the words."""
+    """Return the sha256 of a card's canonical JSON without the keys for readers."""
     content = card.model_dump(mode="json", exclude=EXCLUDED)
     if isinstance(card, UpstreamCard) and card.checkpoint is not None and card.checkpoint.made_by:
         content["checkpoint"]["shipped"] = True  # it was, when its records were made
-    kept = {key: value for key, value in content.items() if LATER.get(key, ...) != value}
-    text = json.dumps(kept, sort_keys=True)
+    used = {key: value for key, value in content.items() if LATER.get(key, ...) != value}
+    text = json.dumps(used, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _limited(
     utterances: Sequence[Utterance], trials: Sequence[Trial], limit: int
 ) -> tuple[list[Utterance], list[Trial]]:
-    """The first `limit` utterances; for trials, those that the first pairs of each kind need."""
+    """Return about `limit` utterances; with trials, those of the first pairs of each label."""
     if trials:
         half = max(1, limit // 2)
-        kept = [t for t in trials if t.label == 1][:half] + [t for t in trials if not t.label][
-            :half
-        ]
-        needed = {identifier for t in kept for identifier in (t.enrolment, t.test)}
-        return [item for item in utterances if item.id in needed], kept
-    step = max(1, len(utterances) // limit)  # spread over the table: speakers and classes come on
+        same, different = ([t for t in trials if t.label == label] for label in (1, 0))
+        pairs = same[:half] + different[:half]
+        needed = {identifier for t in pairs for identifier in (t.enrolment, t.test)}
+        return [item for item in utterances if item.id in needed], pairs
+    step = max(1, len(utterances) // limit)  # a table may be sorted by speaker or class
     return list(utterances[::step])[:limit], []
 
 
 def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
-    """The utterances with their targets permuted."""
+    """Return the utterances with permuted targets."""
     generator = torch.Generator().manual_seed(derive_seed(seed, "shuffled labels"))
     order = torch.randperm(len(utterances), generator=generator).tolist()
     return [
@@ -233,17 +225,17 @@ def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
 
 
 def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -> None:
-    """Prepare what a task needs, unless it is there.
+    """Prepare the corpora of a task that are not prepared yet.
 
     Args:
         card: of the task.
-        session: gives `home`, `deb_dir`, and `data` (None for the folder of last time).
-        partial: part of an official corpus is enough.
+        session: gives `home`, `deb_dir`, and `data` (None: the folder of the last time).
+        partial: accept a part of an official corpus.
 
     Raises:
-        UsageError: `data` for a task that has no official corpus.
-        MissingError, InvalidDataError: as the `prepare` of the corpora; part of an official corpus
-            where all of it is needed.
+        UsageError: `data` for a task without an official corpus.
+        MissingError, InvalidDataError: as the `prepare` of the corpora; a part of an official
+            corpus, unless `partial`.
     """
     for name in card.corpora:
         module = corpus_module(name)
@@ -257,12 +249,12 @@ def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -
         if differences:
             raise InvalidDataError(
                 f"{differences[0]}: unpack it again ('slim-superb data status --track "
-                f"{card.track}' says more); --limit N runs on what there is, as a smoke test"
+                f"{card.track}' says more); --limit N runs on the present part, as a smoke test"
             )
 
 
 def read_split(card: TaskCard, split: str, home: Path) -> tuple[list[Utterance], list[Trial]]:
-    """The utterances and trials of one split, from all manifests that make it up.
+    """Read the utterances and trials of one split, from all its manifests.
 
     Raises:
         MissingError, InvalidDataError: a corpus is not prepared or is damaged, or two of them use
@@ -280,7 +272,7 @@ def read_split(card: TaskCard, split: str, home: Path) -> tuple[list[Utterance],
 
 
 def read_tables(card: TaskCard, home: Path, spec: RunSpec) -> dict[str, Table]:
-    """The manifests of a task, as one run sees them.
+    """Read the manifests of a task, limited and shuffled as the run says.
 
     Raises:
         MissingError, InvalidDataError: the corpus is not prepared or is damaged.
@@ -297,7 +289,7 @@ def read_tables(card: TaskCard, home: Path, spec: RunSpec) -> dict[str, Table]:
 
 
 def resolve_run(spec: RunSpec, card: TaskCard, loaded: Loaded, home: Path) -> Resolved:
-    """Bring together what a run depends on; the corpus must be prepared.
+    """Resolve a run whose corpora are prepared.
 
     Raises:
         MissingError, InvalidDataError: the corpus is not prepared or is damaged.

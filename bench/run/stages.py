@@ -1,4 +1,4 @@
-"""The stages of a run: upstream pass, heads, predictions, scores. Each reads what the last kept."""
+"""The stages of a run after the upstream pass: heads, predictions, scores."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from bench.records.curves import Curves
 from bench.records.record import ConditionScore
 from bench.run.evaluate import read_predictions, score_condition, write_predictions
 from bench.run.plan import head_factory
-from bench.run.run_features import Features
-from bench.run.spec import Resolved, explored_steps
+from bench.run.run_features import Features, explored_steps
+from bench.run.spec import Resolved
 
 
 def _dev_score(resolved: Resolved) -> Any:
-    """A function from dev predictions, in order, to the value of the main metric."""
+    """Return a function from dev predictions, in order, to the value of the main metric."""
     metric, dev = METRICS[resolved.card.metrics[0]], resolved.tables["dev"]
 
     def score(predictions: list[Any]) -> float:
@@ -39,7 +39,7 @@ def _dev_score(resolved: Resolved) -> Any:
 
 
 def _lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) -> Lesson:
-    """What the heads of some runs, alike but for their seeds, are trained on."""
+    """Return the lesson of some runs that differ in their seeds only."""
     resolved = features.resolved
     card, train = resolved.card, resolved.tables["train"].utterances
     return Lesson(
@@ -59,20 +59,20 @@ def _lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) -> Les
 def train(
     features: Features, runs: Sequence[Resolved], folders: Sequence[Path]
 ) -> list[list[Fitted]]:
-    """Train the heads of some runs, alike but for their seeds, at every learning rate, in one go.
+    """Train the heads of runs that differ in their seeds only, at every learning rate, together.
 
-    Dev decides, test is not touched. What is done is kept in each run's folder; a run whose heads
-    are all there is not trained again. A recipe that explores trains every rate for a part of its
-    updates, and then the best of them, from the beginning, for all.
+    Dev selects; test sets are not read. Trained heads are written to each run's folder and not
+    trained again. A recipe that explores trains every rate for a part of its updates, and then the
+    best rate from the beginning for all updates.
 
     Args:
         features: of the runs.
-        runs: one a seed.
-        folders: one a run, for what was trained.
+        runs: one per seed.
+        folders: one per run, for trained heads.
 
     Returns:
         the points of each run, in the order of its learning rates; where the recipe explores, the
-        explored ones without their weights, and then the one that was trained in full.
+        explored points without their weights, and then the point that was trained in full.
     """
     recipe, rates = runs[0].card.recipe, runs[0].learning_rates()
     part = explored_steps(recipe, len(rates))
@@ -84,7 +84,7 @@ def train(
     best = [best_of(points, higher_is_better=higher).lr for points in tried]
     full: dict[int, list[Fitted]] = {}
     for lr in dict.fromkeys(best):
-        chosen = [index for index, own in enumerate(best) if own == lr]
+        chosen = [index for index, best_lr in enumerate(best) if best_lr == lr]
         some, places = [runs[index] for index in chosen], [folders[index] for index in chosen]
         full |= dict(zip(chosen, _fit(features, some, places, recipe, [lr]), strict=True))
     return [
@@ -100,32 +100,32 @@ def _fit(
     recipe: Recipe,
     rates: Sequence[float],
 ) -> list[list[Fitted]]:
-    """Train by one recipe what is not in the folders yet: the points of each run, by rate."""
-    found = [_kept(folder, rates) for folder in folders]
-    left = [index for index, points in enumerate(found) if points is None]
+    """Return the points of each run, by rate; train those that are not in the folders yet."""
+    by_run = [_read_points(folder, rates) for folder in folders]
+    left = [index for index, points in enumerate(by_run) if points is None]
     if left:
         seeds = [runs[index].spec.seed for index in left]
         checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.sealed"
         lesson = _lesson(features, [runs[index] for index in left], recipe)
         trainer = Trainer(lesson, rates, seeds, checkpoint=checkpoint)
-        # Beside the record, where they stay when what only served to go on is removed.
+        # Beside the record, because the folder of the training is removed at the end.
         curves = {runs[index].spec.seed: _curves(folders[index], checkpoint) for index in left}
         points = _with_progress(trainer, runs[0], curves)
         for place, index in enumerate(left):
-            own = points[place * len(rates) : (place + 1) * len(rates)]
-            for point in own:
+            trained = points[place * len(rates) : (place + 1) * len(rates)]
+            for point in trained:
                 write_sealed(vars(point), _point_file(folders[index], point.lr))
-            found[index] = own
+            by_run[index] = trained
         checkpoint.unlink(missing_ok=True)
-    return [points for points in found if points is not None]
+    return [points for points in by_run if points is not None]
 
 
 def _point_file(folder: Path, lr: float) -> Path:
     return folder / f"lr{lr:g}.sealed"
 
 
-def _kept(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
-    """The points of one run when all of them are there and whole."""
+def _read_points(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
+    """Read the points of one run; None where one is missing or damaged."""
     if not all(_point_file(folder, lr).exists() for lr in rates):
         return None
     try:
@@ -136,9 +136,9 @@ def _kept(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
 
 
 def _curves(folder: Path, checkpoint: Path) -> Curves:
-    """Curves of one run, beside its record: `folder` is RUN/training/DIGEST, or `explored` in it.
+    """Return the curves of one run, in its folder: `folder` is RUN/training/DIGEST[/explored].
 
-    A training that begins anew begins them anew; one that goes on adds to them.
+    A training without a checkpoint removes older curves; a resumed training adds to them.
     """
     is_explored = folder.name == "explored"
     run = folder.parents[2 if is_explored else 1]
@@ -151,9 +151,9 @@ def _curves(folder: Path, checkpoint: Path) -> Curves:
 def _with_progress(
     trainer: Trainer, resolved: Resolved, curves: Mapping[int, Curves]
 ) -> list[Fitted]:
-    """Run a training with a bar, and curves by seed."""
-    card, points = resolved.card, len(trainer.grid.points)
-    label = f"{points} heads" if points > 1 else "head"
+    """Run a training with a progress bar, and curves by seed."""
+    card, heads = resolved.card, len(trainer.grid.points)
+    label = f"{heads} heads" if heads > 1 else "head"
 
     def on_scores(step: int, losses: Figures, scores: Figures) -> None:
         for (lr, seed), value in scores.items():
@@ -167,14 +167,14 @@ def _with_progress(
                 progress.set_postfix({f"best dev {card.metrics[0]}": f"{best:.4f}"}, refresh=False)
             progress.update(step - progress.n)
 
-        found = trainer.run(on_step, on_scores)
-    for own in curves.values():
-        own.close()
-    return found
+        points = trainer.run(on_step, on_scores)
+    for curve in curves.values():
+        curve.close()
+    return points
 
 
 def best_probe(features: Features, best: Fitted) -> Probe:
-    """The trained part that dev chose."""
+    """Return the weighted sum and head that dev selected."""
     source = features.source("train")
     factory = head_factory(features.resolved)
     probe = Probe(source.num_layers, source.hidden_size, factory, features.moments())
@@ -193,7 +193,7 @@ def save_head(probe: Probe, path: Path) -> None:
 
 
 def predict_tests(features: Features, probe: Probe, folder: Path) -> dict[str, str]:
-    """Predict every test set and write the predictions; their sha256 by condition."""
+    """Predict every test set and write the predictions; return their sha256 by condition."""
     digests = {}
     for condition in features.resolved.card.conditions:
         utterances = features.resolved.tables[condition].utterances
@@ -204,7 +204,7 @@ def predict_tests(features: Features, probe: Probe, folder: Path) -> dict[str, s
 
 
 def score_tests(resolved: Resolved, folder: Path) -> tuple[ConditionScore, ...]:
-    """Score the predictions on disk."""
+    """Score the predictions on disk, by condition and metric."""
     scores: list[ConditionScore] = []
     for condition in resolved.card.conditions:
         predictions, _ = read_predictions(folder / f"{condition}.jsonl")

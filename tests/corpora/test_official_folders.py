@@ -318,5 +318,5 @@ def test_published_rates_by_name(tmp_path, monkeypatch, capsys):
     assert main([*command[:2], "ks", *command[2:], "--lr", "published"]) == 0
     assert "200,000 updates at 0.0001" in capsys.readouterr().out
     assert main(["eval", "fbank", "sid", "--track", "superb", "--lr", "published"]) == 2
-    assert "none is known for fbank" in capsys.readouterr().err
+    assert "no rate is published for fbank" in capsys.readouterr().err
     assert main(["eval", "fbank", "sid", "--track", "superb", "--lr", "fast"]) == 2

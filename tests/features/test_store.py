@@ -12,6 +12,7 @@ from bench.engine import Engine
 from bench.errors import MissingError
 from bench.features import inventory
 from bench.features.store import FeatureStore
+from bench.session import GB
 
 DAY = 86_400
 
@@ -36,10 +37,10 @@ def reopen(root):
 
 def test_the_least_recently_used_goes_first(root, utterances):
     size = inventory.shards(root)[0].size_bytes
-    assert inventory.make_room(root, 0, 3 * size / inventory.GB) == 0
-    assert inventory.make_room(root, 0, 2 * size / inventory.GB) == size
+    assert inventory.make_room(root, 0, 3 * size / GB) == 0
+    assert inventory.make_room(root, 0, 2 * size / GB) == size
     assert reopen(root).missing(utterances) == utterances[16:]
-    assert inventory.make_room(root, size, 2 * size / inventory.GB) == size
+    assert inventory.make_room(root, size, 2 * size / GB) == size
     assert reopen(root).missing(utterances) == utterances[8:]
 
 
@@ -52,7 +53,7 @@ def test_what_a_run_needs_stays(root, utterances):
 def test_reading_counts_as_use(root, utterances):
     reopen(root).read(utterances[16:])
     size = inventory.shards(root)[0].size_bytes
-    inventory.make_room(root, 0, size / inventory.GB)
+    inventory.make_room(root, 0, size / GB)
     assert reopen(root).missing(utterances) == utterances[:16]
 
 
@@ -94,7 +95,7 @@ def test_verify_finds_every_kind_of_damage_and_prune_removes_it(root, utterances
     shown = capsys.readouterr()
     for path, why in [(flipped, "sha256"), (cut, "expected"), (orphan, "no index")]:
         assert any(str(path) in line and why in line for line in shown.out.splitlines())
-    assert "3 shards are broken" in shown.err
+    assert "3 shards are damaged" in shown.err
     assert main(["store", "prune"]) == 0
     assert flipped.exists()
     assert not cut.exists()
@@ -119,7 +120,7 @@ def test_shards_of_before_digests_are_checked_for_their_numbers(root):
 
 def test_one_upstream_can_be_forgotten(root, capsys):
     assert main(["store", "prune", "--upstream", "to"]) == 2
-    assert "there are: dddddddddddddddddddddddd, toy" in capsys.readouterr().err
+    assert "stored: dddddddddddddddddddddddd, toy" in capsys.readouterr().err
     assert main(["store", "prune", "--upstream", "toy"]) == 0
     assert inventory.shards(root) == []
 

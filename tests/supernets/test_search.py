@@ -86,7 +86,7 @@ def test_a_supernet_outside_the_project_is_searched_by_its_card(supernet, tmp_pa
     with pytest.raises(UsageError, match="unknown upstream 'mine'"):
         next(subnet_names("mine", 0, Session()))
     assert main(["subnets", "search", "--max-params", "1"]) == 2
-    assert "an upstream is needed" in capsys.readouterr().err
+    assert "expected an upstream: its name" in capsys.readouterr().err
     assert main(["subnets", "search", "--card", str(path), "--count", "0"]) == 2
     assert "--count 0: expected 1 or more" in capsys.readouterr().err
 
