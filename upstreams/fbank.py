@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 
 MEL_BINS = 80
 WINDOW_SAMPLES = 400  # 25 ms

@@ -63,7 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """List, search or compare; print a table and draw."""
-    from bench.plots import check_picture
+    from bench.metrics.plots import check_picture
     from bench.progress import say
     from bench.supernets.subnets import Budget
 
@@ -99,7 +99,7 @@ def _candidates(options: argparse.Namespace, budget: Budget) -> tuple[str, list[
 def _list(options: argparse.Namespace, budget: Budget) -> None:
     import json
 
-    from bench.plots import plane
+    from bench.metrics.plots import plane
     from bench.progress import say
     from bench.supernets.subnets import candidates_csv, candidates_data, candidates_table
 

@@ -10,7 +10,7 @@ from bench.conditions.catalogue import condition, refusal
 from bench.conditions.distorter import make_distorter
 from bench.errors import UsageError, did_you_mean
 from bench.features.passes import clean_sound
-from bench.plots import picture
+from bench.metrics.plots import picture
 from bench.progress import say
 from bench.registry import task_card
 from bench.run.spec import prepare_corpora, read_split

@@ -6,7 +6,7 @@ import numpy as np
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.sound.audio import Wav
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 
 KEEPS_BAND = False
 LIBRARIES = ("torch", "torchaudio", "soxr")

@@ -26,7 +26,8 @@ from bench.grids.spec import GridSpec
 from bench.load.catalog import find_entry
 from bench.names import parse_upstream_name, runs_folder
 from bench.paths import write_text
-from bench.records.record import PROTOCOL, Failure, read_record
+from bench.records.failure import Failure
+from bench.records.record import PROTOCOL, read_record
 from bench.registry import task_card
 from bench.run.provenance import project_state
 from bench.run.spec import card_digest, limited_card

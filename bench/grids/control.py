@@ -14,7 +14,7 @@ from bench.grids.cells import CellStatus, RunGrid
 from bench.grids.estimate import read_timings, seconds_of
 from bench.grids.launch import Executor
 from bench.progress import bar, say
-from bench.records.record import read_failure
+from bench.records.failure import read_failure
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_TO_END = 15.0  # for workers that find nothing to do; one may be lost with its machine

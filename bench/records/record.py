@@ -12,9 +12,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from bench.config import Precision, Weights
 from bench.errors import InvalidDataError, one_line
@@ -26,12 +26,11 @@ from bench.records.condition_table import (
     digests_path,
     read_digests,
 )
-from bench.schema import Frozen
+from bench.schema import Frozen, read_model
 
 SCHEMA = 2
 PROTOCOL = "2026.2"
 MAX_RECORD_BYTES = 4_000_000
-Kind = TypeVar("Kind", bound=Frozen)
 
 
 class ConditionScore(Frozen):
@@ -251,43 +250,6 @@ class Record(RunFields):
         return data
 
 
-class Failure(Frozen):
-    """The record of a failed cell of a grid.
-
-    It has no scores; readers of records refuse it.
-
-    Attributes:
-        cell: description of the cell, for people.
-        stage: `run` or `conditions`.
-        tasks: the task of the cell.
-        seed, condition: None, because a cell has all of them.
-        lr: None where the cell has the learning rates of the card.
-        error: the reason, in one line.
-        exit_code: of the same run outside a grid.
-        traceback: of a defect; None for an error that a user can correct.
-        commit, dirty: of the project.
-        failed: time (UTC).
-    """
-
-    schema_version: Literal[1] = 1
-    protocol: str = PROTOCOL
-    status: Literal["error"] = "error"
-    track: str
-    upstream: str
-    cell: str
-    stage: str
-    tasks: tuple[str, ...]
-    seed: int | None = None
-    lr: float | None = None
-    condition: str | None = None
-    error: str
-    exit_code: int
-    traceback: str | None = None
-    commit: str | None = None
-    dirty: bool | None = None
-    failed: str
-
-
 def dumps(record: Record, digests: Digests | None = None) -> str:
     """Return the record as JSON text: fields in order, one a line, and one condition a line.
 
@@ -305,12 +267,7 @@ def dumps(record: Record, digests: Digests | None = None) -> str:
 
 
 def write_record(record: Record, path: Path, digests: Digests | None = None) -> None:
-    """Write one record atomically.
-
-    Args:
-        record: the record.
-        path: of the file.
-        digests: as in `dumps`.
+    """Write one record atomically; `digests` as in `dumps`.
 
     Raises:
         MissingError: no space or no permission.
@@ -324,7 +281,7 @@ def read_record(path: Path) -> Record:
     Raises:
         InvalidDataError: unreadable, too large, not JSON, or not a record.
     """
-    file = _read(path, RecordFile)
+    file = read_model(path, RecordFile, max_bytes=MAX_RECORD_BYTES, what="record")
     fields = {name: getattr(file, name) for name in RunFields.model_fields}
     digests: Mapping[str, str] = {}
     if any(row[1] is None for row in file.conditions.rows):
@@ -338,41 +295,5 @@ def read_record(path: Path) -> Record:
             f"{path}: condition {error}: sha256 expected in its row, or for task {file.task!r} in "
             f"{digests_path(path)}"
         ) from error
-    except ValidationError as error:
-        raise _no_record(path, error) from error
-    except (ValueError, TypeError, ArithmeticError) as error:
-        reason = one_line(f"{path}: not a record: conditions.rows: {error}")
-        raise InvalidDataError(reason) from error
-
-
-def read_failure(path: Path) -> Failure:
-    """Read and check the record of a failure.
-
-    Raises:
-        InvalidDataError: as `read_record`.
-    """
-    return _read(path, Failure)
-
-
-def _read(path: Path, model: type[Kind]) -> Kind:
-    """Read and check one file.
-
-    Raises:
-        InvalidDataError: unreadable, too large, not JSON, or of another kind.
-    """
-    try:
-        size = path.stat().st_size
-        if size > MAX_RECORD_BYTES:
-            raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_RECORD_BYTES} expected")
-        return model.model_validate_json(path.read_bytes(), strict=True)
-    except OSError as error:
-        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        raise _no_record(path, error) from error
-
-
-def _no_record(path: Path, error: ValidationError) -> InvalidDataError:
-    problem = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(str(part) for part in problem["loc"]) or "file"
-    reason = one_line(f"{where}: {problem['msg']}")
-    return InvalidDataError(f"{path}: not a record: {reason}")
+    except (ValueError, TypeError, ArithmeticError) as error:  # pydantic's errors too
+        raise InvalidDataError(one_line(f"{path}: not a record: conditions: {error}")) from error

@@ -1,6 +1,6 @@
 """Read, resample and write sound, and the tables that name utterances.
 
 `audio` is the only place that opens sound files, `sox` repeats two effects of SoX, `manifests`
-reads and writes tables of utterances and lists of trials. Others use `audio.read_wav`,
-`manifests.read_table` and `manifests.digest`.
+reads and writes tables of utterances and lists of trials, `torchaudio_guard` imports torchaudio.
+Others use `audio.read_wav`, `manifests.read_table` and `manifests.digest`.
 """

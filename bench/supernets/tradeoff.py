@@ -15,8 +15,8 @@ from tabulate import tabulate
 
 from bench.errors import UsageError
 from bench.metrics.metric import METRICS
+from bench.metrics.plots import plane
 from bench.names import parse_upstream_name
-from bench.plots import plane
 from bench.progress import say
 from bench.records.record import Record
 from bench.run.run import Outcome, run

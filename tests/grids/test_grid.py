@@ -26,7 +26,8 @@ from bench.grids.estimate import read_timings, seconds_of
 from bench.grids.launch import Launch, make_executor
 from bench.grids.spec import GridSpec, make_grid_spec, read_grid
 from bench.grids.worker import work
-from bench.records.record import read_failure, read_record
+from bench.records.failure import read_failure
+from bench.records.record import read_record
 from bench.run import artifacts, job, plan, spec
 from bench.session import Session
 

@@ -6,8 +6,7 @@ from bench import registry
 from bench.config import TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.names import parse_upstream_name, path_name
-from bench.schema import read_card
-from bench.yaml_file import MAX_YAML_BYTES, read_yaml
+from bench.schema import MAX_YAML_BYTES, read_card, read_yaml
 
 FORBIDDEN_BY_WINDOWS = set('<>:"/\\|?*')
 TASK = """

@@ -41,7 +41,7 @@ def save_onnx(path, model=None, outputs=("first", "second"), batch=True):
 
 def save_hubert(folder, kind="Hubert", do_normalize=False, shard="1GB", **changes):
     """A tiny model of transformers, with its feature extractor; the model."""
-    from bench.torchaudio_guard import import_torchaudio
+    from bench.sound.torchaudio_guard import import_torchaudio
 
     import_torchaudio()
     import transformers

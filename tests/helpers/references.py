@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.config import EncoderConfig
 
 

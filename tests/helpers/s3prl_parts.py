@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from downstreams.superb import LETTERS
 
 POST = {"select": "FrameLevel"}

@@ -7,7 +7,7 @@ time, in the order in which the papers describe them.
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 
 
 def normed(x, tensors, name):

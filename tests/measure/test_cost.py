@@ -194,7 +194,7 @@ def test_hubert_base_costs_what_the_challenge_published(hubert):
 
 def test_transformers_hubert_base_costs_the_same():
     """The rule looks at what runs, not at whose classes run."""
-    from bench.torchaudio_guard import import_torchaudio
+    from bench.sound.torchaudio_guard import import_torchaudio
 
     import_torchaudio()
     transformers = pytest.importorskip("transformers")

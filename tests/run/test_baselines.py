@@ -8,7 +8,7 @@ from torch import nn
 
 from bench.api import UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams import fbank, ge2e
 
 

@@ -14,7 +14,7 @@ from tabulate import tabulate
 from bench.engine import Engine
 from bench.features.passes import clean_sound, forward_bucket, place
 from bench.sound.audio import Wav
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from tools.benchmarks import _s3prl as s3prl_parts
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import EPOCHS, SEEDS, Bed, Setting, scratch, smaller

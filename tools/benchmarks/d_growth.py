@@ -13,7 +13,7 @@ from tabulate import tabulate
 
 from bench.api import Utterance
 from bench.features.passes import clean_sound
-from bench.plots import picture
+from bench.metrics.plots import picture
 from bench.sound.audio import Wav
 from tools.benchmarks._paired import Times, in_turn
 from tools.benchmarks._setting import SEEDS, Bed, Setting, larger, scratch

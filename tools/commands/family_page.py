@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page and its plots."""
-    from bench.plots import check_picture
+    from bench.metrics.plots import check_picture
     from tools.pages.family import read_family
     from tools.pages.family_ladders import plot_family_ladders
     from tools.pages.family_page import write_family

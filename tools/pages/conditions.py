@@ -15,7 +15,7 @@ from bench.errors import MissingError
 from bench.paths import write_text
 from bench.records.record import DegradedScore, Record, read_record
 from bench.registry import task_card
-from bench.yaml_file import read_yaml
+from bench.schema import read_yaml
 from tools.pages.ladder_plot import Loss, ladders, plot_ladders
 
 PREFACE = """# Losses under distortions, track `{track}`

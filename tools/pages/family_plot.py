@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.metrics.metric import METRICS
-from bench.plots import legend_above, picture
+from bench.metrics.plots import legend_above, picture
 from leaderboard.board.columns import metric_title, unit_of
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.shares import mean_score

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from bench.conditions.catalogue import Condition, catalogue
 from bench.errors import MissingError
-from bench.plots import legend_above, picture
+from bench.metrics.plots import legend_above, picture
 
 COLUMNS = 4
 SHIFT = 0.06  # of a rung, between the lines, so that intervals do not cover each other

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import InvalidDataError, MissingError
-from bench.plots import legend_above, picture
+from bench.metrics.plots import legend_above, picture
 
 Line = dict[str, float]
 COLUMNS = 3

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError, did_you_mean
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 
 WINDOW_SAMPLES = 400  # 25 ms
 SHIFT_SAMPLES = 160  # 10 ms

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.sources.adapter import Adapter, message_of
 from upstreams.sources.hf_folder import UNLIMITED_BYTES, check_size, weight_files
 

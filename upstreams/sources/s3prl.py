@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.sources.adapter import Adapter, message_of
 

@@ -41,7 +41,7 @@ def one_thread():
 def authors(**changes):
     """The authors' module with random weights, no two of its tensors alike, and those weights."""
     pytest.importorskip("s3prl")
-    from bench.torchaudio_guard import import_torchaudio
+    from bench.sound.torchaudio_guard import import_torchaudio
 
     import_torchaudio()
     from s3prl.upstream.lighthubert.lighthubert import LightHuBERT, LightHuBERTConfig

@@ -7,7 +7,7 @@ import torch
 from references import alone, disturb, noise, relative_error, transformers_model
 
 from bench.errors import InvalidDataError, UsageError
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.positions import RelativePositions, position_buckets

@@ -10,7 +10,7 @@ from dphubert_file import COMMON, CONV, HEAD_DIM, HUBERT, LAYERS, WAVLM, publish
 from references import alone, disturb, noise, relative_error
 
 from bench.api import UpstreamSource
-from bench.torchaudio_guard import import_torchaudio
+from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import build, num_parameters, random_state
 from upstreams.formats.layouts.torchaudio import torchaudio_names

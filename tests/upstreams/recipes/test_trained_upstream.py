@@ -12,11 +12,11 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load.loader import load_upstream
 from bench.make.compress import CompressionRequest, compress
 from bench.session import Session
+from tools.ship import ship
 from upstreams.encoder.state import random_state
 from upstreams.house import split_state
 from upstreams.recipes.training.export import write_weights
 from upstreams.recipes.training.objective import TrainedUpstream
-from upstreams.recipes.training.ship import ship
 
 
 def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
@@ -44,7 +44,7 @@ def test_only_a_finished_run_of_one_small_card_is_shipped(tmp_path, monkeypatch)
         ship(tmp_path)
     (tmp_path / "a.yaml").write_text("checkpoint: {}")
     (tmp_path / "a.safetensors").write_bytes(bytes(11))
-    monkeypatch.setattr("upstreams.recipes.training.ship.MAX_BYTES", 10)
+    monkeypatch.setattr("tools.ship.MAX_BYTES", 10)
     with pytest.raises(UsageError, match="11 bytes, at most 10 are shipped"):
         ship(tmp_path)
     (tmp_path / "b.yaml").write_text("checkpoint: {}")

@@ -129,7 +129,7 @@ def test_an_expert_of_s3prl(name):
 
 def test_an_expert_of_s3prl_with_weights(tmp_path):
     """The same DistilHuBERT through s3prl's expert and through our importer."""
-    from bench.torchaudio_guard import import_torchaudio
+    from bench.sound.torchaudio_guard import import_torchaudio
 
     import_torchaudio()
     from s3prl.upstream.distiller.model import DistillerConfig, DistillerModel

@@ -1,5 +1,4 @@
 """The training loop that all recipes share, and its input and output.
 
-The harness uses `trainer`, methods use `objective`, `stream` and `section`; `ship` copies a
-trained upstream into this project.
+The harness uses `trainer`; methods use `objective`, `stream` and `section`.
 """

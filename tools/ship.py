@@ -1,4 +1,4 @@
-"""Copy a trained upstream into this repository: `python -m upstreams.recipes.training.ship RUN`.
+"""Copy a trained upstream into this repository: `python -m tools.ship RUN`.
 
 For maintainers of the house family. Users evaluate a card of their own with `eval --card FILE`.
 """
@@ -14,9 +14,10 @@ import yaml
 
 from bench.errors import MissingError, UsageError, UserError
 from bench.paths import write_text
+from bench.registry import ROOT
 from upstreams.recipes.training.export import card_text
 
-UPSTREAMS = Path(__file__).resolve().parents[2]
+UPSTREAMS = ROOT / "upstreams"
 LICENSE = "Apache-2.0 (weights trained here; the corpus has its own notices)"
 MAX_BYTES = 10_000_000
 
@@ -63,9 +64,7 @@ def ship(run: Path, upstreams: Path = UPSTREAMS) -> list[Path]:
 
 def main() -> int:
     """Ship one run."""
-    parser = argparse.ArgumentParser(
-        prog="python -m upstreams.recipes.training.ship", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m tools.ship", description=__doc__)
     parser.add_argument("run", type=Path, help="folder of a run of 'slim-superb compress'")
     try:
         files = ship(parser.parse_args().run)
