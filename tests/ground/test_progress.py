@@ -52,7 +52,7 @@ def test_every_command_has_both_options():
         for action in cli._parser()._actions
         if isinstance(action, argparse._SubParsersAction)
     ]
-    assert len(commands.choices) > 20
+    assert {"board", "eval", "grid"} <= commands.choices.keys()
     for name, parser in commands.choices.items():
         assert {"-q", "--quiet", "-v", "--verbose"} <= set(parser._option_string_actions), name
 
