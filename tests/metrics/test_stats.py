@@ -301,7 +301,7 @@ def test_too_little_to_draw_is_an_error() -> None:
         bootstrap(one, cluster="speaker")
     sparse = ratio(np.eye(40)[0], np.eye(40)[0])
     assert bootstrap(sparse, cluster="utterance") == (1.0, 1.0)  # 63 % of resamples hold it
-    with pytest.raises(InvalidDataError, match="too small"):
+    with pytest.raises(InvalidDataError, match="nothing to score"):
         bootstrap(ratio(np.zeros(40), np.zeros(40)), cluster="utterance")
 
 
