@@ -47,7 +47,7 @@ def test_a_task_runs_from_its_official_folder(task, small_cards, capsys):
         assert len(record.selection.grid) == 1 and record.selection.grid[0].step in (3, 6)
     # The folder is remembered, and what is done is done.
     assert main([*command, "--limit", "8"]) == 0
-    assert "is done" in capsys.readouterr().err
+    assert "already done" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys, monkeypatch):

@@ -77,7 +77,7 @@ BROKEN = {
     "one run twice": (copy(RECORD, "records/tone-s0-b.json"), "one task and seed twice"),
     "task that there is not": (edit(task="xyz"), "no task 'xyz'"),
     "not JSON": (write(RECORD, "{"), "not a record"),
-    "unknown key in a record": (edit(rank=1), "not a record: rank: "),
+    "unknown key in a record": (edit(rank=1), "not a record: unknown key 'rank'"),
     # protocol
     "wrong protocol": (edit(protocol="2025.9"), "protocol '2025.9'"),
     "track quick": (edit(track="quick"), "track 'quick'"),

@@ -126,7 +126,7 @@ def test_what_cannot_be_cut_is_refused():
             {"search_space": {**SPACE, "embed": [10, 16]}, "default": "max"},
             "no multiple of the 4 groups",
         ),
-        ({"search_space": {**SPACE, "layers": [1, 2, 3]}}, "depth map"),
+        ({"search_space": {**SPACE, "layers": [1, 2, 3]}}, "layers must be of"),
         ({"search_space": {"embed": [16]}}, "the keys embed"),
         ({"default": "embed=12"}, "embed=12 is not one of"),
         ({"upper": 9}, "'upper' must be 1 to 3"),
