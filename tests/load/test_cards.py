@@ -286,7 +286,7 @@ def figures(name, loaded):
 
 
 def test_the_table_of_figures_is_what_is_measured(request, loaded):
-    """docs/upstreams.md, written anew by `make golden`."""
+    """docs/upstreams.md, which `make golden` writes."""
     text = PAGE.read_text(encoding="utf-8")
     head, begin, rest = text.partition(BEGIN)
     _, end, foot = rest.partition(END)

@@ -84,7 +84,7 @@ def test_a_recurrent_upstream():
         assert 0 < float((state - reference).norm() / reference.norm()) < 0.05
     assert num_params(loaded.upstream) == num_params(plain) == 1_423_616
     assert measure(loaded.upstream, 1.0) == measure(plain, 1.0)
-    # A byte a weight and a float a row, but for the first map of inputs; biases as they were.
+    # A byte a weight and a float a row, except in the first map of inputs; biases do not change.
     small = 5 * 1_024 * 256 + 256 * 256
     saved = stored_bytes(plain) - stored_bytes(loaded.upstream)
     assert saved == pytest.approx(3 * small - 4 * (5 * 1_024 + 256), abs=2_048)

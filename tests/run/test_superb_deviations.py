@@ -142,7 +142,7 @@ def test_dev_trials_of_verification():
 
 
 def test_batches_of_identification():
-    """32 at once; s3prl sums the means of 4 times 8: the same but for the last of an epoch."""
+    """32 at once; s3prl sums the means of 4 times 8: the same, the last batch of an epoch aside."""
     head = UtteranceClassifier(6, 320, ["a", "b", "c"], projection=4)
     torch.manual_seed(0)
     feats, lengths = torch.randn(32, 5, 6), torch.full((32,), 5)
