@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(C
 TRACK ?= quick
 SEED ?= 0
 THREADS ?= 1
-# Processes that run tests; the tests of one file run in one of them.
+# Processes that run tests, one thread each; the tests of one file run in one of them.
 TEST_WORKERS ?= 2
 OUT ?= runs
 
@@ -145,7 +145,7 @@ align: setup-dev ## verify every line of the embedded corpus against its sound (
 test: lint type pytest ## run lint, types and all tests, as continuous integration does
 
 pytest: setup-dev ## run all tests except the slow ones
-	@$(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile
 
 # Both targets build the environment from nothing: pip does not upgrade an installed package.
 test-newest: ## run the tests with the newest packages that pyproject.toml allows
