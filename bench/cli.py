@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import bench.commands
+from bench import DISTRIBUTION
 from bench.commands._options import add_verbosity, set_verbosity
 from bench.errors import UsageError, UserError, did_you_mean
 
@@ -24,7 +25,6 @@ from bench.errors import UsageError, UserError, did_you_mean
 # times slower than one. Torch reads this when it is first imported, which happens after this file.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-DISTRIBUTION = "slim-superb"
 ROOT = Path(__file__).resolve().parent.parent
 INTERRUPTED = 130
 HELP_COLUMNS = 80

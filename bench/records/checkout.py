@@ -9,7 +9,9 @@ from pathlib import Path
 
 def git(folder: Path, *arguments: str) -> str | None:
     """Return the output of a git command in a folder; None where git fails or is missing."""
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    # Variables such as GIT_DIR, which git sets for its hooks, name another repository.
+    environment = {name: text for name, text in os.environ.items() if not name.startswith("GIT_")}
+    environment["GIT_OPTIONAL_LOCKS"] = "0"
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],

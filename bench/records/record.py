@@ -153,7 +153,13 @@ class Inputs(Frozen):
 
 
 class Provenance(Frozen):
-    """Place, time and software of the run. Never part of a comparison of two records."""
+    """Place, time and software of the run. Never part of a comparison of two records.
+
+    Attributes:
+        spec: key of the run.
+        commit: of the code that ran, or `installed, version X`; None for a copy without either.
+        dirty: files differed from the commit; None where the code is no checkout.
+    """
 
     spec: str
     commit: str | None

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, distribution, version
+from pathlib import Path
 
 import torch
 
+from bench import DISTRIBUTION
 from bench.engine import Engine
 from bench.progress import detail
 from bench.records.checkout import checkout_state
@@ -57,8 +59,25 @@ def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
 
 
 def project_state() -> tuple[str | None, bool | None]:
-    """Return the project's commit, and True where files differ from it; None without a checkout."""
-    return checkout_state(ROOT)
+    """Return the commit of the code that runs, and whether files differ from it.
+
+    Without a checkout the first is `installed, version X` and the second is None. Both are None for
+    a copy of the code that is neither a checkout nor an installed distribution.
+    """
+    commit, dirty = checkout_state(ROOT)
+    if commit is None and (number := _installed_version()) is not None:
+        return f"installed, version {number}", None
+    return commit, dirty
+
+
+def _installed_version() -> str | None:
+    """Return the version of the distribution whose files run; None where there is none."""
+    try:
+        installed = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        return None
+    is_ours = Path(str(installed.locate_file("bench"))).resolve().parent == ROOT
+    return installed.version if is_ours else None
 
 
 def _device(engine: Engine) -> str:

@@ -151,7 +151,11 @@ def runs(row: Row) -> str:
     weights = {record.inputs.upstream_sha256[:DIGEST] for record in row.records}
     parts = [(record.provenance.commit, record.provenance.dirty) for record in row.records]
     parts += [(item.commit, item.dirty) for record in row.records for item in record.conditions]
-    commits = {commit[:COMMIT] + "+" * bool(dirty) for commit, dirty in parts if commit}
+    commits = {
+        (commit[:COMMIT] if commit.isalnum() else commit) + "+" * bool(dirty)
+        for commit, dirty in parts
+        if commit
+    }
     dates = sorted({record.provenance.started[:10] for record in row.records})
     when = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     code = f"commit {', '.join(sorted(commits))}" if commits else "no commit"

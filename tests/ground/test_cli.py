@@ -11,6 +11,7 @@ import pytest
 
 from bench.cli import GROUPS, ROOT
 from bench.records.checkout import checkout_state, git
+from bench.run import provenance
 
 COMMANDS = sorted(
     path.stem.replace("_", "-") for path in (ROOT / "bench" / "commands").glob("[!_]*.py")
@@ -73,6 +74,35 @@ def test_an_environment_inside_another_checkout_has_no_commit(tmp_path):
     (tmp_path / "site-packages").mkdir()
     assert checkout_state(tmp_path)[0] == git(tmp_path, "rev-parse", "HEAD")
     assert checkout_state(tmp_path / "site-packages") == (None, None)
+
+
+def test_variables_of_git_name_no_other_repository(tmp_path, monkeypatch):
+    """Git sets them for its hooks, whatever code a hook calls."""
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "-q")
+    git(other, "-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "b", "--allow-empty")
+    expected = checkout_state(ROOT)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(other))
+    assert checkout_state(ROOT) == expected
+    assert checkout_state(tmp_path) == (None, None)
+
+
+def test_an_installed_package_says_its_version(tmp_path, monkeypatch):
+    """Also where the environment lies in the checkout of another project."""
+    git(tmp_path, "init", "-q")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a", "commit", "-qm", "b", "--allow-empty")
+    place = tmp_path / "site-packages"
+    (place / "bench").mkdir(parents=True)
+    about = place / "slim_superb-7.8.9.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: slim-superb\nVersion: 7.8.9\n")
+    monkeypatch.syspath_prepend(str(place))
+    monkeypatch.setattr(provenance, "ROOT", place)
+    assert provenance.project_state() == ("installed, version 7.8.9", None)
+    monkeypatch.setattr(provenance, "ROOT", tmp_path / "copied")  # a copy that was not installed
+    assert provenance.project_state() == (None, None)
 
 
 def test_help_imports_nothing_heavy():
