@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from bench.config import Precision, Weights
+from bench.config import Weights
 from bench.errors import InvalidDataError, one_line
 from bench.paths import write_text
 from bench.records.condition_table import (
@@ -26,6 +26,7 @@ from bench.records.condition_table import (
     digests_path,
     read_digests,
 )
+from bench.records.origin import Inputs, Provenance
 from bench.schema import Frozen, read_model
 
 SCHEMA = 2
@@ -140,36 +141,6 @@ class UpstreamCost(Frozen):
     params: int
     macs_per_second: float
     rtf: float | None = None
-
-
-class Inputs(Frozen):
-    """Digests (sha256) of all inputs of the run."""
-
-    upstream_sha256: str
-    checkpoint_sha256: str | None
-    upstream_card_sha256: str
-    task_card_sha256: str
-    manifests: dict[str, str]
-
-
-class Provenance(Frozen):
-    """Place, time and software of the run. Never part of a comparison of two records.
-
-    Attributes:
-        spec: key of the run.
-        commit: of the code that ran, or `installed, version X`; None for a copy without either.
-        dirty: files differed from the commit; None where the code is no checkout.
-    """
-
-    spec: str
-    commit: str | None
-    dirty: bool | None
-    device: str
-    precision: Precision
-    packages: dict[str, str]
-    started: str
-    seconds: float
-    seconds_by_stage: dict[str, float]
 
 
 class RunFields(Frozen):

@@ -17,7 +17,7 @@ from bench import DISTRIBUTION
 from bench.engine import Engine
 from bench.progress import detail
 from bench.records.checkout import checkout_state
-from bench.records.record import Provenance
+from bench.records.origin import Provenance
 from bench.registry import ROOT
 
 PACKAGES = ("torch", "torchaudio", "numpy", "scipy", "scikit-learn", "jiwer", "soundfile")

@@ -15,7 +15,8 @@ from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import Loaded
-from bench.records.record import PROTOCOL, Inputs
+from bench.records.origin import Inputs
+from bench.records.record import PROTOCOL
 from bench.registry import BORDER, corpus_module, task_card
 from bench.schema import Frozen
 from bench.seeds import derive_seed
