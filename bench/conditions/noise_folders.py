@@ -17,6 +17,7 @@ import soundfile
 from bench.api import SAMPLE_RATE_HZ
 from bench.distortions._noise import Noise, NoiseClip, check_clip
 from bench.errors import InvalidDataError, MissingError
+from bench.load.file_digests import file_digests
 from bench.sound.audio import Wav, resample
 
 
@@ -69,14 +70,19 @@ PACKS = {
 }
 
 
-def open_pack(name: str, noise_dir: Path | None) -> Noise:
+def open_pack(name: str, home: Path, noise_dir: Path | None) -> Noise:
     """Open a corpus of `PACKS` as noise.
 
-    Its identity is that of the names and sizes of its files: reading all of a hundred gigabytes
-    would take too long.
+    Its identity is that of the names and contents of its files, each of which is read once.
+
+    Args:
+        name: of the corpus.
+        home: folder of the files' digests (`bench.load.file_digests`).
+        noise_dir: folder of noise corpora.
 
     Raises:
         MissingError: no `--noise-dir`, no such folder, or a pattern that no file in it matches.
+        InvalidDataError: a file that is no sound.
     """
     pack = PACKS[name]
     expected = " and ".join(pack.patterns)
@@ -86,15 +92,32 @@ def open_pack(name: str, noise_dir: Path | None) -> Noise:
         )
     if not noise_dir.is_dir():
         raise MissingError(f"--noise-dir {noise_dir}: no such folder")
-    groups, sizes = [], []
+    groups, contents = [], []
     for pattern in pack.patterns:
         files = sorted(path for path in noise_dir.glob(pattern) if path.is_file())
         if not files:
             raise MissingError(f"noise {name}: no {pattern} in {noise_dir}")
         groups.append(tuple(NoiseClip(str(p), partial(read_clip, p, pack)) for p in files))
-        sizes += [[path.relative_to(noise_dir).as_posix(), path.stat().st_size] for path in files]
-    digest = hashlib.sha256(json.dumps([name, sizes]).encode()).hexdigest()
+        names = [path.relative_to(noise_dir).as_posix() for path in files]
+        contents += list(zip(names, file_digests(files, home, _check_header), strict=True))
+    digest = hashlib.sha256(json.dumps([name, contents]).encode()).hexdigest()
     return Noise(name, tuple(groups), digest)
+
+
+def _check_header(path: Path) -> None:
+    """Read the header of a file.
+
+    Raises:
+        InvalidDataError: no sound.
+    """
+    try:
+        header = soundfile.info(path)
+    except (soundfile.LibsndfileError, OSError) as error:
+        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
+    if header.samplerate < 1 or header.frames < 1:
+        raise InvalidDataError(
+            f"{path}: not readable as sound ({header.frames} samples at {header.samplerate} Hz)"
+        )
 
 
 def read_clip(path: Path, pack: Pack) -> Wav:

@@ -16,20 +16,20 @@ from bench.progress import say
 from bench.sound.audio import Wav, low_pass, read_wav
 
 CACHE_BYTES = 600_000_000
+ClipKey = tuple[str, str, float | None]  # identity of the source, name of the clip, band in Hz
 
 
 @dataclass
 class ClipCache:
     """Clips that were read and filtered, up to `CACHE_BYTES`; the oldest are dropped first."""
 
-    clips: dict[tuple[str, float | None], Wav] = field(default_factory=dict)
+    clips: dict[ClipKey, Wav] = field(default_factory=dict)
     size: int = 0
 
-    def get(self, clip: str, band_hz: float | None, load: Callable[[], Wav]) -> Wav:
+    def get(self, key: ClipKey, load: Callable[[], Wav]) -> Wav:
         """Return a clip (S,), low-passed to a band; `load` reads it if it is not cached."""
-        key = (clip, band_hz)
         if key not in self.clips:
-            wav = load()
+            wav, band_hz = load(), key[2]
             wav = wav if band_hz is None else low_pass(wav, edge_hz=band_hz)
             wav.setflags(write=False)
             while self.clips and self.size + wav.nbytes > CACHE_BYTES:
@@ -86,7 +86,7 @@ def find_noise(
     parts = [_one(part, home, deb_dir, noise_dir) for part in check_source(text)]
     groups = tuple(
         tuple(
-            NoiseClip(clip.name, partial(_CACHE.get, clip.name, band_hz, clip.load))
+            NoiseClip(clip.name, partial(_CACHE.get, (part.sha256, clip.name, band_hz), clip.load))
             for clip in group
         )
         for part in parts
@@ -98,7 +98,7 @@ def find_noise(
 
 def _one(name: str, home: Path, deb_dir: Path | None, noise_dir: Path | None) -> Noise:
     if name in PACKS:
-        return open_pack(name, noise_dir)
+        return open_pack(name, home, noise_dir)
     try:
         source = packaged.opened(home, name)
     except MissingError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import lzma
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from bench.conditions.noise_folders import PACKS, open_pack
 from bench.conditions.noise_sources import check_source, find_noise, source_names
 from bench.corpora.noise import packaged
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load import file_digests
 from bench.sound.audio import read_wav
 
 RATE = 16_000
@@ -155,7 +157,48 @@ def test_official_folders_are_read(name, tmp_path):
     first = tmp_path / next(iter(OFFICIAL[name]))
     shape = next(iter(OFFICIAL[name].values()))
     write(first.with_name("extra.wav"), sound(0.5, **shape), shape.get("rate", RATE))
-    assert open_pack(name, tmp_path).sha256 != before
+    assert open_pack(name, tmp_path, tmp_path).sha256 != before
+
+
+def test_another_sound_of_the_same_name_and_size_is_another_noise(tmp_path):
+    """Also with the time stamp of the file before it."""
+    file, home = tmp_path / "folder" / "1.wav", tmp_path / "home"
+    write(file, sound(1.0, seed=1))
+    before, size = find_noise("folder", home=home, noise_dir=tmp_path), file.stat().st_size
+    first = before.groups[0][0].load()
+    times = (file.stat().st_atime_ns, file.stat().st_mtime_ns)
+    write(file, sound(1.0, seed=2))
+    os.utime(file, ns=times)
+    assert file.stat().st_size == size
+    after = find_noise("folder", home=home, noise_dir=tmp_path)
+    assert after.sha256 != before.sha256
+    assert not np.array_equal(after.groups[0][0].load(), first)
+    write(file, sound(1.0, seed=1))
+    assert find_noise("folder", home=home, noise_dir=tmp_path).sha256 == before.sha256
+
+
+def test_a_settled_file_is_read_once(tmp_path, monkeypatch):
+    file, home = tmp_path / "folder" / "1.wav", tmp_path / "home"
+    write(file, sound(1.0))
+    monkeypatch.setattr(file_digests, "UNSETTLED_NS", -(10**18))
+    first = open_pack("folder", home, tmp_path).sha256
+    with (home / file_digests.CACHE).open("a") as cache:
+        cache.write('["a damaged line\n')
+    with monkeypatch.context() as patch:
+        patch.setattr(file_digests, "file_sha256", lambda _: pytest.fail("read again"))
+        assert open_pack("folder", home, tmp_path).sha256 == first
+    write(file, sound(1.0, seed=5))
+    assert open_pack("folder", home, tmp_path).sha256 != first
+
+
+def test_a_sound_without_a_rate_is_refused_before_anything_is_scored(tmp_path):
+    file = tmp_path / "folder" / "1.wav"
+    write(file, sound(1.0))
+    content = bytearray(file.read_bytes())
+    content[24:28] = bytes(4)  # the rate in the header
+    file.write_bytes(content)
+    with pytest.raises(InvalidDataError, match=r"1\.wav: not readable as sound"):
+        find_noise("folder", home=tmp_path, noise_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +228,7 @@ def test_files_that_are_no_sound_and_folders_that_are_not_there(tmp_path):
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "1.wav").write_bytes(b"RIFF?")
     with pytest.raises(InvalidDataError, match="not readable as sound"):
-        find_noise("folder", home=tmp_path, noise_dir=tmp_path).groups[0][0].load()
+        find_noise("folder", home=tmp_path, noise_dir=tmp_path)
 
 
 def test_unknown_sources_are_refused():
