@@ -98,7 +98,7 @@ class UpstreamCard(Frozen):
         family: how it was compressed.
         teacher: the card of the model it was compressed from.
         load: `module:attr` of a function from `bench.api.UpstreamSource` to `bench.api.Upstream`.
-        source: KIND:PLACE (`bench.names`), a place relative to the card.
+        source: KIND:PLACE (`bench.load.catalog`), a place relative to the card.
         builder: `module:attr` of a user's class or function, called with `args`
             (`upstreams.sources.python`).
         args: keyword arguments of `builder`.

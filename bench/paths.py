@@ -1,4 +1,4 @@
-"""The home folder, and atomic writes.
+"""The home folder, names of folders and files, digests of files, and atomic writes.
 
 `SLIM_SUPERB_HOME` (default: `slim-superb` in `XDG_CACHE_HOME` or `~/.cache`) holds files that can
 be made again: packages, corpora, weights, features. Runs go to `--out` (default `runs`).
@@ -7,6 +7,7 @@ be made again: packages, corpora, weights, features. Runs go to `--out` (default
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
@@ -30,6 +31,22 @@ def board_folder() -> Path:
     local = Path("leaderboard")
     installed = Path(__file__).resolve().parents[1] / "leaderboard"
     return local if (local / "results").is_dir() else installed
+
+
+def file_sha256(path: Path) -> str:
+    """Return the sha256 hex digest of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def path_name(upstream: str) -> str:
+    """Return a canonical name for folders and files: Windows allows no `:`, no card has `=`."""
+    return upstream.replace(":", "=")
+
+
+def runs_folder(root: Path, track: str, upstream: str) -> Path:
+    """Return the folder of one upstream's records (or draws) on one track below `root`."""
+    return root / track / path_name(upstream)
 
 
 @contextmanager

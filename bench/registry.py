@@ -10,12 +10,11 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from bench.config import TaskCard, TrackCard, UpstreamCard
+from bench.config import TaskCard, TrackCard
 from bench.errors import UsageError, did_you_mean
 from bench.schema import read_card
 
 ROOT = Path(__file__).resolve().parent.parent
-CARDS = ROOT / "upstreams" / "cards"
 TASKS = ROOT / "downstreams" / "tasks"
 # All that the harness reaches in plug-ins by a fixed name. Everything else is named by a card.
 BORDER = {
@@ -25,27 +24,6 @@ BORDER = {
     "ceiling head": "downstreams.ceiling:EndToEndClassifier",
 }
 CORPUS_FOLDERS = ("embedded", "official")  # of `bench/corpora`; a file there is a corpus
-
-
-def upstream_names() -> list[str]:
-    """All cards' names, sorted; reads file names only."""
-    return sorted(path.stem for path in CARDS.glob("*.yaml"))
-
-
-def upstream_card(name: str) -> UpstreamCard:
-    """The card of one upstream.
-
-    Raises:
-        UsageError: no such card (with near names), or a card that is not valid.
-    """
-    if name not in upstream_names():
-        raise UsageError(f"unknown upstream {name!r}: {did_you_mean(name, upstream_names())}")
-    card = read_card(CARDS / f"{name}.yaml", UpstreamCard)
-    if card.name != name:
-        raise UsageError(
-            f"{CARDS / name}.yaml: key 'name' is {card.name!r}, the file says {name!r}"
-        )
-    return card
 
 
 def track_names() -> list[str]:

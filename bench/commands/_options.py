@@ -66,9 +66,9 @@ def upstream_name(options: argparse.Namespace) -> str:
         return str(options.upstream)
     if len(options.card) != 1:
         raise UsageError("expected an upstream: its name, or --card FILE")
-    from bench.load.catalog import card_name
+    from bench.load.catalog import user_card
 
-    return card_name(options.card[0])
+    return user_card(options.card[0]).name
 
 
 def load_named(options: argparse.Namespace) -> Loaded:

@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.conditions.catalogue import expand
     from bench.conditions.report import condition_table, warn_unused_noise
     from bench.conditions.scorer import score_conditions
-    from bench.names import parse_upstream_name
+    from bench.load.catalog import parse_upstream_name
     from bench.progress import say
     from bench.records.record import dumps
     from bench.registry import task_card
@@ -100,7 +100,7 @@ def learning_rate(options: argparse.Namespace) -> float | None:
     Raises:
         UsageError: not a number, or no rate was published for this upstream and task.
     """
-    from bench.names import parse_upstream_name
+    from bench.load.catalog import parse_upstream_name
     from bench.registry import task_card
 
     if options.lr is None:

@@ -23,10 +23,11 @@ def run(options: argparse.Namespace) -> int:
     from tabulate import tabulate
 
     from bench import registry
-    from bench.load.catalog import installed
+    from bench.load.catalog import upstream_card, upstream_names
+    from bench.load.packages import installed
 
     if options.what == "upstreams":
-        cards = [registry.upstream_card(name) for name in registry.upstream_names()]
+        cards = [upstream_card(name) for name in upstream_names()]
         rows = [
             [c.name, c.family, c.teacher or "-", c.provenance, _megabytes(c), c.title]
             for c in cards
@@ -89,10 +90,9 @@ def _offered(name: str) -> list[str]:
     """Return the row of a card in an installed package, or its error where it is invalid."""
     from bench.errors import UserError
     from bench.load.catalog import find_entry
-    from bench.names import UpstreamName
 
     try:
-        entry = find_entry(UpstreamName(name))
+        entry = find_entry(name)
     except UserError as error:
         return [name, "-", "-", "-", "-", f"invalid: {error}"]
     card = entry.card

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
-from bench.names import path_name
-from bench.paths import home
+from bench.paths import home, path_name
 from bench.records.divisions import Division, Flag
 
 GROUP = "publish"

@@ -85,12 +85,11 @@ def _candidates(options: argparse.Namespace, budget: Budget) -> tuple[str, list[
     """
     from bench.errors import UsageError
     from bench.load.catalog import find_entry
-    from bench.names import parse_upstream_name
     from bench.supernets.subnets import candidates, family_of
 
     if options.sample is not None and not 1 <= options.sample <= 1_000_000:
         raise UsageError(f"--sample {options.sample}: expected 1 to 1000000")
-    card = find_entry(parse_upstream_name(upstream_name(options)), options.card).card
+    card = find_entry(upstream_name(options), options.card).card
     family = family_of(card)
     items = candidates(family, budget, sample=options.sample, seed=options.sample_seed)
     return f"{card.name}: {len(items)} of {family.size():,} subnets", items

@@ -10,10 +10,9 @@ from tabulate import tabulate
 
 from bench.conditions.catalogue import TEST_ONLY, Condition, catalogue
 from bench.errors import UserError
-from bench.names import parse_upstream_name
+from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
 from bench.progress import warn
 from bench.records.record import DegradedScore, Record, read_record
-from bench.registry import upstream_card, upstream_names
 
 
 def score_of(record: Record, condition: str, metric: str) -> DegradedScore | None:

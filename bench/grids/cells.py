@@ -23,9 +23,8 @@ from bench.config import TaskCard
 from bench.errors import UserError
 from bench.features.locks import acquire, holder_of, this_process
 from bench.grids.spec import GridSpec
-from bench.load.catalog import find_entry
-from bench.names import parse_upstream_name, runs_folder
-from bench.paths import write_text
+from bench.load.catalog import find_entry, parse_upstream_name
+from bench.paths import runs_folder, write_text
 from bench.records.failure import Failure
 from bench.records.record import PROTOCOL, read_record
 from bench.registry import task_card
@@ -209,7 +208,7 @@ def open_grid(spec: GridSpec, out: Path, first: int | None = None) -> RunGrid:
     """
     session = spec.session(out)
     for upstream in spec.upstreams:
-        find_entry(parse_upstream_name(upstream), session.cards)
+        find_entry(upstream, session.cards)
     cards = {task: task_card(task, spec.track) for task in spec.tasks}
     conditions: dict[str, dict[str, str]] = {task: {} for task in spec.tasks}
     if spec.conditions is not None:

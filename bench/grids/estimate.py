@@ -14,9 +14,8 @@ from bench.errors import UserError
 from bench.features.inventory import shards
 from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.grids.cells import GridCell, RunGrid
-from bench.load.catalog import find_entry
+from bench.load.catalog import UpstreamName, find_entry, parse_upstream_name
 from bench.load.loader import Loaded, load_upstream
-from bench.names import UpstreamName, parse_upstream_name
 from bench.registry import ROOT
 from bench.run.plan import planned_tables
 from bench.run.run_features import Features
@@ -109,7 +108,8 @@ def _random_upstream(name: UpstreamName, session: Session) -> Loaded:
     Raises:
         UserError: it cannot be built without its file.
     """
-    has_weights = name.kind is not None or find_entry(name, session.cards).card.provenance != "none"
+    card = find_entry(name.text(), session.cards).card
+    has_weights = name.kind is not None or card.provenance != "none"
     needs_seed = name.untrained_seed is None and has_weights
     return load_upstream((name.untrained() if needs_seed else name).text(), session)
 

@@ -24,7 +24,7 @@ class GridSpec(Frozen):
     """The description of a grid of runs. Paths in its file are relative to the file.
 
     Attributes:
-        upstreams: names (`bench.names`).
+        upstreams: names (`bench.load.catalog`).
         tasks: names of tasks of the track.
         track: name of the track.
         seeds: of the heads; those of a task are trained together.

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import stopping
 from bench.errors import UserError
 from bench.grids.cells import CellStatus, GridCell, RunGrid
-from bench.names import parse_upstream_name
+from bench.load.catalog import parse_upstream_name
 from bench.progress import say
 from bench.run.run import run_seeds
 from bench.run.spec import RunSpec

@@ -1,5 +1,5 @@
 """From the name of an upstream to a frozen module with a known identity.
 
-`loader` shows the way: `catalog` finds the card, `files` finds the files, `downloads` fetches them,
-`modifiers` changes the number format. Others use `loader.load_upstream` and `loader.Loaded`.
+`loader` is the way: `catalog` finds the card, `files` finds or downloads the files, `loader` builds
+the module, and `modifiers` changes its number format. Others use `loader.load_upstream`.
 """

@@ -1,7 +1,13 @@
-"""Find the card of an upstream: in this project, in a file (`--card`), in an installed package.
+"""From the name of an upstream to its card: in this project, in a file, in an installed package.
 
-A package offers cards by entry points of the group `slim_superb.upstreams`, each `name =
-"package:file.yaml"`: the file lies in the package's folder, and is read without importing anything.
+A name is written by a user and held by records:
+
+    NAME[@VARIANT][+untrained[:SEED]]    a card's upstream
+    KIND:PLACE[@MODIFIER][+untrained]    a model from anywhere: hf:, onnx:, s3prl:, torchscript:
+
+A variant is a list joined by commas. One of its items may be a modifier (`int8`, `bf16-weights`),
+which the harness applies, not the card: `lighthubert_small@embed=256,heads=4,int8`. Another may be
+a tap (`tap=last`), the hidden states that are used instead of the card's.
 
 Cards are data, but a card may name code. Code of this project is trusted, and so is code of an
 installed package that the package's own card names (the user decided to install it). Any other
@@ -11,72 +17,148 @@ from an unknown author must not run a program.
 
 from __future__ import annotations
 
-import importlib.util
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
-from bench.names import KINDS, UpstreamName
-from bench.registry import CARDS, upstream_card, upstream_names
+from bench.load.packages import card_file, installed
+from bench.registry import ROOT
 from bench.schema import read_card
 
-GROUP = "slim_superb.upstreams"
+CARDS = ROOT / "upstreams" / "cards"
 OUR_LOADERS = "upstreams."
+KINDS = ("hf", "onnx", "s3prl", "torchscript")
+MODIFIERS = ("bf16-weights", "int8")
+EXPECTED = (
+    "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, s3prl: or "
+    "torchscript: (a card of your own is given with --card FILE)"
+)
+_UNTRAINED = re.compile(r"\+untrained(?::(\d{1,9}))?$", re.ASCII)
+_MODIFIER = re.compile(rf"@({'|'.join(MODIFIERS)})$")
+
+
+class UpstreamName(NamedTuple):
+    """The parts of an upstream's name.
+
+    Attributes:
+        card: name of the card, or KIND:PLACE.
+        variant: text after `@` without the modifier, or None.
+        untrained_seed: seed of the random weights of `+untrained`, or None.
+        modifier: one of `MODIFIERS`, or None.
+    """
+
+    card: str
+    variant: str | None = None
+    untrained_seed: int | None = None
+    modifier: str | None = None
+
+    @property
+    def kind(self) -> str | None:
+        """One of `KINDS` for a model without a card, None for a card."""
+        kind, colon, _ = self.card.partition(":")
+        return kind if colon else None
+
+    def text(self) -> str:
+        """Return the canonical spelling, used in records: the modifier is last."""
+        items = ",".join(item for item in (self.variant, self.modifier) if item)
+        variant = f"@{items}" if items else ""
+        if self.untrained_seed is None:
+            return f"{self.card}{variant}"
+        seed = f":{self.untrained_seed}" if self.untrained_seed else ""
+        return f"{self.card}{variant}+untrained{seed}"
+
+    def untrained(self, seed: int = 0) -> UpstreamName:
+        """Return the name of the same architecture with random weights."""
+        return self._replace(untrained_seed=seed)
+
+
+def parse_upstream_name(text: str) -> UpstreamName:
+    """Parse a name of either form.
+
+    A place may have any character, so only the two endings are taken off it.
+
+    Raises:
+        UsageError: a suffix that is not `+untrained`, a seed that is no number, an empty part, two
+            modifiers, an unknown kind.
+    """
+    ending = _UNTRAINED.search(text)
+    body, seed = (text[: ending.start()], int(ending[1] or 0)) if ending else (text, None)
+    kind, colon, _ = text.partition(":")
+    if colon and kind in KINDS:
+        modifier = _MODIFIER.search(body)
+        place = body[: modifier.start()] if modifier else body
+        if place.endswith(":"):
+            raise UsageError(f"upstream {text!r}: {EXPECTED}")
+        return UpstreamName(place, None, seed, modifier[1] if modifier else None)
+    card, at, variant = body.partition("@")
+    if ":" in card and "+" not in card:
+        raise UsageError(f"upstream {text!r}: unknown kind {kind!r}: {did_you_mean(kind, KINDS)}")
+    if not card or (at and not variant) or "+" in body or "/" in text or ".." in text:
+        raise UsageError(f"upstream {text!r}: {EXPECTED}")
+    items = variant.split(",")
+    modifiers = [item for item in items if item in MODIFIERS]
+    if len(modifiers) > 1:
+        raise UsageError(f"upstream {text!r}: one modifier expected, found {', '.join(modifiers)}")
+    rest = ",".join(item for item in items if item not in MODIFIERS)
+    return UpstreamName(card, rest or None, seed, modifiers[0] if modifiers else None)
+
+
+def upstream_names() -> list[str]:
+    """Return the names of this project's cards, sorted; only file names are read."""
+    return sorted(path.stem for path in CARDS.glob("*.yaml"))
+
+
+def upstream_card(name: str) -> UpstreamCard:
+    """Return a card of this project.
+
+    Raises:
+        UsageError: no such card (with near names), or an invalid card.
+    """
+    if name not in upstream_names():
+        raise UsageError(f"unknown upstream {name!r}: {did_you_mean(name, upstream_names())}")
+    card = read_card(CARDS / f"{name}.yaml", UpstreamCard)
+    if card.name != name:
+        raise UsageError(
+            f"{CARDS / name}.yaml: key 'name' is {card.name!r}, the file says {name!r}"
+        )
+    return card
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A card and its origin.
+    """A name with its card and the card's origin.
 
     Attributes:
+        name: of the upstream, without its tap.
+        tap: the hidden states that are used.
         card: the card.
         folder: base of its relative paths.
         ours: it is a card of this project.
         package: the installed package that offers it, or None.
-        code: code that loading it would run and that needs the user's consent; None without such.
     """
 
+    name: UpstreamName
+    tap: str
     card: UpstreamCard
     folder: Path
     ours: bool = False
     package: str | None = None
-    code: str | None = None
 
-
-def find_entry(name: UpstreamName, files: Sequence[Path] = ()) -> Entry:
-    """Find the card of a name.
-
-    Args:
-        name: of a card, or KIND:PLACE, which needs none.
-        files: cards given by the user; they come first.
-
-    Raises:
-        UsageError: no such card (with near names), an invalid card, or a name that is taken.
-        MissingError: no such file.
-    """
-    if name.kind is not None:
-        return _entry(_card_of_place(name.card), Path.cwd())
-    of_user = {entry.card.name: entry for entry in map(_from_file, files)}
-    if name.card in of_user:
-        return of_user[name.card]
-    if name.card not in upstream_names():
-        return _from_package(name.card, [*of_user, *upstream_names()])
-    return Entry(upstream_card(name.card), CARDS, ours=True)
-
-
-def _entry(card: UpstreamCard, folder: Path, package: str | None = None) -> Entry:
-    """Return the entry of a card outside this project, with the code that needs consent."""
-    target = card.builder or card.load or ""
-    of_project = card.load is not None and target.startswith(OUR_LOADERS)
-    of_package = package is not None and _top_level(target) == _top_level(package)
-    code = None if of_project or of_package else target
-    if card.source is not None:
-        archive = card.source.startswith("torchscript:")
-        code = f"{card.source}, a TorchScript archive" if archive else None
-    return Entry(card, folder, package=package, code=code)
+    @property
+    def code(self) -> str | None:
+        """Code that loading it would run and that needs the user's consent; None without such."""
+        card = self.card
+        if card.source is not None:
+            archive = card.source.startswith("torchscript:")
+            return f"{card.source}, a TorchScript archive" if archive else None
+        target = card.builder or card.load or ""
+        of_project = card.load is not None and target.startswith(OUR_LOADERS)
+        of_package = self.package is not None and _top_level(target) == _top_level(self.package)
+        return None if self.ours or of_project or of_package else target
 
 
 def _top_level(dotted: str) -> str:
@@ -84,17 +166,45 @@ def _top_level(dotted: str) -> str:
     return dotted.partition(":")[0].partition(".")[0]
 
 
-def _place_hint(name: str) -> str:
-    """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
-    path = Path(name)
-    kinds = {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return f" (a card is given with --card {name})"
-    if path.is_dir():
-        return f" (a Transformers folder is given as hf:{name})"
-    if path.suffix in kinds and path.is_file():
-        return f" (a model file is given as {kinds[path.suffix]}{name})"
-    return ""
+def find_entry(text: str, files: Sequence[Path] = ()) -> Entry:
+    """Find the card of a name.
+
+    Args:
+        text: the name.
+        files: cards given by the user; they come first.
+
+    Raises:
+        UsageError: a malformed name, no such card (with near names), an invalid card, a name that
+            is taken, or a tap that occurs twice or is empty.
+        MissingError: no such file.
+        InvalidDataError: an installed package offers no valid card.
+    """
+    name, package = parse_upstream_name(text), None
+    of_user = {card.name: (card, path) for path in files for card in [user_card(path)]}
+    ours = name.kind is None and name.card not in of_user and name.card in upstream_names()
+    if name.kind is not None:
+        card, folder = _card_of_place(name.card), Path.cwd()
+    elif name.card in of_user:
+        card, path = of_user[name.card]
+        folder = path.resolve().parent
+    elif ours:
+        card, folder = upstream_card(name.card), CARDS
+    else:
+        card, folder, package = _card_of_package(name.card, [*of_user, *upstream_names()])
+    items = name.variant.split(",") if name.variant else []
+    taps = [item.removeprefix("tap=") for item in items if item.startswith("tap=")]
+    if len(taps) > 1 or "" in taps:
+        raise UsageError(f"upstream {text!r}: expected one tap=NAME")
+    tap = taps[0] if taps else card.tap
+    rest = ",".join(item for item in items if not item.startswith("tap="))
+    return Entry(
+        name=name._replace(variant=rest or None),
+        tap=card.paper_tap or card.tap if tap == "paper" else tap,
+        card=card,
+        folder=folder,
+        ours=ours,
+        package=package,
+    )
 
 
 def _card_of_place(text: str) -> UpstreamCard:
@@ -105,8 +215,8 @@ def _card_of_place(text: str) -> UpstreamCard:
     return UpstreamCard(name=name, title=text, family="other", source=text)
 
 
-def _from_file(path: Path) -> Entry:
-    """Return the entry of a card given by the user.
+def user_card(path: Path) -> UpstreamCard:
+    """Return a card given by the user.
 
     Raises:
         MissingError: no such file.
@@ -114,48 +224,32 @@ def _from_file(path: Path) -> Entry:
     """
     if not path.is_file():
         raise MissingError(f"{path}: no such card")
-    card = read_card(path, UpstreamCard)
+    card = _read_outside_card(path)
     if card.name in upstream_names():
         raise UsageError(
             f"{path}: the name {card.name!r} belongs to a card of this project: choose another"
         )
-    _check_source(path, card)
-    return _entry(card, path.resolve().parent)
+    return card
 
 
-def card_name(path: Path) -> str:
-    """Return the name in a card outside this project.
-
-    Raises:
-        MissingError: no such file.
-        UsageError: an invalid card, or one with the name of a card of this project.
-    """
-    return _from_file(path).card.name
-
-
-def _check_source(path: Path, card: UpstreamCard) -> None:
-    """Refuse a `source` of no known kind.
+def _read_outside_card(path: Path) -> UpstreamCard:
+    """Read a card outside this project.
 
     Raises:
-        UsageError: an unknown kind, or no place.
+        UsageError: an invalid card, or a `source` of no known kind or without a place.
     """
-    if card.source is None:
-        return
-    kind, colon, place = card.source.partition(":")
+    card = read_card(path, UpstreamCard)
+    kind, colon, place = (card.source or f"{KINDS[0]}:-").partition(":")
     if not colon or not place or kind not in KINDS:
         raise UsageError(
             f"{path}: key 'source': expected KIND:PLACE, found {card.source!r}: "
             f"{did_you_mean(kind, KINDS)}"
         )
+    return card
 
 
-def installed() -> dict[str, EntryPoint]:
-    """Return the entry points of installed packages by name, without importing or reading them."""
-    return {point.name: point for point in entry_points(group=GROUP)}
-
-
-def _from_package(name: str, other_names: Sequence[str]) -> Entry:
-    """Return the entry of a card that an installed package offers.
+def _card_of_package(name: str, other_names: Sequence[str]) -> tuple[UpstreamCard, Path, str]:
+    """Return a card that an installed package offers, its folder, and the package.
 
     Args:
         name: of the entry point and the card.
@@ -169,23 +263,21 @@ def _from_package(name: str, other_names: Sequence[str]) -> Entry:
     if name not in offered:
         near = did_you_mean(name, [*other_names, *offered])
         raise UsageError(f"unknown upstream {name!r}: {near}{_place_hint(name)}")
-    point = offered[name]
-    where = f"entry point {point.name!r} of {GROUP} ({point.value!r})"
-    package, _, file = point.value.partition(":")
-    inside = PurePosixPath(file)
-    if inside.suffix not in (".yaml", ".yml") or inside.is_absolute() or ".." in inside.parts:
-        raise InvalidDataError(f"{where}: expected package:file.yaml, a card in the package")
-    top, *below = package.split(".")
-    try:
-        spec = importlib.util.find_spec(top)  # a top-level name is found without importing it
-    except (ImportError, ValueError) as error:
-        raise InvalidDataError(f"{where}: {error}") from error
-    for root in (spec.submodule_search_locations or ()) if spec else ():
-        path = Path(root, *below) / file
-        if path.is_file():
-            card = read_card(path, UpstreamCard)
-            if card.name != point.name:
-                raise InvalidDataError(f"{where}: its card says the name {card.name!r}")
-            _check_source(path, card)
-            return _entry(card, path.resolve().parent, package)
-    raise InvalidDataError(f"{where}: the installed package {package!r} has no file {file!r}")
+    path = card_file(offered[name])
+    card = _read_outside_card(path)
+    if card.name != name:
+        raise InvalidDataError(f"entry point {name!r}: its card says the name {card.name!r}")
+    return card, path.resolve().parent, offered[name].value.partition(":")[0]
+
+
+def _place_hint(name: str) -> str:
+    """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
+    path = Path(name)
+    kinds = {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return f" (a card is given with --card {name})"
+    if path.is_dir():
+        return f" (a Transformers folder is given as hf:{name})"
+    if path.suffix in kinds and path.is_file():
+        return f" (a model file is given as {kinds[path.suffix]}{name})"
+    return ""

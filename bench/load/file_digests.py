@@ -15,8 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bench.errors import MissingError
-from bench.load.downloads import file_sha256
-from bench.paths import disk_errors
+from bench.paths import disk_errors, file_sha256
 from bench.progress import say
 
 CACHE = "file-digests.jsonl"

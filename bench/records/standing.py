@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from bench.names import path_name
+from bench.paths import path_name
 from bench.records.divisions import Division, Flag, Level
 from bench.schema import Frozen
 

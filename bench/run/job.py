@@ -19,7 +19,7 @@ from bench.features.tensor_file import read_sealed, write_sealed
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
 from bench.metrics.metric import METRICS
-from bench.names import runs_folder
+from bench.paths import runs_folder
 from bench.probe.fit import Fitted, best_of
 from bench.progress import say, warn
 from bench.records.record import Record, UpstreamCost, read_record, write_record

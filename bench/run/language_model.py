@@ -8,7 +8,6 @@ language model are written beside its record.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.store import FeatureStore
-from bench.paths import write_text
+from bench.paths import file_sha256, write_text
 from bench.probe.fit import EVAL_BATCH
 from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
@@ -173,8 +172,8 @@ def score_with_lm(
         scores += score_condition(card, condition, by_id, table.utterances, table.trials)
     content = {
         "run": record.provenance.spec,
-        "lm_sha256": _digest(lm),
-        "lexicon_sha256": _digest(lexicon),
+        "lm_sha256": file_sha256(lm),
+        "lexicon_sha256": file_sha256(lexicon),
         "search": asdict(search),
         "scores": [score.model_dump() for score in scores],
     }
@@ -200,8 +199,3 @@ def _decoded(features: Features, condition: str, probe: Any, decoder: LmDecoder)
                 texts.append(greedy[place] if text is None else text)
             progress.update(len(indices))
     return texts
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,7 @@ from typing import get_args
 from bench.errors import InvalidDataError
 from bench.metrics.draws import DrawnScore, Draws, draws_path, read_draws, write_draws
 from bench.metrics.statistics import studentised
-from bench.names import path_name, runs_folder
+from bench.paths import path_name, runs_folder
 from bench.records.bundle import MAX_NAME, BundleCard
 from bench.records.condition_table import add_digests, digests_path
 from bench.records.divisions import Flag, Level

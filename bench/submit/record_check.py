@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.config import Checkpoint, Recipe
+from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.metrics.metric import METRICS
-from bench.names import parse_upstream_name
 from bench.records.bundle import BundleCard
 from bench.records.record import PROTOCOL, GridPoint, Record
-from bench.registry import task_card, task_names, upstream_card
+from bench.registry import task_card, task_names
 from bench.run.spec import card_digest, ceiling_card
 
 

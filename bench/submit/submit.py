@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import MissingError, UsageError
+from bench.load.catalog import CARDS, parse_upstream_name, upstream_card
 from bench.load.loader import load_upstream
 from bench.measure.cost import cost_report
-from bench.names import parse_upstream_name, runs_folder
-from bench.paths import disk_errors, write_text
+from bench.paths import disk_errors, runs_folder, write_text
 from bench.records.bundle import SUFFIX, BundleCard, pack
 from bench.records.record import read_record
-from bench.registry import CARDS, track_card, upstream_card
+from bench.registry import track_card
 from bench.schema import write_card
 from bench.submit.verify import Report, check
 

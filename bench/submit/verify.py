@@ -13,12 +13,12 @@ from pathlib import Path
 from bench.conditions.scores import differs, rescore_conditions
 from bench.config import UpstreamCard
 from bench.errors import MissingError, UserError, one_line
+from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.metrics.draws import DrawnScore
-from bench.names import parse_upstream_name
 from bench.records.bundle import BundleCard
 from bench.records.cost_report import CostReport, read_cost_report
 from bench.records.record import ConditionScore, Record, read_record
-from bench.registry import task_card, task_names, track_card, upstream_card
+from bench.registry import task_card, task_names, track_card
 from bench.run.artifacts import evidence
 from bench.run.spec import read_split
 from bench.schema import read_card

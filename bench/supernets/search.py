@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bench.errors import UsageError
-from bench.load.catalog import find_entry
+from bench.load.catalog import UpstreamName, find_entry, parse_upstream_name
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
-from bench.names import UpstreamName, parse_upstream_name
 from bench.progress import say
 from bench.run.run import run
 from bench.run.spec import RunSpec
@@ -32,9 +31,10 @@ def subnet_names(upstream: str, seed: int, session: Session) -> Iterator[Upstrea
     Raises:
         UsageError: an upstream without a search space, or one that does not fit the supernet.
     """
-    base = parse_upstream_name(upstream)
-    if "search_space" not in find_entry(base, session.cards).card.config:
+    entry = find_entry(upstream, session.cards)
+    if "search_space" not in entry.card.config:
         raise UsageError(f"upstream {upstream!r} has no search space: it is no supernet")
+    base = entry.name
     smallest = base._replace(variant="min")
     load_upstream(f"{smallest.text()}+untrained", Session(cards=session.cards))  # checks the space
     yield smallest

@@ -14,9 +14,9 @@ from typing import Any
 from tabulate import tabulate
 
 from bench.errors import UsageError
+from bench.load.catalog import parse_upstream_name
 from bench.metrics.metric import METRICS
 from bench.metrics.plots import plane
-from bench.names import parse_upstream_name
 from bench.progress import say
 from bench.records.record import Record
 from bench.run.run import Outcome, run

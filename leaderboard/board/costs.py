@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bench.errors import InvalidDataError
-from bench.names import path_name
+from bench.paths import path_name
 from bench.records.cost_report import CostReport, read_cost_report
 
 

@@ -9,9 +9,9 @@ from pydantic import Field, field_validator
 
 from bench.config import Family
 from bench.errors import UsageError, did_you_mean
+from bench.load.catalog import upstream_card, upstream_names
 from bench.metrics.metric import METRICS, Metric
 from bench.records.standing import Standing
-from bench.registry import upstream_card, upstream_names
 from bench.schema import Frozen, read_card
 from leaderboard.board.rows import BoardScore, Row, unique_keys
 

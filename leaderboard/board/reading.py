@@ -9,7 +9,7 @@ from pathlib import Path
 from bench.errors import InvalidDataError
 from bench.metrics.draws import Draws, draws_path, read_draws
 from bench.metrics.metric import METRICS
-from bench.names import path_name
+from bench.paths import path_name
 from bench.records.record import Record, read_record
 from bench.registry import track_card
 

@@ -10,17 +10,16 @@ from statistics import fmean
 
 import numpy as np
 
-from bench import registry
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, UsageError
+from bench.load import catalog
+from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
 from bench.metrics.draws import Draws, mean_draws
 from bench.metrics.metric import METRICS
 from bench.metrics.resamples import INTERVAL
-from bench.names import parse_upstream_name
 from bench.records.cost_report import CostReport
 from bench.records.record import ConditionScore, Record
 from bench.records.standing import Standing, standing_path
-from bench.registry import upstream_card, upstream_names
 from bench.schema import read_card
 from leaderboard.board.costs import read_costs
 from leaderboard.board.degradation import (
@@ -110,7 +109,7 @@ def _row(
     record, role = group[0].record, role_of(group[0].record)
     kind: Kind = "control" if role else "measured"
     card_name = _card_name(record.upstream)
-    card, cost = _card(card_name, registry.CARDS), costs.get(record.upstream)
+    card, cost = _card(card_name, catalog.CARDS), costs.get(record.upstream)
     if cost is not None and cost.params != record.cost.params:
         raise InvalidDataError(
             f"costs of {record.upstream}: {cost.params} parameters, its records say "

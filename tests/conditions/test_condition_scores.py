@@ -9,12 +9,13 @@ import pytest
 from toy_track import evaluate
 from trained_toy import score_one, scored
 
-from bench import paths, registry
+from bench import paths
 from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.report import condition_table, sets_of, summary
 from bench.conditions.scores import rescore_conditions
 from bench.conditions.sets import condition_set
 from bench.errors import InvalidDataError, MissingError
+from bench.load.catalog import upstream_card
 from bench.metrics.degradation import relative_degradation
 from bench.metrics.items import Items
 from bench.metrics.metric import METRICS
@@ -44,7 +45,7 @@ def test_the_teacher_has_a_column(trained, monkeypatch):
     student.mkdir()
     data = json.loads(trained.path.read_text())
     (student / trained.path.name).write_text(json.dumps(data | {"upstream": "distilhubert"}))
-    teacher = registry.upstream_card("distilhubert").teacher
+    teacher = upstream_card("distilhubert").teacher
     trained.path.parent.rename(trained.path.parent.with_name(teacher))
     path = student / trained.path.name
     assert f"teacher {data['upstream']}" in condition_table(read_record(path), path)

@@ -5,7 +5,8 @@ import pytest
 from bench import registry
 from bench.config import TaskCard, UpstreamCard
 from bench.errors import InvalidDataError, UsageError
-from bench.names import parse_upstream_name, path_name
+from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
+from bench.paths import path_name
 from bench.schema import MAX_YAML_BYTES, read_card, read_yaml
 
 FORBIDDEN_BY_WINDOWS = set('<>:"/\\|?*')
@@ -152,7 +153,7 @@ def test_unknown_names_come_with_near_ones():
     with pytest.raises(UsageError, match="did you mean 'asr'"):
         registry.task_card("asrr", "quick")
     with pytest.raises(UsageError, match="unknown upstream"):
-        registry.upstream_card("nosuch")
+        upstream_card("nosuch")
     with pytest.raises(UsageError, match="no module named"):
         registry.resolve("upstreams.nosuch:load")
     with pytest.raises(UsageError, match="did you mean 'Head'"):
@@ -175,7 +176,7 @@ def test_every_task_card_holds(track, task):
 
 
 def test_every_upstream_card_holds():
-    for name in registry.upstream_names():
-        found = registry.upstream_card(name)
+    for name in upstream_names():
+        found = upstream_card(name)
         assert callable(registry.resolve(found.load))
-        assert found.teacher is None or found.teacher in registry.upstream_names()
+        assert found.teacher is None or found.teacher in upstream_names()

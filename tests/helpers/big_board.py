@@ -7,7 +7,7 @@ import numpy as np
 from bench.conditions.catalogue import FILE, ConditionFile
 from bench.metrics.draws import NUM_DRAWS, STEP, DrawnScore, draws_path, write_draws
 from bench.metrics.metric import METRICS
-from bench.names import runs_folder
+from bench.paths import runs_folder
 from bench.records.record import Record, read_record, write_record
 from bench.registry import task_card, task_names
 from bench.schema import read_card

@@ -6,9 +6,9 @@ from toys import ToyUpstream, make_utterances
 
 from bench import registry
 from bench.conditions.scorer import score_conditions
+from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.load.loader import Loaded
 from bench.measure.cost import Cost
-from bench.names import parse_upstream_name
 from bench.run import job, run, spec
 from bench.run.spec import RunSpec
 from bench.session import Session
@@ -95,7 +95,7 @@ def make_toy(tmp_path, monkeypatch, track=TRACK):
     monkeypatch.setattr(registry, "TASKS", tmp_path / "tasks")
     module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
     monkeypatch.setattr(spec, "corpus_module", lambda name: module)
-    card = registry.upstream_card("fbank")
+    card = upstream_card("fbank")
 
     def load(text, session=None):
         name = parse_upstream_name(text)

@@ -28,7 +28,7 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 @pytest.fixture(autouse=True)
 def own_tracks(monkeypatch):
     monkeypatch.setattr(registry, "TASKS", GOLDEN / "tasks")
-    monkeypatch.setattr(registry, "CARDS", GOLDEN / "cards")
+    monkeypatch.setattr("bench.load.catalog.CARDS", GOLDEN / "cards")
 
 
 @pytest.fixture

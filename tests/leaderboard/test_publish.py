@@ -14,6 +14,7 @@ import yaml
 from bench import registry
 from bench.cli import main
 from bench.errors import MissingError, UsageError
+from bench.load.catalog import CARDS
 from bench.paths import board_folder
 from leaderboard.page.publish import feed, publish
 from leaderboard.page.stamp import git_stamp
@@ -105,7 +106,7 @@ def test_the_workflow_script_publishes(checkout):
 def test_the_page_is_published_anew_when_a_card_on_it_changes():
     flow = yaml.safe_load((ROOT / ".github/workflows/board.yml").read_text("utf-8"))
     paths = (flow.get("on") or flow[True])["push"]["paths"]
-    for folder in (BOARD, registry.CARDS, registry.TASKS):
+    for folder in (BOARD, CARDS, registry.TASKS):
         assert f"{folder.relative_to(ROOT)}/**" in paths
 
 

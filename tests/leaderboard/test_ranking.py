@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import registry
 from bench.errors import InvalidDataError
+from bench.load.catalog import upstream_card
 from bench.metrics.draws import Draws
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import holm, rank_bands, studentised_pairs
@@ -159,7 +159,7 @@ def test_baselines_are_left_out_beside_eight_others(others, shown):
 
 
 def test_bibtex_is_of_the_card_and_claims_nothing_of_the_paper():
-    card = registry.upstream_card("distilhubert")
+    card = upstream_card("distilhubert")
     entry = bibtex(replace(row("a", 0.5, 0.0), card=card))
     assert f"  title = {{{card.title}}},\n" in entry and "Upstream card of Slim-SUPERB" in entry
     assert f"  note = {{Paper: \\url{{{card.paper}}}}}\n}}" in entry

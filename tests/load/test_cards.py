@@ -11,12 +11,13 @@ import torch
 import upstreams.importers
 from bench.api import UpstreamSource
 from bench.cli import _parser
+from bench.load.catalog import upstream_card, upstream_names
 from bench.load.files import SHIPPED, find_checkpoint
 from bench.make.recipe import recipe_names
 from bench.measure.claims import claim_problem
 from bench.measure.cost import SLT2022_BUCKETS, num_params, standard_macs
 from bench.measure.macs import count
-from bench.registry import resolve, upstream_card, upstream_names
+from bench.registry import resolve
 from upstreams.encoder.state import shapes
 
 # Parameters that are published to the last digit, or follow from what is (methods of the authors).

@@ -8,10 +8,10 @@ from models import PARAMS, TwoStates
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.load.catalog import GROUP, find_entry, installed
+from bench.load.catalog import find_entry
 from bench.load.loader import load_request, load_upstream
+from bench.load.packages import GROUP, installed
 from bench.measure.cost import num_params
-from bench.names import parse_upstream_name
 from bench.session import Session
 
 CARD = """
@@ -163,7 +163,7 @@ def package(folder, monkeypatch):
 def test_an_installed_package_is_listed_without_being_imported(package):
     name, home, _ = package
     assert installed()["mine"].value == f"{name}:card.yaml"
-    entry = find_entry(parse_upstream_name("mine"))
+    entry = find_entry("mine")
     assert isinstance(entry.card, UpstreamCard) and entry.package == name
     assert name not in sys.modules
     with pytest.raises(InvalidDataError, match=r"raised RuntimeError: importing a package") as bad:

@@ -8,10 +8,10 @@ from bench.api import UpstreamSource
 from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import loader
-from bench.load.catalog import Entry
-from bench.load.downloads import file_sha256
+from bench.load.catalog import upstream_card
 from bench.load.loader import load_upstream
-from bench.registry import CARDS, resolve, upstream_card
+from bench.paths import file_sha256
+from bench.registry import resolve
 from bench.session import Session
 
 
@@ -53,7 +53,7 @@ def pinned(monkeypatch):
         card = upstream_card("ge2e")
         checkpoint = card.checkpoint.model_copy(update={"sha256": sha256})
         changed = card.model_copy(update={"checkpoint": checkpoint})
-        monkeypatch.setattr(loader, "find_entry", lambda *_: Entry(changed, CARDS, ours=True))
+        monkeypatch.setattr("bench.load.catalog.upstream_card", lambda _: changed)
 
     return pin
 
@@ -186,9 +186,12 @@ class Tapped(ToyUpstream):
 def tapped(monkeypatch):
     """A card whose authors' rows used the last state; called with the fields to change."""
 
+    fbank = upstream_card("fbank")
+
     def make(**changes):
-        card = upstream_card("fbank").model_copy(update={"name": "toy", **changes})
-        monkeypatch.setattr(loader, "find_entry", lambda *_: Entry(card, CARDS, ours=True))
+        card = fbank.model_copy(update={"name": "toy", **changes})
+        monkeypatch.setattr("bench.load.catalog.upstream_names", lambda: ["toy"])
+        monkeypatch.setattr("bench.load.catalog.upstream_card", lambda _: card)
         monkeypatch.setattr(loader, "resolve", lambda target: Tapped)
 
     return make

@@ -4,7 +4,7 @@ import pytest
 from models import MACS_PER_FRAME, PARAMS, save_hubert, save_onnx
 
 from bench.load import loader
-from bench.load.catalog import GROUP
+from bench.load.packages import GROUP
 from bench.measure.cost import measure
 from bench.records.record import read_record
 from bench.run import job, run

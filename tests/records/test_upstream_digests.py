@@ -3,10 +3,10 @@
 import pytest
 
 from bench.errors import MissingError
+from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.load.loader import load_upstream
-from bench.names import parse_upstream_name
 from bench.records.record import read_record
-from bench.registry import ROOT, upstream_card
+from bench.registry import ROOT
 from bench.session import Session
 
 RESULTS = ROOT / "leaderboard" / "results"

@@ -8,11 +8,10 @@ from bundles import COST, send
 from toy_track import TRACK, evaluate, make_toy
 from toys import ToyUpstream
 
+from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.load.loader import Loaded
 from bench.measure.cost import Cost
-from bench.names import parse_upstream_name
 from bench.records.bundle import opened
-from bench.registry import upstream_card
 
 ON_BOARD = TRACK.replace("on_board: false", "on_board: true")
 

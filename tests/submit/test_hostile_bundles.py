@@ -26,10 +26,10 @@ from bundles import (
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError
+from bench.load.catalog import upstream_card
 from bench.records.bundle import opened, pack
 from bench.records.record import read_record
 from bench.records.standing import Standing
-from bench.registry import upstream_card
 from bench.schema import read_card
 from bench.submit.verify import check
 from leaderboard.board.board import Stamp

@@ -37,7 +37,7 @@ def supernet(tmp_path, monkeypatch):
     (tmp_path / "plain.yaml").write_text(
         yaml.safe_dump({**card, "name": "plain", "config": {"deltas": 0}})
     )
-    monkeypatch.setattr("bench.registry.CARDS", tmp_path)
+    monkeypatch.setattr("bench.load.catalog.CARDS", tmp_path)
     monkeypatch.setattr(module, "load_upstream", _without_weights)
     return "tiny_ofa"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 import urllib.error
 import urllib.request
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from bench.corpora.official._layout import ARCHIVES, Archive
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import disk_errors
+from bench.paths import disk_errors, file_sha256
 from bench.progress import bar
 
 BLOCK = 1 << 20
@@ -90,8 +89,7 @@ def download(url: str, part: Path) -> str:
     size = part.stat().st_size
     if length and size < done + length:
         raise MissingError(f"{url}: broke off at {size} of {done + length} bytes; run it again")
-    with part.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(part)
 
 
 def unpack(path: Path, folder: Path, name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import soundfile
 
 from bench.corpora.package.clip_sound import is_silent
 from bench.errors import UserError
-from bench.paths import write_text
+from bench.paths import file_sha256, write_text
 from bench.sound.audio import read_wav
 from bench.sound.manifests import read_table, read_trials
 
@@ -27,7 +26,7 @@ def write_digests(folder: Path) -> None:
     """Write `SHA256SUMS` (as of `sha256sum`) for every file of the corpus."""
     names = sorted(_present(folder))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        digests = pool.map(lambda name: _sha256(folder / name), names)
+        digests = pool.map(lambda name: file_sha256(folder / name), names)
         lines = [f"{digest}  {name}\n" for digest, name in zip(digests, names, strict=True)]
     write_text(folder / DIGESTS, "".join(lines))
 
@@ -42,7 +41,7 @@ def link_audio(source: Path, target: Path) -> None:
     digests, _ = _expected(source)
     for name, digest in digests.items():
         try:
-            if name.startswith("audio/") and _sha256(source / name) == digest:
+            if name.startswith("audio/") and file_sha256(source / name) == digest:
                 os.link(source / name, target / name)
         except FileExistsError:
             continue
@@ -78,7 +77,7 @@ def problems(folder: Path) -> list[str]:
     names = sorted(present & set(expected))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         digests = dict(
-            zip(names, pool.map(lambda name: _sha256(folder / name), names), strict=True)
+            zip(names, pool.map(lambda name: file_sha256(folder / name), names), strict=True)
         )
     lines += _duplicates(digests)
     for name in names:
@@ -110,11 +109,6 @@ def _expected(folder: Path) -> tuple[dict[str, str], list[str]]:
             return {}, [f"{DIGESTS}: corrupt; prepare the corpus again"]
         expected[name] = digest
     return expected, [] if expected else [f"{DIGESTS}: empty; prepare the corpus again"]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _duplicates(digests: dict[str, str]) -> list[str]:

@@ -7,7 +7,6 @@ are read, into memory. Nothing is written to a path from an archive.
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import logging
 import lzma
@@ -23,7 +22,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, cast
 
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import disk_errors
+from bench.paths import disk_errors, file_sha256
 
 MAX_DEB_BYTES = 256_000_000
 MAX_TAR_BYTES = 512_000_000
@@ -63,7 +62,7 @@ def fetch(package: Package, folder: Path, deb_dir: Path | None = None) -> Path:
         raise MissingError(f"{deb_dir}: no {package.name}_*.deb in it")
     if path is None:
         path = _download(package, folder)
-    if _sha256(path) != package.sha256:
+    if file_sha256(path) != package.sha256:
         _log.warning(
             "%s is not the version that the corpus was made from; clips that differ are aligned "
             "again or dropped, and scores are not comparable",
@@ -105,7 +104,7 @@ def _find(package: Package, folder: Path) -> Path | None:
     """Return the package's .deb in a folder: the pinned one, else the last by name."""
     debs = sorted(folder.glob(f"{package.name}_*.deb"))
     if len(debs) > 1:
-        debs = [path for path in debs if _sha256(path) == package.sha256] or debs
+        debs = [path for path in debs if file_sha256(path) == package.sha256] or debs
     return debs[-1] if debs else None
 
 
@@ -154,11 +153,6 @@ def _apt(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
         )
     except subprocess.TimeoutExpired as error:
         raise MissingError(f"apt-get {arguments[-1]} took longer than {APT_TIMEOUT_S} s") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _data_tar(deb: Path) -> IO[bytes]:

@@ -6,7 +6,7 @@ import pytest
 
 from bench.api import UpstreamSource
 from bench.errors import UsageError
-from bench.registry import upstream_card
+from bench.load.catalog import upstream_card
 from upstreams.encoder.state import num_parameters
 from upstreams.importers.lighthubert import BASE, load
 from upstreams.supernet.subnet import parse_subnet, search_space, subnet_config, supernet_config

@@ -9,10 +9,10 @@ import torch
 
 from bench.cli import main
 from bench.errors import UsageError
+from bench.load.catalog import upstream_card
 from bench.measure.macs import count
 from bench.metrics.metric import METRICS
 from bench.records.record import ConditionScore
-from bench.registry import upstream_card
 from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.supernets.subnets import Budget, candidate, candidates, candidates_csv, family_of

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.api import UpstreamSource
-from bench.registry import upstream_card
+from bench.load.catalog import upstream_card
 from upstreams.encoder.state import build
 from upstreams.importers.lighthubert import BASE, import_state, load
 from upstreams.supernet.subnet import (

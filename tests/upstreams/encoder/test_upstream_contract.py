@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from bench.load.catalog import upstream_card, upstream_names
 from bench.load.loader import load_upstream
-from bench.registry import upstream_card, upstream_names
 from upstreams.importers.lighthubert import BASE
 
 # Too large to be drawn, or of a shape that only their file tells: test_cards.py and the tests of

@@ -7,7 +7,7 @@ import torch
 
 from bench.api import UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from bench.registry import upstream_card
+from bench.load.catalog import upstream_card
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import build, random_state, shapes

@@ -8,7 +8,7 @@ from references import alone, disturb, noise, relative_error, transformers_model
 
 from bench.api import UpstreamSource
 from bench.errors import InvalidDataError
-from bench.registry import upstream_card
+from bench.load.catalog import upstream_card
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import build

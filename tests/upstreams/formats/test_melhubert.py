@@ -10,8 +10,8 @@ from students import melhubert, melhubert_shapes, randomised
 
 from bench.api import UpstreamSource
 from bench.errors import InvalidDataError, UsageError
+from bench.load.catalog import upstream_card, upstream_names
 from bench.measure.check import check
-from bench.registry import upstream_card, upstream_names
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.kaldi import KaldiConfig
 from upstreams.encoder.state import build, num_parameters, random_state

@@ -22,9 +22,9 @@ from students import (
 from bench.api import UpstreamSource
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, UsageError
+from bench.load.catalog import upstream_card
 from bench.load.loader import load_upstream
 from bench.measure.check import check
-from bench.registry import upstream_card
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import build, num_parameters, random_state
 from upstreams.formats.checkpoint import read_checkpoint

@@ -27,7 +27,7 @@ def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
         (tmp_path / "upstreams" / folder).mkdir(parents=True)
     card, weights, log = ship(run, tmp_path / "upstreams")
     assert log.name == "tiny-s0.jsonl"
-    monkeypatch.setattr("bench.registry.CARDS", card.parent)
+    monkeypatch.setattr("bench.load.catalog.CARDS", card.parent)
     monkeypatch.setattr("bench.load.files.SHIPPED", weights.parent)
     loaded = load_upstream("tiny")
     assert loaded.provenance == "house" and loaded.warning is None

@@ -9,10 +9,10 @@ from torch import nn
 
 from bench.api import UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load.catalog import upstream_card
 from bench.load.loader import load_request, load_upstream
 from bench.measure.check import check, check_table
 from bench.measure.cost import measure, num_params, stored_bytes
-from bench.registry import upstream_card
 from bench.session import Session
 from upstreams.importers.hubert import load
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 import yaml
 
 from bench.errors import InvalidDataError
-from bench.paths import atomic_path, write_text
+from bench.paths import atomic_path, file_sha256, write_text
 from upstreams.house import EXTRA
 from upstreams.recipes.training.objective import TrainedUpstream
 
@@ -35,8 +34,7 @@ def write_weights(product: TrainedUpstream, path: Path) -> str:
     with atomic_path(path) as temporary:
         save_file(halves, temporary)
         temporary.chmod(0o644)  # safetensors lets only the owner read it
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def write_card(
