@@ -12,7 +12,7 @@ from bench.features.passes import Stream
 from bench.features.rows import moments
 from bench.features.store import FeatureStore
 from bench.probe import fit
-from bench.probe.fit import Fitted, Lesson, Trainer, best_of, predict
+from bench.probe.fit import Lesson, Trainer, best_of, predict
 from bench.probe.heads import Looped, Stacked
 from bench.probe.schedule import Schedule
 from downstreams.classify import UtteranceClassifier
@@ -194,12 +194,6 @@ def test_a_streamed_epoch_is_one_pass_for_the_whole_grid(lesson, tmp_path, monke
     monkeypatch.setattr(type(made.train.upstream), "forward", counting)
     Trainer(made, [1e-2, 1e-3], [0, 1, 2], checkpoint=tmp_path / "a.pt").run()
     assert sum(seen) == 3 * 16 + 8  # three epochs of train, one evaluation on dev
-
-
-def test_best_of_knows_the_direction():
-    points = [Fitted(1e-2, 1, 0.3, {}), Fitted(1e-3, 1, 0.2, {}), Fitted(1e-4, 1, 0.3, {})]
-    assert best_of(points, higher_is_better=True) is points[0]
-    assert best_of(points, higher_is_better=False) is points[1]
 
 
 def test_an_epoch_holds_every_utterance_once_and_little_padding():
