@@ -13,11 +13,10 @@ import pytest
 from bench import paths
 from bench.conditions import catalogue as module
 from bench.conditions.catalogue import catalogue, condition, expand, noise_sources
-from bench.conditions.distorter import Distorter, draw, fit, make_distorter, to_16_bits
+from bench.conditions.distorter import Distorter, make_distorter
 from bench.conditions.noise_folders import PACKS
 from bench.conditions.report import warn_unused_noise
 from bench.corpora.embedded import games
-from bench.distortions._effects import EffectStep
 from bench.distortions._noise import Noise, NoiseClip
 from bench.errors import InvalidDataError, UsageError
 from bench.features.passes import clean_sound
@@ -148,17 +147,6 @@ def test_a_broken_file_gives_one_line(tmp_path, old, new, message):
     assert "conditions.yaml" in str(caught.value)
 
 
-def test_draws_stay_within_their_range():
-    rng = np.random.default_rng(0)
-    grid = [draw({"from": 10, "to": 19, "step": 1}, rng) for _ in range(500)]
-    assert set(grid) == set(range(10, 20))
-    line = [draw({"from": 0.2, "to": 0.6}, rng) for _ in range(100)]
-    assert 0.2 <= min(line) < 0.25
-    assert 0.55 < max(line) <= 0.6
-    assert {draw({"one_of": ["a", "b"]}, rng) for _ in range(50)} == {"a", "b"}
-    assert draw(3.0, rng) == 3.0
-
-
 @pytest.mark.corpus
 def test_order_batches_processes_and_workers_change_no_sample(items):
     tasks = [(name, item) for name in CHAINS for item in items]
@@ -183,21 +171,6 @@ def test_the_sound_is_of_the_utterance_and_its_condition(items):
     keys = {white.renamed(item).key, white.renamed(other).key, ten.renamed(item).key, item.key}
     assert len(keys) == 4
     assert white.renamed(item).key == distorter("white-5db").renamed(item).key
-
-
-def test_a_draw_depends_on_base_name_utterance_and_position_of_the_step():
-    """The sound is compared, so that features in the store cannot hide an equal seed."""
-    wav = (0.1 * np.sin(np.arange(8_000) / 20)).astype(np.float32)
-    white = condition("white-5db")
-    same = EffectStep("gain", (("gain_db", 0.0),))  # changes no sample
-
-    def sound(item, identifier="a"):
-        return digest(Distorter(item, {}, None).distort(wav, identifier))
-
-    assert sound(replace(white, steps=(same,))) == digest(to_16_bits(wav))
-    assert sound(condition("white-5db@test-only")) == sound(white)
-    others = [replace(white, name="other"), replace(white, steps=(same, *white.steps))]
-    assert len({sound(white), sound(white, "b"), *map(sound, others)}) == 4
 
 
 @pytest.mark.corpus
@@ -235,13 +208,6 @@ def test_nothing_clips_except_by_the_effect_clip(items, name):
         out = distorter(name).distort(loud, item.id)
         assert np.abs(out).max() <= 1.0
         assert (np.abs(out) >= 32_766 / 32_768).sum() <= 2
-
-
-def test_sound_above_full_scale_is_scaled_down():
-    wav = np.array([0.5, -2.0, 1.0], dtype=np.float32)
-    np.testing.assert_allclose(fit(wav) / wav, 0.5, rtol=1e-3)
-    quiet = np.array([0.5, -0.25], dtype=np.float32)
-    assert fit(quiet) is quiet
 
 
 @pytest.mark.corpus
