@@ -91,11 +91,11 @@ class Opaque(Upstream):
 
     @abstractmethod
     def count_macs(self, num_samples: int) -> int:
-        """Return the multiply-accumulates of one utterance (rule `plain`).
+        """Return the multiply-accumulates of one utterance (rule `plain`)."""
 
-        Raises:
-            InvalidDataError: the file has an operation without a formula.
-        """
+    @abstractmethod
+    def uncounted_operations(self) -> tuple[str, ...]:
+        """Return the names of operations with products that `count_macs` leaves out."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
 from bench.config import UpstreamCard
 from bench.measure.claims import CLAIM_RULES, beside_claim, claim_problem
-from bench.measure.cost import num_params, standard_macs
+from bench.measure.cost import measure, standard_macs
 from bench.measure.macs import count
 
 PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
@@ -225,15 +225,17 @@ def _claim(subject: _Subject, key: str, measured: float) -> str:
 
 def _params(subject: _Subject) -> str:
     """The parameter count is what the authors report, or the card explains the difference."""
-    return _claim(subject, "params", num_params(subject.upstream))
+    return _claim(subject, "params", measure(subject.upstream, seconds=1.0).params)
 
 
 def _macs(subject: _Subject) -> str:
     """MACs of the 32 standard utterances are what the authors report, or the card explains."""
     card = subject.card
     if card is None or "macs_superb" not in card.reported:
-        rate = count(subject.upstream, SAMPLE_RATE_HZ).macs("plain")
-        return f"{rate / 1e9:.3f} G in a second, rule plain (the card reports none)"
+        counted = count(subject.upstream, SAMPLE_RATE_HZ)
+        rate = f"{counted.macs('plain') / 1e9:.3f} G in a second, rule plain"
+        without = f", without {', '.join(counted.uncounted)}" if counted.uncounted else ""
+        return f"{rate}{without} (the card reports none)"
     totals = {item.rule: item.total for item in standard_macs(subject.upstream)}
     line = _claim(subject, "macs_superb", totals[card.macs_rule])
     return f"32 utterances, rule {card.macs_rule}: {line}"

@@ -40,8 +40,9 @@ class Cost:
     """The costs that every record has.
 
     Attributes:
-        params: parameters of the module, tied ones once.
+        params: parameters of the module, tied ones once, and stored buffers that are weights.
         macs_per_second: rule `plain`, a second of audio.
+        uncounted: names of operations that ran and that the MACs leave out.
         layers: L.
         hidden_size: D.
         stride: samples per frame.
@@ -52,6 +53,7 @@ class Cost:
     layers: int
     hidden_size: int
     stride: int
+    uncounted: tuple[str, ...] = ()
 
 
 def num_params(upstream: Upstream) -> int:
@@ -67,26 +69,20 @@ def measure(upstream: Upstream, seconds: float = COST_SECONDS) -> Cost:
     Args:
         upstream: as it runs: cut, frozen, on the CPU.
         seconds: length of the input; attention costs more a second in longer audio.
-
-    Raises:
-        InvalidDataError: an operation ran that the counter has no rule for.
     """
-    macs = count(upstream, round(seconds * SAMPLE_RATE_HZ)).macs("plain")
+    counted = count(upstream, round(seconds * SAMPLE_RATE_HZ))
     return Cost(
-        params=num_params(upstream),
-        macs_per_second=macs / seconds,
+        params=num_params(upstream) + counted.buffer_weights,
+        macs_per_second=counted.macs("plain") / seconds,
         layers=upstream.num_layers,
         hidden_size=upstream.hidden_size,
         stride=upstream.stride,
+        uncounted=counted.uncounted,
     )
 
 
 def standard_macs(upstream: Upstream) -> tuple[BucketMacs, BucketMacs]:
-    """Count the MACs of the 32 standard lengths in both rules, `plain` first.
-
-    Raises:
-        InvalidDataError: an operation ran that the counter has no rule for.
-    """
+    """Count the MACs of the 32 standard lengths in both rules, `plain` first."""
     counts = {
         name: [(length, count(upstream, length)) for length in lengths]
         for name, lengths in SLT2022_BUCKETS.items()
@@ -163,7 +159,6 @@ def cost_report(
             (`bench.load.loader.Loaded.request`); None loads it by name.
 
     Raises:
-        InvalidDataError: an operation ran that the counter has no rule for.
         MissingError: the process that measures memory failed.
     """
     cost = measure(upstream, seconds)
@@ -190,6 +185,7 @@ def cost_report(
         peak_memory_bytes=peak,
         reported=dict(reported or {}),
         reported_rule=reported_rule,
+        uncounted=cost.uncounted,
     )
 
 
@@ -238,5 +234,7 @@ def cost_table(report: CostReport, rule: Rule | None = None) -> str:
         rows += _timing_rows(report.timing)
     if report.peak_memory_bytes is not None:
         rows.append(("peak memory", f"{report.peak_memory_bytes / 1e6:.0f} MB"))
+    if report.uncounted:
+        rows.append(("MACs not counted", ", ".join(report.uncounted)))
     text = tabulate(rows, headers=("cost", report.upstream), disable_numparse=True)
     return f"{text}\n{UNCOUNTED}"

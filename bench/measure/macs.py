@@ -14,15 +14,15 @@ had none, hence 4,324 G beside wav2vec 2.0 Large's 4,326 G).
 
 A counter without a formula for an operation counts zero. Torch's counter has such gaps (fused
 attention and LSTMs on CPU, the fused encoder layer), so every operation that runs is examined: it
-has a formula, or it is listed as free, or it is an error.
+has a formula, or it is listed as free, or its name is reported as not counted.
 """
 
 from __future__ import annotations
 
 import copy
-import re
+import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -36,42 +36,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.api import Opaque, Upstream
 from bench.config import Rule
-from bench.errors import InvalidDataError
 from bench.load.recurrent import Int8Recurrent
+from bench.measure.operations import FLOPS_PER_MAC, FORMULAS, is_free
 
-FLOPS_PER_MAC = 2
 UNCOUNTED_MODULES = ("torchaudio.compliance", "torchaudio.functional", "torchaudio.transforms")
 
 # Terms of the challenge's profiler that are linear (n * d) and quadratic (h * n * n) in frames.
 SLT2022_LINEAR_TERMS = 3 + 1
 SLT2022_QUADRATIC_TERMS = 1 + 2
 SLT2022_DROPOUT_TERMS = 1
-
-# Operations without products, beside views and those that torch tags as element-wise. In-place
-# forms (a final underscore) are included.
-FREE_OPERATIONS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-        _assert_async _copy_from _fft_c2c _fft_c2r _fft_r2c _local_scalar_dense _log_softmax
-        _native_batch_norm_legit _pack_padded_sequence _reshape_alias _safe_softmax _softmax
-        _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy _unsafe_index _unsafe_view
-        _weight_norm_interface all amax amin aminmax any arange argmax argmin as_strided
-        avg_pool1d avg_pool2d cat clone constant_pad_nd copy cummax cumprod cumsum detach
-        embedding empty empty_like empty_permuted empty_strided equal eye fill flip floor_divide
-        full full_like gather glu hamming_window hann_window im2col index index_add index_copy
-        index_fill index_put index_select linalg_vector_norm linspace logcumsumexp logsumexp
-        masked_fill masked_scatter masked_select max max_pool1d max_pool2d_with_indices mean median
-        min native_batch_norm native_dropout native_group_norm native_layer_norm new_empty
-        new_empty_strided new_full new_ones new_zeros nonzero norm ones ones_like prod rand
-        rand_like randn randn_like randperm reflection_pad1d reflection_pad2d repeat
-        replication_pad1d resize roll scalar_tensor scatter scatter_add select_scatter set
-        slice_scatter sort split_with_sizes_copy squeeze stack std sum sym_size t topk transpose
-        tril triu unique_dim unsafe_chunk unsafe_split unsqueeze upsample_linear1d
-        upsample_nearest1d var var_mean where zero zeros zeros_like
-        """,
-    )
-)
 
 
 @dataclass(frozen=True)
@@ -82,11 +55,15 @@ class Count:
         plain: rule `plain`.
         attention_terms: terms that rule `superb_slt2022` adds.
         device: `meta`, which follows shapes without computing; or `cpu`.
+        uncounted: names of operations that ran, are not free and have no formula.
+        buffer_weights: elements of the stored buffers that enter counted products, as weights do.
     """
 
     plain: int
     attention_terms: int
     device: Literal["meta", "cpu"]
+    uncounted: tuple[str, ...] = ()
+    buffer_weights: int = 0
 
     def macs(self, rule: Rule) -> int:
         """Return the multiply-accumulates in one rule."""
@@ -113,26 +90,8 @@ class _Attention(TorchFunctionMode):
             *batch, heads, frames, head_dim = query.shape  # (..., h, n, d / h)
             linear = SLT2022_LINEAR_TERMS * frames * heads * head_dim
             quadratic = self.quadratic * heads * frames * key.shape[-2]
-            self.terms += _product(batch) * (linear + quadratic)
+            self.terms += math.prod(batch) * (linear + quadratic)
         return func(*args, **kwargs)
-
-
-def _product(sizes: Sequence[int]) -> int:
-    result = 1
-    for size in sizes:
-        result *= int(size)
-    return result
-
-
-def _lstm_flops(shape: Sequence[int], *weights: Any, **_: Any) -> int:
-    """Count `aten.mkldnn_rnn_layer`: input (T, B, I), then the input and the recurrent weights."""
-    rows = _product(shape[:-1])
-    return FLOPS_PER_MAC * rows * (_product(weights[0]) + _product(weights[1]))
-
-
-def _int_mm_flops(left: Sequence[int], right: Sequence[int], *_: Any, **__: Any) -> int:
-    """Count `aten._int_mm` (a quantised linear map): (N, I) times (I, O)."""
-    return FLOPS_PER_MAC * _product(left) * int(right[1])
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -140,14 +99,21 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     Attributes:
         unknown: operations that have no formula and are not free.
-        uncounted: flops inside `UNCOUNTED_MODULES`.
+        excluded_flops: flops inside `UNCOUNTED_MODULES`.
+        buffer_weights: elements of each stored buffer that enters a product, by its storage.
     """
 
-    def __init__(self, formulas: dict[Any, Callable[..., int]]) -> None:
+    def __init__(self, upstream: torch.nn.Module, formulas: dict[Any, Callable[..., int]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = formulas
         self.unknown: set[str] = set()
-        self.uncounted = 0
+        self.excluded_flops = 0
+        self.buffer_weights: dict[int, int] = {}
+        stored = upstream.state_dict().keys()  # buffers beside these are computed (mel filters)
+        buffers = [buffer for name, buffer in upstream.named_buffers() if name in stored]
+        self._buffers = {_storage_id(buffer): buffer.numel() for buffer in buffers}
+        for parameter in upstream.parameters():
+            self._buffers.pop(_storage_id(parameter), None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -155,16 +121,23 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         formula = self.formulas.get(func._overloadpacket)
         if formula is not None:
             if _inside_uncounted():
-                self.uncounted += int(formula(*args, **kwargs, out_val=result))
-        elif not _is_free(func):
+                self.excluded_flops += int(formula(*args, **kwargs, out_val=result))
+            else:
+                for tensor in (arg for arg in args if isinstance(arg, Tensor)):
+                    storage = _storage_id(tensor)
+                    if storage in self._buffers:
+                        self.buffer_weights[storage] = self._buffers[storage]
+        elif not is_free(func):
             self.unknown.add(str(func))
         return result
 
 
-def _is_free(func: Any) -> bool:
-    name = func._schema.name.partition("::")[2]
-    is_listed = name in FREE_OPERATIONS or name.removesuffix("_") in FREE_OPERATIONS
-    return is_listed or torch.Tag.pointwise in func.tags or func.is_view or func.namespace == "prim"
+def _storage_id(tensor: Tensor) -> int:
+    """Return a number that two tensors share if one is a view of the other."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):  # a quantised tensor has parts, and no storage
+        return id(tensor)
 
 
 def _inside_uncounted() -> bool:
@@ -205,29 +178,22 @@ def meta_copy(upstream: Upstream) -> Upstream:
 
 
 def _count_on(upstream: Upstream, num_samples: int, device: Literal["meta", "cpu"]) -> Count:
-    """Run one utterance through `upstream` on `device` and count.
-
-    Raises:
-        InvalidDataError: an operation ran that is neither counted nor free.
-    """
+    """Run one utterance through `upstream` on `device` and count."""
     wavs: Tensor = torch.zeros(1, num_samples, device=device)  # (1, S)
     lengths = torch.tensor([num_samples])
-    extra = {
-        torch.ops.aten.mkldnn_rnn_layer: _lstm_flops,
-        torch.ops.aten._int_mm: _int_mm_flops,
-    }
-    counter = FlopCounterMode(display=False, custom_mapping=extra)
-    watch = _Watch(counter.flop_registry)
+    counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
+    watch = _Watch(upstream, counter.flop_registry)
     attention = _Attention(dropout=upstream.attention_dropout)
     with _nothing_fused(), attention, watch, counter:
         upstream(wavs, lengths)
-    if watch.unknown:
-        raise InvalidDataError(
-            f"MACs of {type(upstream).__name__}: no formula for {', '.join(sorted(watch.unknown))};"
-            " give bench.measure.macs one, or list the operation as free"
-        )
-    flops = counter.get_total_flops() - watch.uncounted
-    return Count(flops // FLOPS_PER_MAC, attention.terms, device)
+    flops = counter.get_total_flops() - watch.excluded_flops
+    return Count(
+        plain=flops // FLOPS_PER_MAC,
+        attention_terms=attention.terms,
+        device=device,
+        uncounted=tuple(sorted(watch.unknown)),
+        buffer_weights=sum(watch.buffer_weights.values()),
+    )
 
 
 def count(upstream: Upstream, num_samples: int) -> Count:
@@ -241,12 +207,10 @@ def count(upstream: Upstream, num_samples: int) -> Count:
     Args:
         upstream: on the CPU; not changed.
         num_samples: length of the input.
-
-    Raises:
-        InvalidDataError: an operation ran that is neither counted nor free.
     """
     if isinstance(upstream, Opaque):
-        return Count(upstream.count_macs(num_samples), 0, "cpu")
+        macs = upstream.count_macs(num_samples)
+        return Count(macs, 0, "cpu", uncounted=upstream.uncounted_operations())
     if not any(isinstance(part, (torch.nn.LSTM, Int8Recurrent)) for part in upstream.modules()):
         with suppress(RuntimeError, TypeError, ValueError, AttributeError):
             return _count_on(meta_copy(upstream), num_samples, "meta")

@@ -77,6 +77,7 @@ class CostReport(Frozen):
         peak_memory_bytes: None when not measured.
         reported: the authors' figures, from the card; shown beside the measured ones.
         reported_rule: rule in which their MACs were counted.
+        uncounted: names of operations that ran and that the MACs leave out.
     """
 
     upstream: str
@@ -93,6 +94,7 @@ class CostReport(Frozen):
     peak_memory_bytes: int | None = None
     reported: dict[str, float] = Field(default_factory=dict)
     reported_rule: Rule = "superb_slt2022"
+    uncounted: tuple[str, ...] = ()
 
     def macs(self, rule: Rule) -> int | None:
         """Return the MACs of the 32 utterances in one rule; None when they were not counted."""

@@ -133,14 +133,16 @@ class UpstreamCost(Frozen):
     """The costs of the upstream, measured from the module that ran.
 
     Attributes:
-        params: parameters of the module.
+        params: parameters of the module, and stored buffers that are weights.
         macs_per_second: multiply-accumulates a second of audio (rule `plain`, 10 s input).
         rtf: seconds of computing a second of audio, one CPU thread, batch 1 (None: not timed).
+        uncounted: names of operations that ran and that the MACs leave out.
     """
 
     params: int
     macs_per_second: float
     rtf: float | None = None
+    uncounted: tuple[str, ...] = ()
 
 
 class RunFields(Frozen):

@@ -114,16 +114,19 @@ class Job:
         return records
 
     def train(self, left: Sequence[int]) -> list[list[Fitted]]:
-        """Pass the upstream, train the heads of some runs together, and measure the cost."""
+        """Measure the cost, pass the upstream, and train the heads of some runs together.
+
+        The cost comes first, so that a module that cannot be measured fails before hours of work.
+        """
         if all(index in self.trained for index in left):
             return [self.trained[index] for index in left]
+        with self.clock.stage("cost"):
+            self._cost(left)
         with self.clock.stage("upstream"):
             extract(self.features)
         folders = [self._training(index) for index in left]
         with self.clock.stage("head"):
             points = train(self.features, [self.runs[index] for index in left], folders)
-        with self.clock.stage("cost"):
-            self._cost(left)
         self.trained |= dict(zip(left, points, strict=True))
         return points
 
@@ -237,4 +240,5 @@ def upstream_cost(resolved: Resolved) -> UpstreamCost:
         params=cost.params,
         macs_per_second=cost.macs_per_second,
         rtf=real_time_factor(upstream),
+        uncounted=cost.uncounted,
     )

@@ -43,6 +43,8 @@ def table(record: Record, path: Path) -> str:
     choice, cost, seconds = record.selection, record.cost, record.provenance.seconds_by_stage
     chosen = f"{_percent(choice.value)} %, step {choice.step}, lr {choice.lr:g}"
     size = f"{cost.params:,} parameters, {cost.macs_per_second / 1e9:.3f} G MACs a second"
+    if cost.uncounted:
+        size += f", without {', '.join(cost.uncounted)}"
     facts = [
         ["dev " + choice.metric, chosen],
         ["head", f"{record.head.params:,} parameters"],

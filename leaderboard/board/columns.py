@@ -58,7 +58,8 @@ def _params(row: Row) -> BoardCell:
 
 
 def _macs(row: Row) -> BoardCell:
-    return _number(row.macs_per_second, 1e9, 3)
+    uncounted = ", ".join(row.records[0].cost.uncounted) if row.records else ""
+    return _number(row.macs_per_second, 1e9, 3, uncounted and f"without {uncounted}")
 
 
 def _macs_superb(row: Row) -> BoardCell:

@@ -61,12 +61,12 @@ class OnnxUpstream(Adapter, Opaque):
         return self.graph.num_bytes()
 
     def count_macs(self, num_samples: int) -> int:
-        """Return the multiply-accumulates of one utterance, from the shapes of a run.
-
-        Raises:
-            InvalidDataError: the graph has an operation without a formula.
-        """
+        """Return the multiply-accumulates of one utterance, from the shapes of a run."""
         return self.graph.count_macs(num_samples)
+
+    def uncounted_operations(self) -> tuple[str, ...]:
+        """Return the names of operations with products that `count_macs` leaves out."""
+        return self.graph.uncounted_operations()
 
 
 def load(source: UpstreamSource) -> Upstream:
