@@ -44,11 +44,13 @@ class Upstream(nn.Module, ABC):
         tap: name of the hidden states that it returns.
         attention_dropout: attention was trained with dropout; used only by the published rule of
             counting MACs (`bench.measure.macs`).
+        is_reentrant: several threads may call `forward` at once; without it they take turns.
         identity: of code outside this project, for the upstream's digest; None without such code.
     """
 
     tap: str = "hidden_states"
     attention_dropout: bool = True
+    is_reentrant: bool = False
     identity: str | None = None
     num_layers: int
     hidden_size: int

@@ -1,15 +1,31 @@
-"""The engine of an upstream: device, precision, reading processes. Imports torch only on use."""
+"""The engine of an upstream: device, precision, cores. Imports torch only on use.
+
+Sums depend on how many threads share them, so on the CPU everything that decides a record is
+computed by one thread (`one_thread`). All cores are used by computing several utterances or heads
+side by side (`bench.features.workers`).
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+import re
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import MissingError
 
 if TYPE_CHECKING:
     from bench.config import Precision
+
+CGROUP = Path("/sys/fs/cgroup")
+# Limit and use of memory, in versions 2 and 1 of control groups.
+CGROUP_FILES = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -20,7 +36,8 @@ class Engine:
         device: `cpu`, or `cuda` with or without a number.
         precision: `float32` is the reference; `bf16` is autocast; `tf32` exists on CUDA only.
         compile: use `torch.compile`.
-        workers: processes that read sound; 0 reads in a thread.
+        workers: threads that each compute one utterance (on a GPU: read its sound); 0 is one a
+            core, or `OMP_NUM_THREADS` where that is less.
         bucket_seconds: audio in a bucket; 0 passes utterances one at a time.
     """
 
@@ -55,6 +72,18 @@ class Engine:
         return self.device.startswith("cuda")
 
     @property
+    def num_workers(self) -> int:
+        """The number of threads that each compute or read one utterance.
+
+        A user of several programs limits them all by `OMP_NUM_THREADS`, so it is respected here.
+        """
+        limit = os.environ.get("OMP_NUM_THREADS", "")
+        cores = usable_cores()
+        return self.workers or (
+            min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
+        )
+
+    @property
     def suffix(self) -> str:
         """The settings that decide the last bits of features, for the name of their folder.
 
@@ -72,3 +101,40 @@ class Engine:
         import torch
 
         return torch.autocast(self.device.partition(":")[0], dtype=torch.bfloat16)
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, by its affinity and its container's quota."""
+    from joblib import cpu_count
+
+    return int(cpu_count())
+
+
+def available_bytes() -> int:
+    """Return the memory that this process can still take: the machine's, and its container's."""
+    meminfo, limits = Path("/proc/meminfo"), []
+    if meminfo.exists():
+        match = re.search(r"MemAvailable:\s*(\d+) kB", meminfo.read_text(encoding="ascii"))
+        limits += [1024 * int(match[1])] if match else []
+    for names in CGROUP_FILES:
+        try:
+            limit, used = (int((CGROUP / name).read_text(encoding="ascii")) for name in names)
+        except (OSError, ValueError):  # no such file, or `max`
+            continue
+        limits.append(limit - used)
+    return min(limits, default=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread, in torch and in the BLAS of NumPy and SciPy."""
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    threads = torch.get_num_threads()
+    with threadpool_limits(1, user_api="blas"):
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)

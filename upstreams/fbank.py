@@ -32,6 +32,8 @@ class FilterBank(Upstream):
         variant: canonical spelling of the differences from the card; None for none.
     """
 
+    is_reentrant = True
+
     def __init__(self, *, deltas: int, cmvn: bool) -> None:
         super().__init__()
         self.deltas = deltas

@@ -65,6 +65,7 @@ class SpeakerEncoder(Upstream):
     The projection (linear, then ReLU) is applied to every frame; its authors apply it to the last.
     """
 
+    is_reentrant = True
     filters: Tensor
     window: Tensor
 

@@ -16,6 +16,7 @@ from bench.api import SAMPLE_RATE_HZ
 from bench.conditions.catalogue import Condition, expand
 from bench.conditions.scores import CleanScores, Judged, degraded_scores
 from bench.conditions.sets import ConditionSet, SharedPass, condition_set, shared_pass
+from bench.engine import one_thread
 from bench.features.passes import seconds_per_audio_second
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded
@@ -157,6 +158,7 @@ class Scorer:
             "nothing is trained"
         )
 
+    @one_thread()
     def score(
         self, condition: Condition, test: ConditionSet, shared: SharedPass
     ) -> ConditionResult:

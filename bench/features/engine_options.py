@@ -39,7 +39,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("computation")
     group.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
     group.add_argument("--compile", action="store_true", help="torch.compile the upstream")
-    group.add_argument("--workers", type=int, default=0, help="processes that read sound")
+    group.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="utterances computed at once, each by one thread (default: one a core)",
+    )
 
 
 def engine_of(options: argparse.Namespace) -> Engine:

@@ -1,33 +1,40 @@
-"""The upstream pass: sounds in, hidden states out; it reads ahead while it computes.
+"""The upstream pass: sounds in, hidden states out.
 
-On a CPU utterances pass alone: no padding, and the result cannot depend on other utterances. On
-CUDA they pass in buckets of similar length; by the upstream's contract (features do not depend on
-the batch) the result is the same to rounding.
+On a CPU utterances pass alone, each on one thread, and as many side by side as there are cores: no
+padding, and the result depends neither on other utterances nor on the number of cores. On CUDA they
+pass in buckets of similar length; by the upstream's contract (features do not depend on the batch)
+the result is the same to rounding.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
-from bench.engine import Engine
-from bench.errors import InvalidDataError, MissingError, UserError
+from bench.engine import Engine, available_bytes, one_thread
+from bench.errors import InvalidDataError, MissingError
 from bench.features.allocation import keep_freed_memory
-from bench.features.rows import DTYPES, Array, Mode, Rows, ahead, empty_rows
+from bench.features.rows import DTYPES, Array, Mode, Rows, empty_rows
+from bench.features.workers import in_order
 from bench.progress import say
 from bench.sound.audio import Wav, read_wav
 from bench.sound.sox import whole_sound
 
-READ_AHEAD = 8  # sounds
 MAX_PADDING = 0.05  # of the samples of a bucket
+# Memory of one utterance's pass: two activations of 512 channels at the front end's first rate.
+BYTES_PER_SAMPLE = 1_024
+MEMORY_SHARE = 0.5  # of the available memory
 Sound = Callable[[Utterance], Wav]
+Form = TypeVar("Form")
 
 
 def place(upstream: Upstream, engine: Engine) -> Any:
@@ -56,40 +63,6 @@ def clean_sound(item: Utterance) -> Wav:
     return read_wav(item.path, start=item.start, num_samples=item.num_samples)
 
 
-class _Sounds(torch.utils.data.Dataset[Any]):
-    """Utterances read in other processes; a `UserError` is returned as a value."""
-
-    def __init__(self, utterances: Sequence[Utterance], sound: Sound) -> None:
-        self.utterances, self.sound = utterances, sound
-
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    def __getitem__(self, index: int) -> Wav | UserError:
-        try:
-            return self.sound(self.utterances[index])
-        except UserError as error:
-            return error
-
-
-def _sounds(utterances: Sequence[Utterance], workers: int, sound: Sound) -> Iterator[Wav]:
-    """Yield the sounds of utterances in order, read ahead of their use."""
-    if not workers:
-        yield from ahead((sound(item) for item in utterances), READ_AHEAD)
-        return
-    loader = torch.utils.data.DataLoader(
-        _Sounds(utterances, sound),
-        batch_size=None,
-        num_workers=workers,
-        collate_fn=lambda wav: wav,
-        multiprocessing_context="fork",  # readers use neither torch's threads nor a device
-    )
-    for wav in loader:
-        if isinstance(wav, UserError):
-            raise wav
-        yield wav
-
-
 def buckets(utterances: Sequence[Utterance], bucket_seconds: float) -> list[list[Utterance]]:
     """Sort utterances by length; cut at a full bucket or at more padding than `MAX_PADDING`."""
     if not bucket_seconds:
@@ -112,15 +85,19 @@ def upstream_pass(
     upstream: Upstream,
     utterances: Sequence[Utterance],
     engine: Engine,
+    form: Callable[[Tensor, Utterance], Form],
     sound: Sound = clean_sound,
-) -> Iterator[tuple[Utterance, Tensor]]:
-    """Yield hidden states (T, L, D) float32 of each utterance, on the CPU, in order of buckets.
+) -> Iterator[tuple[Utterance, Form]]:
+    """Yield the hidden states of each utterance in the form that the caller needs.
 
     Args:
         upstream: frozen.
-        utterances: to pass.
-        engine: device, precision and buckets.
-        sound: returns the samples (S,) of an utterance, clean or distorted.
+        utterances: to pass; with buckets, the result has the order of buckets.
+        engine: device, precision, cores and buckets.
+        form: makes the form of hidden states (T, L, D) float32 on the CPU; called in the thread
+            that computes an utterance, so that only forms wait in memory.
+        sound: returns the samples (S,) of an utterance, clean or distorted; called in several
+            threads at once.
 
     Raises:
         InvalidDataError: an utterance too short for one frame, or an unreadable file.
@@ -131,9 +108,39 @@ def upstream_pass(
                 f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
                 f"the upstream needs at least {upstream.min_samples}"
             )
-    module = place(upstream, engine)
+    with one_thread():  # the layout of weights, too
+        module = place(upstream, engine)
+    if engine.on_gpu or engine.bucket_seconds:
+        for item, states in _in_buckets(module, utterances, engine, sound):
+            yield item, form(states, item)
+        return
+    takes_turns = engine.compile or not upstream.is_reentrant
+    turn = threading.Lock() if takes_turns else nullcontext()
+
+    def passed(item: Utterance) -> Form:
+        wav = sound(item)
+        with turn:
+            (states,) = forward_bucket(module, [wav], engine)
+        return form(states, item)
+
+    workers = _workers_that_fit(upstream, utterances, engine)
+    yield from zip(utterances, in_order(passed, utterances, workers), strict=True)
+
+
+def _workers_that_fit(upstream: Upstream, utterances: Sequence[Utterance], engine: Engine) -> int:
+    """Return the number of workers: fewer than cores where memory is short for long utterances."""
+    longest = max((item.num_samples for item in utterances), default=0)
+    states = upstream.num_frames(longest) * upstream.num_layers * upstream.hidden_size * 4
+    need = longest * BYTES_PER_SAMPLE + 2 * states
+    return max(1, min(engine.num_workers, round(MEMORY_SHARE * available_bytes()) // max(need, 1)))
+
+
+def _in_buckets(
+    module: Any, utterances: Sequence[Utterance], engine: Engine, sound: Sound
+) -> Iterator[tuple[Utterance, Tensor]]:
+    """Yield hidden states (T, L, D) of each utterance, in order of buckets."""
     cut = buckets(utterances, engine.bucket_seconds)
-    wavs = _sounds([item for bucket in cut for item in bucket], engine.workers, sound)
+    wavs = in_order(sound, [item for bucket in cut for item in bucket], engine.num_workers)
     largest = len(utterances)  # utterances that fit on the device together
     for bucket in cut:
         sounds = [next(wavs) for _ in bucket]
@@ -247,8 +254,11 @@ class Stream:
         for item, start in zip(chosen, first.tolist(), strict=True):
             starts.setdefault(item.key, []).append(start)
         states = empty_rows(int(lengths.sum()), self.num_layers, self.hidden_size, self.mode)
-        for item, hidden in upstream_pass(self.upstream, chosen, self.engine):
-            array = stored_form(hidden, self.mode, item)
+
+        def form(hidden: Tensor, item: Utterance) -> Array:
+            return stored_form(hidden, self.mode, item)
+
+        for item, array in upstream_pass(self.upstream, chosen, self.engine, form):
             start = starts[item.key].pop()
             states[start : start + len(array)] = array
         return Rows(torch.from_numpy(states), first, lengths)
@@ -257,12 +267,16 @@ class Stream:
 def seconds_per_audio_second(
     upstream: Upstream, engine: Engine | None = None, *, seconds: float = 3.0
 ) -> float:
-    """Measure the seconds that the upstream takes per second of audio (best of two)."""
+    """Measure the seconds that the upstream takes per second of audio (best of two).
+
+    On a CPU, the time of one utterance alone is divided by the number of workers.
+    """
     wav = 0.1 * np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE_HZ))
-    engine = engine or Engine()
-    module, best = place(upstream, engine), float("inf")
-    for _ in range(3):  # the first warms up
-        begin = time.perf_counter()
-        forward_bucket(module, [wav.astype(np.float32)], engine)
-        best = min(best, time.perf_counter() - begin)
-    return best / seconds
+    engine, best = engine or Engine(), float("inf")
+    with one_thread():
+        module = place(upstream, engine)
+        for _ in range(3):  # the first warms up
+            begin = time.perf_counter()
+            forward_bucket(module, [wav.astype(np.float32)], engine)
+            best = min(best, time.perf_counter() - begin)
+    return best / seconds / (1 if engine.on_gpu else engine.num_workers)

@@ -1,10 +1,10 @@
 """The store of a frozen upstream's features: one pass per utterance, whatever is trained on it.
 
-The store is a folder of shards, `<upstream digest>/<mode>-torch<version>/<name>.npy` with an index
-`<name>.json` (key of an utterance's sound to its rows), which is written last; its time stamp is
-the time of the shard's last use. An interrupted pass resumes at the first missing shard with the
-same result. Another torch, precision or kind of device computes other last bits, so it has separate
-features (`<mode>-bf16-cuda-torch<version>`).
+The store is a folder of shards, `<upstream digest>/<mode>-torch<version>-r<revision>/<name>.npy`
+with an index `<name>.json` (key of an utterance's sound to its rows), which is written last; its
+time stamp is the time of the shard's last use. An interrupted pass resumes at the first missing
+shard with the same result. Another torch, precision or kind of device computes other last bits, so
+it has separate features (`<mode>-bf16-cuda-torch<version>-r<revision>`).
 
 Two modes. `pooled` stores mean_t(h_l), (L, D) float32 per utterance: exact for heads that pool
 linearly. `frames` stores every frame, (T, L, D) in half precision, and the means beside them.
@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bench import stopping
 from bench.api import Upstream, Utterance
@@ -31,6 +32,7 @@ from bench.features.rows import DTYPES, Array, FeatureSet, Mode
 from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
 from bench.paths import atomic_path, write_text
 
+REVISION = 2  # raise it where the pass computes other last bits; older features are not read
 SHARD_BYTES = 64_000_000
 SHARD_UTTERANCES = 500
 NAME_FILE = "upstream.txt"
@@ -78,7 +80,7 @@ class FeatureStore:
     ) -> None:
         self.root, self.digest, self.name = root, upstream_digest, name
         self.engine = engine or Engine()
-        name_of_folder = f"{mode}{self.engine.suffix}-torch{torch.__version__}"
+        name_of_folder = f"{mode}{self.engine.suffix}-torch{torch.__version__}-r{REVISION}"
         self.folder = root / upstream_digest[:24] / name_of_folder
         self.mode: Mode = mode
         self._places = self._read_index()
@@ -159,7 +161,8 @@ class FeatureStore:
             upstream: frozen.
             utterances: any; stored ones cost nothing.
             on_utterance: called after each, for a progress bar.
-            sound: returns the samples of an utterance; each sound must have another `key`.
+            sound: returns the samples of an utterance, in several threads at once; each sound must
+                have another `key`.
 
         Raises:
             MissingError, InvalidDataError: an unreadable audio file, no space, or features that are
@@ -167,19 +170,23 @@ class FeatureStore:
         """
         pooled = self if self.mode == "pooled" else self._sibling("pooled")
         for shard in _shards(self.missing(utterances), upstream, self.mode):
-            frames: dict[str, Array] = {}
-            means: dict[str, Array] = {}
-            for item, states in upstream_pass(upstream, shard, self.engine, sound):
-                means[item.key] = stored_form(states, "pooled", item)
-                if self.mode == "frames":
-                    frames[item.key] = stored_form(states, "frames", item)
+            arrays: dict[str, dict[Mode, Array]] = {}
+            for item, forms in upstream_pass(upstream, shard, self.engine, self._forms, sound):
+                arrays[item.key] = forms
                 on_utterance(item)
                 if stopping.requested():  # the utterances so far become a smaller shard
                     break
-            new = {key: mean for key, mean in means.items() if key not in pooled._places}
-            pooled._write_shard(new)
-            self._write_shard(frames)
+            pooled._write_shard(
+                {key: forms["pooled"] for key, forms in arrays.items() if key not in pooled._places}
+            )
+            if self.mode == "frames":
+                self._write_shard({key: forms["frames"] for key, forms in arrays.items()})
             stopping.check()
+
+    def _forms(self, states: Tensor, item: Utterance) -> dict[Mode, Array]:
+        """Return what is stored of one utterance: its means, and frames in that mode."""
+        modes: tuple[Mode, ...] = ("pooled",) if self.mode == "pooled" else ("pooled", "frames")
+        return {mode: stored_form(states, mode, item) for mode in modes}
 
     def _sibling(self, mode: Mode) -> FeatureStore:
         """Return the store of the same upstream in another mode."""

@@ -33,7 +33,7 @@ class GridSpec(Frozen):
         limit: utterances a split, for a trial that gives no result.
         device, precision: of the upstream's pass.
         gpu_share: share of one GPU that a worker takes, where the device is CUDA.
-        threads: CPU threads of a worker; another number rounds results differently.
+        threads: CPU threads of a worker; no result depends on their number.
         memory_gb: memory that a worker needs, in units of 10^9 bytes.
         store_gb: budget of kept features, in units of 10^9 bytes.
         data: folder of official corpora (track superb).
@@ -80,7 +80,9 @@ class GridSpec(Frozen):
         }
         return Session(
             out=out,
-            engine=Engine(self.device, self.precision, bucket_seconds=bucket_seconds),
+            engine=Engine(
+                self.device, self.precision, workers=self.threads, bucket_seconds=bucket_seconds
+            ),
             store_gb=self.store_gb,
             cards=[Path(card) for card in self.cards],
             strict=True,

@@ -17,6 +17,7 @@ import torch
 
 from bench.api import Opaque, Upstream, UpstreamSource
 from bench.config import UpstreamCard, Weights
+from bench.engine import one_thread
 from bench.errors import InvalidDataError, UsageError, UserError
 from bench.load.catalog import Entry, UpstreamName, find_entry
 from bench.load.downloads import short_reason
@@ -53,6 +54,7 @@ class Loaded:
     request: str = ""
 
 
+@one_thread()
 def load_upstream(text: str, session: Session | None = None) -> Loaded:
     """Load the upstream that a name (`bench.load.catalog`) means.
 

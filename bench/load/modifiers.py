@@ -47,7 +47,7 @@ class Modified(Upstream):
         self.num_layers, self.hidden_size = inner.num_layers, inner.hidden_size
         self.stride, self.min_samples = inner.stride, inner.min_samples
         self.tap, self.attention_dropout = inner.tap, inner.attention_dropout
-        self.identity = inner.identity
+        self.identity, self.is_reentrant = inner.identity, inner.is_reentrant
         self.variant = getattr(inner, "variant", None)
 
     def num_frames(self, num_samples: int) -> int:

@@ -13,14 +13,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream
+from bench.engine import one_thread
 from bench.errors import MissingError
 from bench.records.cost_report import Timing
 from bench.registry import resolve
@@ -29,18 +29,6 @@ LOADER = "bench.load.loader:load_upstream"
 REQUEST_LOADER = "bench.load.loader:load_request"
 NOISE_LEVEL = 0.1
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, getrusage(2)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute on one CPU thread, without gradients."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def noise(seconds: float, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -82,7 +70,7 @@ def time_upstream(
     wavs, lengths = noise(seconds)
     models = [upstream] if reference is None else [upstream, reference]
     times: list[list[float]] = [[] for _ in models]
-    with one_thread():
+    with one_thread(), torch.inference_mode():
         for turn in range(runs + 1):
             for model, model_times in zip(models, times, strict=True):
                 spent = _run_seconds(model, wavs, lengths)
@@ -141,7 +129,7 @@ def own_peak_bytes(name: str, seconds: float, loader: str = LOADER) -> int:
     before = peak_rss_bytes()
     upstream = load(name).upstream
     forget_peak()
-    with one_thread():
+    with one_thread(), torch.inference_mode():
         upstream(wavs, lengths)
     return max(peak_rss_bytes() - before, 0)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bench.config import TaskCard
-from bench.engine import Engine
+from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, MissingError
 from bench.features.weighted_sum import Moments
 from bench.load.loader import Loaded, load_upstream
@@ -164,6 +164,7 @@ class Evidence:
     predictions: Mapping[str, Any]
     table: Table
 
+    @one_thread()
     def results(self) -> tuple[list[ConditionScore], list[DrawnScore]]:
         """Return every metric with counts and interval, and the draws that a record keeps.
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import stopping
+from bench.engine import one_thread
 from bench.errors import InvalidDataError
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.load.loader import load_upstream
@@ -113,6 +114,7 @@ class Job:
             shutil.rmtree(self.paths[index].with_suffix("") / "training", ignore_errors=True)
         return records
 
+    @one_thread()
     def train(self, left: Sequence[int]) -> list[list[Fitted]]:
         """Measure the cost, pass the upstream, and train the heads of some runs together.
 
@@ -130,6 +132,7 @@ class Job:
         self.trained |= dict(zip(left, points, strict=True))
         return points
 
+    @one_thread()
     def predict(self, index: int, group: Sequence[int]) -> dict[str, str]:
         """Predict the test sets of one run; return the sha256 of the predictions by condition.
 
@@ -149,6 +152,7 @@ class Job:
         write_sealed(digests, self._training(index) / "predicted.sealed")
         return digests
 
+    @one_thread()
     def score(self, index: int, group: Sequence[int]) -> Record:
         """Score one run and write its record; `group` as in `predict`."""
         digests = self.predict(index, group)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import Utterance
-from bench.engine import Engine
+from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, UsageError
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
@@ -48,6 +48,7 @@ class Rerun:
     problems: tuple[str, ...]
 
 
+@one_thread()
 def rerun(
     bundle: Path, what: str, home: Path, seed: int | None = None, engine: Engine | None = None
 ) -> Rerun:

@@ -20,6 +20,7 @@ from bench.cli import main
 from bench.conditions import scorer, sets
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.locks import this_process
+from bench.features.store import REVISION
 from bench.grids import control, estimate, launch
 from bench.grids.cells import GridCell, open_grid
 from bench.grids.estimate import read_timings, seconds_of
@@ -435,7 +436,7 @@ def test_conditions_are_computed_with_the_precision_of_the_grid(toy, monkeypatch
     record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")
     assert record.provenance.precision == "bf16" and len(record.conditions) == 1
     modes = {file.parent.name for file in (toy.home / "features").rglob("*.npy")}
-    assert modes == {f"pooled-bf16-torch{torch.__version__}"}
+    assert modes == {f"pooled-bf16-torch{torch.__version__}-r{REVISION}"}
 
 
 def toys(folder, *words, **options):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from toy_track import evaluate
+from toys import hidden_states
 
 from bench import stopping
 from bench.engine import Engine
@@ -114,7 +115,7 @@ def test_a_stop_in_training_and_passes_keeps_what_is_there(toy, monkeypatch):
 def test_out_of_memory_halves_the_bucket_and_says_so(toy_upstream, utterances, monkeypatch, capsys):
     engine = Engine(bucket_seconds=5.0)
     whole = dict(zip([item.id for item in utterances], [None] * 24, strict=True))
-    for item, states in upstream_pass(toy_upstream, utterances, engine):
+    for item, states in upstream_pass(toy_upstream, utterances, engine, hidden_states):
         whole[item.id] = states
     forward, sizes = passes.forward_bucket, []
 
@@ -125,7 +126,10 @@ def test_out_of_memory_halves_the_bucket_and_says_so(toy_upstream, utterances, m
         return forward(module, wavs, engine)
 
     monkeypatch.setattr(passes, "forward_bucket", small)
-    found = {item.id: states for item, states in upstream_pass(toy_upstream, utterances, engine)}
+    found = {
+        item.id: states
+        for item, states in upstream_pass(toy_upstream, utterances, engine, hidden_states)
+    }
     assert list(found) != []
     assert max(sizes) == 2
     assert "out of memory on cpu with" in capsys.readouterr().err
@@ -164,4 +168,4 @@ def test_one_utterance_that_does_not_fit_is_named(toy_upstream, utterances, monk
 
     monkeypatch.setattr(passes, "forward_bucket", never)
     with pytest.raises(MissingError, match="alone does not fit into the memory"):
-        list(upstream_pass(toy_upstream, utterances, Engine()))
+        list(upstream_pass(toy_upstream, utterances, Engine(bucket_seconds=5.0), hidden_states))

@@ -5,7 +5,7 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
-from toys import ToyUpstream
+from toys import ToyUpstream, hidden_states
 
 from bench.engine import Engine
 from bench.errors import UsageError
@@ -77,10 +77,13 @@ def test_buckets_hold_everything_once_and_little_padding(utterances):
 def test_a_pass_in_buckets_gives_what_a_pass_alone_gives(
     toy_upstream, utterances, counted, workers
 ):
-    alone = {item.id: states for item, states in upstream_pass(toy_upstream, utterances, Engine())}
+    alone = {
+        item.id: states
+        for item, states in upstream_pass(toy_upstream, utterances, Engine(), hidden_states)
+    }
     counted.clear()
     engine = Engine(bucket_seconds=2.0, workers=workers)
-    for item, states in upstream_pass(toy_upstream, utterances, engine):
+    for item, states in upstream_pass(toy_upstream, utterances, engine, hidden_states):
         np.testing.assert_allclose(states, alone.pop(item.id), atol=1e-5)
     assert not alone
     assert len(counted) == len(buckets(utterances, 2.0)) < len(utterances)

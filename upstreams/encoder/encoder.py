@@ -51,6 +51,8 @@ class Encoder(Upstream):
         variant: canonical spelling of the variant; None for the card's default.
     """
 
+    is_reentrant = True
+
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config

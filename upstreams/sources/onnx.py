@@ -28,6 +28,8 @@ MAX_BYTES = 4 << 30
 class OnnxUpstream(Adapter, Opaque):
     """An ONNX graph as an upstream, without torch parameters."""
 
+    is_reentrant = True
+
     def __init__(
         self, graph: OnnxGraph, session: Any, *, outputs: Sequence[str], normalize_wav: bool
     ) -> None:

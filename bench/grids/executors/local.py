@@ -6,6 +6,7 @@ import os
 import subprocess
 import time
 
+from bench.engine import usable_cores
 from bench.errors import MissingError
 from bench.grids.launch import Executor, Launch
 
@@ -27,9 +28,9 @@ class Local(Executor):
             MissingError: not even one fits.
         """
         spec = self.launch.spec
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        cores = usable_cores()
         free_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES") / GB
-        limits = [(cores or 1) // spec.threads, int(free_gb // spec.memory_gb)]
+        limits = [cores // spec.threads, int(free_gb // spec.memory_gb)]
         if spec.on_gpu:
             limits.append(int(len(_visible_gpus()) // spec.gpu_share))
         if min(limits) < 1:

@@ -1,0 +1,47 @@
+"""Work on several utterances or heads at once, each by one thread, with results in order.
+
+Torch, SciPy and the readers of sound release Python's lock while they compute, so threads use all
+cores with one copy of the weights. One thread per item makes the result independent of the number
+of workers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+STARTED_PER_WORKER = 4  # items that are computed or wait for their turn; bounds the memory
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Iterator[Result]:
+    """Yield the results of a function, in the order of the items.
+
+    Args:
+        function: called in several threads at once; torch uses one thread in each call.
+        items: any number.
+        workers: calls at once.
+
+    Raises:
+        Exception: as the function; the calls that have not begun are cancelled.
+    """
+    threads = torch.get_num_threads()
+    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    started: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            started.append(pool.submit(function, item))
+            if len(started) == STARTED_PER_WORKER * workers:
+                yield started.popleft().result()
+        while started:
+            yield started.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(threads)  # a worker's setting is the default of new threads
