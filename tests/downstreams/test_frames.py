@@ -1,0 +1,90 @@
+"""Joined frames, sequences reversed within their length, labels, and the mean over valid frames."""
+
+import pytest
+import torch
+
+from bench.errors import InvalidDataError
+from downstreams.classify import UtteranceClassifier, masked_mean
+from downstreams.frames import frames_to_join, join_frames
+from downstreams.labels import Labels
+from downstreams.recurrent import BiLstm, reverse_valid
+
+
+@pytest.mark.parametrize(
+    ("stride", "frame_ms", "count"),
+    [
+        (160, 20, 2),
+        (320, 20, 1),
+        (160, 40, 4),
+        (160, 30, 3),
+        (320, 30, 1),
+        (320, 0, 1),
+        (640, 20, 1),
+    ],
+)
+def test_frames_that_fill_a_time(stride, frame_ms, count):
+    assert frames_to_join(stride, frame_ms) == count
+
+
+@pytest.mark.parametrize(("count", "total"), [(1, 5), (2, 3), (3, 2), (5, 1), (7, 1)])
+def test_neighbours_are_joined_and_padding_is_zero(count, total):
+    feats = 1.0 + torch.arange(20.0).view(2, 5, 2)
+    lengths = torch.tensor([5, 3])
+    joined, groups = join_frames(feats, lengths, count)
+    assert joined.shape == (2, total, 2 * count)
+    for row, length in enumerate(lengths.tolist()):
+        assert groups[row] == -(-length // count)
+        values = feats[row, :length].flatten()
+        expected = torch.zeros(total * 2 * count)
+        expected[: values.numel()] = values
+        if count == 1:
+            expected[values.numel() :] = feats[row, length:].flatten()  # left as they are
+        torch.testing.assert_close(joined[row].flatten(), expected)
+
+
+def test_a_sequence_is_reversed_within_its_length():
+    feats = torch.arange(8.0).view(2, 4, 1)
+    reversed_feats = reverse_valid(feats, torch.tensor([4, 2]))
+    assert reversed_feats.flatten().tolist() == [3, 2, 1, 0, 5, 4, 6, 7]
+    assert torch.equal(reverse_valid(reversed_feats, torch.tensor([4, 2])), feats)
+
+
+def test_padded_frames_of_a_blstm_are_zero():
+    states = BiLstm(3, 2)(torch.randn(2, 5, 3), torch.tensor([5, 2]))
+    assert states.shape == (2, 5, 4)
+    assert (states[1, 2:] == 0).all()
+    assert (states[0] != 0).all()
+
+
+def test_the_mean_is_over_valid_frames():
+    feats = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [100.0, 100.0]]])
+    assert masked_mean(feats, torch.tensor([2])).tolist() == [[2.0, 4.0]]
+    assert masked_mean(feats[:, :1], torch.tensor([1])).tolist() == [[1.0, 2.0]]
+
+
+def test_labels_are_numbered_in_alphabetical_order():
+    labels = Labels(["b", "a", "c", "a"])
+    assert labels.names == ["a", "b", "c"]
+    assert len(labels) == 3
+    encoded = labels.encode(["c", "a", "b", "c"])
+    assert (encoded.tolist(), encoded.dtype) == ([2, 0, 1, 2], torch.int64)
+    message = "^labels not in the training split: v, w, x$"
+    with pytest.raises(InvalidDataError, match=message):
+        labels.encode(["z", "x", "a", "w", "v", "v"])
+
+
+def test_a_classifier_is_linear_mean_linear():
+    torch.manual_seed(0)
+    head = UtteranceClassifier(3, 320, ["b", "a", "b"], projection=4)
+    feats, lengths = torch.randn(2, 5, 3), torch.tensor([5, 3])
+    output = head(feats, lengths)
+    for row, length in enumerate((5, 3)):
+        mean = head.project(feats[row, :length]).mean(dim=0)
+        torch.testing.assert_close(output[row], head.classify(mean))
+    assert head.predict(torch.tensor([[0.1, 0.3], [2.0, 1.0], [-3.0, -2.0]])) == ["b", "a", "b"]
+    assert head.encode(["a", "b"]).tolist() == [0, 1]
+    expected = -(output.log_softmax(dim=1)[[0, 1], [1, 0]]).mean()
+    torch.testing.assert_close(head.loss(output, torch.tensor([1, 0])), expected)
+    assert head.project.out_features == 4
+    assert UtteranceClassifier(3, 320, ["a"]).project.out_features == 256
+    assert head.pools_linearly
