@@ -7,6 +7,7 @@ from memory_source import labelled_source, random_source
 from bench import stopping
 from bench.config import Recipe
 from bench.errors import InvalidDataError
+from bench.features.weighted_sum import Moments
 from bench.probe import fit
 from bench.probe.fit import Fitted, Lesson, Trainer, best_of, predict, predict_all, take
 from downstreams.classify import UtteranceClassifier
@@ -161,8 +162,6 @@ def test_predictions_are_in_the_order_of_the_utterances_and_without_dropout():
 
 
 def test_dev_is_z_scored_as_train_is(tmp_path):
-    from bench.features.weighted_sum import Moments
-
     statistics = Moments(torch.full((2, 3), 5.0), torch.full((2, 3), 2.0))
     dev = random_source([1, 1, 1], seed=2)
     lesson = lesson_of(lambda _: 0.0, dev=dev, moments=statistics)
