@@ -25,6 +25,7 @@ def test_classifier_has_superbs_size(classes, expected):
     assert params(head) == expected
 
 
+@pytest.mark.seconds
 def test_ctc_head_has_superbs_size_up_to_the_second_recurrent_bias():
     """s3prl: 42,828,832. PyTorch keeps two biases a direction in both, so the sizes are equal."""
     head = CtcBlstm(768, 320, ["".join(chr(65 + i) for i in range(26)) + "'|12 "])
@@ -126,6 +127,7 @@ def test_slot_values_match_whole_words_in_order():
         tokens_of({"text": "NOBODY", "slots": [["person", "FRANK"]]})
 
 
+@pytest.mark.seconds
 def test_ctc_learns_a_tiny_set_and_decodes_it():
     torch.manual_seed(0)
     targets = ["AB", "BA", "AAB"]

@@ -38,6 +38,7 @@ def utterances(targets, speaker=""):
             enumerate(targets)]  # fmt: skip
 
 
+@pytest.mark.seconds
 def test_heads_have_the_published_sizes():
     assert params(LetterCtc(768, 320, ["A"])) == 42_828_832
     slots = [{"pieces": [["B", f"s{n}"]]} for n in range(39)]

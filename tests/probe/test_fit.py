@@ -13,8 +13,6 @@ from bench.features.rows import moments
 from bench.features.store import FeatureStore
 from bench.probe import fit
 from bench.probe.fit import Lesson, Trainer, best_of, predict
-from bench.probe.heads import Looped, Stacked
-from bench.probe.schedule import Schedule
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 from downstreams.speaker import LinearSpeaker
@@ -85,6 +83,7 @@ def close(first, second, rtol=1e-4, atol=1e-5):
         torch.testing.assert_close(first[name], second[name], rtol=rtol, atol=atol)
 
 
+@pytest.mark.seconds
 def test_it_learns_what_the_features_hold(lesson, tmp_path):
     trainer = Trainer(lesson(), [1e-2], [0], checkpoint=tmp_path / "a.pt")
     assert trainer.run()[0].value == 1.0
@@ -92,12 +91,14 @@ def test_it_learns_what_the_features_hold(lesson, tmp_path):
     assert predict(probe, trainer.lesson.dev)[:2] == ["low", "high"]
 
 
+@pytest.mark.seconds
 def test_the_same_seed_gives_the_same_weights_and_another_does_not(run):
     first, second = run(name="a.pt")[0], run(name="b.pt")[0]
     assert same(first.state, second.state)
     assert not same(first.state, run(seeds=(1,), name="c.pt")[0].state)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("head", sorted(HEADS))
 def test_a_point_of_a_grid_is_what_it_is_alone(run, lesson, head):
     rates, seeds = (1e-2, 1e-3), (0, 2)
@@ -107,12 +108,6 @@ def test_a_point_of_a_grid_is_what_it_is_alone(run, lesson, head):
         alone = run((point.lr,), (point.seed,), f"{number}.pt", head=head)[0]
         close(alone.state, point.state)
         assert (alone.step, alone.value) == (point.step, point.value)
-
-
-@pytest.mark.parametrize(("head", "kind"), [("classifier", Stacked), ("ctc", Looped)])
-def test_heads_that_pool_linearly_are_trained_as_one(lesson, tmp_path, head, kind):
-    trainer = Trainer(lesson(head), [1e-2], [0, 1], checkpoint=tmp_path / "a.pt")
-    assert type(trainer.grid) is kind
 
 
 @pytest.mark.parametrize("clip", [0.05, 1e3])
@@ -134,32 +129,7 @@ def test_the_gradients_of_a_grid_are_those_of_plain_torch(lesson, tmp_path, clip
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
 
 
-@pytest.mark.parametrize("head", ["classifier", "ctc"])
-@pytest.mark.parametrize("stop_at", [3, 10, 25])
-def test_an_interrupted_training_ends_with_the_same_weights(run, head, stop_at):
-    grid = {"rates": (1e-2, 1e-3), "seeds": (0, 1), "head": head}
-    whole = run(name="whole.pt", **grid)
-
-    def stop(step, _):
-        if step == stop_at:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(name="cut.pt", on_step=stop, **grid)
-    steps = []
-    resumed = run(name="cut.pt", on_step=lambda step, _: steps.append(step), **grid)
-    assert steps[0] == stop_at
-    for first, second in zip(whole, resumed, strict=True):
-        assert (first.step, first.value) == (second.step, second.value)
-        assert same(first.state, second.state)
-
-
-def test_a_broken_checkpoint_is_made_again(run, tmp_path):
-    whole = run(name="whole.pt")[0]
-    (tmp_path / "broken.pt").write_bytes(b"not a checkpoint")
-    assert same(whole.state, run(name="broken.pt")[0].state)
-
-
+@pytest.mark.seconds
 @pytest.mark.parametrize("head", ["classifier", "ctc"])
 def test_a_diverging_point_does_not_disturb_the_others(run, head):
     recipe = RECIPE.model_copy(update={"standardize": False, "clip": 1e30})
@@ -172,6 +142,7 @@ def test_a_diverging_point_does_not_disturb_the_others(run, head):
         best_of([bad], higher_is_better=True)
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize("head", ["classifier", "ctc"])
 def test_streaming_gives_what_keeping_gives(run, head):
     grid = {"rates": (1e-2, 1e-3), "seeds": (0, 1), "head": head}
@@ -181,6 +152,7 @@ def test_streaming_gives_what_keeping_gives(run, head):
         assert same(first.state, second.state)
 
 
+@pytest.mark.seconds
 def test_a_streamed_epoch_is_one_pass_for_the_whole_grid(lesson, tmp_path, monkeypatch):
     seen = []
     recipe = RECIPE.model_copy(update={"steps": 12, "eval_every": 12, "standardize": False})
@@ -194,41 +166,3 @@ def test_a_streamed_epoch_is_one_pass_for_the_whole_grid(lesson, tmp_path, monke
     monkeypatch.setattr(type(made.train.upstream), "forward", counting)
     Trainer(made, [1e-2, 1e-3], [0, 1, 2], checkpoint=tmp_path / "a.pt").run()
     assert sum(seen) == 3 * 16 + 8  # three epochs of train, one evaluation on dev
-
-
-def test_an_epoch_holds_every_utterance_once_and_little_padding():
-    lengths = [10 + (7 * i) % 200 for i in range(1333)]
-    schedule = Schedule(lengths, 8, [1, 2])
-    for seed in (1, 2):
-        batches = [
-            [step.group[place] for place in step.positions[seed]]
-            for step in schedule.steps(0, schedule.updates_per_epoch)
-        ]
-        assert sorted(itertools.chain(*batches)) == list(range(1333))
-        padded = sum(max(lengths[i] for i in batch) * len(batch) for batch in batches)
-        assert padded < 1.1 * sum(lengths)
-
-
-def test_every_seed_has_its_own_batches_in_every_epoch_and_shares_the_groups():
-    schedule = Schedule([5, 6, 7, 8, 9, 9, 9, 9, 9], 2, [0, 1])
-    first, again = list(schedule.steps(0, 10)), list(schedule.steps(7, 10))
-    assert first[7:] == again
-    orders = {tuple(map(tuple, (s.positions[0] for s in first[i : i + 5]))) for i in (0, 5)}
-    assert len(orders) == 2
-    assert [s.positions[0] for s in first] != [s.positions[1] for s in first]
-
-
-@pytest.mark.parametrize(("rates", "seeds"), [([1e-2], [0]), ([1e-2, 3e-3], [1, 2])])
-def test_an_update_of_a_grid_is_one_of_plain_torch(lesson, tmp_path, rates, seeds):
-    """The weights too: a fused optimizer reads gradients in the order in which they lie."""
-    recipe = RECIPE.model_copy(update={"steps": 1})
-    before = Trainer(lesson(recipe=recipe), rates, seeds, checkpoint=tmp_path / "a.pt")
-    starts = [[p.detach().clone() for p in q.probe.parameters()] for q in before.grid.points]
-    before.run()
-    for point, start in zip(before.grid.points, starts, strict=True):
-        plain = [torch.nn.Parameter(tensor) for tensor in start]
-        for one, trained in zip(plain, point.probe.parameters(), strict=True):
-            one.grad = trained.grad.clone()
-        torch.optim.Adam(plain, lr=point.lr, fused=False, foreach=False).step()
-        for one, trained in zip(plain, point.probe.parameters(), strict=True):
-            torch.testing.assert_close(trained.detach(), one.detach(), rtol=1e-5, atol=1e-6)

@@ -73,6 +73,8 @@ def test_a_group_is_a_few_neighbours_in_length():
         for group in groups
     ]
     assert max(spread) < 40  # of 200
+    padded = sum(max(UNEQUAL[index] for index in group) * len(group) for group in groups)
+    assert padded < 1.1 * sum(UNEQUAL)
     order = [step.group for step in schedule.steps(0, schedule.updates_per_epoch)]
     assert [group for group, _ in itertools.groupby(order)] == groups
 
