@@ -20,7 +20,7 @@ TEST_WORKERS ?= 2
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
+.PHONY: mutants recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -131,6 +131,11 @@ conditions: setup-conditions ## write docs/conditions.md and its plots from the 
 
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
+
+mutants: setup-dev ## change the numerical core place by place and count what the tests see (hours): docs/mutants.md
+	@$(PIP) --editable '.[mutants]'
+	@OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(TEST_WORKERS)
+	@$(BIN)/python -m tools mutants-page --out docs/mutants.md
 
 fuzz: setup-dev ## read 100,000 damaged or hostile files: writes docs/fuzz.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
