@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from bench.cli import main
 from bench.make.recipe import RECIPES, recipe_card, recipe_names
 from bench.registry import resolve
-from upstreams.recipes.training.section import read_section
+from bench.schema import make_model
 from upstreams.recipes.training.settings import TrainingSettings
 
 
@@ -89,7 +89,7 @@ def test_bad_requests_are_one_line(arguments, told, capsys, tmp_path):
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_hold(name):
     card = recipe_card(name)
-    read_section(TrainingSettings, card.training, "training")
+    make_model(TrainingSettings, card.training, "training")
     assert callable(resolve(card.make))
     assert (RECIPES / f"{name}.yaml").stat().st_size < 10_000
 

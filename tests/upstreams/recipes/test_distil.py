@@ -153,7 +153,7 @@ def test_a_copy_of_the_teacher_could_not_be_better(taught):
         ({**TINY, "take": [5]}, "one of the teacher's 2 layers"),
         ({"targets": [1], "student": {"embed_dim": 8}, "take": [0, 1]}, "leave it empty"),
         ({**TINY, "code_weight": 1.0}, "needs masked frames"),
-        ({**TINY, "code_temperature": 0.0}, "must be above 0"),
+        ({**TINY, "code_temperature": 0.0}, "key 'code_temperature'"),
         ({**TINY, "lambda": 1.0}, "unknown key 'lambda'"),
         ({"targets": [1], "student": {"conv_layers": [[40, 400, 160]]}}, "stride is 320 samples"),
     ],

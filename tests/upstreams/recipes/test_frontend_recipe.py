@@ -104,7 +104,7 @@ def test_back_to_a_waveform(tmp_path):
         ({"student": {**BANK, "embed_dim": 32}}, "gives the new front end"),
         ({"student": {**BANK, "conv_layers": [[40, 400, 160]]}}, "must have the same frames"),
         ({"targets": [9]}, "0 to 2"),
-        ({"adapt": 0.0}, "share of the audio"),
+        ({"adapt": 0.0}, "key 'adapt'"),
     ],
 )
 def test_recipes_that_do_not_hold(make, config, told):

@@ -130,7 +130,7 @@ def test_what_cannot_be_cut_is_refused():
         ({"search_space": {"embed": [16]}}, "the keys embed"),
         ({"default": "embed=12"}, "embed=12 is not one of"),
         ({"upper": 9}, "'upper' must be 1 to 3"),
-        ({"full_stage": 1.0}, "share of the audio"),
+        ({"full_stage": 1.0}, "key 'full_stage'"),
     ],
 )
 def test_recipes_that_do_not_hold(recipe, config, told):

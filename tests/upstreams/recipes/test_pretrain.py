@@ -123,7 +123,7 @@ def test_units_are_read_where_they_were_made(tmp_path):
         for one, two in zip(first.units, second.units, strict=True)
         for a, b in zip(one, two, strict=True)
     )
-    with pytest.raises(UsageError, match="nothing to predict"):
+    with pytest.raises(UsageError, match="key 'codebooks'"):
         pretrain.make(ingredients(tmp_path, {**CONFIG, "codebooks": []}))
 
 

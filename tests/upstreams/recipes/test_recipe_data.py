@@ -13,7 +13,6 @@ from bench.make.recipe import find_clips, read_part
 from bench.sound.audio import read_wav
 from bench.sound.sox import whole_sound
 from upstreams.recipes.distillation import distil
-from upstreams.recipes.training.section import section_of
 
 
 @pytest.fixture
@@ -70,9 +69,8 @@ def test_a_clip_with_an_effect_is_trained_on_as_it_is_evaluated(tmp_path):
 
 
 def test_sections_of_a_recipe(tmp_path):
-    section = {"student": None, "robust": [1]}
-    assert section_of(section, "student") == section_of(section, "encoder") == {}
-    with pytest.raises(UsageError, match=r"'robust' must hold keys and values, found \[1\]"):
-        section_of(section, "robust")
+    assert distil.DistillationOptions(student=None).student == {}
+    with pytest.raises(UsageError, match=r"key 'student': .*\(found '\[1\]'\)"):
+        distil.make(ingredients(tmp_path, {"student": [1]}))
     with pytest.raises(UsageError, match="needs an encoder as its teacher"):
         distil.make(ingredients(tmp_path, {"student": None}))

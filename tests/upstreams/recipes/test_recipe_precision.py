@@ -7,6 +7,7 @@ import torch
 from recipe_toys import MEL, WAVE, first_batch, ingredients, stream
 
 from bench.errors import UsageError
+from bench.schema import make_model
 from upstreams.encoder.state import build, random_state, trainable
 from upstreams.recipes.distillation import distil, frontend, ofa
 from upstreams.recipes.pretraining import pretrain
@@ -107,5 +108,5 @@ def test_a_resumed_run_in_mixed_precision_has_the_same_weights(tmp_path):
 
 
 def test_an_unknown_precision_is_refused():
-    with pytest.raises(UsageError, match="'precision' must be auto, float32, bf16"):
-        TrainingSettings(precision="fp8")
+    with pytest.raises(UsageError, match="key 'precision'"):
+        make_model(TrainingSettings, {"precision": "fp8"}, "training")

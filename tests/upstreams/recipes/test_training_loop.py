@@ -7,10 +7,10 @@ import torch
 from recipe_toys import first_batch, ingredients, stream
 
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.schema import make_model
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective, TrainedUpstream
 from upstreams.recipes.training.runlog import RunLog
-from upstreams.recipes.training.section import read_section
 from upstreams.recipes.training.settings import TrainingSettings
 
 
@@ -69,14 +69,14 @@ def test_schedule():
     ("section", "told"),
     [
         ({"hour": 1}, "did you mean 'hours'"),
-        ({"hours": "two"}, "'hours' must be float"),
-        ({"hours": 0}, "above 0"),
+        ({"hours": "two"}, "key 'hours'"),
+        ({"hours": 0}, "key 'hours'"),
         ({"warmup": 0.7, "decay": 0.6}, "shares of a stage"),
     ],
 )
 def test_training_that_does_not_hold(section, told):
     with pytest.raises(UsageError, match=told):
-        read_section(TrainingSettings, section, "training")
+        make_model(TrainingSettings, section, "training")
 
 
 def test_killed_and_resumed_gives_the_same_weights(tmp_path, source):

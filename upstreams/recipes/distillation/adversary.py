@@ -17,7 +17,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-KINDS = ("none", "alternating", "reversal")
 HIDDEN = 64
 RAMP = 10.0
 

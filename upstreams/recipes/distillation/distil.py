@@ -8,13 +8,13 @@ teacher's layers or from random weights.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import State, trainable, unpack
@@ -22,6 +22,7 @@ from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
 from upstreams.recipes.distillation.students import (
     TargetHeads,
     check_grid,
+    check_targets,
     initial_state,
     regression_loss,
     standardised,
@@ -31,15 +32,15 @@ from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.masking import mask_spans
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
-from upstreams.recipes.training.section import read_section, section_of
+from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
 
 
-@dataclass(frozen=True)
-class DistillationOptions:
-    """Keys of the recipe's `config`, beside `student`.
+class DistillationOptions(Frozen):
+    """The recipe's `config`.
 
     Attributes:
+        student: keys of `EncoderConfig` in which the student differs from the teacher.
         targets: hidden states of the teacher to predict (0 is the input of its first layer).
         take: teacher layers that the student starts from; empty starts from random weights.
         cosine_weight: lambda of the regression loss.
@@ -50,11 +51,12 @@ class DistillationOptions:
         span: frames masked at a time.
     """
 
+    student: Section = Field(default_factory=dict)
     targets: tuple[int, ...] = (4, 8, 12)
     take: tuple[int, ...] = ()
     cosine_weight: float = 1.0
     code_weight: float = 0.0
-    code_temperature: float = 0.1
+    code_temperature: float = Field(default=0.1, gt=0)
     start_prob: float = 0.0
     span: int = 6
 
@@ -88,13 +90,7 @@ class Distillation(Objective):
         """
         super().__init__()
         encoder = teacher.encoder
-        if not options.targets or not set(options.targets) <= set(range(encoder.num_layers)):
-            raise UsageError(
-                f"'targets' must name hidden states of the teacher, 0 to "
-                f"{encoder.num_layers - 1}, found {list(options.targets)}"
-            )
-        if options.code_temperature <= 0:
-            raise UsageError("'code_temperature' must be above 0")
+        check_targets(options.targets, encoder)
         if codes is not None and not options.start_prob:
             raise UsageError("'code_weight' needs masked frames: set 'start_prob' above 0")
         self.config = config
@@ -116,15 +112,8 @@ class Distillation(Objective):
         valid = lengths_to_mask(frames, x.shape[1]).to(x.device)
         masked = torch.zeros_like(valid)
         if self.mask is not None:
-            options = self.options
-            x, masked = mask_spans(
-                x,
-                frames,
-                self.mask,
-                start_prob=options.start_prob,
-                span=options.span,
-                generator=at.generator,
-            )
+            start_prob, span = self.options.start_prob, self.options.span
+            x, masked = mask_spans(x, frames, self.mask, start_prob, span, at.generator)
         return self.student.transform(x, frames), valid, masked
 
     def compare(
@@ -158,18 +147,16 @@ class Distillation(Objective):
 
 
 def arguments(
-    source: Ingredients,
+    source: Ingredients, options: DistillationOptions
 ) -> tuple[FrozenTeacher, EncoderConfig, State, DistillationOptions, CodeLoss | None]:
-    """Return the arguments of `Distillation` that the recipe's `config` describes.
+    """Return the arguments of `Distillation` for the options of a recipe.
 
     Raises:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    section = dict(source.config)
     teacher = frozen_teacher(source)
     encoder = teacher.encoder
-    config = student_config(encoder.config, section_of(section, "student"))
-    options = read_section(DistillationOptions, section, "recipe config")
+    config = student_config(encoder.config, options.student)
     state = initial_state(config, encoder, take=options.take, seed=source.seed)
     codes: CodeLoss | None = None
     if options.code_weight:
@@ -184,4 +171,5 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    return Distillation(*arguments(source), seed=source.seed)
+    options = make_model(DistillationOptions, dict(source.config), "recipe config")
+    return Distillation(*arguments(source, options), seed=source.seed)

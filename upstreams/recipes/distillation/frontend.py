@@ -8,13 +8,13 @@ the discriminative loss) are passed on, because the hidden states have the same 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
@@ -22,6 +22,7 @@ from upstreams.encoder.state import State, trainable, unpack
 from upstreams.house import read_extras
 from upstreams.recipes.distillation.students import (
     check_grid,
+    check_targets,
     initial_state,
     regression_loss,
     standardised,
@@ -30,7 +31,7 @@ from upstreams.recipes.distillation.students import (
 )
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
-from upstreams.recipes.training.section import read_section, section_of
+from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
 
 FRONT_KEYS = frozenset(
@@ -49,17 +50,18 @@ FRONT_KEYS = frozenset(
 FRONT = ("extractor", "feature_norm", "feature_scale", "projection")
 
 
-@dataclass(frozen=True)
-class FrontEndOptions:
-    """Keys of the recipe's `config`, beside `student`.
+class FrontEndOptions(Frozen):
+    """The recipe's `config`.
 
     Attributes:
+        student: keys of `EncoderConfig` of the new front end, some of `FRONT_KEYS`.
         adapt: share of the audio for the first stage.
         targets: hidden states to match in the second stage.
         cosine_weight: lambda of the regression loss.
     """
 
-    adapt: float = 0.4
+    student: Section = Field(default_factory=dict)
+    adapt: float = Field(default=0.4, gt=0, lt=1)
     targets: tuple[int, ...] = (4, 8, 12)
     cosine_weight: float = 1.0
 
@@ -88,8 +90,7 @@ class FrontEndTransfer(Objective):
             UsageError: hidden states that the teacher lacks, or frames that differ.
         """
         super().__init__()
-        if not options.targets or not set(options.targets) <= set(range(teacher.num_layers)):
-            raise UsageError(f"'targets' must name hidden states 0 to {teacher.num_layers - 1}")
+        check_targets(options.targets, teacher)
         self.config = config
         self.options = options
         self.stages = (options.adapt, 1 - options.adapt)
@@ -137,18 +138,14 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    section = dict(source.config)
-    teacher = teacher_of(source)
-    front = section_of(section, "student")
+    options = make_model(FrontEndOptions, dict(source.config), "recipe config")
+    teacher, front = teacher_of(source), options.student
     if not front or not set(front) <= FRONT_KEYS:
         raise UsageError(
             f"'student' gives the new front end: some of {', '.join(sorted(FRONT_KEYS))}; "
             f"found {', '.join(sorted(front)) or 'nothing'}"
         )
     config = student_config(teacher.config, front)
-    options = read_section(FrontEndOptions, section, "recipe config")
-    if not 0 < options.adapt < 1:
-        raise UsageError("'adapt' is a share of the audio, above 0 and below 1")
     layers = range(config.num_layers)
     state = initial_state(config, teacher, take=layers, seed=source.seed)
     return FrontEndTransfer(teacher, config, state, options, read_extras(source.teacher_file))

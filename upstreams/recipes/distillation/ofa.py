@@ -8,17 +8,17 @@ the supernet's (`upstreams.supernet.subnet.cut`), so each step also trains other
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
@@ -32,7 +32,7 @@ from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.masking import span_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
-from upstreams.recipes.training.section import read_section, section_of
+from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
 from upstreams.supernet.subnet import (
     SearchSpace,
@@ -44,11 +44,13 @@ from upstreams.supernet.subnet import (
 )
 
 
-@dataclass(frozen=True)
-class OnceForAllOptions:
-    """Keys of the recipe's `config`, beside `student`, `search_space` and `default`.
+class OnceForAllOptions(Frozen):
+    """The recipe's `config`.
 
     Attributes:
+        student: keys of `EncoderConfig` in which the supernet differs from the teacher.
+        search_space: values of each dimension (`upstreams.supernet.subnet.search_space`).
+        default: the subnet that the card names, in the spelling of a variant.
         upper: number of the teacher's last hidden states in the mean.
         take: teacher layers that the supernet starts from; empty starts from random weights.
         full_stage: share of the audio for the first stage.
@@ -56,9 +58,12 @@ class OnceForAllOptions:
         span: frames masked at a time.
     """
 
+    student: Section = Field(default_factory=dict)
+    search_space: Section = Field(default_factory=dict)
+    default: str = "max"
     upper: int = 8
     take: tuple[int, ...] = ()
-    full_stage: float = 0.4
+    full_stage: float = Field(default=0.4, gt=0, lt=1)
     start_prob: float = 0.08
     span: int = 6
 
@@ -157,13 +162,9 @@ class OnceForAll(Objective):
         upper = [F.layer_norm(s, s.shape[-1:]) for s in states[-self.options.upper :]]
         target = torch.stack(upper).mean(dim=0)
         valid = lengths_to_mask(frames, target.shape[1]).to(target.device)
-        masked = span_mask(
-            frames,
-            target.shape[1],
-            start_prob=self.options.start_prob,
-            span=self.options.span,
-            generator=at.generator,
-        ).to(target.device)
+        start_prob, span = self.options.start_prob, self.options.span
+        masked = span_mask(frames, target.shape[1], start_prob, span, at.generator)
+        masked = masked.to(target.device)
         subnet = self.subnet_at(at)
         last = self.encode(subnet, batch, masked)
         prediction = last[valid] @ self.head[:, : subnet.embed].T
@@ -217,15 +218,11 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    section: dict[str, Any] = dict(source.config)
+    options = make_model(OnceForAllOptions, dict(source.config), "recipe config")
     teacher = frozen_teacher(source)
     encoder = teacher.encoder
-    config = student_config(encoder.config, section_of(section, "student"))
-    spaces: Mapping[str, Any] = section_of(section, "search_space")
-    space = search_space(spaces, config.num_layers)
-    default = parse_subnet(str(section.pop("default", "max")), space, space.largest())
-    options = read_section(OnceForAllOptions, section, "recipe config")
-    if not 0 < options.full_stage < 1:
-        raise UsageError("'full_stage' is a share of the audio, above 0 and below 1")
+    config = student_config(encoder.config, options.student)
+    space = search_space(options.search_space, config.num_layers)
+    default = parse_subnet(options.default, space, space.largest())
     state = initial_state(config, encoder, take=options.take, seed=source.seed)
     return OnceForAll(teacher, config, state, space, default, options, seed=source.seed)

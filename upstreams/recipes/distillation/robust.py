@@ -8,29 +8,27 @@ unseen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from bench.errors import UsageError
+from bench.schema import Frozen, make_model
 from bench.trainer import Distort, Ingredients
 from upstreams.recipes.distillation import distil
-from upstreams.recipes.distillation.adversary import KINDS, Adversary, ramp
+from upstreams.recipes.distillation.adversary import Adversary, ramp
 from upstreams.recipes.training.objective import Moment, Objective
-from upstreams.recipes.training.section import read_section, section_of
 from upstreams.recipes.training.stream import ClipBatch
 
-SETUPS = ("clean_teacher", "both_same", "both_independent")
 
-
-@dataclass(frozen=True)
-class RobustnessOptions:
+class RobustnessOptions(Frozen):
     """Keys of the recipe's section `robust`.
 
     Attributes:
-        setup: the teacher's input, one of `SETUPS`.
+        setup: the teacher's input.
         distorted_share: share of the student's utterances that are distorted.
         domain: `none`, `alternating` or `reversal`.
         domain_weight: lambda of the adversarial term.
@@ -38,31 +36,24 @@ class RobustnessOptions:
         domain_every: updates of the student for each update of the classifier (alternating).
     """
 
-    setup: str = "clean_teacher"
-    distorted_share: float = 0.75
-    domain: str = "none"
+    setup: Literal["clean_teacher", "both_same", "both_independent"] = "clean_teacher"
+    distorted_share: float = Field(default=0.75, gt=0, le=1)
+    domain: Literal["none", "alternating", "reversal"] = "none"
     domain_weight: float = 0.1
     domain_lr: float = 1.0e-3
-    domain_every: int = 1
+    domain_every: int = Field(default=1, ge=1)
 
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UsageError: a value that is not permitted, with its key.
-        """
-        for key, choices in (("setup", SETUPS), ("domain", KINDS)):
-            if getattr(self, key) not in choices:
-                raise UsageError(
-                    f"robust: {key!r} must be one of {', '.join(choices)}, "
-                    f"found {getattr(self, key)!r}"
-                )
-        if not 0 < self.distorted_share <= 1 or self.domain_every < 1:
-            raise UsageError("robust: 'distorted_share' in (0, 1] and 'domain_every' >= 1 expected")
+    @model_validator(mode="after")
+    def _has_clean_utterances(self) -> RobustnessOptions:
         if self.domain != "none" and self.distorted_share == 1:
-            raise UsageError(
-                "robust: 'domain' needs clean utterances too: 'distorted_share' below 1"
-            )
+            raise ValueError("'domain' needs clean utterances too: 'distorted_share' below 1")
+        return self
+
+
+class RobustDistillationOptions(distil.DistillationOptions):
+    """The recipe's `config`: the keys of `distil`, and `robust`."""
+
+    robust: RobustnessOptions = RobustnessOptions()
 
 
 class RobustDistillation(distil.Distillation):
@@ -148,20 +139,18 @@ class RobustDistillation(distil.Distillation):
 
 
 def make(source: Ingredients) -> Objective:
-    """Build the objective that the recipe's `config` describes: the keys of `distil`, and `robust`.
+    """Build the objective that the recipe's `config` describes.
 
     Raises:
         UsageError: an invalid configuration, a teacher that does not fit, or no distortions.
     """
-    section = dict(source.config)
-    robustness = read_section(
-        RobustnessOptions, section_of(section, "robust"), "recipe config, robust"
-    )
+    options = make_model(RobustDistillationOptions, dict(source.config), "recipe config")
+    robustness = options.robust
     if source.distort is None:
         raise UsageError("this recipe needs 'distortions' in its YAML")
     is_clean = robustness.setup == "clean_teacher"  # else the teacher's input is random
-    keep_states = source.keep_states if is_clean else None
-    arguments = distil.arguments(replace(source, config=section, keep_states=keep_states))
+    source = replace(source, keep_states=source.keep_states if is_clean else None)
+    arguments = distil.arguments(source, options)
     return RobustDistillation(
         *arguments, robustness=robustness, distort=source.distort, seed=source.seed
     )

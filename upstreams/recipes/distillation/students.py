@@ -48,6 +48,19 @@ def student_config(teacher: EncoderConfig, section: Mapping[str, Any]) -> Encode
     return encoder_config({**inherited, **section, "mask_embedding": 0})
 
 
+def check_targets(targets: Sequence[int], teacher: Encoder) -> None:
+    """Check that a teacher has the hidden states that a recipe names.
+
+    Raises:
+        UsageError: no target, or one that the teacher lacks.
+    """
+    if not targets or not set(targets) <= set(range(teacher.num_layers)):
+        raise UsageError(
+            f"'targets' must name hidden states of the teacher, 0 to {teacher.num_layers - 1}, "
+            f"found {list(targets)}"
+        )
+
+
 def check_grid(teacher: Upstream, student: Upstream) -> None:
     """Check that a student has the teacher's frames.
 

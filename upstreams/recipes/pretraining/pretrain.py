@@ -8,15 +8,17 @@ state h must predict the unit of the replaced frame: p(c) = softmax_c(cos(A h, e
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.errors import UsageError
 from bench.paths import atomic_path
+from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import State, random_state, trainable, unpack
@@ -25,17 +27,17 @@ from upstreams.recipes.training.identity import identity
 from upstreams.recipes.training.masking import mask_spans
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.precision import at_least_float32
-from upstreams.recipes.training.section import read_section, section_of
+from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import STRIDE_SAMPLES, ClipBatch
 
 TEMPERATURE = 0.1
 
 
-@dataclass(frozen=True)
-class PretrainingOptions:
-    """Keys of the recipe's `config`, beside `encoder`.
+class PretrainingOptions(Frozen):
+    """The recipe's `config`.
 
     Attributes:
+        encoder: keys of `EncoderConfig`.
         codebooks: the kinds of units to predict, as `units.parse_codebook` reads them.
         start_prob: probability that a masked span starts at a frame.
         span: frames masked at a time.
@@ -43,7 +45,8 @@ class PretrainingOptions:
         units_top_hz: upper edge of the filter bank of the cepstra.
     """
 
-    codebooks: tuple[str, ...] = ("mfcc:128", "context:256")
+    encoder: Section = Field(default_factory=dict)
+    codebooks: tuple[str, ...] = Field(default=("mfcc:128", "context:256"), min_length=1)
     start_prob: float = 0.075
     span: int = 10
     code_dim: int = 96
@@ -127,15 +130,8 @@ class Pretraining(Objective):
     def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """Return the mean cross-entropy at masked frames, summed over codebooks."""
         x, frames = self.encoder.project(batch.wavs, batch.lengths)
-        options = self.options
-        x, masked = mask_spans(
-            x,
-            frames,
-            self.mask,
-            start_prob=options.start_prob,
-            span=options.span,
-            generator=at.generator,
-        )
+        start_prob, span = self.options.start_prob, self.options.span
+        x, masked = mask_spans(x, frames, self.mask, start_prob, span, at.generator)
         chosen = self.encoder.transform(x, frames)[-1][masked]
         total = chosen.new_zeros(())
         figures: dict[str, float] = {}
@@ -182,12 +178,9 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: an invalid configuration.
     """
-    section = dict(source.config)
-    encoder = encoder_config(section_of(section, "encoder"))
-    options = read_section(PretrainingOptions, section, "recipe config")
-    if not options.codebooks:
-        raise UsageError("recipe config: 'codebooks' is empty: nothing to predict")
-    books = [parse_codebook(str(text)) for text in options.codebooks]
+    options = make_model(PretrainingOptions, dict(source.config), "recipe config")
+    encoder = encoder_config(options.encoder)
+    books = [parse_codebook(text) for text in options.codebooks]
     units = [_units(source, book, options.units_top_hz) for book in books]
     # The mask vector is stored beside the encoder, so it does not count as its parameters.
     encoder = replace(encoder, mask_embedding=0)

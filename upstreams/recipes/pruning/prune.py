@@ -13,17 +13,19 @@ uses a downstream task instead of the teacher.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from bench.api import lengths_to_mask
 from bench.errors import UsageError
+from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.state import trainable, unpack
-from upstreams.recipes.distillation.students import regression_loss, standardised
+from upstreams.recipes.distillation.students import check_targets, regression_loss, standardised
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.pruning.gated import WHOLE, GatedEncoder, gate_counts
@@ -36,21 +38,18 @@ from upstreams.recipes.pruning.sizes import (
     transformer_params,
 )
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
-from upstreams.recipes.training.section import read_section
 from upstreams.recipes.training.stream import ClipBatch
 
-TARGETS = ("size", "separate", "macs")
 SHIFT_STEPS = 30  # halvings
 
 
-@dataclass(frozen=True)
-class PruningOptions:
-    """Keys of the recipe's `config`.
+class PruningOptions(Frozen):
+    """The recipe's `config`.
 
     Attributes:
         gates: the kinds of parts that can be removed: `channels` (of a waveform front end),
             `heads`, `units`, whole `attentions` and `feed_forwards`.
-        target: `size`, `separate` or `macs`.
+        target: what the constraint is on.
         sparsity: share to remove; with target `separate` the share of the transformer.
         front_sparsity: share of the front end to remove with target `separate`.
         targets: hidden states of the teacher to match.
@@ -62,14 +61,14 @@ class PruningOptions:
     """
 
     gates: tuple[str, ...] = ("channels", "heads", "units")
-    target: str = "size"
+    target: Literal["size", "separate", "macs"] = "size"
     sparsity: float = 0.5
     front_sparsity: float = 0.0
     targets: tuple[int, ...] = (0, 4, 8, 12)
     cosine_weight: float = 1.0
     ramp: float = 0.2
     gate_lr: float = 0.02
-    settle: float = 0.3
+    settle: float = Field(default=0.3, ge=0, lt=1)
 
 
 class Constraint(nn.Module):
@@ -98,10 +97,7 @@ class Pruning(Objective):
         """
         super().__init__()
         dense = teacher.encoder
-        if options.target not in TARGETS:
-            raise UsageError(f"'target' must be one of {', '.join(TARGETS)}: {options.target!r}")
-        if not options.targets or not set(options.targets) <= set(range(dense.num_layers)):
-            raise UsageError(f"'targets' must name hidden states 0 to {dense.num_layers - 1}")
+        check_targets(options.targets, dense)
         self.options = options
         self.stages = (1 - options.settle, options.settle) if options.settle else (1.0,)
         self.teacher = teacher
@@ -250,7 +246,5 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    options = read_section(PruningOptions, source.config, "recipe config")
-    if not 0 <= options.settle < 1:
-        raise UsageError("'settle' is a share of the audio, 0 or more and below 1")
+    options = make_model(PruningOptions, dict(source.config), "recipe config")
     return Pruning(frozen_teacher(source), options, seed=source.seed)

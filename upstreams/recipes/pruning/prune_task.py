@@ -7,7 +7,7 @@ the constraints of `prune`. The pruned encoder is benchmarked frozen like any ot
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Head
 from bench.errors import UsageError
+from bench.schema import make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.encoder import Encoder
 from upstreams.recipes.distillation.students import teacher_of
 from upstreams.recipes.distillation.teacher import FrozenTeacher
 from upstreams.recipes.pruning.prune import Pruning, PruningOptions
 from upstreams.recipes.training.objective import Objective
-from upstreams.recipes.training.section import read_section
 from upstreams.recipes.training.stream import ClipBatch
 
 
@@ -92,12 +92,12 @@ def make(source: Ingredients) -> Objective:
     Raises:
         UsageError: an invalid configuration, no encoder to prune, or no task.
     """
-    options = read_section(PruningOptions, source.config, "recipe config")
+    options = make_model(PruningOptions, dict(source.config), "recipe config")
     if source.make_head is None:
         raise UsageError("this recipe needs 'task' in its YAML")
     dense = teacher_of(source)
     head = source.make_head(dense.hidden_size, dense.stride)
-    options = replace(options, targets=(0,))  # no hidden states are matched
+    options = options.model_copy(update={"targets": (0,)})  # no hidden states are matched
     targets = head.encode([clip.target for clip in source.clips])
     lengths = [clip.num_samples for clip in source.clips]
     return TaskPruning(dense, options, PruningTask(head, targets, lengths), seed=source.seed)

@@ -1,4 +1,4 @@
 """The training loop that all recipes share, and its input and output.
 
-The harness uses `trainer`; methods use `objective`, `stream` and `section`.
+The harness uses `trainer`; methods use `objective`, `stream` and `settings`.
 """

@@ -9,7 +9,7 @@ from bench.api import lengths_to_mask
 
 
 def span_mask(
-    frames: Tensor, max_frames: int, *, start_prob: float, span: int, generator: torch.Generator
+    frames: Tensor, max_frames: int, start_prob: float, span: int, generator: torch.Generator
 ) -> Tensor:
     """Draw a mask that is True on masked frames.
 
@@ -40,7 +40,6 @@ def mask_spans(
     x: Tensor,
     frames: Tensor,
     vector: Tensor,
-    *,
     start_prob: float,
     span: int,
     generator: torch.Generator,
@@ -58,7 +57,5 @@ def mask_spans(
     Returns:
         the frames (B, T, D), and a mask (B, T), True on replaced frames.
     """
-    masked = span_mask(
-        frames, x.shape[1], start_prob=start_prob, span=span, generator=generator
-    ).to(x.device)
+    masked = span_mask(frames, x.shape[1], start_prob, span, generator).to(x.device)
     return torch.where(masked.unsqueeze(-1), vector.to(x.dtype), x), masked

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated, Any
 
-from bench.errors import UsageError
+from pydantic import BeforeValidator, Field, model_validator
+
+from bench.schema import Frozen
 from upstreams.recipes.training.precision import Precision
 
 SECONDS_AN_HOUR = 3_600.0
+# Keys and values inside a section; without content it is empty.
+Section = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
+class TrainingSettings(Frozen):
     """The section `training` of a recipe. All of it is in the checkpoint's identity.
 
     Attributes:
@@ -41,44 +44,27 @@ class TrainingSettings:
             on others it is slow.
     """
 
-    hours: float = 1.0
-    batch_s: float = 12.0
-    max_s: float = 10.0
-    lr: float = 1.0e-3
-    warmup: float = 0.02
-    decay: float = 0.6
+    hours: float = Field(default=1.0, gt=0)
+    batch_s: float = Field(default=12.0, gt=0)
+    max_s: float = Field(default=10.0, gt=0)
+    lr: float = Field(default=1.0e-3, gt=0)
+    warmup: float = Field(default=0.02, ge=0)
+    decay: float = Field(default=0.6, ge=0)
     weight_decay: float = 0.01
-    clip: float = 1.0
+    clip: float = Field(default=1.0, gt=0)
     held_out: int = 0
     save_s: float = 120.0
-    log_steps: int = 50
+    log_steps: int = Field(default=50, gt=0)
     keep_hours: tuple[float, ...] = ()
     keep_targets: bool = False
-    mixing: float = 0.0
+    mixing: float = Field(default=0.0, ge=0, le=1)
     precision: Precision = "auto"
 
-    def __post_init__(self) -> None:
-        """Check the values.
-
-        Raises:
-            UsageError: a value outside its range, with its key.
-        """
-        for key in ("hours", "batch_s", "max_s", "lr", "clip", "log_steps"):
-            if getattr(self, key) <= 0:
-                raise UsageError(f"training: {key!r} must be above 0")
-        if self.precision not in get_args(Precision):
-            raise UsageError(
-                f"training: 'precision' must be {', '.join(get_args(Precision))}, "
-                f"found {self.precision!r}"
-            )
-        if not 0 <= self.mixing <= 1:
-            raise UsageError(
-                f"training: 'mixing' is a share of the clips, 0 to 1, not {self.mixing}"
-            )
-        if self.warmup < 0 or self.decay < 0 or self.warmup + self.decay > 1:
-            raise UsageError(
-                "training: 'warmup' and 'decay' are shares of a stage, at most 1 together"
-            )
+    @model_validator(mode="after")
+    def _shares(self) -> TrainingSettings:
+        if self.warmup + self.decay > 1:
+            raise ValueError("'warmup' and 'decay' are shares of a stage, at most 1 together")
+        return self
 
     def factor(self, fraction: float) -> float:
         """Return the factor of the peak learning rate after `fraction` of a stage."""

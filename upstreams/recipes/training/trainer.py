@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from bench.registry import resolve
+from bench.schema import make_model
 from bench.trainer import Ingredients, OnStep, RecipeTrainer
 from upstreams.recipes.training.export import write_card, write_weights
 from upstreams.recipes.training.identity import identity
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective
 from upstreams.recipes.training.precision import resolve_precision
-from upstreams.recipes.training.section import read_section
 from upstreams.recipes.training.settings import TrainingSettings
 from upstreams.recipes.training.stream import GRID_SAMPLES, ClipStream
 
@@ -24,7 +24,7 @@ class ObjectiveTrainer(RecipeTrainer):
     """A `RecipeTrainer` for the objectives of this package."""
 
     def __init__(self, section: Mapping[str, Any], device: torch.device) -> None:
-        self._settings = read_section(TrainingSettings, section, "training")
+        self._settings = make_model(TrainingSettings, dict(section), "training")
         self._section = section
         self._device = device
         self.hours = self._settings.hours
