@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -176,26 +175,23 @@ def planned_tables(card: TaskCard, home: Path, spec: RunSpec) -> tuple[dict[str,
     except MissingError:
         tables = {}
         for split in card.tables:
-            sizes = [_published_size(*part) for part in card.parts(split)]
-            utterances = [item for size in sizes for item in _mean_utterances(split, size)]
+            parts = card.parts(split)
+            utterances = [item for part in parts for item in _mean_utterances(split, *part)]
             tables[split] = Table(tuple(utterances[: spec.limit]), (), "")
         return tables, False
 
 
-def _published_size(corpus: str, table: str) -> Any:
-    """Return the published size of one table.
+def _mean_utterances(split: str, corpus: str, table: str) -> list[Utterance]:
+    """Return utterances of the published number of a table, all of the mean length.
 
     Raises:
-        MissingError: the corpus has no published size.
+        MissingError: the corpus has no published sizes.
     """
     module = corpus_module(corpus)
     if not getattr(module, "OFFICIAL", False):
         raise MissingError(f"{corpus}: not prepared: run 'slim-superb data prepare'")
-    return module.CORPUS.layout.sizes[table]
-
-
-def _mean_utterances(split: str, size: Any) -> list[Utterance]:
-    """Return utterances of a published number, all of the mean length."""
+    layout = module.CORPUS.layout
+    size = layout.sizes[table]
     num_samples = round(size.hours * 3600 * SAMPLE_RATE_HZ / size.utterances)
     return [
         Utterance(
@@ -203,7 +199,7 @@ def _mean_utterances(split: str, size: Any) -> list[Utterance]:
             path=Path("none"),
             start=0,
             num_samples=num_samples,
-            target=size.targets[number % len(size.targets)],
+            target=layout.targets[number % len(layout.targets)],
             speaker="",
             source="",
             key=f"{split} {number}",

@@ -238,7 +238,7 @@ def server(tmp_path):
 def test_a_download_goes_on_where_it_broke_off_and_is_checked(server, tmp_path):
     url, folder = server
     digest = hashlib.sha256((folder / "words.tar.gz").read_bytes()).hexdigest()
-    archive = Archive(f"{url}/words.tar.gz", makes="words", sha256=digest)
+    archive = Archive(url=f"{url}/words.tar.gz", makes="words", sha256=digest)
     data = tmp_path / "data"
     Server.breaks_at = 200
     with pytest.raises(MissingError, match="run it again"):
@@ -248,17 +248,17 @@ def test_a_download_goes_on_where_it_broke_off_and_is_checked(server, tmp_path):
     assert (data / "words/a.bin").stat().st_size == 102_400
     assert not list(data.glob("*.part"))
     assert "exists already" in _download.fetch(archive, data)
-    wrong = Archive(f"{url}/words.tar.gz", makes="other", sha256="0" * 64)
+    wrong = Archive(url=f"{url}/words.tar.gz", makes="other", sha256="0" * 64)
     with pytest.raises(InvalidDataError, match=f"{digest} found"):
         _download.fetch(wrong, data)
     with pytest.raises(MissingError, match="cannot be downloaded"):
-        _download.fetch(Archive("http://127.0.0.1:9/none.zip", makes="none"), data)
+        _download.fetch(Archive(url="http://127.0.0.1:9/none.zip", makes="none"), data)
 
 
 def test_what_was_not_unpacked_to_the_end_is_unpacked_again(server, tmp_path, monkeypatch):
     """A folder of the archive's own name, as Speech Commands has, may be half full."""
     url, _ = server
-    archive = Archive(f"{url}/words.tar.gz", makes="own", folder="own")
+    archive = Archive(url=f"{url}/words.tar.gz", makes="own", folder="own")
     Server.breaks_at = 200
     with pytest.raises(MissingError, match="run it again"):
         _download.fetch(archive, tmp_path)

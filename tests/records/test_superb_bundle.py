@@ -1,7 +1,6 @@
 """Track superb to the board: from folders in the official layout, sent, checked, accepted."""
 
 import csv
-from dataclasses import replace
 
 import pytest
 from official_trees import TREES
@@ -27,7 +26,7 @@ def sent(tmp_path_factory):
         for name in corpora_of_track("superb"):
             sizes = corpus_module(name).CORPUS.layout.sizes
             for table, size in sizes.items():
-                patch.setitem(sizes, table, replace(size, exact=False))
+                patch.setitem(sizes, table, size.model_copy(update={"exact": False}))
         for make in TREES.values():
             make(folder / "corpora")
         runs = str(folder / "runs")

@@ -54,7 +54,7 @@ def export(layout: Layout, data: Path, home: Path) -> Path:
         target_folder = home / "hub" / layout.name
         for target, (config, split) in rules.splits.items():
             if not (target_folder / target).exists():
-                _write_rows(rules, target_folder / target, (name, config, split), layout.title)
+                _write_rows(layout, target_folder / target, (name, config, split))
         return target_folder
     target_folder = home / "hub" / (rules.shared or layout.name)
     for target, (archive, sign) in rules.archives.items():
@@ -79,21 +79,22 @@ def _temporary(target: Path) -> Path:
     return part
 
 
-def _write_rows(rules: HubRows, target: Path, place: tuple[str, str, str], title: str) -> None:
+def _write_rows(layout: Layout, target: Path, place: tuple[str, str, str]) -> None:
     """Write one folder from the rows of one split.
 
     Raises:
         MissingError: the hub does not answer or lacks the split.
         InvalidDataError: rows with other columns.
     """
+    assert layout.write_rows is not None  # every layout with HubRows has it
     name, config, split = place
     part = _temporary(target)
     with disk_errors(part):
         try:
-            rules.write(part, _rows(name, config, split))
+            layout.write_rows(part, _rows(name, config, split))
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidDataError(
-                f"hf:{name}, {config} {split}: not the columns expected of {title} "
+                f"hf:{name}, {config} {split}: not the columns expected of {layout.title} "
                 f"({type(error).__name__}: {error})"
             ) from error
         part.replace(target)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from bench.errors import InvalidDataError, MissingError
+from bench.schema import Frozen
 from bench.sound.manifests import Trial
 
 ARCHIVES = (".tar.gz", ".tgz", ".zip", ".tar")
@@ -57,26 +60,22 @@ class OfficialTable:
     min_samples: int = 1
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(Frozen):
     """The size of a table of the official corpus.
 
     Attributes:
         utterances: number of utterances.
         hours: of sound that the upstream reads.
-        targets: examples, from which a plan builds the head without reading the corpus.
         exact: whether the number of utterances is known exactly; a folder with another number is
             not the official corpus.
     """
 
     utterances: int
     hours: float
-    targets: tuple[Any, ...] = ("",)
     exact: bool = True
 
 
-@dataclass(frozen=True)
-class Archive:
+class Archive(Frozen):
     """One file that may be downloaded without a request.
 
     Attributes:
@@ -92,22 +91,17 @@ class Archive:
     sha256: str | None = None
 
 
-@dataclass(frozen=True)
-class HubRows:
+class HubRows(Frozen):
     """Rules to make a corpus' folder from rows of a data set on the Hugging Face hub.
 
     Attributes:
         splits: configuration and split there (`a+b` for two), by the relative folder to be made.
-        write: writes the rows of one split into such a folder. Raises KeyError, TypeError or
-            ValueError where a row is not as expected.
     """
 
-    splits: Mapping[str, tuple[str, str]]
-    write: Callable[[Path, Iterable[Mapping[str, Any]]], None]
+    splits: dict[str, tuple[str, str]]
 
 
-@dataclass(frozen=True)
-class HubArchives:
+class HubArchives(Frozen):
     """Rules to make a corpus' folder from archives in a repository of the hub.
 
     Attributes:
@@ -117,14 +111,13 @@ class HubArchives:
         shared: name of the folder where two layouts are one corpus; empty: that of the layout.
     """
 
-    archives: Mapping[str, tuple[str, str]]
-    beside: Mapping[str, str] = field(default_factory=dict)
+    archives: dict[str, tuple[str, str]]
+    beside: dict[str, str] = Field(default_factory=dict)
     shared: str = ""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """The layout of one official corpus.
+class Layout(Frozen):
+    """The layout of one official corpus: a YAML file beside its module, and the module's functions.
 
     Attributes:
         name: of the prepared manifests' folder.
@@ -132,12 +125,15 @@ class Layout:
         folders: possible names of its folder below the data folder; "" is the data folder itself.
         signs: paths in the corpus' folder; one of them is enough to recognise it.
         about: source and licence, for people.
-        read: returns the tables of the corpus' folder. Raises MissingError or InvalidDataError
-            that names the first fault.
         sizes: of the official tables.
         archives: files that `data fetch` may download.
         hub: name of the same corpus on the Hugging Face hub.
         from_hub: rules to make it from there; None where only a folder will do.
+        read: returns the tables of the corpus' folder. Raises MissingError or InvalidDataError
+            that names the first fault.
+        write_rows: writes rows of the hub into a folder of `HubRows`. Raises KeyError, TypeError
+            or ValueError where a row is not as expected.
+        targets: examples, from which a plan builds the head without reading the corpus.
     """
 
     name: str
@@ -145,11 +141,13 @@ class Layout:
     folders: tuple[str, ...]
     signs: tuple[str, ...]
     about: str
-    read: Callable[[Path], Mapping[str, OfficialTable]]
-    sizes: Mapping[str, Size]
-    archives: tuple[Archive, ...] = field(default=())
+    sizes: dict[str, Size]
+    archives: tuple[Archive, ...] = ()
     hub: str | None = None
     from_hub: HubRows | HubArchives | None = None
+    read: Callable[[Path], Mapping[str, OfficialTable]]
+    write_rows: Callable[[Path, Iterable[Mapping[str, Any]]], None] | None = None
+    targets: tuple[Any, ...] = ("",)
 
     @property
     def where(self) -> str:

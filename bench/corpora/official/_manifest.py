@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +22,7 @@ from bench.corpora.package.corpus_folder import CorpusStatus
 from bench.errors import InvalidDataError, MissingError
 from bench.paths import disk_errors, write_text
 from bench.progress import bar
+from bench.schema import make_model, read_yaml
 from bench.sound.audio import read_wav, samples_digest
 from bench.sound.manifests import write_table, write_trials
 from bench.sound.sox import EFFECTS
@@ -40,7 +40,6 @@ class SoundIdentity(NamedTuple):
     key: str
 
 
-@dataclass(frozen=True)
 class OfficialCorpus:
     """An official corpus, as the functions that its module offers.
 
@@ -48,7 +47,17 @@ class OfficialCorpus:
         layout: of its folder.
     """
 
-    layout: Layout
+    def __init__(self, module: str, *, like: Layout | None = None, **code: Any) -> None:
+        """Read the layout of a corpus.
+
+        Args:
+            module: file of the corpus' module; the YAML file beside it has the same stem.
+            like: layout of which the keys are taken that the file does not have.
+            code: the fields of `Layout` that are no data: `read`, `write_rows`, `targets`.
+        """
+        path = Path(module).with_suffix(".yaml")
+        values = (dict(like) if like else {}) | read_yaml(path) | code
+        self.layout = make_model(Layout, values, str(path))
 
     def folder(self, home: Path) -> Path:
         """Return the folder of the manifests that the present code makes."""

@@ -15,15 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import (
-    HubArchives,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need,
-    read_lines,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.edits import tagged_slots
@@ -135,27 +127,7 @@ EXAMPLES = tuple(
     target_of(f"BOS PLAY SOMETHING BY MILES DAVIS NOW EOS\tO O O O slot{n} slot{n} O intent")
     for n in range(39)
 )
-CORPUS = OfficialCorpus(
-    Layout(
-        name="audio-snips-v1",
-        title="Audio SNIPS",
-        folders=("SNIPS", "snips"),
-        signs=(LABELS, SLOTS),
-        about=(
-            "The prepared archive is linked in s3prl's docs (superb.md, section SF); it was made "
-            "by synthesis from the sentences of SNIPS (CC0) in the repository "
-            "aws-samples/aws-lex-noisy-spoken-language-understanding"
-        ),
-        hub="s3prl/SNIPS",
-        from_hub=HubArchives({"SNIPS": ("snips.zip", LABELS)}, beside={f"SNIPS/{SLOTS}": SLOTS}),
-        read=read,
-        sizes={
-            "slu/train": Size(104_672, 87.2, EXAMPLES),
-            "slu/dev": Size(2_800, 2.3, EXAMPLES),
-            "slu/test": Size(2_800, 2.3, EXAMPLES),
-        },
-    )
-)
+CORPUS = OfficialCorpus(__file__, read=read, targets=EXAMPLES)
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences

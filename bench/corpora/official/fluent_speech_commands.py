@@ -11,15 +11,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from bench.corpora.official._layout import (
-    HubArchives,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need_all,
-    read_lines,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need_all, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError
 
@@ -67,28 +59,7 @@ def _split(root: Path, name: str) -> list[OfficialClip]:
     return clips
 
 
-CORPUS = OfficialCorpus(
-    Layout(
-        name="fluent-speech-commands-v1",
-        title="Fluent Speech Commands",
-        folders=("fluent_speech_commands_dataset",),
-        signs=("data/train_data.csv", "data/valid_data.csv", "data/test_data.csv", "wavs"),
-        about=(
-            "Fluent.ai's own page is gone; the licence (research, no commercial use) is in the "
-            "archive, which universities mirror"
-        ),
-        read=read,
-        sizes={
-            "ic/train": Size(23_132, 14.7, EXAMPLES),
-            "ic/dev": Size(3_118, 1.9, EXAMPLES),
-            "ic/test": Size(3_793, 2.4, EXAMPLES),
-        },
-        hub="leo19941227/fluent_speech_commands",
-        from_hub=HubArchives(
-            {"fluent_speech_commands_dataset": ("fluent.tar.gz", "data/train_data.csv")}
-        ),
-    )
-)
+CORPUS = OfficialCorpus(__file__, read=read, targets=EXAMPLES)
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences

@@ -10,16 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import (
-    Archive,
-    HubRows,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need,
-    read_lines,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError
 
@@ -28,12 +19,6 @@ SPLITS = {
     "asr/dev": "dev-clean",
     "asr/test": "test-clean",
     "asr/test-other": "test-other",
-}
-DIGESTS = {
-    "train-clean-100": "d4ddd1d5a6ab303066f14971d768ee43278a5f2a0aa43dc716b0e64ecbbbf6e2",
-    "dev-clean": "76f87d090650617fca0cac8f88b9416e0ebf80350acb97b343a85fa903728ab3",
-    "test-clean": "39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23",
-    "test-other": "d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29",
 }
 SENTENCE = ("AND IT IS THE SAME WITH EVERYTHING THAT WE READ ALOUD " * 4).strip()
 
@@ -105,43 +90,7 @@ def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         path.write_text("".join(sorted(lines)), encoding="utf-8")
 
 
-CORPUS = OfficialCorpus(
-    Layout(
-        name="librispeech-v1",
-        title="LibriSpeech",
-        folders=("LibriSpeech",),
-        signs=tuple(SPLITS.values()),
-        about=(
-            "Free (CC BY 4.0) from https://www.openslr.org/12: train-clean-100, dev-clean, "
-            "test-clean and test-other; 'slim-superb data fetch --track superb' downloads them"
-        ),
-        read=read,
-        sizes={
-            "asr/train": Size(28_539, 100.6, (SENTENCE,)),
-            "asr/dev": Size(2_703, 5.4, (SENTENCE,)),
-            "asr/test": Size(2_620, 5.4, (SENTENCE,)),
-            "asr/test-other": Size(2_939, 5.1, (SENTENCE,)),
-        },
-        archives=tuple(
-            Archive(
-                f"https://www.openslr.org/resources/12/{split}.tar.gz",
-                makes=f"LibriSpeech/{split}",
-                sha256=DIGESTS[split],
-            )
-            for split in SPLITS.values()
-        ),
-        hub="openslr/librispeech_asr",
-        from_hub=HubRows(
-            {
-                "train-clean-100": ("clean", "train.100"),
-                "dev-clean": ("clean", "validation"),
-                "test-clean": ("clean", "test"),
-                "test-other": ("other", "test"),
-            },
-            write_hub,
-        ),
-    )
-)
+CORPUS = OfficialCorpus(__file__, read=read, write_rows=write_hub, targets=(SENTENCE,))
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences

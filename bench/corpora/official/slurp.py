@@ -13,15 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import (
-    Archive,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need_all,
-    read_lines,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need_all, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError
 
@@ -29,7 +21,6 @@ LISTS, AUDIO = "dataset/slurp", "audio/slurp_real"
 NEAR = "-headset"
 # About sixty pairs of 18 scenarios and 46 actions, from which a plan builds the head.
 EXAMPLES = tuple(f"scenario{n % 18}_action{n % 46}" for n in range(60))
-SOURCE = "https://raw.githubusercontent.com/pswietojanski/slurp/master/dataset/slurp"
 
 
 def read(root: Path) -> Mapping[str, OfficialTable]:
@@ -73,42 +64,7 @@ def _list(root: Path, name: str) -> list[OfficialClip]:
     return list(clips.values())
 
 
-CORPUS = OfficialCorpus(
-    Layout(
-        name="slurp-v1",
-        title="SLURP",
-        folders=("slurp", "SLURP"),
-        signs=(LISTS, AUDIO),
-        about=(
-            "Lists (CC BY 4.0) in the repository pswietojanski/slurp, audio (CC BY-NC 4.0) "
-            "slurp_real.tar.gz from https://zenodo.org/records/4274930, unpacked into slurp/audio; "
-            "'slim-superb data fetch --track superb' does both"
-        ),
-        read=read,
-        sizes={
-            "intent/train": Size(50_628, 40.2, EXAMPLES, exact=False),
-            "intent/dev": Size(8_690, 6.9, EXAMPLES),
-            "intent/test-headset": Size(6_281, 4.9, EXAMPLES),
-            "intent/test-far": Size(6_797, 5.3, EXAMPLES),
-        },
-        archives=(
-            *(
-                Archive(
-                    f"{SOURCE}/{name}.jsonl",
-                    makes=f"slurp/{LISTS}/{name}.jsonl",
-                    folder=f"slurp/{LISTS}",
-                )
-                for name in ("train", "devel", "test")
-            ),
-            Archive(
-                "https://zenodo.org/records/4274930/files/slurp_real.tar.gz",
-                makes=f"slurp/{AUDIO}",
-                folder="slurp/audio",
-            ),
-        ),
-        hub="qmeeus/slurp",
-    )
-)
+CORPUS = OfficialCorpus(__file__, read=read, targets=EXAMPLES)
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences

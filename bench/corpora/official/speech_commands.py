@@ -19,15 +19,7 @@ from typing import Any
 import soundfile
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.corpora.official._layout import (
-    Archive,
-    HubRows,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.seeds import derive_seed
@@ -154,45 +146,7 @@ def write_hub(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         path.write_bytes(row["audio"]["bytes"])
 
 
-CORPUS = OfficialCorpus(
-    Layout(
-        name="speech-commands-v1",
-        title="Speech Commands v0.01",
-        folders=("", "SpeechCommands", "speech_commands"),
-        signs=(TRAIN_FOLDER, TEST_FOLDER),
-        about=(
-            "Free (CC BY 4.0) as speech_commands_v0.01.tar.gz and "
-            "speech_commands_test_set_v0.01.tar.gz from https://download.tensorflow.org/data/, "
-            "each unpacked into a folder of its own name; 'slim-superb data fetch --track superb' "
-            "does both"
-        ),
-        read=read,
-        sizes={
-            "ks/train": Size(51_088 + NOISES * TRAIN_PIECES, 14.2, CLASSES),
-            "ks/dev": Size(6_798 + NOISES * DEV_PIECES, 1.9, CLASSES),
-            "ks/test": Size(3_081, 0.9, CLASSES),
-        },
-        archives=(
-            Archive(
-                "https://download.tensorflow.org/data/speech_commands_v0.01.tar.gz",
-                makes=TRAIN_FOLDER,
-                folder=TRAIN_FOLDER,
-                sha256="743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
-            ),
-            Archive(
-                "https://download.tensorflow.org/data/speech_commands_test_set_v0.01.tar.gz",
-                makes=TEST_FOLDER,
-                folder=TEST_FOLDER,
-            ),
-        ),
-        hub="google/speech_commands",
-        # Its splits leave out the words that the hash assigns to the test, as SUPERB does.
-        from_hub=HubRows(
-            {TRAIN_FOLDER: ("v0.01", "train+validation"), TEST_FOLDER: ("v0.01", "test")},
-            write_hub,
-        ),
-    )
-)
+CORPUS = OfficialCorpus(__file__, read=read, write_rows=write_hub, targets=CLASSES)
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences

@@ -9,16 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.corpora.official._layout import (
-    Archive,
-    HubArchives,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need,
-    read_lines,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 
@@ -27,20 +18,6 @@ LISTS = ("iden_split.txt", "veri_test_class.txt")
 TABLES = {"1": "sid/train", "2": "sid/dev", "3": "sid/test"}
 SIDES = ("dev", "test")
 SPEAKERS = tuple(f"id{10_001 + number}" for number in range(1_251))
-ABOUT = (
-    "Audio for research after a form: https://mm.kaist.ac.kr/datasets/voxceleb/; unpack "
-    "vox1_dev_wav.zip into VoxCeleb1/dev and vox1_test_wav.zip into VoxCeleb1/test, so that there "
-    "are VoxCeleb1/dev/wav and VoxCeleb1/test/wav; 'slim-superb data fetch --track superb' "
-    "downloads the two lists"
-)
-HUB = "ProgramComputer/voxceleb"  # as s3prl's docs have it; 34 GB
-FROM_HUB = HubArchives(
-    {
-        "VoxCeleb1/dev": ("vox1/vox1_dev_wav.zip", "wav"),
-        "VoxCeleb1/test": ("vox1/vox1_test_wav.zip", "wav"),
-    },
-    shared="voxceleb1",
-)
 
 
 def find_list(root: Path, names: tuple[str, ...]) -> Path:
@@ -72,7 +49,9 @@ def need_wavs(root: Path) -> None:
                 raise InvalidDataError(
                     f"{folder}: holds .m4a files, .wav expected: take the waveform archives"
                 )
-            raise MissingError(f"{folder}: no files idNNNNN/VIDEO/NNNNN.wav in it. {ABOUT}")
+            raise MissingError(
+                f"{folder}: no files idNNNNN/VIDEO/NNNNN.wav in it. {CORPUS.layout.about}"
+            )
 
 
 def read(root: Path) -> Mapping[str, OfficialTable]:
@@ -109,26 +88,7 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     return {table: OfficialTable(rows) for table, rows in clips.items()}
 
 
-CORPUS = OfficialCorpus(
-    Layout(
-        name="voxceleb1-v1",
-        title="VoxCeleb1",
-        folders=("VoxCeleb1", "voxceleb1"),
-        signs=("dev/wav", "test/wav", *LISTS),
-        about=ABOUT,
-        hub=HUB,
-        from_hub=FROM_HUB,
-        read=read,
-        sizes={
-            "sid/train": Size(138_361, 317.0, SPEAKERS),
-            "sid/dev": Size(6_904, 15.9, SPEAKERS),
-            "sid/test": Size(8_251, 18.9, SPEAKERS),
-        },
-        archives=(
-            Archive(f"{META}/iden_split.txt", makes="VoxCeleb1/iden_split.txt", folder="VoxCeleb1"),
-        ),
-    )
-)
+CORPUS = OfficialCorpus(__file__, read=read, targets=SPEAKERS)
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences

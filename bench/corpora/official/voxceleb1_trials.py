@@ -17,25 +17,10 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from bench.corpora.official._layout import (
-    Archive,
-    Layout,
-    OfficialClip,
-    OfficialTable,
-    Size,
-    need_all,
-    read_lines,
-)
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need_all, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
-from bench.corpora.official.voxceleb1 import (
-    ABOUT,
-    FROM_HUB,
-    HUB,
-    META,
-    SPEAKERS,
-    find_list,
-    need_wavs,
-)
+from bench.corpora.official.voxceleb1 import CORPUS as VOXCELEB1
+from bench.corpora.official.voxceleb1 import SPEAKERS, find_list, need_wavs
 from bench.errors import InvalidDataError
 from bench.sound.manifests import Trial
 
@@ -126,27 +111,7 @@ def dev_part(clips: Sequence[OfficialClip]) -> OfficialTable:
     return OfficialTable([clip for clip in pool if clip.id in used], trials)
 
 
-CORPUS = OfficialCorpus(
-    Layout(
-        name="voxceleb1-trials-v1",
-        title="VoxCeleb1 (verification)",
-        folders=("VoxCeleb1", "voxceleb1"),
-        signs=("dev/wav", "test/wav", *LISTS),
-        about=ABOUT,
-        hub=HUB,
-        from_hub=FROM_HUB,
-        read=read,
-        sizes={
-            "asv/train": Size(147_042, 335.0, SPEAKERS[:1_211], exact=False),
-            "asv/train-all": Size(148_642, 338.6, SPEAKERS[:1_211], exact=False),
-            "asv/dev": Size(1_600, 3.6, SPEAKERS[:40], exact=False),
-            "asv/test": Size(4_715, 10.8, SPEAKERS[1_211:]),
-        },
-        archives=(
-            Archive(f"{META}/veri_test.txt", makes="VoxCeleb1/veri_test.txt", folder="VoxCeleb1"),
-        ),
-    )
-)
+CORPUS = OfficialCorpus(__file__, like=VOXCELEB1.layout, read=read, targets=SPEAKERS[:1_211])
 OFFICIAL = True
 folder, prepare, status = CORPUS.folder, CORPUS.prepare, CORPUS.status
 validate, differences = CORPUS.validate, CORPUS.differences
