@@ -124,7 +124,11 @@ def status_data(grid: RunGrid) -> dict[str, Any]:
         "cells": len(statuses),
         **{key: len(of_status) for key, of_status in cells.items()},
         "cancelled": grid.cancel_file.exists(),
-        "running_cells": {c.text(): holder_of(grid.file(c, "lock")) for c in cells["running"]},
+        "running_cells": {
+            # The process may have ended since the scan.
+            cell.text(): holder_of(grid.file(cell, "lock")) or "ended just now"
+            for cell in cells["running"]
+        },
         "failed_cells": [
             _failure(cell.text(), grid.file(cell, "error")) for cell in cells["failed"]
         ],

@@ -1,0 +1,83 @@
+"""What a record says of its learning rates and of the choice of dev."""
+
+import json
+
+import pytest
+from bundles import about, edit, one_line
+
+from bench.records.record import read_record
+from bench.registry import task_card
+from bench.submit.record_check import rate_problems, selection_problems
+from bench.submit.verify import check
+
+GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value": 0.75}]
+
+
+@pytest.fixture
+def read(toy, folder):
+    """The record as `verify` reads it, after some changes."""
+
+    def changed(**changes):
+        edit(**changes)(folder)
+        return read_record(folder / "records/tone-s0.json")
+
+    return changed
+
+
+def selected(full, explored=(), **chosen):
+    """What a run writes about its choice."""
+    choice = {"metric": "accuracy", "value": 0.8, "step": 30, "lr": 1e-3, **chosen}
+    return {"selection": {"split": "dev", **choice, "grid": full, "explored": list(explored)}}
+
+
+@pytest.mark.parametrize(
+    ("full", "explored", "expected"),
+    [
+        ([(1e-3, 0.8)], GRID, None),
+        ([(1e-2, 0.8)], GRID, "not the one that dev chose"),
+        ([(1e-3, 0.8), (1e-2, 0.7)], GRID, "trained in full: 0.001, 0.01"),
+        ([(1e-3, 0.8)], GRID[1:], "explored learning rates"),
+        ([], GRID, "trained in full: none"),
+        ([(1e-3, 0.8)], [{**point, "value": None} for point in GRID], "not the one that dev chose"),
+    ],
+)
+def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, explored, expected):
+    recipe = task_card("tone", "toy").recipe.model_copy(update={"explore": 0.5})
+    grid = [{"lr": lr, "step": 30, "value": value} for lr, value in full]
+    record = read(**selected(grid, explored))
+    problems = [*rate_problems(record, recipe), *selection_problems(record)]
+    assert (not problems) if expected is None else expected in problems[0]
+
+
+def test_a_recipe_that_does_not_explore_has_nothing_explored(toy, folder):
+    edit(selection__explored=GRID)(folder)
+    assert any("explored learning rates" in line for line in one_line(folder, toy.home))
+
+
+def test_a_grid_that_diverged_everywhere_is_a_problem_in_one_line(toy, folder):
+    path = folder / "records/tone-s0.json"
+    grid = json.loads(path.read_text("utf-8"))["selection"]["grid"]
+    edit(selection__grid=[{**point, "value": None} for point in grid])(folder)
+    assert any("not the one that dev chose" in line for line in one_line(folder, toy.home))
+
+
+OTHER = [{"lr": 0.5, "step": 1, "value": 0.25}, {"lr": 0.25, "step": 1, "value": 0.5}]
+FREE = {"inputs__task_card_sha256": "0" * 64, "selection__grid": OTHER}
+
+
+@pytest.mark.parametrize("division", ["closed", "open"])
+def test_only_the_open_division_is_free_in_head_and_grid(toy, folder, division):
+    about(division=division)(folder)
+    edit(**FREE, selection__lr=0.25, selection__value=0.5)(folder)
+    report = check(folder, toy.home)[1]
+    where = report.remarks if division == "open" else report.problems
+    assert any("another task card" in line for line in where)
+    assert any("learning rates (0.5, 0.25), (0.01, 0.001) expected" in line for line in where)
+    assert bool(report.problems) == (division == "closed")
+
+
+def test_dev_chooses_in_the_open_division_too(toy, folder):
+    about(division="open")(folder)
+    edit(**FREE, selection__lr=0.5, selection__value=0.25)(folder)
+    (line,) = one_line(folder, toy.home)
+    assert "learning rate 0.5 is not the one that dev chose" in line
