@@ -55,11 +55,7 @@ def tokens_of(target: Any, *, whole_slots: bool = False) -> list[str]:
 
 
 def _split_at_words(text: str, value: str) -> tuple[str, str, str]:
-    """Cut `text` into three at the first whole-word occurrence of `value`.
-
-    Raises:
-        ValueError: `value` does not occur: the manifest contradicts itself.
-    """
+    """Cut `text` into three at the first whole-word occurrence of `value`."""
     start = f" {text} ".find(f" {value} ")
     if start < 0:
         raise ValueError(f"slot value {value!r} does not occur in {text!r}")

@@ -72,11 +72,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _action_and_grid(options: argparse.Namespace) -> tuple[str, GridSpec]:
-    """Return the action, and the grid of a file or of options.
-
-    Raises:
-        UsageError: neither a file nor options, or both.
-    """
+    """Return the action, and the grid of a file or of options."""
     from bench.errors import UsageError
     from bench.grids.spec import make_grid_spec, read_grid
 

@@ -81,11 +81,7 @@ def _status(shards: list[Shard]) -> str:
 
 
 def _verify(shards: list[Shard]) -> int:
-    """Verify every shard.
-
-    Raises:
-        InvalidDataError: a shard is damaged.
-    """
+    """Verify every shard."""
     from bench.errors import InvalidDataError
     from bench.features import inventory
     from bench.progress import bar

@@ -160,13 +160,7 @@ def find_place(source: str, folder: Path) -> ModelPlace:
 
 
 def _folder_sha256(path: Path, source: str) -> str:
-    """Digest the names and contents of a folder's configuration and weights.
-
-    Raises:
-        MissingError: no such folder.
-        UsageError: a file.
-        InvalidDataError: no `config.json`, or too many files.
-    """
+    """Digest the names and contents of a folder's configuration and weights."""
     if path.is_file():
         raise UsageError(f"{source}: expected a Transformers folder, found a file")
     if not path.is_dir():
@@ -225,12 +219,7 @@ def find_checkpoint(
 
 
 def _path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None) -> Path | None:
-    """Return the path of the card's file of weights, in the order of search; None: download it.
-
-    Raises:
-        MissingError: no such file at the only place where it may lie.
-        UsageError: `SLIM_SUPERB_WEIGHTS` names no folder.
-    """
+    """Return the path of the card's file of weights, in the order of search; None: download it."""
     assert card.checkpoint is not None  # as in find_checkpoint
     source = card.checkpoint
     if weights is not None:

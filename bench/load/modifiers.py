@@ -95,11 +95,7 @@ def modify(upstream: Upstream, modifier: str) -> tuple[Upstream, str]:
 
 
 def _quantize(upstream: Upstream, parameters: int) -> int:
-    """Quantise the linear and recurrent maps in place; return the number of recurrent weights.
-
-    Raises:
-        UsageError: torchao is not installed, or there is too little to quantise.
-    """
+    """Quantise the linear and recurrent maps in place; return the number of recurrent weights."""
     try:
         with quiet():
             from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
@@ -135,11 +131,7 @@ def _plain(part: Any) -> nn.Linear:
 
 
 def _run_on_noise(upstream: Upstream, modifier: str) -> None:
-    """Run an upstream once, on noise.
-
-    Raises:
-        InvalidDataError: it fails, or its states are not finite.
-    """
+    """Run an upstream once, on noise."""
     generator = torch.Generator().manual_seed(0)
     size = max(PROBE_SAMPLES, upstream.min_samples)
     wav = 0.1 * torch.randn(1, size, generator=generator)

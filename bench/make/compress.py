@@ -129,11 +129,7 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
 
 
 def _upstream_name(request: CompressionRequest, card: RecipeCard) -> str:
-    """Return the name of the new upstream.
-
-    Raises:
-        UsageError: characters that a card's name must not have, or a name of this project.
-    """
+    """Return the name of the new upstream."""
     name = request.name or f"{card.name}-s{request.seed}"
     if not re.fullmatch(NAME_PATTERN, name):
         raise UsageError(
@@ -148,11 +144,7 @@ def _upstream_name(request: CompressionRequest, card: RecipeCard) -> str:
 
 
 def _device(name: str) -> torch.device:
-    """Return the device of that name, set up.
-
-    Raises:
-        UsageError: `cuda` on a machine without CUDA.
-    """
+    """Return the device of that name, set up."""
     if name == "cuda":
         if not torch.cuda.is_available():
             raise UsageError("--device cuda: no CUDA device here")

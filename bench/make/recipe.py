@@ -151,9 +151,6 @@ def _clip(path: Path, folder: Path) -> Utterance:
 
     Its key comes from the header and three pieces of the file, so that a list of a thousand hours
     needs no full read.
-
-    Raises:
-        InvalidDataError: no audio file, or not 16 kHz mono.
     """
     try:
         info = soundfile.info(path)

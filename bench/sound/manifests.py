@@ -86,11 +86,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def _check_columns(path: Path, table: Any, columns: Mapping[str, str]) -> None:
-    """Check the columns of a table.
-
-    Raises:
-        InvalidDataError: a column is missing, has another type or empty fields.
-    """
+    """Check the columns of a table."""
     missing = set(columns) - set(table.schema.names)
     if missing:
         raise InvalidDataError(f"{path}: lacks the column {', '.join(sorted(missing))}")

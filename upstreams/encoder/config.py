@@ -129,11 +129,7 @@ class EncoderConfig:
 
 
 def _per_layer(name: str, value: Any, num_layers: Any) -> tuple[Any, ...]:
-    """Return one number a layer from a number or a list.
-
-    Raises:
-        UsageError: `value` is neither, or `num_layers` is not between 1 and `MAX_LAYERS`.
-    """
+    """Return one number a layer from a number or a list."""
     if isinstance(value, list):
         return tuple(value)
     if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:

@@ -97,11 +97,7 @@ def _check_sizes(name: str, value: Any) -> None:
 
 
 def _check_front_end(config: EncoderConfig) -> None:
-    """Refuse a front end that cannot be built.
-
-    Raises:
-        UsageError: a filter bank out of range, two front ends, or a width that does not fit.
-    """
+    """Refuse a front end that cannot be built."""
     top_hz = SAMPLE_RATE_HZ // 2
     if not (0 < config.mel_top_hz <= top_hz and config.mel_std > 0):
         raise UsageError(

@@ -145,11 +145,7 @@ def read_checkpoint(path: Path) -> Any:
 
 
 def _read_safetensors(path: Path, size: int, head: bytes) -> Any:
-    """Read the tensors of a safetensors file.
-
-    Raises:
-        InvalidDataError: the file is truncated or corrupt.
-    """
+    """Read the tensors of a safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -163,12 +159,7 @@ def _read_safetensors(path: Path, size: int, head: bytes) -> Any:
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse an archive that is incomplete or too large.
-
-    Raises:
-        InvalidDataError: the archive is truncated, corrupt, compressed, a TorchScript program, or
-            larger than the limits.
-    """
+    """Refuse an archive that is incomplete or too large."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -202,9 +193,6 @@ def _check_pickle(path: Path, file: IO[bytes]) -> None:
 
     Torch matches its error message about a name with regular expressions whose time grows with the
     square of the length: 20 kB took seconds, a megabyte would take hours.
-
-    Raises:
-        InvalidDataError: a name is longer than `MAX_NAME`, or the data is not a pickle.
     """
     try:
         for opcode, argument, _ in pickletools.genops(file):
@@ -224,9 +212,6 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
     Args:
         path: the file.
         mapped: map the tensors into memory, so that reading again costs nothing.
-
-    Raises:
-        InvalidDataError: the file is corrupt, or it names anything that is not allowed.
     """
     inert: list[str] = []
     while True:

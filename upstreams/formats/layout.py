@@ -104,11 +104,7 @@ def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, Sta
 
 
 def _check_stated(published: Published, config: EncoderConfig) -> None:
-    """Compare the shape that a file states with the card's.
-
-    Raises:
-        InvalidDataError: they differ.
-    """
+    """Compare the shape that a file states with the card's."""
     for key, value in (published.stated or {}).items():
         if value is None:
             continue
@@ -247,9 +243,6 @@ def _check_storage(tensors: Iterable[Tensor]) -> None:
 
     A small file can describe tensors of any size with a stride of zero, or with many views of the
     same numbers.
-
-    Raises:
-        InvalidDataError: the tensors have more bytes than their storages.
     """
     needed, stored = 0, {}
     for tensor in tensors:
@@ -264,11 +257,7 @@ def _check_storage(tensors: Iterable[Tensor]) -> None:
 
 
 def _fitting(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tensor:
-    """Return one tensor of the file after checking its kind and shape.
-
-    Raises:
-        InvalidDataError: the kind or the shape is not the expected one.
-    """
+    """Return one tensor of the file after checking its kind and shape."""
     if not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
         kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
         raise InvalidDataError(f"checkpoint: {name}: expected float32 or float16, found {kind}")

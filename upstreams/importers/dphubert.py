@@ -150,12 +150,7 @@ def _plain_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
 
 
 def _relative_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Return fields of `EncoderConfig` for WavLM's attention, with the remaining heads.
-
-    Raises:
-        UsageError: layers differ in the number of original heads, or remaining heads are not lists
-            of indices.
-    """
+    """Return fields of `EncoderConfig` for WavLM's attention, with the remaining heads."""
     totals = set(_numbers(section, "encoder_total_num_heads", count))
     width = _number(section, "encoder_embed_dim")
     if len(totals) != 1 or not 0 < min(totals) <= width:
@@ -178,11 +173,7 @@ def _relative_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
 
 
 def _convolutions(value: Any) -> tuple[tuple[int, int, int], ...]:
-    """Return the convolutions; None stands for those of the base models.
-
-    Raises:
-        UsageError: `value` is not a list of (channels, kernel, stride).
-    """
+    """Return the convolutions; None stands for those of the base models."""
     if value is None:
         return BASE_CNN
     if not isinstance(value, list) or not all(
@@ -198,11 +189,7 @@ def _whole(values: list[Any]) -> bool:
 
 
 def _listed(value: Any, key: str, count: int) -> list[Any]:
-    """Return a list of one item a layer.
-
-    Raises:
-        UsageError: `value` is not such a list.
-    """
+    """Return a list of one item a layer."""
     if not isinstance(value, list) or len(value) != count:
         kind = f"{len(value)} items" if isinstance(value, list) else type(value).__name__
         raise UsageError(f"{key!r} must list one item for each of {count} layers, found {kind}")
@@ -234,11 +221,7 @@ def _flags(section: Mapping[str, Any], key: str, count: int) -> tuple[bool, ...]
 
 
 def _number(section: Mapping[str, Any], key: str) -> int:
-    """Return a whole number.
-
-    Raises:
-        UsageError: the value is of another type.
-    """
+    """Return a whole number."""
     value = section[key]
     if type(value) is not int:
         raise UsageError(f"{key!r} must be a whole number, found {str(value)[:20]!r}")
@@ -246,11 +229,7 @@ def _number(section: Mapping[str, Any], key: str) -> int:
 
 
 def _flag(section: Mapping[str, Any], key: str) -> bool:
-    """Return a truth value.
-
-    Raises:
-        UsageError: the value is of another type.
-    """
+    """Return a truth value."""
     value = section[key]
     if type(value) is not bool:
         raise UsageError(f"{key!r} must be true or false, found {str(value)[:20]}")

@@ -168,11 +168,7 @@ def measure_rule(frames: Callable[[int], int], model: str) -> FrameRule:
 
 
 def _fewest(frames: Callable[[int], int], low: int, count: int, model: str) -> int:
-    """Return the fewest samples that give `count` frames; `low` samples give fewer.
-
-    Raises:
-        InvalidDataError: a frame takes more than a second of samples.
-    """
+    """Return the fewest samples that give `count` frames; `low` samples give fewer."""
     start, high = low, low + 640
     while frames(high) < count:
         low, high = high, high + 2 * (high - start)

@@ -55,12 +55,7 @@ def load(source: UpstreamSource) -> Upstream:
 
 
 def _normalizes(folder: Path, stated: bool | None) -> bool:
-    """Return if the waveform is normalised, by the folder or else by the card.
-
-    Raises:
-        UsageError: neither the folder nor the card states it.
-        InvalidDataError: another sample rate, or folder and card disagree.
-    """
+    """Return if the waveform is normalised, by the folder or else by the card."""
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         if stated is None:
@@ -83,11 +78,7 @@ def _normalizes(folder: Path, stated: bool | None) -> bool:
 def _family_encoder(
     folder: Path, config: dict[str, Any], normalize: bool, source: UpstreamSource
 ) -> Upstream:
-    """Build our encoder with the folder's weights, or with random ones.
-
-    Raises:
-        InvalidDataError: our encoder does not have this shape, or the weights do not fit.
-    """
+    """Build our encoder with the folder's weights, or with random ones."""
     path = folder / "config.json"
     try:
         shape = encoder_config(_section(config, normalize))

@@ -73,11 +73,7 @@ def auto_model(folder: Path, normalize: bool, source: UpstreamSource) -> Upstrea
 
 
 def _transformers() -> Any:
-    """Import transformers without its log messages on other libraries.
-
-    Raises:
-        UsageError: transformers is not installed.
-    """
+    """Import transformers without its log messages on other libraries."""
     import_torchaudio()  # speech models of transformers import it; its extension may not load
     logging.disable(logging.ERROR)
     try:

@@ -64,11 +64,7 @@ class OnnxGraph:
             raise InvalidDataError(f"{path}: operators of {', '.join(sorted(foreign))}: refused")
 
     def _external_files(self) -> list[Path]:
-        """Return the files of external weights.
-
-        Raises:
-            InvalidDataError: one lies outside the folder, or does not exist.
-        """
+        """Return the files of external weights."""
         names = {
             entry.value
             for tensor in self._model.graph.initializer

@@ -73,12 +73,7 @@ def load(source: UpstreamSource) -> Upstream:
 
 
 def _import_builder(target: str) -> tuple[ModuleType, Any]:
-    """Import `module:attr`, and return module and attribute.
-
-    Raises:
-        UsageError: the text is malformed, or module or attribute does not exist.
-        InvalidDataError: importing the module raised an error.
-    """
+    """Import `module:attr`, and return module and attribute."""
     name, colon, attribute = target.partition(":")
     if not colon or not name or not attribute:
         raise UsageError(f"builder {target!r}: expected module:attr")

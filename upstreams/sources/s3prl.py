@@ -89,11 +89,7 @@ def load(source: UpstreamSource) -> Upstream:
 
 
 def _find_expert(name: str) -> tuple[str, str | None]:
-    """Return the folder of an expert, and the function of its `hubconf.py` if `name` is one.
-
-    Raises:
-        UsageError: `name` is neither a folder nor a function, or s3prl is not installed.
-    """
+    """Return the folder of an expert, and the function of its `hubconf.py` if `name` is one."""
     spec = importlib.util.find_spec("s3prl")
     if spec is None or not spec.submodule_search_locations:
         raise UsageError("s3prl is not installed")
@@ -113,11 +109,7 @@ def _find_expert(name: str) -> tuple[str, str | None]:
 
 
 def _import(name: str) -> Any:
-    """Import one module of s3prl, after adding names that torchaudio 2.9 has removed.
-
-    Raises:
-        InvalidDataError: the import failed.
-    """
+    """Import one module of s3prl, after adding names that torchaudio 2.9 has removed."""
     torchaudio = import_torchaudio()
     if not hasattr(torchaudio, "set_audio_backend"):  # it did nothing in the last versions
         torchaudio.set_audio_backend = lambda *_: None

@@ -178,11 +178,7 @@ def parse_subnet(text: str, space: SearchSpace, default: Subnet, *, seed: int = 
 
 
 def _numbers(text: str, key: str, items: Sequence[str], depth: int) -> tuple[float, ...]:
-    """Return `depth` numbers from one or `depth` items.
-
-    Raises:
-        UsageError: another number of items, or an item that is not a plain number.
-    """
+    """Return `depth` numbers from one or `depth` items."""
     for item in items:
         whole, _, part = item.partition(".")
         plain = whole.isdecimal() and (item == whole or (key == "ffn" and part.isdecimal()))

@@ -164,11 +164,7 @@ def _unpack(target: Path, name: str, archive: str, sign: str) -> None:
 
 
 def _downloaded(name: str, archive: str, folder: Path) -> Path:
-    """Download a file of a repository; the next call resumes a broken download.
-
-    Raises:
-        MissingError: the hub does not answer, or has no such file.
-    """
+    """Download a file of a repository; the next call resumes a broken download."""
     if Path(name).is_dir():
         if not (Path(name) / archive).is_file():
             raise MissingError(f"hf:{name}: no file {archive} in it")

@@ -108,11 +108,7 @@ def _clip(root: Path, path: Path, target: str) -> OfficialClip:
 
 
 def _pieces(root: Path, path: Path, split: str, count: int) -> list[OfficialClip]:
-    """Draw seconds of one long recording of noise, by its name.
-
-    Raises:
-        InvalidDataError: not readable as sound, or shorter than a second.
-    """
+    """Draw seconds of one long recording of noise, by its name."""
     try:
         frames = int(soundfile.info(path).frames)
     except soundfile.LibsndfileError as error:

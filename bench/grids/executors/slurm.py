@@ -69,11 +69,7 @@ def run_worker(command: list[str]) -> None:
 
 
 def _options() -> dict[str, Any]:
-    """Return the user's parameters.
-
-    Raises:
-        UsageError: not a JSON object.
-    """
+    """Return the user's parameters."""
     text = os.environ.get(OPTIONS, "{}")
     try:
         parameters = json.loads(text)

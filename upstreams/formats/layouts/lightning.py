@@ -84,11 +84,7 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the checked part of the hyper-parameters.
-
-    Raises:
-        InvalidDataError: the architecture is not supported.
-    """
+    """Return the checked part of the hyper-parameters."""
     section: Any = plain(data.get("hyper_parameters"))
     for key in ("cfg", "distiller"):
         section = section.get(key) if isinstance(section, Mapping) else None

@@ -54,11 +54,7 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _unmasked(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the tensors with the products of dense weights and their masks.
-
-    Raises:
-        InvalidDataError: a mask has another shape than its weight.
-    """
+    """Return the tensors with the products of dense weights and their masks."""
     whole: dict[Any, Any] = {}
     for key, value in tensors.items():
         name, _, part = str(key).rpartition("_")
@@ -73,11 +69,7 @@ def _unmasked(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return the checked part of the configuration beside the weights.
-
-    Raises:
-        InvalidDataError: no configuration, or the architecture is not supported.
-    """
+    """Return the checked part of the configuration beside the weights."""
     both = plain(data["Upstream_Config"])
     section = both.get("melhubert", both.get("hubert")) if isinstance(both, Mapping) else None
     if not isinstance(section, Mapping):

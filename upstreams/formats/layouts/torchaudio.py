@@ -49,11 +49,7 @@ def find(data: Mapping[Any, Any]) -> Published | None:
 
 
 def _separated(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the tensors with queries, keys and values of WavLM's attention separated.
-
-    Raises:
-        InvalidDataError: some of them occur alone and joined.
-    """
+    """Return the tensors with queries, keys and values of WavLM's attention separated."""
     separated: dict[Any, Any] = {}
     for key, value in tensors.items():
         layer, joint, part = str(key).partition(_JOINT)

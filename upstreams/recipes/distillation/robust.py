@@ -101,11 +101,7 @@ class RobustDistillation(distil.Distillation):
         return inputs[0], inputs[1], distorted.to(device)
 
     def _distorted(self, wav: Tensor, at: Moment) -> Tensor:
-        """Distort one utterance.
-
-        Raises:
-            UsageError: a distortion that changes the length.
-        """
+        """Distort one utterance."""
         out = self._distort(wav, at.generator)
         if out.shape != wav.shape:
             raise UsageError(

@@ -136,11 +136,7 @@ class Pruning(Objective):
         return [front, behind] if self.options.target == "separate" else [front + behind]
 
     def _check_reachable(self) -> None:
-        """Check that the targets are below the sparsity with one of each part left.
-
-        Raises:
-            UsageError: a target that the gates cannot reach.
-        """
+        """Check that the targets are below the sparsity with one of each part left."""
 
         def fewest(kind: str) -> list[int]:
             counts = gate_counts(self.config)[kind]

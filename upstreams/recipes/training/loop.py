@@ -160,12 +160,7 @@ class TrainingRun:
                 return
 
     def _update(self, batch: ClipBatch) -> dict[str, float]:
-        """Make one update; return its figures.
-
-        Raises:
-            InvalidDataError: the loss or the gradient is not finite.
-            MissingError: the batch does not fit into the memory of the device.
-        """
+        """Make one update; return its figures."""
         at = self.moment()
         if at.stage != self._stage:
             self.objective.begin(at.stage)
