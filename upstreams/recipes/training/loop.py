@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -27,51 +27,42 @@ from upstreams.recipes.training.stream import ClipBatch, ClipStream
 CHECKPOINT = "checkpoint.pt"
 
 
+@dataclass
 class TrainingRun:
-    """One training run in one folder."""
+    """One training run in one folder.
 
-    def __init__(
-        self,
-        objective: Objective,
-        stream: ClipStream,
-        validation: list[ClipBatch],
-        training: TrainingSettings,
-        *,
-        folder: Path,
-        identity: str,
-        seed: int,
-        device: torch.device,
-        export: Callable[[float], None],
-    ) -> None:
-        """Set up the optimizer and the log.
+    Attributes:
+        objective: the loss and all that is trained.
+        stream: the training data.
+        validation: batches for the validation loss; may be empty.
+        training: the settings.
+        folder: of the checkpoint and the log.
+        identity: digest of all that the run depends on. A checkpoint with another is refused.
+        seed: of all random draws.
+        device: of the objective.
+        export: called with the hours of audio presented, at each of `keep_hours` and at the end.
+        progress: the progress of the run.
+    """
 
-        Args:
-            objective: the loss and all that is trained.
-            stream: the training data.
-            validation: batches for the validation loss; may be empty.
-            training: the settings.
-            folder: of the checkpoint and the log.
-            identity: digest of all that the run depends on. A checkpoint with another is refused.
-            seed: of all random draws.
-            device: of the objective.
-            export: called with the hours of audio presented, at each of `keep_hours` and at the
-                end.
-        """
-        self.objective = objective.to(device)
-        self.stream = stream
-        self.validation = validation
-        self.training = training
-        self.folder = folder
-        self.identity = identity
-        self.seed = seed
-        self.device = device
-        self.export = export
-        self.progress = TrainingProgress()
-        self.log = RunLog(folder)
+    objective: Objective
+    stream: ClipStream
+    validation: list[ClipBatch]
+    training: TrainingSettings
+    folder: Path
+    identity: str
+    seed: int
+    device: torch.device
+    export: Callable[[float], None]
+    progress: TrainingProgress = field(default_factory=TrainingProgress)
+
+    def __post_init__(self) -> None:
+        """Set up the optimizer and the log."""
+        self.objective.to(self.device)
+        self.log = RunLog(self.folder)
         self._stage = -1
-        groups = objective.groups(training.lr, training.weight_decay)
+        groups = self.objective.groups(self.training.lr, self.training.weight_decay)
         self._peaks = [float(group["lr"]) for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, lr=training.lr, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(groups, lr=self.training.lr, betas=(0.9, 0.98))
 
     @property
     def total_s(self) -> float:
