@@ -26,10 +26,12 @@ from bench.corpora.package.clip_sound import is_silent
 from bench.corpora.package.debian import Package, fetch, read
 from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
 from bench.paths import write_text
+from bench.schema import read_yaml
 from bench.sound.audio import Wav, read_wav, resample, samples_digest, write_wav
 
 NAME = "noise-v1"
 MARK = "source.json"
+SOURCES_FILE = Path(__file__).with_suffix(".yaml")
 MIN_SECONDS, MAX_SECONDS = 1.0, 600.0
 
 
@@ -46,55 +48,9 @@ class NoiseSource:
     packages: tuple[Package, ...]
 
 
-def _prompts(language: str, sha256: str) -> Package:
-    wanted = r"/sounds/(?!.*/silence/).*\.g722$"
-    return Package(f"asterisk-core-sounds-{language}-g722", sha256, wanted)
-
-
-_LINCITY = "8f5e85bd42879abdc7099b035d7a3d7468eceb6b93b52a12270c28f3f3c792f9"
 SOURCES = {
-    "environment-seen": NoiseSource(
-        "town and country of lincity-ng: traffic, rail, market, school, water, fire, mills, 8 min",
-        (Package("lincity-ng-data", _LINCITY, r"/lincity-ng/sounds/.*\.wav$"),),
-    ),
-    "music-seen": NoiseSource(
-        "three tracks of lincity-ng, 9 min",
-        (Package("lincity-ng-data", _LINCITY, r"/lincity-ng/music/.*\.ogg$"),),
-    ),
-    "speech-seen": NoiseSource(
-        "telephone prompts, one Italian man and one Russian woman, 41 min",
-        (
-            _prompts("it", "46b4cf7afc508a5fcfc051b7ea233251c0d195dd4ef83cc4b7facb4c6429b016"),
-            _prompts("ru", "673b4238a6b8269960f055d868c6a11083f7a0d00979167cb01554046b48ed9b"),
-        ),
-    ),
-    "environment-unseen": NoiseSource(
-        "helicopters, jets, thunder, crashes of searchandrescue (8-bit recordings), 5 min",
-        (
-            Package(
-                "searchandrescue-data",
-                "0036c09a92a90a2ce4ac3dde026bb90cc306cd1964f24749c0229926ff36d1d3",
-                r"/searchandrescue/sounds/.*\.wav$",
-            ),
-        ),
-    ),
-    "music-unseen": NoiseSource(
-        "five tracks of music on hold, 18 min",
-        (
-            Package(
-                "asterisk-moh-opsound-g722",
-                "8d6b39d6f2e8feff54a042c4a25e1b72f3e2478d05ee372c92f77446fa0b1671",
-                r"/moh/.*\.g722$",
-            ),
-        ),
-    ),
-    "speech-unseen": NoiseSource(
-        "telephone prompts, two women, Mexican Spanish and Canadian French, 51 min",
-        (
-            _prompts("es", "e4e3b4281057d3b81b779298fd6be705f57411513955c518eed1bcaabbd615b8"),
-            _prompts("fr", "7add61d5e42279ecff1bbdf842a5a946ac3644fac9a0fe44384731aa7270c8e0"),
-        ),
-    ),
+    name: NoiseSource(source["about"], tuple(Package(**package) for package in source["packages"]))
+    for name, source in read_yaml(SOURCES_FILE).items()
 }
 
 
@@ -115,7 +71,7 @@ class PreparedSource:
 
 def folder(home: Path) -> Path:
     """Return the folder of the sources that the present recipe makes."""
-    return corpus_folder.place(home, NAME, recipe.code_digest(__name__))
+    return corpus_folder.place(home, NAME, recipe.code_digest(__name__, SOURCES_FILE))
 
 
 def prepare(
