@@ -42,6 +42,7 @@ class Loaded:
         warning: a text for the user, None where all is as requested.
         digest: sha256 of the architecture and of all weights.
         request: JSON from which `load_request` loads the same upstream in another process.
+        checkpoint: the file of weights.
     """
 
     upstream: Upstream
@@ -52,6 +53,7 @@ class Loaded:
     warning: str | None
     digest: str
     request: str = ""
+    checkpoint: Path | None = None
 
 
 @one_thread()
@@ -96,6 +98,7 @@ def load_upstream(text: str, session: Session | None = None) -> Loaded:
         warning=files.warning,
         digest=digest,
         request=_request(again, session),
+        checkpoint=files.weights.path if files.weights else None,
     )
 
 

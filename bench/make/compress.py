@@ -14,8 +14,7 @@ from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import NAME_PATTERN
 from bench.errors import UsageError
 from bench.features.passes import set_cuda
-from bench.load.catalog import find_entry, upstream_names, user_card
-from bench.load.files import find_checkpoint
+from bench.load.catalog import upstream_names, user_card
 from bench.load.loader import Loaded, load_upstream
 from bench.make.recipe import (
     RecipeCard,
@@ -87,7 +86,7 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     trainer = trainer_class(card.training | request.overrides, _device(request.device))
     task, data = task_and_data(card, request.data)
     clips = find_clips(data, home)
-    teacher, teacher_file = _load_teacher(request, card)
+    teacher = _load_teacher(request, card)
     folder = request.out or Path("runs") / "compress" / name
     folder.mkdir(parents=True, exist_ok=True)
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
@@ -101,7 +100,7 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
         Ingredients(
             config=card.config,
             teacher=teacher.upstream if teacher else None,
-            teacher_file=teacher_file,
+            teacher_file=teacher.checkpoint if teacher else None,
             teacher_sha256=teacher.digest if teacher else "",
             clips=clips,
             read=read_part,
@@ -152,10 +151,8 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _load_teacher(
-    request: CompressionRequest, card: RecipeCard
-) -> tuple[Loaded | None, Path | None]:
-    """Return the teacher and the file of its weights, None without one.
+def _load_teacher(request: CompressionRequest, card: RecipeCard) -> Loaded | None:
+    """Return the teacher, None without one.
 
     Raises:
         UsageError: a teacher for a recipe without one, or an invalid card.
@@ -164,15 +161,10 @@ def _load_teacher(
     cards = [] if request.teacher_card is None else [request.teacher_card]
     name = request.teacher or (user_card(cards[0]).name if cards else card.teacher)
     if name is None:
-        return None, None
+        return None
     if card.teacher is None:
         raise UsageError(f"recipe {card.name} takes no teacher")
-    loaded = load_upstream(name, Session(weights=request.teacher_weights, strict=True, cards=cards))
-    file: Path | None = None
-    if loaded.card.checkpoint is not None and loaded.provenance != "untrained":
-        folder = find_entry(name, cards).folder
-        file = find_checkpoint(loaded.card, request.teacher_weights, folder).path
-    return loaded, file
+    return load_upstream(name, Session(weights=request.teacher_weights, strict=True, cards=cards))
 
 
 def _facts(

@@ -11,36 +11,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pydantic import model_validator
+
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.schema import Frozen, make_model
 from upstreams.encoder.config import BASE_CNN, EncoderConfig
+from upstreams.encoder.frontend import ExtractorMode
 from upstreams.encoder.state import State, build
 from upstreams.formats.checkpoint import plain, read_checkpoint
 from upstreams.formats.layout import take
 from upstreams.formats.layouts.torchaudio import EXTRAS, torchaudio_names
 
-# The builder's arguments: shape, heads of HuBERT or WavLM, training, and gates of pruning.
-SHAPE = (
-    "extractor_mode",
-    "extractor_conv_layer_config",
-    "extractor_conv_bias",
-    "encoder_embed_dim",
-    "encoder_pos_conv_kernel",
-    "encoder_pos_conv_groups",
-    "encoder_num_layers",
-    "encoder_use_attention",
-    "encoder_use_feed_forward",
-    "encoder_ff_interm_features",
-    "encoder_layer_norm_first",
-    "normalize_waveform",
-)
-PLAIN_HEADS = ("encoder_num_heads", "encoder_head_dim")
-RELATIVE_HEADS = (
-    "encoder_total_num_heads",
-    "encoder_remaining_heads",
-    "encoder_num_buckets",
-    "encoder_max_distance",
-)
 TRAINING = (
     "encoder_projection_dropout",
     "encoder_attention_dropout",
@@ -56,6 +38,74 @@ GATES = (
     "encoder_prune_feed_forward_intermediate",
     "encoder_prune_feed_forward_layer",
 )
+
+
+class PrunedShape(Frozen):
+    """The builder's arguments that give the shape; tuples of numbers have one item a layer."""
+
+    extractor_mode: ExtractorMode
+    extractor_conv_layer_config: tuple[tuple[int, int, int], ...] | None
+    extractor_conv_bias: bool
+    encoder_embed_dim: int
+    encoder_pos_conv_kernel: int
+    encoder_pos_conv_groups: int
+    encoder_num_layers: int
+    encoder_use_attention: tuple[bool, ...]
+    encoder_use_feed_forward: tuple[bool, ...]
+    encoder_ff_interm_features: tuple[int, ...]
+    encoder_layer_norm_first: bool
+    normalize_waveform: bool
+
+    @model_validator(mode="after")
+    def _one_item_a_layer(self) -> PrunedShape:
+        count = self.encoder_num_layers
+        for key, value in self:
+            is_list = isinstance(value, tuple) and key.startswith("encoder_")
+            if is_list and len(value) != count:
+                raise ValueError(
+                    f"{key!r} must list one item for each of {count} layers, found {len(value)}"
+                )
+        return self
+
+
+class PlainShape(PrunedShape):
+    """A shape with HuBERT's attention."""
+
+    encoder_num_heads: tuple[int, ...]
+    encoder_head_dim: int
+
+    def attention(self) -> dict[str, Any]:
+        """Return the fields of `EncoderConfig`."""
+        return {"heads": self.encoder_num_heads, "head_dim": self.encoder_head_dim}
+
+
+class RelativeShape(PrunedShape):
+    """A shape with WavLM's attention: the heads before pruning, and which of them remain."""
+
+    encoder_total_num_heads: tuple[int, ...]
+    encoder_remaining_heads: tuple[tuple[int, ...], ...]
+    encoder_num_buckets: int
+    encoder_max_distance: int
+
+    def attention(self) -> dict[str, Any]:
+        """Return the fields of `EncoderConfig`.
+
+        Raises:
+            UsageError: layers differ in the number of heads before pruning.
+        """
+        totals, width = set(self.encoder_total_num_heads), self.encoder_embed_dim
+        if len(totals) != 1 or not 0 < min(totals) <= width:
+            raise UsageError(
+                f"'encoder_total_num_heads' must be one number of heads for all layers, "
+                f"found {sorted(totals)[:5]} at width {width}"
+            )
+        return {
+            "heads": tuple(len(layer) for layer in self.encoder_remaining_heads),
+            "head_dim": width // min(totals),
+            "kept_heads": self.encoder_remaining_heads,
+            "relative_buckets": self.encoder_num_buckets,
+            "relative_distance": self.encoder_max_distance,
+        }
 
 
 def load(source: UpstreamSource) -> Upstream:
@@ -108,129 +158,28 @@ def pruned_config(section: Mapping[str, Any]) -> EncoderConfig:
         UsageError: an argument is missing, unknown or of the wrong type, or the model still has
             gates (it is not pruned yet).
     """
-    relative = "encoder_remaining_heads" in section
-    required = (*SHAPE, *(RELATIVE_HEADS if relative else PLAIN_HEADS))
-    missing = [key for key in required if key not in section]
-    unknown = [key for key in section if key not in (*required, *TRAINING, *GATES)]
-    if missing or unknown:
-        kind, names = ("lacks", missing) if missing else ("has the unknown", unknown)
-        raise UsageError(f"'config' {kind} {', '.join(names)[:200]}")
     gated = [key for key in GATES if section.get(key)]
     if gated:
         raise UsageError(f"{gated[0]} is set: its gates are not pruned yet (prune.py)")
-    count = _number(section, "encoder_num_layers")
-    attention = _flags(section, "encoder_use_attention", count)
-    feed_forward = _flags(section, "encoder_use_feed_forward", count)
-    widths = _numbers(section, "encoder_ff_interm_features", count)
-    heads = _relative_heads(section, count) if relative else _plain_heads(section, count)
-    heads["heads"] = tuple(n * used for n, used in zip(heads["heads"], attention, strict=True))
+    values = {str(key): section[key] for key in section if key not in (*TRAINING, *GATES)}
+    kind = RelativeShape if "encoder_remaining_heads" in section else PlainShape
+    shape: PlainShape | RelativeShape = make_model(kind, values, "'config'")
+    attention = shape.attention()
+    used = zip(attention["heads"], shape.encoder_use_attention, strict=True)
+    attention["heads"] = tuple(heads * is_used for heads, is_used in used)
+    used = zip(shape.encoder_ff_interm_features, shape.encoder_use_feed_forward, strict=True)
     return EncoderConfig(
-        conv_layers=_convolutions(section["extractor_conv_layer_config"]),
-        extractor_mode=section["extractor_mode"],
-        conv_bias=_flag(section, "extractor_conv_bias"),
-        embed_dim=_number(section, "encoder_embed_dim"),
-        pos_conv_kernel=_number(section, "encoder_pos_conv_kernel"),
-        pos_conv_groups=_number(section, "encoder_pos_conv_groups"),
-        ffn=tuple(n * used for n, used in zip(widths, feed_forward, strict=True)),
+        conv_layers=shape.extractor_conv_layer_config or BASE_CNN,
+        extractor_mode=shape.extractor_mode,
+        conv_bias=shape.extractor_conv_bias,
+        embed_dim=shape.encoder_embed_dim,
+        pos_conv_kernel=shape.encoder_pos_conv_kernel,
+        pos_conv_groups=shape.encoder_pos_conv_groups,
+        ffn=tuple(width * is_used for width, is_used in used),
         feature_scale=True,
-        layer_norm_first=_flag(section, "encoder_layer_norm_first"),
-        normalize_wav=_flag(section, "normalize_waveform"),
+        layer_norm_first=shape.encoder_layer_norm_first,
+        normalize_wav=shape.normalize_waveform,
         mask_embedding=0,
         first_state="projection",
-        **heads,
+        **attention,
     )
-
-
-def _plain_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Return fields of `EncoderConfig` for HuBERT's attention."""
-    return {
-        "heads": _numbers(section, "encoder_num_heads", count),
-        "head_dim": _number(section, "encoder_head_dim"),
-    }
-
-
-def _relative_heads(section: Mapping[str, Any], count: int) -> dict[str, Any]:
-    """Return fields of `EncoderConfig` for WavLM's attention, with the remaining heads."""
-    totals = set(_numbers(section, "encoder_total_num_heads", count))
-    width = _number(section, "encoder_embed_dim")
-    if len(totals) != 1 or not 0 < min(totals) <= width:
-        raise UsageError(
-            f"'encoder_total_num_heads' must be one number of heads for all layers, "
-            f"found {sorted(totals)[:5]} at width {width}"
-        )
-    remaining = section["encoder_remaining_heads"]
-    _listed(remaining, "encoder_remaining_heads", count)
-    if not all(isinstance(layer, list) and _whole(layer) for layer in remaining):
-        raise UsageError("'encoder_remaining_heads' must list the indices of the remaining heads")
-    heads = tuple(tuple(layer) for layer in remaining)
-    return {
-        "heads": tuple(len(layer) for layer in heads),
-        "head_dim": width // min(totals),
-        "kept_heads": heads,
-        "relative_buckets": _number(section, "encoder_num_buckets"),
-        "relative_distance": _number(section, "encoder_max_distance"),
-    }
-
-
-def _convolutions(value: Any) -> tuple[tuple[int, int, int], ...]:
-    """Return the convolutions; None stands for those of the base models."""
-    if value is None:
-        return BASE_CNN
-    if not isinstance(value, list) or not all(
-        isinstance(layer, list) and len(layer) == 3 and _whole(layer) for layer in value
-    ):
-        raise UsageError("'extractor_conv_layer_config' must list (channels, kernel, stride)")
-    return tuple((layer[0], layer[1], layer[2]) for layer in value)
-
-
-def _whole(values: list[Any]) -> bool:
-    """Return if a list has whole numbers only; bool does not count as one."""
-    return all(type(value) is int for value in values)
-
-
-def _listed(value: Any, key: str, count: int) -> list[Any]:
-    """Return a list of one item a layer."""
-    if not isinstance(value, list) or len(value) != count:
-        kind = f"{len(value)} items" if isinstance(value, list) else type(value).__name__
-        raise UsageError(f"{key!r} must list one item for each of {count} layers, found {kind}")
-    return value
-
-
-def _numbers(section: Mapping[str, Any], key: str, count: int) -> tuple[int, ...]:
-    """Return whole numbers, one a layer.
-
-    Raises:
-        UsageError: the value is of another type or length.
-    """
-    values = _listed(section[key], key, count)
-    if not _whole(values):
-        raise UsageError(f"{key!r} must list whole numbers")
-    return tuple(values)
-
-
-def _flags(section: Mapping[str, Any], key: str, count: int) -> tuple[bool, ...]:
-    """Return truth values, one a layer.
-
-    Raises:
-        UsageError: the value is of another type or length.
-    """
-    values = _listed(section[key], key, count)
-    if not all(type(value) is bool for value in values):
-        raise UsageError(f"{key!r} must list true and false")
-    return tuple(values)
-
-
-def _number(section: Mapping[str, Any], key: str) -> int:
-    """Return a whole number."""
-    value = section[key]
-    if type(value) is not int:
-        raise UsageError(f"{key!r} must be a whole number, found {str(value)[:20]!r}")
-    return value
-
-
-def _flag(section: Mapping[str, Any], key: str) -> bool:
-    """Return a truth value."""
-    value = section[key]
-    if type(value) is not bool:
-        raise UsageError(f"{key!r} must be true or false, found {str(value)[:20]}")
-    return value
