@@ -8,6 +8,7 @@ safe loader and within limits, because files come from strangers.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -104,16 +105,18 @@ class Frozen(BaseModel):
 
 
 ModelT = TypeVar("ModelT", bound=Frozen)
+CheckedT = TypeVar("CheckedT")
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
+def _model_in(annotation: Any) -> Any:
     """Return the first model in a type such as `CropRule | None` or `tuple[CropRule, ...]`."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if hasattr(annotation, "__pydantic_fields__"):
         return annotation
     return next(filter(None, map(_model_in, get_args(annotation))), None)
 
 
-def _near_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
+def _near_keys(model: Any, location: tuple[int | str, ...]) -> str:
     """Return a hint for a key that no field reads.
 
     Args:
@@ -121,12 +124,12 @@ def _near_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
         location: keys and indices down to the unknown key.
     """
     for part in location[:-1]:
-        field = model.model_fields.get(str(part))
+        field = model.__pydantic_fields__.get(str(part))
         model = (field and _model_in(field.annotation)) or model
-    return did_you_mean(str(location[-1]), model.model_fields)
+    return did_you_mean(str(location[-1]), model.__pydantic_fields__)
 
 
-def _first_problem(error: ValidationError, model: type[BaseModel], *, quotes: bool) -> str:
+def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     """Return the first problem as one line, with a hint for a misspelt key.
 
     Args:
@@ -136,9 +139,9 @@ def _first_problem(error: ValidationError, model: type[BaseModel], *, quotes: bo
     """
     problems = error.errors(include_url=False)
     # A misspelt key also leaves its right spelling missing: report the misspelt one.
-    problem = next((p for p in problems if p["type"] == "extra_forbidden"), problems[0])
+    problem = next((p for p in problems if p["type"] in UNKNOWN_KEY), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in UNKNOWN_KEY:
         return one_line(f"unknown key '{where}': {_near_keys(model, problem['loc'])}")
     if not where:
         return one_line(problem["msg"])
@@ -150,11 +153,11 @@ def _first_problem(error: ValidationError, model: type[BaseModel], *, quotes: bo
     return one_line(f"key '{where}': {problem['msg']}{shown}{hint}")
 
 
-def make_model(model: type[ModelT], values: dict[str, Any], where: str) -> ModelT:
+def make_model(model: Callable[..., CheckedT], values: Mapping[str, Any], where: str) -> CheckedT:
     """Make a model of values that a user gave.
 
     Args:
-        model: class of the result.
+        model: class of the result, a model or a dataclass of pydantic's.
         values: by field; tuples may be lists.
         where: begins the message: a file, or what the values are options of.
 
@@ -162,7 +165,7 @@ def make_model(model: type[ModelT], values: dict[str, Any], where: str) -> Model
         UsageError: an unknown key, a missing key or a wrong value.
     """
     try:
-        return model.model_validate(values)
+        return model(**values)
     except ValidationError as error:
         raise UsageError(f"{where}: {_first_problem(error, model, quotes=True)}") from error
 

@@ -7,19 +7,32 @@ layer to layer, and either part of a layer may be missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from bench.errors import UsageError, did_you_mean
-from upstreams.encoder.config_checks import MAX_LAYERS, check_config
+from pydantic import ConfigDict, Field, Strict
+from pydantic.dataclasses import dataclass
+
+from bench.errors import UsageError
+from bench.schema import make_model
+from upstreams.encoder.config_checks import check_config
 from upstreams.encoder.frontend import ExtractorMode
-from upstreams.encoder.kaldi import KaldiConfig, kaldi_config
+from upstreams.encoder.kaldi import KaldiConfig
+
+# Limits far above every published encoder and far below the memory of a machine.
+MAX_LAYERS = 200
+MAX_SIZE = 1 << 16
+Count = Annotated[int, Field(ge=0, le=MAX_SIZE)]
+Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
+# Tuples may be written as lists; their items are strict.
+Convolution = Annotated[tuple[Size, Size, Size], Strict(False)]
+Indices = Annotated[tuple[Count, ...], Field(max_length=MAX_LAYERS), Strict(False)]
+LAYERS = (Field(max_length=MAX_LAYERS), Strict(False))
 
 # wav2vec 2.0 (Baevski et al., 2020), section 4.2: seven blocks, stride 20 ms, window 25 ms.
 BASE_CNN = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
 class EncoderConfig:
     """The shape of an encoder. The defaults are HuBERT Base.
 
@@ -71,34 +84,34 @@ class EncoderConfig:
             bins together.
     """
 
-    conv_layers: tuple[tuple[int, int, int], ...] = BASE_CNN
+    conv_layers: Annotated[tuple[Convolution, ...], *LAYERS] = BASE_CNN
     extractor_mode: ExtractorMode = "group_norm"
     kaldi: KaldiConfig | None = None
     conv_bias: bool = False
     feature_norm: bool = True
     feature_projection: bool = True
-    embed_dim: int = 768
-    pos_conv_kernel: int = 128
-    pos_conv_groups: int = 16
+    embed_dim: Size = 768
+    pos_conv_kernel: Size = 128
+    pos_conv_groups: Size = 16
     pos_conv_gain: bool = True
-    heads: tuple[int, ...] = (12,) * 12
-    head_dim: int = 64
-    ffn: tuple[int, ...] = (3072,) * 12
+    heads: Annotated[tuple[Count, ...], *LAYERS] = (12,) * 12
+    head_dim: Size = 64
+    ffn: Annotated[tuple[Count, ...], *LAYERS] = (3072,) * 12
     feature_scale: bool = False
-    relative_buckets: int = 0
-    relative_distance: int = 800
-    kept_heads: tuple[tuple[int, ...], ...] = ()
+    relative_buckets: Count = 0
+    relative_distance: Count = 800
+    kept_heads: Annotated[tuple[Indices, ...], *LAYERS] = ()
     attention_dropout: bool = True
-    reuses: tuple[bool, ...] = ()
-    time_reduction: int = 1
-    layer_projection: int = 0
+    reuses: Annotated[tuple[bool, ...], *LAYERS] = ()
+    time_reduction: Size = 1
+    layer_projection: Count = 0
     spare_expansion: bool = False
     tap: str = "hidden_states"
     layer_norm_first: bool = False
     normalize_wav: bool = False
-    mask_embedding: int = 768
+    mask_embedding: Count = 768
     first_state: Literal["projection", "layers"] = "layers"
-    prediction_heads: int = 0
+    prediction_heads: Count = 0
     mel_top_hz: float = 8_000.0
     mel_mean: float = 0.0
     mel_std: float = 1.0
@@ -128,37 +141,6 @@ class EncoderConfig:
         return self.embed_dim // self.head_dim
 
 
-def _per_layer(name: str, value: Any, num_layers: Any) -> tuple[Any, ...]:
-    """Return one number a layer from a number or a list."""
-    if isinstance(value, list):
-        return tuple(value)
-    if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:
-        raise UsageError(
-            f"encoder config: 'num_layers' must be between 1 and {MAX_LAYERS}, found {num_layers!r}"
-        )
-    if type(value) is not int:
-        raise UsageError(
-            f"encoder config: {name!r} must be a number or a list of numbers, found {value!r}"
-        )
-    return (value,) * num_layers
-
-
-def _conv_layers(value: Any) -> tuple[tuple[int, ...], ...]:
-    """Return the convolutions of a card as tuples.
-
-    Raises:
-        UsageError: `value` is not a list of [channels, kernel, stride].
-    """
-    if not isinstance(value, list) or not all(
-        isinstance(layer, list) and len(layer) == 3 for layer in value
-    ):
-        raise UsageError(
-            f"encoder config: 'conv_layers' must be a list of [channels, kernel, stride], "
-            f"found {str(value)[:60]!r}"
-        )
-    return tuple(tuple(layer) for layer in value)
-
-
 def encoder_config(section: Mapping[str, Any]) -> EncoderConfig:
     """Return the configuration that a card's `config` section describes.
 
@@ -168,26 +150,16 @@ def encoder_config(section: Mapping[str, Any]) -> EncoderConfig:
     Raises:
         UsageError: an unknown key, a value of the wrong type, or a shape that cannot be built.
     """
-    values = dict(section)
-    keys = {field.name for field in fields(EncoderConfig)} - {"tap"} | {"num_layers"}
-    for key in values:
-        if key not in keys:
-            raise UsageError(f"encoder config: unknown key {key!r}: {did_you_mean(key, keys)}")
-    num_layers = values.pop("num_layers", 12)
+    values, num_layers = dict(section), section.get("num_layers", 12)
+    values.pop("num_layers", None)
+    if type(num_layers) is not int or not 1 <= num_layers <= MAX_LAYERS:
+        raise UsageError(
+            f"encoder config: 'num_layers' must be between 1 and {MAX_LAYERS}, found {num_layers!r}"
+        )
+    if "tap" in values:
+        raise UsageError("encoder config: unknown key 'tap': it is a key of the card")
     default = EncoderConfig()
     for key, number in (("heads", default.heads[0]), ("ffn", default.ffn[0])):
-        values[key] = _per_layer(key, values.get(key, number), num_layers)
-    if "conv_layers" in values:
-        values["conv_layers"] = _conv_layers(values["conv_layers"])
-    if "kaldi" in values:
-        values["kaldi"] = kaldi_config(values["kaldi"])
-    for key in values:
-        expected = getattr(default, key)
-        if isinstance(expected, tuple) and isinstance(values[key], list):
-            values[key] = tuple(tuple(v) if isinstance(v, list) else v for v in values[key])
-        value = values[key]
-        if key != "kaldi" and type(expected) is not type(value):
-            raise UsageError(
-                f"encoder config: {key!r} must be {type(expected).__name__}, found {value!r}"
-            )
-    return replace(default, **values)
+        value = values.get(key, number)
+        values[key] = value if isinstance(value, list) else (value,) * num_layers
+    return make_model(EncoderConfig, values, "encoder config")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError
@@ -13,42 +12,13 @@ from upstreams.encoder.taps import check_tap
 if TYPE_CHECKING:  # EncoderConfig checks itself, so its module imports this one
     from upstreams.encoder.config import EncoderConfig
 
-# Limits far above every published encoder and far below the memory of a machine.
-MAX_LAYERS = 200
-MAX_SIZE = 1 << 16
-AT_LEAST_ONE = frozenset(
-    {
-        "conv_layers",
-        "embed_dim",
-        "head_dim",
-        "pos_conv_kernel",
-        "pos_conv_groups",
-        "time_reduction",
-    }
-)
-CHOICES = {
-    "extractor_mode": ("group_norm", "layer_norm", "mel"),
-    "first_state": ("layers", "projection"),
-}
-
 
 def check_config(config: EncoderConfig) -> None:
     """Refuse a shape that cannot be built.
 
     Raises:
-        UsageError: a number out of range, lists of different lengths, or parts that exclude each
-            other.
+        UsageError: lists of different lengths, or parts that exclude each other.
     """
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if field.name != "kaldi" and not isinstance(value, float):
-            _check_sizes(field.name, value)
-    for key, choices in CHOICES.items():
-        if getattr(config, key) not in choices:
-            raise UsageError(
-                f"encoder config: {key!r} must be one of {', '.join(choices)}, "
-                f"found {getattr(config, key)!r}"
-            )
     if len(config.heads) != len(config.ffn) or not config.heads:
         raise UsageError(
             f"encoder config: {len(config.heads)} 'heads' and {len(config.ffn)} 'ffn' widths; "
@@ -70,30 +40,6 @@ def check_config(config: EncoderConfig) -> None:
     if config.reuses:
         _check_reuses(config)
     check_tap(config)
-
-
-def _check_sizes(name: str, value: Any) -> None:
-    """Refuse sizes that no encoder has, also inside tuples.
-
-    Raises:
-        UsageError: a number below 0 (below 1 for the fields of `AT_LEAST_ONE`) or above `MAX_SIZE`,
-            a tuple longer than `MAX_LAYERS`, or a value of another type.
-    """
-    if isinstance(value, tuple):
-        if len(value) > MAX_LAYERS:
-            raise UsageError(
-                f"encoder config: {name!r} has {len(value)} items, at most {MAX_LAYERS} expected"
-            )
-        for item in value:
-            _check_sizes(name, item)
-    elif type(value) is int:
-        smallest = 1 if name in AT_LEAST_ONE else 0
-        if not smallest <= value <= MAX_SIZE:
-            raise UsageError(
-                f"encoder config: {name!r} must be between {smallest} and {MAX_SIZE}, found {value}"
-            )
-    elif not isinstance(value, (bool, str)):
-        raise UsageError(f"encoder config: {name!r} must hold whole numbers, found {value!r}")
 
 
 def _check_front_end(config: EncoderConfig) -> None:

@@ -8,17 +8,15 @@ Kaldi's pre-emphasis and scale.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from pydantic import Field, PositiveFloat, model_validator
 from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.errors import UsageError, did_you_mean
+from bench.schema import Frozen
 from bench.sound.torchaudio_guard import import_torchaudio
 
 WINDOW_SAMPLES = 400  # 25 ms
@@ -27,11 +25,9 @@ SHIFT_SAMPLES = 160  # 10 ms
 KALDI_SCALE = 2.0**15
 MAX_BINS = 128  # with more, some filters have none of the 257 lines of the transform
 MAX_STACK = 16
-WINDOWS = ("hamming", "hanning", "povey")
 
 
-@dataclass(frozen=True)
-class KaldiConfig:
+class KaldiConfig(Frozen):
     """The shape of a filter-bank front end. The defaults are MelHuBERT's at 20 ms.
 
     Attributes:
@@ -41,34 +37,20 @@ class KaldiConfig:
         mean, deviation: of each bin over a corpus, for normalisation; empty for none.
     """
 
-    bins: int = 40
-    stack: int = 2
+    bins: int = Field(default=40, ge=1, le=MAX_BINS)
+    stack: int = Field(default=2, ge=1, le=MAX_STACK)
     window: Literal["hamming", "hanning", "povey"] = "hamming"
     mean: tuple[float, ...] = ()
-    deviation: tuple[float, ...] = ()
+    deviation: tuple[PositiveFloat, ...] = ()
 
-    def __post_init__(self) -> None:
-        """Refuse values that make no filter bank.
-
-        Raises:
-            UsageError: sizes or window out of range, or statistics that are not one finite number a
-                bin.
-        """
-        for name, largest in (("bins", MAX_BINS), ("stack", MAX_STACK)):
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= largest:
-                raise UsageError(f"kaldi: {name!r} must be 1 to {largest}, found {value!r}")
-        if self.window not in WINDOWS:
-            raise UsageError(f"kaldi: 'window' must be one of {', '.join(WINDOWS)}")
+    @model_validator(mode="after")
+    def _one_number_a_bin(self) -> KaldiConfig:
         if len(self.mean) not in (0, self.bins) or len(self.mean) != len(self.deviation):
-            raise UsageError(
-                f"kaldi: 'mean' and 'deviation' must have {self.bins} numbers each, or none; found "
+            raise ValueError(
+                f"'mean' and 'deviation' must have {self.bins} numbers each, or none; found "
                 f"{len(self.mean)} and {len(self.deviation)}"
             )
-        numbers = (*self.mean, *self.deviation)
-        finite = all(type(value) in (int, float) and math.isfinite(value) for value in numbers)
-        if not finite or not all(value > 0 for value in self.deviation):
-            raise UsageError("kaldi: 'mean' must be finite numbers, 'deviation' ones above 0")
+        return self
 
     @property
     def channels(self) -> int:
@@ -84,25 +66,6 @@ class KaldiConfig:
         """Return T for S samples: whole windows are counted, the last stack may not be full."""
         windows = max((num_samples - WINDOW_SAMPLES) // SHIFT_SAMPLES + 1, 0)
         return -(-windows // self.stack)
-
-
-def kaldi_config(section: Any) -> KaldiConfig:
-    """Return the filter bank that a card's `kaldi` section describes (keys of `KaldiConfig`).
-
-    Raises:
-        UsageError: not a mapping, an unknown key, or values that make no filter bank.
-    """
-    if not isinstance(section, Mapping):
-        raise UsageError(f"kaldi: expected a mapping, found {str(section)[:60]!r}")
-    keys = {field.name for field in fields(KaldiConfig)}
-    values: dict[str, Any] = {}
-    for key, value in section.items():
-        if key not in keys:
-            raise UsageError(f"kaldi: unknown key {key!r}: {did_you_mean(str(key), keys)}")
-        if key in ("mean", "deviation") and not isinstance(value, list):
-            raise UsageError(f"kaldi: {key!r} must be a list of numbers")
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return KaldiConfig(**values)
 
 
 class KaldiExtractor(nn.Module):

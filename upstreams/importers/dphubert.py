@@ -168,7 +168,7 @@ def pruned_config(section: Mapping[str, Any]) -> EncoderConfig:
     used = zip(attention["heads"], shape.encoder_use_attention, strict=True)
     attention["heads"] = tuple(heads * is_used for heads, is_used in used)
     used = zip(shape.encoder_ff_interm_features, shape.encoder_use_feed_forward, strict=True)
-    return EncoderConfig(
+    values = dict(
         conv_layers=shape.extractor_conv_layer_config or BASE_CNN,
         extractor_mode=shape.extractor_mode,
         conv_bias=shape.extractor_conv_bias,
@@ -183,3 +183,4 @@ def pruned_config(section: Mapping[str, Any]) -> EncoderConfig:
         first_state="projection",
         **attention,
     )
+    return make_model(EncoderConfig, values, "shape")

@@ -37,7 +37,7 @@ TINY = EncoderConfig(
     mask_embedding=0,
     first_state="projection",
 )
-TEN_MS = replace(TINY, kaldi=replace(KALDI, stack=1))
+TEN_MS = replace(TINY, kaldi=KALDI.model_copy(update={"stack": 1}))
 PRUNED = replace(TINY, heads=(2, 1, 1), ffn=(24, 20, 24))
 SECTION = {
     "feat_emb_dim": 2 * BINS,
@@ -189,17 +189,17 @@ def test_what_does_not_fit_is_named(damage, words):
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ("x", "kaldi: expected a mapping, found 'x'"),
-        ({"bin": 3}, "kaldi: unknown key 'bin': did you mean 'bins'"),
-        ({"bins": 10**9}, "kaldi: 'bins' must be 1 to 128, found 1000000000"),
-        ({"bins": True}, "'bins' must be 1 to 128, found True"),
-        ({"stack": 0}, "'stack' must be 1 to 16"),
-        ({"window": "flat"}, "'window' must be one of hamming"),
-        ({"mean": 3.0}, "'mean' must be a list"),
+        ("x", "key 'kaldi'"),
+        ({"bin": 3}, "unknown key 'kaldi.bin': did you mean 'bins'"),
+        ({"bins": 10**9}, "key 'kaldi.bins': .*found '1000000000'"),
+        ({"bins": True}, "key 'kaldi.bins': .*found 'True'"),
+        ({"stack": 0}, "key 'kaldi.stack'"),
+        ({"window": "flat"}, "key 'kaldi.window'"),
+        ({"mean": 3.0}, "key 'kaldi.mean'"),
         ({"mean": [1.0] * 40}, "must have 40 numbers each, or none; found 40 and 0"),
-        ({"mean": [1.0] * 40, "deviation": [0.0] * 40}, "ones above 0"),
-        ({"mean": [float("nan")] * 40, "deviation": [1.0] * 40}, "must be finite"),
-        ({"mean": ["1"] * 40, "deviation": [1.0] * 40}, "must be finite"),
+        ({"mean": [1.0] * 40, "deviation": [0.0] * 40}, "key 'kaldi.deviation.0'"),
+        ({"mean": [float("nan")] * 40, "deviation": [1.0] * 40}, "key 'kaldi.mean.0'"),
+        ({"mean": ["1"] * 40, "deviation": [1.0] * 40}, "key 'kaldi.mean.0'"),
     ],
 )
 def test_front_ends_that_do_not_hold(section, words):

@@ -13,8 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from bench.errors import InvalidDataError
-from upstreams.encoder.config import EncoderConfig
-from upstreams.encoder.config_checks import MAX_LAYERS
+from upstreams.encoder.config import MAX_LAYERS, EncoderConfig
 from upstreams.formats.checkpoint import plain
 from upstreams.formats.layout import Published
 from upstreams.formats.layouts.fairseq import fairseq_names

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
 from bench.errors import UsageError
@@ -163,13 +164,9 @@ class Pretraining(Objective):
 
 def config_section(config: EncoderConfig) -> dict[str, object]:
     """Return the keys of a card's `config` in which an encoder differs from HuBERT Base."""
-    default = asdict(EncoderConfig())
-    return {key: _plain(value) for key, value in asdict(config).items() if value != default[key]}
-
-
-def _plain(value: object) -> object:
-    """Replace tuples by lists, at all depths."""
-    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+    as_json = partial(TypeAdapter(EncoderConfig).dump_python, mode="json")
+    default = as_json(EncoderConfig())
+    return {key: value for key, value in as_json(config).items() if value != default[key]}
 
 
 def make(source: Ingredients) -> Objective:
