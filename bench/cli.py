@@ -20,6 +20,7 @@ import bench.commands
 from bench import DISTRIBUTION
 from bench.commands._options import add_verbosity, set_verbosity
 from bench.errors import UsageError, UserError, did_you_mean
+from bench.progress import show, warn
 
 # OpenMP's threads spin while they wait: where another process computes too, two of them are ten
 # times slower than one. Torch reads this when it is first imported, which happens after this file.
@@ -56,7 +57,7 @@ class _VersionAction(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         """Print name, version and commit."""
-        print(version_line())
+        show(version_line())
         parser.exit()
 
 
@@ -175,10 +176,11 @@ def main(
         set_verbosity(options)
         code: int = options.function(options)
     except UserError as error:
-        print(f"{prog}: {error}", file=sys.stderr)
+        warn(f"{prog}: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"\n{prog}: interrupted; the same command goes on from here", file=sys.stderr)
+        warn("")  # ends the line of the "^C" that a terminal shows
+        warn(f"{prog}: interrupted; the same command goes on from here")
         return INTERRUPTED
     return code
 

@@ -7,6 +7,7 @@ other exception is a defect of this project and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Iterable
 
 MAX_LINE = 300  # characters of a line that may quote the file of a stranger
@@ -36,18 +37,28 @@ class InvalidDataError(UserError):
     exit_code = 4
 
 
+def printable(text: str) -> str:
+    """Return a text, perhaps a stranger's, that cannot control a terminal or reorder a line.
+
+    Control characters, bidirectional overrides, unpaired surrogates and other characters that
+    cannot be printed are written as JSON escapes them, so that JSON stays valid. Line feeds stay.
+    """
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else json.dumps(sign)[1:-1] for sign in text
+    )
+
+
 def one_line(text: str, limit: int = MAX_LINE) -> str:
-    """Return a text, perhaps a stranger's, as one short line without control characters.
+    """Return a text, perhaps a stranger's, as one short line that is `printable`.
 
     Args:
-        text: white space becomes single spaces; characters that cannot be printed are escaped.
+        text: line breaks become spaces.
         limit: largest number of characters; the rest is cut off.
     """
-    line = " ".join(text[: 8 * limit].split())
-    shown = "".join(
-        sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii")
-        for sign in line
-    )
+    first, *others = text[: 8 * limit].splitlines() or [""]
+    shown = printable(" ".join([first.rstrip(), *map(str.strip, others)]))
     is_whole = len(shown) <= limit and len(text) <= 8 * limit
     return shown if is_whole else f"{shown[: limit - 3]}..."
 

@@ -1,12 +1,20 @@
-"""Progress and messages on stderr: a bar on a terminal, a line every 15 seconds elsewhere."""
+"""Everything that the commands write: results on stdout, messages and progress on stderr.
+
+Names, texts of cards and names of files come from outside, so that each text is escaped here, where
+it leaves. Progress is a bar on a terminal, and a line every 15 seconds elsewhere.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
 
+from bench.errors import one_line, printable
+
 SECONDS_BETWEEN_LINES = 15.0
+MAX_MESSAGE = 4_000  # characters of a line; a hint may list all conditions
 QUIET, NORMAL, VERBOSE = -1, 0, 1
 
 _level = NORMAL
@@ -28,6 +36,21 @@ def set_level(level: int) -> None:
 def is_quiet() -> bool:
     """Return whether only warnings are written."""
     return _level < NORMAL
+
+
+class _LogLine(logging.Formatter):
+    """Format of the log: one escaped line a message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a message."""
+        return one_line(super().format(record), MAX_MESSAGE)
+
+
+def log_to_stderr() -> None:
+    """Write the log of this project and of libraries to stderr."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_LogLine("%(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 class _LineStream:
@@ -57,7 +80,7 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
     on_terminal = sys.stderr.isatty()
     return tqdm(
         total=total,
-        desc=label,
+        desc=one_line(label),
         unit=unit,
         unit_scale=scale,
         file=sys.stderr if on_terminal else _LineStream(),
@@ -71,16 +94,27 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
     )
 
 
+def show(*lines: object) -> None:
+    """Write results to stdout, one line each."""
+    for line in lines:
+        show_text(one_line(str(line), MAX_MESSAGE))
+
+
+def show_text(text: str) -> None:
+    """Write a result of several lines to stdout: a table or a document."""
+    sys.stdout.write(printable(text) + "\n")
+
+
 def warn(text: str) -> None:
     """Write one line to stderr at every level: damage, or a result of another upstream."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(one_line(text, MAX_MESSAGE) + "\n")
     sys.stderr.flush()
 
 
-def say(text: str) -> None:
-    """Write one line to stderr, unless the level is `QUIET`."""
-    if not is_quiet():
-        warn(text)
+def say(*lines: str) -> None:
+    """Write lines to stderr, unless the level is `QUIET`."""
+    for line in lines if not is_quiet() else ():
+        warn(line)
 
 
 def detail(text: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
-from bench.errors import InvalidDataError, UsageError, did_you_mean, one_line
+from bench.errors import InvalidDataError, UsageError, did_you_mean
 from bench.paths import write_text
 
 MAX_YAML_BYTES = 256_000
@@ -142,15 +142,15 @@ def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     problem = next((p for p in problems if p["type"] in UNKNOWN_KEY), problems[0])
     where = ".".join(str(part) for part in problem["loc"])
     if problem["type"] in UNKNOWN_KEY:
-        return one_line(f"unknown key '{where}': {_near_keys(model, problem['loc'])}")
+        return f"unknown key '{where}': {_near_keys(model, problem['loc'])}"
     if not where:
-        return one_line(problem["msg"])
+        return str(problem["msg"])
     value = problem.get("input")
     is_shown = quotes and problem["type"] != "missing"
     shown = f" (found {str(value)[:60]!r})" if is_shown else ""
     is_text_for_number = isinstance(value, str) and problem["type"].startswith(("float", "int"))
     hint = "; YAML reads 1e-4 as text, write 1.0e-4" if is_text_for_number else ""
-    return one_line(f"key '{where}': {problem['msg']}{shown}{hint}")
+    return f"key '{where}': {problem['msg']}{shown}{hint}"
 
 
 def make_model(model: Callable[..., CheckedT], values: Mapping[str, Any], where: str) -> CheckedT:

@@ -27,13 +27,11 @@ def add_verbosity(parser: argparse.ArgumentParser) -> None:
 
 def set_verbosity(options: argparse.Namespace) -> None:
     """Set the amount of output on stderr."""
-    from bench.progress import NORMAL, QUIET, VERBOSE, set_level
+    from bench.progress import NORMAL, QUIET, VERBOSE, log_to_stderr, set_level
 
     set_level(QUIET if options.quiet else VERBOSE if options.verbose else NORMAL)
     if options.verbose:
-        import logging
-
-        logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+        log_to_stderr()
 
 
 def add_upstream(parser: argparse.ArgumentParser) -> None:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.paths import board_folder
+from bench.progress import show
 
 GROUP = "publish"
 HELP = "Build the board (HTML, Markdown, CSV, JSON, LaTeX) from records."
@@ -25,5 +26,5 @@ def run(options: argparse.Namespace) -> int:
     from leaderboard.page.stamp import git_stamp
 
     stamp = git_stamp(options.results.parent)
-    print(build_board(options.results, options.out, stamp))
+    show(*build_board(options.results, options.out, stamp).lines())
     return 0

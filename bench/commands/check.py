@@ -6,6 +6,7 @@ import argparse
 import time
 
 from bench.commands._options import add_upstream, load_named
+from bench.progress import show, show_text, warn
 
 GROUP = "bring"
 HELP = "Check that an upstream keeps the contract."
@@ -20,7 +21,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Check and print; return 4 when a check failed."""
     from bench.measure.check import check, check_table
-    from bench.progress import warn
 
     loaded = load_named(options)
     if loaded.warning:
@@ -31,9 +31,9 @@ def run(options: argparse.Namespace) -> int:
     weights = f"weights: {loaded.provenance}"
     if loaded.checkpoint_sha256 is not None:
         weights += f", file {loaded.checkpoint_sha256[:12]}"
-    print(f"{loaded.name.text()}: {loaded.card.title} ({weights}, identity {loaded.digest[:12]})")
-    print(check_table(results))
+    show(f"{loaded.name.text()}: {loaded.card.title} ({weights}, identity {loaded.digest[:12]})")
+    show_text(check_table(results))
     failures = sum(not result.ok for result in results)
     verdict = f"{failures} of {len(results)} checks failed" if failures else "keeps the contract"
-    print(f"\n{verdict}; checked in {seconds:.1f} s")
+    show("", f"{verdict}; checked in {seconds:.1f} s")
     return 4 if failures else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands._options import session_of
 from bench.paths import board_folder, home
+from bench.progress import show_text
 
 if TYPE_CHECKING:
     from leaderboard.board.reading import BoardRecord
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         board=options.board,
         local=_local_records(options) if options.runs else [],
     )
-    print(table(lines, options.first, options.second))
+    show_text(table(lines, options.first, options.second))
     return 0
 
 

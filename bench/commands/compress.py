@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.paths import home
+from bench.progress import show
 
 GROUP = "make"
 HELP = "Train a teacher or a compressed upstream by a recipe, or continue an interrupted run."
@@ -54,6 +55,9 @@ def run(options: argparse.Namespace) -> int:
     path = compress(request, home())
     if path is None:
         return 0
-    print(f"card: {path}\nweights: {path.with_suffix('.safetensors')}")
-    print(f"next: slim-superb eval --card {path} ks")
+    show(
+        f"card: {path}",
+        f"weights: {path.with_suffix('.safetensors')}",
+        f"next: slim-superb eval --card {path} ks",
+    )
     return 0

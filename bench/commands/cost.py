@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bench.commands._options import add_upstream, load_named
+from bench.progress import say, show_text
 
 GROUP = "bring"
 HELP = "Measure parameters, MACs, time and memory of an upstream."
@@ -22,7 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure and print."""
     from bench.measure.cost import cost_report, cost_table
-    from bench.progress import say
 
     loaded = load_named(options)
     if loaded.warning:
@@ -36,5 +36,7 @@ def run(options: argparse.Namespace) -> int:
         reported=None if loaded.name.variant else loaded.card.reported,
         reported_rule=loaded.card.macs_rule,
     )
-    print(report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule))
+    show_text(
+        report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule)
+    )
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.paths import home
+from bench.progress import show
 
 GROUP = "bring"
 HELP = "Prepare or fetch a track's corpora, or report their state."
@@ -51,9 +52,9 @@ def _list_other_recipes(folders: list[Path]) -> None:
     folders.append(packaged.folder(home()))
     others = [path for folder in folders for path in other_recipes(folder)]
     for path in others:
-        print(f"made by another recipe: {folder_bytes(path) / 1e6:.2f} MB in {path}")
+        show(f"made by another recipe: {folder_bytes(path) / 1e6:.2f} MB in {path}")
     if others:
-        print(f"  Remove a folder that no other checkout uses, for example: rm -r {others[0]}")
+        show(f"  Remove a folder that no other checkout uses, for example: rm -r {others[0]}")
 
 
 def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
@@ -67,15 +68,15 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
         where = {"data": options.data} if official else {"deb_dir": options.deb_dir}
         corpus.prepare(home(), **where)
     status = corpus.status(home())
-    print(
+    show(
         f"{status.name}: {'prepared' if status.prepared else 'not prepared'}, "
         f"{status.num_utterances} utterances, {status.hours:.2f} h, "
         f"{status.size_bytes / 1e6:.0f} MB in {corpus.folder(home())}"
     )
     if official and not status.prepared:
-        print(f"  {corpus.CORPUS.layout.where}")
+        show(f"  {corpus.CORPUS.layout.where}")
     for problem in status.problems:
-        print(f"  {problem}")
+        show(f"  {problem}")
     return len(status.problems)
 
 
@@ -88,18 +89,18 @@ def _report_folder(corpus: Any, data: Path) -> int:
         root = layout.find(data)
         parts = layout.read(root)
     except UserError as error:
-        print(f"{layout.title}: {error}")
+        show(f"{layout.title}: {error}")
         return 1
-    print(f"{layout.title}: in {root}")
+    show(f"{layout.title}: in {root}")
     problems = 0
     for name, part in parts.items():
         size, count = layout.sizes[name], len(part.clips)
         wrong = size.exact and count != size.utterances
         problems += wrong
         expected = f"{'' if size.exact else 'about '}{size.utterances}"
-        print(f"  {name}: {count} of {expected} utterances{' <- incomplete' if wrong else ''}")
+        show(f"  {name}: {count} of {expected} utterances{' <- incomplete' if wrong else ''}")
     if problems:
-        print(f"  {layout.where}")
+        show(f"  {layout.where}")
     return problems
 
 
@@ -119,8 +120,8 @@ def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
         )
     layout = corpus.CORPUS.layout
     if not layout.archives:
-        print(f"{layout.title}: cannot be downloaded without a request. {layout.where}")
+        show(f"{layout.title}: cannot be downloaded without a request. {layout.where}")
     for archive in layout.archives:
-        print(f"{layout.title}: {fetch(archive, options.data)}")
+        show(f"{layout.title}: {fetch(archive, options.data)}")
     if layout.archives and not any(a.url.endswith((".gz", ".zip")) for a in layout.archives):
-        print(f"{layout.title}: the rest cannot be downloaded without a request. {layout.where}")
+        show(f"{layout.title}: the rest cannot be downloaded without a request. {layout.where}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench.commands._options import add_upstream, session_of, upstream_name
 from bench.errors import UsageError
 from bench.features.engine_options import add_engine, seeds_of
+from bench.progress import say, show, show_text
 
 if TYPE_CHECKING:
     pass
@@ -49,7 +50,6 @@ def run(options: argparse.Namespace) -> int:
     from bench.conditions.report import condition_table, warn_unused_noise
     from bench.conditions.scorer import score_conditions
     from bench.load.catalog import parse_upstream_name
-    from bench.progress import say
     from bench.records.record import dumps
     from bench.registry import task_card
     from bench.run.plan import plan_run
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     )
     session = session_of(options)
     if options.plan:
-        print(*plan_run(spec, seeds_of(options), session).lines(), sep="\n")
+        show(*plan_run(spec, seeds_of(options), session).lines())
         return 0
     if options.conditions:  # refuse a misspelt name now, not after the training
         card = task_card(options.task, options.track)
@@ -90,7 +90,7 @@ def run(options: argparse.Namespace) -> int:
             text = condition_table(record, outcome.path)
         else:
             record, text = outcome.record, table(outcome.record, outcome.path)
-        print(dumps(record).rstrip() if options.json else text)
+        show_text(dumps(record).rstrip() if options.json else text)
     return 0
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.commands._options import add_upstream, load_named
+from bench.progress import show, warn
 
 GROUP = "bring"
 HELP = "Export an upstream to ONNX, and compare it with the module."
@@ -21,16 +22,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export, compare with the module and print the result."""
     from bench.measure.export import export_onnx
-    from bench.progress import warn
 
     loaded = load_named(options)
     if loaded.warning:
         warn(loaded.warning)
     exported = export_onnx(loaded.upstream, options.onnx)
-    print(
+    show(
         f"{exported.path}: {loaded.name.text()}, {exported.states} hidden states, "
         f"{exported.size_bytes / 1e6:.1f} MB; equals the module to {exported.worst:.1e} at "
-        f"{', '.join(map(str, exported.lengths))} samples\n"
-        f"read it back: slim-superb check onnx:{exported.path}"
+        f"{', '.join(map(str, exported.lengths))} samples",
+        f"read it back: slim-superb check onnx:{exported.path}",
     )
     return 0

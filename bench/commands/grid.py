@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.progress import say, show, show_text
+
 if TYPE_CHECKING:
     from bench.grids.cells import RunGrid
     from bench.grids.spec import GridSpec
@@ -58,15 +60,15 @@ def run(options: argparse.Namespace) -> int:
         from bench.paths import write_text
 
         write_text(grid.cancel_file, "cancelled\n")
-        print("cancelled: workers keep their progress and end; 'slim-superb grid' resumes")
+        show("cancelled: workers keep their progress and end; 'slim-superb grid' resumes")
         return 0
     if action == "retry":
         failed = [cell for cell, status in grid.scan().items() if status == "failed"]
         for cell in failed:
             grid.forget(cell)
-        print(f"{len(failed)} cells are tried again")
+        show(f"{len(failed)} cells are tried again")
     if action == "status":
-        print(_status_text(options, grid))
+        show_text(_status_text(options, grid))
         return 0
     return _run(options, grid)
 
@@ -115,7 +117,6 @@ def _run(options: argparse.Namespace, grid: RunGrid) -> int:
     from bench.grids.control import cells_within, plan_data, plan_lines, watch
     from bench.grids.launch import Launch, make_executor
     from bench.paths import write_text
-    from bench.progress import say
 
     stopping.install()
     planned = plan_data(grid)
@@ -124,9 +125,9 @@ def _run(options: argparse.Namespace, grid: RunGrid) -> int:
 
         disk = disk_data(grid)
         lines = [*plan_lines(planned), disk_line(disk)]
-        print(json.dumps(planned | {"disk": disk}) if options.json else "\n".join(lines))
+        show_text(json.dumps(planned | {"disk": disk}) if options.json else "\n".join(lines))
         return 0
-    say("\n".join(plan_lines(planned)))
+    say(*plan_lines(planned))
     spec, part = grid.spec, grid
     if options.max_hours is not None:
         part = replace(grid, first=cells_within(grid, options.max_hours))
@@ -142,9 +143,9 @@ def _run(options: argparse.Namespace, grid: RunGrid) -> int:
     watch(part, executor, workers)
     text = _status_text(options, grid)
     if options.json:
-        print(text)
+        show_text(text)
     else:
-        say(text)
+        say(*text.splitlines())
     if all(status == "done" for status in part.scan().values()):
         return 0
     return 130 if grid.cancel_file.exists() else 1

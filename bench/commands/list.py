@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from bench.progress import show_text
+
 if TYPE_CHECKING:
     from bench.config import UpstreamCard
 
@@ -57,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         tracks = [registry.track_card(name) for name in registry.track_names()]
         rows = [[t.name, "yes" if t.on_board else "never", t.about] for t in tracks]
         head = ["track", "on the board", "about"]
-    print(tabulate(rows, headers=head, maxcolwidths=[None] * (len(head) - 1) + [70]))
+    show_text(tabulate(rows, headers=head, maxcolwidths=[None] * (len(head) - 1) + [70]))
     return 0
 
 

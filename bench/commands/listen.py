@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.commands._options import session_of
+from bench.progress import show
 
 GROUP = "evaluate"
 HELP = "Write an utterance before and after a condition, with a picture of both."
@@ -35,6 +36,5 @@ def run(options: argparse.Namespace) -> int:
         utterance=options.utterance,
         out=options.out,
     )
-    for path in written:
-        print(path)
+    show(*written)
     return 0

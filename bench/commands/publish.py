@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.paths import board_folder
+from bench.progress import show
 
 GROUP = "publish"
 HELP = "Build the board and put page, exports, records and a feed of changes into a folder."
@@ -25,5 +26,5 @@ def run(options: argparse.Namespace) -> int:
     """Build the board and publish it."""
     from leaderboard.page.publish import publish
 
-    print(publish(options.board, options.dest, address=options.address))
+    show(publish(options.board, options.dest, address=options.address))
     return 0

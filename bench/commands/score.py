@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.commands._options import session_of
 from bench.paths import home
+from bench.progress import show, show_text
 
 GROUP = "evaluate"
 HELP = "Compute a record's scores again from its predictions."
@@ -28,16 +29,16 @@ def run(options: argparse.Namespace) -> int:
     from bench.run.report import table
 
     record, scores = rescore(options.record, home())
-    print(table(record, options.record))
+    show_text(table(record, options.record))
     if scores != record.scores:
         differing = [s for s, old in zip(scores, record.scores, strict=False) if s != old]
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)
-        print(f"\nDIFFERS from what the predictions give: {names or 'another set of scores'}")
+        show("", f"DIFFERS from what the predictions give: {names or 'another set of scores'}")
         return 4
     conditions = rescore_conditions(record, options.record, session_of(options))
     if conditions.differing:
-        print(f"\nDIFFERS from what the predictions give: {', '.join(conditions.differing)}")
+        show("", f"DIFFERS from what the predictions give: {', '.join(conditions.differing)}")
         return 4
     number = len(scores) + sum(len(item.scores) for item in record.conditions)
-    print(f"\nall {number} scores computed again from the predictions: identical")
+    show("", f"all {number} scores computed again from the predictions: identical")
     return 0

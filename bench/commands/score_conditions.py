@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.commands._options import session_of
 from bench.features.engine_options import add_device
+from bench.progress import show_text
 
 GROUP = "evaluate"
 HELP = "Score the trained heads of runs under conditions, without training."
@@ -61,5 +62,5 @@ def run(options: argparse.Namespace) -> int:
         keep_features=not options.discard_features,
     )
     for path, record in zip(options.records, records, strict=True):
-        print(condition_table(record, path))
+        show_text(condition_table(record, path))
     return 0

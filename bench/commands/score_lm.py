@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.commands._options import session_of
 from bench.features.engine_options import add_device
+from bench.progress import show_text
 
 GROUP = "evaluate"
 HELP = "Decode a finished ASR run of track superb with a language model."
@@ -50,5 +51,5 @@ def run(options: argparse.Namespace) -> int:
         for score in scores
     ]
     head = ["test set", "metric", "greedy", "with LM", "counts with LM"]
-    print(tabulate(rows, headers=head, disable_numparse=True))
+    show_text(tabulate(rows, headers=head, disable_numparse=True))
     return 0

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bench.paths import home
+from bench.progress import bar, show, show_text
 
 if TYPE_CHECKING:
     from bench.features.inventory import Shard
@@ -35,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     root = home() / "features"
     shards = inventory.shards(root)
     if options.action == "status":
-        print(_status(shards))
+        show_text(_status(shards))
         return 0
     if options.action == "verify":
         return _verify(shards)
@@ -49,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     removed = _prune(shards, options.upstream, verify=options.verify)
     if options.store_gb is not None:
         removed += inventory.make_room(root, 0, options.store_gb)
-    print(f"removed {removed / GB:.2f} GB")
+    show(f"removed {removed / GB:.2f} GB")
     return 0
 
 
@@ -84,7 +85,6 @@ def _verify(shards: list[Shard]) -> int:
     """Verify every shard."""
     from bench.errors import InvalidDataError
     from bench.features import inventory
-    from bench.progress import bar
 
     broken = 0
     total = sum(shard.size_bytes for shard in shards)
@@ -94,8 +94,8 @@ def _verify(shards: list[Shard]) -> int:
             progress.update(shard.size_bytes)
             if problem:
                 broken += 1
-                print(f"{shard.path}: {problem}")
-    print(f"{len(shards) - broken} of {len(shards)} shards are undamaged")
+                show(f"{shard.path}: {problem}")
+    show(f"{len(shards) - broken} of {len(shards)} shards are undamaged")
     if broken:
         raise InvalidDataError(
             f"{broken} shards are damaged: 'slim-superb store prune --verify' removes them; their "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench.paths import home, path_name
+from bench.progress import show
 from bench.records.divisions import Division, Flag
 
 GROUP = "publish"
@@ -51,11 +52,11 @@ def run(options: argparse.Namespace) -> int:
         noise_dir=options.noise_dir,
     )
     for line in submission.report.problems:
-        print(f"problem: {line}")
+        show(f"problem: {line}")
     for line in submission.report.remarks:
-        print(f"remark: {line}")
+        show(f"remark: {line}")
     if submission.path is None:
-        print("nothing written: correct the problems and submit again")
+        show("nothing written: correct the problems and submit again")
         return 4
-    print(f"wrote {submission.path}; how to send it: docs/submitting.md")
+    show(f"wrote {submission.path}; how to send it: docs/submitting.md")
     return 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.commands._options import add_upstream, session_of, upstream_name
 from bench.features.engine_options import add_device
+from bench.progress import say, show_text
 
 if TYPE_CHECKING:
     from bench.supernets.subnets import Budget, Candidate
@@ -64,7 +65,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """List, search or compare; print a table and draw."""
     from bench.metrics.plots import check_picture
-    from bench.progress import say
     from bench.supernets.subnets import Budget
 
     check_picture(options.plot)
@@ -99,15 +99,14 @@ def _list(options: argparse.Namespace, budget: Budget) -> None:
     import json
 
     from bench.metrics.plots import plane
-    from bench.progress import say
     from bench.supernets.subnets import candidates_csv, candidates_data, candidates_table
 
     title, items = _candidates(options, budget)
     say(title)
     if options.json:
-        print(json.dumps(candidates_data(items), indent=2))
+        show_text(json.dumps(candidates_data(items), indent=2))
     else:
-        print(candidates_csv(items).rstrip() if options.csv else candidates_table(items))
+        show_text(candidates_csv(items).rstrip() if options.csv else candidates_table(items))
     if options.plot is not None:
         points = [(item.macs_per_second / 1e9, item.params / 1e6) for item in items]
         with plane(options.plot, (title, "G MACs a second of audio", "M parameters")) as axes:
@@ -147,6 +146,8 @@ def _show(options: argparse.Namespace, scores: list[SubnetScore], axis: str) -> 
 
     from bench.supernets.tradeoff import score_data, score_plot, score_table
 
-    print(json.dumps(score_data(scores), indent=2) if options.json else score_table(scores, axis))
+    show_text(
+        json.dumps(score_data(scores), indent=2) if options.json else score_table(scores, axis)
+    )
     if options.plot is not None:
         score_plot(options.plot, scores, options.task, axis)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.features.engine_options import add_device, device_of
 from bench.paths import board_folder, home
+from bench.progress import show
 from bench.records.divisions import Level
 
 GROUP = "publish"
@@ -42,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check and report; accept if asked to. Return 4 when the bundle is refused."""
-    from bench.errors import UsageError, one_line
+    from bench.errors import UsageError
     from bench.records.bundle import opened
     from bench.submit.accept import accept, differences
     from bench.submit.rerun import draw_seed, rerun
@@ -55,28 +56,26 @@ def run(options: argparse.Namespace) -> int:
         bundle, report = check(folder, home(), options.noise_dir)
         seed = draw_seed() if options.rerun_seed is None else options.rerun_seed
         if options.rerun:
-            print(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
+            show(f"rerun seed {seed} (--rerun-seed {seed} draws the same utterances)")
         for what in options.rerun:
             if bundle is not None and not report.problems:
                 again = rerun(folder, what, home(), seed, device_of(options))
-                report.problems += map(one_line, again.problems)
-                for line in again.agreements:
-                    print(one_line(line))
+                report.problems += again.problems
+                show(*again.agreements)
         for line in report.problems:
-            print(f"refused: {line}")
+            show(f"refused: {line}")
         for line in report.remarks:
-            print(f"remark: {line}")
+            show(f"remark: {line}")
         if report.problems or bundle is None:
             return 4
         # The row is shown as rerun only if every task of the bundle was.
         rerun_tasks = {what.partition(":")[0] for what in options.rerun}
         tasks = {record.task for record in bundle.records.values()}
         level: Level = "rerun" if tasks <= rerun_tasks else "rescored"
-        print(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
+        show(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
               f"records verified ({level})")  # fmt: skip
-        for line in differences(bundle.records, bundle.draws, bundle.about, board):
-            print(line)
+        show(*differences(bundle.records, bundle.draws, bundle.about, board))
         if options.accept:
             for path in accept(bundle, board, level):
-                print(f"wrote {path}")
+                show(f"wrote {path}")
     return 0

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from bench.config import TaskCard
-from bench.errors import InvalidDataError, one_line
+from bench.errors import InvalidDataError
 from bench.paths import atomic_path, runs_folder
 from bench.schema import Frozen
 
@@ -194,7 +194,7 @@ def read_draws(path: Path) -> dict[tuple[str, str], Draws]:
     except ValidationError as error:
         problem = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in problem["loc"]) or "file"
-        reason = one_line(f"{where}: {problem['msg']}")
+        reason = f"{where}: {problem['msg']}"
         raise InvalidDataError(f"{path}: not draws: {reason}") from error
     distinct = np.array([score.distinct for score in header.scores])
     count = int(distinct.sum())

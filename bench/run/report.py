@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from bench.errors import one_line
 from bench.records.record import ConditionScore, Record
 
 
@@ -55,7 +56,7 @@ def table(record: Record, path: Path) -> str:
         ["labels", record.labels],
         ["record", str(path)],
     ]  # fmt: skip
-    title = (
+    title = one_line(
         f"{record.task} on track {record.track}: {name_with_weights(record)}, seed {record.seed}"
     )
     return "\n\n".join([title, scores, tabulate(facts, tablefmt="plain")])

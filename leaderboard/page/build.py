@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import MissingError
+from bench.errors import MissingError, printable
 from bench.metrics.metric import METRICS, Metric
 from bench.paths import write_text
 from bench.records.record import Record
@@ -48,12 +48,13 @@ class BuildSummary:
     skipped: tuple[str, ...]
     files: tuple[Path, ...]
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """Return the summary for a terminal."""
         lines = [f"{self.records} records of {self.upstreams} upstreams on the board"]
         lines += [f"{self.reported} rows as reported by papers"] if self.reported else []
         lines += [f"left out: {reason}" for reason in self.skipped]
         lines += [f"wrote {path}" for path in self.files]
-        return "\n".join(lines)
+        return lines
 
 
 def _metrics_of(records: Iterable[Record]) -> dict[tuple[str, str], Metric]:
@@ -210,7 +211,7 @@ def build_board(results: Path, out: Path, stamp: Stamp | None = None) -> BuildSu
     board, skipped = make_board(BoardFolders.beside(results), stamp)
     contents = {"index.html": html(board), **exports(board)}
     for name, content in contents.items():
-        write_text(out / name, content)
+        write_text(out / name, printable(content))
     files = tuple(out / name for name in contents)
     names = {record.upstream for view in board.views for row in view.rows for record in row.records}
     return BuildSummary(board.num_records, len(names), board.num_reported, skipped, files)

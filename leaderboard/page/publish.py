@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from bench.errors import UsageError
+from bench.errors import UsageError, printable
 from bench.paths import disk_errors, write_text
 from bench.records.checkout import git
 from leaderboard.page.build import build_board
@@ -43,7 +43,7 @@ def publish(board: Path, dest: Path, *, address: str = "") -> str:
         shutil.rmtree(fresh, ignore_errors=True)
         summary = build_board(board / "results", fresh, git_stamp(board))
         _records(board, fresh)
-        write_text(fresh / "feed.xml", feed(board, address))
+        write_text(fresh / "feed.xml", printable(feed(board, address)))
         write_text(fresh / ".nojekyll", "")
         write_text(fresh / MARK, "made by 'slim-superb publish'; the next one replaces it\n")
         if dest.exists():
