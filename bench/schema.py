@@ -1,14 +1,16 @@
 """Checked models: the base class of everything that is read from disk, and its readers.
 
 A key that no field reads is an error that names the file and the nearest key. A wrong type is an
-error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`). YAML is read with the
-safe loader and within limits, because files come from strangers.
+error, never a conversion (PyYAML reads `1e-4` as a string: write `1.0e-4`). So is a key twice: a
+reader may see the first value where a program takes the last. YAML is read with the safe loader and
+within limits, because files come from strangers.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -30,7 +32,28 @@ _OPENS = (
 _LONG_NUMBER = re.compile(r"[-+]?[0-9.][0-9a-fA-FxXoO_:.]{199,}")
 _CLOSES = (yaml.BlockEndToken, yaml.FlowMappingEndToken, yaml.FlowSequenceEndToken)
 # The loader of the C library where PyYAML was built with it: a command reads dozens of cards.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_BASE):  # type: ignore[misc]
+    """The safe loader, which refuses a key twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return a mapping.
+
+        Raises:
+            ConstructorError: a key twice, with its line.
+        """
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"key {key.value[:60]!r} twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+        return mapping
 
 
 def _check_tokens(text: str, path: Path) -> None:
@@ -44,7 +67,7 @@ def _check_tokens(text: str, path: Path) -> None:
             characters or more, which Python may refuse to convert.
     """
     depth = 0
-    for token in yaml.scan(text, Loader=_LOADER):
+    for token in yaml.scan(text, Loader=_BASE):
         depth += isinstance(token, _OPENS) - isinstance(token, _CLOSES)
         if depth > MAX_YAML_DEPTH:
             raise InvalidDataError(f"{path}: nested deeper than {MAX_YAML_DEPTH} levels")
@@ -70,7 +93,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = raw.decode("utf-8")
         _check_tokens(text, path)
-        data = yaml.load(text, Loader=_LOADER)
+        data = yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InvalidDataError(f"{path}: not valid YAML: {reason[:200]}") from error
@@ -190,6 +213,30 @@ def write_card(card: Frozen, path: Path) -> None:
     write_text(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
 
 
+def _each_key_once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object as a mapping.
+
+    Raises:
+        ValueError: a key twice.
+    """
+    mapping = dict(pairs)
+    if len(mapping) < len(pairs):
+        keys = [key for key, _ in pairs]
+        name = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"key {name[:60]!r} twice")
+    return mapping
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Return the value of a JSON text in which no object has a key twice.
+
+    Raises:
+        ValueError: not JSON, a key twice, or a number of too many digits.
+        RecursionError: nested too deeply.
+    """
+    return json.loads(text, object_pairs_hook=_each_key_once)
+
+
 def parse_model(raw: bytes, model: type[ModelT], path: Path, *, what: str) -> ModelT:
     """Parse JSON that a program wrote.
 
@@ -200,13 +247,32 @@ def parse_model(raw: bytes, model: type[ModelT], path: Path, *, what: str) -> Mo
         what: noun for such a file, such as `record`, for messages.
 
     Raises:
-        InvalidDataError: not JSON, an unknown key, a missing key or a wrong value.
+        InvalidDataError: not JSON, an unknown key, a key twice, a missing key or a wrong value.
     """
     try:
-        return model.model_validate_json(raw)
+        checked = model.model_validate_json(raw)
+        parse_json(raw)
     except ValidationError as error:
-        reason = _first_problem(error, model, quotes=False)
+        reason = _first_problem(error, model, quotes=False) if raw else "the file is empty"
         raise InvalidDataError(f"{path}: not a {what}: {reason}") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidDataError(f"{path}: not a {what}: {error}") from error
+    return checked
+
+
+def read_bytes(path: Path, max_bytes: int) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        InvalidDataError: the file cannot be read, or is larger than `max_bytes`.
+    """
+    try:
+        size = path.stat().st_size
+        if size > max_bytes:
+            raise InvalidDataError(f"{path}: {size} bytes, at most {max_bytes} expected")
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_model(path: Path, model: type[ModelT], *, max_bytes: int, what: str) -> ModelT:
@@ -215,10 +281,4 @@ def read_model(path: Path, model: type[ModelT], *, max_bytes: int, what: str) ->
     Raises:
         InvalidDataError: the file cannot be read, is larger than `max_bytes`, or is not a `what`.
     """
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise InvalidDataError(f"{path}: {size} bytes, at most {max_bytes} expected")
-        return parse_model(path.read_bytes(), model, path, what=what)
-    except OSError as error:
-        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
+    return parse_model(read_bytes(path, max_bytes), model, path, what=what)

@@ -16,6 +16,7 @@ from bench.metrics.metric import METRICS
 from bench.metrics.resamples import Resampled, resample
 from bench.paths import write_text
 from bench.records.record import ConditionScore
+from bench.schema import parse_json
 from bench.sound.manifests import Trial
 
 MAX_TEXT = 10_000  # characters of one prediction; a minute of speech has about 1,000
@@ -37,8 +38,8 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: not JSON lines of `id` and `prediction`, a duplicate id, or a text longer
-            than `MAX_TEXT`.
+        InvalidDataError: not JSON lines of `id` and `prediction`, a duplicate id or key, or a text
+            longer than `MAX_TEXT`.
     """
     if not path.exists():
         raise MissingError(
@@ -47,8 +48,9 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
     raw = path.read_bytes()
     predictions: dict[str, Any] = {}
     try:
-        for line in raw.decode("utf-8").splitlines():
-            item = json.loads(line)
+        # Not `splitlines`, which also splits at line separators within an id.
+        for line in raw.decode("utf-8").removesuffix("\n").split("\n") if raw else ():
+            item = parse_json(line)
             if not isinstance(item["id"], str):
                 raise InvalidDataError(f"{path}: an id that is no text")
             if item["id"] in predictions:
