@@ -3,11 +3,13 @@
 One file is one run: (upstream, task, track, seed); test conditions are rows in it
 (`bench.records.condition_table`). Numbers are unrounded; keys are in the order of the fields below.
 Scores are a pure function of the manifest and of the predictions stored beside the record, so that
-each can be computed again.
+each can be computed again. A record ends with the digest of its own text, and holds those of the
+predictions and the head, so that damage of any of them is found.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ from bench.records.condition_table import (
     read_digests,
 )
 from bench.records.origin import Inputs, Provenance
-from bench.schema import Frozen, read_model
+from bench.schema import Frozen, parse_model, read_bytes
 
 SCHEMA = 2
 PROTOCOL = "2026.2"
@@ -123,10 +125,17 @@ class SelectionResult(Frozen):
 
 
 class HeadResult(Frozen):
-    """The trained part: its size, and the softmax weights of the L hidden states."""
+    """The trained part.
+
+    Attributes:
+        params: parameters of the head.
+        layer_weights: softmax weights of the L hidden states.
+        sha256: of the file of weighted sum and head; None in older records.
+    """
 
     params: int
     layer_weights: tuple[float, ...]
+    sha256: str | None = Field(default=None, exclude_if=lambda digest: digest is None)
 
 
 class UpstreamCost(Frozen):
@@ -188,9 +197,10 @@ class RunFields(Frozen):
 
 
 class RecordFile(RunFields):
-    """A record as on disk."""
+    """A record as on disk; `record_sha256` is of the text before it, None in older records."""
 
     conditions: ConditionTable = ConditionTable()
+    record_sha256: str | None = None
 
 
 class Record(RunFields):
@@ -229,6 +239,11 @@ class Record(RunFields):
         return data
 
 
+def _seal(text: bytes) -> bytes:
+    """Return the end of a record's file: the digest of the text before it."""
+    return f',\n  "record_sha256": "{hashlib.sha256(text).hexdigest()}"\n}}\n'.encode()
+
+
 def dumps(record: Record, digests: Digests | None = None) -> str:
     """Return the record as JSON text: fields in order, one a line, and one condition a line.
 
@@ -242,7 +257,8 @@ def dumps(record: Record, digests: Digests | None = None) -> str:
     if conditions:
         table = condition_table(conditions, record.clean_values(), digests or {})
         lines.append(f'  "conditions": {table.text()}')
-    return "{\n" + ",\n".join(lines) + "\n}\n"
+    text = "{\n" + ",\n".join(lines)
+    return text + _seal(text.encode()).decode()
 
 
 def write_record(record: Record, path: Path, digests: Digests | None = None) -> None:
@@ -258,9 +274,14 @@ def read_record(path: Path) -> Record:
     """Read and check one record.
 
     Raises:
-        InvalidDataError: unreadable, too large, not JSON, or not a record.
+        InvalidDataError: unreadable, too large, not JSON, not a record, or damaged.
     """
-    file = read_model(path, RecordFile, max_bytes=MAX_RECORD_BYTES, what="record")
+    raw = read_bytes(path, MAX_RECORD_BYTES)
+    file = parse_model(raw, RecordFile, path, what="record")
+    if file.record_sha256 is not None:
+        text, _, _ = raw.rpartition(b',\n  "record_sha256"')
+        if raw != text + _seal(text):
+            raise InvalidDataError(f"{path}: damaged: its text is not that of its record_sha256")
     fields = {name: getattr(file, name) for name in RunFields.model_fields}
     digests: Mapping[str, str] = {}
     if any(row[1] is None for row in file.conditions.rows):

@@ -17,6 +17,7 @@ from bench.load.loader import Loaded, load_upstream
 from bench.metrics.draws import DrawnScore, drawn, kept
 from bench.metrics.metric import METRICS
 from bench.metrics.resamples import resample
+from bench.paths import file_sha256
 from bench.probe.heads import Probe
 from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card
@@ -115,32 +116,58 @@ def load_run(
     for split in ("train", "clean"):
         if resolved.tables[split].sha256 != record.inputs.manifests.get(split):
             raise InvalidDataError(f"{path}: made on another manifest of {split!r}")
-    probe = load_head(resolved, path.with_suffix("") / "head.safetensors")
+    probe = load_head(resolved, path, record)
     return TrainedRun(path, record, engine, resolved, probe)
 
 
-def load_head(resolved: Resolved, path: Path) -> Probe:
+def head_file(path: Path) -> Path:
+    """Return the file of the trained head of the record `path`."""
+    return path.with_suffix("") / "head.safetensors"
+
+
+def check_head(path: Path, record: Record) -> None:
+    """Refuse a file of the trained head that is not the record's; it may be missing.
+
+    Raises:
+        InvalidDataError: another file.
+    """
+    file, expected = head_file(path), record.head.sha256
+    if expected is not None and file.exists():
+        actual = file_sha256(file)
+        if actual != expected:
+            raise InvalidDataError(
+                f"{file}: altered: sha256 {actual[:12]}, expected {expected[:12]}"
+            )
+
+
+def make_probe(resolved: Resolved) -> Probe:
+    """Return the weighted sum and the head of a run, without their trained values."""
+    upstream, moments = resolved.loaded.upstream, None
+    if resolved.card.recipe.standardize:
+        shape = (upstream.num_layers, upstream.hidden_size)
+        moments = Moments(torch.zeros(shape), torch.ones(shape))
+    return Probe(upstream.num_layers, upstream.hidden_size, head_factory(resolved), moments)
+
+
+def load_head(resolved: Resolved, record_path: Path, record: Record) -> Probe:
     """Load the trained weighted sum and head of a run.
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: not a file of tensors, or the tensors of another head.
+        InvalidDataError: not a file of tensors, or another head than the record's.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    path = head_file(record_path)
+    check_head(record_path, record)
     if not path.exists():
         raise MissingError(f"no trained head {path}: bring the whole run's folder, or evaluate it")
-    upstream = resolved.loaded.upstream
     try:
         state = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InvalidDataError(f"{path}: not a file of tensors ({error})") from error
-    moments = None
-    if resolved.card.recipe.standardize:  # the state brings their values
-        shape = (upstream.num_layers, upstream.hidden_size)
-        moments = Moments(torch.zeros(shape), torch.ones(shape))
-    probe = Probe(upstream.num_layers, upstream.hidden_size, head_factory(resolved), moments)
+    probe = make_probe(resolved)
     try:
         probe.load_state_dict(state)
     except RuntimeError as error:
@@ -187,10 +214,11 @@ def evidence(path: Path, home: Path) -> Iterator[Evidence]:
     """Yield the test sets of a record, with the predictions in the run's folder beside it.
 
     Raises:
-        InvalidDataError: predictions or manifests are not those of the record.
+        InvalidDataError: predictions, head or manifests are not those of the record.
         MissingError: a file of predictions or a corpus is missing.
     """
     record = read_record(path)
+    check_head(path, record)
     card = task_card(record.task, record.track)
     tables = read_tables(card, home, spec_of(record))
     for split, table in tables.items():

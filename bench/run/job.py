@@ -20,10 +20,11 @@ from bench.features.tensor_file import read_sealed, write_sealed
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
 from bench.metrics.metric import METRICS
-from bench.paths import runs_folder
+from bench.paths import file_sha256, runs_folder
 from bench.probe.fit import Fitted, best_of
 from bench.progress import say, warn
 from bench.records.record import Record, UpstreamCost, read_record, write_record
+from bench.run.artifacts import head_file
 from bench.run.plan import make_plan
 from bench.run.provenance import Clock
 from bench.run.result import record_of
@@ -93,8 +94,13 @@ class Job:
         return [_finished(path, run) for path, run in zip(self.paths, self.runs, strict=True)]
 
     def clear(self, left: Sequence[int], *, force: bool = False) -> None:
-        """Rename older records of some runs, with other inputs; with `force` delete their work."""
+        """Rename older records of some runs, with other inputs; with `force` delete their work.
+
+        With `force`, a file that is no record is deleted too.
+        """
         for index in left:
+            if force and _is_broken(self.paths[index]):
+                self.paths[index].unlink()
             _set_aside(self.paths[index], self.runs[index])
             if force:
                 shutil.rmtree(self.paths[index].with_suffix(""), ignore_errors=True)
@@ -146,7 +152,7 @@ class Job:
         features = replace(self.features, resolved=self.runs[index])
         points = self.train(group)[list(group).index(index)]
         probe = best_probe(features, self._best(points))
-        save_head(probe, self.paths[index].with_suffix("") / "head.safetensors")
+        save_head(probe, head_file(self.paths[index]))
         with self.clock.stage("predict"):
             digests = predict_tests(features, probe, self._predictions(index))
         write_sealed(digests, self._training(index) / "predicted.sealed")
@@ -163,7 +169,10 @@ class Job:
             scores = score_tests(self.runs[index], self._predictions(index))
         best = self._best(points)
         probe = best_probe(features, best)
-        record = record_of(features, scores, points, best, probe, cost, digests, self.clock)
+        head_sha256 = file_sha256(head_file(self.paths[index]))
+        record = record_of(
+            features, scores, points, best, probe, cost, digests, head_sha256, self.clock
+        )
         write_record(record, self.paths[index])
         return record
 
@@ -215,11 +224,27 @@ def _are_unchanged(folder: Path, digests: Mapping[str, str]) -> bool:
 
 
 def _finished(path: Path, resolved: Resolved) -> Record | None:
-    """Return the record of a run where it has the same inputs, else None."""
+    """Return the record of a run where it has the same inputs, else None.
+
+    Raises:
+        InvalidDataError: the file is no record, or damaged.
+    """
     if not path.exists():
         return None
-    record = read_record(path)
+    try:
+        record = read_record(path)
+    except InvalidDataError as error:
+        raise InvalidDataError(f"{error}; delete the file, or use --force") from error
     return record if record.provenance.spec == resolved.digest() else None
+
+
+def _is_broken(path: Path) -> bool:
+    """Return whether a file exists that is no record, or a damaged one."""
+    try:
+        read_record(path)
+    except InvalidDataError:
+        return path.exists()
+    return False
 
 
 def _set_aside(path: Path, resolved: Resolved) -> None:

@@ -35,6 +35,7 @@ def record_of(
     probe: Probe,
     cost: UpstreamCost,
     digests: dict[str, str],
+    head_sha256: str,
     clock: Clock,
 ) -> Record:
     """Return the record of one run.
@@ -47,6 +48,7 @@ def record_of(
         probe: its module.
         cost: cost of the upstream.
         digests: sha256 of the predictions by condition.
+        head_sha256: of the file of the trained head.
         clock: seconds by stage.
     """
     resolved = features.resolved
@@ -78,6 +80,7 @@ def record_of(
         head=HeadResult(
             params=sum(p.numel() for p in probe.head.parameters()),
             layer_weights=tuple(probe.weighted_sum.weights().tolist()),
+            sha256=head_sha256,
         ),
         cost=cost,
         inputs=resolved.inputs(),

@@ -55,7 +55,7 @@ def run_seeds(
     """
     job = open_job(spec, seeds, session)
     with held(session.out / LOCKS, job.names()), using(job.features.store.root, job.digest()):
-        done = [None if force else record for record in job.done()]
+        done = [None] * len(seeds) if force else job.done()
         left = [index for index, record in enumerate(done) if record is None]
         if left:
             job.clear(left, force=force)

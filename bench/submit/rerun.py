@@ -130,7 +130,7 @@ def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine
     chosen = random.Random(derive_seed("rerun", seed)).sample(
         utterances, min(number, len(utterances))
     )
-    probe = load_head(resolved, path.with_suffix("") / "head.safetensors")
+    probe = load_head(resolved, path, record)
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as folder:
         store = FeatureStore(Path(folder), loaded.digest, resolved.card.features, engine=engine)
         store.extract(loaded.upstream, chosen, lambda item: None)

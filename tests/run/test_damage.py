@@ -16,6 +16,7 @@ from bench.features.passes import upstream_pass
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.probe import fit
 from bench.run import job
+from bench.run.artifacts import rescore
 
 
 def damage(path, rng):
@@ -169,3 +170,25 @@ def test_one_utterance_that_does_not_fit_is_named(toy_upstream, utterances, monk
     monkeypatch.setattr(passes, "forward_bucket", never)
     with pytest.raises(MissingError, match="alone does not fit into the memory"):
         list(upstream_pass(toy_upstream, utterances, Engine(bucket_seconds=5.0), hidden_states))
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"damaged"])
+def test_a_broken_record_is_named_with_a_way_on(toy, content):
+    done = evaluate(toy)
+    whole = done.path.read_bytes()
+    done.path.write_bytes(whole.replace(b"0", b"1", 1) if content == b"damaged" else content)
+    with pytest.raises(InvalidDataError, match="delete the file, or use --force") as error:
+        evaluate(toy)
+    assert str(done.path) in str(error.value)
+    again = evaluate(toy, force=True)
+    assert not again.was_done and again.record.comparable() == done.record.comparable()
+
+
+def test_a_head_is_that_of_its_record(toy):
+    done = evaluate(toy)
+    head = done.path.with_suffix("") / "head.safetensors"
+    content = bytearray(head.read_bytes())
+    content[-1] ^= 1
+    head.write_bytes(content)
+    with pytest.raises(InvalidDataError, match=r"head\.safetensors: altered: sha256"):
+        rescore(done.path, toy.home)
