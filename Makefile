@@ -20,7 +20,7 @@ TEST_WORKERS ?= 2
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: mutants recipe-curves recipe-results grid torture fuzz help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
+.PHONY: mutants recipe-curves recipe-results grid torture fuzz flips help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,9 @@ mutants: setup-dev ## change the numerical core place by place and count what th
 
 fuzz: setup-dev ## read 100,000 damaged or hostile files: writes docs/fuzz.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
+
+flips: setup-dev ## flip 800 single bits of bundles and run folders: writes docs/flips.md
+	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.flips --cases 400 --write docs/flips.md
 
 tables: setup-dev ## write the committed tables of the embedded corpus by the rules in tools/corpus
 	@$(BIN)/python -m tools tables $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')

@@ -6,17 +6,16 @@
     records/<task>-s<seed>.json                  records
     records/<task>-s<seed>/predictions/*.jsonl   predictions, one file a condition
     records/<task>-s<seed>/head.safetensors      the trained head, for `verify --rerun`
+    SHA256SUMS                                   of all other files, as `sha256sum` writes it
 
-Bundles come from strangers: nothing is executed, no link followed, nothing unpacked elsewhere.
+`SHA256SUMS` finds damage. It is no signature: who alters a bundle can write it again. What is
+shown rests on the records, whose content is computed again (`bench.submit.verify`).
 """
 
 from __future__ import annotations
 
-import gzip
 import re
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -24,21 +23,17 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field
 
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import atomic_path
+from bench.paths import file_sha256, write_text
+from bench.records.archive import check_size, unpack
 from bench.records.divisions import Division, Flag
 from bench.schema import Frozen
 
-SUFFIX = ".tar.gz"
-MAX_FILES = 2_000
-MAX_FILE_BYTES = 200_000_000
-MAX_TOTAL_BYTES = 2_000_000_000
-MAX_RATIO = 200  # unpacked bytes for one packed byte; predictions reach about 20
+SUMS = "SHA256SUMS"
 MAX_NAME = 200
-LEVEL = 4  # of gzip; on predictions of ASV, 9 takes six times as long and saves 4 %
 _PART = re.compile(r"[A-Za-z0-9_@=,.+:-]+")
 _RUN = r"records/[a-z0-9_]+-s\d+(-[a-z0-9.]+)?"
 _EXPECTED = re.compile(
-    rf"bundle\.yaml|card\.yaml|cost\.json|{_RUN}\.json|{_RUN}/head\.safetensors"
+    rf"{SUMS}|bundle\.yaml|card\.yaml|cost\.json|{_RUN}\.json|{_RUN}/head\.safetensors"
     rf"|{_RUN}/predictions/[A-Za-z0-9_.@-]+\.jsonl"
 )
 
@@ -64,19 +59,22 @@ def opened(path: Path) -> Iterator[Path]:
 
     Raises:
         MissingError: no such file or folder.
-        InvalidDataError: a link, a file that no bundle has, too many or too large files.
+        InvalidDataError: a link, a file that no bundle has, too many or too large files, or a
+            file that is not that of `SHA256SUMS`.
     """
     if path.is_symlink():
         raise InvalidDataError(f"{path}: is a link, a folder or an archive expected")
     if path.is_dir():
         _check_folder(path)
+        _check_sums(path, path)
         yield path
         return
     if not path.is_file():
         raise MissingError(f"no bundle {path}: 'slim-superb submit' makes one")
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as name:
         folder = Path(name)
-        _unpack(path, folder)
+        unpack(path, folder, _check_name)
+        _check_sums(folder, path)
         yield folder
 
 
@@ -113,109 +111,43 @@ def _check_folder(folder: Path) -> None:
             raise InvalidDataError(f"{folder}: {name[:60]!r} is no plain file")
         _check_name(name, folder)
         count, total = count + 1, total + path.stat().st_size
-        _check_size(folder, name, path.stat().st_size, total, count)
+        check_size(folder, name, path.stat().st_size, total, count)
 
 
-def _check_size(where: Path, name: str, size: int, total: int, count: int) -> None:
-    """Refuse too many or too large files.
-
-    Raises:
-        InvalidDataError: a limit is exceeded.
-    """
-    if count > MAX_FILES:
-        raise InvalidDataError(f"{where}: more than {MAX_FILES} files")
-    if size > MAX_FILE_BYTES:
-        raise InvalidDataError(f"{where}: {name[:60]!r} is larger than {MAX_FILE_BYTES} bytes")
-    if total > MAX_TOTAL_BYTES:
-        raise InvalidDataError(f"{where}: more than {MAX_TOTAL_BYTES} bytes unpacked")
+def _sums(folder: Path) -> str:
+    """Return the content of `SHA256SUMS` for the files of a folder."""
+    lines = []
+    for path in sorted(item for item in folder.rglob("*") if item.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name != SUMS:
+            lines.append(f"{file_sha256(path)}  {name}\n")
+    return "".join(lines)
 
 
-class _Metered:
-    """A file that is read up to a limit, against decompression bombs."""
-
-    def __init__(self, raw: gzip.GzipFile, limit: int, where: Path) -> None:
-        self.raw, self.remaining, self.where, self.limit = raw, limit, where, limit
-
-    def read(self, size: int = -1) -> bytes:
-        """Read as from a file.
-
-        Raises:
-            InvalidDataError: the file is longer than the limit.
-        """
-        block = self.raw.read(size if size >= 0 else self.remaining + 1)
-        self.remaining -= len(block)
-        if self.remaining < 0:
-            raise InvalidDataError(f"{self.where}: unpacks to more than {self.limit} bytes")
-        return block
-
-
-def _unpack(path: Path, folder: Path) -> None:
-    """Unpack an archive file by file, in one pass.
-
-    Raises:
-        InvalidDataError: no archive, or one with a member that no bundle has.
-    """
-    limit = min(MAX_TOTAL_BYTES, MAX_RATIO * path.stat().st_size + 100_000)
-    seen: set[str] = set()
-    total = 0
-    try:
-        with gzip.open(path) as raw:
-            metered = _Metered(raw, limit, path)
-            with tarfile.open(fileobj=metered, mode="r|") as archive:  # type: ignore[call-overload]
-                for member in archive:
-                    if member.isdir() and not PurePosixPath(member.name).is_absolute():
-                        continue
-                    _check_member(member, seen, path)
-                    total += member.size
-                    _check_size(path, member.name, member.size, total, len(seen))
-                    _write_member(archive, member, folder)
-    except (tarfile.TarError, OSError, EOFError, zlib.error, ValueError) as error:
-        raise InvalidDataError(f"{path}: not a {SUFFIX} archive ({error})") from error
-
-
-def _check_member(member: tarfile.TarInfo, seen: set[str], where: Path) -> None:
-    """Refuse links, devices, sparse files, names outside the layout and duplicates.
-
-    Raises:
-        InvalidDataError: such a member.
-    """
-    name = member.name.removeprefix("./")
-    if member.issym() or member.islnk():
-        raise InvalidDataError(f"{where}: {name[:60]!r} is a link")
-    _check_name(name, where)
-    if not member.isreg() or member.issparse():
-        raise InvalidDataError(f"{where}: {name[:60]!r} is no plain file")
-    if name in seen:
-        raise InvalidDataError(f"{where}: {name!r} twice")
-    seen.add(name)
-
-
-def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Copy one plain file out of an archive."""
-    target = folder / member.name.removeprefix("./")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = archive.extractfile(member)
-    if source is None:
-        raise InvalidDataError(f"{member.name!r} cannot be read")
-    with source, target.open("wb") as out:
-        while block := source.read(1 << 20):
-            out.write(block)
-
-
-def pack(folder: Path, path: Path) -> None:
-    """Write a folder as an archive; equal files give equal bytes.
+def write_sums(folder: Path) -> None:
+    """Write `SHA256SUMS` of a bundle.
 
     Raises:
         MissingError: no space or no permission.
     """
-    with (
-        atomic_path(path) as temporary,
-        temporary.open("wb") as out,
-        gzip.GzipFile(filename="", mode="wb", compresslevel=LEVEL, fileobj=out, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-    ):
-        for file in sorted(item for item in folder.rglob("*") if item.is_file()):
-            info = tarfile.TarInfo(file.relative_to(folder).as_posix())
-            info.size, info.mode = file.stat().st_size, 0o644
-            with file.open("rb") as source:
-                archive.addfile(info, source)
+    write_text(folder / SUMS, _sums(folder))
+
+
+def _check_sums(folder: Path, where: Path) -> None:
+    """Refuse a bundle with a file that is missing, added or altered.
+
+    Raises:
+        InvalidDataError: the first such file.
+    """
+    path = folder / SUMS
+    if not path.is_file():
+        raise InvalidDataError(f"{where}: no {SUMS}: make the bundle again by 'slim-superb submit'")
+    recorded, actual = (
+        {line[66:]: line for line in text.splitlines()}
+        for text in (path.read_text(encoding="utf-8", errors="replace"), _sums(folder))
+    )
+    for name in sorted(recorded.keys() | actual.keys()):
+        if recorded.get(name) != actual.get(name):
+            raise InvalidDataError(
+                f"{where}: damaged: {name[:60]!r} is missing, added or altered, by its {SUMS}"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -73,6 +74,8 @@ class CostReport(Frozen):
         seconds: length of that input.
         buckets: the 32 standard lengths, one entry a rule.
         counted_on: `meta` (shapes only) or `cpu` (the module does not allow it, or has an LSTM).
+        cpu: model of the processor that times and memory were measured on.
+        sent_by: who measured times and memory, where that was not the board.
         timing: None when not timed.
         peak_memory_bytes: None when not measured.
         reported: the authors' figures, from the card; shown beside the measured ones.
@@ -88,10 +91,12 @@ class CostReport(Frozen):
     stored_bytes: int
     macs_per_second: float
     seconds: float
-    counted_on: str
+    counted_on: Literal["meta", "cpu"]
     buckets: tuple[BucketMacs, ...]
     timing: Timing | None = None
     peak_memory_bytes: int | None = None
+    cpu: str = Field(default="", exclude_if=lambda text: not text)
+    sent_by: str = Field(default="", exclude_if=lambda text: not text)
     reported: dict[str, float] = Field(default_factory=dict)
     reported_rule: Rule = "superb_slt2022"
     uncounted: tuple[str, ...] = ()

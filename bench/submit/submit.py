@@ -12,7 +12,8 @@ from bench.load.catalog import CARDS, parse_upstream_name, upstream_card
 from bench.load.loader import load_upstream
 from bench.measure.cost import cost_report
 from bench.paths import disk_errors, runs_folder, write_text
-from bench.records.bundle import SUFFIX, BundleCard, pack
+from bench.records.archive import SUFFIX, pack
+from bench.records.bundle import BundleCard, write_sums
 from bench.records.record import read_record
 from bench.registry import track_card
 from bench.schema import write_card
@@ -78,6 +79,7 @@ def submit(
         _, report = check(folder, home, noise_dir)
         if report.problems:
             return Submission(None, report)
+        write_sums(folder)
         _deliver(folder, out)
     return Submission(out, report)
 
