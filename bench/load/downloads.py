@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UserError
-from bench.paths import atomic_path, disk_errors, file_sha256, home, write_text
+from bench.paths import atomic_path, disk_errors, home, write_text
 
 CONNECT_SECONDS = 10
 PIP_SECONDS = 600

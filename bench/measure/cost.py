@@ -18,7 +18,7 @@ from bench.api import SAMPLE_RATE_HZ, Opaque, Upstream
 from bench.config import Rule
 from bench.load.modifiers import plain_tensors
 from bench.measure.macs import count
-from bench.measure.timing import LOADER, REQUEST_LOADER, peak_memory_bytes, time_upstream
+from bench.measure.timing import LOADER, REQUEST_LOADER, cpu_name, peak_memory_bytes, time_upstream
 from bench.records.cost_report import BucketMacs, CostReport, Timing
 
 # Samples of the 32 utterances of the SLT 2022 SUPERB challenge: every 82nd of LibriSpeech
@@ -183,6 +183,7 @@ def cost_report(
         buckets=standard_macs(upstream),
         timing=timed,
         peak_memory_bytes=peak,
+        cpu=cpu_name() if timing else "",
         reported=dict(reported or {}),
         reported_rule=reported_rule,
         uncounted=cost.uncounted,

@@ -7,6 +7,7 @@ measured in a fresh process, whose peak no earlier work has raised.
 from __future__ import annotations
 
 import json
+import platform
 import re
 import resource
 import statistics
@@ -25,10 +26,18 @@ from bench.errors import MissingError
 from bench.records.cost_report import Timing
 from bench.registry import resolve
 
+CPU_FILE = Path("/proc/cpuinfo")
 LOADER = "bench.load.loader:load_upstream"
 REQUEST_LOADER = "bench.load.loader:load_request"
 NOISE_LEVEL = 0.1
 RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, getrusage(2)
+
+
+def cpu_name() -> str:
+    """Return the model of the processor, or its architecture where the system names no model."""
+    text = CPU_FILE.read_text(encoding="utf-8") if CPU_FILE.exists() else ""
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1].strip() if match else platform.machine()
 
 
 def noise(seconds: float, seed: int = 0) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
@@ -10,9 +9,10 @@ from typing import get_args
 from bench.errors import InvalidDataError
 from bench.metrics.draws import DrawnScore, Draws, draws_path, read_draws, write_draws
 from bench.metrics.statistics import studentised
-from bench.paths import path_name, runs_folder
+from bench.paths import path_name, runs_folder, write_text
 from bench.records.bundle import MAX_NAME, BundleCard
 from bench.records.condition_table import add_digests, digests_path
+from bench.records.cost_report import CostReport, read_cost_report
 from bench.records.divisions import Flag, Level
 from bench.records.record import Record, read_record, write_record
 from bench.records.standing import Standing, standing_path
@@ -88,15 +88,27 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
         draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
         write_draws(bundle.draws[path], draws)
         written += [target, draws]
-    if bundle.cost is not None and bundle.cost.upstream == about.upstream:
-        cost = board / "costs" / f"{path_name(about.upstream)}.json"
-        cost.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(bundle.folder / "cost.json", cost)
-        written.append(cost)
+    if bundle.cost is not None:
+        written += _write_cost(bundle.cost, about.submitted_by, board)
     write_card(new_standing, standing)
     if digests_file.exists():
         written.append(digests_file)
     return [*written, standing]
+
+
+def _write_cost(report: CostReport, sender: str, board: Path) -> list[Path]:
+    """Write a cost report with its sender, unless the board has measured one itself.
+
+    Raises:
+        InvalidDataError: the report of the board is broken.
+        MissingError: no space or no permission.
+    """
+    path = board / "costs" / f"{path_name(report.upstream)}.json"
+    if path.exists() and not read_cost_report(path).sent_by:
+        return []
+    named = report.model_copy(update={"sent_by": sender or "its sender"})
+    write_text(path, named.model_dump_json(indent=2) + "\n")
+    return [path]
 
 
 def _row_folder(board: Path, about: BundleCard) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.config import Checkpoint, Recipe
@@ -44,9 +45,11 @@ def _claim_problems(about: BundleCard, path: Path, record: Record) -> Iterator[s
         ("protocol", record.protocol, PROTOCOL),
         ("status", record.status, "ok"),
         ("source", record.source, "measured"),
+        ("error", record.error, None),
     ):
         if value != expected:
-            yield f"{what} {value[:60]!r}, {expected!r} expected"
+            yield f"{what} {str(value)[:60]!r}, {expected!r} expected"
+    yield from _time_problems(record)
     if record.limit is not None:
         yield f"limited to {record.limit} utterances a split: no result"
     stem = f"{record.task}-s{record.seed}"
@@ -58,6 +61,22 @@ def _claim_problems(about: BundleCard, path: Path, record: Record) -> Iterator[s
         yield f"no task {record.task[:60]!r} on track {about.track}"
         return
     yield from _against_card(record)
+
+
+def _time_problems(record: Record) -> Iterator[str]:
+    """Check date and seconds of a run, which only its sender knows, for what cannot be."""
+    where = record.provenance
+    try:
+        started = datetime.fromisoformat(where.started)
+        is_written_so = where.started == started.isoformat(timespec="seconds")
+        if not is_written_so or started.tzinfo is None:
+            yield f"started {where.started[:40]!r}: a date as 2026-01-31T12:00:00+00:00 expected"
+        elif started > datetime.now(UTC):
+            yield f"started {where.started}, which is in the future"
+    except ValueError:
+        yield f"started {where.started[:40]!r} is no ISO 8601 date"
+    if min([where.seconds, *where.seconds_by_stage.values()]) < 0:
+        yield "seconds below 0"
 
 
 def _against_card(record: Record) -> Iterator[str]:
@@ -77,6 +96,9 @@ def _against_card(record: Record) -> Iterator[str]:
     if set(pairs) != wanted:
         condition, metric = min(set(pairs) ^ wanted)
         yield f"scores and predictions do not fit: {metric[:40]} on {condition[:40]}"
+    if record.selection.metric != card.metrics[0]:
+        yield f"selected by {record.selection.metric[:40]!r}, {card.metrics[0]!r} expected"
+        return
     yield from selection_problems(record)
 
 
@@ -145,13 +167,12 @@ def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
 def selection_problems(record: Record) -> Iterator[str]:
     """Check that dev chose from the learning rates tried, whichever they were."""
     choice = record.selection
-    if choice.metric not in METRICS:
-        yield f"selected by {choice.metric[:40]!r}, which is no metric"
-        return
     if choice.explored:
         yield from _explored_problems(record)
     if (choice.value, choice.lr) not in _best(choice.grid, choice.metric):
         yield f"learning rate {choice.lr:g} is not the one that dev chose from the grid"
+    elif choice.step not in {point.step for point in choice.grid if point.lr == choice.lr}:
+        yield f"step {choice.step} is not the one at which that learning rate was best"
     if abs(sum(record.head.layer_weights) - 1.0) > 1e-3:
         yield f"layer weights sum to {sum(record.head.layer_weights):.4f}, 1 expected"
 

@@ -14,6 +14,7 @@ from bench.conditions.scores import differs, rescore_conditions
 from bench.config import UpstreamCard
 from bench.errors import MissingError, UserError, one_line
 from bench.load.catalog import parse_upstream_name, upstream_card
+from bench.load.loader import load_upstream
 from bench.metrics.draws import DrawnScore
 from bench.records.bundle import BundleCard
 from bench.records.cost_report import CostReport, read_cost_report
@@ -24,10 +25,9 @@ from bench.run.spec import read_split
 from bench.schema import read_card
 from bench.session import Session
 from bench.submit.cost_check import cost_problems
+from bench.submit.head_check import head_problems
 from bench.submit.record_check import record_problems, set_problems
-
-MAX_TEXT = 2_000
-_UNSAFE = re.compile(r"[<>\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]|javascript:", re.I)
+from bench.submit.text_check import text_problems
 
 
 @dataclass
@@ -82,14 +82,17 @@ def check(folder: Path, home: Path, noise_dir: Path | None = None) -> tuple[Bund
             report.problems += _about_problems(bundle)
         if not report.problems:
             report.problems += _card_problems(bundle)
+            report.problems += _orphan_problems(bundle)
             report.problems += record_problems(bundle.about, bundle.records, report.remarks)
             report.problems += set_problems(bundle.about, bundle.records)
         if not report.problems:
             report.problems += _corpus_problems(bundle, home)
         if not report.problems:
             report.problems += _score_problems(bundle, home, noise_dir)
+            loaded = load_upstream(bundle.about.upstream)
+            report.problems += head_problems(bundle.records, loaded, home, report.remarks)
             report.problems += cost_problems(
-                bundle.about.upstream, bundle.records, bundle.cost, report.remarks
+                bundle.about.upstream, loaded, bundle.records, bundle.cost, report.remarks
             )
         report.remarks += _remarks(bundle)
     except UserError as error:
@@ -111,38 +114,15 @@ def _read(folder: Path) -> Bundle:
     return bundle
 
 
-def unsafe(text: str) -> str:
-    """Return why a text may not be shown on a public page; empty when it may."""
-    if len(text) > MAX_TEXT:
-        return f"{len(text)} characters, at most {MAX_TEXT} expected"
-    match = _UNSAFE.search(text)
-    return f"{match[0]!r} is not allowed in a text" if match else ""
-
-
-def _text_problems(data: object, where: str) -> Iterator[str]:
-    """Check every text in a nested structure."""
-    if isinstance(data, str):
-        reason = unsafe(data)
-        if reason:
-            yield f"{where}: {reason}"
-    elif isinstance(data, dict):
-        for key, value in data.items():
-            yield from _text_problems(str(key), where)
-            yield from _text_problems(value, f"{where}.{str(key)[:40]}")
-    elif isinstance(data, list | tuple):
-        for item in data:
-            yield from _text_problems(item, where)
-
-
 def _all_text_problems(bundle: Bundle) -> Iterator[str]:
     """Check every text of the bundle. Run first: later messages quote the texts."""
-    yield from _text_problems(bundle.about.model_dump(), "bundle.yaml")
+    yield from text_problems(bundle.about.model_dump(), "bundle.yaml")
     card = read_card(bundle.folder / "card.yaml", UpstreamCard)
-    yield from _text_problems(card.model_dump(), "card.yaml")
+    yield from text_problems(card.model_dump(), "card.yaml")
     for path, record in bundle.records.items():
-        yield from _text_problems(record.model_dump(mode="json"), path.name)
+        yield from text_problems(record.model_dump(mode="json"), path.name)
     if bundle.cost is not None:
-        yield from _text_problems(bundle.cost.model_dump(mode="json"), "cost.json")
+        yield from text_problems(bundle.cost.model_dump(mode="json"), "cost.json")
 
 
 def _about_problems(bundle: Bundle) -> Iterator[str]:
@@ -167,6 +147,20 @@ def _card_problems(bundle: Bundle) -> Iterator[str]:
         yield f"card.yaml: name {card.name[:60]!r}, bundle.yaml says {name!r}"
     elif card != upstream_card(name):
         yield f"card.yaml: differs from upstreams/cards/{name}.yaml of this checkout"
+
+
+def _orphan_problems(bundle: Bundle) -> Iterator[str]:
+    """Check that every file of a run belongs to a record."""
+    by_stem = {path.stem: record for path, record in bundle.records.items()}
+    for folder in sorted(path for path in (bundle.folder / "records").glob("*") if path.is_dir()):
+        record = by_stem.get(folder.name)
+        if record is None:
+            yield f"records/{folder.name}: no record records/{folder.name}.json"
+            continue
+        scored = {*record.predictions_sha256, *(item.condition for item in record.conditions)}
+        stems = {path.stem for path in (folder / "predictions").glob("*.jsonl")}
+        for name in sorted(stems - scored):
+            yield f"records/{folder.name}: predictions of {name!r}, a condition without scores"
 
 
 def _corpus_problems(bundle: Bundle, home: Path) -> Iterator[str]:
@@ -217,12 +211,8 @@ def _remarks(bundle: Bundle) -> Iterator[str]:
         yield f"no records of {', '.join(missing)}: a partial row"
     if bundle.cost is None:
         yield "no cost.json: time, memory and stored bytes stay empty"
-    elif bundle.cost.upstream != bundle.about.upstream:
-        yield f"cost.json is of {bundle.cost.upstream!r}"
     for path, record in bundle.records.items():
         if record.weights == "user":
             yield f"{path.name}: weights from a file of the sender; their origin is unknown"
         if record.provenance.dirty is not False:
             yield f"{path.name}: made from a changed checkout, or outside one"
-        if not (path.with_suffix("") / "head.safetensors").exists():
-            yield f"{path.name}: no trained head: its predictions cannot be run again"

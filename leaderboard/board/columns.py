@@ -38,15 +38,14 @@ METRIC_TITLES = {
 }
 
 
-def _number(value: float | None, scale: float, digits: int, note: str = "") -> BoardCell:
-    """Return a number in a unit; a dash for None."""
+def _number(
+    value: float | None, scale: float, digits: int, note: str = "", sender: str = ""
+) -> BoardCell:
+    """Return a number in a unit; a dash for None. What a sender measured has no rank or place."""
     if value is None:
         return DASH
-    return BoardCell(f"{value / scale:,.{digits}f}", note, value / scale)
-
-
-def _family(row: Row) -> BoardCell:
-    return BoardCell(row.family)
+    notes = "; ".join(filter(None, [note, sender]))
+    return BoardCell(f"{value / scale:,.{digits}f}", notes, None if sender else value / scale)
 
 
 def _teacher(row: Row) -> BoardCell:
@@ -71,7 +70,7 @@ def _relative_time(row: Row) -> BoardCell:
     if timing is None or timing.relative is None:
         return DASH
     note = f"{timing.rtf:.4f} alone" + (", busy machine" if timing.busy else "")
-    return _number(timing.relative, 1.0, 3, note)
+    return _number(timing.relative, 1.0, 3, note, row.measured_by)
 
 
 def _stored(row: Row) -> BoardCell:
@@ -79,11 +78,12 @@ def _stored(row: Row) -> BoardCell:
 
 
 def _memory(row: Row) -> BoardCell:
-    return _number(row.cost.peak_memory_bytes if row.cost else None, 1e6, 0)
+    return _number(row.cost and row.cost.peak_memory_bytes, 1e6, 0, sender=row.measured_by)
 
 
 FACTS: tuple[Column, ...] = (
-    Column("family", "Family", "how it was made", "upstream", _family, numeric=False),
+    Column("family", "Family", "how it was made", "upstream",
+           lambda row: BoardCell(row.family), numeric=False),
     Column("teacher", "Teacher", "compressed from", "upstream", _teacher, numeric=False),
     Column("params", "Parameters", "millions", "cost", _params, False, log=True),
     Column("macs", "MACs", "G a second of audio, rule plain", "cost", _macs, False, log=True),

@@ -140,6 +140,14 @@ class Row:
         return self.name if "untrained" in self.role else self.name + short.get(role, "")
 
     @property
+    def measured_by(self) -> str:
+        """Who measured its times and memory, and on what; empty where the board did."""
+        cost = self.cost
+        if cost is None or not cost.sent_by:
+            return ""
+        return f"by {cost.sent_by} on {cost.cpu or 'an unnamed CPU'}"
+
+    @property
     def verified(self) -> str:
         """The level to which the row was verified, in a word."""
         return "reported" if self.kind == "reported" else self.standing.verified

@@ -132,15 +132,16 @@ def costs(row: Row) -> str:
     if row.macs_superb is not None:
         parts.append(f"{row.macs_superb / 1e9:,.1f} G MACs for 32 utterances (SUPERB's rule)")
     if row.rtf is not None:
-        parts.append(f"real-time factor {row.rtf:.4f}")
+        parts.append(f"real-time factor {row.rtf:.4f}, as its runs say")
     cost = row.cost
     if cost is not None:
+        by = f" ({row.measured_by})" if row.measured_by else ""
         parts.append(f"{cost.stored_bytes:,} bytes stored")
         if cost.timing is not None and cost.timing.relative is not None:
             busy = " on a busy machine" if cost.timing.busy else ""
-            parts.append(f"{cost.timing.relative:.3f} of HuBERT Base's time{busy}")
+            parts.append(f"{cost.timing.relative:.3f} of HuBERT Base's time{busy}{by}")
         if cost.peak_memory_bytes is not None:
-            parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory")
+            parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory{by}")
     return "; ".join(parts) or "unknown"
 
 

@@ -284,7 +284,7 @@ def test_unknown_and_impossible_conditions_are_refused_before_anything(trained):
 def test_a_head_is_loaded_as_it_was_saved(trained):
     record = read_record(trained.path)
     one = artifacts.load_run(trained.path, record, trained.session)
-    head = trained.path.with_suffix("") / "head.safetensors"
-    first, second = one.probe.state_dict(), artifacts.load_head(one.resolved, head).state_dict()
+    again = artifacts.load_head(one.resolved, trained.path, record)
+    first, second = one.probe.state_dict(), again.state_dict()
     assert first.keys() == second.keys()
     assert all(np.array_equal(first[key], second[key]) for key in first)

@@ -5,9 +5,10 @@ import yaml
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError
+from bench.load.catalog import CARDS
 from bench.records.cost_report import read_cost_report
 from bench.records.record import read_record
-from bench.registry import CARDS, ROOT
+from bench.registry import ROOT
 from bench.run.evaluate import read_predictions, write_predictions
 from bench.schema import read_card
 

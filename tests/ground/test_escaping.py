@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from bench.cli import main
 from bench.errors import one_line, printable
+from bench.load.catalog import CARDS
 from bench.load.files import SHIPPED
 from bench.progress import bar, log_to_stderr, say, show, show_text, warn
-from bench.registry import CARDS
 
 CONTROL = "\x1b]0;owned\x07\x1b[2J\x1b[31m\x9b1m\r"
 HOSTILE = f"x\n{CONTROL}slim-superb: all is well\u202egnp"
@@ -62,11 +62,11 @@ def test_texts_of_cards(key, tmp_path, capfd):
 
 
 def test_texts_in_lists(monkeypatch, capfd):
-    from bench import registry
+    from bench.load import catalog
 
-    cards = {"fbank": registry.upstream_card("fbank").model_copy(update={"title": HOSTILE})}
-    monkeypatch.setattr(registry, "upstream_names", lambda: tuple(cards))
-    monkeypatch.setattr(registry, "upstream_card", cards.get)
+    cards = {"fbank": catalog.upstream_card("fbank").model_copy(update={"title": HOSTILE})}
+    monkeypatch.setattr(catalog, "upstream_names", lambda: tuple(cards))
+    monkeypatch.setattr(catalog, "upstream_card", cards.get)
     assert main(["list", "upstreams"]) == 0
     plain(capfd.readouterr())
 

@@ -27,7 +27,8 @@ from bundles import (
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError
 from bench.load.catalog import upstream_card
-from bench.records.bundle import opened, pack
+from bench.records.archive import pack
+from bench.records.bundle import opened
 from bench.records.record import read_record
 from bench.records.standing import Standing
 from bench.schema import read_card
@@ -157,7 +158,10 @@ def test_published_weights_are_those_of_a_file_that_the_card_vouches_for(
         monkeypatch.setattr(f"bench.submit.{module}.upstream_card", lambda name: given)
     (folder / "card.yaml").write_text(yaml.safe_dump(given.model_dump(mode="json")), "utf-8")
     for path in (folder / "records").glob("*.json"):
-        record = json.loads(path.read_text("utf-8")) | {"weights": "published"}
+        record = json.loads(path.read_text("utf-8")) | {
+            "weights": "published",
+            "record_sha256": None,
+        }
         record["inputs"]["checkpoint_sha256"] = "e" * 64
         path.write_text(json.dumps(record), encoding="utf-8")
     problems = check(folder, toy.home)[1].problems
@@ -229,7 +233,7 @@ def test_what_lands_in_spite_of_all_is_text(toy, folder, tmp_path):
     board = tmp_path / "leaderboard"
     target = board / "results/toy/fbank"
     target.mkdir(parents=True)
-    hostile = {"family": SCRIPT, "tap": SCRIPT}
+    hostile = {"family": SCRIPT, "tap": SCRIPT, "record_sha256": None}
     for path in sorted((folder / "records").glob("*.json")):
         data = json.loads(path.read_text("utf-8")) | hostile
         (target / path.name).write_text(json.dumps(data), encoding="utf-8")

@@ -62,7 +62,7 @@ def test_a_grid_that_diverged_everywhere_is_a_problem_in_one_line(toy, folder):
 
 
 OTHER = [{"lr": 0.5, "step": 1, "value": 0.25}, {"lr": 0.25, "step": 1, "value": 0.5}]
-FREE = {"inputs__task_card_sha256": "0" * 64, "selection__grid": OTHER}
+FREE = {"inputs__task_card_sha256": "0" * 64, "selection__grid": OTHER, "selection__step": 1}
 
 
 @pytest.mark.parametrize("division", ["closed", "open"])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import yaml
-from bundles import SCRIPT, send
+from bundles import SCRIPT, edit, send
 from toy_track import TRACK
 
 from bench.engine import Engine
@@ -105,10 +105,7 @@ def test_rerun_from_the_weights(toy, folder):
     ("recorded", "used"), [("float32", "float32"), ("bf16", "bf16"), ("tf32", "float32")]
 )
 def test_rerun_computes_as_recorded_where_the_device_can(toy, folder, monkeypatch, recorded, used):
-    file = folder / "records/tone-s0.json"
-    content = json.loads(file.read_text("utf-8"))
-    content["provenance"]["precision"] = recorded
-    file.write_text(json.dumps(content), encoding="utf-8")
+    edit(provenance__precision=recorded)(folder)
     engines = []
 
     def watched(*arguments, **options):

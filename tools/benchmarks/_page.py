@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pkgutil
 import platform
-import re
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +13,7 @@ import torch
 
 import tools.benchmarks
 from bench.errors import UsageError, did_you_mean
+from bench.measure.timing import cpu_name
 from bench.progress import say
 from tools.benchmarks._setting import Setting
 from tools.benchmarks.f_official import CORPORA, hours_of_ours, hours_of_reference
@@ -70,16 +70,7 @@ def _machine() -> str:
     cores, load = os.cpu_count(), os.getloadavg()
     packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     threads, python = torch.get_num_threads(), platform.python_version()
-    return f"""Written by `make bench`. {_processor()}, {cores} cores, no GPU; {threads} thread(s).
+    return f"""Written by `make bench`. {cpu_name()}, {cores} cores, no GPU; {threads} thread(s).
 Python {python}, {packages}. Load average at the start: {load[0]:.1f}
 on {cores} cores. Ratios compare CPU seconds of parts that were timed in turn in one process. With a
 load above the number of cores, other work shares caches and memory, and the spreads are wide."""
-
-
-def _processor() -> str:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.machine()
-    found = re.search(r"model name\s*:\s*(.+)", text)
-    return found[1].strip() if found else platform.machine()

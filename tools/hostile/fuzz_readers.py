@@ -1,6 +1,7 @@
 """What reads files of others, each with a whole file to make damaged ones of."""
 
 import gzip
+import hashlib
 import json
 from typing import NamedTuple
 
@@ -168,7 +169,9 @@ def containers(folder):
     """The games' containers, Debian packages, bundles."""
     pack_deb(folder / "a.deb", pack_tar(FILES), "")
     record = text("leaderboard/results/quick/fbank/ks-s0.json")
-    tar = pack_tar({"bundle.yaml": b"upstream: a\ntrack: quick\n", "records/ks-s0.json": record})
+    files = {"bundle.yaml": b"upstream: a\ntrack: quick\n", "records/ks-s0.json": record}
+    sums = "".join(f"{hashlib.sha256(data).hexdigest()}  {name}\n" for name, data in files.items())
+    tar = pack_tar(files | {bundle.SUMS: sums.encode()})
 
     def unpack(path):
         with bundle.opened(path):
