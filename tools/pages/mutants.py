@@ -9,6 +9,7 @@ the equivalent ones.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -72,7 +73,8 @@ def read_results(folder: Path, reasons: Mapping[str, Mapping[str, str]]) -> list
 
     Args:
         folder: `mutants`, in the folder of the sources.
-        reasons: by file and place, why a survivor is equivalent.
+        reasons: by file and place, why a survivor is equivalent; under `everywhere` by a regular
+            expression of `OLD LINE -> NEW LINE`, for what is the same in every file.
 
     Raises:
         MissingError: no results.
@@ -85,14 +87,16 @@ def read_results(folder: Path, reasons: Mapping[str, Mapping[str, str]]) -> list
             continue
         run = {name: code for name, code in codes.items() if code not in NOT_RUN}
         names = [name for name, code in run.items() if code not in KILLED]
-        survivors = tuple(_survivors(path, names, reasons.get(path, {})))
+        survivors = tuple(_survivors(path, names, reasons.get(path, {}), reasons["everywhere"]))
         modules.append(ModuleMutants(path, len(codes), len(run), survivors))
     if not modules:
         raise MissingError(f"no mutants in {folder}: run 'make mutants'")
     return modules
 
 
-def _survivors(path: str, names: Sequence[str], reasons: Mapping[str, str]) -> Iterator[Survivor]:
+def _survivors(
+    path: str, names: Sequence[str], reasons: Mapping[str, str], everywhere: Mapping[str, str]
+) -> Iterator[Survivor]:
     """Yield the survivors of one file, in its order."""
     if not names:
         return
@@ -107,7 +111,8 @@ def _survivors(path: str, names: Sequence[str], reasons: Mapping[str, str]) -> I
         function, owner = orig_function_and_class_names_from_key(name)
         place = f"{owner}.{function}" if owner else function
         place = f"{place}: {new or '(removed)'}"
-        yield Survivor(place, old, reasons.get(place, ""))
+        shared = (why for rule, why in everywhere.items() if re.search(rule, f"{old} -> {new}"))
+        yield Survivor(place, old, reasons.get(place) or next(shared, ""))
 
 
 def page(modules: Sequence[ModuleMutants], tool: str) -> str:
