@@ -109,8 +109,8 @@ class UpstreamSource:
         variant: the text after `@` in the upstream's name (a subnet, an option), or None.
         checkpoint: a verified file, or None for seeded random weights (the untrained control).
         seed: seed of the random weights, and of a random variant without a seed of its own.
-        tap: name of the requested hidden states. The upstream returns them and sets its `tap`;
-            another `tap` than the requested one is refused.
+        tap: name of the requested hidden states. An upstream with taps of its own returns them
+            and sets its `tap`; of the states of any other, `bench.load.taps` chooses.
         place: the place in the card's `source`: a file, a folder, or s3prl's name of an upstream.
         untrained: load random weights although the card has others.
         builder: the card's `builder`.

@@ -23,6 +23,7 @@ from bench.load.catalog import Entry, UpstreamName, find_entry
 from bench.load.downloads import short_reason
 from bench.load.files import ModelPlace, UpstreamFiles, WeightsFile, find_files
 from bench.load.modifiers import modifier_hint, modify
+from bench.load.taps import choose_states
 from bench.registry import BORDER, resolve
 from bench.session import Session
 
@@ -164,7 +165,10 @@ def _construct(entry: Entry, name: UpstreamName, files: UpstreamFiles) -> Upstre
     if not isinstance(upstream, Upstream):
         raise UsageError(f"card {card.name}: {_load_function(card)} gave {type(upstream).__name__}")
     if upstream.tap != tap:
-        raise UsageError(f"upstream {card.name} has no tap {tap!r}, only {upstream.tap!r}")
+        try:
+            upstream = choose_states(upstream, tap)
+        except UsageError as error:
+            raise UsageError(f"upstream {card.name}: {error}") from error
     return upstream.freeze()
 
 

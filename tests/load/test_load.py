@@ -215,7 +215,8 @@ def test_taps_are_part_of_the_name_and_of_the_identity(tapped):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("toy@tap=deep", "toy has no tap 'deep', only 'hidden_states'"),
+        ("toy@tap=deep", "toy: tap 'deep': this upstream has hidden_states, layers, last, layer0"),
+        ("toy@tap=layer9", "toy: tap 'layer9': .* layer0 to layer"),
         ("toy@tap=", "expected one tap=NAME"),
         ("toy@tap=last,tap=last", "expected one tap=NAME"),
     ],
