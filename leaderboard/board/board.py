@@ -10,6 +10,7 @@ from typing import Literal
 
 from bench.records.record import SCHEMA
 from leaderboard.board.heat import HeatTable, heat_tables
+from leaderboard.board.layer_table import LayerTable
 from leaderboard.board.ranking import Ranking
 from leaderboard.board.rows import Row
 
@@ -93,6 +94,7 @@ class View:
         cells: one tuple a row, one cell a column.
         conditions: all test conditions except `clean`.
         tables: name and score columns of every condition except `clean`.
+        layers: the layer curves.
     """
 
     key: str
@@ -104,6 +106,7 @@ class View:
     conditions: tuple[str, ...]
     tables: tuple[tuple[str, tuple[Column, ...]], ...]
     tasks: tuple[TaskSection, ...]
+    layers: LayerTable
 
     @cached_property
     def heat(self) -> tuple[HeatTable, ...]:

@@ -1,4 +1,4 @@
-"""Committed records, read from their folders and checked for what can share a column."""
+"""Committed records and costs, read and checked for what can share a column."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bench.errors import InvalidDataError
 from bench.metrics.draws import Draws, draws_path, read_draws
 from bench.metrics.metric import METRICS
 from bench.paths import path_name
+from bench.records.cost_report import CostReport, read_cost_report
 from bench.records.record import Record, read_record
 from bench.registry import track_card
 
@@ -77,6 +78,21 @@ def read_results(folders: BoardFolders) -> Reading:
             draws = read_draws(drawn) if drawn.exists() else {}
             reading.by_track.setdefault(folder.name, []).append(BoardRecord(path, record, draws))
     return reading
+
+
+def read_costs(folder: Path) -> dict[str, CostReport]:
+    """Read all cost reports, by upstream.
+
+    Raises:
+        InvalidDataError: a broken report, or one under another upstream's name.
+    """
+    reports = {}
+    for path in sorted(folder.glob("*.json")):
+        report = read_cost_report(path)
+        if path_name(report.upstream) != path.stem:
+            raise InvalidDataError(f"{path}: holds the costs of {report.upstream!r}: rename it")
+        reports[report.upstream] = report
+    return reports
 
 
 def _check_place(record: Record, path: Path) -> None:

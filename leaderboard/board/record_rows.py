@@ -21,14 +21,13 @@ from bench.records.cost_report import CostReport
 from bench.records.record import ConditionScore, Record
 from bench.records.standing import Standing, standing_path
 from bench.schema import read_card
-from leaderboard.board.costs import read_costs
 from leaderboard.board.degradation import (
     degradations,
     recorded_degradations,
     relative,
     same_test_set,
 )
-from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns
+from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_costs
 from leaderboard.board.rows import (
     WEIGHTS_TEXT,
     BoardScore,

@@ -14,6 +14,7 @@ from bench.registry import task_card, track_card
 from leaderboard.board.board import Board, Column, Stamp, TaskSection, View
 from leaderboard.board.columns import all_columns, metric_title, score_column
 from leaderboard.board.degradation import conditions_of
+from leaderboard.board.layer_table import LayerTable, layer_table
 from leaderboard.board.published import (
     TRACK,
     SourcesFile,
@@ -77,6 +78,7 @@ def make_view(
     reported: Sequence[Row],
     about: SourcesFile | None,
     ends: Anchors | None,
+    layers: LayerTable,
 ) -> View:
     """Return the view of one track.
 
@@ -86,6 +88,7 @@ def make_view(
         reported: rows from papers.
         about: file of the published table; None on other tracks.
         ends: anchors of the SUPERB score; None on other tracks.
+        layers: the layer curves.
     """
     rows = tuple(sorted([*measured, *reported], key=_order))
     metrics = _metrics_of(record for row in measured for record in row.records)
@@ -97,7 +100,7 @@ def make_view(
     tables = tuple((name, _condition_columns(name, metrics, rows)) for name in conditions)
     title, text = _titles(track, about)
     tasks = _tasks(track, metrics, about, measured)
-    return View(track, title, text, columns, rows, cells, conditions, tables, tasks)
+    return View(track, title, text, columns, rows, cells, conditions, tables, tasks, layers)
 
 
 def _condition_columns(
@@ -180,11 +183,13 @@ def make_board(folders: BoardFolders, stamp: Stamp | None = None) -> tuple[Board
     tracks = dict.fromkeys([*reading.by_track, *([TRACK] if published else [])])
     for track in tracks:
         measured = measured_rows(track, reading.by_track.get(track, []), folders)
+        layers = layer_table(folders.results, track, measured)
         if track == TRACK and about is not None:
             reported = reported_rows(about, published)
-            views.append(make_view(track, measured, reported, about, anchors(about, published)))
+            ends = anchors(about, published)
+            views.append(make_view(track, measured, reported, about, ends, layers))
         else:
-            views.append(make_view(track, measured, (), None, None))
+            views.append(make_view(track, measured, (), None, None, layers))
     board = Board(
         views=tuple(views),
         stamp=stamp or unknown_stamp(records),

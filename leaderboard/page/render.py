@@ -33,7 +33,7 @@ from leaderboard.page.sections import (
     runs,
     task_lines,
 )
-from leaderboard.page.texts import HOW_TO_COMPARE_LOSS, HOW_TO_READ, KINDS
+from leaderboard.page.texts import HOW_TO_COMPARE_LOSS, HOW_TO_READ, HOW_TO_READ_LAYERS, KINDS
 
 PAGE = Path(__file__).with_name("assets")
 MAX_BYTES = 600_000  # a larger page leaves the tables of conditions to the script
@@ -59,7 +59,8 @@ def html(board: Board) -> str:
     environment.filters |= {
         "band": band, "bibtex": bibtex, "condition_lines": condition_lines,
         "costs": costs, "first_of_card": first_of_card, "heat": _heat, "interval": _interval,
-        "loss": over_column, "lossy_tasks": lossy_tasks, "p_values": p_values, "px": _px,
+        "loss": over_column, "lossy_tasks": lossy_tasks, "p_values": p_values,
+        "percent": _percent, "px": _px,
         "reported_lines": reported_lines, "runs": runs, "seeds": seeds_text, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip
@@ -70,6 +71,7 @@ def html(board: Board) -> str:
     texts = SimpleNamespace(
         HOW_TO_READ=HOW_TO_READ,
         HOW_TO_COMPARE_LOSS=HOW_TO_COMPARE_LOSS,
+        HOW_TO_READ_LAYERS=HOW_TO_READ_LAYERS,
         LEVELS=LEVELS,
         FLAGS=FLAGS,
     )
@@ -123,6 +125,11 @@ def _policy(script: str, style: str) -> str:
 def web(address: str | None) -> str:
     """Return an address that may be linked to; empty unless it is plain https."""
     return address if address and re.fullmatch(r"https://[\w./%#?=&+~-]+", address) else ""
+
+
+def _percent(value: float) -> str:
+    """Return a fraction in percent."""
+    return f"{100 * value:.1f}"
 
 
 def _px(value: float) -> str:

@@ -16,6 +16,7 @@ from bench.records.standing import Standing
 from leaderboard.board.board import View
 from leaderboard.board.columns import all_columns
 from leaderboard.board.degradation import degradations
+from leaderboard.board.layer_table import LayerTable
 from leaderboard.board.ranking import all_pairs, compare, rank_column
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.page.export import bibtex
@@ -132,7 +133,7 @@ def view_of(rows):
     metrics = {("ks", "accuracy"): METRICS["accuracy"]}
     columns = all_columns(rows, metrics, None)
     cells = tuple(tuple(column.cell(item) for column in columns) for item in rows)
-    return View("open", "", "", columns, tuple(rows), cells, (), (), ())
+    return View("open", "", "", columns, tuple(rows), cells, (), (), (), LayerTable((), ()))
 
 
 def sized(name, params, value, **options):
