@@ -182,6 +182,8 @@ class Utterance:
         key: sha256 hex digest of the utterance's samples; the identity of its sound.
         effect: name in `bench.sound.sox` of an effect on the whole file, before `start` and
             `num_samples` cut the utterance out of it; "" for none.
+        part: first sample and number of samples of the part, within the utterance, whose frames
+            are its features, while the upstream hears all of it; None for all frames.
     """
 
     id: str
@@ -193,6 +195,7 @@ class Utterance:
     source: str
     key: str
     effect: str = ""
+    part: tuple[int, int] | None = None
 
 
 def lengths_to_mask(lengths: Tensor, max_length: int) -> Tensor:

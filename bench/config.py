@@ -15,7 +15,15 @@ Rule = Literal["plain", "superb_slt2022"]
 Precision = Literal["float32", "tf32", "bf16"]
 Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
-    "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference", "other"
+    "teacher",
+    "distilled",
+    "robust",
+    "once-for-all",
+    "pruned",
+    "baseline",
+    "reference",
+    "control",
+    "other",
 ]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 # A card's name becomes part of paths and of records.
@@ -166,8 +174,8 @@ class Recipe(Frozen):
 
     Attributes:
         optimizer: `adam` or `adamw`.
-        lr_grid: learning rates; the best on dev is used.
-        steps: optimizer updates.
+        lr_grid: learning rates; the best on dev is used. Empty where nothing is trained.
+        steps: optimizer updates. 0: the head has no parameter, and dev chooses one hidden state.
         batch_size: utterances in an update.
         clip: largest L2 norm of the gradient.
         eval_every: updates between two evaluations on dev.
@@ -182,8 +190,8 @@ class Recipe(Frozen):
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
-    lr_grid: tuple[float, ...] = Field(min_length=1)
-    steps: int = Field(gt=0)
+    lr_grid: tuple[float, ...]
+    steps: int = Field(ge=0)
     batch_size: int = Field(gt=0)
     clip: float = Field(default=1.0, gt=0)
     eval_every: int = Field(gt=0)
@@ -195,6 +203,12 @@ class Recipe(Frozen):
         default="shuffled", exclude_if=lambda kind: kind == "shuffled"
     )
     explore: float | None = Field(default=None, gt=0, lt=1, exclude_if=lambda part: part is None)
+
+    @model_validator(mode="after")
+    def _rates_if_trained(self) -> Recipe:
+        if bool(self.lr_grid) != bool(self.steps):
+            raise ValueError("'lr_grid' and 'steps': both, or an empty list and 0")
+        return self
 
 
 class TaskCard(Frozen):

@@ -23,7 +23,7 @@ EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_upstream(parser)
-    parser.add_argument("task", help="asr, ks, ic, sid, asv or slu ('list tasks')")
+    parser.add_argument("task", help="asr, ks, ic, sid, asv, slu or words ('list tasks')")
     parser.add_argument("--track", default="quick", help="quick (default), open or superb")
     parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
     parser.add_argument("--seeds", help="several, such as 0,1,2: trained together, a record each")

@@ -28,6 +28,7 @@ from bench.sound.audio import Wav
 from bench.sound.manifests import digest, read_table, read_trials
 
 TEST_SIDE = "@test"
+PART = "#"
 FULL_SCALE = 32_768.0
 
 
@@ -156,8 +157,11 @@ def _identity(table: Table, distorter: Distorter) -> str:
 
 
 def _with_plain_id(item: Utterance) -> Utterance:
-    """Return an utterance under its plain id, which decides how it is distorted."""
-    return replace(item, id=item.id.removesuffix(TEST_SIDE))
+    """Return an utterance under its plain id, which decides how it is distorted.
+
+    Parts of a line (`LINE#NUMBER`) are cut out of the same distorted line.
+    """
+    return replace(item, id=item.id.removesuffix(TEST_SIDE).partition(PART)[0])
 
 
 @dataclass(frozen=True)

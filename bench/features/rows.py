@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeVar
 
@@ -168,6 +168,18 @@ class FeatureSet:
         first[order] = starts
         lengths = torch.from_numpy(self.frames[chosen])
         return Rows(torch.from_numpy(states), torch.from_numpy(first), lengths)
+
+    def cut(self, parts: Sequence[tuple[float, float]]) -> FeatureSet:
+        """Return a part of each utterance.
+
+        Args:
+            parts: begin and end of each, as fractions of the utterance; a part has one frame at
+                least.
+        """
+        begin, end = np.array(parts, dtype=np.float64).T * self.frames
+        first = np.minimum(np.floor(begin + 0.5).astype(np.int64), self.frames - 1)
+        last = np.maximum(np.floor(end + 0.5).astype(np.int64), first + 1)
+        return replace(self, first=self.first + first, frames=np.minimum(last, self.frames) - first)
 
     def _read(self, states: Array, shard: int, place: int, start: int, stop: int) -> None:
         """Fill rows `start` to `stop` with those of a shard from row `place` on.

@@ -213,7 +213,7 @@ class FeatureStore:
         write_text(self.folder.parent / NAME_FILE, f"{self.name}\n")
 
     def read(self, utterances: Sequence[Utterance]) -> FeatureSet:
-        """Return the features of `utterances`, all of which must be stored; mark them as used now.
+        """Return the features of `utterances` (of their parts), all stored; mark them as used now.
 
         Raises:
             KeyError: an utterance is not stored.
@@ -224,7 +224,7 @@ class FeatureStore:
         for shard in shards:
             os.utime(shard.with_suffix(".json"))
         _, num_layers, hidden_size = np.load(shards[0], mmap_mode="r", allow_pickle=False).shape
-        return FeatureSet(
+        whole = FeatureSet(
             num_layers,
             hidden_size,
             self.mode,
@@ -233,6 +233,13 @@ class FeatureStore:
             first=np.array([place.first for place in places], dtype=np.int64),
             frames=np.array([place.frames for place in places], dtype=np.int64),
         )
+        return whole.cut([_fractions(item) for item in utterances])
+
+
+def _fractions(item: Utterance) -> tuple[float, float]:
+    """Return begin and end of an utterance's part, as fractions of its length."""
+    start, count = item.part or (0, item.num_samples)
+    return start / item.num_samples, (start + count) / item.num_samples
 
 
 def _shards(

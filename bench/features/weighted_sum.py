@@ -50,6 +50,12 @@ class WeightedSum(nn.Module):
             self.register_buffer("mean", moments.mean.float())
             self.register_buffer("scale", 1.0 / moments.floored_std().float())
 
+    def choose(self, layer: int) -> None:
+        """Set the weights to 1 for one hidden state and to 0 for all others."""
+        if self.num_layers > 1:
+            with torch.no_grad():
+                self.logits.fill_(-torch.inf)[layer] = 0.0
+
     def weights(self) -> Tensor:
         """Return the softmax weights (L,); they sum to one."""
         if self.num_layers == 1:

@@ -18,6 +18,7 @@ from bench.errors import InvalidDataError, UsageError, did_you_mean
 from bench.metrics.detection import Floats, equal_error_rate, minimum_cost
 from bench.metrics.edits import character_errors, tagged_slots, word_errors
 from bench.metrics.items import Items, MetricScore, TrialItems
+from bench.metrics.words import average_precision_parts, template
 
 if TYPE_CHECKING:
     from bench.api import Utterance
@@ -239,6 +240,26 @@ def _check_trials(trials: Sequence[Trial], speakers: Mapping[str, str]) -> None:
         raise InvalidDataError(f"{len(trials)} trials: both target and other trials expected")
 
 
+def _word_pairs(
+    predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
+) -> Items:
+    """Return the average precision over pairs of tokens, one item a token.
+
+    Raises:
+        InvalidDataError: a malformed template, or templates of two sizes.
+    """
+    del trials
+    pairs = joined(predictions, references)
+    templates = [template(prediction, f"prediction of {item.id!r}") for item, prediction in pairs]
+    if len({item.size for item in templates}) > 1:
+        raise InvalidDataError("predictions: templates of one size expected")
+    speakers = np.array([item.speaker for item, _ in pairs], dtype=np.str_)
+    words = np.array([str(item.target) for item, _ in pairs], dtype=np.str_)
+    tops, bottoms = average_precision_parts(np.stack(templates), words, speakers)
+    ids = np.array([item.id for item, _ in pairs], dtype=np.str_)
+    return Items(ids=ids, numerators=tops, denominators=bottoms, clusters=speakers)
+
+
 ACCURACY = Metric("accuracy", "utterances", True, _ratio(_hits))
 WER = Metric("wer", "words", False, _ratio(_wer))
 CER = Metric("cer", "characters", False, _ratio(_cer))
@@ -246,11 +267,22 @@ SLOT_TYPE_F1 = Metric("slot_type_f1", "F1", True, _ratio(_slot_type_f1))
 SLOT_F1 = Metric("slot_f1", "F1", True, _ratio(_slot_f1))
 SLOT_VALUE_CER = Metric("slot_value_cer", "characters", False, _ratio(_slot_value_cer))
 EER = Metric("eer", "trials", False, _of_trials(equal_error_rate))
+AVERAGE_PRECISION = Metric("average_precision", "pairs of one word", True, _word_pairs)
 MIN_DCF = Metric("min_dcf", "cost", False, _of_trials(minimum_cost))
 
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
-    for metric in (ACCURACY, WER, CER, SLOT_F1, SLOT_TYPE_F1, SLOT_VALUE_CER, EER, MIN_DCF)
+    for metric in (
+        ACCURACY,
+        WER,
+        CER,
+        SLOT_F1,
+        SLOT_TYPE_F1,
+        SLOT_VALUE_CER,
+        EER,
+        MIN_DCF,
+        AVERAGE_PRECISION,
+    )
 }
 
 

@@ -87,23 +87,27 @@ class Plan:
             f"{_duration(self.streamed_seconds)} streamed; about {_duration(upstream_seconds)}",
             f"  disk: {self.new_bytes / GB:,.3f} GB of new features ({card.features}, "
             f"budget {self.store_gb:g} GB)",
-            f"  head: {self._grid_text()}: {self.updates:,} updates, about "
-            f"{_duration(head_seconds)} at {self.update_seconds:.3f} s each; dev selects by "
-            f"{card.metrics[0]}",
+            f"  head: {self._grid_text()}; dev selects by {card.metrics[0]}",
             f"  total: about {_duration(upstream_seconds + head_seconds)} on this machine "
             f"({self.device})",
         ]
 
     def _grid_text(self) -> str:
-        """Return learning rates, the updates at each, and the number of seeds."""
+        """Return learning rates, the updates at each, the number of seeds, and the time of all."""
         recipe, rates = self.resolved.card.recipe, self.resolved.learning_rates()
+        if not rates:
+            return "nothing is trained, one hidden state is chosen"
         listed = ", ".join(f"{rate:g}" for rate in rates)
+        total = (
+            f"{self.updates:,} updates, about {_duration(self.updates * self.update_seconds)} at "
+            f"{self.update_seconds:.3f} s each"
+        )
         part = explored_steps(recipe, len(rates))
         if not part:
-            return f"{recipe.steps:,} updates at {listed}, {self.seeds} seed(s)"
+            return f"{recipe.steps:,} updates at {listed}, {self.seeds} seed(s): {total}"
         return (
             f"{part:,} updates at each of {listed}, {recipe.steps:,} at the best, "
-            f"{self.seeds} seed(s)"
+            f"{self.seeds} seed(s): {total}"
         )
 
 
@@ -135,7 +139,7 @@ def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = T
         ),
         seeds=len(seeds),
         updates=total_updates(resolved.card.recipe, len(rates)) * len(seeds),
-        update_seconds=_update_seconds(features, seeds),
+        update_seconds=_update_seconds(features, seeds) if rates else 0.0,
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import Recipe
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, UsageError
 from bench.features.crops import cropped, crops_of
 from bench.features.inventory import make_room
 from bench.features.locks import LOCKS, held
@@ -88,6 +88,11 @@ class Features:
         """Return the features of all sounds of a split."""
         if split in self.stored():
             return self.store.read(self.heard(split))
+        if any(item.part for item in self.heard(split)):
+            raise UsageError(
+                f"task {self.resolved.card.name}: its features are parts of utterances, which must "
+                f"be stored: set --store-gb higher than {self.store_gb:g}"
+            )
         upstream = self.resolved.loaded.upstream
         return Stream(upstream, self.heard(split), self.store.mode, self.store.engine)
 
@@ -125,7 +130,8 @@ class Features:
         """
         if not self.resolved.card.recipe.standardize:
             return None
-        keys = [item.key for item in self.heard("train")]
+        heard = self.heard("train")
+        keys = [f"{item.key} {item.part}" if item.part else item.key for item in heard]
         name = hashlib.sha256(json.dumps([MOMENTS_REVISION, keys]).encode()).hexdigest()[:24]
         path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.sealed"
         try:

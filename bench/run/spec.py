@@ -79,8 +79,8 @@ class Table:
 
     @property
     def seconds(self) -> float:
-        """Seconds of audio."""
-        return seconds_of(self.utterances)
+        """Seconds of audio, each sound once."""
+        return seconds_of(list({item.key: item for item in self.utterances}.values()))
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,7 @@ def ceiling_card(card: TaskCard) -> TaskCard:
     )
 
 
-# The largest number of updates of a smoke test.
-SMOKE_STEPS = 2_000
+SMOKE_STEPS = 2_000  # the most updates of a smoke test
 
 
 def limited_card(card: TaskCard) -> TaskCard:
@@ -173,6 +172,8 @@ def run_card(spec: RunSpec) -> TaskCard:
         UsageError: no such task or track, or a ceiling of a task that is no classification.
     """
     card = task_card(spec.task, spec.track)
+    if not card.recipe.steps and (spec.lr is not None or spec.shuffle_labels):
+        raise UsageError(f"task {card.name} trains nothing: no --lr, no --shuffle-labels")
     card = ceiling_card(card) if spec.ceiling else card
     return card if spec.limit is None else limited_card(card)
 

@@ -38,7 +38,7 @@ def _dev_score(resolved: Resolved) -> Any:
     return score
 
 
-def _lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) -> Lesson:
+def make_lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) -> Lesson:
     """Return the lesson of some runs that differ in their seeds only."""
     resolved = features.resolved
     card, train = resolved.card, resolved.tables["train"].utterances
@@ -72,9 +72,12 @@ def train(
 
     Returns:
         the points of each run, in the order of its learning rates; where the recipe explores, the
-        explored points without their weights, and then the point that was trained in full.
+        explored points without their weights, and then the point that was trained in full. Where
+        nothing is trained, one point a hidden state, in order.
     """
     recipe, rates = runs[0].card.recipe, runs[0].learning_rates()
+    if not recipe.steps:
+        return [_states(features, run) for run in runs]
     part = explored_steps(recipe, len(rates))
     if not part:
         return _fit(features, runs, folders, recipe, rates)
@@ -93,6 +96,24 @@ def train(
     ]
 
 
+def _states(features: Features, run: Resolved) -> list[Fitted]:
+    """Return one point a hidden state, alone in the weighted sum, with its dev score."""
+    dev, score = features.source("dev"), _dev_score(run)
+    points = []
+    for layer in range(dev.num_layers):
+        probe = _untrained(features)
+        probe.weighted_sum.choose(layer)
+        value = float(score(predict(probe, dev)))
+        points.append(Fitted(0.0, 0, value, probe.state_dict(), run.spec.seed))
+    return points
+
+
+def _untrained(features: Features) -> Probe:
+    """Return a weighted sum and a head as they are before training."""
+    source, factory = features.source("train"), head_factory(features.resolved)
+    return Probe(source.num_layers, source.hidden_size, factory, features.moments()).eval()
+
+
 def _fit(
     features: Features,
     runs: Sequence[Resolved],
@@ -106,7 +127,7 @@ def _fit(
     if left:
         seeds = [runs[index].spec.seed for index in left]
         checkpoint = folders[left[0]] / f"grid-{'-'.join(map(str, seeds))}.sealed"
-        lesson = _lesson(features, [runs[index] for index in left], recipe)
+        lesson = make_lesson(features, [runs[index] for index in left], recipe)
         trainer = Trainer(lesson, rates, seeds, checkpoint=checkpoint)
         # Beside the record, because the folder of the training is removed at the end.
         curves = {runs[index].spec.seed: _curves(folders[index], checkpoint) for index in left}
@@ -175,13 +196,11 @@ def _with_progress(
 
 def best_probe(features: Features, best: Fitted) -> Probe:
     """Return the weighted sum and head that dev selected."""
-    source = features.source("train")
-    factory = head_factory(features.resolved)
-    probe = Probe(source.num_layers, source.hidden_size, factory, features.moments())
+    probe = _untrained(features)
     if best.state is None:
         raise AssertionError("best_of returned a point without weights")
     probe.load_state_dict(best.state)
-    return probe.eval()
+    return probe
 
 
 def save_head(probe: Probe, path: Path) -> None:

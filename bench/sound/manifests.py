@@ -27,8 +27,11 @@ COLUMNS = {
     "text": "string",
     "key": "string",  # sha256 of the utterance's samples
 }
-# Only tables of corpora with effects have this column.
-EFFECT_COLUMN = {"effect": "string"}
+# Only tables that use them have these columns; they are empty where a row has none.
+OPTIONAL_COLUMNS = {
+    "effect": "string",
+    "part": "string",  # JSON: first sample and number of samples, within the utterance
+}
 TRIAL_COLUMNS = {"label": "int64", "enrolment": "string", "test": "string"}
 
 
@@ -75,7 +78,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     try:
         table = pq.read_table(path)
         optional = {
-            name: kind for name, kind in EFFECT_COLUMN.items() if name in table.schema.names
+            name: kind for name, kind in OPTIONAL_COLUMNS.items() if name in table.schema.names
         }
         _check_columns(path, table, {**columns, **optional})
         rows: list[dict[str, Any]] = table.select([*columns, *optional]).to_pylist()
@@ -99,17 +102,22 @@ def _check_columns(path: Path, table: Any, columns: Mapping[str, str]) -> None:
 
 
 def write_table(corpus: Path, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write one manifest; `target` of a row is any JSON value, `effect` is optional.
+    """Write one manifest; `target` of a row is any JSON value, `effect` and `part` are optional.
 
     Raises:
         MissingError: no space or no permission.
     """
     encoded = [{**row, "target": json.dumps(row["target"], ensure_ascii=False)} for row in rows]
-    if any(row.get("effect") for row in encoded):
-        encoded = [{"effect": "", **row} for row in encoded]
-        _write(encoded, COLUMNS | EFFECT_COLUMN, _table_path(corpus, name))
-    else:
-        _write(encoded, COLUMNS, _table_path(corpus, name))
+    used = {
+        column: kind
+        for column, kind in OPTIONAL_COLUMNS.items()
+        if any(row.get(column) for row in encoded)
+    }
+    for row in encoded:
+        if "part" in used:
+            row["part"] = json.dumps(row["part"]) if row.get("part") else ""
+        row |= {column: row.get(column) or "" for column in used}
+    _write(encoded, COLUMNS | used, _table_path(corpus, name))
 
 
 def read_table(corpus: Path, name: str) -> list[Utterance]:
@@ -144,8 +152,30 @@ def read_table(corpus: Path, name: str) -> list[Utterance]:
             source=row["source"],
             key=row["key"],
             effect=row.get("effect") or "",
+            part=_part(row, path),
         )
     return list(utterances.values())
+
+
+def _part(row: Mapping[str, Any], path: Path) -> tuple[int, int] | None:
+    """Return the part of a row, or None.
+
+    Raises:
+        InvalidDataError: it does not lie within the utterance.
+    """
+    if not row.get("part"):
+        return None
+    try:
+        start, count = json.loads(row["part"])
+        is_inside = start >= 0 and count > 0 and start + count <= row["num_samples"]
+    except (ValueError, TypeError, RecursionError):
+        is_inside = False
+    if not is_inside:
+        raise InvalidDataError(
+            f"{path}: the part of {row['id']!r} is {row['part'][:40]}: first sample and number of "
+            f"samples within {row['num_samples']} expected"
+        )
+    return int(start), int(count)
 
 
 def write_trials(corpus: Path, name: str, trials: Sequence[Trial]) -> None:
@@ -167,6 +197,7 @@ def digest(utterances: Iterable[Utterance], trials: Iterable[Trial] = ()) -> str
     sha = hashlib.sha256()
     for item in utterances:
         fields = [item.id, item.key, item.num_samples, item.speaker, item.target]
+        fields += [item.part] if item.part else []
         sha.update(json.dumps(fields, sort_keys=True).encode())
     for trial in trials:
         sha.update(json.dumps(list(trial)).encode())

@@ -157,6 +157,8 @@ def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
     choice = record.selection
     explores = recipe.explore is not None and len(recipe.lr_grid) > 1
     rates = tuple(point.lr for point in (choice.explored if explores else choice.grid))
+    if not recipe.steps and not any(rates):  # nothing is trained: a point is a hidden state
+        return
     if rates != recipe.lr_grid:
         what = "explored learning rates" if explores else "learning rates"
         yield f"{what} {rates}, {recipe.lr_grid} expected"

@@ -21,7 +21,8 @@ class TaskLine:
     Attributes:
         value: on clean speech; a dash if it was not measured.
         counts: numerator and denominator of the clean score.
-        rates: dev score of every learning rate; the chosen one in brackets.
+        rates: dev score of every learning rate, or of every hidden state where nothing is trained;
+            the chosen one in brackets.
         weights: softmax weights of the L hidden states, in percent, of the first seed.
         head: number of parameters, and the seeds.
     """
@@ -115,10 +116,11 @@ def _rates(record: Record) -> str:
     """Return learning rates with their dev scores."""
     metric = METRICS[record.selection.metric]
     parts = []
-    for point in record.selection.grid:
+    for number, point in enumerate(record.selection.grid):
         text = "diverged" if point.value is None else value_text(metric, point.value)
-        mark = "[{}]" if point.lr == record.selection.lr else "{}"
-        parts.append(mark.format(f"{point.lr:g}: {text}"))
+        name = f"{point.lr:g}" if point.lr else f"state {number}"  # nothing was trained
+        is_chosen = point.lr == record.selection.lr and point.value == record.selection.value
+        parts.append(f"[{name}: {text}]" if is_chosen else f"{name}: {text}")
     return ", ".join(parts)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 from bench import paths
 from bench.corpora.embedded import games
 from bench.sound.manifests import read_table, read_trials
-from tools.corpus import keywords, labels
+from tools.corpus import keywords, labels, words
 from tools.corpus.splits import DEV, TEST, look_alike
 
 DIGESTS = Path(__file__).with_name("corpus_games.json")
@@ -41,6 +42,7 @@ def digest(corpus: Path, name: str) -> str:
     """Return the digest of a table without its samples: their rounding differs by machine."""
     fields = [
         [row.id, row.start, row.num_samples, row.speaker, row.source, row.target]
+        + ([row.part] if row.part else [])
         for row in read_table(corpus, name)
     ]
     content = json.dumps([fields, read_trials(corpus, name)], sort_keys=True)
@@ -119,6 +121,22 @@ def test_targets(corpus, track) -> None:
         trained = {row.target for row in read_table(corpus, f"{track}/{task}/train")}
         tested = {row.target for row in read_table(corpus, table(f"{track}/{task}", "test"))}
         assert tested <= trained
+
+
+@pytest.mark.parametrize("name", ["open/words/dev", "open/words/test", "open/words/ood"])
+def test_words_are_parts_of_their_lines(corpus, name) -> None:
+    rows = read_table(corpus, name)
+    lines = {row.id: row for row in read_table(corpus, name.replace("words", "asr"))}
+    counts = Counter(row.speaker for row in rows)
+    assert max(counts.values()) <= words.TOKENS_OF_SPEAKER["open"]
+    for row in rows:
+        assert row.part is not None and 2_400 <= row.part[1] <= 16_000
+    parts = [(row, *row.id.split("#")) for row in rows]
+    of_lines = [(row, lines[line], int(number)) for row, line, number in parts if line in lines]
+    assert len(of_lines) > 0.9 * len(rows)  # the shortest lines are no utterances of ASR
+    for row, line, number in of_lines:
+        assert row.target == line.target.split()[number]
+        assert (row.key, row.num_samples) == (line.key, line.num_samples)
 
 
 def test_quick_is_a_part_of_open(corpus) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -135,3 +136,16 @@ def test_another_torch_passes_anew(root, utterances, monkeypatch):
     assert not reopen(root).missing(utterances)
     monkeypatch.setattr("torch.__version__", "99.0.0")
     assert reopen(root).missing(utterances) == utterances
+
+
+def test_a_part_has_its_frames_of_the_whole(tmp_path, toy_upstream, utterances):
+    """At least one frame, and none beyond the utterance."""
+    store = FeatureStore(tmp_path / "features", "d" * 64, "frames")
+    store.extract(toy_upstream, utterances[:1])
+    item = utterances[0]
+    whole = store.read([item]).utterance(0)
+    parts = [(0, item.num_samples), (640, 960), (item.num_samples - 10, 10), (5, 1)]
+    cut = store.read([replace(item, part=part) for part in parts])
+    assert cut.lengths()[1:] == [3, 1, 1]
+    for index, frames in enumerate((slice(None), slice(2, 5), slice(-1, None), slice(0, 1))):
+        assert np.array_equal(cut.utterance(index), whole[:, frames])

@@ -143,7 +143,7 @@ def test_labels_of_dev_select_the_step(tmp_path):
 def test_a_lesson_scores_dev_by_the_first_metric_in_its_direction(metric, higher):
     second = "cer" if metric == "wer" else "wer"
     features = ToyFeatures(card(metrics=(metric, second)), clean=["other"] * 4)
-    lesson = stages._lesson(features, [features.resolved], features.resolved.card.recipe)
+    lesson = stages.make_lesson(features, [features.resolved], features.resolved.card.recipe)
     assert lesson.higher_is_better is higher
     three_right = [*DEV[:3], "none"]
     assert lesson.dev_score(three_right) == pytest.approx(0.75 if higher else 0.25)
@@ -164,7 +164,7 @@ def test_verification_selects_by_the_trials_of_dev():
     )
     tables["dev"] = replace(tables["dev"], trials=trials)
     vectors = [[1.0, 0.0], [0.9, 0.3], [0.2, 1.0], [1.0, 0.1]]
-    lesson = stages._lesson(features, [features.resolved], features.resolved.card.recipe)
+    lesson = stages.make_lesson(features, [features.resolved], features.resolved.card.recipe)
     unit = torch.nn.functional.normalize(torch.tensor(vectors, dtype=torch.float64))
     place = {item.id: index for index, item in enumerate(items)}
     scores = [float(unit[place[t.enrolment]] @ unit[place[t.test]]) for t in trials]

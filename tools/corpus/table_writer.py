@@ -103,4 +103,4 @@ def _fields(row: CommittedRow) -> Sequence[object]:
     """Return the fields of one line, as `bench.corpora.games.table_files` describes them."""
     target = json.dumps(row.target, ensure_ascii=False)
     numbers = (row.start, row.num_samples, row.first_word, row.end_word)
-    return (" ".join(row.manifests), row.id, row.clip, *numbers, target)
+    return (" ".join(row.manifests), row.id, row.clip, *numbers, target, *(row.part or ()))

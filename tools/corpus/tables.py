@@ -15,6 +15,7 @@ alignment only; a test compares them with the committed tables.
 - ASV: `tools.corpus.speaker_trials`; training has up to 200 clips a speaker.
 - IC: `tools.corpus.labels`.
 - SLU: `tools.corpus.slot_phrases`.
+- Words: `tools.corpus.words`.
 - `unlabelled/train`: clips of training characters, verified or not, of 0.7 s or more, that are in
   no dev or test table.
 """
@@ -32,7 +33,7 @@ from bench.corpora.games.table_files import TEXT, CommittedRow
 from bench.corpora.package.clip_sound import MIN_VOICE_SECONDS
 from bench.corpora.package.rows import order
 from bench.sound.manifests import Trial
-from tools.corpus import keywords, labels, slot_phrases, speaker_trials
+from tools.corpus import keywords, labels, slot_phrases, speaker_trials, words
 from tools.corpus.splits import SPLITS, GameClip, shuffled
 
 MINUTES = {
@@ -96,6 +97,9 @@ def build(clips: Sequence[GameClip]) -> ManifestTables:
             tables.rows[f"open/{task}/{split}"] = windows
             tables.rows[f"quick/{task}/{split}"] = _quick_windows(task, split, windows)
     for split in ("dev", "test", "ood"):
+        for track, most in words.TOKENS_OF_SPEAKER.items():
+            clips_of_split = [clip for clip in accepted if clip.split == split]
+            tables.rows[f"{track}/words/{split}"] = words.tokens(clips_of_split, most)
         _add_verification(tables, split, [clip for clip in accepted if clip.split == split])
     tables.rows["unlabelled/train"] = _whole(_unlabelled(clips, held_out), lambda _: None)
     return tables

@@ -193,6 +193,7 @@ def _manifest_row(row: table_files.CommittedRow, line: GameLine, key: str) -> di
         speaker=line.speaker,
         source=line.source,
         text=text,
+        part=row.part,
     )
 
 

@@ -5,8 +5,9 @@ are given by their positions in the transcript of its clip.
 
 - `clips.tsv.gz`: id, identity, number of samples, verdict of the alignment.
 - `rows/<task>.tsv.gz`: names of the manifests, id, clip, first sample, number of samples, first
-  word, word after the last, target as JSON. `{text}` in a target stands for the words. Rows are
-  sorted by id, as they are in the manifests.
+  word, word after the last, target as JSON. `{text}` in a target stands for the words. A row whose
+  features are a part of its clip has two more fields: first sample and number of samples of the
+  part. Rows are sorted by id, as they are in the manifests.
 - `trials.tsv.gz`: name of the manifest, label, ids of enrolment and test.
 """
 
@@ -57,6 +58,7 @@ class CommittedRow:
         first_word, end_word: its words in the transcript of the clip.
         target: as in a manifest; `TEXT` in it stands for the words.
         manifests: names of the manifests that have it.
+        part: as in `bench.api.Utterance`.
     """
 
     id: str
@@ -67,6 +69,7 @@ class CommittedRow:
     end_word: int
     target: Any
     manifests: tuple[str, ...] = ()
+    part: tuple[int, int] | None = None
 
 
 def identity(line: GameLine) -> str:
@@ -100,8 +103,9 @@ def read_rows(path: Path) -> list[CommittedRow]:
             end_word=int(end_word),
             target=json.loads(target),
             manifests=tuple(manifests.split()),
+            part=(int(part[0]), int(part[1])) if part else None,
         )
-        for manifests, name, clip, start, num_samples, first_word, end_word, target in (
+        for manifests, name, clip, start, num_samples, first_word, end_word, target, *part in (
             read_fields(path)
         )
     ]

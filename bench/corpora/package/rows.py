@@ -24,6 +24,7 @@ def clip_row(
     text: str = "",
     start: int = 0,
     clip: str = "",
+    part: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
     """Return the row of an utterance that is a clip, or a part of one.
 
@@ -37,8 +38,9 @@ def clip_row(
         text: transcript.
         start: first sample in the clip.
         clip: id of the clip, where it is not that of the utterance.
+        part: as in `bench.api.Utterance`.
     """
-    return {
+    row: dict[str, Any] = {
         "id": name,
         "path": audio_path(clip or name),
         "start": start,
@@ -49,3 +51,4 @@ def clip_row(
         "text": text,
         "key": key,
     }
+    return row if part is None else {**row, "part": part}

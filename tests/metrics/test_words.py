@@ -1,0 +1,101 @@
+"""Word discrimination: the average precision against scikit-learn's, and its parts by token."""
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score
+
+from bench.api import Utterance
+from bench.errors import InvalidDataError
+from bench.metrics.items import Items
+from bench.metrics.metric import METRICS
+from bench.metrics.resamples import replicates
+from bench.metrics.words import average_precision_parts, template
+
+METRIC = METRICS["average_precision"]
+
+
+def token(number, word, speaker):
+    return Utterance(f"line#{number:02d}", Path("none"), 0, 9, word, speaker, "", "key")
+
+
+def encoded(values):
+    rows = np.asarray(values, dtype=np.int8)
+    return [base64.b64encode(row.tobytes()).decode() for row in rows]
+
+
+def made(seed=0, count=60):
+    rng = np.random.default_rng(seed)
+    words, speakers = rng.integers(0, 8, count).astype(str), rng.integers(0, 4, count).astype(str)
+    centres = rng.normal(size=(8, 12))
+    templates = centres[words.astype(int)] + rng.normal(size=(count, 12))
+    return templates / np.linalg.norm(templates, axis=1, keepdims=True), words, speakers
+
+
+def test_the_parts_sum_to_scikit_learns_average_precision():
+    templates, words, speakers = made()
+    tops, bottoms = average_precision_parts(templates, words, speakers)
+    left, right = np.triu_indices(len(words), 1)
+    across = speakers[left] != speakers[right]
+    left, right = left[across], right[across]
+    expected = average_precision_score(
+        words[left] == words[right], (templates @ templates.T)[left, right]
+    )
+    assert tops.sum() / bottoms.sum() == pytest.approx(expected, abs=1e-12)
+    assert bottoms.sum() == (words[left] == words[right]).sum()
+
+
+def test_equal_cosines_share_the_lowest_precision():
+    """One pair of one word among six equal pairs: its precision is that of all six."""
+    same = np.tile([[1.0, 0.0]], (4, 1))
+    tops, bottoms = average_precision_parts(same, np.array(list("aabc")), np.array(list("ABCD")))
+    assert tops.sum() / bottoms.sum() == pytest.approx(1 / 6)
+
+
+def test_pairs_of_one_speaker_do_not_count():
+    templates = np.eye(3)[[0, 0, 1, 0]]
+    words, speakers = np.array(list("aaba")), np.array(list("AABB"))
+    _, bottoms = average_precision_parts(templates, words, speakers)
+    assert bottoms.tolist() == [0.5, 0.5, 0.0, 1.0]
+
+
+def test_a_bootstrap_by_speaker_has_the_error_of_the_jackknife():
+    templates, words, speakers = made(count=200)
+    tops, bottoms = average_precision_parts(templates, words, speakers)
+    names = np.unique(speakers)
+    without = []
+    for name in names:
+        rest = speakers != name
+        one, other = average_precision_parts(templates[rest], words[rest], speakers[rest])
+        without.append(one.sum() / other.sum())
+    expected = np.sqrt((len(names) - 1) * np.var(without))
+    ids = np.arange(len(words)).astype(str)
+    items = Items(ids=ids, numerators=tops, denominators=bottoms, clusters=speakers)
+    spread = np.std(replicates(items, cluster="speaker", draws=4_000))
+    groups = len(names)
+    assert spread * np.sqrt(groups / (groups - 1)) == pytest.approx(expected, rel=0.1)
+
+
+def test_predictions_are_frames_of_8_bit_integers():
+    items = [token(0, "QUEEN", "A"), token(1, "QUEEN", "B"), token(2, "JUNGLE", "C")]
+    predictions = {
+        items[0].id: encoded([[127, 0], [0, 127]]),
+        items[1].id: encoded([[60, 0], [0, 60]]),
+        items[2].id: encoded([[0, 127], [-127, 0]]),
+    }
+    score = METRIC.score(predictions, items)
+    assert (score.value, score.denominator, score.n) == (1.0, 1.0, 3)
+
+
+@pytest.mark.parametrize("prediction", ["text", [1], ["=="], [], None, ["\N{SNOWMAN}"]])
+def test_malformed_templates_are_refused(prediction):
+    with pytest.raises(InvalidDataError, match="who: "):
+        template(prediction, "who")
+
+
+def test_templates_of_two_sizes_are_refused():
+    items = [token(0, "QUEEN", "A"), token(1, "QUEEN", "B")]
+    with pytest.raises(InvalidDataError, match="templates of one size"):
+        METRIC.score({items[0].id: encoded([[1]]), items[1].id: encoded([[1, 2]])}, items)
