@@ -129,6 +129,10 @@ recipe-results: setup-conditions ## compare the students of house_teacher, from 
 conditions: setup-conditions ## write docs/conditions.md and its plots from the committed records
 	@$(BIN)/python -m tools conditions-page --track '$(TRACK)'
 
+.PHONY: frame-units
+frame-units: setup ## fit the centres of the control mfcc_units (a minute)
+	@$(BIN)/python -m tools frame-units --out upstreams/weights/mfcc_units.safetensors
+
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
 

@@ -46,6 +46,8 @@ def role_of(record: Record) -> str:
         return "ceiling: a small encoder trained end to end"
     if record.labels_shuffled:
         return "control: training labels shuffled"
+    if record.family == "control":
+        return "control: no network"
     return "control: untrained" if record.weights == "untrained" else ""
 
 

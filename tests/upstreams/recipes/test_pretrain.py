@@ -9,16 +9,11 @@ from recipe_toys import MEL, first_batch, ingredients, moment, stream
 from scipy.fft import dct
 
 from bench.errors import UsageError
+from upstreams.cepstra import Cepstra, cosine_transform, differences
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.pretraining import pretrain
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.pretraining.units import (
-    Cepstra,
-    cosine_transform,
-    differences,
-    make_units,
-    parse_codebook,
-)
+from upstreams.recipes.pretraining.units import make_units, parse_codebook
 from upstreams.recipes.training.masking import span_mask
 
 CONFIG = {"encoder": config_section(MEL), "codebooks": ["mfcc:8", "context:6"], "code_dim": 4}
