@@ -187,6 +187,9 @@ class Recipe(Frozen):
         batches: rule by which utterances form batches (`bench.probe.batching`).
         explore: fraction of the updates that every learning rate of a grid gets; only the best on
             dev is then trained in full. None trains all of them in full.
+        decay: `cosine` lets the learning rate fall to 0 at the last update; None keeps it.
+        warmup: updates in which the learning rate rises linearly.
+        sum_rate: learning rate of the weighted sum, as a multiple of the head's.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -203,6 +206,9 @@ class Recipe(Frozen):
         default="shuffled", exclude_if=lambda kind: kind == "shuffled"
     )
     explore: float | None = Field(default=None, gt=0, lt=1, exclude_if=lambda part: part is None)
+    decay: Literal["cosine"] | None = Field(default=None, exclude_if=lambda kind: kind is None)
+    warmup: int = Field(default=0, ge=0, exclude_if=lambda updates: updates == 0)
+    sum_rate: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1.0)
 
     @model_validator(mode="after")
     def _rates_if_trained(self) -> Recipe:

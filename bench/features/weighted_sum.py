@@ -1,6 +1,7 @@
 """The weighted sum of hidden states (SUPERB, Yang et al. 2021, section 3).
 
-Its softmax weights are learned jointly with the head, by the same optimizer and learning rate.
+Its softmax weights are learned jointly with the head, by the same optimizer; a recipe may give them
+a larger learning rate.
 """
 
 from __future__ import annotations

@@ -267,6 +267,7 @@ class Trainer:
         for step, batches in ahead(self._feed()):
             if all(point.diverged for point in self.grid.points):
                 break
+            self.grid.set_rates(recipe, step.number)
             losses = self.grid.update(step.number, batches, self._targets_of(step))
             self.step = step.number + 1
             last = self.step >= recipe.steps
@@ -296,5 +297,4 @@ def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:
     if not alive:
         rates = ", ".join(f"{point.lr:g}" for point in points)
         raise InvalidDataError(f"the loss diverged at every learning rate tried ({rates})")
-    sign = 1.0 if higher_is_better else -1.0
-    return max(alive, key=lambda point: sign * (point.value or 0.0))
+    return (max if higher_is_better else min)(alive, key=lambda point: point.value or 0.0)

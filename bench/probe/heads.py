@@ -9,6 +9,7 @@ kernel cannot be batched over weights, and without it three LSTMs of 192 on 16 x
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -88,10 +89,31 @@ class Point:
     diverged: bool = False
 
 
+def parameter_groups(probe: Probe, recipe: Recipe, lr: float) -> list[dict[str, Any]]:
+    """Return the parameters by learning rate: those of the weighted sum may have their own."""
+    if recipe.sum_rate == 1.0:
+        return [{"params": list(probe.parameters()), "lr": lr}]
+    logits, rate = list(probe.weighted_sum.parameters()), lr * recipe.sum_rate
+    return [
+        {"params": list(probe.head.parameters()), "lr": lr},
+        {"params": logits, "lr": rate, "weight_decay": 0.0},  # it would draw them back to equal
+    ]
+
+
 def optimizer_of(parameters: Any, recipe: Recipe, lr: float) -> torch.optim.Optimizer:
     """Return the recipe's optimizer, with one fused pass over memory per update."""
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, lr=lr, weight_decay=recipe.weight_decay, fused=True)
+
+
+def rate_factor(recipe: Recipe, step: int) -> float:
+    """Return the factor on all learning rates in update `step`, counted from 0."""
+    if step < recipe.warmup:
+        return (step + 1) / (recipe.warmup + 1)
+    if recipe.decay is None:
+        return 1.0
+    done = (step - recipe.warmup) / (recipe.steps - recipe.warmup)
+    return 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 class Grid(ABC):
@@ -99,6 +121,14 @@ class Grid(ABC):
 
     def __init__(self, points: Sequence[Point], clip: float) -> None:
         self.points, self.clip = list(points), clip
+        self._rates = [[group["lr"] for group in point.optimizer.param_groups] for point in points]
+
+    def set_rates(self, recipe: Recipe, step: int) -> None:
+        """Set every learning rate for update `step`, by the recipe's schedule."""
+        factor = rate_factor(recipe, step)
+        for point, rates in zip(self.points, self._rates, strict=True):
+            for group, rate in zip(point.optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
 
     @abstractmethod
     def update(
@@ -263,6 +293,7 @@ def make_grid(
         for lr in rates:
             torch.manual_seed(derive_seed(seed, "head"))
             probe = Probe(source.num_layers, source.hidden_size, make_head, moments).to(device)
-            points.append(Point(lr, seed, probe, optimizer_of(probe.parameters(), recipe, lr)))
+            groups = parameter_groups(probe, recipe, lr)
+            points.append(Point(lr, seed, probe, optimizer_of(groups, recipe, lr)))
     kind = Stacked if points[0].probe.head.pools_linearly else Looped
     return kind(points, recipe.clip)

@@ -10,7 +10,16 @@ from torch import nn
 from bench.config import Recipe
 from bench.features.rows import Batch, moments
 from bench.features.weighted_sum import Moments
-from bench.probe.heads import Looped, Point, Probe, Stacked, make_grid, optimizer_of
+from bench.probe.heads import (
+    Looped,
+    Point,
+    Probe,
+    Stacked,
+    make_grid,
+    optimizer_of,
+    parameter_groups,
+    rate_factor,
+)
 from bench.seeds import derive_seed
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
@@ -256,3 +265,42 @@ def test_a_new_point_has_no_best_state():
     point = Point(1e-2, 0, probe, optimizer_of(probe.parameters(), RECIPE, 1e-2))
     assert (point.best_step, point.best_value, point.best_state) == (0, None, None)
     assert not point.diverged
+
+
+SCHEDULED = Recipe(
+    lr_grid=(1e-2,), steps=20, batch_size=4, eval_every=10, weight_decay=0.5,
+    decay="cosine", warmup=4, sum_rate=10.0,
+)  # fmt: skip
+
+
+def test_the_rate_rises_linearly_and_falls_as_a_cosine_to_zero():
+    """The factors are those of torch's own schedulers, one after the other."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=16)
+    expected = [0.2, 0.4, 0.6, 0.8]
+    for _ in range(16):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        cosine.step()
+    assert [rate_factor(SCHEDULED, step) for step in range(20)] == pytest.approx(expected)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.0)
+
+
+def test_without_a_schedule_the_rate_stays():
+    plain = SCHEDULED.model_copy(update={"decay": None, "warmup": 0})
+    assert {rate_factor(plain, step) for step in range(20)} == {1.0}
+
+
+def test_the_weighted_sum_has_a_rate_of_its_own():
+    probe = Probe(3, 4, lambda size: UtteranceClassifier(size, 320, ["a", "b"]), None)
+    groups = parameter_groups(probe, SCHEDULED, 1e-3)
+    head, logits = optimizer_of(groups, SCHEDULED, 1e-3).param_groups
+    assert (head["lr"], logits["lr"]) == pytest.approx((1e-3, 1e-2))
+    assert (head["weight_decay"], logits["weight_decay"]) == (0.5, 0.0)
+    assert logits["params"] == [probe.weighted_sum.logits]
+    assert len(head["params"]) == 4
+
+
+def test_recipes_of_old_cards_keep_their_digest():
+    plain = SCHEDULED.model_copy(update={"decay": None, "warmup": 0, "sum_rate": 1.0})
+    assert not {"decay", "warmup", "sum_rate"} & plain.model_dump(mode="json").keys()

@@ -22,6 +22,7 @@ LABELS = ["low", "high"] * 4
 LENGTHS = [3, 9, 4, 8, 5, 7, 6, 2]
 TEXTS = ["AB", "A", "ABA", "B", "BA", "A", "B", "A"]
 RECIPE = Recipe(lr_grid=(1e-2,), steps=6, batch_size=2, eval_every=2)
+SCHEDULED = RECIPE.model_copy(update={"decay": "cosine", "warmup": 2, "sum_rate": 3.0})
 
 
 def classifier(size):
@@ -80,9 +81,9 @@ def weights(trainer):
 def test_an_interrupted_training_goes_on_with_the_same_weights(
     tmp_path, monkeypatch, head, stop_at
 ):
-    """Adam's moments come back as well: without them the next step would be another."""
+    """Adam's moments and the schedule of the rate go on: else the next step would be another."""
     monkeypatch.setattr(fit, "SECONDS_BETWEEN_SAVES", 0.0)
-    whole = trainer_of(tmp_path / "whole", head=head)
+    whole = trainer_of(tmp_path / "whole", head=head, recipe=SCHEDULED)
     expected = whole.run()
 
     def stop(step, _):
@@ -90,8 +91,8 @@ def test_an_interrupted_training_goes_on_with_the_same_weights(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        trainer_of(tmp_path / "cut", head=head).run(stop)
-    again, steps = trainer_of(tmp_path / "cut", head=head), []
+        trainer_of(tmp_path / "cut", head=head, recipe=SCHEDULED).run(stop)
+    again, steps = trainer_of(tmp_path / "cut", head=head, recipe=SCHEDULED), []
     assert_same(again.run(lambda step, _: steps.append(step)), expected)
     assert steps == list(range(stop_at, 7))
     for one, other in zip(weights(whole), weights(again), strict=True):
