@@ -129,6 +129,10 @@ recipe-results: setup-conditions ## compare the students of house_teacher, from 
 conditions: setup-conditions ## write docs/conditions.md and its plots from the committed records
 	@$(BIN)/python -m tools conditions-page --track '$(TRACK)'
 
+.PHONY: heads
+heads: setup ## how heads end, and trials of recipes: make heads [UPSTREAMS='house_teacher;ge2e' TASKS=ks,sid]
+	@$(BIN)/python -m tools heads-page $(if $(UPSTREAMS),--upstreams '$(UPSTREAMS)') $(if $(TASKS),--tasks '$(TASKS)')
+
 .PHONY: frame-units
 frame-units: setup ## fit the centres of the control mfcc_units (a minute)
 	@$(BIN)/python -m tools frame-units --out upstreams/weights/mfcc_units.safetensors

@@ -1,0 +1,223 @@
+"""Trials of recipes for heads on stored features, and the table of how committed heads ended.
+
+A trial trains the heads of some seeds by a changed recipe. Dev selects, as in a run. Of the test
+set only the standard deviation over seeds is kept, so that no recipe is chosen by its test score.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, stdev, variance
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.config import Recipe
+from bench.errors import InvalidDataError
+from bench.metrics.metric import METRICS
+from bench.paths import write_text
+from bench.probe.fit import Trainer, best_of, predict
+from bench.records.record import Record, read_record
+from bench.registry import task_card
+from bench.run.job import open_job
+from bench.run.run_features import extract
+from bench.run.spec import RunSpec
+from bench.run.stages import best_probe, make_lesson
+from bench.session import Session
+
+SEEDS = (0, 1, 2)
+LATE = 0.9  # share of the updates from which a step counts as one of the last
+TRIALS = "heads-trials.jsonl"
+PAGE = "heads.md"
+RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
+COSINE: dict[str, Any] = {"lr_grid": RATES, "decay": "cosine", "warmup": 75}
+LARGE: dict[str, Any] = {"optimizer": "adamw", "batch_size": 128, "steps": 800, "warmup": 40}
+# Changes to the recipe of a task's card, by name.
+CHANGES: Mapping[str, dict[str, Any]] = {
+    "card": {},
+    "cosine": COSINE,
+    "cosine, sum x 10": {**COSINE, "sum_rate": 10.0},
+    "cosine, sum x 10, batch 128, weight decay 0.1": {
+        **COSINE, **LARGE, "sum_rate": 10.0, "weight_decay": 0.1,
+    },
+    "cosine, sum x 30, batch 128, weight decay 1": {
+        **COSINE, **LARGE, "sum_rate": 30.0, "weight_decay": 1.0,
+    },
+}  # fmt: skip
+
+PREFACE = """# How heads are trained
+
+Written by `make heads`: from the committed records, and from trials of other recipes on stored
+features (`docs/heads-trials.jsonl`; `python -m tools heads-page --help`).
+
+## Committed heads of track open
+
+Shares of records whose best learning rate is the largest or the smallest of its grid, and whose
+best step is among the last tenth. s.d.: standard deviation of the main metric over head seeds,
+pooled over upstreams, in points. Controls with permuted labels and ceilings are left out."""
+TRIED = """## Trials
+
+Each line is one recipe on some upstreams, with three head seeds each. Dev is the mean of the
+selected score on dev, which a recipe with more evaluations raises by chance; s.d. is over seeds, on
+dev and on test. CPU seconds are of one upstream and one seed, with the whole grid, on one thread of
+a shared machine. No test score was looked at."""
+
+
+@dataclass(frozen=True)
+class HeadTrial:
+    """The heads of some seeds, by one recipe, on one task of one upstream.
+
+    Attributes:
+        change: key of `CHANGES`.
+        rates: best learning rate of each seed.
+        edges: the smallest and the largest of the grid.
+        steps: best step of each seed, as a share of all updates.
+        dev: selected dev score of each seed.
+        test_sd: standard deviation of the test score over seeds.
+        cpu_seconds: of one seed.
+    """
+
+    task: str
+    upstream: str
+    change: str
+    rates: tuple[float, ...]
+    edges: tuple[float, float]
+    steps: tuple[float, ...]
+    dev: tuple[float, ...]
+    test_sd: float
+    cpu_seconds: float
+
+
+def run_trial(task: str, upstream: str, change: str, session: Session) -> HeadTrial:
+    """Train the heads of a trial; features are stored.
+
+    Raises:
+        UserError: as for a run.
+    """
+    job = open_job(RunSpec(upstream, task, "open"), SEEDS, session)
+    extract(job.features)
+    card = job.runs[0].card
+    metric = METRICS[card.metrics[0]]
+    recipe = Recipe.model_validate({**card.recipe.model_dump(), **CHANGES[change]})
+    lesson = make_lesson(job.features, job.runs, recipe)
+    begin = time.process_time()
+    with TemporaryDirectory() as folder:
+        trainer = Trainer(lesson, recipe.lr_grid, SEEDS, checkpoint=Path(folder) / "state")
+        points = trainer.run()
+    seconds = (time.process_time() - begin) / len(SEEDS)
+    count, table = len(recipe.lr_grid), job.runs[0].tables["clean"]
+    best = [
+        best_of(points[at : at + count], higher_is_better=metric.higher_is_better)
+        for at in range(0, len(points), count)
+    ]
+    tests = []
+    for point in best:
+        predicted = predict(best_probe(job.features, point), job.features.source("clean"))
+        by_id = {item.id: one for item, one in zip(table.utterances, predicted, strict=True)}
+        tests.append(metric.score(by_id, table.utterances, table.trials).value)
+    return HeadTrial(
+        task, upstream, change,
+        rates=tuple(point.lr for point in best),
+        edges=(min(recipe.lr_grid), max(recipe.lr_grid)),
+        steps=tuple(point.step / recipe.steps for point in best),
+        dev=tuple(point.value or 0.0 for point in best),
+        test_sd=stdev(tests),
+        cpu_seconds=seconds,
+    )  # fmt: skip
+
+
+def read_trials(path: Path) -> list[HeadTrial]:
+    """Return the trials of a file, one JSON object a line; none without a file.
+
+    Raises:
+        InvalidDataError: a line is no trial.
+    """
+    if not path.exists():
+        return []
+    try:
+        return [HeadTrial(**json.loads(line)) for line in path.read_text("utf-8").splitlines()]
+    except (TypeError, ValueError) as error:
+        raise InvalidDataError(f"{path}: not trials ({error})") from error
+
+
+def add_trial(trial: HeadTrial, path: Path) -> None:
+    """Add a trial to a file, in place of an older one of the same task, upstream and change."""
+    key = (trial.task, trial.upstream, trial.change)
+    others = [t for t in read_trials(path) if (t.task, t.upstream, t.change) != key]
+    everything = sorted([*others, trial], key=lambda t: (t.task, t.change, t.upstream))
+    write_text(path, "".join(json.dumps(asdict(one)) + "\n" for one in everything))
+
+
+def write_page(results: Path, docs: Path) -> Path:
+    """Write the page from the records of track open and the trials in `docs`."""
+    parts = [PREFACE, _committed(results), TRIED, _tried(read_trials(docs / TRIALS))]
+    write_text(docs / PAGE, "\n\n".join(parts) + "\n")
+    return docs / PAGE
+
+
+def _committed(results: Path) -> str:
+    """Return the table of committed heads by task."""
+    by_task: dict[str, list[Record]] = defaultdict(list)
+    for path in sorted((results / "open").glob("*/*.json")):
+        record = read_record(path)
+        if not (record.labels_shuffled or record.ceiling) and record.selection.step:
+            by_task[record.task].append(record)
+    rows = []
+    for task, records in sorted(by_task.items()):
+        steps = task_card(task, "open").recipe.steps
+        grids = [[point.lr for point in record.selection.grid] for record in records]
+        edges = [
+            record.selection.lr in (min(grid), max(grid))
+            for record, grid in zip(records, grids, strict=True)
+        ]
+        late = [record.selection.step > LATE * steps for record in records]
+        edge = _percent(edges) if len(grids[0]) > 1 else "one rate only"
+        spread = f"{100 * _pooled_sd(records):.1f}"
+        rows.append([task, str(len(records)), edge, _percent(late), spread])
+    return _table(["task", "records", "rate at an edge", "step in the last tenth", "s.d."], rows)
+
+
+def _pooled_sd(records: Sequence[Record]) -> float:
+    """Return the standard deviation over head seeds, pooled over upstreams."""
+    values: dict[str, list[float]] = defaultdict(list)
+    for record in records:
+        values[record.upstream].append(record.score().value)
+    groups = [group for group in values.values() if len(group) > 1]
+    squares = sum((len(group) - 1) * variance(group) for group in groups)
+    return float((squares / sum(len(group) - 1 for group in groups)) ** 0.5)
+
+
+def _tried(trials: Sequence[HeadTrial]) -> str:
+    """Return the table of trials, by task and change."""
+    groups: dict[tuple[str, str], list[HeadTrial]] = defaultdict(list)
+    for trial in trials:
+        groups[trial.task, trial.change].append(trial)
+    rows = []
+    for (task, change), some in groups.items():
+        pairs = [(rate in trial.edges) for trial in some for rate in trial.rates]
+        late = [step > LATE for trial in some for step in trial.steps]
+        rows.append([
+            task, change, ", ".join(trial.upstream for trial in some),
+            _percent(pairs), _percent(late),
+            f"{100 * fmean(fmean(trial.dev) for trial in some):.1f}",
+            f"{100 * fmean(variance(trial.dev) for trial in some) ** 0.5:.1f}",
+            f"{100 * fmean(trial.test_sd**2 for trial in some) ** 0.5:.1f}",
+            f"{fmean(trial.cpu_seconds for trial in some):.0f}",
+        ])  # fmt: skip
+    head = ["task", "recipe", "upstreams", "rate at an edge", "step in the last tenth", "dev"]
+    return _table([*head, "s.d. on dev", "s.d. on test", "CPU s"], rows)
+
+
+def _percent(flags: Sequence[bool]) -> str:
+    """Return the share of True as text, in percent."""
+    return f"{100 * fmean(flags):.0f} %"
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
