@@ -20,13 +20,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check and print; return 4 when a check failed."""
-    from bench.measure.check import check, check_table
+    from bench.errors import InvalidDataError
+    from bench.load.fingerprint import check_builder
+    from bench.measure.check import CheckResult, check, check_table
 
     loaded = load_named(options)
     if loaded.warning:
         warn(loaded.warning)
     begin = time.perf_counter()
     results = check(loaded.upstream, loaded.card)
+    try:
+        check_builder(loaded)
+    except InvalidDataError as error:
+        results.append(CheckResult("built twice", False, str(error), "seed what it draws"))
     seconds = time.perf_counter() - begin
     weights = f"weights: {loaded.provenance}"
     if loaded.checkpoint_sha256 is not None:

@@ -30,7 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lr", help="one learning rate instead of the card's grid; 'published': the card's preset"
     )
-    parser.add_argument("--force", action="store_true", help="compute a finished run again")
+    parser.add_argument(
+        "--force", action="store_true", help="compute a finished run again, or replace it"
+    )
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
     parser.add_argument("--conditions", help="names and sets, or all ('list conditions')")

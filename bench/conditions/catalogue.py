@@ -7,8 +7,6 @@ anything runs. Imports no torch.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -20,6 +18,7 @@ from pydantic import Field, model_validator
 from bench.config import TaskCard
 from bench.distortions._effects import EffectStep, read_step
 from bench.errors import UsageError, did_you_mean
+from bench.identity import condition_digest
 from bench.schema import Frozen, read_card
 
 FILE = Path(__file__).with_name("conditions.yaml")
@@ -122,8 +121,8 @@ class Condition:
     def sha256(self) -> str:
         """Return the identity of its effect on a test set: name, version, parameters, tables."""
         other = [self.table, self.corpus, self.tables]
-        content = [self.base, self.version, [[s.effect, s.params] for s in self.steps], other]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        steps = [[step.effect, step.params] for step in self.steps]
+        return condition_digest(self.base, self.version, steps, other)
 
 
 @dataclass(frozen=True)

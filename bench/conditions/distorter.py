@@ -11,8 +11,6 @@ The result is rounded to 16 bits, as every recording of the corpora is. So upstr
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -28,6 +26,7 @@ from bench.conditions.noise_sources import find_noise
 from bench.distortions._effects import EffectStep, effect_module, parameters
 from bench.distortions._noise import Noise
 from bench.errors import UsageError, UserError
+from bench.identity import distorted_key, distortion_digest
 from bench.seeds import derive_seed
 from bench.sound.audio import Wav, check_wav, low_pass
 from bench.sound.sox import whole_sound
@@ -97,18 +96,15 @@ class Distorter:
 
     def sha256(self) -> str:
         """Return the identity of the condition and of its noise."""
-        noises = {name: noise.sha256 for name, noise in sorted(self.noises.items())}
-        content = [self.condition.sha256(), noises, self.band_hz]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+        noises = {name: noise.sha256 for name, noise in self.noises.items()}
+        return distortion_digest(self.condition.sha256(), noises, self.band_hz)
 
     def renamed(self, item: Utterance) -> Utterance:
         """Return the utterance with the key of its distorted sound, for the feature store.
 
         The key also covers the versions of the libraries that compute the sound.
         """
-        content = [*self._sound, item.id, item.key]
-        key = hashlib.sha256(json.dumps(content).encode()).hexdigest()
-        return replace(item, key=key)
+        return replace(item, key=distorted_key(*self._sound, item.id, item.key))
 
     @cached_property
     def _sound(self) -> tuple[str, dict[str, str]]:

@@ -6,8 +6,6 @@ file of another format than its corpus has is an error that names it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ import soundfile
 from bench.api import SAMPLE_RATE_HZ
 from bench.distortions._noise import Noise, NoiseClip, check_clip
 from bench.errors import InvalidDataError, MissingError
+from bench.identity import noise_digest
 from bench.load.file_digests import file_digests
 from bench.sound.audio import Wav, resample
 
@@ -100,8 +99,7 @@ def open_pack(name: str, home: Path, noise_dir: Path | None) -> Noise:
         groups.append(tuple(NoiseClip(str(p), partial(read_clip, p, pack)) for p in files))
         names = [path.relative_to(noise_dir).as_posix() for path in files]
         contents += list(zip(names, file_digests(files, home, _check_header), strict=True))
-    digest = hashlib.sha256(json.dumps([name, contents]).encode()).hexdigest()
-    return Noise(name, tuple(groups), digest)
+    return Noise(name, tuple(groups), noise_digest(name, contents))
 
 
 def _check_header(path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +11,7 @@ from bench.conditions.noise_folders import PACKS, open_pack
 from bench.corpora.noise import packaged
 from bench.distortions._noise import Noise, NoiseClip, check_clip
 from bench.errors import MissingError, UsageError, did_you_mean
+from bench.identity import noise_union_digest
 from bench.progress import say
 from bench.sound.audio import Wav, low_pass, read_wav
 
@@ -92,8 +92,7 @@ def find_noise(
         for part in parts
         for group in part.groups
     )
-    sha = hashlib.sha256("".join(part.sha256 for part in parts).encode()).hexdigest()
-    return Noise(text, groups, sha)
+    return Noise(text, groups, noise_union_digest(part.sha256 for part in parts))
 
 
 def _one(name: str, home: Path, deb_dir: Path | None, noise_dir: Path | None) -> Noise:

@@ -183,7 +183,7 @@ class Scorer:
     def _predict(self, condition: Condition, test: ConditionSet, shared: SharedPass) -> list[Any]:
         loaded, mode = self.resolved.loaded, self.resolved.card.features
         name = loaded.name.text()
-        store = FeatureStore(shared.root, loaded.digest, mode, engine=self.engine, name=name)
+        store = FeatureStore(shared.root, loaded.key, mode, engine=self.engine, name=name)
         missing = store.missing(test.utterances)
         seconds = math.ceil(sum(item.num_samples for item in missing) / SAMPLE_RATE_HZ)
         with bar(total=seconds, label=condition.name, unit="s") as progress:

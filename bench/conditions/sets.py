@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ from bench.conditions.catalogue import Condition
 from bench.conditions.distorter import Distorter, make_distorter
 from bench.config import TaskCard
 from bench.features.passes import Sound, clean_sound
+from bench.identity import condition_set_digest, table_digest
 from bench.paths import disk_errors
 from bench.records.record import Record
 from bench.registry import corpus_module, task_card
@@ -25,7 +24,7 @@ from bench.run.artifacts import spec_of
 from bench.run.spec import Table, prepare_corpora, read_tables
 from bench.session import Session
 from bench.sound.audio import Wav
-from bench.sound.manifests import digest, read_table, read_trials
+from bench.sound.manifests import read_table, read_trials
 
 TEST_SIDE = "@test"
 PART = "#"
@@ -66,7 +65,7 @@ def references(
         corpus: Path = corpus_module(condition.corpus).folder(home)
         name = f"{record.track}/{dict(condition.tables)[card.name]}"
         utterances, trials = tuple(read_table(corpus, name)), tuple(read_trials(corpus, name))
-        return Table(utterances, trials, digest(utterances, trials))
+        return Table(utterances, trials, table_digest(utterances, trials))
     if tables is None:
         tables = read_tables(card, home, spec_of(record))
     table = tables[condition.table or "clean"]
@@ -152,8 +151,8 @@ def _distorter(condition: Condition, card: TaskCard, session: Session) -> Distor
 
 def _identity(table: Table, distorter: Distorter) -> str:
     """Return the sha256 of a distorted test set: its table, its distortion, and the sides of it."""
-    identity = json.dumps([table.sha256, distorter.sha256(), distorter.condition.test_only])
-    return hashlib.sha256(identity.encode()).hexdigest()
+    test_only = distorter.condition.test_only
+    return condition_set_digest(table.sha256, distorter.sha256(), test_only=test_only)
 
 
 def _with_plain_id(item: Utterance) -> Utterance:

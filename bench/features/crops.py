@@ -7,13 +7,13 @@ docs/benchmarks.md shows the effect of K on the score.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import CropRule
 from bench.features.rows import Rows, Source
+from bench.identity import crop_key
 from bench.seeds import derive_seed
 
 
@@ -29,7 +29,7 @@ def crops_of(item: Utterance, rule: CropRule) -> list[Utterance]:
     crops = []
     for number in range(rule.count):
         offset = derive_seed("crop", item.key, size, number) % room
-        key = hashlib.sha256(f"{item.key} {offset} {size}".encode()).hexdigest()
+        key = crop_key(item.key, offset, size)
         crops.append(replace(item, start=item.start + offset, num_samples=size, key=key))
     return crops
 

@@ -15,6 +15,7 @@ from bench.errors import InvalidDataError, MissingError
 from bench.features.locks import LOCKS, held, holder_of, lock_file, this_process
 from bench.features.shard_index import read_index, shard_problem
 from bench.features.store import NAME_FILE
+from bench.identity import use_lock
 from bench.session import GB
 
 SECONDS_UNTIL_ABANDONED = 3_600  # an older file belongs to a process that was killed
@@ -89,9 +90,9 @@ def verify(shard: Shard) -> str:
 
 
 @contextmanager
-def using(root: Path, digest: str) -> Iterator[None]:
+def using(root: Path, key: str) -> Iterator[None]:
     """Mark the features of an upstream as in use, so that other processes do not remove them."""
-    name = f"use {digest[:24]} {uuid.uuid4().hex}"
+    name = use_lock(key, uuid.uuid4().hex)
     with held(root / LOCKS, [name]):
         try:
             yield
@@ -100,7 +101,7 @@ def using(root: Path, digest: str) -> Iterator[None]:
 
 
 def in_use(root: Path) -> set[str]:
-    """Return the upstreams that other processes use: the first 24 digits of their digests."""
+    """Return the upstreams that other processes use: the first digits of their keys."""
     digests = set()
     for path in (root / LOCKS).glob("use_*.lock"):
         holder = holder_of(path)

@@ -1,10 +1,10 @@
 """The store of a frozen upstream's features: one pass per utterance, whatever is trained on it.
 
-The store is a folder of shards, `<upstream digest>/<mode>-torch<version>-r<revision>/<name>.npy`
-with an index `<name>.json` (key of an utterance's sound to its rows), which is written last; its
-time stamp is the time of the shard's last use. An interrupted pass resumes at the first missing
-shard with the same result. Another torch, precision or kind of device computes other last bits, so
-it has separate features (`<mode>-bf16-cuda-torch<version>-r<revision>`).
+The store is a folder of shards, `<upstream>/<mode>-torch<version>-r<revision>/<name>.npy` with an
+index `<name>.json` (key of an utterance's sound to its rows), which is written last; its time stamp
+is the time of the shard's last use. An interrupted pass resumes at the first missing shard with the
+same result. Another torch, precision or kind of device computes other last bits, so it has separate
+features (`<mode>-bf16-cuda-torch<version>-r<revision>`).
 
 Two modes. `pooled` stores mean_t(h_l), (L, D) float32 per utterance: exact for heads that pool
 linearly. `frames` stores every frame, (T, L, D) in half precision, and the means beside them.
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench import stopping
@@ -30,9 +29,9 @@ from bench.errors import InvalidDataError
 from bench.features.passes import Sound, clean_sound, stored_form, upstream_pass
 from bench.features.rows import DTYPES, Array, FeatureSet, Mode
 from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
+from bench.identity import features_folder
 from bench.paths import atomic_path, write_text
 
-REVISION = 2  # raise it where the pass computes other last bits; older features are not read
 SHARD_BYTES = 64_000_000
 SHARD_UTTERANCES = 500
 NAME_FILE = "upstream.txt"
@@ -63,7 +62,7 @@ class FeatureStore:
 
     Args:
         root: folder of the store.
-        upstream_digest: identity of architecture and weights.
+        upstream_key: identity of the upstream (`bench.identity.features_key`).
         mode: `pooled` or `frames`.
         engine: how the upstream runs; every precision and kind of device has separate features.
         name: of the upstream, for listings.
@@ -72,16 +71,15 @@ class FeatureStore:
     def __init__(
         self,
         root: Path,
-        upstream_digest: str,
+        upstream_key: str,
         mode: Mode,
         *,
         engine: Engine | None = None,
         name: str = "",
     ) -> None:
-        self.root, self.digest, self.name = root, upstream_digest, name
+        self.root, self.key, self.name = root, upstream_key, name
         self.engine = engine or Engine()
-        name_of_folder = f"{mode}{self.engine.suffix}-torch{torch.__version__}-r{REVISION}"
-        self.folder = root / upstream_digest[:24] / name_of_folder
+        self.folder = root / features_folder(upstream_key, mode, self.engine)
         self.mode: Mode = mode
         self._places = self._read_index()
 
@@ -190,7 +188,7 @@ class FeatureStore:
 
     def _sibling(self, mode: Mode) -> FeatureStore:
         """Return the store of the same upstream in another mode."""
-        return FeatureStore(self.root, self.digest, mode, engine=self.engine, name=self.name)
+        return FeatureStore(self.root, self.key, mode, engine=self.engine, name=self.name)
 
     def _write_shard(self, arrays: dict[str, Array]) -> None:
         """Write one shard of arrays (T, L, D) by key, its index last."""

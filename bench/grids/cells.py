@@ -7,7 +7,6 @@ hold the digests of cards, conditions and protocol: other cards are other cells.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import traceback
 from collections.abc import Sequence
@@ -23,17 +22,21 @@ from bench.config import TaskCard
 from bench.errors import UserError
 from bench.features.locks import acquire, holder_of, this_process
 from bench.grids.spec import GridSpec
+from bench.identity import PROTOCOL, card_digest, cell_key, engine_settings
 from bench.load.catalog import find_entry, parse_upstream_name
+from bench.load.loader import load_upstream
 from bench.paths import runs_folder, write_text
 from bench.records.failure import Failure
-from bench.records.record import PROTOCOL, read_record
+from bench.records.record import read_record
 from bench.registry import task_card
 from bench.run.provenance import project_state
-from bench.run.spec import card_digest, limited_card
+from bench.run.spec import limited_card
 from bench.session import Session
 
 CellStatus = Literal["done", "failed", "running", "waiting"]
 MAX_TRIES = 3
+# Settings of the engine that machines of one grid share; they may have different versions of torch.
+SHARED_SETTINGS = ("precision", "device", "compile")
 DEFECT_CODE = 1  # exit code of a cell that failed by no fault of the user
 
 
@@ -66,6 +69,7 @@ class RunGrid:
         conditions: digests of the conditions of each task, by name.
         first: number of the first cells that count; None for all.
         seen_done: cells that were seen done; a process does not look at them again.
+        digests: of users' models, by the name of the upstream.
     """
 
     spec: GridSpec
@@ -74,6 +78,7 @@ class RunGrid:
     conditions: dict[str, dict[str, str]]
     first: int | None = None
     seen_done: set[GridCell] = field(default_factory=set)
+    digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -99,9 +104,9 @@ class RunGrid:
     def file(self, cell: GridCell, ending: str) -> Path:
         """Return a file of one cell: `done`, `error`, `tries` or `lock`."""
         card, conditions = self.cards[cell.task], self.conditions[cell.task]
-        settings = (self.spec.track, self.spec.seeds, self.spec.limit, self.spec.precision)
-        parts = [PROTOCOL, *cell, card_digest(card), sorted(conditions.items()), *settings]
-        name = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+        spec, engine = self.spec, engine_settings(self.session.engine)
+        rest = (spec.track, spec.seeds, spec.limit, [engine[name] for name in SHARED_SETTINGS])
+        name = cell_key(cell, card, conditions, rest)
         return self.folder / name[:2] / f"{name}.{ending}"
 
     def record_paths(self, cell: GridCell) -> list[Path]:
@@ -116,9 +121,11 @@ class RunGrid:
     def is_done(self, cell: GridCell) -> bool:
         """Return whether all records of a cell are there, made by the grid or before it."""
         if cell not in self.seen_done:
-            paths = _read(self.file(cell, "done")).get("records", [])
-            is_marked = bool(paths) and all(Path(path).exists() for path in paths)
+            paths = [Path(path) for path in _read(self.file(cell, "done")).get("records", [])]
+            is_marked = bool(paths) and all(path.exists() for path in paths)
             if not is_marked and not self._is_recorded(cell):
+                return False
+            if not self._is_of_present_model(cell, paths if is_marked else self.record_paths(cell)):
                 return False
             self.seen_done.add(cell)
         return True
@@ -132,12 +139,32 @@ class RunGrid:
             records = [read_record(path) for path in paths]
         except UserError:
             return False
+        engine = engine_settings(self.session.engine)
         return all(
             record.protocol == PROTOCOL
+            and all(record.provenance.engine()[name] == engine[name] for name in SHARED_SETTINGS)
             and record.inputs.task_card_sha256 == card_digest(self.cards[cell.task])
             and self.conditions[cell.task].keys() <= {item.condition for item in record.conditions}
             for record in records
         )
+
+    def _is_of_present_model(self, cell: GridCell, paths: Sequence[Path]) -> bool:
+        """Return whether records are of a user's model as its files are now.
+
+        Cards of this project pin their weights, and a model that is not on this machine cannot be
+        compared here: both count as present.
+        """
+        entry = find_entry(cell.upstream, self.session.cards)
+        place = (entry.card.source or "").partition(":")[2]
+        if entry.ours or not (entry.folder / Path(place).expanduser()).exists():
+            return True
+        try:
+            if cell.upstream not in self.digests:
+                self.digests[cell.upstream] = load_upstream(cell.upstream, self.session).digest
+            digests = {read_record(path).inputs.upstream_sha256 for path in paths}
+        except UserError:
+            return True
+        return digests == {self.digests[cell.upstream]}
 
     def scan(self) -> dict[GridCell, CellStatus]:
         """Return the status of every cell, in the order of work."""

@@ -124,7 +124,7 @@ def _bytes(grid: RunGrid, loaded: Loaded) -> dict[tuple[str, str], int]:
     for task, card in grid.cards.items():
         run = RunSpec(loaded.name.text(), task, spec.track, limit=spec.limit)
         tables, _ = planned_tables(card, grid.session.home, run)
-        store = FeatureStore(grid.session.features, loaded.digest, card.features)
+        store = FeatureStore(grid.session.features, loaded.key, card.features)
         features = Features(Resolved(run, card, loaded, tables), store, spec.store_gb)
         sounds = {name.removesuffix(TEST_ONLY) for name in grid.conditions[task]}
         _add_bytes(sizes, "", features.wanted(), features)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from pydantic import Field, model_validator
 from bench.config import Precision
 from bench.engine import Engine
 from bench.features.engine_options import BUCKET_SECONDS
+from bench.identity import key_of
 from bench.schema import Frozen, make_model, read_card
 from bench.session import STORE_GB, Session
 
@@ -70,7 +69,7 @@ class GridSpec(Frozen):
 
     def digest(self) -> str:
         """Return the identity of the grid (sha256)."""
-        return hashlib.sha256(json.dumps(self.model_dump(), sort_keys=True).encode()).hexdigest()
+        return key_of(self.model_dump())
 
     def session(self, out: Path) -> Session:
         """Return where and how the runs of the grid are done, with a folder of records."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +14,9 @@ from bench.api import Utterance
 from bench.errors import UsageError
 from bench.features.inventory import using
 from bench.features.locks import LOCKS, held
+from bench.identity import curve_key, curve_lock, engine_settings
 from bench.layers.regression import Probed, ProbeData, probe
+from bench.load.fingerprint import agree
 from bench.paths import write_text
 from bench.progress import bar
 from bench.records.layer_curve import (
@@ -30,7 +30,7 @@ from bench.records.layer_curve import (
 from bench.run.job import Job, open_job
 from bench.run.provenance import provenance
 from bench.run.run_features import Features, extract
-from bench.run.spec import Resolved, RunSpec, run_card
+from bench.run.spec import RunSpec, run_card
 from bench.session import Session
 
 METHOD = 1  # raise it when the same features would give other counts
@@ -67,28 +67,23 @@ def layer_curve(spec: RunSpec, session: Session, *, force: bool = False) -> Curv
     job = open_job(spec, (0,), session)
     resolved, features = job.runs[0], job.features
     path = curve_path(session.out, spec.track, resolved.spec.upstream, card.name)
-    identity = _identity(resolved)
-    lock = f"layers {spec.track}/{path.parent.parent.name}/{card.name}"
-    with held(session.out / LOCKS, [lock]), using(features.store.root, job.digest()):
+    inputs, store = resolved.inputs(), features.store
+    settings = engine_settings(store.engine)
+    key = curve_key(METHOD, inputs.upstream_sha256, inputs.manifests, settings)
+    with held(session.out / LOCKS, [curve_lock(path)]), using(store.root, store.key):
         if path.exists() and not force:
             written = read_curve(path)
-            if written.provenance.spec == identity:
+            same_states = agree(written.inputs.fingerprint, inputs.fingerprint)
+            if written.provenance.spec == key and same_states:
                 return CurveOutcome(written, path, was_done=True)
         with job.clock.stage("upstream"):
             extract(features)
-        curve = _compute(job, identity)
+        curve = _compute(job, key)
         write_text(path, curve.model_dump_json(indent=1) + "\n")
     return CurveOutcome(curve, path, was_done=False)
 
 
-def _identity(resolved: Resolved) -> str:
-    """Return the sha256 of what a curve depends on: method, upstream and manifests."""
-    inputs = resolved.inputs()
-    content = [METHOD, inputs.upstream_sha256, inputs.manifests]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _compute(job: Job, identity: str) -> LayerCurve:
+def _compute(job: Job, key: str) -> LayerCurve:
     """Fit one probe a state, and one of all states."""
     resolved, card = job.runs[0], job.runs[0].card
     tables = {name: table.utterances for name, table in resolved.tables.items()}
@@ -117,7 +112,7 @@ def _compute(job: Job, identity: str) -> LayerCurve:
         utterances={name: _count(items) for name, items in utterances.items()},
         states=tuple(states),
         inputs=resolved.inputs(),
-        provenance=provenance(identity, job.features.store.engine, job.clock),
+        provenance=provenance(key, job.features.store.engine, job.clock),
     )
 
 

@@ -7,7 +7,6 @@ path, size, times or inode differ from those of its line.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bench.errors import MissingError
-from bench.paths import disk_errors, file_sha256
+from bench.paths import append_line, file_sha256
 from bench.progress import say
 
 CACHE = "file-digests.jsonl"
@@ -53,7 +52,7 @@ def file_digests(
         with _reading(path):
             digests[state] = file_sha256(path)
         if begin - max(state[2:4]) > UNSETTLED_NS:
-            _write_line(file, state, digests[state])
+            append_line(file, json.dumps([*state, digests[state]]))
     return [digests[state] for state in states]
 
 
@@ -106,14 +105,3 @@ def _parsed(file: Path, size: int, mtime_ns: int) -> dict[FileState, str]:
         if isinstance(path, str) and isinstance(digest, str) and len(digest) == 64:
             digests[path, length, changed, renewed, inode] = digest
     return digests
-
-
-def _write_line(file: Path, state: FileState, digest: str) -> None:
-    """Append one line; a short write to the end of a file is whole, also beside other processes."""
-    with disk_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(handle, (json.dumps([*state, digest]) + "\n").encode())
-        finally:
-            os.close(handle)

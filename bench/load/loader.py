@@ -7,22 +7,21 @@ never pass for the published model's.
 
 from __future__ import annotations
 
-import hashlib
 import json
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from bench.api import Opaque, Upstream, UpstreamSource
 from bench.config import UpstreamCard, Weights
 from bench.engine import one_thread
 from bench.errors import InvalidDataError, UsageError, UserError
-from bench.load.catalog import Entry, UpstreamName, find_entry
+from bench.identity import features_key, modified_digest, upstream_digest
+from bench.load.catalog import OUR_LOADERS, Entry, UpstreamName, find_entry
 from bench.load.downloads import short_reason
 from bench.load.files import ModelPlace, UpstreamFiles, WeightsFile, find_files
 from bench.load.modifiers import modifier_hint, modify
+from bench.load.outside import code_digest, files_digest, imports_of, loose_digest
 from bench.load.taps import choose_states
 from bench.registry import BORDER, resolve
 from bench.session import Session
@@ -44,6 +43,7 @@ class Loaded:
         digest: sha256 of the architecture and of all weights.
         request: JSON from which `load_request` loads the same upstream in another process.
         checkpoint: the file of weights.
+        fingerprint: of its states (`bench.load.fingerprint`); empty where none was taken.
     """
 
     upstream: Upstream
@@ -55,6 +55,12 @@ class Loaded:
     digest: str
     request: str = ""
     checkpoint: Path | None = None
+    fingerprint: tuple[float, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """Its key in the feature store."""
+        return features_key(self.digest, self.fingerprint)
 
 
 @one_thread()
@@ -80,14 +86,16 @@ def load_upstream(text: str, session: Session | None = None) -> Loaded:
         )
     files = find_files(entry, session)
     name = entry.name.untrained() if files.warning else entry.name
-    upstream = _construct(entry, name, files)
+    with imports_of(entry.folder) if _foreign_code(entry) else nullcontext(set[str]()) as imported:
+        upstream = _construct(entry, name, files)
     name = _name_for_records(name, entry.card, upstream, files)
-    content = files.place.sha256 if files.place else None
-    digest = upstream_digest(upstream, entry.card, name.variant, content)
+    outside = _outside(entry, upstream, files, imported)
+    load = _load_function(entry.card)
+    digest = upstream_digest(upstream, entry.card, load, name.variant, outside)
     provenance = _provenance(entry, name, upstream, files.weights)
     if name.modifier is not None:
         upstream, version = modify(upstream, name.modifier)
-        digest = hashlib.sha256(f"{digest} {name.modifier} {version}".encode()).hexdigest()
+        digest = modified_digest(digest, name.modifier, version)
     # A model without a card is named by its digest, and found again by its place.
     again = name.text() if name.kind is None else text
     return Loaded(
@@ -172,6 +180,28 @@ def _construct(entry: Entry, name: UpstreamName, files: UpstreamFiles) -> Upstre
     return upstream.freeze()
 
 
+def _foreign_code(entry: Entry) -> str | None:
+    """Return `module:attr` of code outside this project that builds the upstream, else None."""
+    target = entry.card.builder or entry.card.load
+    return None if entry.ours or target is None or target.startswith(OUR_LOADERS) else target
+
+
+def _outside(
+    entry: Entry, upstream: Upstream, files: UpstreamFiles, imported: set[str]
+) -> dict[str, str | None]:
+    """Return the digests of what decides the upstream beside its configuration and its state."""
+    target = _foreign_code(entry)
+    digests = {"content": files.place.sha256 if files.place else None}
+    if target is None and not (entry.card.source or "").startswith("s3prl:"):
+        return digests
+    return digests | {
+        "weights": files.weights.sha256 if files.weights else None,
+        "files": files_digest(entry.card.args, entry.folder),
+        "code": code_digest(target, imported) if target else None,
+        "loose": loose_digest(upstream),
+    }
+
+
 def _load_function(card: UpstreamCard) -> str:
     """Return `module:attr` of the function that builds a card's upstream."""
     if card.load is not None:
@@ -190,6 +220,8 @@ def _name_for_records(
     if name.kind is not None:
         stem = Path(card.name).name if name.kind == "s3prl" else _plain_stem(files.place)
         digests = [sha256[:8] for sha256 in files.digests]
+        if isinstance(upstream, Opaque) and upstream.identity:  # files beside the file
+            digests.append(upstream.identity[:8])
         name = name._replace(card="-".join([f"{name.kind}:{stem}", *digests]))
     tap = f"tap={upstream.tap}" if upstream.tap != card.tap else None
     items = [getattr(upstream, "variant", name.variant), tap]
@@ -221,33 +253,3 @@ def _provenance(
     if isinstance(upstream, Opaque):
         return "user" if upstream.num_parameters() else "none"
     return "user" if upstream.state_dict() else "none"
-
-
-def upstream_digest(
-    upstream: Upstream, card: UpstreamCard, variant: str | None, content: str | None = None
-) -> str:
-    """Digest what turns sound into features: code path, configuration and every weight.
-
-    Args:
-        upstream: the module, without buffers that are not persistent: it can compute them again.
-            Its `identity`, if it has one, is that of code outside this project.
-        card: gives `load` and `config`.
-        variant: in its canonical spelling.
-        content: sha256 of a model file or folder, which may be more than its weights.
-    """
-    shape: dict[str, Any] = {
-        "load": _load_function(card),
-        "config": card.config,
-        "variant": variant,
-        "states": [upstream.num_layers, upstream.hidden_size, upstream.stride],
-    }
-    if upstream.tap != Upstream.tap:
-        shape["tap"] = upstream.tap
-    beside = {"content": content, "identity": upstream.identity, "args": card.args or None}
-    shape |= {key: value for key, value in beside.items() if value is not None}
-    digest = hashlib.sha256(json.dumps(shape, sort_keys=True).encode())
-    for key, tensor in sorted(upstream.state_dict().items()):
-        digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy().data)
-    return digest.hexdigest()

@@ -14,7 +14,9 @@ from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import NAME_PATTERN
 from bench.errors import UsageError
 from bench.features.passes import set_cuda
+from bench.identity import table_digest
 from bench.load.catalog import upstream_names, user_card
+from bench.load.fingerprint import identified
 from bench.load.loader import Loaded, load_upstream
 from bench.make.recipe import (
     RecipeCard,
@@ -29,7 +31,6 @@ from bench.make.teacher_states import keep_states
 from bench.progress import bar, say
 from bench.registry import BORDER, resolve
 from bench.session import Session
-from bench.sound.manifests import digest
 from bench.trainer import Ingredients, RecipeTrainer, StateReader
 
 REHEARSED_UPDATES = 3
@@ -87,13 +88,14 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     task, data = task_and_data(card, request.data)
     clips = find_clips(data, home)
     teacher = _load_teacher(request, card)
+    teacher = identified(teacher, home) if teacher else None
     folder = request.out or Path("runs") / "compress" / name
     folder.mkdir(parents=True, exist_ok=True)
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
     say(f"{name}: {len(clips)} clips, {hours:.2f} h; {trainer.hours:g} h to present")
     keeper = _StateKeeper(teacher, clips, home, request.device)
     keeps_targets = trainer.keep_targets and not request.dry_run
-    facts = _facts(card, request, digest(clips), teacher)
+    facts = _facts(card, request, table_digest(clips), teacher)
     export = _Export(name, card, teacher.name.card if teacher else None, facts, trainer, folder)
     trainer.set_up(
         card.make,

@@ -48,7 +48,7 @@ def keep_states(
     upstream = teacher.upstream
     store = FeatureStore(
         home / "features",
-        teacher.digest,
+        teacher.key,
         "frames",
         engine=Engine(device=device),
         name=teacher.name.text(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from bench.records.record import MAX_RECORD_BYTES, PROTOCOL
+from bench.identity import PROTOCOL
+from bench.records.record import MAX_RECORD_BYTES
 from bench.schema import Frozen, read_model
 
 

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from bench.config import Weights
 from bench.errors import InvalidDataError, one_line
+from bench.identity import PROTOCOL
 from bench.paths import write_text
 from bench.records.condition_table import (
     ConditionTable,
@@ -32,7 +33,6 @@ from bench.records.origin import Inputs, Provenance
 from bench.schema import Frozen, parse_model, read_bytes
 
 SCHEMA = 2
-PROTOCOL = "2026.2"
 MAX_RECORD_BYTES = 4_000_000
 
 
@@ -234,6 +234,7 @@ class Record(RunFields):
         """Return the record without fields that differ between equal runs (time and place)."""
         data = self.model_dump(mode="json", exclude={"provenance"})
         data["cost"].pop("rtf")
+        data["inputs"].pop("fingerprint", None)  # compared with a tolerance
         for item in data["conditions"]:
             del item["commit"], item["dirty"]
         return data

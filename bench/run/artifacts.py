@@ -13,6 +13,7 @@ from bench.config import TaskCard
 from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, MissingError
 from bench.features.weighted_sum import Moments
+from bench.load.fingerprint import agree, identified
 from bench.load.loader import Loaded, load_upstream
 from bench.metrics.draws import DrawnScore, drawn, kept
 from bench.metrics.metric import METRICS
@@ -105,12 +106,18 @@ def load_run(
     name = session.upstream or record.upstream
     key = f"{name}{engine.suffix}"  # weights are laid out for one precision
     if key not in upstreams:
-        upstreams[key] = load_upstream(name, replace(session, strict=True))
+        asked = load_upstream(name, replace(session, strict=True))
+        upstreams[key] = identified(asked, session.home)
     loaded = upstreams[key]
     if loaded.digest != record.inputs.upstream_sha256:
         raise InvalidDataError(
             f"{path}: made with another {record.upstream}: sha256 {loaded.digest[:12]} in this "
             f"checkout, {record.inputs.upstream_sha256[:12]} in the record; evaluate it again"
+        )
+    if not agree(loaded.fingerprint, record.inputs.fingerprint):
+        raise InvalidDataError(
+            f"{path}: {record.upstream} has the same files and other hidden states than its record "
+            f"was made with; evaluate it again"
         )
     resolved = resolve_run(spec_of(record), card_of(record), loaded, session.home)
     for split in ("train", "clean"):

@@ -15,8 +15,10 @@ from typing import Any
 
 from bench import stopping
 from bench.engine import one_thread
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, UsageError
 from bench.features.tensor_file import read_sealed, write_sealed
+from bench.identity import engine_settings, heads_key, run_lock
+from bench.load.fingerprint import agree, identified
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
 from bench.metrics.metric import METRICS
@@ -43,12 +45,12 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
         session: folders, and how the upstream runs.
 
     Raises:
-        UserError: invalid input or missing files.
+        UserError: invalid input or missing files, or an upstream that is not deterministic.
     """
     session.engine.check()
     clock, card = Clock(), run_card(spec)
     with clock.stage("load"):
-        loaded = load_upstream(spec.upstream, session)
+        loaded = identified(load_upstream(spec.upstream, session), session.home)
     if loaded.warning:
         warn(loaded.warning)
     with clock.stage("corpus"):
@@ -79,19 +81,46 @@ class Job:
     clock: Clock
     trained: dict[int, list[Fitted]] = field(default_factory=dict)
 
-    def digest(self) -> str:
-        """Return the digest of the upstream."""
-        return self.runs[0].loaded.digest
-
     def names(self) -> list[str]:
         """Return the names of the runs, for their locks."""
-        return [
-            f"run {path.parent.parent.name}/{path.parent.name}/{path.stem}" for path in self.paths
-        ]
+        return [run_lock(path) for path in self.paths]
 
     def done(self) -> list[Record | None]:
-        """Return the records of finished runs; None for runs without a record of these inputs."""
-        return [_finished(path, run) for path, run in zip(self.paths, self.runs, strict=True)]
+        """Return the records of finished runs; None for runs without a record of these inputs.
+
+        Raises:
+            UsageError: a record of the same inputs with another engine.
+            InvalidDataError: a file that is no record, or a damaged one.
+        """
+        return [self._finished(index) for index in range(len(self.runs))]
+
+    def _finished(self, index: int) -> Record | None:
+        path, engine = self.paths[index], engine_settings(self.features.store.engine)
+        if not path.exists():
+            return None
+        try:
+            record = read_record(path)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"{error}; delete the file, or use --force") from error
+        if self._is_of_run(index, record, engine):
+            return record
+        recorded = record.provenance.engine()
+        if not self._is_of_run(index, record, recorded):
+            return None
+        names = [name for name, value in engine.items() if recorded[name] != value]
+        was, now = (
+            ", ".join(f"{name} {one[name]}" for name in names) for one in (recorded, engine)
+        )
+        raise UsageError(
+            f"{path}: its run had {was}, this one has {now}: choose another --out, or replace the "
+            f"record with --force"
+        )
+
+    def _is_of_run(self, index: int, record: Record, engine: Mapping[str, str]) -> bool:
+        """Return whether a record is of one run with an engine, and of the same hidden states."""
+        key = self.runs[index].key(engine)
+        fingerprints = record.inputs.fingerprint, self.runs[index].loaded.fingerprint
+        return record.provenance.spec == key and agree(*fingerprints)
 
     def clear(self, left: Sequence[int], *, force: bool = False) -> None:
         """Rename older records of some runs, with other inputs; with `force` delete their work.
@@ -101,9 +130,23 @@ class Job:
         for index in left:
             if force and _is_broken(self.paths[index]):
                 self.paths[index].unlink()
-            _set_aside(self.paths[index], self.runs[index])
+            self._set_aside(index)
             if force:
                 shutil.rmtree(self.paths[index].with_suffix(""), ignore_errors=True)
+
+    def _set_aside(self, index: int) -> None:
+        """Rename the record of another run, and its folder."""
+        path, engine = self.paths[index], engine_settings(self.features.store.engine)
+        if not path.exists():
+            return
+        record = read_record(path)
+        if self._is_of_run(index, record, engine):
+            return
+        name = f"{path.stem}.{record.provenance.spec[:8]}"
+        if path.with_suffix("").exists():
+            shutil.rmtree(path.with_name(name), ignore_errors=True)
+            path.with_suffix("").replace(path.with_name(name))
+        path.replace(path.with_name(f"{name}.json.old"))
 
     def compute(self, left: Sequence[int]) -> list[Record]:
         """Do all stages of some runs, from features to records."""
@@ -182,7 +225,9 @@ class Job:
 
     def _training(self, index: int) -> Path:
         folder = self.paths[index].with_suffix("") / "training"
-        return folder / self.runs[index].digest()[:16]
+        run = self.runs[index]
+        key = run.key(engine_settings(self.features.store.engine))
+        return folder / heads_key(key, run.loaded.fingerprint)
 
     def _predictions(self, index: int) -> Path:
         return self.paths[index].with_suffix("") / "predictions"
@@ -223,21 +268,6 @@ def _are_unchanged(folder: Path, digests: Mapping[str, str]) -> bool:
     return True
 
 
-def _finished(path: Path, resolved: Resolved) -> Record | None:
-    """Return the record of a run where it has the same inputs, else None.
-
-    Raises:
-        InvalidDataError: the file is no record, or damaged.
-    """
-    if not path.exists():
-        return None
-    try:
-        record = read_record(path)
-    except InvalidDataError as error:
-        raise InvalidDataError(f"{error}; delete the file, or use --force") from error
-    return record if record.provenance.spec == resolved.digest() else None
-
-
 def _is_broken(path: Path) -> bool:
     """Return whether a file exists that is no record, or a damaged one."""
     try:
@@ -245,20 +275,6 @@ def _is_broken(path: Path) -> bool:
     except InvalidDataError:
         return path.exists()
     return False
-
-
-def _set_aside(path: Path, resolved: Resolved) -> None:
-    """Rename a record with other inputs, and its folder."""
-    if not path.exists():
-        return
-    older = read_record(path).provenance.spec
-    if older == resolved.digest():
-        return
-    name = f"{path.stem}.{older[:8]}"
-    if path.with_suffix("").exists():
-        shutil.rmtree(path.with_name(name), ignore_errors=True)
-        path.with_suffix("").replace(path.with_name(name))
-    path.replace(path.with_name(f"{name}.json.old"))
 
 
 def upstream_cost(resolved: Resolved) -> UpstreamCost:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.store import FeatureStore
+from bench.identity import decoding_key
 from bench.paths import file_sha256, write_text
 from bench.probe.fit import EVAL_BATCH
 from bench.progress import bar
@@ -155,7 +156,7 @@ def score_with_lm(
     loaded = run.resolved.loaded
     store = FeatureStore(
         session.features,
-        loaded.digest,
+        loaded.key,
         card.features,
         engine=run.engine,
         name=loaded.name.text(),
@@ -170,10 +171,12 @@ def score_with_lm(
         write_predictions(folder / f"{condition}.jsonl", ids, texts)
         by_id = dict(zip(ids, texts, strict=True))
         scores += score_condition(card, condition, by_id, table.utterances, table.trials)
+    digests = file_sha256(lm), file_sha256(lexicon)
     content = {
         "run": record.provenance.spec,
-        "lm_sha256": file_sha256(lm),
-        "lexicon_sha256": file_sha256(lexicon),
+        "key": decoding_key(record.provenance.spec, *digests, asdict(search)),
+        "lm_sha256": digests[0],
+        "lexicon_sha256": digests[1],
         "search": asdict(search),
         "scores": [score.model_dump() for score in scores],
     }

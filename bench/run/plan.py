@@ -18,6 +18,7 @@ from bench.config import Recipe, TaskCard
 from bench.errors import MissingError
 from bench.features.passes import Stream, seconds_per_audio_second
 from bench.features.rows import Batch
+from bench.load.fingerprint import identified
 from bench.load.loader import load_upstream
 from bench.probe.fit import take
 from bench.probe.heads import make_grid
@@ -151,7 +152,7 @@ def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
         MissingError: a corpus is not prepared and has no published size, or no such device.
     """
     session.engine.check()
-    card, loaded = run_card(spec), load_upstream(spec.upstream, session)
+    card, loaded = run_card(spec), identified(load_upstream(spec.upstream, session), session.home)
     tables, is_prepared = planned_tables(card, session.home, spec)
     resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
     return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)

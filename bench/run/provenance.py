@@ -15,6 +15,7 @@ import torch
 
 from bench import DISTRIBUTION
 from bench.engine import Engine
+from bench.identity import engine_settings
 from bench.progress import detail
 from bench.records.checkout import checkout_state
 from bench.records.origin import Provenance
@@ -51,7 +52,9 @@ def provenance(spec_digest: str, engine: Engine, clock: Clock) -> Provenance:
         dirty=dirty,
         device=_device(engine),
         precision=engine.precision,
-        packages={name: version(name) for name in PACKAGES},
+        compiled=engine.compile,
+        packages={name: version(name) for name in PACKAGES}
+        | {"torch": engine_settings(engine)["torch"]},
         started=clock.started,
         seconds=sum(clock.seconds.values()),
         seconds_by_stage=dict(clock.seconds),

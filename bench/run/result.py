@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.identity import engine_settings
 from bench.probe.fit import Fitted
 from bench.probe.heads import Probe
 from bench.records.record import (
@@ -53,6 +54,7 @@ def record_of(
     """
     resolved = features.resolved
     spec, card, loaded = resolved.spec, resolved.card, resolved.loaded
+    engine = features.store.engine
     if best.value is None:
         raise AssertionError("best_of returned a diverged point")
     return Record(
@@ -85,5 +87,5 @@ def record_of(
         cost=cost,
         inputs=resolved.inputs(),
         predictions_sha256=digests,
-        provenance=provenance(resolved.digest(), features.store.engine, clock),
+        provenance=provenance(resolved.key(engine_settings(engine)), engine, clock),
     )

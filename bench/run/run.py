@@ -48,14 +48,16 @@ def run_seeds(
         spec: the run; its seed is ignored.
         seeds: of the heads; each has a record.
         session: folders, and how the upstream runs.
-        force: compute finished runs again.
+        force: compute finished runs again, whatever engine they had.
 
     Raises:
         UserError: invalid input or missing files.
+        UsageError: a record of the same run with another engine, without `force`.
     """
     job = open_job(spec, seeds, session)
-    with held(session.out / LOCKS, job.names()), using(job.features.store.root, job.digest()):
-        done = [None] * len(seeds) if force else job.done()
+    store = job.features.store
+    with held(session.out / LOCKS, job.names()), using(store.root, store.key):
+        done: list[Record | None] = [None] * len(seeds) if force else job.done()
         left = [index for index, record in enumerate(done) if record is None]
         if left:
             job.clear(left, force=force)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import Recipe
@@ -18,6 +17,7 @@ from bench.features.rows import MOMENTS_REVISION, Source, moments
 from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
+from bench.identity import moments_key, pass_lock
 from bench.progress import bar, say, warn
 from bench.run.spec import Resolved, seconds_of
 from bench.session import GB, STORE_GB, Session
@@ -123,6 +123,14 @@ class Features:
             name: counts.get(name, num_seeds) for name in self.resolved.tables if name not in stored
         }
 
+    def moments_file(self) -> Path:
+        """Return the file of the moments of the training features."""
+        heard = self.heard("train")
+        keys = (f"{item.key} {item.part}" if item.part else item.key for item in heard)
+        name = moments_key(MOMENTS_REVISION, keys)
+        folder = self.store.folder
+        return folder.with_name(f"{folder.name}-moments") / f"{name}.sealed"
+
     def moments(self) -> Moments | None:
         """Return the moments of the training features, or None where the recipe has no z-scores.
 
@@ -130,10 +138,7 @@ class Features:
         """
         if not self.resolved.card.recipe.standardize:
             return None
-        heard = self.heard("train")
-        keys = [f"{item.key} {item.part}" if item.part else item.key for item in heard]
-        name = hashlib.sha256(json.dumps([MOMENTS_REVISION, keys]).encode()).hexdigest()[:24]
-        path = self.store.folder.with_name(f"{self.store.folder.name}-moments") / f"{name}.sealed"
+        path = self.moments_file()
         try:
             if path.exists():
                 return Moments(*read_sealed(path))
@@ -148,7 +153,7 @@ def features_of(resolved: Resolved, session: Session) -> Features:
     """Return the features of a run, in the store of a session."""
     loaded, engine = resolved.loaded, session.engine
     name, mode = loaded.name.text(), resolved.card.features
-    store = FeatureStore(session.features, loaded.digest, mode, engine=engine, name=name)
+    store = FeatureStore(session.features, loaded.key, mode, engine=engine, name=name)
     return Features(resolved, store, session.store_gb)
 
 
@@ -163,7 +168,7 @@ def extract(features: Features) -> None:
         MissingError, InvalidDataError: as `FeatureStore.extract`.
     """
     store = features.store
-    with held(store.root / LOCKS, [f"pass {store.digest[:24]} {store.folder.name}"]):
+    with held(store.root / LOCKS, [pass_lock(store.folder)]):
         store.refresh()
         for line in store.drop_broken(features.wanted()):
             warn(f"store: {line}")

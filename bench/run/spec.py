@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
-from bench.config import TaskCard, UpstreamCard
+from bench.config import TaskCard
 from bench.errors import InvalidDataError, UsageError
+from bench.identity import card_digest, run_key, table_digest
 from bench.load.loader import Loaded
 from bench.records.origin import Inputs
-from bench.records.record import PROTOCOL
 from bench.registry import BORDER, corpus_module, task_card
-from bench.schema import Frozen
 from bench.seeds import derive_seed
 from bench.session import Session
-from bench.sound.manifests import Trial, digest, read_table, read_trials
+from bench.sound.manifests import Trial, read_table, read_trials
 
 
 @dataclass(frozen=True)
@@ -103,20 +99,20 @@ class Resolved:
         """Return the digests of everything the result depends on."""
         return Inputs(
             upstream_sha256=self.loaded.digest,
+            fingerprint=self.loaded.fingerprint,
             checkpoint_sha256=self.loaded.checkpoint_sha256,
             upstream_card_sha256=card_digest(self.loaded.card),
             task_card_sha256=card_digest(self.card),
             manifests={name: table.sha256 for name, table in self.tables.items()},
         )
 
-    def digest(self) -> str:
-        """Return the sha256 of the run: runs with equal digests are the same run."""
-        content = {
-            "protocol": PROTOCOL,
-            "spec": asdict(self.spec),
-            "inputs": self.inputs().model_dump(),
-        }
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    def key(self, engine: Mapping[str, str]) -> str:
+        """Return the key of the run: runs with equal keys are the same run.
+
+        Args:
+            engine: of `bench.identity.engine_settings`.
+        """
+        return run_key(asdict(self.spec), self.inputs().model_dump(), engine)
 
     def learning_rates(self) -> tuple[float, ...]:
         """Return the card's learning rates, or the one of the specification."""
@@ -176,30 +172,6 @@ def run_card(spec: RunSpec) -> TaskCard:
         raise UsageError(f"task {card.name} trains nothing: no --lr, no --shuffle-labels")
     card = ceiling_card(card) if spec.ceiling else card
     return card if spec.limit is None else limited_card(card)
-
-
-# Keys for readers: a better wording is not another experiment. Nor are learning rates that are
-# used only on request.
-WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
-WORDS |= {"reported", "macs_rule", "differs", "lr_presets"}
-# Keys that only help to find a file: the tap's other name, the file's page and approximate size,
-# other files with the same weights (a record has the digest of the one used), the commands that
-# train it again.
-NOT_HASHED: Any = {"checkpoint": {"page", "size_mb", "known_sha256", "made_by"}}
-EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | NOT_HASHED
-
-# Keys that are newer than the first records: omitted where a card does not use them.
-LATER: dict[str, Any] = {"builder": None, "args": {}}
-
-
-def card_digest(card: Frozen) -> str:
-    """Return the sha256 of a card's canonical JSON without the keys for readers."""
-    content = card.model_dump(mode="json", exclude=EXCLUDED)
-    if isinstance(card, UpstreamCard) and card.checkpoint is not None and card.checkpoint.made_by:
-        content["checkpoint"]["shipped"] = True  # it was, when its records were made
-    used = {key: value for key, value in content.items() if LATER.get(key, ...) != value}
-    text = json.dumps(used, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _limited(
@@ -286,7 +258,7 @@ def read_tables(card: TaskCard, home: Path, spec: RunSpec) -> dict[str, Table]:
             utterances, trials = _limited(utterances, trials, spec.limit)
         if spec.shuffle_labels and split == "train":
             utterances = _shuffled(utterances, spec.seed)
-        tables[split] = Table(tuple(utterances), tuple(trials), digest(utterances, trials))
+        tables[split] = Table(tuple(utterances), tuple(trials), table_digest(utterances, trials))
     return tables
 
 

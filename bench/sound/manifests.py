@@ -6,9 +6,8 @@ verification `tables/<name>.trials.parquet`.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -190,15 +189,3 @@ def read_trials(corpus: Path, name: str) -> list[Trial]:
     if not path.exists():
         return []
     return [Trial(**row) for row in _read(path, TRIAL_COLUMNS)]
-
-
-def digest(utterances: Iterable[Utterance], trials: Iterable[Trial] = ()) -> str:
-    """Return the sha256 of a manifest's ids, sounds, speakers, targets and trials, not paths."""
-    sha = hashlib.sha256()
-    for item in utterances:
-        fields = [item.id, item.key, item.num_samples, item.speaker, item.target]
-        fields += [item.part] if item.part else []
-        sha.update(json.dumps(fields, sort_keys=True).encode())
-    for trial in trials:
-        sha.update(json.dumps(list(trial)).encode())
-    return sha.hexdigest()

@@ -11,11 +11,12 @@ from pathlib import Path
 
 from bench.config import Recipe
 from bench.errors import InvalidDataError
+from bench.identity import card_digest
 from bench.load.loader import Loaded
 from bench.records.record import GridPoint, Record
 from bench.run.artifacts import card_of, head_file, load_head, make_probe, spec_of
 from bench.run.run_features import explored_steps
-from bench.run.spec import card_digest, resolve_run
+from bench.run.spec import resolve_run
 
 TOLERANCE = 1e-5  # of a layer weight: softmax in float32 differs between machines in its last bits
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench.config import Checkpoint, Recipe
+from bench.identity import PROTOCOL, card_digest
 from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.metrics.metric import METRICS
 from bench.records.bundle import BundleCard
-from bench.records.record import PROTOCOL, GridPoint, Record
+from bench.records.record import GridPoint, Record
 from bench.registry import task_card, task_names
-from bench.run.spec import card_digest, ceiling_card
+from bench.run.spec import ceiling_card
 
 
 def record_problems(

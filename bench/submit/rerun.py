@@ -132,7 +132,7 @@ def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine
     )
     probe = load_head(resolved, path, record)
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as folder:
-        store = FeatureStore(Path(folder), loaded.digest, resolved.card.features, engine=engine)
+        store = FeatureStore(Path(folder), loaded.key, resolved.card.features, engine=engine)
         store.extract(loaded.upstream, chosen, lambda item: None)
         again = predict(probe, store.read(chosen))
     recorded, _ = read_predictions(path.with_suffix("") / "predictions" / "clean.jsonl")

@@ -23,7 +23,8 @@ from bench.conditions.sets import TEST_SIDE, condition_set, shared_pass
 from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features import passes
-from bench.features.store import REVISION, FeatureStore
+from bench.features.store import FeatureStore
+from bench.identity import PASS_REVISION, features_key
 from bench.probe.fit import Trainer
 from bench.records.record import read_record
 from bench.run import artifacts, run
@@ -98,11 +99,12 @@ def test_a_condition_is_computed_as_the_record_was(trained, monkeypatch):
     shards = {file.parent.name for file in (trained.toy.home / "features").rglob("*.npy")}
     scored(trained, "gsm")
     after = {file.parent.name for file in (trained.toy.home / "features").rglob("*.npy")}
-    version = f"torch{torch.__version__}-r{REVISION}"
+    version = f"torch{torch.__version__}-r{PASS_REVISION}"
     assert shards == after == {f"pooled-{version}", f"pooled-bf16-{version}"}
+    inputs = read_record(path).inputs
     store = FeatureStore(
         trained.toy.home / "features",
-        read_record(path).inputs.upstream_sha256,
+        features_key(inputs.upstream_sha256, inputs.fingerprint),
         "pooled",
         engine=Engine(precision="bf16"),
     )

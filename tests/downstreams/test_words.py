@@ -12,9 +12,10 @@ from bench import registry
 from bench.conditions import scorer, sets
 from bench.conditions.catalogue import condition
 from bench.errors import UsageError
+from bench.identity import table_digest
 from bench.run import artifacts, job
 from bench.session import Session
-from bench.sound.manifests import digest, read_table, write_table
+from bench.sound.manifests import read_table, write_table
 from downstreams.words import WordTemplate
 
 CARD = """
@@ -117,7 +118,7 @@ def test_the_parts_of_a_line_are_cut_out_of_one_distorted_line(words, monkeypatc
 def test_parts_are_read_back_and_belong_to_the_digest(words):
     items = read_table(words.corpus, "words")
     assert items[1].part == (800, 1_600)
-    assert digest(items) != digest([replace(item, part=None) for item in items])
+    assert table_digest(items) != table_digest([replace(item, part=None) for item in items])
 
 
 @pytest.mark.parametrize("option", [{"lr": 0.1}, {"shuffle_labels": True}])

@@ -8,8 +8,8 @@ from bench.engine import Engine
 from bench.features.crops import at_epoch, cropped, crops_of
 from bench.features.passes import Stream, clean_sound
 from bench.features.store import FeatureStore
+from bench.identity import card_digest
 from bench.probe.fit import Lesson, Trainer
-from bench.run.spec import card_digest
 from downstreams.classify import UtteranceClassifier
 
 RULE = CropRule(seconds=0.3, count=3)

@@ -12,7 +12,8 @@ from bench.cli import main
 from bench.engine import Engine
 from bench.errors import MissingError
 from bench.features import inventory
-from bench.features.store import REVISION, FeatureStore
+from bench.features.store import FeatureStore
+from bench.identity import PASS_REVISION
 from bench.session import GB
 
 DAY = 86_400
@@ -74,13 +75,13 @@ def test_a_disk_without_room_is_said_before_the_pass(root):
 )
 def test_what_decides_the_last_bits_names_the_folder(tmp_path, engine, folder):
     store = FeatureStore(tmp_path, "d" * 64, "pooled", engine=engine)
-    assert store.folder.name == f"{folder}{torch.__version__}-r{REVISION}"
+    assert store.folder.name == f"{folder}{torch.__version__}-r{PASS_REVISION}"
 
 
 def test_status_names_the_upstream_and_what_it_takes(root, capsys):
     assert main(["store", "status"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "toy" in line)
-    mode = f"pooled-torch{torch.__version__}-r{REVISION}"
+    mode = f"pooled-torch{torch.__version__}-r{PASS_REVISION}"
     assert [cell.strip() for cell in row.split("|")[1:5]] == ["toy", mode, "24", "3"]
 
 

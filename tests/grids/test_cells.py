@@ -11,8 +11,17 @@ from bench.features.locks import this_process
 from bench.grids import control
 from bench.grids.cells import GridCell
 from bench.grids.worker import work
+from bench.load.loader import load_upstream
 from bench.records.failure import read_failure
 from bench.run import job
+
+OWN_CARD = """
+name: mine
+title: Mine
+family: other
+load: upstreams.fbank:load
+config: {deltas: 0, cmvn: false}
+"""
 
 
 def test_cells_come_upstream_after_upstream_and_frames_before_means(toy):
@@ -34,6 +43,27 @@ def test_runs_of_before_the_grid_count_as_done(toy):
     assert grid_of(toy, **cell, lrs=(0.5,)).scan() == {GridCell("fbank", "tone", 0.5): "waiting"}
     (toy.out / "toy" / "fbank" / "tone-s1.json").unlink()
     assert grid_of(toy, **cell, seeds=(0, 1)).scan() == {TONE: "waiting"}
+
+
+def test_a_cell_of_a_model_that_changed_is_not_done(toy, monkeypatch, tmp_path):
+    card = tmp_path / "card.yaml"
+    card.write_text(OWN_CARD)
+    monkeypatch.setattr(job, "load_upstream", load_upstream)
+    settings = {"upstreams": ("mine",), "tasks": ("tone",), "cards": (str(card),)}
+    assert work(grid_of(toy, **settings)) == 1
+    assert set(grid_of(toy, **settings).scan().values()) == {"done"}
+    card.write_text(OWN_CARD.replace("deltas: 0", "deltas: 1"))
+    assert set(grid_of(toy, **settings).scan().values()) == {"waiting"}
+    assert work(grid_of(toy, **settings)) == 1
+    assert set(grid_of(toy, **settings).scan().values()) == {"done"}
+
+
+def test_a_grid_of_another_precision_is_not_done(toy):
+    evaluate_seeds(toy, (0,), "tone")
+    settings = {"tasks": ("tone",), "precision": "bf16"}
+    assert grid_of(toy, **settings).scan() == {TONE: "waiting"}
+    work(grid_of(toy, **settings))  # in the folder of the other's records
+    assert grid_of(toy, **settings).scan() == {TONE: "failed"}
 
 
 def test_a_cell_is_done_when_records_spell_its_upstream_differently(toy, monkeypatch):

@@ -12,9 +12,9 @@ from bench import stopping
 from bench.cli import main
 from bench.conditions import scorer, sets
 from bench.errors import InvalidDataError
-from bench.features.store import REVISION
 from bench.grids import launch
 from bench.grids.worker import work
+from bench.identity import PASS_REVISION
 from bench.records.failure import read_failure
 from bench.records.record import read_record
 from bench.run import job, spec
@@ -102,4 +102,4 @@ def test_conditions_are_computed_with_the_precision_of_the_grid(toy, monkeypatch
     record = read_record(toy.out / "toy" / "fbank" / "tone-s0.json")
     assert record.provenance.precision == "bf16" and len(record.conditions) == 1
     modes = {file.parent.name for file in (toy.home / "features").rglob("*.npy")}
-    assert modes == {f"pooled-bf16-torch{torch.__version__}-r{REVISION}"}
+    assert modes == {f"pooled-bf16-torch{torch.__version__}-r{PASS_REVISION}"}

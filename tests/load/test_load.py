@@ -7,6 +7,7 @@ from toys import ToyUpstream
 from bench.api import UpstreamSource
 from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.identity import upstream_digest
 from bench.load import loader
 from bench.load.catalog import upstream_card
 from bench.load.loader import load_upstream
@@ -146,11 +147,11 @@ def test_variants_are_recorded_in_one_spelling():
 
 def test_identity_follows_every_weight():
     loaded = load_upstream("ge2e+untrained")
-    again = loader.upstream_digest(loaded.upstream, loaded.card, None)
-    assert again == loaded.digest
+    card = loaded.card
+    assert upstream_digest(loaded.upstream, card, card.load, None) == loaded.digest
     with torch.no_grad():
         loaded.upstream.lstm[2].bias_hh_l0[7] += 1e-3
-    assert loader.upstream_digest(loaded.upstream, loaded.card, None) != loaded.digest
+    assert upstream_digest(loaded.upstream, card, card.load, None) != loaded.digest
 
 
 @pytest.mark.parametrize(

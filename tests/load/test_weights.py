@@ -14,8 +14,8 @@ import pytest
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.identity import card_digest
 from bench.load.files import SHIPPED, find_checkpoint, how_to_supply
-from bench.run.spec import card_digest
 
 CONTENT = bytes(range(256)) * 4_096
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

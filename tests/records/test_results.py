@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.identity import card_digest
 from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.paths import runs_folder
 from bench.records.record import Record, read_record
 from bench.registry import task_card, track_names
-from bench.run.spec import card_digest
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
 RECORDS = sorted(RESULTS.glob("*/*/*.json"))

@@ -88,7 +88,7 @@ def test_a_limited_run_does_what_its_plan_says(toy, done, task, store_gb, explor
     # Two epochs in a row of so few utterances may be the same group, which is read once.
     assert passed == pytest.approx(planned) if task == "tone" else planned / 2 <= passed <= planned
     assert before.streamed_seconds - planned == pytest.approx(seconds_of(done.streamed) - passed)
-    assert before.resolved.digest() == done.plan.resolved.digest()
+    assert before.resolved.key({}) == done.plan.resolved.key({})
     assert _without_times(before.lines()) == _without_times(done.plan.lines())
 
 

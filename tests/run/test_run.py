@@ -1,20 +1,24 @@
 """A whole run on a toy corpus: done means done, interrupted goes on, every number comes again."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+import torch
 from toy_track import evaluate, evaluate_seeds, rows
 from toys import make_utterances
 
 from bench import registry
+from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import Record, dumps, read_record
-from bench.run import job, spec
+from bench.run import artifacts, job, spec
 from bench.run.artifacts import rescore
 from bench.run.spec import RunSpec
+from bench.session import Session
 from bench.sound.manifests import write_table
 
 
@@ -99,6 +103,51 @@ def test_a_replaced_run_keeps_its_predictions_beside_its_record(toy):
     (kept,) = first.path.parent.glob("*.json.old")
     folder = kept.with_name(kept.name.removesuffix(".json.old"))
     assert {name: (folder / name).read_bytes() for name in files} == before
+
+
+@pytest.mark.parametrize("precisions", [("bf16", "float32"), ("float32", "bf16")])
+def test_a_run_with_another_engine_is_refused_unless_it_is_forced(toy, precisions):
+    first, second = (Engine(precision=precision) for precision in precisions)
+    done = evaluate(toy, engine=first)
+    assert evaluate(toy, engine=replace(first, workers=1, bucket_seconds=2.0)).was_done
+    was, now = (f"precision {precision}" for precision in precisions)
+    with pytest.raises(UsageError, match=rf"tone-s0\.json: .* {was}, .* {now}: .* --force$"):
+        evaluate(toy, engine=second)
+    assert read_record(done.path) == done.record
+    other = evaluate(toy, engine=second, force=True)
+    assert other.record.provenance.precision == precisions[1]
+    alone = evaluate(replace_out(toy, "alone"), engine=second)
+    assert other.record.comparable() == alone.record.comparable()
+    assert evaluate(toy, engine=second).was_done
+
+
+def test_another_torch_is_another_engine(toy, monkeypatch):
+    evaluate(toy)
+    real = torch.__version__
+    monkeypatch.setattr(torch, "__version__", "9.9.9")
+    with pytest.raises(UsageError, match=rf"torch {re.escape(real)}, this one has torch 9\.9\.9"):
+        evaluate(toy)
+
+
+def test_other_states_of_the_same_files_are_another_run(toy, monkeypatch):
+    """Such as a file that the model's code opens: its digest is the same."""
+    first, load = evaluate(toy), job.load_upstream
+
+    def trained(text, session=None):
+        loaded = load(text, session)
+        with torch.no_grad():
+            loaded.upstream.first.weight.mul_(1.5)
+        return loaded
+
+    monkeypatch.setattr(job, "load_upstream", trained)
+    second = evaluate(toy)
+    assert not second.was_done and evaluate(toy).was_done
+    assert second.record.provenance.spec == first.record.provenance.spec
+    assert second.record.inputs.fingerprint != first.record.inputs.fingerprint
+    assert len({path.parent for path in (toy.home / "features").glob("*/pooled-torch*")}) == 2
+    monkeypatch.setattr(artifacts, "load_upstream", load)
+    with pytest.raises(InvalidDataError, match="the same files and other hidden states"):
+        artifacts.load_run(second.path, second.record, Session(home=toy.home, out=toy.out))
 
 
 @pytest.mark.parametrize("task", ["tone", "voice"])
@@ -235,7 +284,7 @@ def test_the_digest_names_everything_that_matters(toy):
     base = RunSpec("fbank", "tone", "toy")
     card, loaded = registry.task_card("tone", "toy"), job.load_upstream("fbank")
     digests = {
-        spec.resolve_run(item, chosen, from_, toy.home).digest()
+        spec.resolve_run(item, chosen, from_, toy.home).key({})
         for item, chosen, from_ in [
             (base, card, loaded),
             (replace(base, seed=1), card, loaded),

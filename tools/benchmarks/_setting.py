@@ -99,7 +99,7 @@ class Bed:
 
     def store(self, root: Path) -> FeatureStore:
         """An empty store in a folder."""
-        return FeatureStore(root, self.resolved.loaded.digest, self.resolved.card.features)
+        return FeatureStore(root, self.resolved.loaded.key, self.resolved.card.features)
 
     def extract(self, root: Path) -> FeatureStore:
         """The bare upstream pass over the training utterances, writing included."""

@@ -58,7 +58,7 @@ def _scores(
     spec = RunSpec(UPSTREAM, TASK, TRACK, limit=limit)
     runs = [resolve_run(replace(spec, seed=seed), chosen, loaded, setting.home) for seed in SEEDS]
     name = "whole" if rule is None else str(rule.count)
-    features = Features(runs[0], FeatureStore(root / "features", loaded.digest, card.features))
+    features = Features(runs[0], FeatureStore(root / "features", loaded.key, card.features))
     extract(features)
     found = []
     for points in train(features, runs, [root / name / str(seed) for seed in SEEDS]):

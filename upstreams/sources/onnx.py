@@ -52,7 +52,7 @@ class OnnxUpstream(Adapter, Opaque):
             return as_states(states[0] if len(states) == 1 else states, str(graph.path))
 
         super().__init__(encode, str(graph.path), normalize_wav=normalize_wav)
-        self.graph = graph
+        self.graph, self.identity = graph, graph.external_sha256()
 
     def num_parameters(self) -> int:
         """Return the number of weights in the file."""

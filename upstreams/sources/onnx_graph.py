@@ -6,6 +6,7 @@ graphs. The shapes therefore come from a run of the same graph with `Shape` node
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +68,7 @@ class OnnxGraph:
         """Return the files of external weights."""
         names = {
             entry.value
-            for tensor in self._model.graph.initializer
+            for tensor in self._tensors()
             for entry in tensor.external_data
             if entry.key == "location"
         }
@@ -83,6 +84,29 @@ class OnnxGraph:
                 raise InvalidDataError(f"{self.path}: its weights {name!r} are not beside it")
             files.append(file)
         return files
+
+    def external_sha256(self) -> str | None:
+        """Return the digest of the files of external weights and their names; None without any."""
+        folder, digest = self.path.resolve().parent, hashlib.sha256()
+        for file in self._external:
+            with file.open("rb") as content:
+                sha256 = hashlib.file_digest(content, "sha256").hexdigest()
+            digest.update(f"{file.relative_to(folder).as_posix()} {sha256}\n".encode())
+        return digest.hexdigest() if self._external else None
+
+    def _tensors(self) -> Iterator[Any]:
+        """Yield all tensors that the file holds or names, also those inside operations."""
+        graphs = [self._model.graph]
+        for node in self._nodes():
+            for attribute in node.attribute:
+                graphs += [attribute.g, *attribute.graphs]
+                yield from (attribute.t, *attribute.tensors)
+                for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+                    yield from (sparse.values, sparse.indices)
+        for graph in graphs:
+            yield from graph.initializer
+            for sparse in graph.sparse_initializer:
+                yield from (sparse.values, sparse.indices)
 
     def _nodes(self) -> Iterator[Any]:
         """Yield all operations, also those inside other operations."""

@@ -9,20 +9,16 @@ Importing a module runs it: this needs the user's consent (`bench.load.catalog`)
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError, did_you_mean
 from upstreams.sources.adapter import Adapter, message_of, options
-
-MAX_SOURCES = 2_000
 
 
 @contextmanager
@@ -53,7 +49,7 @@ def load(source: UpstreamSource) -> Upstream:
     if source.checkpoint is not None:
         arguments["checkpoint"] = source.checkpoint
     with _importable(source.folder):
-        module, builder = _import_builder(source.builder)
+        builder = _import_builder(source.builder)
         try:
             model = builder(**arguments)
         except Exception as error:
@@ -68,12 +64,11 @@ def load(source: UpstreamSource) -> Upstream:
                 )
             model = Adapter(model, source.builder, normalize_wav=settings["normalize_wav"])
     upstream: Upstream = model
-    upstream.identity = f"{source.builder} {_source_sha256(module)}"
     return upstream
 
 
-def _import_builder(target: str) -> tuple[ModuleType, Any]:
-    """Import `module:attr`, and return module and attribute."""
+def _import_builder(target: str) -> Any:
+    """Import `module:attr`, and return the attribute."""
     name, colon, attribute = target.partition(":")
     if not colon or not name or not attribute:
         raise UsageError(f"builder {target!r}: expected module:attr")
@@ -94,17 +89,4 @@ def _import_builder(target: str) -> tuple[ModuleType, Any]:
     if not hasattr(module, attribute):
         public = [item for item in vars(module) if not item.startswith("_")]
         raise UsageError(f"builder {target!r}: {did_you_mean(attribute, public)}")
-    return module, getattr(module, attribute)
-
-
-def _source_sha256(module: ModuleType) -> str:
-    """Return a digest of the Python files of the top-level package, or of the one module."""
-    top = sys.modules[module.__name__.partition(".")[0]]
-    roots = [Path(root) for root in getattr(top, "__path__", ())]
-    files = sorted(path for root in roots for path in root.rglob("*.py"))[:MAX_SOURCES]
-    if not files and top.__file__ is not None:
-        files = [Path(top.__file__)]
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(f"{path.name}\n".encode() + path.read_bytes())
-    return digest.hexdigest()
+    return getattr(module, attribute)
