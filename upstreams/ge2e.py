@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, lengths_to_mask
+from bench.api import Hidden, Upstream, UpstreamSource, lengths_to_mask
 from bench.errors import InvalidDataError, UsageError
 from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.slaney import mel_filters
 
 MEL_BINS = 40
 WINDOW_SAMPLES = 400  # 25 ms
@@ -26,37 +27,6 @@ NUM_LSTM = 3
 
 # Other tensors of the file: scale and offset of the training loss.
 EXTRAS = ("similarity_weight", "similarity_bias")
-
-# Slaney's mel scale (Auditory Toolbox, 1998): linear to 1 kHz, then logarithmic.
-LINEAR_HZ_PER_MEL = 200.0 / 3
-BREAK_HZ = 1_000.0
-LOG_STEP = math.log(6.4) / 27
-
-
-def hz_to_mel(hz: Tensor) -> Tensor:
-    """Return mels (Slaney) of frequencies in hertz."""
-    above = BREAK_HZ / LINEAR_HZ_PER_MEL + torch.log(hz.clamp(min=BREAK_HZ) / BREAK_HZ) / LOG_STEP
-    return torch.where(hz < BREAK_HZ, hz / LINEAR_HZ_PER_MEL, above)
-
-
-def mel_to_hz(mel: Tensor) -> Tensor:
-    """Return frequencies in hertz of mels (Slaney)."""
-    edge = BREAK_HZ / LINEAR_HZ_PER_MEL
-    above = BREAK_HZ * torch.exp(LOG_STEP * (mel - edge).clamp(min=0))
-    return torch.where(mel < edge, mel * LINEAR_HZ_PER_MEL, above)
-
-
-def mel_filters() -> Tensor:
-    """Return triangles of equal area: (bins of the spectrum, `MEL_BINS`)."""
-    nyquist = SAMPLE_RATE_HZ / 2
-    bins_hz = torch.linspace(0, nyquist, WINDOW_SAMPLES // 2 + 1, dtype=torch.float64)
-    top = hz_to_mel(torch.tensor(nyquist, dtype=torch.float64))
-    edges = mel_to_hz(torch.linspace(0, 1, MEL_BINS + 2, dtype=torch.float64) * top)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising = (bins_hz[:, None] - low) / (centre - low)
-    falling = (high - bins_hz[:, None]) / (high - centre)
-    triangles = torch.minimum(rising, falling).clamp(min=0)
-    return (triangles * 2 / (high - low)).to(torch.float32)
 
 
 class SpeakerEncoder(Upstream):
@@ -81,7 +51,7 @@ class SpeakerEncoder(Upstream):
             for index in range(NUM_LSTM)
         )
         self.linear = nn.Linear(HIDDEN_SIZE, HIDDEN_SIZE)
-        self.register_buffer("filters", mel_filters(), persistent=False)
+        self.register_buffer("filters", mel_filters(MEL_BINS, WINDOW_SAMPLES), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
 
     def num_frames(self, num_samples: int) -> int:
