@@ -273,3 +273,71 @@ def test_the_moments_of_the_lesson_z_score_what_is_trained_on(tmp_path):
     raw = lesson.train.rows(step.group).batch(step.positions[1])
     torch.testing.assert_close(batches[1].stacked, (raw.stacked - 1.0) / 2.0)
     assert batches.keys() == {0, 1}
+
+
+FACTORS = [1 / 3, 2 / 3, 1.0, 0.5 + 0.25 * 2**0.5, 0.5, 0.5 - 0.25 * 2**0.5]  # of SCHEDULED
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_training_is_a_loop_in_plain_torch(tmp_path, head):
+    """Six steps: batches, dropout, clipping, decay of weights, both rates and their schedule."""
+    recipe = SCHEDULED.model_copy(
+        update={"optimizer": "adamw", "weight_decay": 0.3, "clip": 0.05, "eval_every": 6}
+    )
+    trainer = trainer_of(tmp_path / "a", rates=(1e-2,), seeds=(4,), head=head, recipe=recipe)
+    lesson = trainer.lesson
+    probe = (
+        trainer_of(None, rates=(1e-2,), seeds=(4,), head=head, recipe=recipe).grid.points[0].probe
+    )
+    groups = [
+        {"params": list(probe.head.parameters()), "lr": 1e-2},
+        {"params": [probe.weighted_sum.logits], "lr": 3e-2, "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, weight_decay=0.3, foreach=False)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, FACTORS.__getitem__)
+    targets = probe.head.encode(lesson.targets[4])
+    for step in trainer._schedule.steps(0, 6):
+        chosen = [step.group[place] for place in step.positions[4]]
+        batch = lesson.train.rows(chosen).batch(range(len(chosen)))
+        torch.manual_seed(derive_seed(4, "dropout", step.number))
+        optimizer.zero_grad()
+        probe.head.loss(probe(batch), [targets[index] for index in chosen] if head == "ctc"
+                        else targets[chosen]).backward()  # fmt: skip
+        torch.nn.utils.clip_grad_norm_(probe.parameters(), 0.05)
+        optimizer.step()
+        if step.number < 5:
+            schedule.step()
+    (point,) = trainer.run()
+    for name, tensor in probe.state_dict().items():
+        torch.testing.assert_close(point.state[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+RECIPE_CHANGES = {
+    "optimizer": "adam",
+    "lr_grid": (2e-2,),
+    "steps": 7,
+    "batch_size": 3,
+    "clip": 1e-3,
+    "weight_decay": 0.1,
+    "batches": "balanced",
+    "decay": None,
+    "warmup": 0,
+    "sum_rate": 2.0,
+}
+OF_FEATURES = {"standardize", "crops", "explore"}  # used before a training, or around it
+OF_SELECTION = {"eval_every"}
+
+
+def test_every_field_of_a_recipe_changes_the_weights(tmp_path):
+    """A field that a training does not read would leave them as they are."""
+    assert RECIPE_CHANGES.keys() | OF_FEATURES | OF_SELECTION == Recipe.model_fields.keys()
+    base = SCHEDULED.model_copy(update={"optimizer": "adamw", "weight_decay": 0.3})
+    rows = {}
+    for name, value in {"": None, **RECIPE_CHANGES}.items():
+        recipe = base.model_copy(update={name: value} if name else {})
+        path = tmp_path / f"{name}.state"
+        trainer = trainer_of(path, rates=recipe.lr_grid, seeds=(0,), recipe=recipe)
+        trainer.run()
+        rows[name] = torch.cat([tensor.flatten() for tensor in weights(trainer)])
+    for name in RECIPE_CHANGES:
+        assert not torch.allclose(rows[name], rows[""], rtol=1e-6, atol=1e-8), name
