@@ -38,6 +38,8 @@ def test_a_survivor_has_a_reason_or_is_a_gap():
     assert "- `f: a <= b`\n  (was `a < b`): a is never b\n" in text
     assert "- `f: return 2`\n  (was `return 1`): **no test sees it**\n" in text
     assert "### `b.py`" not in text
+    assert "they are a random sample" in text
+    assert "random sample" not in page([ModuleMutants("a.py", 9, 9, ())], "mutmut 3")
 
 
 def test_without_results_the_page_is_not_written(tmp_path, capsys):

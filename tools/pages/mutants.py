@@ -137,6 +137,10 @@ def page(modules: Sequence[ModuleMutants], tool: str) -> str:
         disable_numparse=True,
         colalign=("left", *["right"] * 5),
     )
+    is_sample = any(m.run < m.total for m in modules)
+    sample = (
+        "\nWhere fewer were run than there are, they are a random sample.\n" if is_sample else ""
+    )
     sections = "\n".join(_section(m) for m in modules if m.survivors)
     return f"""# Mutation testing of the numerical core
 
@@ -147,7 +151,7 @@ changed. An equivalent mutant survives because nothing that the function promise
 original; `tools/pages/mutants.yaml` says why.
 
 {table}
-
+{sample}
 ## Survivors
 
 {sections}"""
