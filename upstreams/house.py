@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +13,20 @@ from bench.errors import InvalidDataError, UsageError
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import State, build, random_state, shapes
 from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.formats.layout import take
 from upstreams.supernet.subnet import cut, parse_subnet, search_space, subnet_config
 
 # Prefix of other tensors in the file: unit heads and the mask embedding, for later recipes.
 EXTRA = "extra."
 
 
-def split_state(data: Any, config: EncoderConfig) -> tuple[State, State]:
-    """Split a file into the encoder's weights and the extras, in float32.
+def encoder_state(data: Any, config: EncoderConfig) -> State:
+    """Take the encoder's weights out of the content of a file, in float32.
 
     Raises:
         InvalidDataError: tensors are missing, unexpected, of another shape or not finite.
     """
-    if not isinstance(data, Mapping):
-        raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
-    expected_shapes = shapes(config)
-    state: State = {}
-    extras: State = {}
-    for name, tensor in data.items():
-        if not isinstance(tensor, Tensor) or not bool(torch.isfinite(tensor).all()):
-            raise InvalidDataError(f"checkpoint: {name}: not a finite tensor")
-        if name.startswith(EXTRA):
-            extras[name.removeprefix(EXTRA)] = tensor.float()
-        elif tuple(tensor.shape) != expected_shapes.get(name):
-            expected = expected_shapes.get(name, "no such tensor")
-            raise InvalidDataError(
-                f"checkpoint: {name} has shape {tuple(tensor.shape)}, expected {expected}"
-            )
-        else:
-            state[name] = tensor.float()
-    missing = sorted(set(expected_shapes) - set(state))
-    if missing:
-        raise InvalidDataError(f"checkpoint: lacks {', '.join(missing[:3])}")
-    return state, extras
+    return take(data, {name: name for name in shapes(config)}, config, (EXTRA,))
 
 
 def read_extras(file: Path | None) -> State:
@@ -75,8 +55,7 @@ def load(source: UpstreamSource) -> Upstream:
     config = encoder_config(source.config)
     if source.checkpoint is None:
         return build(config, random_state(config, source.seed))
-    state, _ = split_state(read_checkpoint(source.checkpoint), config)
-    return build(config, state)
+    return build(config, encoder_state(read_checkpoint(source.checkpoint), config))
 
 
 def load_supernet(source: UpstreamSource) -> Upstream:
@@ -100,7 +79,7 @@ def load_supernet(source: UpstreamSource) -> Upstream:
     if source.checkpoint is None:
         state = random_state(full, source.seed)
     else:
-        state, _ = split_state(read_checkpoint(source.checkpoint), full)
+        state = encoder_state(read_checkpoint(source.checkpoint), full)
     encoder = build(subnet_config(full, subnet), cut(state, full, subnet))
     if subnet != default:
         short = {space.smallest(): "min", space.largest(): "max"}

@@ -14,7 +14,7 @@ from bench.make.compress import CompressionRequest, compress
 from bench.session import Session
 from tools.ship import ship
 from upstreams.encoder.state import random_state
-from upstreams.house import split_state
+from upstreams.house import encoder_state, read_extras
 from upstreams.recipes.training.export import write_weights
 from upstreams.recipes.training.objective import TrainedUpstream
 
@@ -56,15 +56,15 @@ def test_half_precision_weights_come_back(tmp_path):
     state = random_state(MEL, 0)
     product = TrainedUpstream({}, state, {"mask": torch.ones(16)})
     write_weights(product, tmp_path / "w.safetensors")
-    found, extras = split_state(load_file(tmp_path / "w.safetensors"), MEL)
-    assert torch.equal(extras["mask"], torch.ones(16))
+    found = encoder_state(load_file(tmp_path / "w.safetensors"), MEL)
+    assert torch.equal(read_extras(tmp_path / "w.safetensors")["mask"], torch.ones(16))
     assert all(torch.allclose(found[key], state[key], atol=1e-3) for key in state)
-    with pytest.raises(InvalidDataError, match="has shape"):
-        split_state({**found, "norm.weight": torch.ones(3)}, MEL)
-    with pytest.raises(InvalidDataError, match=r"lacks norm\.weight"):
-        split_state({key: value for key, value in found.items() if key != "norm.weight"}, MEL)
-    with pytest.raises(InvalidDataError, match="not a finite tensor"):
-        split_state({**found, "norm.weight": torch.full((16,), np.nan)}, MEL)
+    with pytest.raises(InvalidDataError, match=r"norm\.weight: expected shape"):
+        encoder_state({**found, "norm.weight": torch.ones(3)}, MEL)
+    with pytest.raises(InvalidDataError, match=r"missing tensors: norm\.weight"):
+        encoder_state({key: value for key, value in found.items() if key != "norm.weight"}, MEL)
+    with pytest.raises(InvalidDataError, match="NaN or infinite weights"):
+        encoder_state({**found, "norm.weight": torch.full((16,), np.nan)}, MEL)
     big = replace(product, extras={"mask": torch.full((16,), 1e6)})
     with pytest.raises(InvalidDataError, match="not finite in half precision"):
         write_weights(big, tmp_path / "v.safetensors")
