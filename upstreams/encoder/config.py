@@ -7,7 +7,7 @@ layer to layer, and either part of a layer may be missing.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, Strict
 from pydantic.dataclasses import dataclass
@@ -25,8 +25,8 @@ Count = Annotated[int, Field(ge=0, le=MAX_SIZE)]
 Size = Annotated[int, Field(ge=1, le=MAX_SIZE)]
 # Tuples may be written as lists; their items are strict.
 Convolution = Annotated[tuple[Size, Size, Size], Strict(False)]
-Indices = Annotated[tuple[Count, ...], Field(max_length=MAX_LAYERS), Strict(False)]
-LAYERS = (Field(max_length=MAX_LAYERS), Strict(False))
+ItemT = TypeVar("ItemT")
+LayersOf = Annotated[tuple[ItemT, ...], Field(max_length=MAX_LAYERS), Strict(False)]
 
 # wav2vec 2.0 (Baevski et al., 2020), section 4.2: seven blocks, stride 20 ms, window 25 ms.
 BASE_CNN = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
@@ -84,7 +84,7 @@ class EncoderConfig:
             bins together.
     """
 
-    conv_layers: Annotated[tuple[Convolution, ...], *LAYERS] = BASE_CNN
+    conv_layers: LayersOf[Convolution] = BASE_CNN
     extractor_mode: ExtractorMode = "group_norm"
     kaldi: KaldiConfig | None = None
     conv_bias: bool = False
@@ -94,15 +94,15 @@ class EncoderConfig:
     pos_conv_kernel: Size = 128
     pos_conv_groups: Size = 16
     pos_conv_gain: bool = True
-    heads: Annotated[tuple[Count, ...], *LAYERS] = (12,) * 12
+    heads: LayersOf[Count] = (12,) * 12
     head_dim: Size = 64
-    ffn: Annotated[tuple[Count, ...], *LAYERS] = (3072,) * 12
+    ffn: LayersOf[Count] = (3072,) * 12
     feature_scale: bool = False
     relative_buckets: Count = 0
     relative_distance: Count = 800
-    kept_heads: Annotated[tuple[Indices, ...], *LAYERS] = ()
+    kept_heads: LayersOf[LayersOf[Count]] = ()
     attention_dropout: bool = True
-    reuses: Annotated[tuple[bool, ...], *LAYERS] = ()
+    reuses: LayersOf[bool] = ()
     time_reduction: Size = 1
     layer_projection: Count = 0
     spare_expansion: bool = False
