@@ -162,8 +162,11 @@ def pruned_config(section: Mapping[str, Any]) -> EncoderConfig:
     if gated:
         raise UsageError(f"{gated[0]} is set: its gates are not pruned yet (prune.py)")
     values = {str(key): section[key] for key in section if key not in (*TRAINING, *GATES)}
-    kind = RelativeShape if "encoder_remaining_heads" in section else PlainShape
-    shape: PlainShape | RelativeShape = make_model(kind, values, "'config'")
+    shape: PlainShape | RelativeShape = (
+        make_model(RelativeShape, values, "'config'")
+        if "encoder_remaining_heads" in section
+        else make_model(PlainShape, values, "'config'")
+    )
     attention = shape.attention()
     used = zip(attention["heads"], shape.encoder_use_attention, strict=True)
     attention["heads"] = tuple(heads * is_used for heads, is_used in used)

@@ -145,8 +145,8 @@ def make(source: Ingredients) -> Objective:
     if source.distort is None:
         raise UsageError("this recipe needs 'distortions' in its YAML")
     is_clean = robustness.setup == "clean_teacher"  # else the teacher's input is random
-    source = replace(source, keep_states=source.keep_states if is_clean else None)
-    arguments = distil.arguments(source, options)
+    stored = replace(source, keep_states=source.keep_states if is_clean else None)
+    arguments = distil.arguments(stored, options)
     return RobustDistillation(
         *arguments, robustness=robustness, distort=source.distort, seed=source.seed
     )
