@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import model_validator
 
 from bench.api import Upstream, UpstreamSource
-from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.errors import InvalidDataError, MissingError, UsageError, one_line
 from bench.schema import Frozen, make_model
 from upstreams.encoder.config import BASE_CNN, EncoderConfig
 from upstreams.encoder.frontend import ExtractorMode
@@ -144,7 +144,7 @@ def import_pruned(data: Any) -> tuple[EncoderConfig, State]:
     try:
         config = pruned_config(section)
     except UsageError as error:
-        raise InvalidDataError(f"DPHuBERT checkpoint: {error}") from error
+        raise InvalidDataError(f"DPHuBERT checkpoint: {one_line(str(error), 300)}") from error
     return config, take(data["state_dict"], torchaudio_names(config), config, EXTRAS)
 
 
