@@ -1,6 +1,7 @@
 """The command line: collect the commands, parse, call one.
 
-An error of the user is one line on stderr and an exit code.
+Every exception is one line on stderr and an exit code; `--verbose` adds the traceback. The details
+of a defect of this project are written to a file, for a report.
 """
 
 from __future__ import annotations
@@ -8,8 +9,13 @@ from __future__ import annotations
 import argparse
 import os
 import pkgutil
+import platform
+import shlex
 import sys
+import tempfile
 import textwrap
+import time
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -17,9 +23,10 @@ from types import ModuleType
 from typing import Any
 
 import bench.commands
-from bench import DISTRIBUTION
+from bench import DISTRIBUTION, progress, stopping
 from bench.commands._options import add_verbosity, set_verbosity
-from bench.errors import UsageError, UserError, did_you_mean
+from bench.errors import UsageError, UserError, did_you_mean, explain
+from bench.paths import home
 from bench.progress import show, warn
 
 # OpenMP's threads spin while they wait: where another process computes too, two of them are ten
@@ -27,7 +34,7 @@ from bench.progress import show, warn
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 ROOT = Path(__file__).resolve().parent.parent
-INTERRUPTED = 130
+CLOSED_PIPE = 141  # as of a program that SIGPIPE ends
 HELP_COLUMNS = 80
 NAME_COLUMNS = 20
 # Titles in the help, in its order, for the `GROUP` of a command; a command without one comes last.
@@ -42,8 +49,9 @@ GROUPS = {
 EPILOG = """\
 exit codes:
   0 done                            1 some cells of a grid failed
-  2 wrong usage                     3 missing data or weights
-  4 invalid data or a failed check  130 interrupted
+  2 wrong usage                     3 missing data, weights, space or memory
+  4 invalid data or a failed check  70 a defect of this program
+  130 interrupted                   141 the reader of the output ended
 
 environment:
   SLIM_SUPERB_HOME  folder of corpora, weights and features"""
@@ -133,6 +141,15 @@ def _parser(
     return parser
 
 
+def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; where the parser ends the program after a help text, flush it."""
+    try:
+        return parser.parse_args(words)
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+
+
 def _check_command(words: Sequence[str], commands: Mapping[str, ModuleType]) -> None:
     """Refuse an unknown command.
 
@@ -161,7 +178,7 @@ def main(
     package: ModuleType = bench.commands,
     prog: str = DISTRIBUTION,
 ) -> int:
-    """Run one command and return its exit code; an error of the user is one line on stderr.
+    """Run one command and return its exit code; every exception is one line on stderr.
 
     Args:
         arguments: words of the command line; those of the process where None.
@@ -169,21 +186,61 @@ def main(
         prog: name of the program in messages.
     """
     words = sys.argv[1:] if arguments is None else arguments
+    is_verbose = False
     try:
         _check_command(words, _command_modules(package))
-        options = _parser(package, prog).parse_args(words)
+        options = _parse(_parser(package, prog), words)
+        is_verbose = options.verbose
         _check_package()
         set_verbosity(options)
         code: int = options.function(options)
-    except UserError as error:
-        warn(f"{prog}: {error}")
-        return error.exit_code
+        sys.stdout.flush()
     except KeyboardInterrupt:
         warn("")  # ends the line of the "^C" that a terminal shows
         warn(f"{prog}: interrupted; the same command goes on from here")
-        return INTERRUPTED
+        return stopping.EXIT_CODE
+    except Exception as error:
+        if progress.output_is_closed(error):
+            return CLOSED_PIPE
+        explained = explain(error)
+        line = f"{prog}: {explained.line}"
+        if is_verbose:
+            for frame in "".join(traceback.format_exception(error)).splitlines():
+                warn(frame)
+        elif explained.is_defect:
+            line += f"; {_write_report(error, words)}"
+        warn(line)
+        return explained.exit_code
     return code
 
 
+def _write_report(error: Exception, words: Sequence[str]) -> str:
+    """Write the details of a defect to a file in the home or the temporary folder; say where."""
+    report = (
+        f"{version_line()}\n{platform.platform()}, Python {platform.python_version()}\n"
+        f"{shlex.join(words)}\n\n{''.join(traceback.format_exception(error))}"
+    )
+    name = f"report-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    for folder in (lambda: home() / "reports", lambda: Path(tempfile.gettempdir())):
+        try:
+            path = folder() / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(report, encoding="utf-8", errors="backslashreplace")
+        except (OSError, UserError):
+            continue
+        return f"please report it with {path}"
+    return "please report it with what --verbose prints"
+
+
+def program(*, package: ModuleType = bench.commands, prog: str = DISTRIBUTION) -> int:
+    """Run the command of this process: as `main`, with its signals and streams."""
+    stopping.install_interrupts()
+    progress.open_streams()
+    try:
+        return main(package=package, prog=prog)
+    finally:
+        progress.close_output()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(program())

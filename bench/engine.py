@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import MissingError
+from bench.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
     from bench.config import Precision
@@ -26,6 +26,7 @@ CGROUP_FILES = (
     ("memory.max", "memory.current"),
     ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
 )
+DEVICE_PATTERN = r"cpu|cuda(:\d{1,3})?"
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,19 @@ class Engine:
         """Return self where this machine can run it.
 
         Raises:
+            UsageError: the device is neither the CPU nor one of CUDA.
             MissingError: torch finds no such device, or the device lacks the precision.
         """
+        if not re.fullmatch(DEVICE_PATTERN, self.device):
+            raise UsageError(f"--device {self.device!r}: expected cpu, cuda or cuda:N")
         if self.on_gpu:
             import torch
 
-            if not torch.cuda.is_available():
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if int(self.device.partition(":")[2] or 0) >= count:
+                number = f"{count} GPU(s)" if count else "no GPU"
                 raise MissingError(
-                    f"--device {self.device}: torch {torch.__version__} finds no GPU"
+                    f"--device {self.device}: torch {torch.__version__} finds {number}"
                 )
         elif self.precision == "tf32":
             raise MissingError(

@@ -1,16 +1,44 @@
-"""Errors that a user can act on: one line with the expected, the found and what to do.
+"""Errors that a user can act on, and one line for every other exception.
 
-The command line prints the message without a traceback and exits with the code of the class. Any
-other exception is a defect of this project and keeps its traceback.
+The message of a `UserError` says in one line what was expected, what was found and what to do; its
+class has the exit code. `explain` says the same of the exceptions of the operating system.
 """
 
 from __future__ import annotations
 
 import difflib
+import errno
 import json
-from collections.abc import Iterable
+import os
+import traceback
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 MAX_LINE = 300  # characters of a line that may quote the file of a stranger
+DEFECT_CODE = 70  # exit code of a defect of this project, as in sysexits.h
+_PERMISSION = "no permission: choose another folder"
+_NO_SPACE = "no space left on the disk: free some space"
+_TOO_MANY_FILES = "too many open files: raise the limit (ulimit -n)"
+# Errors of the operating system: what is wrong, and what to do.
+OS_REASONS: Mapping[int, str] = {
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: "the disk quota is used up: free some space",
+    errno.EFBIG: "larger than files may be here: raise the limit (ulimit -f)",
+    errno.EACCES: _PERMISSION,
+    errno.EPERM: _PERMISSION,
+    errno.EROFS: "the file system is read-only: choose another folder",
+    errno.ENOENT: "no such file or folder",
+    errno.EEXIST: "is in the way (a file, or a link to nothing): remove it or choose another path",
+    errno.ENOTDIR: "a part of the path is a file, a folder expected: choose another path",
+    errno.EISDIR: "is a folder, a file expected",
+    errno.ELOOP: "a link that leads to itself: remove it or choose another path",
+    errno.ENAMETOOLONG: "the name is too long for the file system: choose a shorter one",
+    errno.EMFILE: _TOO_MANY_FILES,
+    errno.ENFILE: _TOO_MANY_FILES,
+    errno.EIO: "the disk or network drive does not answer (input/output error)",
+    errno.ESTALE: "the network drive does not answer (stale file handle)",
+}
+OUT_OF_MEMORY = "can't start new thread", "can't allocate memory", "out of memory"
 
 
 class UserError(Exception):
@@ -75,3 +103,47 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     if near:
         return "did you mean " + " or ".join(repr(match) for match in near) + "?"
     return "known: " + (", ".join(names) if names else "none")
+
+
+class Explanation(NamedTuple):
+    """An exception as the user sees it.
+
+    Attributes:
+        line: what is wrong and what to do.
+        exit_code: of the program.
+        is_defect: whether it is a defect of this project, of which details are needed.
+    """
+
+    line: str
+    exit_code: int
+    is_defect: bool = False
+
+
+def os_reason(error: OSError) -> str:
+    """Return what is wrong, without the name of the file, and what to do."""
+    code = error.errno or 0
+    return OS_REASONS.get(code) or error.strerror or str(error) or type(error).__name__
+
+
+def explain(error: BaseException) -> Explanation:
+    """Return the one line and the exit code of any exception.
+
+    Memory, the disk, permissions and names of files are not in the hand of this project: their
+    errors have the exit code of a `MissingError`. All others are defects.
+    """
+    if isinstance(error, UserError):
+        return Explanation(str(error), error.exit_code)
+    text = str(error)
+    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+        line = "out of memory or processes: end other programs, or raise the limits (ulimit)"
+        return Explanation(line, MissingError.exit_code)
+    if isinstance(error, OSError):
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return Explanation(one_line(f"{where}{os_reason(error)}"), MissingError.exit_code)
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        line = f"the name of a file is not UTF-8, rename it: {error.object}"
+        return Explanation(one_line(line), InvalidDataError.exit_code)
+    *_, last = traceback.extract_tb(error.__traceback__) or [None]
+    where = "" if last is None else f" ({last.filename.rpartition('/')[2]}:{last.lineno})"
+    line = f"a defect of this program: {type(error).__name__}{where}: {text}"
+    return Explanation(one_line(line), DEFECT_CODE, is_defect=True)

@@ -6,7 +6,6 @@ be made again: packages, corpora, weights, features. Runs go to `--out` (default
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import tempfile
@@ -14,16 +13,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.errors import MissingError
+from bench.errors import MissingError, UsageError, os_reason
+
+HOME_VARIABLE = "SLIM_SUPERB_HOME"
+HOME_HINT = f"set {HOME_VARIABLE} to a folder that can be written"
 
 
 def home() -> Path:
-    """Return the folder of all files that can be made again."""
-    explicit = os.environ.get("SLIM_SUPERB_HOME")
-    if explicit:
-        return Path(explicit).expanduser()
+    """Return the folder of all files that can be made again; it need not exist yet.
+
+    Raises:
+        UsageError: no user has the name in `~NAME`, this user has no home, or a file or a link to
+            nothing is where the folder belongs.
+    """
+    explicit = os.environ.get(HOME_VARIABLE)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache).expanduser() if cache else Path.home() / ".cache") / "slim-superb"
+    try:
+        folder = Path(explicit or Path(cache or "~/.cache") / "slim-superb").expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{explicit or cache or '~'}: {error}; {HOME_HINT}") from error
+    # `lexists` sees a link to nothing, such as to a disk that is not mounted.
+    first = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+    if os.path.lexists(first) and not first.is_dir():
+        kind = "a link to nothing" if first.is_symlink() else "a file"
+        raise UsageError(f"{first}: {kind}, expected a folder for {folder}; {HOME_HINT}")
+    return folder
 
 
 def board_folder() -> Path:
@@ -51,21 +65,29 @@ def runs_folder(root: Path, track: str, upstream: str) -> Path:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission into one line that names `path`.
+    """Turn an error of the operating system into one line that names `path`.
 
     Raises:
-        MissingError: no space, no permission or a read-only file system.
+        MissingError: no space, no permission, a file where a folder is expected, and others.
     """
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise MissingError(
-                f"no space left on the disk while writing {path}: free some space"
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise MissingError(f"no permission to write {path}: choose another folder") from error
-        raise
+        named = Path(os.fsdecode(error.filename or path))
+        where = path if named.parent == path.parent else named  # not the name of a temporary file
+        hint = f"; {HOME_HINT}" if where.is_relative_to(home()) else ""
+        raise MissingError(f"{where}: {os_reason(error)}{hint}") from error
+
+
+def make_folder(path: Path) -> Path:
+    """Make a folder for output, if there is none, before anything is computed; return it.
+
+    Raises:
+        MissingError: as `disk_errors`.
+    """
+    with disk_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextmanager
@@ -78,7 +100,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path: the final file; its folder is created.
 
     Raises:
-        MissingError: no space or no permission.
+        MissingError: as `disk_errors`.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

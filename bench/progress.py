@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import sys
-from typing import Any
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 from bench.errors import one_line, printable
 
@@ -121,3 +123,56 @@ def detail(text: str) -> None:
     """Write one line to stderr at level `VERBOSE` (`-v`)."""
     if _level > NORMAL:
         warn(text)
+
+
+class _UnreadStream:
+    """A text stream whose reader may end: what cannot be written is dropped, the work goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or drop the text."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or drop the text."""
+        with suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def open_streams() -> None:
+    """Open the standard streams of this process that are closed; let stderr have no reader.
+
+    A file that is opened next would get the number of a closed stream, and the messages in it.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest free number
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    sys.stderr = cast(TextIO, _UnreadStream(stderr))
+
+
+def output_is_closed(error: Exception) -> bool:
+    """Return whether an error means that the reader of stdout has ended (`| head`)."""
+    if not isinstance(error, BrokenPipeError):
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def close_output() -> None:
+    """Flush stdout for the last time; drop what cannot be written, which was reported before."""
+    try:
+        sys.stdout.flush()
+    except OSError:  # Python would flush, and fail, once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """Stop without loss: loops check for a request, store their progress and end.
 
-Cluster schedulers send SIGTERM before they kill a process, often 10 to 30 seconds before.
+Ctrl-C and SIGTERM request a stop. Cluster schedulers send SIGTERM before they kill a process, often
+10 to 30 seconds before.
 """
 
 from __future__ import annotations
@@ -8,12 +9,16 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 EXIT_CODE = 130
 SECONDS_TO_STOP = 8.0
 
 _requested = threading.Event()
+_interrupts = 0
+_loops = 0  # blocks of `deferred` that run
 
 
 class Stopped(KeyboardInterrupt):
@@ -49,6 +54,17 @@ def check() -> None:
         raise Stopped("stopped on request")
 
 
+@contextmanager
+def deferred() -> Iterator[None]:
+    """Let Ctrl-C request a stop, for loops that check; elsewhere it raises KeyboardInterrupt."""
+    global _loops
+    _loops += 1
+    try:
+        yield
+    finally:
+        _loops -= 1
+
+
 def install() -> None:
     """Let SIGTERM request a stop."""
 
@@ -56,3 +72,26 @@ def install() -> None:
         request()
 
     signal.signal(signal.SIGTERM, on_signal)
+
+
+def install_interrupts() -> None:
+    """Let the first Ctrl-C stop this process without loss, and the second one end it at once.
+
+    Files are written whole or not at all, so that work can be resumed after the second one too.
+    Where Ctrl-C is ignored (in the background of a shell), it stays ignored.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        global _interrupts
+        _interrupts += 1
+        if _interrupts > 1:
+            os._exit(EXIT_CODE)
+        if not _loops:
+            raise KeyboardInterrupt
+        with suppress(OSError):  # not through `sys.stderr`, which this may have interrupted
+            os.write(2, b"\nstopping: the progress is stored; Ctrl-C again ends at once\n")
+        request()
+
+    signal.signal(signal.SIGINT, on_interrupt)

@@ -3,7 +3,7 @@
 import sys
 
 import tools.commands
-from bench.cli import main
+from bench.cli import program
 
 if __name__ == "__main__":
-    sys.exit(main(package=tools.commands, prog="python -m tools"))
+    sys.exit(program(package=tools.commands, prog="python -m tools"))

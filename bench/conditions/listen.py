@@ -11,6 +11,7 @@ from bench.conditions.distorter import make_distorter
 from bench.errors import UsageError, did_you_mean
 from bench.features.passes import clean_sound
 from bench.metrics.plots import picture
+from bench.paths import make_folder
 from bench.progress import say
 from bench.registry import task_card
 from bench.run.spec import prepare_corpora, read_split
@@ -49,6 +50,7 @@ def listen(
     reason = refusal(item, card)
     if reason:
         raise UsageError(f"condition {name!r}: {reason}")
+    make_folder(out)
     prepare_corpora(card, session)
     utterances, _ = read_split(card, "clean", session.home)
     source = _select(utterances, utterance)

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from bench.conditions.catalogue import expand
 from bench.config import TaskCard
-from bench.errors import UserError
+from bench.errors import DEFECT_CODE, UserError, explain
 from bench.features.locks import acquire, holder_of, this_process
 from bench.grids.spec import GridSpec
 from bench.identity import PROTOCOL, card_digest, cell_key, engine_settings
@@ -37,7 +37,6 @@ CellStatus = Literal["done", "failed", "running", "waiting"]
 MAX_TRIES = 3
 # Settings of the engine that machines of one grid share; they may have different versions of torch.
 SHARED_SETTINGS = ("precision", "device", "compile")
-DEFECT_CODE = 1  # exit code of a cell that failed by no fault of the user
 
 
 class GridCell(NamedTuple):
@@ -203,7 +202,9 @@ class RunGrid:
 
     def fail(self, cell: GridCell, stage: str, reason: str, error: Exception | None = None) -> None:
         """Write the record of a failure; the rest of the grid goes on."""
-        trace = None if error is None else "".join(traceback.format_exception(error))
+        explained = None if error is None else explain(error)
+        is_defect = explained is None or explained.is_defect
+        trace = "".join(traceback.format_exception(error)) if error and is_defect else None
         commit, dirty = project_state()
         failure = Failure(
             track=self.spec.track,
@@ -213,8 +214,8 @@ class RunGrid:
             tasks=(cell.task,),
             lr=cell.lr,
             error=" ".join(reason.split()),
-            exit_code=error.exit_code if isinstance(error, UserError) else DEFECT_CODE,
-            traceback=None if isinstance(error, UserError) else trace,
+            exit_code=explained.exit_code if explained else DEFECT_CODE,
+            traceback=trace,
             commit=commit,
             dirty=dirty,
             failed=datetime.now(UTC).isoformat(timespec="seconds"),

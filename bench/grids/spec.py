@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from bench.config import Precision
-from bench.engine import Engine
+from bench.engine import DEVICE_PATTERN, Engine
 from bench.features.engine_options import BUCKET_SECONDS
 from bench.identity import key_of
 from bench.schema import Frozen, make_model, read_card
@@ -48,7 +48,7 @@ class GridSpec(Frozen):
     lrs: tuple[float, ...] = ()
     conditions: str | None = None
     limit: int | None = Field(default=None, ge=2)
-    device: str = "cpu"
+    device: str = Field(default="cpu", pattern=f"^({DEVICE_PATTERN})$")
     precision: Precision = "float32"
     gpu_share: float = Field(default=1.0, gt=0, le=1)
     threads: int = Field(default=1, ge=1)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench import stopping
-from bench.errors import UserError
+from bench.errors import explain
 from bench.grids.cells import CellStatus, GridCell, RunGrid
 from bench.load.catalog import parse_upstream_name
 from bench.progress import say
@@ -78,14 +78,11 @@ def _do(grid: RunGrid, cell: GridCell) -> None:
         score(grid, cell, paths)
         grid.finish(cell, paths, time.monotonic() - begin)
         return
-    except stopping.Stopped:
+    except KeyboardInterrupt:
         grid.forget(cell)  # a stop is not the cell's fault
         raise
-    except UserError as error:
-        reason = str(error)
-        grid.fail(cell, stage, reason, error)
     except Exception as error:  # a defect of the project or of a plug-in costs one cell
-        reason = f"{type(error).__name__}: {error}"
+        reason = explain(error).line
         grid.fail(cell, stage, reason, error)
     say(f"failed {cell.text()}: {reason}")
 

@@ -28,6 +28,7 @@ from bench.make.recipe import (
     task_and_data,
 )
 from bench.make.teacher_states import keep_states
+from bench.paths import make_folder
 from bench.progress import bar, say
 from bench.registry import BORDER, resolve
 from bench.session import Session
@@ -86,11 +87,10 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     trainer_class: type[RecipeTrainer] = resolve(BORDER["recipe trainer"])
     trainer = trainer_class(card.training | request.overrides, _device(request.device))
     task, data = task_and_data(card, request.data)
+    folder = make_folder(request.out or Path("runs") / "compress" / name)
     clips = find_clips(data, home)
     teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
-    folder = request.out or Path("runs") / "compress" / name
-    folder.mkdir(parents=True, exist_ok=True)
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
     say(f"{name}: {len(clips)} clips, {hours:.2f} h; {trainer.hours:g} h to present")
     keeper = _StateKeeper(teacher, clips, home, request.device)

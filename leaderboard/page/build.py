@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import MissingError, printable
 from bench.metrics.metric import METRICS, Metric
-from bench.paths import write_text
+from bench.paths import make_folder, write_text
 from bench.records.record import Record
 from bench.registry import task_card, track_card
 from leaderboard.board.board import Board, Column, Stamp, TaskSection, View
@@ -214,6 +214,7 @@ def build_board(results: Path, out: Path, stamp: Stamp | None = None) -> BuildSu
         InvalidDataError: a broken record, or records that cannot share a column.
         MissingError: no record, or `out` cannot be written.
     """
+    make_folder(out)
     board, skipped = make_board(BoardFolders.beside(results), stamp)
     contents = {"index.html": html(board), **exports(board)}
     for name, content in contents.items():

@@ -19,9 +19,11 @@ def failing(code):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        (errno.ENOSPC, "no space left on the disk while writing .*file.txt"),
-        (errno.EROFS, "no permission to write .*file.txt"),
-        (errno.EACCES, "no permission to write .*file.txt"),
+        (errno.ENOSPC, "file.txt: no space left on the disk"),
+        (errno.EROFS, "file.txt: the file system is read-only"),
+        (errno.EACCES, "file.txt: no permission"),
+        (errno.EIO, "file.txt: the disk .* does not answer"),
+        (errno.EFBIG, "file.txt: larger than files may be here"),
     ],
 )
 def test_disk_trouble_is_one_line_and_leaves_no_part(tmp_path, monkeypatch, code, message):
@@ -35,12 +37,6 @@ def test_disk_trouble_is_one_line_and_leaves_no_part(tmp_path, monkeypatch, code
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_other_errors_stay_what_they_are(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "replace", failing(errno.EIO))
-    with pytest.raises(OSError, match="simulated"):
-        write_text(tmp_path / "file.txt", "new")
-
-
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     target = tmp_path / "folder" / "file.txt"
     write_text(target, "old")
@@ -49,6 +45,13 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path):
         raise KeyboardInterrupt
     assert target.read_text() == "old"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_trouble_in_the_home_names_its_variable(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path))
+    monkeypatch.setattr(Path, "replace", failing(errno.EROFS))
+    with pytest.raises(MissingError, match=r"read-only.*set SLIM_SUPERB_HOME"):
+        write_text(tmp_path / "file.txt", "new")
 
 
 def test_home_follows_the_environment(monkeypatch, tmp_path):
