@@ -36,8 +36,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Train and export."""
+    from bench import stopping
     from bench.make.compress import CompressionRequest, compress
 
+    stopping.install()
     overrides = {} if options.hours is None else {"hours": options.hours}
     request = CompressionRequest(
         recipe=options.recipe,

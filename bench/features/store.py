@@ -143,6 +143,7 @@ class FeatureStore:
         """Return the shards that hold some of `utterances`."""
         return {self._places[item.key].shard for item in utterances if item.key in self._places}
 
+    @stopping.deferred()
     def extract(
         self,
         upstream: Upstream,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bench import stopping
 from bench.config import Recipe
 from bench.errors import InvalidDataError
 from bench.features.tensor_file import read_sealed, write_sealed
@@ -114,6 +115,7 @@ def _untrained(features: Features) -> Probe:
     return Probe(source.num_layers, source.hidden_size, factory, features.moments()).eval()
 
 
+@stopping.deferred()
 def _fit(
     features: Features,
     runs: Sequence[Resolved],

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from bench import stopping
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.paths import atomic_path
 from bench.seeds import derive_seed
@@ -69,6 +70,7 @@ class TrainingRun:
         """The seconds of audio to present in the whole run."""
         return self.training.hours * SECONDS_AN_HOUR
 
+    @stopping.deferred()
     def run(self, on_step: Callable[[float, dict[str, float]], None]) -> None:
         """Train to the end, from the checkpoint if one exists.
 
@@ -81,6 +83,7 @@ class TrainingRun:
                 checkpoint.
             MissingError: the device has too little memory.
             UsageError: the checkpoint belongs to another run.
+            Stopped: on request, after a checkpoint.
         """
         self.resume()
         self.log.drop_after(self.progress.step)
@@ -100,6 +103,9 @@ class TrainingRun:
             if time.monotonic() - saved > self.training.save_s:
                 self.save()
                 saved = time.monotonic()
+            if stopping.requested():
+                self.save()
+                stopping.check()
         self.save()
 
     def rehearse(self, updates: int) -> float:
