@@ -6,10 +6,9 @@ and memory are in `bench.measure.timing`.
 
 from __future__ import annotations
 
-import tempfile
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from tabulate import tabulate
@@ -30,7 +29,8 @@ SLT2022_BUCKETS: dict[str, tuple[int, ...]] = {
     "longer": (154000, 166720, 180880, 197920, 217920, 239280, 268160, 326000),
 }
 COST_SECONDS = 10.0  # of input, for the MACs of records and cost reports
-STORED_DTYPES = (torch.int8, torch.bfloat16)  # of modified upstreams (`bench.load.modifiers`)
+# Of modified upstreams (`bench.load.modifiers`) and all others, as safetensors names them.
+STORED_DTYPES = {torch.int8: "I8", torch.bfloat16: "BF16", torch.float32: "F32"}
 UNCOUNTED = "MACs exclude Fourier transforms and torchaudio's mel filters and deltas."
 REFERENCE = "hubert_base+untrained"  # timed in turn with every upstream; any weights will do
 
@@ -114,9 +114,7 @@ def stored_bytes(upstream: Upstream) -> int:
     """
     if isinstance(upstream, Opaque):
         return upstream.stored_bytes()
-    from safetensors.torch import save_file
-
-    state: dict[str, torch.Tensor] = {}
+    shapes: dict[str, tuple[torch.Size, torch.dtype]] = {}
     seen: set[tuple[int, torch.Size, tuple[int, ...]]] = set()
     for name, tensor in upstream.state_dict().items():
         for part, plain in plain_tensors(tensor):
@@ -124,11 +122,29 @@ def stored_bytes(upstream: Upstream) -> int:
             if identity not in seen:
                 seen.add(identity)
                 dtype = plain.dtype if plain.dtype in STORED_DTYPES else torch.float32
-                state[name + part] = plain.detach().to(dtype).contiguous()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "state.safetensors"
-        save_file(state, path)
-        return path.stat().st_size
+                shapes[name + part] = plain.shape, dtype
+    return safetensors_bytes(shapes)
+
+
+def safetensors_bytes(shapes: Mapping[str, tuple[torch.Size, torch.dtype]]) -> int:
+    """Return the size of a safetensors file of tensors, from their shapes and types.
+
+    The file holds the length of its header in 8 bytes, the header as compact JSON, padded to a
+    multiple of 8 bytes, and the tensors, wide types first, then by name
+    (https://huggingface.co/docs/safetensors).
+    """
+    header, end = {}, 0
+    for name, (shape, dtype) in sorted(
+        shapes.items(), key=lambda item: (-item[1][1].itemsize, item[0])
+    ):
+        begin, end = end, end + shape.numel() * dtype.itemsize
+        header[name] = {
+            "dtype": STORED_DTYPES[dtype],
+            "shape": list(shape),
+            "data_offsets": [begin, end],
+        }
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + -(-length // 8) * 8 + end
 
 
 def real_time_factor(upstream: Upstream) -> float:
