@@ -10,6 +10,7 @@ import difflib
 import errno
 import json
 import os
+import re
 import traceback
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -38,6 +39,7 @@ OS_REASONS: Mapping[int, str] = {
     errno.EIO: "the disk or network drive does not answer (input/output error)",
     errno.ESTALE: "the network drive does not answer (stale file handle)",
 }
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of libraries in Rust
 OUT_OF_MEMORY = "can't start new thread", "can't allocate memory", "out of memory"
 
 
@@ -121,11 +123,23 @@ class Explanation(NamedTuple):
 
 def os_reason(error: OSError) -> str:
     """Return what is wrong, without the name of the file, and what to do."""
-    code = error.errno or 0
-    return OS_REASONS.get(code) or error.strerror or str(error) or type(error).__name__
+    code, text = error.errno or 0, error.strerror or str(error)
+    is_plain = text in ("", os.strerror(code))  # else the text says more than the code
+    return OS_REASONS.get(code, text) if is_plain else text or type(error).__name__
 
 
-def explain(error: BaseException) -> Explanation:
+def os_error(error: Exception) -> OSError | None:
+    """Return an exception as one of the operating system with its code, None where it is none."""
+    if isinstance(error, OSError):
+        return error if error.errno else None
+    code = _OS_ERROR.search(str(error))
+    if code:
+        return OSError(int(code[1]), "")
+    # Torch's writer of archives does not say why a write fails.
+    return OSError(errno.ENOSPC, "") if "PytorchStreamWriter failed" in str(error) else None
+
+
+def explain(error: Exception) -> Explanation:
     """Return the one line and the exit code of any exception.
 
     Memory, the disk, permissions and names of files are not in the hand of this project: their
@@ -137,9 +151,10 @@ def explain(error: BaseException) -> Explanation:
     if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
         line = "out of memory or processes: end other programs, or raise the limits (ulimit)"
         return Explanation(line, MissingError.exit_code)
-    if isinstance(error, OSError):
-        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return Explanation(one_line(f"{where}{os_reason(error)}"), MissingError.exit_code)
+    from_system = os_error(error)
+    if from_system is not None:
+        where = f"{os.fsdecode(from_system.filename)}: " if from_system.filename else ""
+        return Explanation(one_line(f"{where}{os_reason(from_system)}"), MissingError.exit_code)
     if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
         line = f"the name of a file is not UTF-8, rename it: {error.object}"
         return Explanation(one_line(line), InvalidDataError.exit_code)

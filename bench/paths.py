@@ -1,4 +1,4 @@
-"""The home folder, names of folders and files, digests of files, and atomic writes.
+"""The home folder, names of folders and files, digests, atomic writes, checks before reading.
 
 `SLIM_SUPERB_HOME` (default: `slim-superb` in `XDG_CACHE_HOME` or `~/.cache`) holds files that can
 be made again: packages, corpora, weights, features. Runs go to `--out` (default `runs`).
@@ -8,14 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
-from bench.errors import MissingError, UsageError, os_reason
+from bench.errors import (
+    OS_REASONS,
+    InvalidDataError,
+    MissingError,
+    UsageError,
+    UserError,
+    os_error,
+    os_reason,
+)
 
 HOME_VARIABLE = "SLIM_SUPERB_HOME"
+MAX_WEIGHTS_BYTES = 4 << 30  # the largest supported published file has 1.2 GB
+WeightsFormat = Literal["safetensors", "zip", "pickle"]
+# Small files in the place of large ones, by their first bytes.
+POINTERS = {b"version https://git-lfs": "git-lfs", b"/annex/objects/": "git-annex"}
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 HOME_HINT = f"set {HOME_VARIABLE} to a folder that can be written"
 
 
@@ -72,11 +93,16 @@ def disk_errors(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:
-        named = Path(os.fsdecode(error.filename or path))
+    except UserError:
+        raise
+    except Exception as error:
+        from_system = os_error(error)
+        if from_system is None or from_system.errno not in OS_REASONS:
+            raise
+        named = Path(os.fsdecode(from_system.filename or path))
         where = path if named.parent == path.parent else named  # not the name of a temporary file
         hint = f"; {HOME_HINT}" if where.is_relative_to(home()) else ""
-        raise MissingError(f"{where}: {os_reason(error)}{hint}") from error
+        raise MissingError(f"{where}: {os_reason(from_system)}{hint}") from error
 
 
 def make_folder(path: Path) -> Path:
@@ -138,3 +164,60 @@ def append_line(path: Path, line: str) -> None:
             os.write(handle, f"{line}\n".encode())
         finally:
             os.close(handle)
+
+
+def check_file(path: Path, what: str = "file") -> os.stat_result:
+    """Return the state of a regular file, before it is read.
+
+    Args:
+        path: of the file.
+        what: noun for messages.
+
+    Raises:
+        MissingError: no such file, a link to nothing, or a pointer whose content was not fetched.
+        InvalidDataError: a folder, a pipe or a device: it need not end.
+    """
+    fetch = "fetch it, for example with 'git annex get', 'dvc pull' or 'git lfs pull'"
+    try:
+        state = path.stat()
+        if stat.S_ISREG(state.st_mode) and 0 < state.st_size < 1_000:
+            with path.open("rb") as file:
+                head = file.read(32)
+            for beginning, program in POINTERS.items():
+                if head.startswith(beginning):
+                    raise MissingError(f"{path}: a pointer of {program}, not the {what}: {fetch}")
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            target = path.readlink()
+            raise MissingError(
+                f"{path}: a link to {target}, which is not there: {fetch}"
+            ) from error
+        raise MissingError(f"{path}: no such {what}") from error
+    except OSError as error:
+        raise MissingError(f"{path}: cannot be read: {os_reason(error)}") from error
+    if not stat.S_ISREG(state.st_mode):
+        raise InvalidDataError(
+            f"{path}: {_KINDS.get(stat.S_IFMT(state.st_mode), 'no file')}, a {what} expected"
+        )
+    return state
+
+
+def weights_format(path: Path) -> WeightsFormat:
+    """Return the format of a file of weights by its first bytes; the rest is not read.
+
+    Raises:
+        MissingError: no such file.
+        InvalidDataError: too large, or neither a safetensors nor a torch file.
+    """
+    size = check_file(path, "file of weights").st_size
+    if size > MAX_WEIGHTS_BYTES:
+        raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_WEIGHTS_BYTES} expected")
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{":
+        return "safetensors"
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(b"\x80"):
+        return "pickle"
+    raise InvalidDataError(f"{path}: neither a safetensors nor a torch file")

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from bench.errors import InvalidDataError, UsageError, did_you_mean
-from bench.paths import write_text
+from bench.paths import check_file, write_text
 
 MAX_YAML_BYTES = 256_000
 MAX_YAML_DEPTH = 20
@@ -84,12 +84,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         InvalidDataError: the file cannot be read, is too large or too deep, has aliases, or is no
             mapping with text keys.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
-    if len(raw) > MAX_YAML_BYTES:
-        raise InvalidDataError(f"{path}: {len(raw)} bytes, at most {MAX_YAML_BYTES} expected")
+    raw = read_bytes(path, MAX_YAML_BYTES)
     try:
         text = raw.decode("utf-8")
         _check_tokens(text, path)
@@ -172,7 +167,9 @@ def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     is_shown = quotes and problem["type"] != "missing"
     shown = f" (found {str(value)[:60]!r})" if is_shown else ""
     is_text_for_number = isinstance(value, str) and problem["type"].startswith(("float", "int"))
+    is_bool_for_text = isinstance(value, bool) and problem["type"].startswith("string")
     hint = "; YAML reads 1e-4 as text, write 1.0e-4" if is_text_for_number else ""
+    hint = "; YAML reads off as false and on as true, write 'off'" if is_bool_for_text else hint
     return f"key '{where}': {problem['msg']}{shown}{hint}"
 
 
@@ -264,15 +261,13 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     """Read a whole file.
 
     Raises:
-        InvalidDataError: the file cannot be read, or is larger than `max_bytes`.
+        MissingError: no such file, or it cannot be read.
+        InvalidDataError: not a regular file, or larger than `max_bytes`.
     """
-    try:
-        size = path.stat().st_size
-        if size > max_bytes:
-            raise InvalidDataError(f"{path}: {size} bytes, at most {max_bytes} expected")
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
+    size = check_file(path).st_size
+    if size > max_bytes:
+        raise InvalidDataError(f"{path}: {size} bytes, at most {max_bytes} expected")
+    return path.read_bytes()
 
 
 def read_model(path: Path, model: type[ModelT], *, max_bytes: int, what: str) -> ModelT:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -37,6 +38,7 @@ EXPECTED = (
     "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, s3prl: or "
     "torchscript: (a card of your own is given with --card FILE)"
 )
+MAX_LENGTH = 4_096  # characters of a name, as of a path
 _UNTRAINED = re.compile(r"\+untrained(?::(\d{1,9}))?$", re.ASCII)
 _MODIFIER = re.compile(rf"@({'|'.join(MODIFIERS)})$")
 
@@ -83,8 +85,10 @@ def parse_upstream_name(text: str) -> UpstreamName:
 
     Raises:
         UsageError: a suffix that is not `+untrained`, a seed that is no number, an empty part, two
-            modifiers, an unknown kind.
+            modifiers, an unknown kind, more than `MAX_LENGTH` characters.
     """
+    if len(text) > MAX_LENGTH:
+        raise UsageError(f"upstream {text[:60]!r}...: longer than {MAX_LENGTH} characters")
     ending = _UNTRAINED.search(text)
     body, seed = (text[: ending.start()], int(ending[1] or 0)) if ending else (text, None)
     kind, colon, _ = text.partition(":")
@@ -274,10 +278,11 @@ def _place_hint(name: str) -> str:
     """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
     path = Path(name)
     kinds = {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        return f" (a card is given with --card {name})"
-    if path.is_dir():
-        return f" (a Transformers folder is given as hf:{name})"
-    if path.suffix in kinds and path.is_file():
-        return f" (a model file is given as {kinds[path.suffix]}{name})"
+    with suppress(OSError):  # the name is too long for a file
+        if path.suffix in (".yaml", ".yml") and path.is_file():
+            return f" (a card is given with --card {name})"
+        if path.is_dir():
+            return f" (a Transformers folder is given as hf:{name})"
+        if path.suffix in kinds and path.is_file():
+            return f" (a model file is given as {kinds[path.suffix]}{name})"
     return ""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from bench.config import Checkpoint, UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.load.catalog import Entry
+from bench.load.catalog import OUR_LOADERS, Entry
 from bench.load.downloads import (
     HUB_PATTERNS,
     announced_file,
@@ -23,7 +23,7 @@ from bench.load.downloads import (
     from_hub,
     from_wheel,
 )
-from bench.paths import file_sha256, home
+from bench.paths import file_sha256, home, weights_format
 from bench.registry import ROOT
 from bench.session import Session
 
@@ -194,11 +194,13 @@ def find_checkpoint(
     Raises:
         MissingError: the file cannot be reached.
         UsageError: `SLIM_SUPERB_WEIGHTS` names no folder.
-        InvalidDataError: the digest is not the expected one.
+        InvalidDataError: no file of weights, or the digest is not the expected one.
     """
     assert card.checkpoint is not None  # callers ask for weights only where a card has some
     source, on_disk = card.checkpoint, _path_on_disk(card, weights, beside)
     path = on_disk or _download(card, source)
+    if (card.load or "").startswith(OUR_LOADERS):  # others may read other formats
+        weights_format(path)  # refuses at once a file that would take long to read
     sha256 = file_sha256(path)
     if sha256 in source.vouched:
         return WeightsFile(path, sha256, is_vouched=True)

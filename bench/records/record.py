@@ -34,6 +34,7 @@ from bench.schema import Frozen, parse_model, read_bytes
 
 SCHEMA = 2
 MAX_RECORD_BYTES = 4_000_000
+MAX_VALUE = 1e6  # of a score; rates can exceed 1, differences are relative to a rate
 
 
 class ConditionScore(Frozen):
@@ -50,12 +51,12 @@ class ConditionScore(Frozen):
 
     condition: str
     metric: str
-    value: float = Field(allow_inf_nan=False)
+    value: float = Field(ge=0, le=MAX_VALUE)
     numerator: float | None = None
     denominator: float | None = None
     n: int = Field(ge=0)
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: float = Field(ge=0, le=MAX_VALUE)
+    high: float = Field(ge=0, le=MAX_VALUE)
 
 
 class DegradedScore(ConditionScore):
@@ -68,9 +69,9 @@ class DegradedScore(ConditionScore):
             utterances where the condition is a distortion.
     """
 
-    relative: float | None = Field(allow_inf_nan=False)
-    relative_low: float | None = Field(allow_inf_nan=False)
-    relative_high: float | None = Field(allow_inf_nan=False)
+    relative: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
+    relative_low: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
+    relative_high: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
 
 
 class ConditionResult(Frozen):
@@ -182,7 +183,7 @@ class RunFields(Frozen):
     labels_shuffled: bool = False
     ceiling: bool = False
     limit: int | None = None
-    scores: tuple[ConditionScore, ...]
+    scores: tuple[ConditionScore, ...] = Field(min_length=1)
     selection: SelectionResult
     head: HeadResult
     cost: UpstreamCost

@@ -14,7 +14,7 @@ from bench.errors import InvalidDataError, MissingError
 from bench.metrics.items import Items, TrialItems
 from bench.metrics.metric import METRICS
 from bench.metrics.resamples import Resampled, resample
-from bench.paths import write_text
+from bench.paths import check_file, write_text
 from bench.records.record import ConditionScore
 from bench.schema import parse_json
 from bench.sound.manifests import Trial
@@ -43,8 +43,9 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
     """
     if not path.exists():
         raise MissingError(
-            f"no predictions {path}: evaluate again, or bring the whole run's folder"
+            f"no predictions {path}: evaluate again with --force, or bring the run's folder"
         )
+    check_file(path)
     raw = path.read_bytes()
     predictions: dict[str, Any] = {}
     try:

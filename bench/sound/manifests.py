@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from bench.api import Utterance
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import atomic_path
+from bench.paths import atomic_path, check_file
 
 COLUMNS = {
     "id": "string",
@@ -74,6 +74,7 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
 
     if not path.exists():
         raise MissingError(f"no manifest {path}: run 'slim-superb data prepare'")
+    check_file(path)
     try:
         table = pq.read_table(path)
         optional = {
@@ -81,7 +82,11 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
         }
         _check_columns(path, table, {**columns, **optional})
         rows: list[dict[str, Any]] = table.select([*columns, *optional]).to_pylist()
-    except (OSError, ValueError, MemoryError, pyarrow.ArrowException) as error:
+    except MemoryError as error:
+        raise InvalidDataError(
+            f"{path}: damaged, or too large for this machine's memory"
+        ) from error
+    except (OSError, ValueError, pyarrow.ArrowException) as error:
         reason = " ".join(str(error).split())[:200]
         raise InvalidDataError(f"{path}: not a Parquet table ({reason})") from error
     return rows

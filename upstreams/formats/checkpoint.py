@@ -19,9 +19,9 @@ from typing import IO, Any
 
 import torch
 
-from bench.errors import InvalidDataError, MissingError
+from bench.errors import InvalidDataError
+from bench.paths import MAX_WEIGHTS_BYTES, weights_format
 
-MAX_BYTES = 4 << 30  # the largest supported published file has 1.2 GB
 MAX_PICKLE_BYTES = 64 << 20  # a pickle has names and shapes; tensors are separate members
 MAX_GLOBALS = 200
 MAX_DEPTH = 50
@@ -120,37 +120,26 @@ def read_checkpoint(path: Path) -> Any:
         InvalidDataError: the file is truncated, corrupt, too large or of another kind, or its
             pickle names anything but tensors, containers and the allowed configuration classes.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(16)
-    except FileNotFoundError as error:
-        raise MissingError(f"{path}: no such file of weights") from error
-    except OSError as error:
-        raise InvalidDataError(f"{path}: cannot be read ({error.strerror})") from error
-    if size > MAX_BYTES:
-        raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_BYTES} expected")
-    if len(head) >= 9 and head[8:9] == b"{":
-        return _read_safetensors(path, size, head)
-    is_zip = head[:4] == b"PK\x03\x04"
-    if is_zip:
+    form = weights_format(path)
+    if form == "safetensors":
+        return _read_safetensors(path)
+    if form == "zip":
         _check_zip(path)
-    elif head[:1] == b"\x80":
+    else:
         with path.open("rb") as file:
             for _ in range(LEGACY_PICKLES):
                 _check_pickle(path, file)
-    else:
-        raise InvalidDataError(f"{path}: neither a safetensors nor a torch file")
-    return _read_torch(path, mapped=is_zip)
+    return _read_torch(path, mapped=form == "zip")
 
 
-def _read_safetensors(path: Path, size: int, head: bytes) -> Any:
+def _read_safetensors(path: Path) -> Any:
     """Read the tensors of a safetensors file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    (length,) = struct.unpack("<Q", head[:8])
-    if length + 8 > size:
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+    if length + 8 > path.stat().st_size:
         raise InvalidDataError(f"{path}: truncated: its header alone has {length} bytes")
     try:
         return load_file(path, device="cpu")
@@ -171,8 +160,8 @@ def _check_zip(path: Path) -> None:
         raise InvalidDataError(f"{path}: a TorchScript archive is a program, not a file of weights")
     if any(member.compress_type != zipfile.ZIP_STORED for member in members):
         raise InvalidDataError(f"{path}: compressed inside; torch writes its archives plainly")
-    if sum(member.file_size for member in members) > MAX_BYTES:
-        raise InvalidDataError(f"{path}: unpacks to more than {MAX_BYTES} bytes")
+    if sum(member.file_size for member in members) > MAX_WEIGHTS_BYTES:
+        raise InvalidDataError(f"{path}: unpacks to more than {MAX_WEIGHTS_BYTES} bytes")
     pickles = [member.file_size for member in members if member.filename.endswith(".pkl")]
     if max(pickles, default=0) > MAX_PICKLE_BYTES:
         raise InvalidDataError(f"{path}: its pickle has more than {MAX_PICKLE_BYTES} bytes")
