@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import soundfile
-
 from bench.api import SAMPLE_RATE_HZ
 from bench.distortions._noise import Noise, NoiseClip, check_clip
 from bench.errors import InvalidDataError, MissingError
 from bench.identity import noise_digest
 from bench.load.file_digests import file_digests
-from bench.sound.audio import Wav, resample
+from bench.sound.audio import Wav, check_peak, open_sound, resample
 
 
 @dataclass(frozen=True)
@@ -106,16 +104,10 @@ def _check_header(path: Path) -> None:
     """Read the header of a file.
 
     Raises:
-        InvalidDataError: no sound.
+        InvalidDataError: as `open_sound`.
     """
-    try:
-        header = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
-    if header.samplerate < 1 or header.frames < 1:
-        raise InvalidDataError(
-            f"{path}: not readable as sound ({header.frames} samples at {header.samplerate} Hz)"
-        )
+    with open_sound(path):
+        pass
 
 
 def read_clip(path: Path, pack: Pack) -> Wav:
@@ -125,14 +117,14 @@ def read_clip(path: Path, pack: Pack) -> Wav:
         InvalidDataError: not sound, another rate or number of channels than its corpus has, shorter
             than 10 ms, or silent.
     """
-    try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
-    if pack.rate_hz not in (None, rate_hz):
-        raise InvalidDataError(f"{path}: noise at {rate_hz} Hz, {pack.rate_hz} Hz expected")
-    if pack.channels not in (None, samples.shape[1]):
-        raise InvalidDataError(
-            f"{path}: noise with {samples.shape[1]} channel(s), {pack.channels} expected"
-        )
-    return check_clip(resample(samples[:, 0].copy(), int(rate_hz)), str(path))
+    with open_sound(path) as file:
+        rate_hz, channels = int(file.samplerate), int(file.channels)
+        if pack.rate_hz not in (None, rate_hz):
+            raise InvalidDataError(f"{path}: noise at {rate_hz} Hz, {pack.rate_hz} Hz expected")
+        if pack.channels not in (None, channels):
+            raise InvalidDataError(
+                f"{path}: noise with {channels} channel(s), {pack.channels} expected"
+            )
+        samples = file.read(dtype="float32", always_2d=True)
+    check_peak(samples, path)
+    return check_clip(resample(samples[:, 0].copy(), rate_hz), str(path))

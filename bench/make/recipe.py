@@ -13,19 +13,18 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-import soundfile
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.api import SAMPLE_RATE_HZ, Head, Utterance
+from bench.api import Head, Utterance
 from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
-from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
+from bench.errors import MissingError, UsageError, did_you_mean
 from bench.registry import ROOT, corpus_module, resolve, task_card
 from bench.schema import Frozen, read_card
-from bench.sound.audio import read_wav
+from bench.sound.audio import check_format, open_sound, read_wav
 from bench.sound.manifests import read_table
 from bench.sound.sox import whole_sound
 from bench.trainer import Distort
@@ -152,25 +151,19 @@ def _clip(path: Path, folder: Path) -> Utterance:
     Its key comes from the header and three pieces of the file, so that a list of a thousand hours
     needs no full read.
     """
-    try:
-        info = soundfile.info(path)
-    except soundfile.LibsndfileError as error:
-        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
-    if (info.samplerate, info.channels) != (SAMPLE_RATE_HZ, 1):
-        raise InvalidDataError(
-            f"{path}: expected 16000 Hz mono, found {info.samplerate} Hz, {info.channels} "
-            f"channel(s); convert it first (for example with sox or ffmpeg)"
-        )
+    with open_sound(path) as file:
+        check_format(file, path)
+        num_samples = file.frames
     name = path.relative_to(folder).as_posix()
     return Utterance(
         id=name,
         path=path,
         start=0,
-        num_samples=info.frames,
+        num_samples=num_samples,
         target=None,
         speaker="",
         source=folder.name,
-        key=_key(path, f"{name} {info.frames}"),
+        key=_key(path, f"{name} {num_samples}"),
     )
 
 

@@ -11,7 +11,7 @@ from toy_track import evaluate_seeds
 from bench import stopping
 from bench.cli import main
 from bench.conditions import scorer, sets
-from bench.errors import InvalidDataError
+from bench.errors import DEFECT_CODE, InvalidDataError
 from bench.grids import launch
 from bench.grids.worker import work
 from bench.identity import PASS_REVISION
@@ -81,7 +81,8 @@ def test_a_defect_costs_one_cell_and_keeps_its_traceback(toy, monkeypatch):
     monkeypatch.setattr(job, "train", breaks)
     assert work(grid_of(toy, tasks=("tone",))) == 1
     failure = read_failure(grid_of(toy, tasks=("tone",)).file(TONE, "error"))
-    assert (failure.error, failure.exit_code) == ("ZeroDivisionError: a defect", 1)
+    assert failure.error.startswith("a defect of this program: ZeroDivisionError (test_worker.py:")
+    assert failure.exit_code == DEFECT_CODE
     assert "breaks" in failure.traceback
 
 

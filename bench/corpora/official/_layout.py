@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.errors import InvalidDataError, MissingError
+from bench.paths import check_file
 from bench.schema import Frozen
 from bench.sound.manifests import Trial
 
@@ -198,6 +199,8 @@ def need(path: Path, what: str) -> Path:
     Raises:
         MissingError: it does not exist.
     """
+    if path.is_symlink() and not path.exists():
+        check_file(path)
     if not path.exists():
         raise MissingError(f"{path}: {what} is not there: unpack or download the corpus again")
     return path
@@ -228,6 +231,8 @@ def need_all(root: Path, clips: Sequence[OfficialClip], named_by: str) -> None:
     paths = dict.fromkeys(clip.path for clip in clips)
     missing = [path for path in paths if not (root / path).is_file()]
     if missing:
+        if (root / missing[0]).is_symlink():
+            check_file(root / missing[0])
         raise MissingError(
             f"{root / missing[0]}: not there, though {named_by} names it ({len(missing)} of "
             f"{len(paths)} files are missing): unpack or download the corpus again"

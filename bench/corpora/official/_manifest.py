@@ -20,7 +20,7 @@ from bench.corpora.official._layout import Layout, OfficialClip, OfficialTable
 from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.corpus_folder import CorpusStatus
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import disk_errors, write_text
+from bench.paths import check_file, disk_errors, write_text
 from bench.progress import bar
 from bench.schema import make_model, read_yaml
 from bench.sound.audio import read_wav, samples_digest
@@ -243,8 +243,13 @@ def scan(root: Path, clips: Sequence[OfficialClip], target: Path) -> dict[ClipKe
 
 
 def _about(root: Path, clip: OfficialClip) -> str:
-    """Return the state of a clip's file and its part of it as text."""
-    stat = (root / clip.path).stat()
+    """Return the state of a clip's file and its part of it as text.
+
+    Raises:
+        MissingError: no such file, or a link whose file was not fetched.
+        InvalidDataError: not a regular file.
+    """
+    stat = check_file(root / clip.path, "audio file")
     part = [clip.path, stat.st_size, stat.st_mtime_ns, clip.effect, clip.start, clip.num_samples]
     return json.dumps(part)
 

@@ -16,13 +16,12 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import soundfile
-
 from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.official._layout import OfficialClip, OfficialTable, need
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.seeds import derive_seed
+from bench.sound.audio import open_sound
 
 TRAIN_FOLDER, TEST_FOLDER = "speech_commands_v0.01", "speech_commands_test_set_v0.01"
 NOISE_FOLDER = "_background_noise_"
@@ -108,11 +107,13 @@ def _clip(root: Path, path: Path, target: str) -> OfficialClip:
 
 
 def _pieces(root: Path, path: Path, split: str, count: int) -> list[OfficialClip]:
-    """Draw seconds of one long recording of noise, by its name."""
-    try:
-        frames = int(soundfile.info(path).frames)
-    except soundfile.LibsndfileError as error:
-        raise InvalidDataError(f"{path}: not readable as sound ({error})") from error
+    """Draw seconds of one long recording of noise, by its name.
+
+    Raises:
+        InvalidDataError: not readable as sound, or shorter than a second.
+    """
+    with open_sound(path) as file:
+        frames = int(file.frames)
     if frames < PIECE:
         raise InvalidDataError(f"{path}: {frames} samples, at least {PIECE} expected")
     relative = path.relative_to(root).as_posix()
