@@ -1,6 +1,10 @@
 """What was kept and is not what was written any more: named, made again, never a wrong number."""
 
+import json
 import random
+import shutil
+import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -111,6 +115,39 @@ def test_a_stop_in_training_and_passes_keeps_what_is_there(toy, monkeypatch):
             with pytest.raises(stopping.Stopped):
                 evaluate(toy)
     assert evaluate(toy).record.comparable() == whole
+
+
+def test_ctrl_c_in_a_pass_keeps_what_is_there(toy, monkeypatch):
+    """The first Ctrl-C of a terminal, in the middle of a shard."""
+    whole = evaluate(toy).record.comparable()
+    shutil.rmtree(toy.out)
+    shutil.rmtree(toy.home / "features")
+    forward, calls = passes.forward_bucket, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 5:  # the plan measures with three
+            signal.raise_signal(signal.SIGINT)
+        return forward(*args)
+
+    before = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        patch.setattr(stopping, "SECONDS_TO_STOP", 1e6)  # the process itself must not end
+        patch.setattr(stopping, "_requested", threading.Event())
+        patch.setattr(stopping, "_interrupts", 0)
+        patch.setattr(passes, "forward_bucket", interrupted)
+        stopping.install_interrupts()
+        try:
+            with pytest.raises(stopping.Stopped):
+                evaluate(toy)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert list((toy.home / "features").rglob("*.npy"))
+        (index,) = (toy.home / "features").rglob("*.json")
+        assert 0 < len(json.loads(index.read_text())["places"]) < 5
+        patch.setattr(stopping, "_requested", threading.Event())
+        assert evaluate(toy).record.comparable() == whole
+        assert index.exists()
 
 
 def test_out_of_memory_halves_the_bucket_and_says_so(toy_upstream, utterances, monkeypatch, capsys):
