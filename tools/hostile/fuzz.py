@@ -2,7 +2,8 @@
 
 `python -m tools.hostile.fuzz --cases 100000 --kept fuzz.jsonl --write docs/fuzz.md`; the same
 command goes on where it was stopped. Cases are made by hypothesis from fixed seeds out of whole
-files: bytes flipped, cut, repeated, replaced, and hostile words put in the place of values.
+files: bytes flipped, cut, repeated, replaced, hostile words put in the place of values, and pipes,
+devices, folders and links put in the place of the file.
 A reader may return
 or raise a `UserError`; anything else is a finding, and so are a case that takes above 5 s and the
 death of the process (a block of cases is one).
@@ -33,6 +34,15 @@ WORDS = (
     *(b"&a [*a]", b"!!python/name:os.system", b"\n", b"true", b"''", b"[]", b"{}", b"0"),
     "é\u2028".encode(),
 )
+PLACES = {
+    "a pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a folder": Path.mkdir,
+    "a link to nothing": lambda path: path.symlink_to(".git/annex/objects/x"),
+    "a loop": lambda path: path.symlink_to(path.name),
+    "a pointer": lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"),
+    "an empty file": Path.touch,
+}
 EDIT = st.tuples(st.integers(0, 6), st.integers(0, 2**16), st.integers(0, 255))
 
 
@@ -62,11 +72,24 @@ def damaged(content, edits):
     return bytes(data)
 
 
+def put(path, place):
+    """Replace a file by something of `PLACES`; None removes it."""
+    if path.is_dir() and not path.is_symlink():
+        path.rmdir()
+    path.unlink(missing_ok=True)
+    if place is not None:
+        PLACES[place](path)
+
+
 def block(reader, path, cases, name):
     """So many damaged versions of one file through its reader: what came of them."""
     found = Counter()
     path.write_bytes(reader.pack(reader.content))
     reader.read(path)  # the whole file is read; what is imported late is imported now
+
+    edits = st.lists(EDIT, min_size=1, max_size=6)
+    if reader.is_input:
+        edits |= st.sampled_from(sorted(PLACES))
 
     @seed(name)
     @settings(
@@ -76,9 +99,11 @@ def block(reader, path, cases, name):
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(st.lists(EDIT, min_size=1, max_size=6))
+    @given(edits)
     def one(edits):
-        path.write_bytes(reader.pack(damaged(reader.content, edits)))
+        put(path, edits if isinstance(edits, str) else None)
+        if not isinstance(edits, str):
+            path.write_bytes(reader.pack(damaged(reader.content, edits)))
         start = time.monotonic()
         try:
             reader.read(path)
@@ -92,6 +117,7 @@ def block(reader, path, cases, name):
         found[f"above 5 s: {edits}"] += time.monotonic() - start > MAX_SECONDS
 
     one()
+    put(path, None)
     return {key: count for key, count in found.items() if count}
 
 

@@ -15,6 +15,7 @@ from toy_track import rows
 from toys import make_utterances
 
 from bench.conditions import catalogue
+from bench.conditions.noise_folders import PACKS, read_clip
 from bench.config import TaskCard, UpstreamCard
 from bench.corpora.games import drascula_reader, queen_reader
 from bench.corpora.package import clip_sound, debian
@@ -22,7 +23,7 @@ from bench.corpora.package.reader import GameLine
 from bench.features.shard_index import index_digest, read_index
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.grids.spec import read_grid
-from bench.make.recipe import RecipeCard
+from bench.make.recipe import RecipeCard, find_clips
 from bench.records import bundle
 from bench.records.record import dumps, read_record
 from bench.registry import ROOT
@@ -64,12 +65,14 @@ class Reader(NamedTuple):
         read: from a path.
         name: of the file; some readers look at it.
         pack: from damaged content to the file's bytes, where what is packed is damaged.
+        is_input: the reader opens files of users, in whose place anything may be.
     """
 
     content: bytes
     read: object
     name: str = "case"
     pack: object = bytes
+    is_input: bool = True
 
 
 def readers(folder):
@@ -126,7 +129,7 @@ def results(folder):
             lambda path: manifests.read_trials(folder, "pairs"),
             "tables/pairs.trials.parquet",
         ),
-        "index of features": Reader(json.dumps(index).encode(), read_index),
+        "index of features": Reader(json.dumps(index).encode(), read_index, is_input=False),
     }
 
 
@@ -143,7 +146,7 @@ def weights(folder):
         "checkpoint (safetensors)": Reader(
             (folder / "a.safetensors").read_bytes(), read_checkpoint
         ),
-        "sealed state": Reader((folder / "a.sealed").read_bytes(), read_sealed),
+        "sealed state": Reader((folder / "a.sealed").read_bytes(), read_sealed, is_input=False),
     }
 
 
@@ -153,6 +156,15 @@ def sounds(folder):
     for ending, subtype in (("wav", "PCM_16"), ("flac", "PCM_16"), ("mp3", "MPEG_LAYER_III")):
         soundfile.write(folder / f"a.{ending}", wav, 16_000, subtype=subtype)
 
+    soundfile.write(folder / "float.wav", wav, 16_000, subtype="FLOAT")
+    (folder / "training").mkdir()
+
+    def noise(path):
+        return read_clip(path, PACKS["folder"])
+
+    def training(path):
+        return find_clips(str(path.parent), folder)
+
     def clip(path):
         return clip_sound._decode(
             GameLine("queen-a", "queen", "JOE", "Hello", path.read_bytes(), "mp3")
@@ -161,7 +173,10 @@ def sounds(folder):
     return {
         "sound (WAV)": Reader((folder / "a.wav").read_bytes(), read_wav),
         "sound (FLAC)": Reader((folder / "a.flac").read_bytes(), read_wav),
-        "sound (MP3 clip)": Reader((folder / "a.mp3").read_bytes(), clip),
+        "sound (float)": Reader((folder / "float.wav").read_bytes(), read_wav),
+        "sound (noise)": Reader((folder / "a.flac").read_bytes(), noise),
+        "sound (training)": Reader((folder / "a.wav").read_bytes(), training, "training/case.wav"),
+        "sound (MP3 clip)": Reader((folder / "a.mp3").read_bytes(), clip, is_input=False),
     }
 
 
@@ -180,11 +195,14 @@ def containers(folder):
     others = {"0.ALS": b"a", "1.ALS": b"b"}
     return {
         "container (Queen)": Reader(
-            pack_queen(queen_entries()), lambda path: queen_reader.parse(path.read_bytes())
+            pack_queen(queen_entries()),
+            lambda path: queen_reader.parse(path.read_bytes()),
+            is_input=False,
         ),
         "container (Drascula)": Reader(
             pack_drascula(["Hello", "Who?"], {}),
             lambda path: drascula_reader.parse(path.read_bytes(), others),
+            is_input=False,
         ),
         "Debian package": Reader(
             (folder / "a.deb").read_bytes(), lambda path: debian.read(PACKAGE, path), "case.deb"

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import IO, Any, cast
 
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import disk_errors, file_sha256
+from bench.paths import check_file, disk_errors, file_sha256
 
 MAX_DEB_BYTES = 256_000_000
 MAX_TAR_BYTES = 512_000_000
@@ -157,7 +157,7 @@ def _apt(arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
 
 def _data_tar(deb: Path) -> IO[bytes]:
     """Return the uncompressed tar stream of a .deb."""
-    if deb.stat().st_size > MAX_DEB_BYTES:
+    if check_file(deb).st_size > MAX_DEB_BYTES:
         raise InvalidDataError(f"{deb}: larger than {MAX_DEB_BYTES} bytes")
     for name, content in _ar_members(deb):
         if name in ("data.tar", "data.tar.xz", "data.tar.gz", "data.tar.zst"):
