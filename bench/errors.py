@@ -40,7 +40,10 @@ OS_REASONS: Mapping[int, str] = {
     errno.ESTALE: "the network drive does not answer (stale file handle)",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of libraries in Rust
-OUT_OF_MEMORY = "can't start new thread", "can't allocate memory", "out of memory"
+OUT_OF_MEMORY = re.compile(
+    "can't start new thread|(can't|cannot) allocate memory|out of memory|failed to map segment",
+    re.IGNORECASE,
+)
 
 
 class UserError(Exception):
@@ -148,7 +151,7 @@ def explain(error: Exception) -> Explanation:
     if isinstance(error, UserError):
         return Explanation(str(error), error.exit_code)
     text = str(error)
-    if isinstance(error, MemoryError) or any(words in text for words in OUT_OF_MEMORY):
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(text):
         line = "out of memory or processes: end other programs, or raise the limits (ulimit)"
         return Explanation(line, MissingError.exit_code)
     from_system = os_error(error)

@@ -151,9 +151,12 @@ def leftovers(root: Path) -> list[Path]:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Return True for a file that was not changed for `SECONDS_UNTIL_ABANDONED`."""
+    """Return True for a file that was not changed for `SECONDS_UNTIL_ABANDONED`.
+
+    A time in the future, before the clock was set back, is as old.
+    """
     try:
-        return time.time() - path.stat().st_mtime > SECONDS_UNTIL_ABANDONED
+        return abs(time.time() - path.stat().st_mtime) > SECONDS_UNTIL_ABANDONED
     except OSError:
         return False
 

@@ -172,6 +172,9 @@ def _folder_sha256(path: Path, source: str) -> str:
     )
     if len(names) > MAX_FOLDER_FILES:
         raise InvalidDataError(f"{source}: the folder has {len(names)} files")
+    for name in names:  # refuse at once what would take long to read
+        if not name.endswith(".json"):
+            weights_format(path / name)
     digest = hashlib.sha256()
     for name in names:
         digest.update(f"{name} {file_sha256(path / name)}\n".encode())

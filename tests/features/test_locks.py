@@ -94,7 +94,8 @@ def test_processes_never_hold_a_lock_together(tmp_path):
     assert (tmp_path / "count").read_text() == "60"
 
 
-def test_features_in_use_by_other_processes_are_named(tmp_path):
+@pytest.mark.parametrize("when", [0, 2**33], ids=["old", "before the clock was set back"])
+def test_features_in_use_by_other_processes_are_named(tmp_path, when):
     code = (
         "import sys, pathlib, time; from bench.features.inventory import using\n"
         "with using(pathlib.Path(sys.argv[1]), 'b' * 64):\n"
@@ -108,7 +109,7 @@ def test_features_in_use_by_other_processes_are_named(tmp_path):
     process.wait()
     assert in_use(tmp_path) == set()
     (left,) = (tmp_path / LOCKS).iterdir()  # of the killed process, and still new
-    os.utime(left, (0, 0))
+    os.utime(left, (when, when))
     assert in_use(tmp_path) == set() and not left.exists()
 
 
