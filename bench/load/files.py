@@ -172,11 +172,10 @@ def _folder_sha256(path: Path, source: str) -> str:
     )
     if len(names) > MAX_FOLDER_FILES:
         raise InvalidDataError(f"{source}: the folder has {len(names)} files")
-    for name in names:  # refuse at once what would take long to read
-        if not name.endswith(".json"):
-            weights_format(path / name)
     digest = hashlib.sha256()
     for name in names:
+        if not name.endswith(".json"):
+            weights_format(path / name)  # refuses at once what would take long to read
         digest.update(f"{name} {file_sha256(path / name)}\n".encode())
     return digest.hexdigest()
 
@@ -202,8 +201,8 @@ def find_checkpoint(
     assert card.checkpoint is not None  # callers ask for weights only where a card has some
     source, on_disk = card.checkpoint, _path_on_disk(card, weights, beside)
     path = on_disk or _download(card, source)
-    if (card.load or "").startswith(OUR_LOADERS):  # others may read other formats
-        weights_format(path)  # refuses at once a file that would take long to read
+    if on_disk and (card.load or "").startswith(OUR_LOADERS):  # others may read other formats
+        weights_format(path)
     sha256 = file_sha256(path)
     if sha256 in source.vouched:
         return WeightsFile(path, sha256, is_vouched=True)
@@ -227,14 +226,10 @@ def _path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None)
     """Return the path of the card's file of weights, in the order of search; None: download it."""
     assert card.checkpoint is not None  # as in find_checkpoint
     source = card.checkpoint
-    if weights is not None:
-        if not weights.is_file():
-            raise MissingError(f"{weights}: no such file of weights for {card.name}")
-        return weights
-    if source.is_local:
-        path = (beside or Path()) / source.file
+    path = weights or ((beside or Path()) / source.file if source.is_local else None)
+    if path is not None:
         if not path.is_file():
-            raise MissingError(f"{card.name}: {path}: no such file of weights; its card names it")
+            raise MissingError(f"{path}: no such file of weights for {card.name}")
         return path
     roots = [SHIPPED, _folder(card)] if source.shipped else [_folder(card)]
     variable = os.environ.get(FOLDER_VARIABLE)

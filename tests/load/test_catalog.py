@@ -87,7 +87,7 @@ def test_a_class_with_a_file_of_weights(folder):
     assert torch.equal(loaded.upstream.state_dict()["model.conv.bias"], TwoStates(9).conv.bias)
     assert loaded.checkpoint_sha256 is not None
     (path / "w.pt").unlink()
-    with pytest.raises(MissingError, match=r"w\.pt: no such file of weights; its card names it"):
+    with pytest.raises(MissingError, match=r"w\.pt: no such file of weights for"):
         load_upstream("mine", Session(cards=[path / "card.yaml"], allow_code=True))
 
 
