@@ -204,7 +204,7 @@ def test_score_of_a_file_that_is_no_record(tmp_path):
     path = tmp_path / "record.json"
     path.write_text("{}")
     refused(call("score", path, home=tmp_path), 4, "not a record")
-    refused(call("score", tmp_path / "none.json", home=tmp_path), 4, "cannot be read")
+    refused(call("score", tmp_path / "none.json", home=tmp_path), 3, "no such file")
 
 
 def test_another_package_called_bench_is_noticed(tmp_path):
