@@ -127,8 +127,9 @@ class Explanation(NamedTuple):
 def os_reason(error: OSError) -> str:
     """Return what is wrong, without the name of the file, and what to do."""
     code, text = error.errno or 0, error.strerror or str(error)
-    is_plain = text in ("", os.strerror(code))  # else the text says more than the code
-    return OS_REASONS.get(code, text) if is_plain else text or type(error).__name__
+    if code == errno.ENOENT and error.filename is None:
+        return text  # no temporary folder: the text names those that were tried
+    return OS_REASONS.get(code) or text or type(error).__name__
 
 
 def os_error(error: Exception) -> OSError | None:
