@@ -33,8 +33,7 @@ from bench.records.origin import Inputs, Provenance
 from bench.schema import Frozen, parse_model, read_bytes
 
 SCHEMA = 2
-MAX_RECORD_BYTES = 4_000_000
-MAX_VALUE = 1e6  # of a score; rates can exceed 1, differences are relative to a rate
+MAX_RECORD_BYTES, MAX_VALUE = 4_000_000, 1e6  # of a file; of a score, which can exceed 1
 
 
 class ConditionScore(Frozen):
