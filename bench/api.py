@@ -46,12 +46,14 @@ class Upstream(nn.Module, ABC):
             counting MACs (`bench.measure.macs`).
         is_reentrant: several threads may call `forward` at once; without it they take turns.
         identity: of code outside this project, for the upstream's digest; None without such code.
+        left_out: names of parts of the file of weights that are not of the encoder, such as heads.
     """
 
     tap: str = "hidden_states"
     attention_dropout: bool = True
     is_reentrant: bool = False
     identity: str | None = None
+    left_out: tuple[str, ...] = ()
     num_layers: int
     hidden_size: int
     stride: int

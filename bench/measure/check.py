@@ -225,7 +225,9 @@ def _claim(subject: _Subject, key: str, measured: float) -> str:
 
 def _params(subject: _Subject) -> str:
     """The parameter count is what the authors report, or the card explains the difference."""
-    return _claim(subject, "params", measure(subject.upstream, seconds=1.0).params)
+    line = _claim(subject, "params", measure(subject.upstream, seconds=1.0).params)
+    left_out = ", ".join(subject.upstream.left_out)
+    return f"{line}; left out of the file: {left_out}" if left_out else line
 
 
 def _macs(subject: _Subject) -> str:

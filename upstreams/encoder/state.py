@@ -223,9 +223,18 @@ def unpack(encoder: Encoder, tensors: Mapping[str, Tensor] | None = None) -> Sta
     return state
 
 
-def build(config: EncoderConfig, state: Mapping[str, Tensor]) -> Encoder:
-    """Build a frozen encoder with a copy of these weights in float32."""
+def build(
+    config: EncoderConfig, state: Mapping[str, Tensor], left_out: tuple[str, ...] = ()
+) -> Encoder:
+    """Build a frozen encoder with a copy of these weights in float32.
+
+    Args:
+        config: the shape.
+        state: the weights.
+        left_out: names of parts of the file that are not of the encoder, for messages.
+    """
     encoder = trainable(config, state)
+    encoder.left_out = left_out
     encoder.freeze()
     return encoder
 

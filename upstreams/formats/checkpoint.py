@@ -3,7 +3,8 @@
 Safetensors files hold tensors only. Torch's format is a pickle, which can call any function. It is
 read with `torch.load(weights_only=True)`, whose unpickler builds tensors and containers and refuses
 every other name. Published files also pickle configuration objects (argparse, omegaconf, fairseq).
-Names on an allow-list become inert stand-ins that store arguments and state.
+Classes that can only hold hyper-parameters become inert stand-ins: nothing of them is imported or
+called, their arguments and state are stored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pickle
 import pickletools
 import re
 import struct
+import sys
 import zipfile
 from pathlib import Path
 from typing import IO, Any
@@ -28,11 +30,21 @@ MAX_DEPTH = 50
 MAX_NAME = 300  # characters of a name in a pickle
 LEGACY_PICKLES = 5  # magic number, version, system, content, keys; the tensors follow
 
-# Names in published files that hold configuration or (MelHuBERT) numpy's random state, never
-# weights. None of these packages is imported: all names become `Inert`.
+# Names of the standard library and of numpy in published files that hold configuration or
+# (MelHuBERT) numpy's random state, never weights. None is imported: all names become `Inert`.
 INERT_NAMES = frozenset(
     {
         "argparse.Namespace",
+        "datetime.date",
+        "datetime.datetime",
+        "datetime.timedelta",
+        "functools.partial",
+        "pathlib.PosixPath",
+        "pathlib.PurePosixPath",
+        "pathlib.PureWindowsPath",
+        "pathlib.WindowsPath",
+        "pathlib._local.PosixPath",
+        "types.SimpleNamespace",
         "typing.Any",
         "typing.Dict",
         "typing.List",
@@ -54,23 +66,20 @@ INERT_NAMES = frozenset(
     }
 )
 DEFAULT_DICT = "collections.defaultdict"
-# `optimizers` is s3prl's former module of schedules, pickled in DistilHuBERT's file. Lightning
-# names its callbacks by their classes.
-INERT_PACKAGES = (
-    "fairseq.",
-    "omegaconf.",
-    "optimizers.",
-    "s3prl.optimizers.",
-    "pytorch_lightning.",
-)
+# Packages whose functions are pickled as well as their classes. `optimizers` is s3prl's former
+# module of schedules, in DistilHuBERT's file. torch.optim's classes are named in hyper-parameters.
+INERT_PACKAGES = ("fairseq.", "omegaconf.", "optimizers.", "s3prl.optimizers.", "torch.optim.")
 
 
 _GLOBAL = re.compile(r"(?:Unsupported global: |unsupported )GLOBAL (\S+)")
 
 
-def _plain_dict(*_: Any) -> dict[Any, Any]:
-    """Return the stand-in of a pickled `collections.defaultdict` (in omegaconf's metadata)."""
-    return {}
+class InertDict:
+    """A stand-in for a class that extends dict: an instance is a plain dict."""
+
+    def __new__(cls, *_: Any) -> Any:
+        """Return a dict, which torch's unpickler fills."""
+        return {}
 
 
 class Inert:
@@ -212,8 +221,7 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
             if not match:
                 raise InvalidDataError(f"{path}: refused: {_line(error)}") from error
             name = _full_name(match.group(1))
-            allowed = name in (DEFAULT_DICT, *INERT_NAMES) or name.startswith(INERT_PACKAGES)
-            if not allowed or name in inert or len(inert) >= MAX_GLOBALS:
+            if not _holds_configuration(name) or name in inert or len(inert) >= MAX_GLOBALS:
                 raise InvalidDataError(
                     f"{path}: refused: it would run {name!r} when loaded; "
                     f"a file of weights holds tensors only"
@@ -227,8 +235,23 @@ def _read_torch(path: Path, *, mapped: bool) -> Any:
 
 
 def _stand_in(name: str) -> Any:
-    """Return the object that replaces an allowed name."""
-    return _plain_dict if name == DEFAULT_DICT else Inert
+    """Return the class that replaces an allowed name.
+
+    A pickle does not state if a class extends dict; a name such as `AttributeDict` does.
+    """
+    return InertDict if name.endswith(("Dict", "defaultdict", ".Box", ".Munch")) else Inert
+
+
+def _holds_configuration(name: str) -> bool:
+    """Return whether a pickled name becomes an inert stand-in.
+
+    True for names on the lists above, and for a class (capital letter) of any package beside
+    torch, numpy and the standard library: people's own configurations, Lightning's, and others.
+    """
+    package, _, last = name.partition(".")[0], *name.rpartition(".")[1:]
+    is_foreign = package not in (*sys.stdlib_module_names, "torch", "numpy", "builtins")
+    is_listed = name in (DEFAULT_DICT, *INERT_NAMES) or name.startswith(INERT_PACKAGES)
+    return is_listed or (is_foreign and last[:1].isupper())
 
 
 def _full_name(name: str) -> str:

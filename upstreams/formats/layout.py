@@ -1,8 +1,10 @@
 """Published layouts of an encoder's weights: recognise the layout of a file, convert its names.
 
 A layout is a module in `upstreams/formats/layouts` with a function `find`, which is tried on every
-file of weights; no list has to be changed to add one. A layout maps our names to its own with a
-plain dict made from the configuration, so that errors can use the names of the file.
+file of weights; no list has to be changed to add one. Layouts with `IS_SPECIAL` are tried first.
+`upstreams.formats.envelope` finds the encoder under wrappers and prefixes. A layout maps our names
+to its own with a plain dict made from the configuration, so that errors can use the names of the
+file.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import State, shapes
 
 SHOWN = 3  # tensors named in an error
-DTYPES = (torch.float32, torch.float16)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 FOLDER = "upstreams.formats.layouts"
 
 # Recent torch names weight normalisation as a parametrisation; a file has one of the spellings.
@@ -42,6 +44,7 @@ class Published:
         tensors: published names to tensors.
         names: returns, for a configuration, our names to the published ones.
         extras: prefixes of names that are allowed and not part of the encoder.
+        outside: the tensors beside the encoder: heads of task models, and others.
         stated: the shape that the file states, by fields of `EncoderConfig`. Some of it (place of
             the norms, number of heads) does not follow from the tensors.
     """
@@ -50,6 +53,7 @@ class Published:
     tensors: Mapping[str, Any]
     names: Names
     extras: tuple[str, ...] = ()
+    outside: Mapping[str, Any] = field(default_factory=dict)
     stated: Mapping[str, Any] | None = None
 
 
@@ -62,19 +66,40 @@ def find_layout(data: Any) -> Published:
     if not isinstance(data, Mapping):
         raise InvalidDataError("checkpoint: expected a mapping from names to tensors")
     tried = []
-    package = importlib.import_module(FOLDER)
-    for module in pkgutil.iter_modules(package.__path__):
-        published = importlib.import_module(f"{FOLDER}.{module.name}").find(data)
+    for layout in _layouts():
+        published = layout.find(data)
         if isinstance(published, Published):
             return published
-        tried.append(module.name)
+        tried.append(layout.__name__.rpartition(".")[2])
     raise InvalidDataError(
         f"checkpoint: unknown layout (known are {', '.join(tried)}); its names begin with "
         f"{_some([str(key)[:60] for key in data]) or 'nothing'}"
     )
 
 
-def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, State]:
+def _layouts() -> list[Any]:
+    """Return the modules of all layouts, special ones first."""
+    package = importlib.import_module(FOLDER)
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    modules = [importlib.import_module(f"{FOLDER}.{name}") for name in names]
+    return sorted(modules, key=lambda module: not getattr(module, "IS_SPECIAL", False))
+
+
+class Imported(NamedTuple):
+    """An encoder from a file, the arguments of `upstreams.encoder.state.build`.
+
+    Attributes:
+        config: the shape, without parts that the file does not have.
+        state: the tensors.
+        left_out: first parts of the names in the file that are not of the encoder.
+    """
+
+    config: EncoderConfig
+    state: State
+    left_out: tuple[str, ...]
+
+
+def import_encoder(data: Any, config: EncoderConfig) -> Imported:
     """Take an encoder's state out of a file of any layout, strictly.
 
     Two parts may be absent from a file, and the encoder then does not have them: the mask embedding
@@ -85,9 +110,6 @@ def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, Sta
         data: content of the file.
         config: shape of the encoder by the card.
 
-    Returns:
-        The configuration without absent parts, and the state.
-
     Raises:
         InvalidDataError: unknown layout, the file states another shape than the card, or tensors
             are missing, unexpected or of another shape.
@@ -95,12 +117,22 @@ def import_encoder(data: Any, config: EncoderConfig) -> tuple[EncoderConfig, Sta
     published = find_layout(data)
     _check_stated(published, config)
     names = published.names(config)
-    if "mask_embedding" in names and names["mask_embedding"] not in published.tensors:
+    # torchaudio's models for pre-training have the mask embedding beside the encoder.
+    beside = {name: published.outside[name] for name in names.values() if name in published.outside}
+    twice = next((name for name in beside if name in published.tensors), None)
+    if twice is not None:
+        raise InvalidDataError(f"checkpoint: {twice} is there twice, with and without a prefix")
+    tensors = {**published.tensors, **beside}
+    if "mask_embedding" in names and names["mask_embedding"] not in tensors:
         config = replace(config, mask_embedding=0)
     biases = {theirs for ours, theirs in names.items() if ours.endswith(".conv.bias")}
-    if biases and biases.isdisjoint(published.tensors):
+    if biases and biases.isdisjoint(tensors):
         config = replace(config, conv_bias=False)
-    return config, take(published.tensors, published.names(config), config, published.extras)
+    state = take(tensors, published.names(config), config, published.extras)
+    others = [name for name in published.outside if name not in beside]
+    others += [name for name in tensors if published.extras and name.startswith(published.extras)]
+    left_out = dict.fromkeys(name.partition(".")[0] for name in others)
+    return Imported(config, state, tuple(left_out))
 
 
 def _check_stated(published: Published, config: EncoderConfig) -> None:
@@ -154,24 +186,6 @@ class NameTable:
             return start + table[rest]
         part, _, kind = rest.rpartition(".")
         return f"{start}{table[part]}.{kind}" if part in table else None
-
-
-def without_prefix(data: Mapping[Any, Any], prefixes: Sequence[str]) -> dict[Any, Any]:
-    """Return the tensors of a task model without the prefix of its encoder.
-
-    Raises:
-        InvalidDataError: a name occurs with and without the prefix.
-    """
-    plain: dict[Any, Any] = {}
-    for key, value in data.items():
-        name = key
-        for prefix in prefixes:
-            if isinstance(key, str) and key.startswith(prefix):
-                name = key.removeprefix(prefix)
-        if name in plain:
-            raise InvalidDataError(f"checkpoint: {name} is there twice, with and without a prefix")
-        plain[name] = value
-    return plain
 
 
 def plain_spelling(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -260,7 +274,7 @@ def _fitting(name: str, tensor: Any, shape: tuple[int, ...], ours: str) -> Tenso
     """Return one tensor of the file after checking its kind and shape."""
     if not isinstance(tensor, Tensor) or tensor.dtype not in DTYPES:
         kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-        raise InvalidDataError(f"checkpoint: {name}: expected float32 or float16, found {kind}")
+        raise InvalidDataError(f"checkpoint: {name}: expected floating-point weights, found {kind}")
     if tensor.layout != torch.strided or tensor.device.type != "cpu":
         raise InvalidDataError(
             f"checkpoint: {name}: expected a plain tensor in memory, found layout "

@@ -153,7 +153,7 @@ def test_equals_torchaudios(config):
         aux_num_out=None,
     )
     disturb(model.eval())
-    actual, state = import_encoder(model.state_dict(), config)
+    actual, state, _ = import_encoder(model.state_dict(), config)
     assert actual == replace(config, mask_embedding=0)
     encoder = build(actual, state)
     ours = sum(parameter.numel() for parameter in encoder.parameters())

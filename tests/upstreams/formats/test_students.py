@@ -201,7 +201,7 @@ def test_lightning_callbacks_pickled_as_classes_are_read(tmp_path):
     data["callbacks"] = {module.ModelCheckpoint: {"best_model_path": "x"}}
     with mock.patch.dict(sys.modules, dict.fromkeys(packages, module)):
         torch.save(data, tmp_path / "a.ckpt")
-    config, state = import_encoder(read_checkpoint(tmp_path / "a.ckpt"), ARM)
+    config, state, _ = import_encoder(read_checkpoint(tmp_path / "a.ckpt"), ARM)
     assert config == ARM and "layers.1.attention.value.weight" in state
 
 

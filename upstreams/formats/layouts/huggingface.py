@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from upstreams.encoder.config import EncoderConfig
-from upstreams.formats.layout import NameTable, Published, without_prefix
+from upstreams.formats.envelope import locate
+from upstreams.formats.layout import NameTable, Published
 
 LAYER = {
     "attention.query": "attention.q_proj",
@@ -34,7 +35,7 @@ _FIXED = {
     "pos_conv.bias": "encoder.pos_conv_embed.conv.bias",
     "positions.table": "encoder.layers.0.attention.rel_attn_embed.weight",
 }
-PREFIXES = ("hubert.", "wav2vec2.", "wavlm.")
+MARKER = "encoder.pos_conv_embed.conv.bias"
 
 # Parts of pre-training (quantiser and projections) and of fine-tuned models. The mask embedding is
 # listed because DistilHuBERT's, which its authors' file does not have, was never trained.
@@ -59,7 +60,7 @@ def hf_names(config: EncoderConfig) -> dict[str, str]:
 
 def find(data: Mapping[Any, Any]) -> Published | None:
     """Return the content of a file of this layout, None for other files."""
-    tensors = without_prefix(data, PREFIXES)
-    if "feature_projection.projection.weight" not in tensors:
+    located = locate(data, MARKER)
+    if located is None:
         return None
-    return Published("transformers", tensors, hf_names, EXTRAS)
+    return Published("transformers", located.tensors, hf_names, EXTRAS, located.outside)

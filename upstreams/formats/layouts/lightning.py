@@ -16,8 +16,9 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.taps import projected_layers
 from upstreams.formats.checkpoint import plain
 from upstreams.formats.layout import Published
-from upstreams.formats.layouts.fairseq import fairseq_names
+from upstreams.formats.layouts.fairseq import MARKER, fairseq_names
 
+IS_SPECIAL = True
 STUDENT, TEACHER = "student_model.", "teacher_model."
 
 # Trained with the student and not needed by the tap: projections, the mask embedding (the benchmark
@@ -73,14 +74,14 @@ def student_names(config: EncoderConfig) -> dict[str, str]:
 def find(data: Mapping[Any, Any]) -> Published | None:
     """Return the content of a file of this layout, None for other files."""
     state = data.get("state_dict")
-    if not isinstance(state, Mapping) or not any(str(key).startswith(STUDENT) for key in state):
+    if not isinstance(state, Mapping) or STUDENT + MARKER not in state:
         return None
     tensors = {
         str(key).removeprefix(STUDENT): value
         for key, value in state.items()
         if not str(key).startswith(TEACHER)
     }
-    return Published("lightning", tensors, student_names, EXTRAS, _stated(data))
+    return Published("lightning", tensors, student_names, EXTRAS, stated=_stated(data))
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:

@@ -10,14 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from bench.errors import InvalidDataError
 from upstreams.encoder.config import MAX_LAYERS, EncoderConfig
 from upstreams.formats.checkpoint import plain
+from upstreams.formats.envelope import locate
 from upstreams.formats.layout import Published
-from upstreams.formats.layouts.fairseq import fairseq_names
+from upstreams.formats.layouts.fairseq import MARKER, fairseq_names
 
+IS_SPECIAL = True
 EXTRAS = ("final_proj.", "mask_emb")  # the cluster head; a mask embedding if one was learned
 
 _STATED = {
@@ -48,23 +48,12 @@ def find(data: Mapping[Any, Any]) -> Published | None:
     """Return the content of a file of this layout, None for other files."""
     if not isinstance(data.get("model"), Mapping) or "Upstream_Config" not in data:
         return None
-    tensors = _unmasked(data["model"]) if "Pruning" in data else data["model"]
-    return Published("melhubert", tensors, melhubert_names, EXTRAS, _stated(data))
-
-
-def _unmasked(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return the tensors with the products of dense weights and their masks."""
-    whole: dict[Any, Any] = {}
-    for key, value in tensors.items():
-        name, _, part = str(key).rpartition("_")
-        other = tensors.get(f"{name}_{'mask' if part == 'orig' else 'orig'}")
-        if part not in ("orig", "mask") or not isinstance(other, Tensor):
-            whole[key] = value
-        elif part == "orig" and isinstance(value, Tensor):
-            if other.shape != value.shape:
-                raise InvalidDataError(f"checkpoint: {name}_mask has another shape than {key}")
-            whole[name] = value * other.to(value.dtype)
-    return whole
+    located = locate({"model": data["model"]}, MARKER)
+    if located is None:
+        return None
+    return Published(
+        "melhubert", located.tensors, melhubert_names, EXTRAS, located.outside, _stated(data)
+    )
 
 
 def _stated(data: Mapping[Any, Any]) -> dict[str, Any]:

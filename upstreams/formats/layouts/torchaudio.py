@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bench.errors import InvalidDataError
 from upstreams.encoder.config import EncoderConfig
-from upstreams.formats.layout import NameTable, Published, without_prefix
+from upstreams.formats.envelope import locate
+from upstreams.formats.layout import NameTable, Published
 from upstreams.formats.layouts.huggingface import LAYER
 
 _FIXED = {
@@ -27,8 +28,7 @@ _FIXED = {
     "pos_conv.bias": "encoder.transformer.pos_conv_embed.conv.bias",
     "positions.table": "encoder.transformer.layers.0.attention.rel_attn_embed.weight",
 }
-# `model.` stands in bundles that normalise their input, `wav2vec2.` in models for pre-training.
-PREFIXES = ("model.", "wav2vec2.")
+MARKER = "encoder.transformer.pos_conv_embed.conv.bias"
 EXTRAS = ("aux.", "logit_generator.")  # an output layer; HuBERT's targets
 _JOINT = ".attention.attention."
 
@@ -42,10 +42,11 @@ def torchaudio_names(config: EncoderConfig) -> dict[str, str]:
 
 def find(data: Mapping[Any, Any]) -> Published | None:
     """Return the content of a file of this layout, None for other files."""
-    tensors = without_prefix(data, PREFIXES)
-    if "encoder.feature_projection.projection.weight" not in tensors:
+    located = locate(data, MARKER)
+    if located is None:
         return None
-    return Published("torchaudio", _separated(tensors), torchaudio_names, EXTRAS)
+    tensors = _separated(located.tensors)
+    return Published("torchaudio", tensors, torchaudio_names, EXTRAS, located.outside)
 
 
 def _separated(tensors: Mapping[Any, Any]) -> dict[Any, Any]:
