@@ -166,7 +166,11 @@ def _folder_sha256(path: Path, source: str) -> str:
     if not path.is_dir():
         raise MissingError(f"{source}: no such folder, and not ORG/MODEL on the hub")
     if not (path / "config.json").is_file():
-        raise InvalidDataError(f"{source}: the folder has no config.json")
+        adapter = (path / "adapter_config.json").exists()
+        raise InvalidDataError(
+            f"{source}: the folder has no config.json"
+            + (": it holds a PEFT adapter without its base model" if adapter else "")
+        )
     names = sorted(
         item.name for pattern in HUB_PATTERNS for item in path.glob(pattern) if item.is_file()
     )

@@ -1,12 +1,15 @@
 """Transformers folders and hub repositories: `hf:FOLDER`, `hf:ORG/MODEL`.
 
-HuBERT, wav2vec 2.0 and WavLM of any size become our encoder. Any other model of waveforms
-(`input_values`) is run by transformers (`upstreams.sources.hf_auto`). Code in the folder is never
-run (`trust_remote_code` stays off), and weights are read as data.
+HuBERT, wav2vec 2.0 and WavLM of any size become our encoder. A folder with an option that it does
+not have, with an adapter, or with any other model is run by transformers
+(`upstreams.sources.hf_auto`). Code in the folder is never run (`trust_remote_code` stays off), and
+weights are read as data. The last hidden state is the model's `last_hidden_state` on both ways:
+after the final norm where the model has one.
 
-The key `do_normalize` of `preprocessor_config.json` states if the waveform is normalised. If the
-folder has no such file, the card states it (`config: {normalize_wav: true}`). The normalisation is
-that of training, a layer norm without parameters (eps 1e-5; transformers' extractor has 1e-7).
+The key `do_normalize` of `preprocessor_config.json` (or of `processor_config.json`) states if the
+waveform is normalised. If the folder has no such file, the card states it (`config:
+{normalize_wav: true}`). The normalisation is that of training, a layer norm without parameters
+(eps 1e-5; transformers' extractor has 1e-7).
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ from upstreams.formats.layout import import_encoder
 from upstreams.sources.adapter import options
 from upstreams.sources.hf_auto import auto_model
 from upstreams.sources.hf_folder import (
+    ADAPTER,
+    EXTRACTORS,
     UNLIMITED_BYTES,
     check_numbers,
     check_size,
@@ -32,6 +37,17 @@ from upstreams.sources.hf_folder import (
 )
 
 FAMILY = ("hubert", "wav2vec2", "wavlm")  # values of `model_type` that our encoder covers
+# Keys that act in evaluation and that our encoder has with these values only. The first value is
+# transformers' default. Another value sends the folder to transformers.
+FIXED: dict[str, tuple[Any, ...]] = {
+    "hidden_act": ("gelu",),
+    "feat_extract_activation": ("gelu",),
+    "feat_extract_norm": ("group", "layer"),
+    "layer_norm_eps": (1e-5,),
+    "conv_pos_batch_norm": (False, None),
+    "add_adapter": (False, None),
+    "adapter_attn_dim": (None,),
+}
 
 
 def load(source: UpstreamSource) -> Upstream:
@@ -49,15 +65,16 @@ def load(source: UpstreamSource) -> Upstream:
     config = read_json(folder / "config.json")
     check_numbers(config, folder / "config.json")
     normalize = _normalizes(folder, settings["normalize_wav"])
-    if config.get("model_type") in FAMILY:
+    is_ours = config.get("model_type") in FAMILY and not (folder / ADAPTER).exists()
+    if is_ours and all(config.get(key, values[0]) in values for key, values in FIXED.items()):
         return _family_encoder(folder, config, normalize, source)
     return auto_model(folder, normalize, source)
 
 
 def _normalizes(folder: Path, stated: bool | None) -> bool:
     """Return if the waveform is normalised, by the folder or else by the card."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
+    path = next((folder / name for name in EXTRACTORS if (folder / name).is_file()), None)
+    if path is None:
         if stated is None:
             raise UsageError(
                 f"{folder.name} has no preprocessor_config.json: save the feature extractor there, "
@@ -67,6 +84,9 @@ def _normalizes(folder: Path, stated: bool | None) -> bool:
             raise UsageError(f"config key 'normalize_wav': bool expected, found {stated!r}")
         return stated
     data = read_json(path)
+    data = data.get("feature_extractor", data)  # nested in a processor's file since transformers 5
+    if not isinstance(data, dict):
+        raise InvalidDataError(f"{path}: 'feature_extractor' is no object")
     rate, normalize = data.get("sampling_rate", SAMPLE_RATE_HZ), data.get("do_normalize", True)
     if rate != SAMPLE_RATE_HZ:
         raise InvalidDataError(f"{path}: sampling_rate {rate}, {SAMPLE_RATE_HZ} expected")
@@ -102,21 +122,9 @@ def _section(config: Mapping[str, Any], normalize: bool) -> dict[str, Any]:
     """Convert a configuration of transformers to a card's `config` of our encoder.
 
     Raises:
-        UsageError: an option that our encoder does not have.
+        UsageError: impossible numbers.
         KeyError: a number is missing.
     """
-    expected = {
-        "hidden_act": ("gelu",),
-        "feat_extract_activation": ("gelu",),
-        "feat_extract_norm": ("group", "layer"),
-        "conv_pos_batch_norm": (False, None),
-        "add_adapter": (False, None),
-        "adapter_attn_dim": (None,),
-    }
-    for key, allowed in expected.items():
-        value = config.get(key, allowed[0])
-        if value not in allowed:
-            raise UsageError(f"{key!r} is {value!r}, expected {allowed[0]!r}")
     layers, heads, width = (
         int(config[key]) for key in ("num_hidden_layers", "num_attention_heads", "hidden_size")
     )

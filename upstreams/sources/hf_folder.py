@@ -18,6 +18,8 @@ MAX_WIDTH = 65_536
 MAX_PARAMETERS = 8_000_000_000
 MIN_BYTES_PER_PARAMETER = 0.4  # 4-bit weights; a much smaller file belongs to another model
 UNLIMITED_BYTES = 1 << 40  # for random weights, which have no files to compare with
+ADAPTER = "adapter_config.json"  # of a PEFT adapter, which lies beside the base model's files
+EXTRACTORS = ("preprocessor_config.json", "processor_config.json")
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 

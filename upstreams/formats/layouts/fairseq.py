@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import InvalidDataError
-from upstreams.encoder.config import EncoderConfig
-from upstreams.encoder.config_checks import MAX_LAYERS
+from upstreams.encoder.config import MAX_LAYERS, EncoderConfig
 from upstreams.formats.checkpoint import plain
 from upstreams.formats.envelope import locate
 from upstreams.formats.layout import NameTable, Published
