@@ -30,12 +30,25 @@ def mel_to_hz(mel: Tensor) -> Tensor:
     return torch.where(mel < edge, mel * LINEAR_HZ_PER_MEL, above)
 
 
-def mel_filters(num_bins: int, window_samples: int) -> Tensor:
-    """Return triangles of equal area up to 8 kHz: (window_samples / 2 + 1, num_bins)."""
+def mel_filters(
+    num_bins: int,
+    window_samples: int,
+    low_hz: float = 0.0,
+    high_hz: float = SAMPLE_RATE_HZ / 2,
+) -> Tensor:
+    """Return triangles of equal area: (window_samples / 2 + 1, num_bins).
+
+    Args:
+        num_bins: of the bank.
+        window_samples: of the Fourier transform.
+        low_hz: lower edge of the first triangle.
+        high_hz: upper edge of the last one.
+    """
     nyquist = SAMPLE_RATE_HZ / 2
     lines_hz = torch.linspace(0, nyquist, window_samples // 2 + 1, dtype=torch.float64)
-    top = hz_to_mel(torch.tensor(nyquist, dtype=torch.float64))
-    edges = mel_to_hz(torch.linspace(0, 1, num_bins + 2, dtype=torch.float64) * top)
+    low_mel, high_mel = hz_to_mel(torch.tensor([low_hz, high_hz], dtype=torch.float64))
+    steps = torch.linspace(0, 1, num_bins + 2, dtype=torch.float64)
+    edges = mel_to_hz(low_mel + steps * (high_mel - low_mel))
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (lines_hz[:, None] - low) / (centre - low)
     falling = (high - lines_hz[:, None]) / (high - centre)
