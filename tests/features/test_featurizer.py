@@ -27,6 +27,16 @@ def test_one_layer_has_nothing_to_learn():
     torch.testing.assert_close(module(stacked), stacked[0])
 
 
+def test_one_state_can_be_chosen():
+    module, stacked = WeightedSum(3), torch.randn(3, 2, 6, 3)
+    for layer in (2, 0):
+        module.choose(layer)
+        assert module.weights().tolist() == [float(index == layer) for index in range(3)]
+        torch.testing.assert_close(module(stacked), stacked[layer])
+    assert module.logits.requires_grad
+    WeightedSum(1).choose(0)  # nothing to choose from
+
+
 def test_standardised_equals_z_scoring_first():
     mean, std = torch.randn(4, 3), torch.rand(4, 3) + 0.5
     module, stacked = WeightedSum(4, Moments(mean, std)), torch.randn(4, 2, 6, 3) * 5

@@ -10,8 +10,9 @@ import pytest
 import torch
 from memory_source import labelled_source
 from safetensors.torch import load_file
+from torch import nn
 
-from bench.api import Utterance
+from bench.api import Head, Utterance
 from bench.config import TaskCard
 from bench.features.weighted_sum import Moments
 from bench.metrics.detection import equal_error_rate, operating_points
@@ -292,6 +293,53 @@ def test_one_rate_has_nothing_to_explore(tmp_path):
         ToyFeatures(card(recipe=recipe(lr_grid=(1e-1,), explore=0.5))), folder_of(tmp_path)
     )
     assert [(p.lr, p.explored) for p in points] == [(1e-1, False)]
+
+
+class SignHead(Head):
+    """A head without parameters: `high` where the mean of the first dimension is positive."""
+
+    def __init__(self, input_size, stride, targets):
+        nn.Module.__init__(self)
+
+    def forward(self, feats, lengths):
+        assert not self.training
+        return feats[:, :, 0].mean(dim=1)
+
+    def encode(self, targets):
+        return torch.zeros(len(targets))
+
+    def loss(self, output, targets):
+        return output.sum()
+
+    def predict(self, output):
+        return ["high" if value > 0 else "low" for value in output.tolist()]
+
+
+@pytest.mark.parametrize(("metric", "values"), [("accuracy", [0.5, 1.0]), ("wer", [0.5, 0.0])])
+def test_where_nothing_is_trained_dev_chooses_one_hidden_state(
+    tmp_path, monkeypatch, metric, values
+):
+    """State 0 is always positive; state 1 tells the labels of dev."""
+    monkeypatch.setattr(stages, "head_factory", lambda _: lambda size: SignHead(size, 320, []))
+    untrained = card(metrics=(metric,), recipe=recipe(lr_grid=(), steps=0))
+    features = ToyFeatures(untrained, clean=[OPPOSITE[label] for label in DEV])
+    for source in features.sources.values():
+        for states in source.states:
+            states[:, 0] = 1.0
+    other = replace(features.resolved, spec=replace(features.resolved.spec, seed=3))
+    points, others = stages.train(features, [features.resolved, other], [tmp_path, tmp_path])
+    assert [(p.lr, p.step, p.value, p.seed) for p in points] == [
+        (0.0, 0, value, 0) for value in values
+    ]
+    assert [p.seed for p in others] == [3, 3]
+    assert set(features.reads) == {"train", "dev"}
+    best = stages.best_of(points, higher_is_better=metric == "accuracy")
+    assert best is points[1]
+    probe = stages.best_probe(features, best)
+    assert probe.weighted_sum.weights().tolist() == [0.0, 1.0]
+    stages.predict_tests(features, probe, tmp_path)
+    scores = {s.condition: s.value for s in stages.score_tests(features.resolved, tmp_path)}
+    assert scores == {"clean": 1.0 - values[1], "ood": values[1]}
 
 
 def test_the_probe_that_dev_selected_predicts_every_test_set(tmp_path):
