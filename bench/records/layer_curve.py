@@ -13,7 +13,7 @@ from pydantic import model_validator
 
 from bench.config import Weights
 from bench.paths import runs_folder
-from bench.records.record import Inputs, Provenance
+from bench.records.origin import Inputs, Provenance
 from bench.schema import Frozen, read_model
 
 ALL_STATES = "all"

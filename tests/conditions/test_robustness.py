@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -26,7 +25,7 @@ from bench.features import passes
 from bench.features.store import FeatureStore
 from bench.identity import PASS_REVISION, features_key
 from bench.probe.fit import Trainer
-from bench.records.record import read_record
+from bench.records.record import read_record, write_record
 from bench.run import artifacts, run
 from bench.run.evaluate import read_predictions
 from bench.run.spec import RunSpec
@@ -251,6 +250,11 @@ def test_a_missing_or_other_head_is_refused(trained):
     head = trained.path.with_suffix("") / "head.safetensors"
     content = head.read_bytes()
     head.write_bytes(content[:-20])
+    with pytest.raises(InvalidDataError, match="altered"):
+        scored(trained, "gsm")
+    record = read_record(trained.path)  # older records do not have the digest of the head
+    older = record.head.model_copy(update={"sha256": None})
+    write_record(record.model_copy(update={"head": older}), trained.path)
     with pytest.raises(InvalidDataError, match="not a file of tensors"):
         scored(trained, "gsm")
     voice = evaluate(trained.toy, "voice").path.with_suffix("") / "head.safetensors"
@@ -263,14 +267,12 @@ def test_a_missing_or_other_head_is_refused(trained):
 
 
 def test_another_upstream_or_test_set_than_the_records_is_refused(trained):
-    data = json.loads(trained.path.read_text())
-    data["inputs"]["upstream_sha256"] = "0" * 64
-    trained.path.write_text(json.dumps(data))
+    record = read_record(trained.path)
+    inputs = record.inputs.model_copy(update={"upstream_sha256": "0" * 64})
+    write_record(record.model_copy(update={"inputs": inputs}), trained.path)
     with pytest.raises(InvalidDataError, match="made with another fbank"):
         scored(trained, "gsm")
-    trained.path.write_text(
-        json.dumps(data | {"inputs": data["inputs"] | {"upstream_sha256": "d" * 64}})
-    )
+    write_record(record, trained.path)
     corpus = trained.toy.corpus
     write_table(corpus, "test", rows(corpus, make_utterances(corpus / "audio", 8, 2)))
     with pytest.raises(InvalidDataError, match="another manifest of 'clean'"):
