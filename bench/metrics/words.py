@@ -61,7 +61,7 @@ def average_precision_parts(
     left, right, cosines = left[order], right[order], cosines[order]
     is_same = words[left] == words[right]
     ends = np.concatenate([left[is_same], right[is_same]])
-    denominators = 0.5 * np.bincount(ends, minlength=len(words))
+    denominators = np.bincount(ends, minlength=len(words)).astype(np.float64) / 2
     value = _average_precision(cosines, is_same)
     names, codes = np.unique(speakers, return_inverse=True)
     without = np.array(
