@@ -156,7 +156,9 @@ def add_trial(trial: HeadTrial, path: Path) -> None:
 
 def write_page(results: Path, docs: Path) -> Path:
     """Write the page from the records of track open and the trials in `docs`."""
-    parts = [PREFACE, _committed(results), TRIED, _tried(read_trials(docs / TRIALS))]
+    parts, trials = [PREFACE, _committed(results)], read_trials(docs / TRIALS)
+    if trials:
+        parts += [TRIED, _tried(trials)]
     write_text(docs / PAGE, "\n\n".join(parts) + "\n")
     return docs / PAGE
 
