@@ -7,6 +7,7 @@ import pytest
 from bench.identity import card_digest
 from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.paths import runs_folder
+from bench.records.layer_curve import read_curve
 from bench.records.record import Record, read_record
 from bench.registry import task_card, track_names
 
@@ -68,6 +69,17 @@ def test_every_task_has_been_validated(records, track):
     for task in ("asr", "asv", "ic", "ks", "sid", "slu"):
         for upstream in ("fbank", "ge2e", "lighthubert_small+untrained"):
             assert (task, upstream) in done, (track, task, upstream)
+
+
+def test_layer_curves_are_of_upstreams_with_records():
+    """The same weights on the same utterances."""
+    curves = [read_curve(path) for path in sorted(RESULTS.glob("*/*/layers/*.json"))]
+    assert curves
+    for curve in curves:
+        folder = runs_folder(RESULTS, curve.track, curve.upstream)
+        record = read_record(folder / f"{curve.task}-s0.json")
+        assert curve.inputs.upstream_sha256 == record.inputs.upstream_sha256, curve.upstream
+        assert curve.inputs.manifests == record.inputs.manifests, curve.upstream
 
 
 def test_every_system_can_check_the_files_out():
