@@ -135,7 +135,7 @@ def test_a_home_that_is_no_folder(kind, monkeypatch, capsys, tmp_path):
 
 
 def test_a_cache_that_is_no_folder(monkeypatch, capsys, tmp_path):
-    monkeypatch.delenv("SLIM_SUPERB_HOME")
+    monkeypatch.delenv("SLIM_SUPERB_HOME", raising=False)
     for variable, value in (
         ("XDG_CACHE_HOME", "~nosuchuser"),
         ("XDG_CACHE_HOME", str(tmp_path / "dangling")),
@@ -209,8 +209,8 @@ def test_a_closed_progress_pipe_does_not_stop_the_work(tmp_path):
 @pytest.mark.parametrize("seconds", [0.03, 0.06, 0.1, 0.2, 0.4])
 def test_ctrl_c_while_the_program_starts(seconds):
     code = (  # as the installed script
-        "import sys; print('python is up', flush=True);"
-        "from bench.__main__ import main; sys.exit(main())"
+        "import sys; from bench.__main__ import main;"
+        "print('python is up', flush=True); sys.exit(main())"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code, "list", "conditions"],
