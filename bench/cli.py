@@ -221,9 +221,9 @@ def _write_report(error: Exception, words: Sequence[str]) -> str:
         f"{shlex.join(words)}\n\n{''.join(traceback.format_exception(error))}"
     )
     name = f"report-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    for folder in (lambda: home() / "reports", lambda: Path(tempfile.gettempdir())):
+    for in_home in (True, False):
         try:
-            path = folder() / name
+            path = (home() / "reports" if in_home else Path(tempfile.gettempdir())) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(report, encoding="utf-8", errors="backslashreplace")
         except (OSError, UserError):
