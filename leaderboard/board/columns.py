@@ -48,10 +48,6 @@ def _number(
     return BoardCell(f"{value / scale:,.{digits}f}", notes, None if sender else value / scale)
 
 
-def _teacher(row: Row) -> BoardCell:
-    return BoardCell(row.teacher) if row.teacher else DASH
-
-
 def _params(row: Row) -> BoardCell:
     return _number(row.params, 1e6, 2)
 
@@ -78,13 +74,15 @@ def _stored(row: Row) -> BoardCell:
 
 
 def _memory(row: Row) -> BoardCell:
-    return _number(row.cost and row.cost.peak_memory_bytes, 1e6, 0, sender=row.measured_by)
+    memory = row.cost.peak_memory_bytes if row.cost else None
+    return _number(memory, 1e6, 0, sender=row.measured_by)
 
 
 FACTS: tuple[Column, ...] = (
     Column("family", "Family", "how it was made", "upstream",
            lambda row: BoardCell(row.family), numeric=False),
-    Column("teacher", "Teacher", "compressed from", "upstream", _teacher, numeric=False),
+    Column("teacher", "Teacher", "compressed from", "upstream",
+           lambda row: BoardCell(row.teacher) if row.teacher else DASH, numeric=False),
     Column("params", "Parameters", "millions", "cost", _params, False, log=True),
     Column("macs", "MACs", "G a second of audio, rule plain", "cost", _macs, False, log=True),
     Column("macs-superb", "MACs, SUPERB", "G, 32 utterances, SUPERB's rule", "cost", _macs_superb,

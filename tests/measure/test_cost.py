@@ -1,5 +1,6 @@
 """MACs by hand, against the published figures and on both devices; time, memory, bytes."""
 
+import platform
 import sys
 
 import pytest
@@ -10,7 +11,7 @@ from toys import ToyUpstream
 from bench.api import Hidden, Upstream
 from bench.errors import MissingError
 from bench.load.loader import load_upstream
-from bench.measure import operations
+from bench.measure import operations, timing
 from bench.measure.cost import (
     SLT2022_BUCKETS,
     cost_report,
@@ -283,6 +284,13 @@ def test_stored_bytes_are_those_of_the_file():
     assert payload < whole < payload + 1_000
     upstream.layers[1] = upstream.layers[0]  # tied: once
     assert stored_bytes(upstream) <= whole - 4 * (8 * 8 + 8)
+
+
+def test_a_processor_has_the_name_that_the_system_gives(tmp_path, monkeypatch):
+    monkeypatch.setattr(timing, "CPU_FILE", tmp_path / "cpuinfo")
+    assert timing.cpu_name() == platform.machine()
+    (tmp_path / "cpuinfo").write_text("flags\t\t: fpu\nmodel name\t: Abacus 3000\nmodel\t: 1\n")
+    assert timing.cpu_name() == "Abacus 3000"
 
 
 def test_timing_runs_in_turn_on_one_thread():
