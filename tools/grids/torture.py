@@ -4,6 +4,7 @@
 track (real files, real processes, a toy upstream), in three modes: `pooled` and `frames` keep
 features, `streaming` keeps none. A moment is a stage and a share of the time that it took in the
 whole run. The state of a training is written at every update, so that kills hit the writing too.
+Every start has another number of threads and of workers, which must change nothing.
 """
 
 import argparse
@@ -26,10 +27,12 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 # Before any fork: a child then begins at once, and inherits no threads.
 import pytest  # noqa: E402
+import torch  # noqa: E402
 from toy_track import evaluate, evaluate_seeds, make_toy, write_toy  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from bench import stopping  # noqa: E402
+from bench.engine import Engine  # noqa: E402
 from bench.errors import UserError  # noqa: E402
 from bench.probe import fit  # noqa: E402
 from bench.records.record import read_record  # noqa: E402
@@ -39,11 +42,15 @@ STAGES = {"features": "extract", "training": "train", "prediction": "predict_tes
           "scoring": "score_tests"}  # fmt: skip
 MODES = {"pooled": ("tone", 50.0), "frames": ("voice", 50.0), "streaming": ("voice", 0.0)}
 SEEDS = (0, 1)
+THREADS, WORKERS = (1, 2, 4), (1, 2, 3)
 SECONDS_TO_STOP = 10.0
 
 
-def child(base, out, mode, pipe):
-    """Run in this process, write each stage that begins into a pipe, and exit."""
+def child(base, out, mode, cores, pipe):
+    """Run in this process, write each stage that begins into a pipe, and exit.
+
+    `cores` are the threads of torch and the workers.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     tqdm.set_lock(threading.RLock())  # tqdm's is shared by forks: a killed one keeps it
     code = 1
@@ -64,7 +71,9 @@ def child(base, out, mode, pipe):
         for stage, name in STAGES.items():
             setattr(job, name, announced(stage, getattr(job, name)))
         task, store_gb = MODES[mode]
-        evaluate_seeds(toy, SEEDS, task, store_gb=store_gb)
+        threads, workers = cores
+        torch.set_num_threads(threads)
+        evaluate_seeds(toy, SEEDS, task, store_gb=store_gb, engine=Engine(workers=workers))
         os.write(pipe, f"end {time.monotonic()}\n".encode())
         code = 0
     except KeyboardInterrupt:
@@ -73,20 +82,20 @@ def child(base, out, mode, pipe):
         os._exit(code)
 
 
-def start(base, out, mode):
+def start(base, out, mode, cores):
     """Fork a child; return its number and the lines of its stages."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(read)
-        child(base, out, mode, write)
+        child(base, out, mode, cores, write)
     os.close(write)
     return pid, os.fdopen(read)
 
 
-def whole(base, out, mode):
+def whole(base, out, mode, cores=(1, 1)):
     """Run to the end; return seconds of every stage and the records."""
-    pid, lines = start(base, out, mode)
+    pid, lines = start(base, out, mode, cores)
     times = [line.split() for line in lines]
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 0, f"{mode}: a run failed"
@@ -102,13 +111,13 @@ def records(out):
             for path in sorted((out / "toy").glob("*/*.json"))}  # fmt: skip
 
 
-def cut(base, out, mode, stage, seconds, number, seed):
+def cut(base, out, mode, cores, stage, seconds, number, seed):
     """Start a run, and send a signal seconds after a stage began (of its first or second seed).
 
     Returns:
         whether it hit that stage, how many seconds the end took, and the exit code.
     """
-    pid, lines = start(base, out, mode)
+    pid, lines = start(base, out, mode, cores)
     for line in lines:
         if line.split()[0] == stage:
             if not seed:
@@ -134,19 +143,21 @@ def one(base, folder, mode, stage, number, rng, reference, durations):
         shutil.copytree(base / "finished", out)
         before = stamp(out)
         share = rng.random() / (attempt + 1)
-        hit, took, code = cut(base, out, mode, stage, share * durations.get(stage, 0.05), number,
+        cores = [(rng.choice(THREADS), rng.choice(WORKERS)) for _ in range(2)]
+        seconds = share * durations.get(stage, 0.05)
+        hit, took, code = cut(base, out, mode, cores[0], stage, seconds, number,
                         rng.randrange(2) if stage in ("prediction", "scoring") else 0)  # fmt: skip
         if hit:
             break
     records_before = len(records(out)) - 1
     is_kept = any(out.glob("toy/*/*/training/*/grid-*.sealed"))
-    _, after = whole(base, out, mode)
+    _, after = whole(base, out, mode, cores[1])
     same = {name: text for name, text in after.items() if name != "tone-s7.json"} == reference
     untouched = stamp(out) == before
     shutil.rmtree(out)
     return {"mode": mode, "stage": stage, "share": share, "hit": hit,
             "records_before": records_before, "same": same, "untouched": untouched,
-            "seconds_to_end": took, "kept": is_kept, "code": code}  # fmt: skip
+            "seconds_to_end": took, "kept": is_kept, "code": code, "cores": cores}  # fmt: skip
 
 
 def stamp(out):
@@ -243,6 +254,7 @@ def page(lines, disk, options):
     terms = [line["seconds_to_end"] for line in lines if line["signal"] == "SIGTERM"]
     rows = "\n".join(
         f"| {n} | {x['signal']} | {x['mode']} | {x['stage']} | {100 * x['share']:.0f} % | "
+        f"{', then '.join(f'{t}, {w}' for t, w in x['cores'])} | "
         f"{x['records_before']} | {'yes' if x['same'] else 'NO'} | "
         f"{'yes' if x['untouched'] else 'NO'} | {ending(x)} |"
         for n, x in enumerate(lines, 1)
@@ -256,11 +268,12 @@ def page(lines, disk, options):
         f"--seed {options.seed}` (`make torture`) on the toy track: real files and processes, two "
         "seeds a run, a toy upstream.\n\n"
         f"{len(good)} of {len(lines)} runs that were interrupted and started again ended with the "
-        f"records of the whole run (timings aside), and left a finished record untouched{longest}."
+        f"records of the whole run (timings aside), and left a finished record untouched{longest}. "
+        "The whole run had one thread and one worker, the others what the table says."
         "\n\n"
         f"A run on a disk of 60 kB: `{disk}`\n\n"
-        "| | signal | mode | stage | moment | records before | same | untouched | end |\n"
-        "|--:|---|---|---|--:|--:|---|---|---|\n" + rows + "\n"
+        "| | signal | mode | stage | moment | threads, workers | records before | same | untouched "
+        "| end |\n|--:|---|---|---|--:|---|--:|---|---|---|\n" + rows + "\n"
     )
 
 
