@@ -154,6 +154,10 @@ flips: setup-dev ## flip 800 single bits of bundles and run folders: writes docs
 tables: setup-dev ## write the committed tables of the embedded corpus by the rules in tools/corpus
 	@$(BIN)/python -m tools tables $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
 
+.PHONY: threads
+threads: setup-conditions ## evaluate with 1, 2 and 4 threads, one record must come out: docs/determinism.md
+	@$(BIN)/python -m tools.hostile.threads --write docs/determinism.md
+
 align: setup-dev ## verify every line of the embedded corpus against its sound (then: make tables)
 	@$(PIP) --editable '.[align]'
 	@$(BIN)/python -m tools align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
