@@ -79,15 +79,8 @@ class Engine:
 
     @property
     def num_workers(self) -> int:
-        """The number of threads that each compute or read one utterance.
-
-        A user of several programs limits them all by `OMP_NUM_THREADS`, so it is respected here.
-        """
-        limit = os.environ.get("OMP_NUM_THREADS", "")
-        cores = usable_cores()
-        return self.workers or (
-            min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
-        )
+        """The number of threads that each compute or read one utterance."""
+        return self.workers or default_workers()
 
     @property
     def suffix(self) -> str:
@@ -114,6 +107,15 @@ def usable_cores() -> int:
     from joblib import cpu_count
 
     return int(cpu_count())
+
+
+def default_workers() -> int:
+    """Return the number of threads to start: one a usable core, at most `OMP_NUM_THREADS`.
+
+    Users of several programs limit them all by that variable.
+    """
+    limit, cores = os.environ.get("OMP_NUM_THREADS", ""), usable_cores()
+    return min(cores, int(limit)) if limit.isdecimal() and int(limit) else cores
 
 
 def available_bytes() -> int:

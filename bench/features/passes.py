@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
-from bench.engine import Engine, available_bytes, one_thread
+from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, MissingError
 from bench.features.allocation import keep_freed_memory
 from bench.features.rows import DTYPES, Array, Mode, Rows, empty_rows
-from bench.features.workers import in_order
+from bench.features.workers import in_order, workers_that_fit
 from bench.progress import say
 from bench.sound.audio import Wav, read_wav
 from bench.sound.sox import whole_sound
@@ -32,7 +32,6 @@ from bench.sound.sox import whole_sound
 MAX_PADDING = 0.05  # of the samples of a bucket
 # Memory of one utterance's pass: two activations of 512 channels at the front end's first rate.
 BYTES_PER_SAMPLE = 1_024
-MEMORY_SHARE = 0.5  # of the available memory
 Sound = Callable[[Utterance], Wav]
 Form = TypeVar("Form")
 
@@ -132,7 +131,7 @@ def _workers_that_fit(upstream: Upstream, utterances: Sequence[Utterance], engin
     longest = max((item.num_samples for item in utterances), default=0)
     states = upstream.num_frames(longest) * upstream.num_layers * upstream.hidden_size * 4
     need = longest * BYTES_PER_SAMPLE + 2 * states
-    return max(1, min(engine.num_workers, round(MEMORY_SHARE * available_bytes()) // max(need, 1)))
+    return workers_that_fit(engine.num_workers, need)
 
 
 def _in_buckets(
@@ -140,7 +139,8 @@ def _in_buckets(
 ) -> Iterator[tuple[Utterance, Tensor]]:
     """Yield hidden states (T, L, D) of each utterance, in order of buckets."""
     cut = buckets(utterances, engine.bucket_seconds)
-    wavs = in_order(sound, [item for bucket in cut for item in bucket], engine.num_workers)
+    readers = max(2, engine.num_workers)  # the device computes meanwhile
+    wavs = in_order(sound, [item for bucket in cut for item in bucket], readers)
     largest = len(utterances)  # utterances that fit on the device together
     for bucket in cut:
         sounds = [next(wavs) for _ in bucket]

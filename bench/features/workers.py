@@ -14,9 +14,17 @@ from typing import TypeVar
 
 import torch
 
+from bench.engine import available_bytes
+
 STARTED_PER_WORKER = 4  # items that are computed or wait for their turn; bounds the memory
+MEMORY_SHARE = 0.5  # of the available memory, for all items that are computed at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def workers_that_fit(workers: int, bytes_each: int) -> int:
+    """Return the number of workers: fewer than wanted where memory is short, but one at least."""
+    return max(1, min(workers, round(MEMORY_SHARE * available_bytes()) // max(bytes_each, 1)))
 
 
 def in_order(
@@ -27,12 +35,21 @@ def in_order(
     Args:
         function: called in several threads at once; torch uses one thread in each call.
         items: any number.
-        workers: calls at once.
+        workers: calls at once; a single one computes in the caller's thread.
 
     Raises:
         Exception: as the function; the calls that have not begun are cancelled.
     """
     threads = torch.get_num_threads()
+    if workers == 1:
+        for item in items:
+            torch.set_num_threads(1)
+            try:
+                result = function(item)
+            finally:
+                torch.set_num_threads(threads)
+            yield result
+        return
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
     started: deque[Future[Result]] = deque()
     try:

@@ -24,7 +24,8 @@ from bench.features.rows import Batch, Rows, Source, ahead
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.probe.batching import make_schedule
-from bench.probe.heads import Grid, HeadFactory, Looped, Point, Probe, Targets, make_grid
+from bench.probe.grids import Looped, make_grid
+from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets
 from bench.probe.schedule import Step
 from bench.progress import warn
 
@@ -100,8 +101,7 @@ def _dev_batches(
     order = sorted(range(len(lengths)), key=lambda index: lengths[index])
     for start in range(0, len(order), size):
         indices = order[start : start + size]
-        batch = source.rows(indices).batch(range(len(indices)), device)
-        yield indices, probe.standardized(batch)
+        yield indices, probe.standardized(source.rows(indices).batch(range(len(indices)), device))
 
 
 def predict_all(grid: Grid, source: Source, device: str = "cpu") -> list[list[Any]]:

@@ -15,13 +15,14 @@ import torch
 
 from bench.api import SAMPLE_RATE_HZ, Head, Utterance
 from bench.config import Recipe, TaskCard
+from bench.engine import one_thread
 from bench.errors import MissingError
 from bench.features.passes import Stream, seconds_per_audio_second
 from bench.features.rows import Batch
 from bench.load.fingerprint import identified
 from bench.load.loader import load_upstream
 from bench.probe.fit import take
-from bench.probe.heads import make_grid
+from bench.probe.grids import make_grid
 from bench.registry import corpus_module, resolve
 from bench.run.run_features import Features, explored_steps, features_of
 from bench.run.spec import Resolved, RunSpec, Table, read_tables, run_card, seconds_of
@@ -112,6 +113,7 @@ class Plan:
         )
 
 
+@one_thread()
 def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = True) -> Plan:
     """Measure the run of some seeds, and time the upstream and the heads for a moment.
 

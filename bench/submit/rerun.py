@@ -26,7 +26,7 @@ from bench.run.spec import RunSpec, resolve_run
 from bench.seeds import derive_seed
 from bench.session import Session
 
-MIN_COSINE = 0.999  # of two embeddings of one utterance; half precision and threads change it
+MIN_COSINE = 0.999  # of two embeddings of one utterance; precision and processor change it
 MIN_AGREEMENT = 0.99  # share of predictions that must be the same
 
 

@@ -10,16 +10,8 @@ from torch import nn
 from bench.config import Recipe
 from bench.features.rows import Batch, moments
 from bench.features.weighted_sum import Moments
-from bench.probe.heads import (
-    Looped,
-    Point,
-    Probe,
-    Stacked,
-    make_grid,
-    optimizer_of,
-    parameter_groups,
-    rate_factor,
-)
+from bench.probe.grids import Looped, Stacked, make_grid
+from bench.probe.heads import Point, Probe, optimizer_of, parameter_groups, rate_factor
 from bench.seeds import derive_seed
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm

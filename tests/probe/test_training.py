@@ -13,7 +13,7 @@ from bench.features.tensor_file import read_sealed
 from bench.features.weighted_sum import Moments
 from bench.probe import fit
 from bench.probe.fit import Lesson, Trainer
-from bench.probe.heads import Stacked
+from bench.probe.grids import Stacked
 from bench.seeds import derive_seed
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm

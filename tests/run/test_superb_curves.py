@@ -11,7 +11,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from bench.config import Recipe
 from bench.features.rows import Batch
-from bench.probe.heads import Looped, Point, Probe, Stacked, optimizer_of
+from bench.probe.grids import Looped, Stacked
+from bench.probe.heads import Point, Probe, optimizer_of
 from downstreams.classify import UtteranceClassifier
 from downstreams.superb import LetterCtc
 

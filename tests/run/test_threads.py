@@ -7,16 +7,21 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from toys import ToyUpstream
 
+from bench.config import Recipe
 from bench.engine import Engine, available_bytes, one_thread, usable_cores
-from bench.features import passes
+from bench.features import passes, workers
+from bench.features.rows import Batch
 from bench.features.store import FeatureStore
 from bench.features.workers import in_order
+from bench.probe import grids
+from downstreams.ctc import CtcBlstm
 
 HELPERS = Path(__file__).resolve().parents[1] / "helpers"
 
@@ -35,7 +40,7 @@ def test_threads_workers_and_streaming_change_no_bit(tmp_path):
     outputs = {name: json.loads(process.communicate()[0]) for name, process in runs.items()}
     assert all(process.returncode == 0 for process in runs.values())
     files, records = outputs["one"]
-    assert len(records) == 2 and any(name.endswith(".npy") for name in files)
+    assert len(records) == 6 and any(name.endswith(".npy") for name in files)
     assert outputs["four"] == [files, records]
     heads = {name: digest for name, digest in files.items() if name.endswith(".safetensors")}
     assert outputs["streamed"] == [heads, records]
@@ -103,6 +108,35 @@ def test_an_upstream_that_is_not_reentrant_takes_turns(utterances, tmp_path, mon
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("at_once", [2, 3])
+def test_heads_side_by_side_are_the_heads_of_one_worker(at_once, monkeypatch):
+    """With dropout, for which torch has one generator."""
+    targets = ["ab", "ba", "aab", "b"]
+    recipe = Recipe(lr_grid=[1e-3], steps=4, batch_size=4, eval_every=4)
+    source = SimpleNamespace(num_layers=3, hidden_size=40)
+    conf = {"projection": 64, "hidden": 48, "dropout": 0.3, "augment": True}
+
+    def trained(workers):
+        monkeypatch.setattr(grids, "default_workers", lambda: workers)
+        generator = torch.Generator().manual_seed(0)
+        stacked = torch.randn(3, 4, 60, 40, generator=generator)
+        batch = Batch(stacked, torch.tensor([60, 50, 40, 60]))
+        grid = grids.make_grid(
+            source, lambda size: CtcBlstm(size, 320, targets, **conf), recipe, None, [1e-2, 1e-3],
+            [0, 1],
+        )  # fmt: skip
+        encoded = grid.points[0].probe.head.encode(targets)
+        both = dict.fromkeys((0, 1), batch), dict.fromkeys((0, 1), encoded)
+        losses = [grid.update(step, *both) for step in range(4)]
+        states = [point.probe.eval().state_dict() for point in grid.points]
+        return losses, states, [output.log_probs for output in grid.outputs(batch)]
+
+    with one_thread():
+        expected, found = trained(1), trained(at_once)
+    assert len({float(loss) for loss in expected[0][-1]}) == 4
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_short_memory_means_fewer_workers(utterances, monkeypatch):
     longest = max(item.num_samples for item in utterances)
     upstream = ToyUpstream()
@@ -110,7 +144,7 @@ def test_short_memory_means_fewer_workers(utterances, monkeypatch):
     assert count == 64
     need = longest * passes.BYTES_PER_SAMPLE
     for room, expected in ((7.5 * need, 3), (0, 1)):
-        monkeypatch.setattr(passes, "available_bytes", lambda room=room: room)
+        monkeypatch.setattr(workers, "available_bytes", lambda room=room: room)
         assert passes._workers_that_fit(upstream, utterances, Engine(workers=64)) == expected
 
 

@@ -19,7 +19,7 @@ from bench.features.rows import Batch, Source
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded, load_upstream
 from bench.probe.fit import Lesson, Trainer
-from bench.probe.heads import make_grid
+from bench.probe.grids import make_grid
 from bench.probe.schedule import Schedule
 from bench.registry import task_card
 from bench.run.plan import head_factory
