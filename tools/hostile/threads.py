@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -52,16 +53,18 @@ class ThreadsRow:
     def about(self):
         """Return the row in words."""
         words = ["grid" if self.is_grid else "eval"]
-        words += [f"{self.workers} workers"] if self.workers else []
+        words += [f"{self.workers} at once"] if self.workers else []
         words += ["streamed"] if self.is_streamed else []
         return ", ".join(words)
 
     def name(self):
         """Return a name for files."""
-        return f"{self.task}-{self.home}-{self.threads}-{self.about().replace(', ', '-')}"
+        words = re.sub("[^a-z0-9]+", "-", self.about())
+        return f"{self.task}-{self.home}-{self.threads}-{words}"
 
 
-KS = (
+ROWS = {}
+ROWS["ks"] = (
     ThreadsRow("A", None, "ks", workers=1, is_grid=True),
     ThreadsRow("A", None, "ks"),
     ThreadsRow("B", 2, "ks", workers=2),
@@ -70,7 +73,7 @@ KS = (
     ThreadsRow("E", 2, "ks", is_streamed=True),
 )
 # Features by one number of threads, training by another: the first row of a home passes.
-ASR = (
+ROWS["asr"] = (
     ThreadsRow("one", 1, "asr"),
     ThreadsRow("one", 2, "asr"),
     ThreadsRow("two", 2, "asr"),
@@ -184,19 +187,29 @@ def is_one(lines):
     return len(records) == 1 and len(features) == 1
 
 
-def page(ks, asr):
-    """Return the result as Markdown."""
-    verdict = "one record in each table" if is_one(ks) and is_one(asr) else "RECORDS DIFFER"
+def page(lines):
+    """Return the result as Markdown.
+
+    Args:
+        lines: cells of the rows, by task.
+    """
+    verdict = "one record in each table" if all(map(is_one, lines.values())) else "RECORDS DIFFER"
+    tables = "\n\n".join(
+        f"## {task.upper()}, {LIMITS[task]} utterances a split\n\n{table(cells)}"
+        for task, cells in lines.items()
+    )
     return f"""# The same record with any number of threads
 
-Written by `make threads`: **{verdict}**. Every row is a command in a new process; rows
-with the same home use the features that the first of them stored.
+Written by `make threads`: **{verdict}**. Every row is a command in a new process;
+rows with the same home use the features that the first of them stored.
 
 What is fixed:
 
 - *The upstream pass.* Each utterance is computed alone by one thread; several are computed side by
   side, one a core. Features are written in the order of the manifest.
 - *Conditions.* Distorting and passing an utterance are one piece of work, by one thread.
+- *Heads.* Those that do not pool linearly are trained side by side, each by one thread; their
+  forward passes take turns, because torch has one generator for dropout.
 - *Loading, training, predicting and scoring* use one thread in torch and in the BLAS of NumPy and
   SciPy, whatever the environment says, and restore the setting afterwards.
 - *The store* is part of it: a change of the last bits raises its revision, and older features are
@@ -207,32 +220,28 @@ What is fixed:
 What is not: another kind of processor, version of torch, precision or device has other last bits.
 `compress` trains with as many threads as the machine gives.
 
-## KS, {LIMITS["ks"]} utterances a split
+{tables}
 
-{table(ks)}
-
-## ASR, {LIMITS["asr"]} utterances a split
-
-{table(asr)}
-
-The last two columns are digests (sha256) of the record with its head and its predictions on clean
-and distorted speech, and of all stored features.
+"At once" are the utterances that are computed side by side (not named: one a core). The last two
+columns are digests (sha256) of the record with its head and its predictions on clean and distorted
+speech, and of all stored features.
 """
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder of runs and features, to go on")
+    parser.add_argument("--tasks", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="slim-superb-threads-") as scratch:
         work = options.work or Path(scratch)
-        ks, asr = ([line(row, work) for row in rows] for rows in (KS, ASR))
-    text = page(ks, asr)
+        lines = {task: [line(row, work) for row in ROWS[task]] for task in options.tasks}
+    text = page(lines)
     if options.write:
         options.write.write_text(text, encoding="utf-8")
     sys.stdout.write(text)
-    return 0 if is_one(ks) and is_one(asr) else 1
+    return 0 if all(map(is_one, lines.values())) else 1
 
 
 if __name__ == "__main__":
