@@ -49,7 +49,7 @@ FREE_FAMILIES = re.compile(
 def _lstm_flops(shape: Sequence[int], *weights: Any, **_: Any) -> int:
     """Count `aten.mkldnn_rnn_layer`: input (T, B, I), then the input and the recurrent weights."""
     rows = math.prod(shape[:-1])
-    return FLOPS_PER_MAC * rows * (math.prod(weights[0]) + math.prod(weights[1]))
+    return int(FLOPS_PER_MAC * rows * (math.prod(weights[0]) + math.prod(weights[1])))
 
 
 def _linear_flops(left: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
