@@ -47,9 +47,9 @@ class RelativePositions(nn.Module):
         """Return the bias (heads, T, T) for queries (rows) and keys (columns)."""
         buckets, device = self.table.shape[0], self.table.device
         biases = self.table[position_buckets(frames, buckets, self.distance, device)]
-        place = torch.arange(frames, device=device)
-        # Relative position key - query, counted from the most negative one.
-        return biases.t()[:, place[None, :] - place[:, None] + frames - 1]
+        # Row q begins at the position 0 - q, so rows are windows, the last one first. No (T, T)
+        # index is made: for half an hour of sound it would have 64 GB.
+        return biases.t().contiguous().unfold(1, frames, 1).flip(1)
 
 
 class PositionGate(nn.Module):

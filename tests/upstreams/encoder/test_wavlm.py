@@ -236,3 +236,15 @@ def test_what_a_file_says_of_itself_counts(key, value, words):
     with pytest.raises(InvalidDataError, match=words) as caught:
         import_encoder(data, TINY)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 301])
+def test_relative_positions_by_their_definition(frames):
+    positions = RelativePositions(32, 3, 40)
+    torch.nn.init.normal_(positions.table)
+    buckets = position_buckets(frames, 32, 40, torch.device("cpu"))
+    bias = positions(frames)
+    for query in {0, frames // 2, frames - 1}:
+        for key in {0, frames // 3, frames - 1}:
+            expected = positions.table[buckets[key - query + frames - 1]]
+            assert torch.equal(bias[:, query, key], expected)
