@@ -20,7 +20,7 @@ TEST_WORKERS ?= 2
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: mutants recipe-curves recipe-results grid torture fuzz flips help setup setup-dev setup-conditions conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
+.PHONY: mutants recipe-curves docs statistics grid torture fuzz flips help setup setup-dev setup-conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -114,7 +114,7 @@ publish: setup ## build the board for a web server: make publish DEST=folder
 	@test -n "$(DEST)" || { echo "make publish: name DEST=..." >&2; exit 2; }
 	@$(CLI) publish --dest '$(DEST)'
 
-validate-track: setup ## run baselines and controls of a track, writes docs/track-NAME.md: make validate-track TRACK=quick (hours)
+validate-track: setup ## run baselines and controls of a track: make validate-track TRACK=quick (hours)
 	@$(BIN)/python -m tools validate-track '$(TRACK)' --out '$(OUT)'
 
 page-speed: setup-dev ## measure the time of interactions on the page: writes docs/page-speed.md
@@ -123,11 +123,14 @@ page-speed: setup-dev ## measure the time of interactions on the page: writes do
 recipe-curves: setup-conditions ## draw learning curves of the house family from its committed logs
 	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
-recipe-results: setup-conditions ## compare the students of house_teacher, from the committed records
+docs: setup-conditions ## write every page that is made of the committed records again (two minutes)
 	@$(BIN)/python -m tools family-page house_teacher --track open --plot docs/recipes-family.svg --ladders docs/recipes-ladders.svg
+	@$(BIN)/python -m tools conditions-page --track open
+	@$(BIN)/python -m tools track-page quick
+	@$(BIN)/python -m tools track-page open
 
-conditions: setup-conditions ## write docs/conditions.md and its plots from the committed records
-	@$(BIN)/python -m tools conditions-page --track '$(TRACK)'
+statistics: setup ## test intervals and ranks on records and by simulation: writes docs/statistics.md (minutes)
+	@$(BIN)/python -m tools statistics-page
 
 .PHONY: heads
 heads: setup ## how heads end, and trials of recipes: make heads [UPSTREAMS='house_teacher;ge2e' TASKS=ks,sid]

@@ -231,7 +231,6 @@ class TaskCard(Frozen):
         metrics: names in `bench.metrics.metric`; the first is the main one and selects on dev.
         features: `pooled` stores the mean over time per layer (exact for linear heads), `frames`
             stores every frame.
-        cluster: unit that the bootstrap draws.
         license: of the audio; shown to the user.
         deviations: how the task differs from SUPERB's; shown to the user.
         lr_presets: learning rates behind published numbers, by upstream card (`--lr published`).
@@ -249,7 +248,6 @@ class TaskCard(Frozen):
     metrics: tuple[str, ...] = Field(min_length=1)
     features: Literal["pooled", "frames"]
     recipe: Recipe
-    cluster: Literal["utterance", "speaker"] = "utterance"
     license: str = ""
     deviations: str = ""
     source: str = ""

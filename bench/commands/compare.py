@@ -27,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--condition", default="clean", help="test set, or a set of conditions (distorted-seen)"
     )
     parser.add_argument(
-        "--board", type=Path, default=board_folder(), help="folder of results, draws and so on"
+        "--board", type=Path, default=board_folder(), help="folder of results, items and so on"
     )
     parser.add_argument("--runs", type=Path, help="folder of your runs, with their predictions")
     parser.add_argument(
@@ -54,9 +54,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _local_records(options: argparse.Namespace) -> list[BoardRecord]:
-    """Return the records of a folder of runs; the compared ones with draws of their predictions."""
+    """Return the records of a folder of runs; the compared ones with their item counts."""
     from bench.conditions.catalogue import catalogue
     from bench.conditions.scores import rescore_conditions
+    from bench.metrics.item_file import ItemFile
     from bench.records.record import read_record
     from bench.run.artifacts import evidence
     from leaderboard.board.compare import upstreams_of
@@ -68,10 +69,15 @@ def _local_records(options: argparse.Namespace) -> list[BoardRecord]:
     for path in sorted((options.runs / options.track).glob("*/*.json")):
         record = read_record(path)
         if record.limit is None and record.status == "ok":
-            items = []
+            file = ItemFile({})
             if record.upstream in paired:
-                items = [item for part in evidence(path, home()) for item in part.results()[1]]
-                items += rescore_conditions(record, path, session_of(options), names=members).draws
-            draws = {(item.condition, item.metric): item.draws for item in items}
-            records.append(BoardRecord(path, record, draws))
+                items = {
+                    key: v
+                    for part in evidence(path, home())
+                    for key, v in part.results()[1].items()
+                }
+                session = session_of(options)
+                distorted = rescore_conditions(record, path, session, names=members).distorted
+                file = ItemFile(items, distorted)
+            records.append(BoardRecord(path, record, file))
     return records

@@ -17,7 +17,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--dest", type=Path, required=True, help="folder; its content is replaced")
     parser.add_argument(
-        "--board", type=Path, default=board_folder(), help="folder of results, draws and so on"
+        "--board", type=Path, default=board_folder(), help="folder of results, items and so on"
     )
     parser.add_argument("--address", default="", help="https address of the site, for the feed")
 

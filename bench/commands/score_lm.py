@@ -36,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
 
     from bench.records.record import read_record
     from bench.run.language_model import score_with_lm
+    from bench.run.report import interval_text
 
     session = replace(session_of(options), upstream=options.upstream)
     scores = score_with_lm(options.record, options.lm, options.lexicon, session)
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
             score.condition,
             score.metric,
             f"{100 * record.score(score.condition, score.metric).value:.2f} %",
-            f"{100 * score.value:.2f} % [{100 * score.low:.2f}, {100 * score.high:.2f}]",
+            f"{100 * score.value:.2f} % ({interval_text(score)})",
             f"{score.numerator:g} / {score.denominator:g}",
         ]
         for score in scores

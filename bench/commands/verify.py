@@ -36,7 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--board", type=Path, help="folder of results to compare with")
     parser.add_argument(
-        "--accept", action="store_true", help="put records, draws and costs into the board's folder"
+        "--accept",
+        action="store_true",
+        help="put records, item counts and costs into the board's folder",
     )
     add_device(parser)
 
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         level: Level = "rerun" if tasks <= rerun_tasks else "rescored"
         show(f"{bundle.about.upstream} on track {bundle.about.track}: {len(bundle.records)} "
               f"records verified ({level})")  # fmt: skip
-        show(*differences(bundle.records, bundle.draws, bundle.about, board))
+        show(*differences(bundle.records, bundle.about, board))
         if options.accept:
             for path in accept(bundle, board, level):
                 show(f"wrote {path}")

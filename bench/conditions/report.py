@@ -11,11 +11,13 @@ from tabulate import tabulate
 from bench.conditions.catalogue import TEST_ONLY, Condition, catalogue
 from bench.errors import UserError
 from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
+from bench.metrics.degradation import relative_degradation
 from bench.progress import warn
-from bench.records.record import DegradedScore, Record, read_record
+from bench.records.record import ConditionScore, Record, read_record
+from bench.run.report import interval_text
 
 
-def score_of(record: Record, condition: str, metric: str) -> DegradedScore | None:
+def score_of(record: Record, condition: str, metric: str) -> ConditionScore | None:
     """Return one score under one condition, or None."""
     for item in record.conditions:
         if item.condition == condition:
@@ -46,30 +48,30 @@ def teacher_record(record: Record, path: Path) -> Record | None:
 
 
 def percent(value: float | None) -> str:
-    """Return a relative change as text, in percent."""
+    """Return a relative degradation as text, in percent."""
     return "-" if value is None else f"{100 * value:+.1f}"
 
 
-def relative_text(score: DegradedScore | None) -> str:
-    """Return a relative change with its interval as text, in percent."""
-    if score is None or score.relative is None:
-        return "-"
-    low, high = percent(score.relative_low), percent(score.relative_high)
-    return f"{percent(score.relative)} [{low}, {high}]"
+def degradation_of(record: Record, condition: str, metric: str) -> float | None:
+    """Return the relative degradation of one score; None if clean does not beat chance."""
+    score = score_of(record, condition, metric)
+    if score is None:
+        return None
+    return relative_degradation(score, record.score("clean", metric))
 
 
 def summary(record: Record, members: Sequence[str], metric: str) -> tuple[float, float, str] | None:
     """Return mean and worst relative degradation over the members of a set that were scored.
 
     Returns:
-        mean, worst, and the name of the worst; None where no member has a relative score.
+        mean, worst, and the name of the worst; None where no member has one.
     """
-    scores = [(name, score_of(record, name, metric)) for name in members]
-    changes = [(s.relative, name) for name, s in scores if s is not None and s.relative is not None]
-    if not changes:
+    losses = [(degradation_of(record, name, metric), name) for name in members]
+    known = [(loss, name) for loss, name in losses if loss is not None]
+    if not known:
         return None
-    worst, name = max(changes)
-    return fmean(value for value, _ in changes), worst, name
+    worst, name = max(known)
+    return fmean(loss for loss, _ in known), worst, name
 
 
 def sets_of(record: Record) -> dict[str, list[str]]:
@@ -95,12 +97,12 @@ def condition_table(record: Record, path: Path) -> str:
             if score.numerator is not None and score.denominator is not None:
                 counts = f"{score.numerator:g} / {score.denominator:g}"
             row = [item.condition, score.metric, f"{100 * score.value:.2f}"]
-            row += [f"{100 * score.low:.2f} to {100 * score.high:.2f}", counts, str(score.n)]
-            row += [relative_text(score)]
+            row += [interval_text(score), counts, str(score.n)]
+            row += [percent(degradation_of(record, item.condition, score.metric))]
             if teacher is not None:
-                row += [relative_text(score_of(teacher, item.condition, score.metric))]
+                row += [percent(degradation_of(teacher, item.condition, score.metric))]
             rows.append(row)
-    head = ["condition", "metric", "%", "95 % interval", "counts", "n", "worse than clean, %"]
+    head = ["condition", "metric", "%", "95 % over speakers", "counts", "n", "degradation, %"]
     head += [f"teacher {teacher.upstream}"] if teacher is not None else []
     parts = [
         f"{record.task} on track {record.track}: {record.upstream} ({record.weights} weights), "
@@ -117,8 +119,18 @@ def condition_table(record: Record, path: Path) -> str:
             mean, worst, which = degradation
             lines.append([name, len(members), percent(mean), percent(worst), which])
     if lines:
-        heads = ["set", "conditions", f"mean worse {metrics[0]}, %", "worst, %", "worst is"]
+        heads = [
+            "set",
+            "conditions",
+            f"mean degradation of {metrics[0]}, %",
+            "worst, %",
+            "worst is",
+        ]
         parts.append(tabulate(lines, headers=heads, disable_numparse=True))
+    parts.append(
+        "degradation: share of the lead over chance on clean speech that is lost; a dash where the "
+        "clean score does not beat chance beyond its interval"
+    )
     return "\n\n".join([*parts, f"record: {path}"])
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.conditions.catalogue import Condition, expand
-from bench.conditions.scores import CleanScores, Judged, degraded_scores
 from bench.conditions.sets import ConditionSet, SharedPass, condition_set, shared_pass
 from bench.engine import one_thread
 from bench.features.passes import seconds_per_audio_second
@@ -23,8 +22,8 @@ from bench.load.loader import Loaded
 from bench.probe.fit import predict
 from bench.progress import bar, say
 from bench.records.record import ConditionResult, Record, read_record, write_record
-from bench.run.artifacts import TrainedRun, card_of, load_run, recorded_predictions, spec_of
-from bench.run.evaluate import write_predictions
+from bench.run.artifacts import TrainedRun, card_of, load_run, spec_of
+from bench.run.evaluate import Judged, score_condition, write_predictions
 from bench.run.provenance import project_state
 from bench.run.spec import RunSpec, prepare_corpora
 from bench.session import Session
@@ -130,22 +129,11 @@ class Scorer:
 
     Args:
         run: with its upstream.
-
-    Raises:
-        InvalidDataError: other predictions on the clean test set than the record's.
-        MissingError: no such predictions.
     """
 
     def __init__(self, run: TrainedRun) -> None:
         self.run = run
         self.resolved, self.engine = run.resolved, run.engine
-        predictions = recorded_predictions(
-            run.path, "clean", run.record.predictions_sha256["clean"]
-        )
-        table = self.resolved.tables["clean"]
-        self.clean = CleanScores(
-            self.resolved.card, Judged(predictions, table.utterances, table.trials)
-        )
 
     def say_plan(self, tests: Sequence[ConditionSet]) -> None:
         """Print the plan and an estimate of its duration to stderr."""
@@ -167,7 +155,7 @@ class Scorer:
         ids = [item.id for item in test.utterances]
         file = self.run.path.with_suffix("") / "predictions" / f"{condition.name}.jsonl"
         sha256 = write_predictions(file, ids, predictions)
-        by_id = dict(zip(ids, predictions, strict=True))
+        judged = Judged(dict(zip(ids, predictions, strict=True)), test.utterances, test.trials)
         commit, dirty = project_state()
         return ConditionResult(
             condition=condition.name,
@@ -175,9 +163,7 @@ class Scorer:
             predictions_sha256=sha256,
             commit=commit,
             dirty=dirty,
-            scores=degraded_scores(
-                condition, Judged(by_id, test.utterances, test.trials), self.clean
-            ).scores,
+            scores=tuple(score_condition(self.resolved.card, condition.name, judged)),
         )
 
     def _predict(self, condition: Condition, test: ConditionSet, shared: SharedPass) -> list[Any]:

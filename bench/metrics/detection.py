@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,7 +41,7 @@ class Side:
 
 
 def sides(scores: Floats, labels: NDArray[np.bool_]) -> tuple[Side, Side]:
-    """Sort the trials once for all resamples; return non-target trials, then target trials.
+    """Sort the trials once for all weights; return non-target trials, then target trials.
 
     Args:
         scores: (n,) higher is more similar.
@@ -64,7 +65,7 @@ def operating_points(
         scores: (n,) higher is more similar.
         labels: (n,) True for target trials.
         weights: (..., n) not negative. 1 for each trial gives the points of
-            `sklearn.metrics.roc_curve`, which would sort again for every resample (leading axis).
+            `sklearn.metrics.roc_curve`, which would sort again for all weights (leading axis).
 
     Returns:
         false alarm rates and miss rates, (..., K); K - 1 distinct scores. The first point accepts
@@ -97,3 +98,10 @@ def minimum_cost(false_alarms: Floats, misses: Floats) -> Floats:
     cost = prior * misses + (1.0 - prior) * false_alarms
     result: Floats = cost.min(axis=-1) / min(prior, 1.0 - prior)
     return result
+
+
+# Metrics of speaker verification, by name: functions of false alarm and miss rates.
+TRIAL_RATES: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+    "eer": equal_error_rate,
+    "min_dcf": minimum_cost,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from bench.errors import InvalidDataError
 from bench.metrics.detection import Floats, operating_points
 
-Texts = NDArray[np.str_]
+Labels = NDArray[Any]  # texts, or numbers that stand for them
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Items:
         ids: (n,) utterance ids, in the references' order.
         numerators: (n,) errors, hits or per-utterance scores.
         denominators: (n,) units that they are counted against.
-        clusters: (n,) speaker labels.
+        clusters: (n,) speakers; empty texts where they are unknown.
     """
 
-    ids: Texts
+    ids: Labels
     numerators: Floats
     denominators: Floats
-    clusters: Texts
+    clusters: Labels
 
     def score(self) -> MetricScore:
         """Return the rate over all utterances.
@@ -70,16 +71,16 @@ class TrialItems:
         scores: (n,) cosine similarities; higher is more similar.
         labels: (n,) True where both sides are one speaker.
         enrolments, tests: (n,) utterance ids of the two sides.
-        enrolment_speakers, test_speakers: (n,) their speakers.
+        enrolment_speakers, test_speakers: (n,) their speakers; empty texts where unknown.
     """
 
     rate: Callable[[Floats, Floats], Floats]
     scores: Floats
     labels: NDArray[np.bool_]
-    enrolments: Texts
-    tests: Texts
-    enrolment_speakers: Texts
-    test_speakers: Texts
+    enrolments: Labels
+    tests: Labels
+    enrolment_speakers: Labels
+    test_speakers: Labels
 
     def weighted(self, weights: Floats) -> Floats:
         """Return the metric (...) under weights (..., n) of the trials; NaN without weight."""

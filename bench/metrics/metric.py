@@ -1,7 +1,7 @@
 """Metrics: from predictions and references, joined by id, to counts and rates.
 
 Most are ratios of sums over utterances (`Items`); the two of speaker verification are functions of
-scored trials (`TrialItems`). Both take weights, as `bench.metrics.resamples` needs. Rates are
+scored trials (`TrialItems`). `bench.metrics.jackknife` makes intervals of both. Rates are
 fractions, not percent; error rates can exceed 1.
 """
 
@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.errors import InvalidDataError, UsageError, did_you_mean
-from bench.metrics.detection import Floats, equal_error_rate, minimum_cost
+from bench.metrics.chance import always, f1, label_chance, slot_chance, type_chance, word_chance
+from bench.metrics.detection import TRIAL_RATES, Floats
 from bench.metrics.edits import character_errors, tagged_slots, word_errors
 from bench.metrics.items import Items, MetricScore, TrialItems
+from bench.metrics.targets import slots_of, text_of
 from bench.metrics.words import average_precision_parts, template
 
 if TYPE_CHECKING:
@@ -41,12 +43,18 @@ class Metric:
         per_item: function from predictions by utterance id, references and trials (only for speaker
             verification) to counts. Raises InvalidDataError for an id that is missing, extra,
             duplicated or malformed.
+        chance: function from references to the score of a guess that ignores the sound, the best
+            one on this test set.
+        has_interval: False where the jackknife does not cover (`docs/statistics.md`): such scores
+            have no interval, test or rank.
     """
 
     name: str
     unit: str
     higher_is_better: bool
     per_item: Collect
+    chance: Callable[[Sequence[Utterance]], float]
+    has_interval: bool = True
 
     def score(
         self,
@@ -87,12 +95,6 @@ def joined(
     return [(item, predictions[item.id]) for item in references]
 
 
-def _text(value: Any, who: str) -> str:
-    if not isinstance(value, str):
-        raise InvalidDataError(f"{who}: expected text, found {type(value).__name__}")
-    return value
-
-
 def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
     """Return a ratio metric from a function of (target, prediction, id) to its two counts."""
 
@@ -102,7 +104,7 @@ def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
         del trials
         pairs = joined(predictions, references)
         counts = [
-            count(item.target, _text(prediction, f"prediction of {item.id!r}"), item.id)
+            count(item.target, text_of(prediction, f"prediction of {item.id!r}"), item.id)
             for item, prediction in pairs
         ]
         return Items(
@@ -116,47 +118,26 @@ def _ratio(count: Callable[[Any, str, str], tuple[float, float]]) -> Collect:
 
 
 def _hits(target: Any, prediction: str, name: str) -> tuple[float, float]:
-    return float(_text(target, f"target of {name!r}") == prediction), 1.0
+    return float(text_of(target, f"target of {name!r}") == prediction), 1.0
 
 
 def _wer(target: Any, prediction: str, name: str) -> tuple[float, float]:
-    return word_errors(_text(target, f"target of {name!r}"), prediction)
+    return word_errors(text_of(target, f"target of {name!r}"), prediction)
 
 
 def _cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
-    return character_errors(_text(target, f"target of {name!r}"), prediction)
-
-
-def _slots(target: Any, name: str) -> list[tuple[str, str]]:
-    slots = target.get("slots") if isinstance(target, Mapping) else None
-    if not isinstance(slots, list):
-        raise InvalidDataError(f"target of {name!r}: expected a mapping with a list 'slots'")
-    for slot in slots:
-        if not (
-            isinstance(slot, list | tuple)
-            and len(slot) == 2
-            and all(isinstance(part, str) for part in slot)
-        ):
-            raise InvalidDataError(f"target of {name!r}: expected slots as [type, value]")
-    return [(kind, value) for kind, value in slots]
-
-
-def _f1(references: set[Any], guesses: set[Any]) -> float:
-    """Return F1 of two sets: 1 where both are empty, 0 where exactly one is."""
-    if not references and not guesses:
-        return 1.0
-    return 2.0 * len(references & guesses) / (len(references) + len(guesses))
+    return character_errors(text_of(target, f"target of {name!r}"), prediction)
 
 
 def _slot_type_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
     """Count F1 of the sets of slot types, against 1: the metric is the mean over utterances."""
-    references = {kind for kind, _ in _slots(target, name)}
-    return _f1(references, {kind for kind, _ in tagged_slots(prediction)}), 1.0
+    references = {kind for kind, _ in slots_of(target, name)}
+    return f1(references, {kind for kind, _ in tagged_slots(prediction)}), 1.0
 
 
 def _slot_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
     """Count F1 of the sets of slots, type and value together, against 1."""
-    return _f1(set(_slots(target, name)), set(tagged_slots(prediction))), 1.0
+    return f1(set(slots_of(target, name)), set(tagged_slots(prediction))), 1.0
 
 
 def _slot_value_cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
@@ -168,7 +149,7 @@ def _slot_value_cer(target: Any, prediction: str, name: str) -> tuple[float, flo
     for kind, value in tagged_slots(prediction):
         guesses.setdefault(kind, []).append(value)
     edits = length = 0
-    for kind, value in _slots(target, name):
+    for kind, value in slots_of(target, name):
         best = min(character_errors(value, guess)[0] for guess in guesses.get(kind, [""]))
         edits, length = edits + best, length + len(" ".join(value.split()))
     return edits, length
@@ -260,16 +241,16 @@ def _word_pairs(
     return Items(ids=ids, numerators=tops, denominators=bottoms, clusters=speakers)
 
 
-ACCURACY = Metric("accuracy", "utterances", True, _ratio(_hits))
-WER = Metric("wer", "words", False, _ratio(_wer))
-CER = Metric("cer", "characters", False, _ratio(_cer))
-SLOT_TYPE_F1 = Metric("slot_type_f1", "F1", True, _ratio(_slot_type_f1))
-SLOT_F1 = Metric("slot_f1", "F1", True, _ratio(_slot_f1))
-SLOT_VALUE_CER = Metric("slot_value_cer", "characters", False, _ratio(_slot_value_cer))
-EER = Metric("eer", "trials", False, _of_trials(equal_error_rate))
-AVERAGE_PRECISION = Metric("average_precision", "pairs of one word", True, _word_pairs)
-MIN_DCF = Metric("min_dcf", "cost", False, _of_trials(minimum_cost))
-
+ACCURACY = Metric("accuracy", "utterances", True, _ratio(_hits), label_chance)
+WER = Metric("wer", "words", False, _ratio(_wer), always(1.0))
+CER = Metric("cer", "characters", False, _ratio(_cer), always(1.0))
+SLOT_TYPE_F1 = Metric("slot_type_f1", "F1", True, _ratio(_slot_type_f1), type_chance)
+SLOT_F1 = Metric("slot_f1", "F1", True, _ratio(_slot_f1), slot_chance)
+SLOT_VALUE_CER = Metric("slot_value_cer", "characters", False, _ratio(_slot_value_cer), always(1.0))
+EER = Metric("eer", "trials", False, _of_trials(TRIAL_RATES["eer"]), always(0.5))
+AVERAGE_PRECISION = Metric("average_precision", "pairs of one word", True, _word_pairs, word_chance)
+# A minimum over thresholds is biased: its intervals cover 84 to 88 % where 95 are meant.
+MIN_DCF = Metric("min_dcf", "cost", False, _of_trials(TRIAL_RATES["min_dcf"]), always(1.0), False)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (

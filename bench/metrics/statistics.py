@@ -1,30 +1,36 @@
-"""Comparisons by bootstrap: intervals and p values of differences, many tests, ranks."""
+"""The one rule behind every interval, test and rank (`docs/statistics.md`).
+
+The value of a row varies with the speakers of the test set and with the seed of the downstream
+head. The variance is that of the speakers, from the jackknife (`bench.metrics.jackknife`), plus
+that of head seeds, pooled over the rows of a column and divided by the row's number of seeds.
+Student's t has the degrees of freedom of Satterthwaite (1946). The variance between trainings of
+one upstream is in none of them: a row is one training.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.errors import InvalidDataError
 from bench.metrics.detection import Floats
-from bench.metrics.items import Items, TrialItems
-from bench.metrics.resamples import Cluster, mean_resampled, resample
+from bench.metrics.jackknife import Influences, combination, mean_influences
 
 SIGNIFICANT = 0.05
+LEVEL = 0.975  # quantile of a two-sided interval of 95 %
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The difference of two systems on the same items.
+    """A value or a difference, with its interval.
 
     Attributes:
-        difference: rate of the first minus rate of the second.
-        low, high: 95 % interval of the difference, from `studentised`.
-        p_value: two-sided, of the difference being 0; below 0.05 if and only if the
-            interval excludes 0.
+        difference: the value.
+        low, high: 95 % interval.
+        p_value: two-sided, of the value being 0; below 0.05 if and only if the interval
+            excludes 0.
     """
 
     difference: float
@@ -33,61 +39,150 @@ class Comparison:
     p_value: float
 
 
-def studentised(difference: float, values: Floats, clusters: int) -> Comparison:
-    """Return interval and p value of a difference, from its bootstrap standard error.
+@dataclass(frozen=True)
+class SeedVariance:
+    """Variance of a value over head seeds, pooled over the rows of a column.
 
-    Student's t with G - 1 degrees of freedom for G clusters: resamples of a dozen speakers
-    understate the spread. The standard error is widened by sqrt(G / (G - 1)), the bias of a
-    bootstrap of G clusters (Davison and Hinkley 1997, section 2.3). The share of resamples on
-    either side of 0 is no p value here: its smallest step is 1 / draws, too coarse to correct for
-    many comparisons in one column.
+    Attributes:
+        total: mean square of the deviations of seeds from their row's mean.
+        by_speaker: part of it that is no more than the noise of single test items, by the
+            jackknife; the variance over speakers has this part too.
+        freedom: degrees of freedom of `total`.
+        speaker_freedom: those of one row's `by_speaker`.
+    """
+
+    total: float
+    by_speaker: float
+    freedom: int
+    speaker_freedom: float
+
+    @property
+    def between(self) -> float:
+        """Variance that all items of a seed share: what the variance over speakers lacks."""
+        return max(0.0, self.total - self.by_speaker)
+
+    def uncertainty(self, factor: float) -> float:
+        """Return the sum of squared mean squares over their degrees of freedom.
+
+        Args:
+            factor: of the variance, such as 1 / seeds.
+        """
+        if self.between == 0.0:
+            return 0.0
+        rows = self.freedom * self.speaker_freedom
+        parts = self.total**2 / self.freedom + self.by_speaker**2 / rows
+        return factor**2 * parts
+
+
+# Of a task in which nothing is trained: the one run of a row is all that there can be.
+NO_SEEDS = SeedVariance(0.0, 0.0, 1, 1.0)
+
+
+def seed_variance(rows: Iterable[Sequence[Influences]]) -> SeedVariance | None:
+    """Return the variance of head seeds; None if no row has two seeds.
 
     Args:
-        difference: on the data themselves.
-        values: (draws,) the difference on every resample; NaN where one has nothing to score.
-        clusters: G, the number of utterances or speakers.
+        rows: of one column, one entry a seed, all on one test set.
+    """
+    total = by_speaker = 0.0
+    freedom, effective = 0, np.inf
+    for runs in rows:
+        if len(runs) < 2:
+            continue
+        mean = mean_influences(runs)
+        for run in runs:
+            rest = combination([run, mean], [1.0, -1.0])
+            total += rest.value**2
+            by_speaker += rest.variance
+        freedom += len(runs) - 1
+        effective = min(effective, mean.effective)
+    if freedom == 0:
+        return None
+    return SeedVariance(total / freedom, by_speaker / freedom, freedom, max(effective - 1, 1.0))
 
-    Raises:
-        InvalidDataError: fewer than two clusters or two usable resamples.
+
+def contrast(value: Influences, factor: float, seeds: SeedVariance | None) -> Comparison:
+    """Return interval and p value of any linear combination of values.
+
+    Args:
+        value: the combination, with the influence of each speaker on it.
+        factor: of the seed variance: the sum of squared weights over numbers of seeds; 1 / K for
+            the mean over K seeds, 1 / K + 1 / L for the difference of two rows.
+        seeds: of the column; None covers speakers only, for the one trained head at hand.
     """
     from scipy.special import stdtr, stdtrit
 
-    usable = values[np.isfinite(values)]
-    if clusters < 2 or len(usable) < 2:
-        raise InvalidDataError(
-            f"comparison: {clusters} clusters and {len(usable)} usable resamples, "
-            "at least 2 of each needed"
-        )
-    error = float(np.std(usable, ddof=1)) * float(np.sqrt(clusters / (clusters - 1)))
-    if error == 0.0:
-        return Comparison(difference, difference, difference, float(difference == 0.0))
-    freedom = clusters - 1
-    half = float(stdtrit(freedom, 0.975)) * error
-    p_value = 2.0 * float(stdtr(freedom, -abs(difference) / error))
-    return Comparison(difference, difference - half, difference + half, p_value)
+    freedom = max(value.effective - 1.0, 1.0)
+    variance = value.variance
+    if seeds is not None:
+        uncertainty = variance**2 / freedom + seeds.uncertainty(factor)
+        variance += factor * seeds.between
+        freedom = variance**2 / uncertainty if uncertainty else freedom
+    point = value.value
+    if variance == 0.0:
+        return Comparison(point, point, point, float(point == 0.0))
+    error = float(np.sqrt(variance))
+    half = float(stdtrit(freedom, LEVEL)) * error
+    p_value = 2.0 * float(stdtr(freedom, -abs(point) / error))
+    return Comparison(point, point - half, point + half, p_value)
 
 
-def studentised_pairs(values: Floats, draws: Floats, clusters: int) -> Floats:
-    """Return the p values of `studentised` for every pair at once, (N, N).
+def interval(runs: Sequence[Influences], seeds: SeedVariance | None) -> Comparison:
+    """Return the mean over head seeds with its 95 % interval.
 
     Args:
-        values: (N,) of N systems on the data themselves.
-        draws: (N, draws) on the resamples; none missing.
-        clusters: G.
+        runs: of one row, one entry a seed.
+        seeds: as in `contrast`.
+    """
+    return contrast(mean_influences(runs), 1.0 / len(runs), seeds)
+
+
+def difference(
+    first: Sequence[Influences], second: Sequence[Influences], seeds: SeedVariance
+) -> Comparison:
+    """Return the difference of the means of two rows on the same test set.
+
+    Args:
+        first: of one row, one entry a seed.
+        second: of the other row, which may have more or fewer seeds.
+        seeds: of their column.
+
+    Raises:
+        InvalidDataError: test sets with different numbers of speakers.
+    """
+    pair = combination([mean_influences(first), mean_influences(second)], [1.0, -1.0])
+    return contrast(pair, 1.0 / len(first) + 1.0 / len(second), seeds)
+
+
+def pair_p_values(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> Floats:
+    """Return the p values of `difference` for every pair of N rows at once, (N, N).
+
+    Args:
+        rows: one entry a row, of one entry a seed.
+        seeds: of their column.
+
+    Raises:
+        InvalidDataError: test sets with different numbers of speakers.
     """
     from scipy.special import stdtr
 
-    covariance = np.atleast_2d(np.cov(draws))
-    variances = np.diag(covariance)
-    sums = variances[:, None] + variances[None, :]
-    variance = (sums - 2 * covariance) * clusters / (clusters - 1)
-    difference = np.abs(values[:, None] - values[None, :])
-    # Of equal draws only rounding remains, about 1e-16 times their variance.
-    differs = variance > 1e-12 * sums
-    ratio = np.divide(difference, np.sqrt(np.where(differs, variance, 1.0)))
-    p_values: Floats = np.where(
-        differs, 2.0 * stdtr(clusters - 1, -ratio), (difference == 0).astype(np.float64)
-    )
+    means = [mean_influences(runs) for runs in rows]
+    freedom = max(combination(means, [0.0] * len(means)).effective - 1.0, 1.0)
+    changes = np.stack([mean.changes for mean in means])
+    squares = np.square(changes).sum(axis=1)
+    variance = squares[:, None] + squares[None, :] - 2.0 * (changes @ changes.T)
+    # Of equal changes only rounding remains.
+    variance[variance < 1e-12 * (squares[:, None] + squares[None, :])] = 0.0
+    inverse = np.array([1.0 / len(runs) for runs in rows])
+    factor = inverse[:, None] + inverse[None, :]
+    uncertainty = variance**2 / freedom + factor**2 * seeds.uncertainty(1.0)
+    variance = variance + factor * seeds.between
+    values = np.array([mean.value for mean in means])
+    gap = np.abs(values[:, None] - values[None, :])
+    differs = variance > 0.0
+    safe = np.where(differs, variance, 1.0)
+    degrees = safe**2 / np.where(differs, uncertainty, 1.0)
+    p_values: Floats = np.where(differs, 2.0 * stdtr(degrees, -gap / np.sqrt(safe)), gap == 0.0)
     return p_values
 
 
@@ -127,47 +222,3 @@ def rank_bands(
             better[loser] += 1
             worse[winner] += 1
     return [(int(b) + 1, count - int(w)) for b, w in zip(better, worse, strict=True)]
-
-
-def _same_items(a: Items | TrialItems, b: Items | TrialItems) -> bool:
-    """Return whether two systems were scored on the same utterances or trials, in one order."""
-    if isinstance(a, Items) and isinstance(b, Items):
-        pairs = [(a.ids, b.ids), (a.clusters, b.clusters)]
-    elif isinstance(a, TrialItems) and isinstance(b, TrialItems):
-        pairs = [(a.enrolments, b.enrolments), (a.tests, b.tests)]
-        pairs += [(a.enrolment_speakers, b.enrolment_speakers)]
-        pairs += [(a.test_speakers, b.test_speakers)]
-        if not np.array_equal(a.labels, b.labels):
-            return False
-    else:
-        return False
-    return all(np.array_equal(left, right) for left, right in pairs)
-
-
-def paired(
-    runs_a: Sequence[Items | TrialItems],
-    runs_b: Sequence[Items | TrialItems],
-    *,
-    cluster: Cluster,
-    draws: int = 1000,
-    seed: int = 0,
-) -> Comparison:
-    """Compare the means of two systems over their training seeds, on the same resamples.
-
-    Args:
-        runs_a: one metric of the first system, one entry a training seed.
-        runs_b: of the second system, which may have fewer or more training seeds.
-        cluster: as in `bench.metrics.resamples.replicates`.
-        draws: resamples.
-        seed: of the resamples.
-
-    Raises:
-        InvalidDataError: the items are not of the same ids, speakers and trials.
-    """
-    if not all(_same_items(runs_a[0], items) for items in (*runs_a, *runs_b)):
-        raise InvalidDataError("the two systems were not scored on the same items in one order")
-    one, two = (
-        mean_resampled([resample(items, cluster, draws=draws, seed=seed) for items in runs])
-        for runs in (runs_a, runs_b)
-    )
-    return studentised(one.value - two.value, one.values - two.values, one.clusters)

@@ -44,9 +44,8 @@ def average_precision_parts(
     pairs that it is in.
 
     A speaker also changes the rank of all other pairs. So the numerators of its tokens sum to what
-    the score gains by it, as the jackknife tells (Efron and Stein 1981): a bootstrap by speaker of
-    the ratio then has the standard error of the jackknife. Without it the error was a quarter of
-    that of a bootstrap which ranks again.
+    the score gains by it, as the jackknife tells (Efron and Stein 1981): leaving its tokens out of
+    the ratio is then as leaving it out and ranking again.
 
     Args:
         templates: (N, K), unit length.

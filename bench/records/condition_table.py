@@ -22,12 +22,8 @@ from bench.paths import write_text
 from bench.schema import Frozen
 
 COLUMNS = ("condition", "sha256", "predictions_sha256", "checkout", "scores")
-SCORE_COLUMNS = (
-    *("metric", "value", "numerator", "denominator", "n", "low", "high"),
-    *("relative", "relative_low", "relative_high"),
-)
+SCORE_COLUMNS = ("metric", "value", "numerator", "denominator", "n", "low", "high", "chance")
 FOLLOWS = "="
-SIGNS = {"+": 1.0, "-": -1.0}
 MAX_BYTES = 4_000_000
 Row = tuple[Any, Any, Any, Any, Any]  # cells are checked as fields of what they become, not twice
 Digests = Mapping[str, str]  # sha256 by condition, of one task
@@ -41,9 +37,8 @@ class ConditionTable(Frozen):
         checkouts: commit and dirty flag of every checkout that scored some of them.
         columns: of a row. `sha256` is null where it is in `conditions.json`; `checkout` counts in
             `checkouts`, from 0.
-        score_columns: of a score. `value` is "=" where it is numerator / denominator; `relative` is
-            a sign where it is sign * (value - clean) / clean; `relative_high` is "=" where it is
-            relative + (relative - relative_low).
+        score_columns: of a score. `value` is "=" where it is numerator / denominator, `chance`
+            where it is that of the clean test set.
         rows: one a condition.
     """
 
@@ -73,7 +68,7 @@ class ConditionTable(Frozen):
         A number that cannot be computed is NaN, which no record may hold.
 
         Args:
-            clean: value on the clean test set, by metric.
+            clean: chance on the clean test set, by metric.
             digests: what rows without a sha256 have.
 
         Raises:
@@ -101,7 +96,7 @@ def condition_table(
 
     Args:
         entries: conditions by field; a score's own condition is that of its row.
-        clean: value on the clean test set, by metric.
+        clean: chance on the clean test set, by metric.
         digests: sha256 by condition that need not be written.
     """
     checkouts: dict[tuple[str | None, bool | None], int] = {}
@@ -125,51 +120,29 @@ def _value(numerator: float | None, denominator: float | None) -> float:
     return numerator / denominator if numerator is not None and denominator else math.nan
 
 
-def _relative(sign: str, value: float, clean: float | None) -> float:
-    """Return the relative loss, in the order of operations of `bench.metrics.degradation`."""
-    return SIGNS[sign] * (value - clean) / clean if clean else math.nan
-
-
-def _relative_high(middle: float | None, low: float | None) -> float:
-    return middle + (middle - low) if middle is not None and low is not None else math.nan
-
-
 def _score_row(score: Mapping[str, Any], clean: Mapping[str, float]) -> tuple[Any, ...]:
     """Make a row of a score. Numbers are compared by `repr`, which tells -0.0 from 0.0."""
     cells = {name: score[name] for name in SCORE_COLUMNS}
     value = _value(score["numerator"], score["denominator"])
-    high = _relative_high(score["relative"], score["relative_low"])
     if repr(value) == repr(score["value"]):
         cells["value"] = FOLLOWS
-    if repr(high) == repr(score["relative_high"]):
-        cells["relative_high"] = FOLLOWS
-    for sign in SIGNS:
-        relative = _relative(sign, score["value"], clean.get(score["metric"]))
-        if repr(relative) == repr(score["relative"]):
-            cells["relative"] = sign
+    if repr(clean.get(score["metric"])) == repr(score["chance"]):
+        cells["chance"] = FOLLOWS
     return tuple(cells.values())
 
 
 def _score(row: Sequence[Any], condition: str, clean: Mapping[str, float]) -> dict[str, Any]:
-    metric, value, numerator, denominator, n, low, high, relative, relative_low, relative_high = row
-    if value == FOLLOWS:
-        value = _value(numerator, denominator)
-    if relative in SIGNS:
-        relative = _relative(relative, value, clean.get(metric))
-    if relative_high == FOLLOWS:
-        relative_high = _relative_high(relative, relative_low)
+    metric, value, numerator, denominator, n, low, high, chance = row
     return {
         "condition": condition,
         "metric": metric,
-        "value": value,
+        "value": _value(numerator, denominator) if value == FOLLOWS else value,
         "numerator": numerator,
         "denominator": denominator,
         "n": n,
         "low": low,
         "high": high,
-        "relative": relative,
-        "relative_low": relative_low,
-        "relative_high": relative_high,
+        "chance": clean.get(metric, math.nan) if chance == FOLLOWS else chance,
     }
 
 

@@ -32,7 +32,7 @@ from bench.records.condition_table import (
 from bench.records.origin import Inputs, Provenance
 from bench.schema import Frozen, parse_model, read_bytes
 
-SCHEMA = 2
+SCHEMA = 3
 MAX_RECORD_BYTES, MAX_VALUE = 4_000_000, 1e6  # of a file; of a score, which can exceed 1
 
 
@@ -45,7 +45,10 @@ class ConditionScore(Frozen):
         value: the rate, a fraction (error rates can exceed 1).
         numerator, denominator: the counts behind it; None where a metric has none (EER).
         n: utterances scored (trials for EER).
-        low, high: 95 % bootstrap interval.
+        low, high: 95 % interval over test speakers, of this one trained head (the board adds the
+            variance between head seeds); None where the metric has none, or for records made
+            before item counts.
+        chance: score of the best guess that ignores the sound, on this test set.
     """
 
     condition: str
@@ -54,23 +57,9 @@ class ConditionScore(Frozen):
     numerator: float | None = None
     denominator: float | None = None
     n: int = Field(ge=0)
-    low: float = Field(ge=0, le=MAX_VALUE)
-    high: float = Field(ge=0, le=MAX_VALUE)
-
-
-class DegradedScore(ConditionScore):
-    """A score under a condition, compared with the run's score on the clean test set.
-
-    Attributes:
-        relative: the loss as a fraction of the clean value: (clean - value) / clean where higher is
-            better, (value - clean) / clean where lower is. None where the clean value is 0.
-        relative_low, relative_high: 95 % bootstrap interval; over the same resamples of the same
-            utterances where the condition is a distortion.
-    """
-
-    relative: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
-    relative_low: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
-    relative_high: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
+    low: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
+    high: float | None = Field(ge=-MAX_VALUE, le=MAX_VALUE)
+    chance: float = Field(ge=0, le=MAX_VALUE)
 
 
 class ConditionResult(Frozen):
@@ -89,7 +78,7 @@ class ConditionResult(Frozen):
     predictions_sha256: str
     commit: str | None
     dirty: bool | None
-    scores: tuple[DegradedScore, ...]
+    scores: tuple[ConditionScore, ...]
 
 
 class GridPoint(Frozen):
@@ -166,7 +155,7 @@ class RunFields(Frozen):
         conditions: scores under conditions, beside those on the task's test sets.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     protocol: str = PROTOCOL
     status: Literal["ok", "error"] = "ok"
     source: Literal["measured"] = "measured"
@@ -191,9 +180,9 @@ class RunFields(Frozen):
     provenance: Provenance
     error: str | None = None
 
-    def clean_values(self) -> dict[str, float]:
-        """Return the values on the clean test set, by metric."""
-        return {item.metric: item.value for item in self.scores if item.condition == "clean"}
+    def clean_chance(self) -> dict[str, float]:
+        """Return chance on the clean test set, by metric."""
+        return {item.metric: item.chance for item in self.scores if item.condition == "clean"}
 
 
 class RecordFile(RunFields):
@@ -256,7 +245,7 @@ def dumps(record: Record, digests: Digests | None = None) -> str:
     conditions = data.pop("conditions")
     lines = [f'  "{key}": {json.dumps(value, allow_nan=False)}' for key, value in data.items()]
     if conditions:
-        table = condition_table(conditions, record.clean_values(), digests or {})
+        table = condition_table(conditions, record.clean_chance(), digests or {})
         lines.append(f'  "conditions": {table.text()}')
     text = "{\n" + ",\n".join(lines)
     return text + _seal(text.encode()).decode()
@@ -288,7 +277,7 @@ def read_record(path: Path) -> Record:
     if any(row[1] is None for row in file.conditions.rows):
         digests = read_digests(digests_path(path), file.task)
     try:
-        entries = file.conditions.entries(file.clean_values(), digests)
+        entries = file.conditions.entries(file.clean_chance(), digests)
         conditions = tuple(ConditionResult(**entry) for entry in entries)
         return Record(**fields, conditions=conditions)
     except KeyError as error:

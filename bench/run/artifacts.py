@@ -15,14 +15,13 @@ from bench.errors import InvalidDataError, MissingError
 from bench.features.weighted_sum import Moments
 from bench.load.fingerprint import agree, identified
 from bench.load.loader import Loaded, load_upstream
-from bench.metrics.draws import DrawnScore, drawn, kept
-from bench.metrics.metric import METRICS
-from bench.metrics.resamples import resample
+from bench.metrics.item_file import Key
+from bench.metrics.items import Items, TrialItems
 from bench.paths import file_sha256
 from bench.probe.heads import Probe
 from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card
-from bench.run.evaluate import read_predictions, scored
+from bench.run.evaluate import Judged, read_predictions, scored
 from bench.run.plan import head_factory
 from bench.run.spec import Resolved, RunSpec, Table, ceiling_card, read_tables, resolve_run
 from bench.session import Session
@@ -199,22 +198,18 @@ class Evidence:
     table: Table
 
     @one_thread()
-    def results(self) -> tuple[list[ConditionScore], list[DrawnScore]]:
-        """Return every metric with counts and interval, and the draws that a record keeps.
+    def results(self) -> tuple[list[ConditionScore], dict[Key, Items | TrialItems]]:
+        """Return every metric with counts and interval, and the counts item by item.
 
         Raises:
             InvalidDataError: malformed predictions, or of other utterances than the manifest's.
         """
-        scores, draws = [], []
-        for name in self.card.metrics:
-            items = METRICS[name].per_item(
-                self.predictions, self.table.utterances, self.table.trials
-            )
-            resampled = resample(items, self.card.cluster)
-            scores.append(scored(items, resampled, self.condition, name))
-            if name in kept(self.card, self.condition):
-                draws.append(drawn(resampled, self.condition, name))
-        return scores, draws
+        judged = Judged(self.predictions, self.table.utterances, self.table.trials)
+        items = {name: judged.items(name) for name in self.card.metrics}
+        scores = [
+            scored(name, self.condition, part, judged.utterances) for name, part in items.items()
+        ]
+        return scores, {(self.condition, name): part for name, part in items.items()}
 
 
 def evidence(path: Path, home: Path) -> Iterator[Evidence]:

@@ -6,14 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.api import Utterance
 from bench.config import TaskCard
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.items import Items, TrialItems
+from bench.metrics.jackknife import jackknife
 from bench.metrics.metric import METRICS
-from bench.metrics.resamples import Resampled, resample
+from bench.metrics.statistics import interval
 from bench.paths import check_file, write_text
 from bench.records.record import ConditionScore
 from bench.schema import parse_json
@@ -68,31 +69,42 @@ def read_predictions(path: Path) -> tuple[dict[str, Any], str]:
     return predictions, hashlib.sha256(raw).hexdigest()
 
 
-def score_condition(
-    card: TaskCard,
-    condition: str,
-    predictions: Mapping[str, Any],
-    utterances: Sequence[Utterance],
-    trials: Sequence[Trial],
-) -> list[ConditionScore]:
-    """Score one test set by every metric of the task, with counts and a 95 % bootstrap interval.
+class Judged(NamedTuple):
+    """Predictions by utterance id, with the utterances and trials that hold the targets."""
+
+    predictions: Mapping[str, Any]
+    utterances: Sequence[Utterance]
+    trials: Sequence[Trial]
+
+    def items(self, metric: str) -> Items | TrialItems:
+        """Return the counts of a metric, item by item.
+
+        Raises:
+            InvalidDataError: predictions do not cover exactly the utterances.
+        """
+        return METRICS[metric].per_item(*self)
+
+
+def score_condition(card: TaskCard, condition: str, judged: Judged) -> list[ConditionScore]:
+    """Score one test set by every metric of the task, with counts and a 95 % interval.
 
     Raises:
-        InvalidDataError: predictions do not cover exactly the utterances of the manifest.
+        InvalidDataError: predictions do not cover exactly the utterances of the manifest, or too
+            little for an interval.
     """
-    scores = []
-    for name in card.metrics:
-        items = METRICS[name].per_item(predictions, utterances, trials)
-        scores.append(scored(items, resample(items, card.cluster), condition, name))
-    return scores
+    return [scored(name, condition, judged.items(name), judged.utterances) for name in card.metrics]
 
 
 def scored(
-    items: Items | TrialItems, resampled: Resampled, condition: str, metric: str
+    metric: str, condition: str, items: Items | TrialItems, references: Sequence[Utterance]
 ) -> ConditionScore:
-    """Return the score of one metric on one test set, as in a record."""
+    """Return the score of one metric on one test set, as in a record.
+
+    Raises:
+        InvalidDataError: nothing to score, or too little for an interval.
+    """
     score = items.score()
-    low, high = resampled.interval
+    over = interval([jackknife(items)], None) if METRICS[metric].has_interval else None
     return ConditionScore(
         condition=condition,
         metric=metric,
@@ -100,6 +112,7 @@ def scored(
         numerator=score.numerator,
         denominator=score.denominator,
         n=score.n,
-        low=low,
-        high=high,
+        low=over.low if over else None,
+        high=over.high if over else None,
+        chance=METRICS[metric].chance(references),
     )

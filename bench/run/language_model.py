@@ -26,7 +26,7 @@ from bench.probe.fit import EVAL_BATCH
 from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
 from bench.run.artifacts import load_run
-from bench.run.evaluate import score_condition, write_predictions
+from bench.run.evaluate import Judged, score_condition, write_predictions
 from bench.run.run_features import Features, extract
 from bench.session import Session
 
@@ -170,7 +170,8 @@ def score_with_lm(
         ids = [item.id for item in table.utterances]
         write_predictions(folder / f"{condition}.jsonl", ids, texts)
         by_id = dict(zip(ids, texts, strict=True))
-        scores += score_condition(card, condition, by_id, table.utterances, table.trials)
+        judged = Judged(by_id, table.utterances, table.trials)
+        scores += score_condition(card, condition, judged)
     digests = file_sha256(lm), file_sha256(lexicon)
     content = {
         "run": record.provenance.spec,

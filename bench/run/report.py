@@ -14,6 +14,13 @@ def _percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
+def interval_text(score: ConditionScore) -> str:
+    """Return the 95 % interval over speakers in percent; a dash without one."""
+    if score.low is None or score.high is None:
+        return "-"
+    return f"{_percent(score.low)} to {_percent(score.high)}"
+
+
 def _counts(score: ConditionScore) -> str:
     if score.numerator is None or score.denominator is None:
         return "-"
@@ -31,15 +38,15 @@ def name_with_weights(record: Record) -> str:
 def table(record: Record, path: Path) -> str:
     """Return scores with counts and intervals, selection, costs, times and the record's path."""
     rows = [
-        [s.condition, s.metric, _percent(s.value), f"{_percent(s.low)} to {_percent(s.high)}",
+        [s.condition, s.metric, _percent(s.value), interval_text(s), _percent(s.chance),
          _counts(s), s.n]
         for s in record.scores
     ]  # fmt: skip
     scores = tabulate(
         rows,
-        headers=["test set", "metric", "%", "95 % interval", "counts", "n"],
+        headers=["test set", "metric", "%", "95 % over speakers", "chance", "counts", "n"],
         disable_numparse=True,
-        colalign=("left", "left", "right", "right", "right", "right"),
+        colalign=("left", "left", *["right"] * 5),
     )
     choice, cost, seconds = record.selection, record.cost, record.provenance.seconds_by_stage
     chosen = f"{_percent(choice.value)} %, step {choice.step}, lr {choice.lr:g}"

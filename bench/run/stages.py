@@ -19,7 +19,7 @@ from bench.probe.heads import Probe
 from bench.progress import bar, warn
 from bench.records.curves import Curves
 from bench.records.record import ConditionScore
-from bench.run.evaluate import read_predictions, score_condition, write_predictions
+from bench.run.evaluate import Judged, read_predictions, score_condition, write_predictions
 from bench.run.plan import head_factory
 from bench.run.run_features import Features, explored_steps
 from bench.run.spec import Resolved
@@ -230,7 +230,6 @@ def score_tests(resolved: Resolved, folder: Path) -> tuple[ConditionScore, ...]:
     for condition in resolved.card.conditions:
         predictions, _ = read_predictions(folder / f"{condition}.jsonl")
         table = resolved.tables[condition]
-        scores += score_condition(
-            resolved.card, condition, predictions, table.utterances, table.trials
-        )
+        judged = Judged(predictions, table.utterances, table.trials)
+        scores += score_condition(resolved.card, condition, judged)
     return tuple(scores)

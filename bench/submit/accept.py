@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from bench.errors import InvalidDataError
-from bench.metrics.draws import DrawnScore, Draws, draws_path, read_draws, write_draws
-from bench.metrics.statistics import studentised
+from bench.metrics.item_file import items_path, write_items
 from bench.paths import path_name, runs_folder, write_text
 from bench.records.bundle import MAX_NAME, BundleCard
 from bench.records.condition_table import add_digests, digests_path
@@ -20,44 +19,28 @@ from bench.schema import read_card, write_card
 from bench.submit.verify import Bundle
 
 
-def differences(
-    records: Mapping[Path, Record],
-    draws: Mapping[Path, tuple[DrawnScore, ...]],
-    about: BundleCard,
-    board: Path,
-) -> Iterator[str]:
-    """Yield a line for every clean score that the board has: old, new, paired difference."""
+def differences(records: Mapping[Path, Record], about: BundleCard, board: Path) -> Iterator[str]:
+    """Yield a line for every clean score that the board has: old and new."""
     for path, record in records.items():
         old_path = _row_folder(board, about) / path.name
         if not old_path.exists():
             yield f"new: {path.stem}"
             continue
         old_values = {(s.condition, s.metric): s.value for s in read_record(old_path).scores}
-        old_draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
-        before = read_draws(old_draws) if old_draws.exists() else {}
-        after = {(item.condition, item.metric): item.draws for item in draws.get(path, ())}
         for score in record.scores:
             key = ("clean", score.metric)
             if score.condition != "clean" or key not in old_values:
                 continue
             change = score.value - old_values[key]
-            line = f"{path.stem} {score.metric}: {100 * old_values[key]:.2f} on the board, "
-            line += f"{100 * score.value:.2f}"
-            yield line + _change_text(change, before.get(key), after.get(key))
-
-
-def _change_text(difference: float, before: Draws | None, after: Draws | None) -> str:
-    """Return the paired difference; without test where draws of one side are missing."""
-    if difference == 0:
-        return " here: the same"
-    if before is None or after is None:
-        return " here"
-    test = studentised(difference, after.values - before.values, after.clusters)
-    return f" here ({100 * difference:+.2f} points, p = {test.p_value:.3f})"
+            text = f"{100 * change:+.2f} points" if change else "the same"
+            yield (
+                f"{path.stem} {score.metric}: {100 * old_values[key]:.2f} on the board, "
+                f"{100 * score.value:.2f} here ({text})"
+            )
 
 
 def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
-    """Write records, draws, costs and standing of a verified bundle below `board`.
+    """Write records, item counts, costs and standing of a verified bundle below `board`.
 
     The flags of the row stay. Where records of other runs stay in it, their level and sender stay.
 
@@ -85,9 +68,9 @@ def accept(bundle: Bundle, board: Path, level: Level) -> list[Path]:
         target = _row_folder(board, about) / path.name
         digests = {item.condition: item.sha256 for item in record.conditions}
         write_record(record, target, add_digests(digests_file, record.task, digests))
-        draws = draws_path(board / "draws", about.track, about.upstream, path.stem)
-        write_draws(bundle.draws[path], draws)
-        written += [target, draws]
+        items = items_path(board / "items", about.track, about.upstream, path.stem)
+        write_items(bundle.items[path], items)
+        written += [target, items]
     if bundle.cost is not None:
         written += _write_cost(bundle.cost, about.submitted_by, board)
     write_card(new_standing, standing)

@@ -17,10 +17,11 @@ from bench.errors import InvalidDataError, UsageError
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
 from bench.probe.fit import predict
-from bench.records.record import Record, read_record
+from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card
 from bench.run.artifacts import load_head
 from bench.run.evaluate import read_predictions
+from bench.run.report import interval_text
 from bench.run.run import run
 from bench.run.spec import RunSpec, resolve_run
 from bench.seeds import derive_seed
@@ -114,12 +115,18 @@ def _all(record: Record, home: Path, engine: Engine) -> Rerun:
         again = outcome.record.score(score.condition, score.metric)
         line = (
             f"rerun {record.task}: {score.metric} on {score.condition} is "
-            f"{again.value:.4f} [{again.low:.4f}, {again.high:.4f}], "
-            f"recorded {score.value:.4f} [{score.low:.4f}, {score.high:.4f}]"
+            f"{again.value:.4f} ({interval_text(again)}), "
+            f"recorded {score.value:.4f} ({interval_text(score)})"
         )
-        overlap = score.low <= again.high and again.low <= score.high
-        (agreements if overlap else problems).append(line)
+        (agreements if _overlap(score, again) else problems).append(line)
     return Rerun(tuple(agreements), tuple(problems))
+
+
+def _overlap(one: ConditionScore, two: ConditionScore) -> bool:
+    """Return whether two intervals overlap; True for a metric without intervals."""
+    if one.low is None or one.high is None or two.low is None or two.high is None:
+        return True
+    return one.low <= two.high and two.low <= one.high
 
 
 def _some(path: Path, record: Record, number: int, home: Path, seed: int, engine: Engine) -> Rerun:

@@ -15,7 +15,8 @@ from bench.config import UpstreamCard
 from bench.errors import MissingError, UserError, one_line
 from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.load.loader import load_upstream
-from bench.metrics.draws import DrawnScore
+from bench.metrics.item_file import ItemFile, Key
+from bench.metrics.items import Items, TrialItems
 from bench.records.bundle import BundleCard
 from bench.records.cost_report import CostReport, read_cost_report
 from bench.records.record import ConditionScore, Record, read_record
@@ -38,14 +39,14 @@ class Bundle:
         folder: of the unpacked bundle.
         about: `bundle.yaml`.
         records: by file.
-        draws: by file; computed from the predictions by `check`.
+        items: by file; computed from the predictions by `check`.
         cost: `cost.json`; None when there is none.
     """
 
     folder: Path
     about: BundleCard
     records: dict[Path, Record] = field(default_factory=dict)
-    draws: dict[Path, tuple[DrawnScore, ...]] = field(default_factory=dict)
+    items: dict[Path, ItemFile] = field(default_factory=dict)
     cost: CostReport | None = None
 
 
@@ -178,21 +179,21 @@ def _corpus_problems(bundle: Bundle, home: Path) -> Iterator[str]:
 
 
 def _score_problems(bundle: Bundle, home: Path, noise_dir: Path | None) -> Iterator[str]:
-    """Compute every score from the predictions, and the draws of the bundle with them."""
+    """Compute every score from the predictions, and the item counts of the bundle with them."""
     for path, record in bundle.records.items():
         scores: list[ConditionScore] = []
-        draws: list[DrawnScore] = []
+        items: dict[Key, Items | TrialItems] = {}
         try:
             for item in evidence(path, home):
-                item_scores, item_draws = item.results()
+                item_scores, item_counts = item.results()
                 scores += item_scores
-                draws += item_draws
+                items |= item_counts
             session = Session(home=home, noise_dir=noise_dir)
-            differing, condition_draws = rescore_conditions(record, path, session)
+            differing, distorted = rescore_conditions(record, path, session)
         except UserError as error:
             yield f"{path.name}: {error}"
             continue
-        bundle.draws[path] = (*draws, *condition_draws)
+        bundle.items[path] = ItemFile(items, distorted)
         recorded = {(s.condition, s.metric): s for s in record.scores}
         for score in scores:
             key = (score.condition, score.metric)

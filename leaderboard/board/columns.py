@@ -137,7 +137,7 @@ def score_column(
     In a condition other than `clean` the note begins with the difference to the row's clean score.
 
     Raises:
-        InvalidDataError: draws of two rows are of different test sets.
+        InvalidDataError: scores of two rows are of different test sets.
     """
     key = (task, metric.name, condition)
     ranks = rank_column(rows, key, metric)
@@ -151,19 +151,19 @@ def score_column(
         clean = row.scores.get((task, metric.name, "clean"))
         if condition != "clean" and clean is not None:
             notes.append(f"{value_text(metric, score.value - clean.value, signed=True)} to clean")
-        if score.low is None or score.high is None:
-            return BoardCell(value_text(metric, score.value), "; ".join(notes), score.value * scale,
-                        detail=score.about, counts=score.about)  # fmt: skip
-        notes.append(f"[{value_text(metric, score.low)}, {value_text(metric, score.high)}]")
-        ranking = ranks.get(row.key)
+        ranking, detail = ranks.get(row.key), score.about
+        if score.low is not None and score.high is not None:
+            notes.append(f"[{value_text(metric, score.low)}, {value_text(metric, score.high)}]")
+            notes += [] if score.is_exact else ["estimate"]
+            detail = rank_text(ranking) if ranking else ""
         return BoardCell(
             value_text(metric, score.value),
             "; ".join(notes),
             score.value * scale,
-            score.low * scale,
-            score.high * scale,
+            None if score.low is None else score.low * scale,
+            None if score.high is None else score.high * scale,
             ranking,
-            rank_text(ranking) if ranking else "",
+            detail,
             score.about,
             score.seeds,
         )
@@ -251,7 +251,7 @@ def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
         condition = worst(losses)
         return DASH if condition is None else loss(losses, condition[1], condition[0])
 
-    about = f"% of clean; sorted over the same {len(reference)} pairs"
+    about = f"% of the lead over chance; over the same {len(reference)} pairs"
     return (
         Column("mean-degradation", "Mean degradation", about, "summary", mean, False),
         Column("worst-degradation", "Worst condition", about, "summary", worst_one, False),

@@ -11,14 +11,13 @@ from tabulate import tabulate
 from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import Comparison, holm
-from bench.registry import task_card
+from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
 from leaderboard.board.columns import PERCENT, metric_title, value_text
 from leaderboard.board.ranking import compare
 from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_results
-from leaderboard.board.record_rows import measured_rows
+from leaderboard.board.record_rows import measured_rows, role_of
 from leaderboard.board.rows import BoardScore, Row
-from leaderboard.board.shares import over_set
+from leaderboard.board.scores import set_scores
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,11 @@ class ComparedMetric:
     """One metric of one task, of two rows.
 
     Attributes:
-        first, second: the two rates, means over seeds; a loss is relative to clean.
-        comparison: paired difference, first minus second; None without draws.
-        is_loss: True for a loss under a set of conditions.
+        first, second: the two rates, means over seeds.
+        comparison: paired difference, first minus second; None without item counts, or where no
+            row of the column has two head seeds.
+        is_loss: True for a relative degradation under a set of conditions.
+        is_exact: False if one of the two was made before item counts: then no winner is named.
     """
 
     task: str
@@ -37,11 +38,16 @@ class ComparedMetric:
     second: float
     comparison: Comparison | None
     is_loss: bool = False
+    is_exact: bool = True
 
     @property
     def title(self) -> str:
         """The name of the compared quantity."""
-        return f"loss of {metric_title(self.metric)}" if self.is_loss else metric_title(self.metric)
+        return (
+            f"degradation of {metric_title(self.metric)}"
+            if self.is_loss
+            else metric_title(self.metric)
+        )
 
     @property
     def higher_is_better(self) -> bool:
@@ -71,9 +77,10 @@ def compare_rows(
         second: the other one.
         track: their track.
         condition: a test set; or a set of conditions: then the means of the main metrics over it
-            are compared, and their losses relative to clean speech.
-        board: folder of results and draws.
-        local: records that are not on the board, with their draws; they replace the board's.
+            are compared, and their relative degradations.
+        board: folder of results and items.
+        local: records that are not on the board, with their item counts; they replace the board's
+            of the same upstreams.
 
     Raises:
         UsageError: no such row.
@@ -84,7 +91,9 @@ def compare_rows(
     committed = read_results(folders).by_track.get(track, [])
     paired = upstreams_of(first, second)
     check_columns([item for item in [*committed, *local] if item.record.upstream in paired])
-    rows = _by_name(track, committed, folders) | _by_name(track, local, folders)
+    replaced = {(item.record.upstream, role_of(item.record)) for item in local}
+    others = [i for i in committed if (i.record.upstream, role_of(i.record)) not in replaced]
+    rows = _by_name(track, [*others, *local], folders)
     one, two = (_named(rows, name) for name in (first, second))
     lines = [
         _line(task, metric, score, two.scores[task, metric, name])
@@ -93,7 +102,7 @@ def compare_rows(
     ]
     sets = catalogue().sets
     if not lines and condition in sets:
-        lines = _over_set(one, two, condition, sets[condition])
+        lines = _over_set(list(rows.values()), one, two, condition, sets[condition])
     if not lines:
         raise MissingError(f"{first} and {second} share no score on {condition!r} of track {track}")
     return sorted(lines, key=lambda line: line.task)
@@ -107,19 +116,23 @@ def upstreams_of(*names: str) -> set[str]:
 def _line(
     task: str, metric: str, one: BoardScore, two: BoardScore, *, is_loss: bool = False
 ) -> ComparedMetric:
-    both = one.draws is not None and two.draws is not None
-    tested = compare(one, two) if both else None
-    return ComparedMetric(task, metric, one.value, two.value, tested, is_loss)
+    is_exact = one.is_exact and two.is_exact
+    return ComparedMetric(task, metric, one.value, two.value, compare(one, two), is_loss, is_exact)
 
 
-def _over_set(one: Row, two: Row, name: str, members: Sequence[str]) -> list[ComparedMetric]:
-    """Compare mean and loss of every task that both rows have in all conditions of the set."""
+def _over_set(
+    rows: Sequence[Row], one: Row, two: Row, name: str, members: Sequence[str]
+) -> list[ComparedMetric]:
+    """Compare mean and degradation of every task that both rows have in all conditions of a set."""
     lines = []
     for task in dict.fromkeys(task for task, _, _ in one.scores):
-        metric = task_card(task, one.records[0].track).metrics[0]
-        first, second = (over_set(row, task, metric, name, members) for row in (one, two))
-        if first is not None and second is not None:
-            lines.append(_line(task, metric, first.mean, second.mean))
+        metric = one.main_metrics[task]
+        scores = set_scores(rows, task, metric, name, members)
+        first, second = scores.get(one.key), scores.get(two.key)
+        if first is None or second is None:
+            continue
+        lines.append(_line(task, metric, first.mean, second.mean))
+        if first.loss is not None and second.loss is not None:
             lines.append(_line(task, metric, first.loss, second.loss, is_loss=True))
     return lines
 
@@ -146,18 +159,20 @@ def table(lines: list[ComparedMetric], first: str, second: str) -> str:
     for line in lines:
         cells = [line.task, line.title, line.value_text(line.first), line.value_text(line.second)]
         if line.comparison is None:
-            body.append([*cells, "no draws", "", "", ""])
+            body.append([*cells, "no test", "", "", ""])
             continue
         pair, p_holm = line.comparison, next(corrected)
         better = (pair.difference > 0) == line.higher_is_better
-        verdict = (first if better else second) if p_holm < 0.05 else "not told apart"
+        verdict = (first if better else second) if p_holm < SIGNIFICANT else "not told apart"
+        verdict = verdict if line.is_exact else "estimate"
         low, high = (line.value_text(bound, signed=True) for bound in (pair.low, pair.high))
         difference = line.value_text(pair.difference, signed=True)
         body.append([*cells, f"{difference} [{low} to {high}]",
                      f"{pair.p_value:.4f}", f"{p_holm:.4f}", verdict])  # fmt: skip
     head = ["task", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"]
     note = (
-        "Paired on the same resamples of the test set; seeds are averaged and fixed; a clustered "
-        "bootstrap with Student's t."
+        "Intervals and tests cover other speakers and other head seeds (docs/statistics.md); each "
+        "upstream is one training. No test: no item counts, or one head seed in the whole column. "
+        "Estimate: made before item counts, so no winner is named."
     )
     return f"{tabulate(body, headers=head, disable_numparse=True)}\n{note}"

@@ -1,4 +1,4 @@
-"""Relative degradation: the loss of a row in a condition, relative to its clean score."""
+"""Means of relative degradations over tasks and conditions, and the names of ladders."""
 
 from __future__ import annotations
 
@@ -10,85 +10,13 @@ from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from bench.metrics.detection import Floats
-from bench.metrics.draws import Draws
-from bench.metrics.metric import METRICS
-from bench.metrics.resamples import INTERVAL
-from bench.records.record import Record
 from bench.schema import read_card
-from leaderboard.board.rows import BoardScore, Degradation, Row, ScoreKey
+from leaderboard.board.rows import Degradation, Row
 
 if TYPE_CHECKING:
     from bench.conditions.catalogue import ConditionFile
 
 Losses = Mapping[tuple[str, str], Degradation]  # by task and condition
-
-
-def degradations(
-    scores: Mapping[ScoreKey, BoardScore],
-    metrics: Mapping[str, str],
-    manifests: Mapping[tuple[str, str], str],
-) -> dict[tuple[str, str], Degradation]:
-    """Return the relative degradation of every task's main metric in every other condition.
-
-    Args:
-        scores: of one row.
-        metrics: main metric of every task.
-        manifests: digest of the test set, by task and condition. Two conditions on the same
-            utterances are compared draw by draw.
-    """
-    losses = {}
-    for (task, metric, condition), score in scores.items():
-        clean = scores.get((task, metric, "clean"))
-        if condition == "clean" or metrics.get(task) != metric or not clean or not clean.value:
-            continue
-        sign = -1.0 if METRICS[metric].higher_is_better else 1.0
-        value = sign * (score.value - clean.value) / clean.value
-        low, high = None, None
-        if clean.draws is not None and score.draws is not None:
-            same = manifests.get((task, condition)) == manifests.get((task, "clean"))
-            pairs = relative(clean.draws, score.draws, metric, same=same)
-            low, high = map(float, np.nanpercentile(pairs, INTERVAL))
-        losses[task, condition] = Degradation(value, low, high)
-    return losses
-
-
-def recorded_degradations(records: Iterable[Record]) -> dict[tuple[str, str], Degradation]:
-    """Return the degradations of main metrics that records carry, as means over seeds.
-
-    The interval spans those of all seeds.
-    """
-    parts: dict[tuple[str, str], list[Degradation]] = {}
-    for record in records:
-        for result in record.conditions:
-            for score in result.scores:
-                if score.metric == record.selection.metric and score.relative is not None:
-                    loss = Degradation(score.relative, score.relative_low, score.relative_high)
-                    parts.setdefault((record.task, result.condition), []).append(loss)
-    return {key: _spanning(losses) for key, losses in parts.items()}
-
-
-def _spanning(parts: list[Degradation]) -> Degradation:
-    lows = [part.low for part in parts if part.low is not None]
-    highs = [part.high for part in parts if part.high is not None]
-    return Degradation(
-        fmean(part.value for part in parts), min(lows, default=None), max(highs, default=None)
-    )
-
-
-def relative(clean: Draws, other: Draws, metric: str, *, same: bool = True) -> Floats:
-    """Return the degradation of a metric on every resample, (draws,).
-
-    Two test sets of different utterances were resampled independently. The draws of the second are
-    reversed, so that no pair of draws shares a state of the random generator.
-    """
-    sign = -1.0 if METRICS[metric].higher_is_better else 1.0
-    values = other.values if same else other.values[::-1]
-    change: Floats = sign * (values - clean.values)
-    below = np.where(clean.values > 0, clean.values, np.nan)
-    return change / below
 
 
 @dataclass(frozen=True)
@@ -114,7 +42,8 @@ class MeanDegradation:
 
 def conditions_of(rows: Iterable[Row]) -> list[str]:
     """Return all conditions except `clean`: by name, ladders last, mild before severe."""
-    return _ordered({condition for row in rows for _, condition in row.degradations})
+    tested = {condition for row in rows for _, _, condition in row.scores}
+    return _ordered(tested - {"clean"})
 
 
 def _ordered(names: set[str]) -> list[str]:

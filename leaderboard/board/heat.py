@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from bench.metrics.resamples import INTERVAL
 from leaderboard.board.degradation import MeanDegradation, mean_degradation, severity
 from leaderboard.board.rows import Degradation, Row
+from leaderboard.board.scores import set_scores
 
 
 @dataclass(frozen=True)
@@ -21,11 +19,13 @@ class HeatColumn:
         members: its conditions.
         tasks: such as `IC, KS`: those that some row has in all members. A mean over fewer names
             its tasks.
+        losses: mean over the conditions, then over the tasks that have all of them, by row key.
     """
 
     title: str
     members: tuple[str, ...]
     tasks: str
+    losses: Mapping[str, MeanDegradation]
 
 
 @dataclass(frozen=True)
@@ -69,38 +69,24 @@ def heat_tables(rows: Sequence[Row], conditions: Sequence[str]) -> tuple[HeatTab
 
 def _table(title: str, groups: dict[str, list[str]], rows: Sequence[Row]) -> HeatTable:
     columns = tuple(_column(name, members, rows) for name, members in groups.items())
-    measured = (row for row in rows if any(over_column(row, c) for c in columns))
+    measured = (row for row in rows if any(row.key in column.losses for column in columns))
     return HeatTable(title, columns, tuple(measured))
 
 
 def _column(title: str, members: Sequence[str], rows: Sequence[Row]) -> HeatColumn:
-    tasks = {task.upper() for row in rows for task in _by_task(row, title, members)}
-    return HeatColumn(title, tuple(members), ", ".join(sorted(tasks)))
-
-
-def over_column(row: Row, column: HeatColumn) -> MeanDegradation | None:
-    """Return the mean over a column's conditions, then over the tasks that have all of them.
-
-    None if no task has all of them.
-    """
-    by_task = _by_task(row, column.title, column.members)
-    return mean_degradation({(task, column.title): loss for task, loss in by_task.items()})
-
-
-def _by_task(row: Row, title: str, members: Sequence[str]) -> dict[str, Degradation]:
-    """Return the mean over conditions of every task that has all of them.
-
-    Its interval is the mean's own if there are draws of the mean. Otherwise it is the mean of the
-    conditions' intervals, which is wider.
-    """
-    losses, means = row.degradations, {}
-    for task in {task for task, _ in losses}:
-        parts = {(task, name): losses[task, name] for name in members if (task, name) in losses}
-        mean = mean_degradation(parts) if len(parts) == len(members) else None
-        drawn = row.set_draws.get((task, title))
-        if mean is not None and drawn is not None:
-            low, high = np.nanpercentile(drawn.loss.values, INTERVAL)
-            means[task] = Degradation(mean.value, float(low), float(high))
-        elif mean is not None:
-            means[task] = Degradation(mean.value, mean.low, mean.high)
-    return means
+    """Return the losses of all rows; those of a ladder are of the mean over its rungs."""
+    by_row: dict[str, dict[tuple[str, str], Degradation]] = {}
+    for row in rows:
+        for (task, condition), loss in row.degradations.items():
+            if [condition] == list(members):
+                by_row.setdefault(row.key, {})[task, title] = loss
+    if len(members) > 1:
+        main = {task: metric for row in rows for task, metric in row.main_metrics.items()}
+        for task, metric in main.items():
+            for key, score in set_scores(rows, task, metric, title, members).items():
+                if (loss := score.loss) is not None:
+                    degradation = Degradation(loss.value, loss.low, loss.high)
+                    by_row.setdefault(key, {})[task, title] = degradation
+    tasks = {task.upper() for losses in by_row.values() for task, _ in losses}
+    means = {key: mean for key, part in by_row.items() if (mean := mean_degradation(part))}
+    return HeatColumn(title, tuple(members), ", ".join(sorted(tasks)), means)

@@ -10,7 +10,8 @@ import numpy as np
 
 from bench.errors import InvalidDataError
 from bench.metrics.items import Items
-from bench.metrics.statistics import Comparison, paired
+from bench.metrics.jackknife import combination, jackknife
+from bench.metrics.statistics import NO_SEEDS, Comparison, contrast
 from bench.paths import path_name
 from bench.records.layer_curve import ALL_STATES, LayerCurve, read_curve
 from leaderboard.board.rows import Row
@@ -105,8 +106,8 @@ def _cell(curve: LayerCurve | None) -> LayerCell | None:
 
 def _added(curve: LayerCurve) -> Comparison:
     """Compare all states with the first one, over new speakers."""
-    every, first = (_items(curve, state) for state in (ALL_STATES, FIRST_STATE))
-    return paired([every], [first], cluster="speaker")
+    parts = [jackknife(_items(curve, state)) for state in (ALL_STATES, FIRST_STATE)]
+    return contrast(combination(parts, [1.0, -1.0]), 0.0, NO_SEEDS)
 
 
 def _items(curve: LayerCurve, state: str) -> Items:

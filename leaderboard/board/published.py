@@ -160,7 +160,7 @@ def definitions(about: SourcesFile) -> dict[tuple[str, str], Metric]:
 
     return {
         (item.task, item.metric): METRICS.get(item.metric)
-        or Metric(item.metric, item.unit, item.higher_is_better, refuse)
+        or Metric(item.metric, item.unit, item.higher_is_better, refuse, refuse)
         for item in about.metrics
     }
 

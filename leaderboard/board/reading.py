@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import InvalidDataError
-from bench.metrics.draws import Draws, draws_path, read_draws
+from bench.metrics.item_file import ItemFile, items_path, read_items
 from bench.metrics.metric import METRICS
 from bench.paths import path_name
 from bench.records.cost_report import CostReport, read_cost_report
@@ -21,11 +21,11 @@ class BoardFolders:
 
     Attributes:
         results: records, `<track>/<upstream>/<task>-s<seed>.json`.
-        draws, standing, costs, published: the folders beside it.
+        items, standing, costs, published: the folders beside it.
     """
 
     results: Path
-    draws: Path
+    items: Path
     standing: Path
     costs: Path
     published: Path
@@ -34,17 +34,17 @@ class BoardFolders:
     def beside(cls, results: Path) -> BoardFolders:
         """Return the usual layout: everything beside the folder of records."""
         parent = results.parent
-        names = ("draws", "standing", "costs", "published")
+        names = ("items", "standing", "costs", "published")
         return cls(results, *(parent / name for name in names))
 
 
 @dataclass(frozen=True)
 class BoardRecord:
-    """One record, its file, and its draws by (condition, metric)."""
+    """One record, its file, and its item counts."""
 
     path: Path
     record: Record
-    draws: dict[tuple[str, str], Draws]
+    items: ItemFile
 
 
 @dataclass
@@ -62,21 +62,14 @@ def read_results(folders: BoardFolders) -> Reading:
         UsageError: a folder that is no track.
         InvalidDataError: a file that is not a record, or lies in the place of another one.
     """
-    reading, results = Reading(), folders.results
-    for folder in sorted(path for path in results.glob("*") if path.is_dir()):
+    reading = Reading()
+    for folder in sorted(path for path in folders.results.glob("*") if path.is_dir()):
         if not track_card(folder.name).on_board:
             reading.skipped.append(f"track {folder.name}: never on the board")
             continue
-        for path in sorted(folder.glob("*/*.json")):
-            record = read_record(path)
-            _check_place(record, path)
-            reason = _reason_to_skip(record)
-            if reason:
-                reading.skipped.append(f"{path.relative_to(results)}: {reason}")
-                continue
-            drawn = draws_path(folders.draws, record.track, record.upstream, path.stem)
-            draws = read_draws(drawn) if drawn.exists() else {}
-            reading.by_track.setdefault(folder.name, []).append(BoardRecord(path, record, draws))
+        records = read_track(folders, folder.name, reading.skipped)
+        if records:
+            reading.by_track[folder.name] = records
     return reading
 
 
@@ -93,6 +86,34 @@ def read_costs(folder: Path) -> dict[str, CostReport]:
             raise InvalidDataError(f"{path}: holds the costs of {report.upstream!r}: rename it")
         reports[report.upstream] = report
     return reports
+
+
+def read_track(
+    folders: BoardFolders, track: str, skipped: list[str] | None = None
+) -> list[BoardRecord]:
+    """Read the records of one track with their item counts.
+
+    Args:
+        folders: of everything that is committed.
+        track: its name.
+        skipped: gets a line for every record that is no result.
+
+    Raises:
+        InvalidDataError: a file that is not a record, or lies in the place of another one.
+    """
+    records = []
+    for path in sorted((folders.results / track).glob("*/*.json")):
+        record = read_record(path)
+        _check_place(record, path)
+        reason = _reason_to_skip(record)
+        if reason:
+            if skipped is not None:
+                skipped.append(f"{path.relative_to(folders.results)}: {reason}")
+            continue
+        counts = items_path(folders.items, record.track, record.upstream, path.stem)
+        items = read_items(counts) if counts.exists() else ItemFile({})
+        records.append(BoardRecord(path, record, items))
+    return records
 
 
 def _check_place(record: Record, path: Path) -> None:

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from statistics import fmean
-
-import numpy as np
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load import catalog
 from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
-from bench.metrics.draws import Draws, mean_draws
-from bench.metrics.metric import METRICS
-from bench.metrics.resamples import INTERVAL
 from bench.records.cost_report import CostReport
-from bench.records.record import ConditionScore, Record
+from bench.records.record import Record
 from bench.records.standing import Standing, standing_path
 from bench.schema import read_card
-from leaderboard.board.degradation import (
-    degradations,
-    recorded_degradations,
-    relative,
-    same_test_set,
-)
 from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_costs
-from leaderboard.board.rows import (
-    WEIGHTS_TEXT,
-    BoardScore,
-    Degradation,
-    Kind,
-    Row,
-    ScoreKey,
-    SetDraws,
-    unique_keys,
-)
+from leaderboard.board.rows import WEIGHTS_TEXT, Kind, Row, unique_keys
+from leaderboard.board.scores import board_degradations, board_scores, group_runs
 
 
 def role_of(record: Record) -> str:
@@ -73,9 +53,14 @@ def measured_rows(
     order = sorted(groups, key=lambda key: (bool(key[1]), _params(groups[key]), key))
     keys = unique_keys([f"{track} {name} {role}" for name, role in order])
     costs = read_costs(folders.costs)
+    items = [[groups[name][key] for key in sorted(groups[name])] for name in order]
+    rows = [_row(key, group, folders, costs) for key, group in zip(keys, items, strict=True)]
+    runs = [group_runs(group, pools=row.pools) for group, row in zip(items, rows, strict=True)]
+    scores = board_scores(runs)
+    losses = board_degradations(runs, scores)
     return tuple(
-        _row(key, [groups[name][k] for k in sorted(groups[name])], folders, costs)
-        for key, name in zip(keys, order, strict=True)
+        replace(row, scores=of_row, degradations=lost, set_runs=part.sets)
+        for row, of_row, lost, part in zip(rows, scores, losses, runs, strict=True)
     )
 
 
@@ -106,7 +91,7 @@ def _card(name: str, cards: Path) -> UpstreamCard | None:
 def _row(
     key: str, group: list[BoardRecord], folders: BoardFolders, costs: dict[str, CostReport]
 ) -> Row:
-    """Return the row of one upstream in one role."""
+    """Return the row of one upstream in one role, without its scores."""
     record, role = group[0].record, role_of(group[0].record)
     kind: Kind = "control" if role else "measured"
     card_name = _card_name(record.upstream)
@@ -117,7 +102,6 @@ def _row(
             f"{record.cost.params}"
         )
     standing = standing_path(folders.standing, record.track, record.upstream)
-    scores = _scores(group)
     factors = [item.record.cost.rtf for item in group if item.record.cost.rtf is not None]
     return Row(
         key=key,
@@ -136,12 +120,10 @@ def _row(
         macs_superb=cost.macs("superb_slt2022") if cost else None,
         cost=cost,
         rtf=min(factors) if factors else None,
-        scores=scores,
+        scores={},
         standing=read_card(standing, Standing)
         if standing.exists()
         else Standing(upstream=record.upstream, track=record.track),
-        degradations=_degradations(group, scores),
-        set_draws=_set_draws(group),
         records=tuple(item.record for item in group),
         note=card.notes if card else "",
     )
@@ -152,99 +134,3 @@ def _card_name(upstream: str) -> str:
         return parse_upstream_name(upstream).card
     except UsageError:
         return upstream
-
-
-def _degradations(
-    group: Sequence[BoardRecord], scores: dict[ScoreKey, BoardScore]
-) -> dict[tuple[str, str], Degradation]:
-    """Return the degradations that records carry, and those of the task's other test sets.
-
-    The latter are computed from the draws.
-    """
-    carried = recorded_degradations(item.record for item in group)
-    computed = degradations(scores, _main_metrics(group), _manifests(group))
-    return {
-        **{key: loss for key, loss in computed.items() if key not in carried},
-        **{
-            (task, condition): loss
-            for (task, condition), loss in carried.items()
-            if (task, same_test_set(condition)) not in computed
-        },
-    }
-
-
-def _set_draws(group: Sequence[BoardRecord]) -> dict[tuple[str, str], SetDraws]:
-    """Return the draws of the main metric over sets of conditions.
-
-    They carry the name of a set, which no score has. A set that some seed lacks is left out.
-    """
-    pairs_of: dict[tuple[str, str], list[tuple[Draws, Draws]]] = {}
-    seeds = Counter(item.record.task for item in group)
-    for item in group:
-        record, metric = item.record, item.record.selection.metric
-        scored = {score.condition for score in record.scores}
-        scored |= {result.condition for result in record.conditions}
-        clean = item.draws.get(("clean", metric))
-        for (name, drawn), mean in item.draws.items():
-            if clean is not None and drawn == metric and name not in scored:
-                loss = Draws(relative(clean, mean, metric), mean.clusters)
-                pairs_of.setdefault((record.task, name), []).append((mean, loss))
-    return {
-        key: SetDraws(*(mean_draws(parts) for parts in zip(*pairs, strict=True)))
-        for key, pairs in pairs_of.items()
-        if len(pairs) == seeds[key[0]]
-    }
-
-
-def _main_metrics(group: Sequence[BoardRecord]) -> dict[str, str]:
-    return {item.record.task: item.record.selection.metric for item in group}
-
-
-def _manifests(group: Sequence[BoardRecord]) -> dict[tuple[str, str], str]:
-    """Return the digest of every test set, by task and condition."""
-    return {
-        (item.record.task, condition): digest
-        for item in group
-        for condition, digest in item.record.inputs.manifests.items()
-    }
-
-
-def _scores(group: Sequence[BoardRecord]) -> dict[ScoreKey, BoardScore]:
-    """Return all scores of a row, means over seeds."""
-    pairs_of: dict[ScoreKey, list[tuple[ConditionScore, Draws | None]]] = {}
-    for item in group:
-        beyond = [score for result in item.record.conditions for score in result.scores]
-        for score in (*item.record.scores, *beyond):
-            key = (item.record.task, score.metric, score.condition)
-            pair = (score, item.draws.get((score.condition, score.metric)))
-            pairs_of.setdefault(key, []).append(pair)
-    return {key: _mean(pairs) for key, pairs in pairs_of.items()}
-
-
-def _mean(pairs: Sequence[tuple[ConditionScore, Draws | None]]) -> BoardScore:
-    """Return the mean over seeds, with the interval of that mean.
-
-    Without draws the interval spans those of all seeds. Seeds are fixed: the interval is over
-    other utterances or speakers.
-    """
-    scores = [score for score, _ in pairs]
-    draws = [draw for _, draw in pairs if draw is not None]
-    low, high = min(score.low for score in scores), max(score.high for score in scores)
-    merged: Draws | None = None
-    if len(draws) == len(pairs):
-        merged = mean_draws(draws)
-        if len(pairs) > 1:
-            low, high = map(float, np.nanpercentile(merged.values, INTERVAL))
-    value = fmean(score.value for score in scores)
-    return BoardScore(value, low, high, _counts(scores), merged, len(scores))
-
-
-def _counts(scores: Sequence[ConditionScore]) -> str:
-    """Return the counts of one seed's rate, or the number of seeds and items of a mean."""
-    first = scores[0]
-    unit = METRICS[first.metric].unit
-    if len(scores) > 1:
-        return f"mean of {len(scores)} seeds, n = {first.n:,}"
-    if first.numerator is None or first.denominator is None:
-        return f"1 seed, n = {first.n:,}"
-    return f"1 seed, {first.numerator:,.6g} / {first.denominator:,.6g} {unit}"

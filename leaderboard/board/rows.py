@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from bench.config import UpstreamCard
-from bench.metrics.draws import Draws
+from bench.metrics.jackknife import Influences
+from bench.metrics.statistics import NO_SEEDS, SeedVariance
 from bench.records.cost_report import CostReport
 from bench.records.record import Record
 from bench.records.standing import Standing
@@ -36,45 +37,48 @@ class BoardScore:
 
     Attributes:
         value: the rate, mean over seeds.
-        low, high: 95 % interval; None for a reported number.
+        low, high: 95 % interval; None for a reported number, a metric without intervals, and
+            without item counts.
         about: counts and seeds, or the source, as text.
-        draws: the metric on resamples, mean over seeds; None without committed draws.
+        runs: with the influence of each speaker, one entry a seed; empty without item counts.
+        spread: variance over head seeds of its column; None if no row has two seeds.
         seeds: number of seeds; 0 for a reported number.
+        is_exact: False for estimates of records that were made before item counts.
+        chance: on its test set.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
     about: str = ""
-    draws: Draws | None = None
+    runs: tuple[Influences, ...] = ()
+    spread: SeedVariance | None = None
     seeds: int = 0
+    is_exact: bool = True
+    chance: float = 0.0
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether the score may have a rank: from item counts, with two head seeds or more.
+
+        One run is enough where nothing is trained.
+        """
+        enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.spread == NO_SEEDS)
+        return self.is_exact and enough and self.spread is not None
 
 
 @dataclass(frozen=True)
 class Degradation:
-    """The loss of a row in one condition against clean speech, relative to its clean score.
+    """The relative degradation of a row in one condition (`bench.metrics.degradation`).
 
     Attributes:
-        value: 0.1 is ten percent worse; a negative value is better.
-        low, high: 95 % interval; None without draws.
+        value: share of the lead over chance that is lost; a negative value is better than clean.
+        low, high: 95 % interval; None without item counts.
     """
 
     value: float
     low: float | None = None
     high: float | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class SetDraws:
-    """A task's main metric over a set of distortions, on the resamples of the clean test set.
-
-    Attributes:
-        mean: over the conditions of the set, and over seeds.
-        loss: relative degradation of that mean against clean; mean over seeds.
-    """
-
-    mean: Draws
-    loss: Draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +100,8 @@ class Row:
         rtf: real-time factor: seconds of computing a second of audio, one thread.
         scores: by (task, metric, condition).
         degradations: by (task, condition).
-        set_draws: by (task, name of a set of conditions), if there are any.
+        set_runs: main metric over a set of conditions, by (task, name of the set), one entry a
+            seed, of records that have no more than the mean.
         records: those that the scores come from.
         standing: division, flags, verification.
         note: remarks for its section.
@@ -122,7 +127,7 @@ class Row:
     scores: Mapping[ScoreKey, BoardScore]
     standing: Standing
     degradations: Mapping[tuple[str, str], Degradation] = field(default_factory=dict)
-    set_draws: Mapping[tuple[str, str], SetDraws] = field(default_factory=dict)
+    set_runs: Mapping[tuple[str, str], tuple[Influences, ...]] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
     note: str = ""
     sources: tuple[tuple[str, str], ...] = ()
@@ -131,6 +136,16 @@ class Row:
     def competes(self) -> bool:
         """False for controls and revoked rows, which have no rank and are on no frontier."""
         return self.kind != "control" and self.standing.revoked is None
+
+    @property
+    def main_metrics(self) -> dict[str, str]:
+        """The main metric of every task that was measured."""
+        return {record.task: record.selection.metric for record in self.records}
+
+    @property
+    def pools(self) -> bool:
+        """Whether its head seeds count for the seed variance of a column."""
+        return self.kind == "measured" or "untrained" in self.role
 
     @property
     def label(self) -> str:

@@ -154,7 +154,6 @@ def _measured_task(task: str, track: str, names: str) -> TaskSection:
         ("Recipe", f"{recipe.optimizer}, learning rates {grid}, {recipe.steps:,} steps of "
          f"{recipe.batch_size}, the best of dev" if grid else
          "nothing is trained; dev chooses one hidden state"),
-        ("Intervals", f"bootstrap by {card.cluster}"),
         ("Deviations from SUPERB", card.deviations),
         ("Source", card.source),
     )  # fmt: skip

@@ -21,7 +21,7 @@ def publish(board: Path, dest: Path, *, address: str = "") -> str:
     """Build a board and put it with its records into `dest`, completely or not at all.
 
     Args:
-        board: folder of results, draws and so on.
+        board: folder of results, items and so on.
         dest: folder; replaced if an earlier call made it, otherwise empty or missing.
         address: https address of the site, for the feed; may be empty.
 
@@ -93,7 +93,7 @@ def feed(board: Path, address: str) -> str:
 def _changes(board: Path) -> list[tuple[str, str, str]]:
     """Return commit, date and subject of the newest changes; none outside a checkout."""
     folders = [board / name for name in ("costs", "published")]
-    for name in ("results", "draws", "standing"):
+    for name in ("results", "items", "standing"):
         folders += [board / name / track for track in _tracks(board)]
     paths = [str(folder.resolve()) for folder in folders]
     log = git(board, "log", f"-{MAX_ENTRIES}", "--format=%H%x09%cI%x09%s", "--", *paths)

@@ -19,7 +19,6 @@ from bench.records.standing import FLAGS, LEVELS
 from leaderboard.board.board import Board, BoardCell, View
 from leaderboard.board.columns import band
 from leaderboard.board.degradation import severity
-from leaderboard.board.heat import over_column
 from leaderboard.board.rows import Degradation, Row
 from leaderboard.page.export import bibtex
 from leaderboard.page.picture import CostPicture, cost_picture
@@ -59,8 +58,7 @@ def html(board: Board) -> str:
     environment.filters |= {
         "band": band, "bibtex": bibtex, "condition_lines": condition_lines,
         "costs": costs, "first_of_card": first_of_card, "heat": _heat, "interval": _interval,
-        "loss": over_column, "lossy_tasks": lossy_tasks, "p_values": p_values,
-        "percent": _percent, "px": _px,
+        "lossy_tasks": lossy_tasks, "p_values": p_values, "percent": _percent, "px": _px,
         "reported_lines": reported_lines, "runs": runs, "seeds": seeds_text, "signed": _signed,
         "task_lines": task_lines, "web": web,
     }  # fmt: skip

@@ -42,11 +42,11 @@ class ConditionCell:
 
     Attributes:
         score: main metric.
-        loss: relative degradation against clean speech.
+        loss: relative degradation; None for a row that does not beat chance on clean speech.
     """
 
     score: str
-    loss: Degradation
+    loss: Degradation | None
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def task_lines(row: Row) -> list[TaskLine]:
 
 def lossy_tasks(row: Row) -> list[str]:
     """Return the tasks that were measured in any condition, in the order of `task_lines`."""
-    measured = {task for task, _ in row.degradations}
+    measured = {task for task, _, condition in row.scores if condition != "clean"}
     return [task for task in _by_task(row) if task in measured]
 
 
@@ -76,7 +76,7 @@ def condition_lines(row: Row, conditions: Sequence[str]) -> list[ConditionLine]:
     def cell(task: str, metric: str, condition: str) -> ConditionCell | None:
         loss = row.degradations.get((task, condition))
         score = row.scores.get((task, metric, condition))
-        if loss is None or score is None:
+        if score is None:
             return None
         return ConditionCell(value_text(METRICS[metric], score.value), loss)
 

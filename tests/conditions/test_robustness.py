@@ -46,9 +46,8 @@ def test_a_head_is_scored_under_conditions_and_not_trained(trained, monkeypatch)
         (score,) = item.scores
         assert score.value == score.numerator / score.denominator
         assert score.n == 16
-        clean = before.score().value
-        assert score.relative == pytest.approx((clean - score.value) / clean)
-        assert score.relative_low <= score.relative <= score.relative_high
+        assert score.low <= score.value <= score.high
+        assert score.chance == before.score().chance
     assert before.comparable()["scores"] == record.comparable()["scores"]
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.conditions.catalogue import FILE, ConditionFile
-from bench.metrics.draws import NUM_DRAWS, STEP, DrawnScore, draws_path, write_draws
+from bench.metrics.detection import TRIAL_RATES
+from bench.metrics.item_file import ItemFile, items_path, write_items
+from bench.metrics.items import Items, TrialItems
+from bench.metrics.jackknife import influences
 from bench.metrics.metric import METRICS
 from bench.paths import runs_folder
 from bench.records.record import Record, read_record, write_record
@@ -14,6 +17,8 @@ from bench.schema import read_card
 
 PAGE_ROWS = 150  # of the page that the tests of the browser share
 TEMPLATE = Path(__file__).parents[1] / "golden/results/open/fbank/ks-s0.json"
+SPEAKERS, UTTERANCES, TRIALS = 12, 300, 4_600
+HEAD_SEEDS = 2
 FAMILIES = ("distilled", "pruned", "once-for-all", "robust")
 
 
@@ -24,27 +29,26 @@ def conditions(count: int) -> list[str]:
 
 
 def make_results(folder: Path, *, upstreams: int, num_conditions: int, seed: int = 0) -> int:
-    """Write `results` and `draws` below `folder`; return how many records there are."""
+    """Write `results` and `items` below `folder`; return how many records there are."""
     rng = np.random.default_rng(seed)
     template = read_record(TEMPLATE).model_dump(mode="json")
     names = conditions(num_conditions)
     cards = {task: task_card(task, "open") for task in task_names("open")}
-    noise = {task: rng.normal(0, 0.02, NUM_DRAWS) for task in cards}
     count = 0
     for index in range(upstreams):
         upstream = f"distilhubert@v{index}" if index % 3 else f"lighthubert_small@random:{index}"
         params = int(rng.integers(2_000_000, 95_000_000))
         for task in cards:
-            record = one(template, rng, upstream, cards[task], params, FAMILIES[index % 4], names)
-            path = runs_folder(folder / "results", "open", upstream) / f"{task}-s0.json"
-            write_record(Record.model_validate(record, strict=False), path)
-            draws = tuple(
-                drawn(score, noise[task], rng)
-                for score in record["scores"]
-                if score["condition"] == "clean"
-            )
-            write_draws(draws, draws_path(folder / "draws", "open", upstream, f"{task}-s0"))
-            count += 1
+            for head_seed in range(HEAD_SEEDS):
+                record = one(
+                    template, rng, upstream, cards[task], params, FAMILIES[index % 4], names
+                )
+                record["seed"], stem = head_seed, f"{task}-s{head_seed}"
+                path = runs_folder(folder / "results", "open", upstream) / f"{stem}.json"
+                write_record(Record.model_validate(record, strict=False), path)
+                path = items_path(folder / "items", "open", upstream, stem)
+                write_items(item_counts(record, rng), path)
+                count += 1
     return count
 
 
@@ -73,16 +77,36 @@ def score(condition, metric, value):
     return {
         "condition": condition, "metric": metric, "value": value, "numerator": 1000 * value,
         "denominator": 1000.0, "n": 300, "low": 0.97 * value, "high": 1.03 * value,
+        "chance": 1.0 if METRICS[metric].higher_is_better is False else 0.01,
     }  # fmt: skip
 
 
 def degraded(condition, metric, clean, loss):
     sign = -1.0 if METRICS[metric].higher_is_better else 1.0
-    found = score(condition, metric, clean * (1 + sign * loss))
-    return found | {"relative": loss, "relative_low": loss - 0.05, "relative_high": loss + 0.05}
+    return score(condition, metric, clean * (1 + sign * loss))
 
 
-def drawn(found, shared, rng):
-    values = found["value"] * (1 + shared + rng.normal(0, 0.01, NUM_DRAWS))
-    steps = np.clip(np.round(values / STEP), 0, 65_534).astype(np.uint16)
-    return DrawnScore("clean", found["metric"], "utterance", 300, steps)
+def item_counts(record, rng):
+    """Counts as large as those of track open, of rates that are not the record's."""
+    speakers = np.sort(rng.integers(0, SPEAKERS, UTTERANCES))
+    items = {}
+    for part in record["scores"]:
+        key = ("clean", part["metric"])
+        if part["metric"] in TRIAL_RATES:
+            items[key] = some_trials(part["metric"], rng)
+        else:
+            units = np.full(UTTERANCES, 20.0)
+            edits = rng.binomial(20, min(part["value"], 1.0), UTTERANCES).astype(float)
+            items[key] = Items(np.arange(UTTERANCES), edits, units, speakers)
+    distorted = {
+        item["condition"]: influences(item["scores"][0]["value"], rng.random(SPEAKERS), 9.0)
+        for item in record["conditions"]
+    }
+    return ItemFile(items, distorted)
+
+
+def some_trials(metric, rng):
+    left, right = rng.integers(0, SPEAKERS, (2, TRIALS))
+    labels = left == right
+    scores = rng.normal(size=TRIALS) + labels
+    return TrialItems(TRIAL_RATES[metric], scores, labels, left, right, left, right)

@@ -41,7 +41,6 @@ head: downstreams.speaker:XVector
 head_conf: {width: 8, pooled_width: 8}
 metrics: [eer, min_dcf]
 features: frames
-cluster: speaker
 recipe: {optimizer: adamw, lr_grid: [1.0e-3], steps: 12, batch_size: 4, eval_every: 4, clip: 1.0e+3}
 deviations: a toy
 """

@@ -13,7 +13,6 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import (
     ConditionResult,
     ConditionScore,
-    DegradedScore,
     read_record,
     write_record,
 )
@@ -33,6 +32,7 @@ def own_tracks(monkeypatch):
 
 @pytest.fixture
 def results(tmp_path):
+    shutil.copytree(GOLDEN / "items", tmp_path / "items")
     return Path(shutil.copytree(GOLDEN / "results", tmp_path / "results"))
 
 
@@ -84,10 +84,10 @@ def test_summary_says_what_was_left_out(tmp_path):
 
 def test_means_over_seeds_and_differences_to_clean(tmp_path):
     _, text = built(GOLDEN / "results", tmp_path)
-    assert "62.00 (\\[50.00, 74.00\\]; mean of 3 seeds, n = 100)" in text
-    assert "52.50 (-9.50 to clean; \\[40.00, 66.25\\]; mean of 3 seeds, n = 80)" in text
-    assert "125.00 (\\[110.00, 140.00\\]; 1 seed, 250 / 200 words)" in text
-    assert "0.750 (\\[0.700, 0.800\\]; 1 seed, n = 2,000)" in text
+    assert "62.00 (\\[52.55, 71.45\\]; mean of 3 seeds, n = 100)" in text
+    assert "52.50 (-9.50 to clean; \\[46.22, 58.78\\]; mean of 3 seeds, n = 80)" in text
+    assert "125.00 (1 seed, 250 / 200 words)" in text  # without item counts
+    assert "0.750 (1 seed, n = 2,000)" in text  # a metric without intervals
 
 
 def test_cells_say_how_many_seeds_where_it_is_not_the_usual_number(results, tmp_path):
@@ -240,11 +240,11 @@ def test_two_test_sets_in_one_column_are_refused(results, tmp_path):
 
 
 def condition_result(sha256):
-    score = ConditionScore(condition="gsm", metric="accuracy", value=0.5, n=9, low=0.4, high=0.6)
-    loss = {"relative": 0.1, "relative_low": 0.0, "relative_high": 0.2}
-    degraded = DegradedScore(**score.model_dump(), **loss)
+    score = ConditionScore(
+        condition="gsm", metric="accuracy", value=0.5, n=9, low=0.4, high=0.6, chance=0.1
+    )
     return ConditionResult(condition="gsm", sha256=sha256, predictions_sha256="0" * 64,
-                           commit=None, dirty=False, scores=(degraded,))  # fmt: skip
+                           commit=None, dirty=False, scores=(score,))  # fmt: skip
 
 
 def test_two_distortions_under_one_name_are_refused(results, tmp_path):

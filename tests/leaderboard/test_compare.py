@@ -1,16 +1,16 @@
-"""Comparing in the terminal, and the draws that it rests on."""
+"""Comparing in the terminal, and the item counts that it rests on."""
 
 import json
 import re
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import pytest
 
 from bench.conditions.catalogue import catalogue
 from bench.errors import InvalidDataError, UsageError
-from bench.metrics.draws import STEP, read_draws
+from bench.metrics.item_file import ItemFile, all_influences, read_items
+from bench.metrics.statistics import interval
 from bench.records.record import read_record
 from leaderboard.board.compare import compare_rows, table
 from leaderboard.board.reading import BoardRecord
@@ -50,24 +50,35 @@ def test_compare_in_the_terminal():
 def test_own_records_of_another_protocol_are_never_paired_with_the_board(updates, what):
     path = BOARD / "results/open/ge2e/ks-s0.json"
     record = read_record(path).model_copy(update={"upstream": "mine", **updates})
-    own = [BoardRecord(Path("runs/ks-s0.json"), record, {})]
+    own = [BoardRecord(Path("runs/ks-s0.json"), record, ItemFile({}))]
     with pytest.raises(InvalidDataError, match=f"column ks clean: two of {what}, .* of mine"):
         compare_rows("mine", "ge2e", track="open", condition="clean", board=BOARD, local=own)
     assert compare_rows("fbank", "ge2e", track="open", condition="clean", board=BOARD, local=own)
 
 
-def test_committed_draws_are_those_of_the_committed_records():
-    """A draw's percentiles are the interval in the record: made of the same predictions."""
-    for path in sorted((BOARD / "draws").rglob("*.draws")):
-        beside = path.relative_to(BOARD / "draws").with_suffix(".json")
+def test_committed_items_are_those_of_the_committed_records():
+    """What the counts of items sum up to is the score in the record."""
+    for path in sorted((BOARD / "items").rglob("*.items")):
+        beside = path.relative_to(BOARD / "items").with_suffix(".json")
         record = read_record(BOARD / "results" / beside)
-        for (condition, metric), draws in read_draws(path).items():
-            if condition not in {score.condition for score in record.scores}:  # a set
+        for (condition, metric), influences in all_influences(read_items(path), "").items():
+            if not metric:  # a set of conditions
                 by_name = {item.condition: item.scores[0].value for item in record.conditions}
                 mean = fmean(by_name[name] for name in catalogue().sets[condition])
-                assert np.nanmin(draws.values) < mean < np.nanmax(draws.values), path
+                assert influences.value == pytest.approx(mean, abs=2e-3), path
                 continue
             score = record.score(condition, metric)
-            found = np.nanpercentile(draws.values, (2.5, 97.5))
-            expected = pytest.approx((score.low, score.high), abs=STEP)
-            assert found == expected, f"{path}: send the record again: submit, verify --accept"
+            assert influences.value == pytest.approx(score.value, abs=1e-6), path
+            if score.low is not None:
+                over = interval([influences], None)
+                assert (over.low, over.high) == pytest.approx((score.low, score.high)), path
+
+
+def test_head_seeds_and_estimates_decide_what_may_be_said():
+    one = compare_rows("ge2e", "fbank", track="open", condition="clean", board=BOARD)
+    verification = next(line for line in one if (line.task, line.metric) == ("asv", "eer"))
+    assert not verification.is_exact and verification.comparison is not None
+    cost = next(line for line in one if line.metric == "min_dcf")
+    assert cost.comparison is None
+    text = table(one, "ge2e", "fbank")
+    assert re.search(r"asv +EER .* estimate\n", text) and re.search(r"min DCF .* no test", text)

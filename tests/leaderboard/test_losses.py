@@ -5,15 +5,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from bench.metrics.draws import Draws
+from bench.metrics.jackknife import Influences
+from bench.metrics.statistics import interval, seed_variance
 from leaderboard.board.columns import degradation_columns
 from leaderboard.board.degradation import reference_pairs
-from leaderboard.board.heat import heat_tables, over_column
-from leaderboard.board.rows import Degradation, SetDraws
+from leaderboard.board.heat import heat_tables
+from leaderboard.board.rows import BoardScore, Degradation
+from leaderboard.board.scores import set_scores
 
 
 def lossy(degradations, *, competes=True):
-    return SimpleNamespace(degradations=degradations, set_draws={}, competes=competes)
+    return SimpleNamespace(degradations=degradations, competes=competes, key=str(id(degradations)))
 
 
 def test_losses_over_other_pairs_are_shown_and_never_ranked():
@@ -33,7 +35,7 @@ def test_losses_over_other_pairs_are_shown_and_never_ranked():
     for column, value in ((mean, 40.0), (worst, 35.0)):
         found = [column.cell(row).value for row in rows]
         assert found == [None, None, *[pytest.approx(value)] * 3]
-        assert "sorted over the same 3 pairs" in column.about
+        assert "over the same 3 pairs" in column.about
     assert mean.cell(rows[0]).note == "only 2 of 3, KS"
     assert mean.cell(other).note == "other 1 of 3, ASV"
 
@@ -57,31 +59,94 @@ def test_the_worst_condition_is_one_of_those_with_most_tasks():
     assert (cell.text, cell.note) == ("+20.0", "gsm")
 
 
+RNG = np.random.default_rng(0)
+
+
+def scored(value, *, seeds=3, chance=0.1):
+    """A score with its seeds, and an interval far from chance."""
+    leans = RNG.normal(0, 0.01, seeds)
+    runs = [
+        Influences(value + lean, RNG.normal(0, 0.01, 12), 12.0) for lean in leans - leans.mean()
+    ]
+    return BoardScore(value, value - 0.1, value + 0.1, runs=tuple(runs), seeds=seeds, chance=chance)
+
+
+def of_scores(key, tasks, **options):
+    """A row with scores by task and condition, and their degradations."""
+    scores = {
+        (task, "accuracy", name): part
+        for task, part in tasks.items()
+        for name, part in part.items()
+    }
+    lost = {
+        (task, name): Degradation(1 - (s.value - 0.1) / (part["clean"].value - 0.1))
+        for task, part in tasks.items()
+        for name, s in part.items()
+        if name != "clean"
+    }
+    main = dict.fromkeys(tasks, "accuracy")
+    given = {"set_runs": {}, "pools": True, "main_metrics": main, "degradations": lost} | options
+    return SimpleNamespace(key=key, scores=scores, **given)
+
+
+WHITE = ["white-20db", "white-10db"]
+
+
 def test_a_ladder_is_one_column_of_the_heat_map():
     """Of the tasks that have all its rungs: the mean over rungs, then over tasks."""
-    losses = {
-        **{("ks", f"white-{n}db"): Degradation(n / 100, 0.0, 0.3) for n in (20, 10)},
-        **{("ic", f"white-{n}db"): Degradation(0.4, 0.1, 0.5) for n in (20, 10)},
-        ("sid", "white-20db"): Degradation(0.9),
-        ("ks", "gsm"): Degradation(0.1),
-        ("ks", "clip-6db"): Degradation(0.7),
-    }
-    names = ["gsm", "white-20db", "white-10db", "clip-6db"]
-    plain = lossy({("ks", "gsm"): Degradation(0.2)})
-    single, ladders = heat_tables([lossy(losses), plain], names)
+    ks = {"clean": scored(0.6), WHITE[0]: scored(0.5), WHITE[1]: scored(0.3)}
+    ic = {"clean": scored(0.5), WHITE[0]: scored(0.4), WHITE[1]: scored(0.4)}
+    sid = {"clean": scored(0.7), WHITE[0]: scored(0.2), "gsm": scored(0.6)}
+    row = of_scores("one", {"ks": ks, "ic": ic, "sid": sid})
+    plain = of_scores("two", {"ks": {"clean": scored(0.6), "gsm": scored(0.5)}})
+    single, ladders = heat_tables([row, plain], ["gsm", *WHITE])
     assert [item.title for item in single.columns] == ["gsm"] and len(single.rows) == 2
-    white, clip = ladders.columns
-    assert (white.title, white.tasks, clip.title) == ("ladder-white", "IC, KS", "ladder-clip")
-    assert len(ladders.rows) == 1
-    found = over_column(lossy(losses), white)
-    assert (found.value, found.low, found.high) == pytest.approx((0.275, 0.05, 0.4))
-    assert found.tasks == "IC, KS" and over_column(lossy({}), white) is None
-    row, values = lossy(losses), np.linspace(0.1, 0.2, 1000)
-    row.set_draws["ks", "ladder-white"] = SetDraws(Draws(values, 9), Draws(values, 9))
-    drawn = over_column(row, white)
-    assert drawn.value == found.value
-    low, high = np.percentile(values, [2.5, 97.5])  # of KS; IC keeps the mean of its rungs'
-    assert (drawn.low, drawn.high) == pytest.approx(((low + 0.1) / 2, (high + 0.5) / 2))
+    (white,) = ladders.columns
+    assert (white.title, white.tasks) == ("ladder-white", "IC, KS")
+    assert [row.key for row in ladders.rows] == ["one"]
+    lost = white.losses["one"]
+    # KS loses 0.1 and 0.3 of 0.5, IC 0.1 of 0.4 twice.
+    assert lost.value == pytest.approx((0.4 + 0.25) / 2)
+    parts = [
+        set_scores([row, plain], task, "accuracy", "ladder-white", WHITE)["one"].loss
+        for task in ("ks", "ic")
+    ]
+    assert (lost.low, lost.high) == pytest.approx(
+        (np.mean([part.low for part in parts]), np.mean([part.high for part in parts]))
+    )
+
+
+def test_a_set_counts_where_all_of_it_was_scored():
+    rows = [
+        of_scores(f"r{i}", {"ks": {"clean": scored(0.6), "a": scored(0.5), "b": scored(0.3)}})
+        for i in range(3)
+    ]
+    found = set_scores(rows, "ks", "accuracy", "noises", ["a", "b"])
+    mean, loss = found["r0"].mean, found["r0"].loss
+    assert (mean.value, loss.value) == pytest.approx((0.4, 0.4))
+    assert mean.spread == seed_variance(found[row.key].mean.runs for row in rows)
+    expected = interval(loss.runs, loss.spread)
+    assert (loss.low, loss.high) == (expected.low, expected.high)
+    assert set_scores(rows, "ks", "accuracy", "noises", ["a", "b", "c"]) == {}
+    assert set_scores(rows, "ic", "accuracy", "noises", ["a", "b"]) == {}
+
+
+def test_a_set_of_an_old_record_has_the_runs_of_its_mean_only():
+    part = {"clean": scored(0.6), "a": BoardScore(0.5, seeds=3), "b": BoardScore(0.3, seeds=3)}
+    bare = of_scores("bare", {"ks": part})
+    stored = {("ks", "noises"): scored(0.4).runs}
+    row = of_scores("row", {"ks": part}, set_runs=stored)
+    found = set_scores([bare, row], "ks", "accuracy", "noises", ["a", "b"])
+    assert found["bare"].mean.low is None and found["bare"].loss.low is None
+    assert found["row"].mean.runs == stored["ks", "noises"] and found["row"].loss.low < 0.4
+
+
+def test_who_does_not_beat_chance_has_no_loss():
+    part = {"clean": scored(0.15), "a": scored(0.12), "b": scored(0.1)}  # [0.05, 0.25] holds 0.1
+    (found,) = set_scores(
+        [of_scores("r", {"ks": part})], "ks", "accuracy", "n", ["a", "b"]
+    ).values()
+    assert found.mean.value == pytest.approx(0.11) and found.loss is None
 
 
 def test_a_mean_over_fewer_tasks_says_so():
@@ -91,7 +156,7 @@ def test_a_mean_over_fewer_tasks_says_so():
     (table,) = heat_tables([full, part], ["gsm", "ood"])
     gsm, ood = table.columns
     assert (gsm.tasks, ood.tasks) == ("KS, SID", "KS")
-    assert over_column(part, gsm).tasks == "KS"
+    assert gsm.losses[part.key].tasks == "KS"
     mean, worst = degradation_columns([full, part])
     notes = ["[+10.0, +30.0]", "[+10.0, +30.0], only 1 of 2, KS"]
     assert [mean.cell(row).note for row in (full, part)] == notes

@@ -46,7 +46,7 @@ def test_the_feed_names_changes_of_what_the_page_shows(tmp_path):
 
     git("init", "-q")
     places = ("results/open/a", "results/quick/a", "costs", "standing/open", "standing/quick",
-              "published", "draws/open/a", "draws/quick/a", "page")  # fmt: skip
+              "published", "items/open/a", "items/quick/a", "page")  # fmt: skip
     for place in places:
         (board / place).mkdir(parents=True)
     for place in places:
@@ -55,7 +55,7 @@ def test_the_feed_names_changes_of_what_the_page_shows(tmp_path):
         git("commit", "-qm", f"Change {place}")
     root = ElementTree.fromstring(feed(board, ""))
     titles = root.findall(".//{*}entry/{*}title")
-    shown = ("draws/open/a", "published", "standing/open", "costs", "results/open/a")
+    shown = ("items/open/a", "published", "standing/open", "costs", "results/open/a")
     assert [title.text for title in titles] == [f"Change {place}" for place in shown]
 
 

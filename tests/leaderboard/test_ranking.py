@@ -9,15 +9,14 @@ import pytest
 
 from bench.errors import InvalidDataError
 from bench.load.catalog import upstream_card
-from bench.metrics.draws import Draws
+from bench.metrics.jackknife import Influences
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import holm, rank_bands, studentised_pairs
+from bench.metrics.statistics import SeedVariance, holm, pair_p_values, rank_bands
 from bench.records.standing import Standing
 from leaderboard.board.board import View
 from leaderboard.board.columns import all_columns
-from leaderboard.board.degradation import degradations
 from leaderboard.board.layer_table import LayerTable
-from leaderboard.board.ranking import all_pairs, compare, rank_column
+from leaderboard.board.ranking import compare, rank_column
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.page.export import bibtex
 from leaderboard.page.picture import PicturePoint, cost_picture, frontier
@@ -27,26 +26,38 @@ ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard"
 
 
-def row(name, value, noise, *, kind="measured", revoked=None):
-    score = BoardScore(value, value - 0.1, value + 0.1, "", Draws(value + noise, 200))
+SEEDS = SeedVariance(1e-6, 0.0, 30, 11.0)
+SPREAD = np.random.default_rng(9).normal(0, 0.02, 12)  # over speakers, shared by all rows
+
+
+def score(value, changes=SPREAD, *, seeds=3, spread=SEEDS, is_exact=True):
+    runs = tuple(Influences(value, changes, float(len(changes))) for _ in range(seeds))
+    return BoardScore(
+        value, value - 0.1, value + 0.1, "", runs, spread, seeds=seeds, is_exact=is_exact
+    )
+
+
+def row(name, value, changes=SPREAD, *, kind="measured", revoked=None, **options):
     return Row(
         key=name, name=name, kind=kind, role="", card_name=name, card=None, family="distilled",
         teacher="", weights="", tap="", protocol="", params=1, macs_per_second=1.0,
         macs_superb=None, cost=None, rtf=None,
-        scores={("ks", "accuracy", "clean"): score},
+        scores={("ks", "accuracy", "clean"): score(value, changes, **options)},
         standing=Standing(upstream=name, track="open", revoked=revoked),
     )  # fmt: skip
 
 
 def test_ranks_are_bands_of_what_competes():
-    rng = np.random.default_rng(0)
-    shared = rng.normal(0, 0.05, 1000)
+    other = SPREAD + np.random.default_rng(0).normal(0, 0.01, 12)
     rows = [
-        row("a", 0.90, shared),
-        row("b", 0.895, shared + rng.normal(0, 0.01, 1000)),
-        row("c", 0.50, shared),
-        row("control", 0.99, shared, kind="control"),
-        row("revoked", 0.99, shared, revoked="why"),
+        row("a", 0.90),
+        row("b", 0.895, other),
+        row("c", 0.50),
+        row("control", 0.99, kind="control"),
+        row("revoked", 0.99, revoked="why"),
+        row("one seed", 0.99, seeds=1),
+        row("estimate", 0.99, is_exact=False),
+        row("no item counts", 0.99, seeds=0),
     ]
     found = rank_column(rows, ("ks", "accuracy", "clean"), METRICS["accuracy"])
     assert {name: (r.best, r.worst, r.of) for name, r in found.items()} == {
@@ -54,12 +65,12 @@ def test_ranks_are_bands_of_what_competes():
     }  # fmt: skip
     assert found["b"].above == "a" and found["b"].p_above > 0.05 and found["a"].p_above is None
     assert found["c"].p_above < 1e-6
-    scores = [r.scores["ks", "accuracy", "clean"] for r in rows[:3]]
-    pairs = all_pairs(scores)
-    for i, one in enumerate(scores):
-        for j, two in enumerate(scores):
-            if i != j:
-                assert pairs[i, j] == pytest.approx(compare(one, two).p_value, rel=1e-6, abs=1e-12)
+
+
+def test_no_rank_without_the_variance_of_head_seeds():
+    rows = [row(name, value, spread=None) for name, value in (("a", 0.9), ("b", 0.1))]
+    assert rank_column(rows, ("ks", "accuracy", "clean"), METRICS["accuracy"]) == {}
+    assert compare(score(0.9, spread=None), score(0.1, spread=None)) is None
 
 
 def told_apart(p_values):
@@ -75,8 +86,9 @@ def test_bands_that_do_not_overlap_tell_apart_and_others_may():
     apart_and_overlapping = 0
     for _ in range(20):
         values = np.sort(rng.normal(0, 0.05, 12))
-        draws = values[:, None] + rng.normal(0, 1, (12, 400)) * rng.uniform(0.005, 0.05, (12, 1))
-        p_values = studentised_pairs(values, draws, 300)
+        changes = rng.normal(0, 1, (12, 40)) * rng.uniform(0.001, 0.01, (12, 1))
+        runs = [score(*pair).runs for pair in zip(values, changes, strict=True)]
+        p_values = pair_p_values(runs, SEEDS)
         bands = rank_bands(values.tolist(), p_values, higher_is_better=True)
         apart = told_apart(p_values)
         for i, one in enumerate(bands):
@@ -90,37 +102,14 @@ def test_bands_that_do_not_overlap_tell_apart_and_others_may():
 
 
 def test_other_test_sets_are_not_compared():
-    one, two = (
-        BoardScore(0.5, draws=Draws(np.zeros(9), 5)),
-        BoardScore(0.5, draws=Draws(np.zeros(9), 6)),
-    )
     with pytest.raises(InvalidDataError, match="not the same test set"):
-        compare(one, two)
-    with pytest.raises(InvalidDataError, match="no draws"):
-        compare(one, BoardScore(0.5))
-
-
-def test_degradation_pairs_what_is_paired():
-    rng = np.random.default_rng(1)
-    shared = rng.normal(0, 0.05, 1000)
-    scores = {
-        ("ks", "accuracy", "clean"): BoardScore(0.8, draws=Draws(0.8 + shared, 100)),
-        ("ks", "accuracy", "noise"): BoardScore(0.6, draws=Draws(0.6 + shared, 100)),
-        ("asr", "wer", "clean"): BoardScore(0.0),
-        ("asr", "wer", "noise"): BoardScore(0.1),
-    }
-    same = {("ks", "clean"): "x", ("ks", "noise"): "x"}
-    other = {("ks", "clean"): "x", ("ks", "noise"): "y"}
-    main = {"ks": "accuracy", "asr": "wer"}
-    paired, apart = (degradations(scores, main, m)["ks", "noise"] for m in (same, other))
-    assert paired.value == apart.value == pytest.approx(0.25)
-    assert paired.high - paired.low < 0.5 * (apart.high - apart.low)
-    assert ("asr", "noise") not in degradations(scores, main, same)  # nothing of 0 is a fraction
+        compare(score(0.5), score(0.5, np.zeros(9)))
+    assert compare(score(0.5), BoardScore(0.5)) is None
 
 
 def points(*pairs):
-    return [PicturePoint(row(f"p{i}", score, 0.0), cost, score, 0.0, 0.0)
-            for i, (cost, score) in enumerate(pairs)]  # fmt: skip
+    return [PicturePoint(row(f"p{i}", value), cost, value, 0.0, 0.0)
+            for i, (cost, value) in enumerate(pairs)]  # fmt: skip
 
 
 def test_frontier_by_hand():
@@ -137,7 +126,7 @@ def view_of(rows):
 
 
 def sized(name, params, value, **options):
-    return replace(row(name, value, 0.0), params=params, **options)
+    return replace(row(name, value), params=params, **options)
 
 
 def test_the_picture_has_costs_by_their_logarithm_and_scores_upwards():
@@ -161,8 +150,8 @@ def test_baselines_are_left_out_beside_eight_others(others, shown):
 
 def test_bibtex_is_of_the_card_and_claims_nothing_of_the_paper():
     card = upstream_card("distilhubert")
-    entry = bibtex(replace(row("a", 0.5, 0.0), card=card))
+    entry = bibtex(replace(row("a", 0.5), card=card))
     assert f"  title = {{{card.title}}},\n" in entry and "Upstream card of Slim-SUPERB" in entry
     assert f"  note = {{Paper: \\url{{{card.paper}}}}}\n}}" in entry
     assert re.findall(r"^  (\w+) = ", entry, re.MULTILINE) == ["title", "howpublished", "note"]
-    assert bibtex(row("a", 0.5, 0.0)) == ""
+    assert bibtex(row("a", 0.5)) == ""

@@ -268,6 +268,7 @@ def test_names_and_directions() -> None:
         "accuracy",
         "slot_f1",
         "slot_type_f1",
+        "average_precision",
     ]
     assert all(name == item.name for name, item in METRICS.items())
 

@@ -10,7 +10,8 @@ from toy_track import TRACK
 from bench.engine import Engine
 from bench.errors import MissingError, UsageError
 from bench.features.store import FeatureStore
-from bench.metrics.draws import read_draws
+from bench.metrics.item_file import read_items
+from bench.metrics.jackknife import jackknife
 from bench.records.bundle import BundleCard, opened
 from bench.records.standing import Standing
 from bench.schema import read_card
@@ -58,15 +59,13 @@ def test_an_accepted_bundle_is_on_the_board(toy, tmp_path):
     with opened(toy.archive) as folder:
         bundle, report = check(folder, toy.home)
         assert bundle is not None and not report.problems
-        assert "new: tone-s0" in list(
-            differences(bundle.records, bundle.draws, bundle.about, board)
-        )
+        assert "new: tone-s0" in list(differences(bundle.records, bundle.about, board))
         accept(bundle, board, "rescored")
-        lines = list(differences(bundle.records, bundle.draws, bundle.about, board))
-        assert any("accuracy" in line and line.endswith("the same") for line in lines)
+        lines = list(differences(bundle.records, bundle.about, board))
+        assert any("accuracy" in line and line.endswith("(the same)") for line in lines)
     assert read_card(board / "standing/toy/fbank.yaml", Standing).verified == "rescored"
-    draws = read_draws(board / "draws/toy/fbank/tone-s0.draws")
-    assert draws["clean", "accuracy"].clusters == 16
+    items = read_items(board / "items/toy/fbank/tone-s0.items").items["clean", "accuracy"]
+    assert len(jackknife(items).changes) == 16
     build_board(board / "results", tmp_path / "site", Stamp("", ""))
     page = (tmp_path / "site/index.html").read_text("utf-8")
     assert "A. Body" in page and "rescored" in page

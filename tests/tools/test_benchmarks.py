@@ -14,10 +14,7 @@ from bench.features.store import FeatureStore, bytes_per_utterance
 from tools.benchmarks import _page, f_official
 from tools.benchmarks._paired import in_turn, spread
 
-NAMES = (
-    *("reuse", "s3prl", "machine", "growth", "memory", "official", "crops", "lengths"),
-    "resamples",
-)
+NAMES = ("reuse", "s3prl", "machine", "growth", "memory", "official", "crops", "lengths")
 
 
 @pytest.fixture

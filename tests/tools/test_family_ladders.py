@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from bench.errors import MissingError
-from bench.metrics.draws import Draws
-from leaderboard.board.rows import BoardScore, Degradation, SetDraws
+from bench.metrics.jackknife import Influences
+from leaderboard.board.rows import BoardScore, Degradation
 from tools.pages.family import read_family
 from tools.pages.family_ladders import ladder_section, plot_family_ladders, scored_rows
 from tools.pages.ladder_plot import ladders
@@ -21,21 +21,21 @@ RUNGS = [rung.name for rungs in ladders().values() for rung in rungs]
 def family():
     """A teacher that loses 10 % on its first task and 30 % on its second, wherever it is heard."""
     found = read_family("house_teacher", "open", ROOT / "leaderboard")
-    metrics = {"ic": "accuracy", "ks": "accuracy"}
-    losses = {"ic": 0.1, "ks": 0.3}
+    lost = {"ic": 0.1, "ks": 0.3}
+    scores = {}
+    for task, loss in lost.items():
+        scores[task, "accuracy", "clean"] = BoardScore(0.6, 0.5, 0.7, seeds=3, chance=0.1)
+        for name in RUNGS:
+            value = 0.6 - 0.5 * loss
+            scores[task, "accuracy", name] = BoardScore(value, seeds=3, chance=0.1)
+    degradations = {
+        (task, name): Degradation(loss, loss - 0.05, loss + 0.05)
+        for task, loss in lost.items()
+        for name in RUNGS
+    }
+    records = tuple(r for r in found.teacher.records if r.task in lost)
     teacher = replace(
-        found.teacher,
-        scores={
-            (task, metric, name): BoardScore(0.5)
-            for task, metric in metrics.items()
-            for name in ("clean", *RUNGS)
-        },
-        degradations={
-            (task, name): Degradation(loss, loss - 0.05, loss + 0.05)
-            for task, loss in losses.items()
-            for name in RUNGS
-        },
-        set_draws={},
+        found.teacher, scores=scores, degradations=degradations, set_runs={}, records=records
     )
     return replace(found, teacher=teacher, again=(), students=(), controls=(), others=())
 
@@ -61,18 +61,24 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
     assert text.count("| 20 ") == len(ladders()) + 1 and "54 rungs" in text and "IC, KS" in text
     (rungs,) = [line for line in text.splitlines() if line.startswith("| white ")]
     assert "20, 10, 5, 0" in rungs
-    noise = np.linspace(-0.02, 0.02, 1000)
-    drawn = {
-        (task, "ladder-white"): SetDraws(Draws(0.5 + noise, 99), Draws(loss + noise, 99))
-        for task, loss in (("ic", 0.1), ("ks", 0.3))
+    changes = np.linspace(-0.002, 0.002, 12)
+    runs = {
+        (task, "ladder-white"): tuple(Influences(value, changes, 12.0) for _ in range(3))
+        for task, value in (("ic", 0.55), ("ks", 0.45))
     }
+    scores = {
+        key: replace(s, runs=tuple(Influences(s.value, 0 * changes, 12.0) for _ in range(3)))
+        if key[2] == "clean"
+        else s
+        for key, s in family.teacher.scores.items()
+    }
+    teacher = replace(family.teacher, set_runs=runs, scores=scores)
     (line,) = [
         line
-        for line in ladder_section(
-            replace(family, teacher=replace(family.teacher, set_draws=drawn))
-        ).splitlines()
+        for line in ladder_section(replace(family, teacher=teacher)).splitlines()
         if line.startswith("| `house_teacher`")
     ]
+    # 2.2 (Student's t, 11) x 0.0043 (root of the sum of squared changes) / 0.5 is 1.9 %.
     assert line.count("20 [18, 22]") == 1 and line.count("| 20  ") == len(ladders())
 
 

@@ -8,23 +8,27 @@ import numpy as np
 import pytest
 
 from bench.errors import MissingError, UsageError
-from bench.metrics.draws import Draws
+from bench.metrics.item_file import ItemFile
+from bench.metrics.jackknife import Influences
+from bench.metrics.statistics import SeedVariance
 from bench.records.record import read_record
 from leaderboard.board.reading import BoardFolders, BoardRecord
 from leaderboard.board.record_rows import measured_rows
-from leaderboard.board.rows import BoardScore, Degradation, SetDraws
-from leaderboard.board.shares import mean_score, over_set, share_kept
+from leaderboard.board.rows import BoardScore
+from leaderboard.board.shares import mean_score, share_kept
 from tools.pages.family import read_family
 from tools.pages.family_page import page
 from tools.pages.family_plot import _levels, plot_family
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(3)
-NOISE = RNG.normal(0.0, 0.02, 1000)
+NOISE = RNG.normal(0.0, 0.002, 100)
+SEEDS = SeedVariance(1e-12, 0.0, 30, 99.0)
 
 
-def score(value, noise=NOISE):
-    return BoardScore(value, draws=Draws(value + noise, clusters=300), seeds=3)
+def score(value, changes=NOISE):
+    runs = tuple(Influences(value, changes, float(len(changes))) for _ in range(3))
+    return BoardScore(value, runs=runs, spread=SEEDS, seeds=3)
 
 
 @pytest.fixture(scope="module")
@@ -37,76 +41,55 @@ def test_a_share_is_the_part_of_the_way_from_control_to_teacher(turned):
     values = [1 - value if turned else value for value in (0.5, 0.6, 0.2)]
     found = share_kept(*map(score, values))
     assert found.value == pytest.approx(0.75)
-    assert (found.low, found.high) == (
-        pytest.approx(0.75),
-        pytest.approx(0.75),
-    )  # one noise for all
+    assert (found.low, found.high) == pytest.approx((0.75, 0.75), abs=1e-4)  # one noise for all
 
 
-def test_an_interval_of_a_share_is_that_of_its_resamples():
-    own, noise = RNG.normal(0.0, 0.02, 1000), RNG.normal(0.0, 0.01, 1000)
+def test_an_interval_of_a_share_is_that_of_the_ratio_without_each_speaker():
+    own, noise = RNG.normal(0.0, 0.002, 100), RNG.normal(0.0, 0.001, 100)
     found = share_kept(score(0.5, own), score(0.6), score(0.2, noise))
-    by_hand = [
-        (0.5 + a - 0.2 - c) / (0.6 + b - 0.2 - c) for a, b, c in zip(own, NOISE, noise, strict=True)
-    ]
-    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(by_hand, [2.5, 97.5])))
+    by_hand = (0.5 + own - 0.2 - noise) / (0.6 + NOISE - 0.2 - noise) - 0.75
+    half = 1.984 * np.sqrt(np.square(by_hand).sum())
+    assert (found.low, found.high) == pytest.approx((0.75 - half, 0.75 + half), rel=0.01)
+
+
+def test_head_seeds_widen_the_interval_of_a_share():
+    loud = SeedVariance(0.01**2, 0.0, 30, 99.0)
+    one, two, three = (replace(score(value), spread=loud) for value in (0.5, 0.6, 0.2))
+    found = share_kept(one, two, three)
+    error = np.sqrt((1 + 0.75**2 + 0.25**2) / 3) * 0.01 / 0.4
+    assert (found.high - found.low) / 2 == pytest.approx(2.042 * error, rel=0.01)
 
 
 def test_there_is_no_share_of_a_gain_that_is_none():
-    assert share_kept(score(0.5), score(0.205, RNG.normal(0, 0.02, 1000)), score(0.2)) is None
+    assert share_kept(score(0.5), score(0.205, RNG.normal(0, 0.002, 100)), score(0.2)) is None
     assert share_kept(BoardScore(0.5), BoardScore(0.2), BoardScore(0.2)) is None
 
 
-def test_without_draws_a_share_has_no_interval():
+def test_without_item_counts_a_share_has_no_interval():
     found = share_kept(BoardScore(0.5), score(0.6), score(0.2))
     assert found.value == pytest.approx(0.75) and found.low is None
 
 
-def test_a_mean_over_initialisations_averages_draws():
+def test_a_mean_over_initialisations_has_the_seeds_of_all():
     found = mean_score([score(0.2), score(0.4)])
-    assert found.value == pytest.approx(0.3)
-    assert found.draws.values == pytest.approx(0.3 + NOISE)
-    assert mean_score([score(0.2), BoardScore(0.4)]).draws is None
+    assert found.value == pytest.approx(0.3) and len(found.runs) == found.seeds == 6
+    assert mean_score([score(0.2), BoardScore(0.4)]).runs == ()
     assert mean_score([]) is None
 
 
-def test_a_set_counts_where_all_of_it_was_scored(family):
-    losses = {("ks", "a"): Degradation(0.1, 0.0, 0.3), ("ks", "b"): Degradation(0.3, 0.2, 0.5)}
-    scores = {
-        ("ks", "accuracy", name): BoardScore(value) for name, value in (("a", 0.5), ("b", 0.3))
-    }
-    row = replace(family.teacher, degradations=losses, scores=scores, set_draws={})
-    found = over_set(row, "ks", "accuracy", "noises", ["a", "b"])
-    assert (found.mean.value, found.loss.value) == pytest.approx((0.4, 0.2))
-    assert found.loss.low is None and found.loss.draws is None
-    assert over_set(row, "ks", "accuracy", "noises", ["a", "b", "c"]) is None
-    assert over_set(row, "ic", "accuracy", "noises", ["a", "b"]) is None
-    drawn = SetDraws(Draws(0.4 + NOISE, 300), Draws(0.2 + NOISE, 300))
-    found = over_set(
-        replace(row, set_draws={("ks", "noises"): drawn}), "ks", "accuracy", "noises", ["a", "b"]
-    )
-    low, high = np.percentile(NOISE, [2.5, 97.5])
-    assert (found.loss.low, found.loss.high) == pytest.approx((0.2 + low, 0.2 + high))
-
-
-def test_draws_over_a_set_are_read_where_every_seed_has_them():
-    """The loss is relative to each seed's own clean score, then the mean over seeds."""
+def test_sets_are_read_where_every_seed_has_them():
     sources = BoardFolders.beside(ROOT / "leaderboard" / "results")
+    changes = np.linspace(-0.01, 0.01, 12)
     found = []
-    for seed, clean in ((0, 0.5), (1, 0.4)):
+    for seed, value in ((0, 0.3), (1, 0.4)):
         path = sources.results / "open" / "house_distil" / f"ks-s{seed}.json"
-        draws = {
-            ("clean", "accuracy"): Draws(clean + NOISE, 305),
-            ("noises", "accuracy"): Draws(0.5 * (clean + NOISE) + 0.01 * seed, 305),
-        }
-        found.append(BoardRecord(path, read_record(path), draws))
+        items = ItemFile({}, {"noises": Influences(value, changes, 12.0)})
+        found.append(BoardRecord(path, read_record(path), items))
     (row,) = measured_rows("open", found, sources)
-    read = row.set_draws["ks", "noises"]
-    assert read.mean.values == pytest.approx(0.5 * (0.45 + NOISE) + 0.005)
-    assert read.loss.values == pytest.approx(0.5 - 0.005 / (0.4 + NOISE))
-    del found[1].draws["noises", "accuracy"]
+    assert [run.value for run in row.set_runs["ks", "noises"]] == [0.3, 0.4]
+    found[1] = replace(found[1], items=ItemFile({}))
     (row,) = measured_rows("open", found, sources)
-    assert ("ks", "noises") not in row.set_draws
+    assert ("ks", "noises") not in row.set_runs
 
 
 def test_students_of_students_are_of_the_family(family):
@@ -122,12 +105,6 @@ def test_every_row_of_the_board_is_on_the_page(family):
     text = page(family)
     for folder in (ROOT / "leaderboard" / "results" / "open").glob("*/"):
         assert f"`{folder.name.replace('+untrained=', '+untrained:')}`" in text
-
-
-def test_the_committed_page_is_that_of_the_records(family):
-    assert (ROOT / "docs" / "recipes-results.md").read_text(encoding="utf-8") == page(family), (
-        "make recipe-results"
-    )
 
 
 def test_a_teacher_must_be_there_with_its_control():

@@ -8,14 +8,13 @@ from pathlib import Path
 from bench.paths import board_folder
 
 HELP = "Write docs/conditions.md and its plots from records that were scored under conditions."
-EXAMPLE = "python -m tools conditions-page --results leaderboard/results --track quick"
+EXAMPLE = "python -m tools conditions-page --track open"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    results = board_folder() / "results"
-    parser.add_argument("--results", type=Path, default=results, help="folder of records")
-    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("--board", type=Path, default=board_folder())
+    parser.add_argument("--track", default="open")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where to write")
 
 
@@ -25,6 +24,6 @@ def run(options: argparse.Namespace) -> int:
     from tools.pages.conditions import write_page
 
     track_card(options.track)
-    for path in write_page(options.results, options.track, options.docs):
+    for path in write_page(options.board, options.track, options.docs):
         print(path)
     return 0

@@ -1,5 +1,8 @@
 """Splits by character, with similar voices on one side.
 
+GE2E chose which pairs are left out of the impostor trials, and so the upstream `ge2e` is judged on
+trials that it drew itself: the cards of `asv` say so.
+
 Characters are not people: one actor may play several. Voices were compared with the GE2E speaker
 encoder (`resemblyzer` 0.1.4): mean of up to 40 accepted clips of at least 1.2 s, cosine between the
 means of two characters. The two halves of one character's clips score 0.97 to 0.99 (Queen) and 0.96

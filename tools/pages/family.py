@@ -48,8 +48,7 @@ class Family:
 
     def metrics(self) -> dict[str, str]:
         """Return the main metric of every task that the teacher was measured on."""
-        tasks = sorted({task for task, _, _ in self.teacher.scores})
-        return {task: task_card(task, self.track).metrics[0] for task in tasks}
+        return dict(sorted(self.teacher.main_metrics.items()))
 
 
 def read_family(teacher: str, track: str, board: Path) -> Family:
@@ -58,7 +57,7 @@ def read_family(teacher: str, track: str, board: Path) -> Family:
     Args:
         teacher: upstream, as on the board.
         track: the track.
-        board: folder of results, draws and costs.
+        board: folder of results, items and costs.
 
     Raises:
         UsageError: no such row.

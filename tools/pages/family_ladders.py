@@ -11,16 +11,16 @@ from bench.conditions.catalogue import Condition
 from leaderboard.board.columns import percent_range
 from leaderboard.board.degradation import MeanDegradation, mean_degradation, mean_over_tasks
 from leaderboard.board.rows import Degradation, Row
-from leaderboard.board.shares import over_set
+from leaderboard.board.scores import set_scores
 from tools.pages.family import Family
 from tools.pages.ladder_plot import Loss, ladders, plot_ladders
 
 ABOUT = """## Along the ladders
 
-One distortion, from mild to severe: how much worse than clean speech, relative to clean, in
-percent, as the mean over the rungs and over {tasks}, each task counting
-alike. In brackets the mean of the tasks' 95 % intervals, which is wider than the mean's own. Here
-are the upstreams that were scored on all {rungs} rungs on all these tasks. To test two of them:
+One distortion, from mild to severe: the share of the lead over chance that is lost, in percent,
+as the mean over the rungs and over {tasks}, each task counting alike. In brackets the mean of the
+tasks' 95 % intervals, which is wider than the mean's own. Here are the upstreams that were scored
+on all {rungs} rungs and beat chance on clean speech on all these tasks. To test two of them:
 `slim-superb compare ONE OTHER --condition ladder-white`, or `ladders` for all rungs."""
 
 
@@ -36,19 +36,17 @@ def ladder_section(family: Family) -> str:
     rows = scored_rows(family)
     if not rows:
         return ""
-    metrics, rungs_of = family.metrics(), ladders()
+    rungs_of = ladders()
     rungs = [[name, items[0].about, _severities(items)] for name, items in rungs_of.items()]
+    everything = [rung for items in rungs_of.values() for rung in items]
+    sets = {f"ladder-{name}": items for name, items in rungs_of.items()} | {"ladders": everything}
+    losses = [_over_rungs(family, name, items) for name, items in sets.items()]
     body = [
-        [
-            f"`{row.name}`",
-            *(_loss(row, metrics, f"ladder-{name}", items) for name, items in rungs_of.items()),
-        ]
+        [f"`{row.name}`", *(percent_range(column.get(row.key)) for column in losses)]
         for row in rows
     ]
-    everything = [rung for items in rungs_of.values() for rung in items]
-    for row, line in zip(rows, body, strict=True):
-        line.append(_loss(row, metrics, "ladders", everything))
-    about = ABOUT.format(tasks=", ".join(task.upper() for task in metrics), rungs=len(everything))
+    tasks = ", ".join(task.upper() for task in family.metrics())
+    about = ABOUT.format(tasks=tasks, rungs=len(everything))
     tables = [
         tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
         for lines, head in (
@@ -61,10 +59,6 @@ def ladder_section(family: Family) -> str:
 
 def _severities(rungs: list[Condition]) -> str:
     return ", ".join(f"{rung.severity:g}" for rung in rungs)
-
-
-def _loss(row: Row, metrics: dict[str, str], name: str, rungs: list[Condition]) -> str:
-    return percent_range(_over_rungs(row, metrics, name, rungs))
 
 
 def plot_family_ladders(family: Family, path: Path) -> None:
@@ -87,7 +81,7 @@ def plot_family_ladders(family: Family, path: Path) -> None:
     named = dict.fromkeys([*fixed, *rest[:1], *rest[-1:]])
     plot_ladders(
         {name: lines[name] for name in named if name in lines},
-        "mean over tasks: worse than clean, %",
+        "mean over tasks: lead over chance lost, %",
         path,
         {name: lines[name] for name in rest[1:-1]},
     )
@@ -103,14 +97,13 @@ def _line(row: Row) -> dict[str, Loss]:
     return {name: Loss(s.value, s.low, s.high) for name, s in means.items() if s is not None}
 
 
-def _over_rungs(
-    row: Row, metrics: dict[str, str], name: str, rungs: list[Condition]
-) -> MeanDegradation | None:
-    """Return the mean over rungs, then over tasks; `name` is that of the set of the rungs."""
+def _over_rungs(family: Family, name: str, rungs: list[Condition]) -> dict[str, MeanDegradation]:
+    """Return the mean over rungs, then over tasks, by row key; `name` is that of their set."""
     members = [rung.name for rung in rungs]
-    losses = {}
-    for task, metric in metrics.items():
-        over = over_set(row, task, metric, name, members)
-        if over is not None:
-            losses[task, name] = Degradation(over.loss.value, over.loss.low, over.loss.high)
-    return mean_degradation(losses)
+    losses: dict[str, dict[tuple[str, str], Degradation]] = {}
+    for task, metric in family.metrics().items():
+        for key, score in set_scores(family.rows, task, metric, name, members).items():
+            if (loss := score.loss) is not None:
+                degradation = Degradation(loss.value, loss.low, loss.high)
+                losses.setdefault(key, {})[task, name] = degradation
+    return {key: mean for key, part in losses.items() if (mean := mean_degradation(part))}

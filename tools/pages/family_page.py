@@ -12,7 +12,8 @@ from bench.metrics.metric import METRICS
 from bench.paths import write_text
 from leaderboard.board.columns import metric_title, percent_range, unit_of
 from leaderboard.board.rows import BoardScore
-from leaderboard.board.shares import mean_score, over_set, share_kept
+from leaderboard.board.scores import SetScore, set_scores
+from leaderboard.board.shares import mean_score, share_kept
 from tools.pages.family import Family
 from tools.pages.family_ladders import ladder_section
 
@@ -21,11 +22,11 @@ USUAL_SEEDS = 3
 
 PREFACE = """# What is kept of `{teacher}`, track `{track}`
 
-Written by `make recipe-results` from the committed records, their draws and costs (`leaderboard/`).
+Written by `make docs` from the committed records, their item counts and costs (`leaderboard/`).
 How the upstreams were made, and what follows from the numbers: [recipes](recipes.md).
 
-- Means over {seeds} head seeds where nothing else is said, in percent, with the 95 % interval that
-  other test utterances (other speakers for SID and ASV) would give; seeds are averaged and fixed.
+- Means over {seeds} head seeds where nothing else is said, in percent, with the 95 % interval over
+  other test speakers and other head seeds ([statistics](statistics.md)).
 - **A cell is one training.** Trainings differ by more than these intervals say: see the rows of
   `{teacher}` that differ in their training seed only.
 - Rates: {rates}.
@@ -35,10 +36,9 @@ How the upstreams were made, and what follows from the numbers: [recipes](recipe
 
 SHARES = """## Of the teacher's gain, in percent
 
-(score - control) / (teacher - control), on the same resamples of the same utterances: 100 is the
-teacher, 0 its control, the mean of {controls}
-(those that were measured on the task). A dash: not measured, or the teacher itself is not told from
-its control. One training of each."""
+(score - control) / (teacher - control): 100 is the teacher, 0 its control, the mean of
+{controls} (those that were measured on the task). A dash: not measured, or the teacher itself is
+not told from its control. One training of each."""
 
 OTHER_TEST = """## On the test set `{name}`
 
@@ -47,10 +47,10 @@ tasks' own cards. Scores as on clean speech; then what is kept of the teacher's 
 
 LOSSES = """## Under `{name}`
 
-The metric as the mean over the {count} conditions of the set, and behind it how much worse that is
-than clean speech, relative to clean, in percent, with the 95 % interval that other test utterances
-(or speakers) would give. An upstream near chance loses little. Heads were trained on clean speech.
-To test two against each other: `slim-superb compare ONE OTHER --condition {name}`."""
+The metric as the mean over the {count} conditions of the set, and behind it the share of the lead
+over chance that is lost against clean speech, in percent, with its 95 % interval; none where the
+clean score does not beat chance. Heads were trained on clean speech. To test two against each
+other: `slim-superb compare ONE OTHER --condition {name}`."""
 
 
 def write_family(family: Family, path: Path) -> None:
@@ -132,20 +132,25 @@ def _shares_on(family: Family, metrics: Mapping[str, str], test: str) -> str:
 def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     """Return the section of one set of conditions; empty if no row has all of them."""
     members = catalogue().sets[name]
+    over = {
+        task: set_scores(family.rows, task, metric, name, members)
+        for task, metric in metrics.items()
+    }
     body = []
     for row in family.rows:
-        cells = []
-        for task, metric in metrics.items():
-            over = over_set(row, task, metric, name, members)
-            cells.append(
-                f"{_points(over.mean.value, metric)}: {percent_range(over.loss)}" if over else "-"
-            )
+        cells = [_over(over[task].get(row.key), metric) for task, metric in metrics.items()]
         if set(cells) != {"-"}:
             body.append([f"`{row.name}`", *cells])
     if not body:
         return ""
     about = LOSSES.format(name=name, count=len(members))
     return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
+
+
+def _over(score: SetScore | None, metric: str) -> str:
+    if score is None:
+        return "-"
+    return f"{_points(score.mean.value, metric)}: {percent_range(score.loss)}"
 
 
 def _score(score: BoardScore | None, metric: str) -> str:

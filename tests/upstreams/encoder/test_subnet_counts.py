@@ -123,7 +123,9 @@ def test_the_command_lists(capsys, tmp_path):
 
 
 def record(upstream, macs, value, metric="accuracy"):
-    score = ConditionScore(condition="clean", metric=metric, value=value, n=9, low=0.0, high=1.0)
+    score = ConditionScore(
+        condition="clean", metric=metric, value=value, n=9, low=0.0, high=1.0, chance=0.1
+    )
     cost = SimpleNamespace(params=7, macs_per_second=macs)
     return SimpleNamespace(upstream=upstream, cost=cost, score=lambda: score)
 

@@ -1,0 +1,38 @@
+"""Every page that is made of the committed records is that of the committed records."""
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tools.pages import conditions, family, family_page, statistics_page, validation
+
+ROOT = Path(__file__).resolve().parents[2]
+BOARD = ROOT / "leaderboard"
+
+
+@cache
+def rows(track):
+    return conditions.read_rows(BOARD, track)
+
+
+PAGES = {
+    "conditions": lambda: conditions.page(rows("open"), "open"),
+    "recipes-results": lambda: family_page.page(family.read_family("house_teacher", "open", BOARD)),
+    "track-open": lambda: validation.page(rows("open"), "open"),
+    "track-quick": lambda: validation.page(rows("quick"), "quick"),
+}
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_page_is_that_of_the_records(name):
+    committed = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    assert committed == PAGES[name](), "make docs"
+
+
+def test_the_table_of_upstreams_against_themselves_is_that_of_the_records():
+    committed = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
+    tests = list(statistics_page.self_tests(rows("open")))
+    assert statistics_page.observed(tests) in committed, "make statistics"
+    assert sum(item.pairs for item in tests) > 900
+    assert 0.03 <= sum(item.rejected for item in tests) / sum(item.pairs for item in tests) <= 0.07
