@@ -15,8 +15,7 @@ from bench.records.record import read_record
 from leaderboard.board.reading import BoardFolders, BoardRecord
 from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import BoardScore
-from leaderboard.board.shares import mean_score, share_kept
-from tools.pages.family import read_family
+from tools.pages.family import mean_score, read_family, share_kept
 from tools.pages.family_page import page
 from tools.pages.family_plot import _levels, plot_family
 

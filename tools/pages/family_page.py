@@ -13,8 +13,7 @@ from bench.paths import write_text
 from leaderboard.board.columns import metric_title, percent_range, unit_of
 from leaderboard.board.rows import BoardScore
 from leaderboard.board.scores import SetScore, set_scores
-from leaderboard.board.shares import mean_score, share_kept
-from tools.pages.family import Family
+from tools.pages.family import Family, mean_score, share_kept
 from tools.pages.family_ladders import ladder_section
 
 SETS = ("distorted-seen", "distorted-unseen", "codecs")

@@ -10,8 +10,7 @@ from bench.metrics.metric import METRICS
 from bench.metrics.plots import legend_above, picture
 from leaderboard.board.columns import metric_title, unit_of
 from leaderboard.board.rows import BoardScore, Row
-from leaderboard.board.shares import mean_score
-from tools.pages.family import Family
+from tools.pages.family import Family, mean_score
 
 COLUMNS = 3
 MARKERS = "osD^vP*X"
