@@ -91,9 +91,10 @@ def compare_rows(
     committed = read_results(folders).by_track.get(track, [])
     paired = upstreams_of(first, second)
     check_columns([item for item in [*committed, *local] if item.record.upstream in paired])
-    replaced = {(item.record.upstream, role_of(item.record)) for item in local}
+    own = [item for item in local if item.record.upstream in paired]
+    replaced = {(item.record.upstream, role_of(item.record)) for item in own}
     others = [i for i in committed if (i.record.upstream, role_of(i.record)) not in replaced]
-    rows = _by_name(track, [*others, *local], folders)
+    rows = _by_name(track, [*others, *own], folders)
     one, two = (_named(rows, name) for name in (first, second))
     lines = [
         _line(task, metric, score, two.scores[task, metric, name])
