@@ -84,8 +84,8 @@ def _column(title: str, members: Sequence[str], rows: Sequence[Row]) -> HeatColu
         main = {task: metric for row in rows for task, metric in row.main_metrics.items()}
         for task, metric in main.items():
             for key, score in set_scores(rows, task, metric, title, members).items():
-                if (loss := score.loss) is not None:
-                    degradation = Degradation(loss.value, loss.low, loss.high)
+                if (loss_of_set := score.loss) is not None:
+                    degradation = Degradation(loss_of_set.value, loss_of_set.low, loss_of_set.high)
                     by_row.setdefault(key, {})[task, title] = degradation
     tasks = {task.upper() for losses in by_row.values() for task, _ in losses}
     means = {key: mean for key, part in by_row.items() if (mean := mean_degradation(part))}

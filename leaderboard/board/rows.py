@@ -151,8 +151,8 @@ class Row:
     def label(self) -> str:
         """A short name for a picture, different from those of the row's controls."""
         short = {"ceiling": " (ceiling)", "control": " (shuffled)"}
-        role = self.role.partition(":")[0]
-        return self.name if "untrained" in self.role else self.name + short.get(role, "")
+        is_named_alone = "untrained" in self.role or "no network" in self.role
+        return self.name + ("" if is_named_alone else short.get(self.role.partition(":")[0], ""))
 
     @property
     def measured_by(self) -> str:

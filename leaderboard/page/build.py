@@ -213,8 +213,8 @@ def build_board(results: Path, out: Path, stamp: Stamp | None = None) -> BuildSu
         InvalidDataError: a broken record, or records that cannot share a column.
         MissingError: no record, or `out` cannot be written.
     """
-    make_folder(out)
     board, skipped = make_board(BoardFolders.beside(results), stamp)
+    make_folder(out)
     contents = {"index.html": html(board), **exports(board)}
     for name, content in contents.items():
         write_text(out / name, printable(content))

@@ -113,10 +113,10 @@ def simulate(population: Population, columns: int, seed: int) -> Rates:
         values = [item.difference for item in ends]
         bands = rank_bands(values, p_values, higher_is_better=True)
         wrong.append(any(band != (1, ROWS) for band in bands))
-    same_head, same_rate, coverage, bands = (
+    same_head, same_rate, coverage, wrong_bands = (
         float(np.mean(part)) for part in (heads, rates, covered, wrong)
     )
-    return Rates(same_head, same_rate, coverage, bands, columns)
+    return Rates(same_head, same_rate, coverage, wrong_bands, columns)
 
 
 # A linear model of embeddings: speakers and utterances are normal vectors. These numbers give an

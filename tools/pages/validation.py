@@ -110,7 +110,7 @@ def _section(rows: Sequence[Row], task: str, main: str) -> str:
     body = [[*chance, *(value_text(METRICS[m], first[m].chance) for m in metrics)]]
     for row in measured:
         label = f"{row.name}, {row.role}" if row.role and row.name != UNTRAINED else row.name
-        seeds = scores[row.key][main].seeds
+        seeds = str(scores[row.key][main].seeds)
         weights = row.records[0].weights
         body.append([label, weights, seeds, *(_cell(scores[row.key][m], m) for m in metrics)])
     head = ["upstream", "weights", "seeds", *(metric_title(m) for m in metrics)]

@@ -63,8 +63,9 @@ def auto_model(folder: Path, normalize: bool, source: UpstreamSource) -> Upstrea
                 f"{folder}: the model takes {shape.main_input_name!r}; only models of waveforms "
                 f"('input_values') can be run"
             )
+        left_out: tuple[str, ...] = ()
         if source.untrained:
-            model, left_out = _random(config, source.seed), ()
+            model = _random(config, source.seed)
         elif (folder / ADAPTER).exists():
             model, left_out = _with_adapter(folder, config)
         else:
