@@ -9,7 +9,7 @@ from typing import NamedTuple
 from bench.conditions.catalogue import Condition, condition, noise_sources
 from bench.conditions.sets import identified
 from bench.errors import InvalidDataError
-from bench.metrics.jackknife import Influences, jackknife
+from bench.metrics.jackknife import Influences, jackknife_or_none
 from bench.records.record import ConditionResult, ConditionScore, Record
 from bench.registry import task_card
 from bench.run.artifacts import recorded_predictions, spec_of
@@ -68,7 +68,8 @@ def rescore_conditions(
         if not _are_same(result.scores, score_condition(card, item.name, judged)):
             differing.append(item.name)
         if item.steps and not item.test_only:
-            distorted[item.name] = jackknife(judged.items(card.metrics[0]))
+            parts = jackknife_or_none(judged.items(card.metrics[0]))
+            distorted |= {item.name: parts} if parts else {}
     return Rescored(differing, distorted)
 
 

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from bench.errors import InvalidDataError, one_line
 from bench.metrics.detection import TRIAL_RATES, Floats
 from bench.metrics.items import Items, TrialItems
-from bench.metrics.jackknife import Influences, has_speakers, influences, jackknife
+from bench.metrics.jackknife import Influences, has_speakers, influences, jackknife_or_none
 from bench.paths import atomic_path, runs_folder
 
 MAX_BYTES = 8_000_000  # packed, and unpacked
@@ -209,15 +209,18 @@ def _table(
 def all_influences(file: ItemFile, main: str) -> dict[Key, Influences]:
     """Return every score of a file with the influence of each speaker, by condition and metric.
 
+    Scores of test sets that are too small for an interval are left out.
+
     Args:
         file: of a record.
         main: metric of the scores under conditions.
 
     Raises:
-        InvalidDataError: fewer than two speakers or utterances, or nothing to score.
+        InvalidDataError: nothing to score.
     """
+    parts = {key: jackknife_or_none(items) for key, items in file.items.items()}
     return {
-        **{key: jackknife(items) for key, items in file.items.items()},
+        **{key: part for key, part in parts.items() if part},
         **{(name, main): part for name, part in file.conditions.items()},
         **file.estimates,
     }

@@ -51,6 +51,10 @@ class Influences:
         return left_out
 
 
+class TooFewClustersError(InvalidDataError):
+    """A test set so small that no interval can be computed; its score is still valid."""
+
+
 def influences(value: float, left_out: Floats, effective: float) -> Influences:
     """Return the influences of clusters on a value.
 
@@ -60,11 +64,11 @@ def influences(value: float, left_out: Floats, effective: float) -> Influences:
         effective: as in `Influences`.
 
     Raises:
-        InvalidDataError: fewer than two clusters, or one without which nothing can be scored.
+        TooFewClustersError: fewer than two, or one without which nothing can be scored.
     """
     count = len(left_out)
     if count < 2 or not np.isfinite(left_out).all():
-        raise InvalidDataError(
+        raise TooFewClustersError(
             f"jackknife: {count} speakers or utterances, of which one may hold everything that "
             "the metric counts: at least 2 expected, each of which can be left out"
         )
@@ -107,9 +111,18 @@ def jackknife(items: Items | TrialItems) -> Influences:
     Utterances are left out where a speaker is unknown, or fewer than `MIN_SPEAKERS` are known.
 
     Raises:
-        InvalidDataError: nothing to score, or fewer than two clusters.
+        InvalidDataError: nothing to score.
+        TooFewClustersError: as `influences`.
     """
     return _of_trials(items) if isinstance(items, TrialItems) else _of_rate(items)
+
+
+def jackknife_or_none(items: Items | TrialItems) -> Influences | None:
+    """Return as `jackknife`; None where the test set is too small for an interval."""
+    try:
+        return jackknife(items)
+    except TooFewClustersError:
+        return None
 
 
 def _of_rate(items: Items) -> Influences:

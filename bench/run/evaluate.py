@@ -12,7 +12,7 @@ from bench.api import Utterance
 from bench.config import TaskCard
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.items import Items, TrialItems
-from bench.metrics.jackknife import jackknife
+from bench.metrics.jackknife import jackknife_or_none
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import interval
 from bench.paths import check_file, write_text
@@ -88,9 +88,10 @@ class Judged(NamedTuple):
 def score_condition(card: TaskCard, condition: str, judged: Judged) -> list[ConditionScore]:
     """Score one test set by every metric of the task, with counts and a 95 % interval.
 
+    A test set that is too small for an interval has none.
+
     Raises:
-        InvalidDataError: predictions do not cover exactly the utterances of the manifest, or too
-            little for an interval.
+        InvalidDataError: predictions do not cover exactly the utterances of the manifest.
     """
     return [scored(name, condition, judged.items(name), judged.utterances) for name in card.metrics]
 
@@ -101,10 +102,11 @@ def scored(
     """Return the score of one metric on one test set, as in a record.
 
     Raises:
-        InvalidDataError: nothing to score, or too little for an interval.
+        InvalidDataError: nothing to score.
     """
     score = items.score()
-    over = interval([jackknife(items)], None) if METRICS[metric].has_interval else None
+    parts = jackknife_or_none(items) if METRICS[metric].has_interval else None
+    over = interval([parts], None) if parts else None
     return ConditionScore(
         condition=condition,
         metric=metric,
