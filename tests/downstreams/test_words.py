@@ -30,7 +30,6 @@ head: downstreams.words:WordTemplate
 head_conf: {frames: 4}
 metrics: [average_precision]
 features: frames
-cluster: speaker
 recipe: {lr_grid: [], steps: 0, batch_size: 4, eval_every: 1, standardize: true}
 deviations: a toy
 """
