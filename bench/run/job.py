@@ -271,9 +271,10 @@ def _are_unchanged(folder: Path, digests: Mapping[str, str]) -> bool:
 def _is_broken(path: Path) -> bool:
     """Return whether a file exists that is no record, or a damaged one."""
     try:
-        read_record(path)
+        if path.exists():
+            read_record(path)
     except InvalidDataError:
-        return path.exists()
+        return True
     return False
 
 
