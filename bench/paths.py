@@ -27,7 +27,7 @@ from bench.errors import (
 
 HOME_VARIABLE = "SLIM_SUPERB_HOME"
 MAX_WEIGHTS_BYTES = 4 << 30  # the largest supported published file has 1.2 GB
-WeightsFormat = Literal["safetensors", "zip", "pickle"]
+WeightsFormat = Literal["safetensors", "zip", "pickle", "ctranslate2", "tflite"]
 # Small files in the place of large ones, by their first bytes.
 POINTERS = {b"version https://git-lfs": "git-lfs", b"/annex/objects/": "git-annex"}
 _KINDS = {
@@ -207,17 +207,21 @@ def weights_format(path: Path) -> WeightsFormat:
 
     Raises:
         MissingError: no such file.
-        InvalidDataError: too large, or neither a safetensors nor a torch file.
+        InvalidDataError: too large, or a file of none of these formats.
     """
     size = check_file(path, "file of weights").st_size
     if size > MAX_WEIGHTS_BYTES:
         raise InvalidDataError(f"{path}: {size} bytes, at most {MAX_WEIGHTS_BYTES} expected")
     with path.open("rb") as file:
-        head = file.read(9)
-    if head[8:] == b"{":
+        head = file.read(64)
+    if head[8:9] == b"{":
         return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         return "zip"
     if head.startswith(b"\x80"):
         return "pickle"
+    if head[4:8] == b"TFL3":
+        return "tflite"
+    if head[1:4] == bytes(3) and b"Spec\0" in head:  # a small version, the specification's name
+        return "ctranslate2"
     raise InvalidDataError(f"{path}: neither a safetensors nor a torch file")

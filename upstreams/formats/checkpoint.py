@@ -132,6 +132,8 @@ def read_checkpoint(path: Path) -> Any:
     form = weights_format(path)
     if form == "safetensors":
         return _read_safetensors(path)
+    if form in ("ctranslate2", "tflite"):
+        raise InvalidDataError(f"{path}: a file of {form}, neither a safetensors nor a torch file")
     if form == "zip":
         _check_zip(path)
     else:

@@ -49,13 +49,6 @@ class _Reader:
         return self.take(self.number("H"))[:-1].decode("utf-8", "replace")
 
 
-def is_ctranslate2(path: Path) -> bool:
-    """Return whether a file begins as CTranslate2's: a small version, then the name of a `Spec`."""
-    with path.open("rb") as file:
-        head = file.read(64)
-    return head[1:4] == b"\0\0\0" and b"Spec\0" in head
-
-
 def read_ctranslate2(path: Path, spec: str, prefix: str) -> dict[str, Tensor]:
     """Read the variables of a file whose names begin with `prefix`.
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from bench.errors import InvalidDataError
+from bench.paths import weights_format
 from upstreams.formats.checkpoint import read_checkpoint
-from upstreams.formats.ctranslate2 import is_ctranslate2, read_ctranslate2
+from upstreams.formats.ctranslate2 import read_ctranslate2
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def read_whisper(path: Path) -> Mapping[Any, Any]:
     Raises:
         InvalidDataError: the file cannot be read as data.
     """
-    if is_ctranslate2(path):
+    if weights_format(path) == "ctranslate2":
         return read_ctranslate2(path, "WhisperSpec", CTRANSLATE2.prefix)
     data = read_checkpoint(path)
     data = data.get("model_state_dict", data) if isinstance(data, Mapping) else data

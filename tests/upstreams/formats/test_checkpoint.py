@@ -223,7 +223,7 @@ def test_an_archive_of_another_version_of_zip_is_told(tmp_path):
 def test_archives_larger_than_they_may_be(tmp_path, monkeypatch):
     path = save(tmp_path / "a.pt", {"model": torch.zeros(10_000)})
     with monkeypatch.context() as patch:
-        patch.setattr("upstreams.formats.checkpoint.MAX_BYTES", 30_000)
+        patch.setattr("bench.paths.MAX_WEIGHTS_BYTES", 30_000)
         with pytest.raises(InvalidDataError, match="at most 30000 expected"):
             read_checkpoint(path)
     with monkeypatch.context() as patch:
