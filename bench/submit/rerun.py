@@ -115,8 +115,8 @@ def _all(record: Record, home: Path, engine: Engine) -> Rerun:
         again = outcome.record.score(score.condition, score.metric)
         line = (
             f"rerun {record.task}: {score.metric} on {score.condition} is "
-            f"{again.value:.4f} ({interval_text(again)}), "
-            f"recorded {score.value:.4f} ({interval_text(score)})"
+            f"{100 * again.value:.2f} % ({interval_text(again)}), "
+            f"recorded {100 * score.value:.2f} % ({interval_text(score)})"
         )
         (agreements if _overlap(score, again) else problems).append(line)
     return Rerun(tuple(agreements), tuple(problems))
