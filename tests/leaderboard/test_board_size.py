@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "leaderboard"
 @pytest.fixture(scope="module")
 def many(tmp_path_factory):
     folder = tmp_path_factory.mktemp("many")
-    assert make_results(folder, upstreams=84, num_conditions=4) == 1008
+    assert make_results(folder, upstreams=72, num_conditions=4) == 1008
     return folder
 
 
