@@ -69,7 +69,8 @@ def rescore_conditions(
             differing.append(item.name)
         if item.steps and not item.test_only:
             parts = jackknife_or_none(judged.items(card.metrics[0]))
-            distorted |= {item.name: parts} if parts else {}
+            if parts:
+                distorted[item.name] = parts
     return Rescored(differing, distorted)
 
 
