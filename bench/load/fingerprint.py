@@ -48,12 +48,13 @@ Fingerprint = tuple[float, ...]
 _TAKEN: WeakKeyDictionary[Upstream, Fingerprint] = WeakKeyDictionary()
 
 
-def identified(loaded: Loaded, home: Path) -> Loaded:
+def identified(loaded: Loaded, home: Path, *, store: bool = True) -> Loaded:
     """Return an upstream with its fingerprint, in the spelling that `home` has.
 
     Args:
         loaded: on the CPU, as it was loaded.
         home: folder of everything that can be made again: it keeps the fingerprints by digest.
+        store: write a new fingerprint into `home`; a plan writes nothing.
 
     Raises:
         InvalidDataError: two passes, or two loads of a builder, give other states; or states are
@@ -63,7 +64,7 @@ def identified(loaded: Loaded, home: Path) -> Loaded:
     if loaded.name.modifier is not None:
         fingerprint = (*fingerprint[:-1], max(fingerprint[-1], COARSE_TOLERANCE))
     check_builder(loaded)
-    return replace(loaded, fingerprint=_settled(fingerprint, home, loaded.digest))
+    return replace(loaded, fingerprint=_settled(fingerprint, home, loaded.digest, store=store))
 
 
 def check_builder(loaded: Loaded) -> None:
@@ -180,14 +181,14 @@ def _signs(purpose: str, rows: int, columns: int) -> npt.NDArray[np.float64]:
     return 2 * bits.reshape(rows, columns).astype(np.float64) - 1
 
 
-def _settled(fingerprint: Fingerprint, home: Path, digest: str) -> Fingerprint:
+def _settled(fingerprint: Fingerprint, home: Path, digest: str, *, store: bool) -> Fingerprint:
     """Return the first fingerprint of a digest that agrees, so that keys are made of one spelling.
 
     The folder `fingerprints` in `home` has a file for each digest, with a fingerprint a line.
     """
     file = home / FOLDER / f"{digest[:FOLDER_DIGITS]}.jsonl"
     earlier = _read(file)
-    if not any(agree(fingerprint, other) for other in earlier):
+    if store and not any(agree(fingerprint, other) for other in earlier):
         append_line(file, json.dumps(fingerprint))
         earlier = _read(file)  # another process may have written one at the same time
     return next((other for other in earlier if agree(fingerprint, other)), fingerprint)

@@ -154,7 +154,8 @@ def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
         MissingError: a corpus is not prepared and has no published size, or no such device.
     """
     session.engine.check()
-    card, loaded = run_card(spec), identified(load_upstream(spec.upstream, session), session.home)
+    card = run_card(spec)
+    loaded = identified(load_upstream(spec.upstream, session), session.home, store=False)
     tables, is_prepared = planned_tables(card, session.home, spec)
     resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
     return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)
