@@ -264,7 +264,8 @@ def read_record(path: Path) -> Record:
     """Read and check one record.
 
     Raises:
-        InvalidDataError: unreadable, too large, not JSON, not a record, or damaged.
+        MissingError: no such file, or it cannot be read.
+        InvalidDataError: too large, not JSON, not a record, or damaged.
     """
     raw = read_bytes(path, MAX_RECORD_BYTES)
     file = parse_model(raw, RecordFile, path, what="record")
