@@ -39,7 +39,8 @@ def test_passes_of_the_upstream(tmp_path, monkeypatch):
     monkeypatch.setattr(ToyUpstream, "forward", counted)
     record = evaluate(toy).record
     rates = record.selection.grid
-    assert len(rates) == 2 and sum(passed) == 3 + 4 * 16  # to time it; train, dev, tests
+    # A fingerprint and the time are measured by three passes each; then train, dev and tests.
+    assert len(rates) == 2 and sum(passed) == 3 + 3 + 4 * 16
     updates, evaluations = 2 * 30, 2 * 3
     assert updates * 4 + evaluations * 16 + 2 * 16 == 368
 
