@@ -188,7 +188,19 @@ class World:
         }
 
 
-NEW = {"weight_decay": 0, "clip": 0, "optimizer": 0, "crops": 0, "batches": 0, "explore": 0}
+NEW = dict.fromkeys(
+    (
+        "weight_decay",
+        "clip",
+        "optimizer",
+        "crops",
+        "batches",
+        "explore",
+        "decay",
+        "warmup",
+        "sum_rate",
+    )
+)
 
 
 def weights(world):
@@ -306,7 +318,10 @@ ALTERATIONS = {
     "z-scores": (task(standardize=False), CARD_OF_TASK),
     "the rule of batches": (task(batches="balanced"), CARD_OF_TASK),
     "exploration": (task(explore=0.5), CARD_OF_TASK),
-    "the unit of the bootstrap": (task(cluster="speaker"), CARD_OF_TASK),
+    "the decay of the rate": (task(decay="cosine"), CARD_OF_TASK),
+    "warm-up": (task(warmup=5), CARD_OF_TASK),
+    "the rate of the weighted sum": (task(sum_rate=2.0), CARD_OF_TASK),
+    "metrics": (task(metrics=["accuracy", "cer"]), CARD_OF_TASK),
     "the version of the task": (task(version=2), CARD_OF_TASK),
     "the mode of features": (task(features="frames"),
                              CARD_OF_TASK | {"features", "moments", "pass lock"}),
