@@ -163,4 +163,5 @@ def test_a_folder_mounted_read_only_is_named_by_locks_and_runs(tmp_path):
         pytest.skip("no mount namespaces here")
     lines = done.stdout.splitlines()
     assert len(lines) == 2, done.stderr[-1_000:]
-    assert all(line.startswith("3 ") and "shut" in line and "read-only" in line for line in lines), lines
+    for line in lines:
+        assert line.startswith("3 ") and "shut" in line and "read-only" in line, lines
