@@ -40,6 +40,8 @@ OS_REASONS: Mapping[int, str] = {
     errno.ESTALE: "the network drive does not answer (stale file handle)",
 }
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of libraries in Rust
+# Torch's writer of archives and numpy's of arrays do not say why a write fails.
+_WRITE_FAILED = re.compile(r"PytorchStreamWriter failed|\d+ requested and \d+ written")
 OUT_OF_MEMORY = re.compile(
     "can't start new thread|(can't|cannot) allocate memory|out of memory|failed to map segment",
     re.IGNORECASE,
@@ -134,13 +136,12 @@ def os_reason(error: OSError) -> str:
 
 def os_error(error: Exception) -> OSError | None:
     """Return an exception as one of the operating system with its code, None where it is none."""
-    if isinstance(error, OSError):
-        return error if error.errno else None
-    code = _OS_ERROR.search(str(error))
-    if code:
-        return OSError(int(code[1]), "")
-    # Torch's writer of archives does not say why a write fails.
-    return OSError(errno.ENOSPC, "") if "PytorchStreamWriter failed" in str(error) else None
+    if isinstance(error, OSError) and error.errno:
+        return error
+    if _WRITE_FAILED.search(str(error)):
+        return OSError(errno.ENOSPC, "")
+    code = None if isinstance(error, OSError) else _OS_ERROR.search(str(error))
+    return OSError(int(code[1]), "") if code else None
 
 
 def explain(error: Exception) -> Explanation:
