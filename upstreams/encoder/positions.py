@@ -47,6 +47,10 @@ class RelativePositions(nn.Module):
         """Return the bias (heads, T, T) for queries (rows) and keys (columns)."""
         buckets, device = self.table.shape[0], self.table.device
         biases = self.table[position_buckets(frames, buckets, self.distance, device)]
+        if torch.compiler.is_exporting():
+            # A window ties an exported graph to the number of frames that it was traced with.
+            place = torch.arange(frames, device=device)
+            return biases.t()[:, place[None, :] - place[:, None] + frames - 1]
         # Row q begins at the position 0 - q, so rows are windows, the last one first. No (T, T)
         # index is made: for half an hour of sound it would have 64 GB.
         return biases.t().contiguous().unfold(1, frames, 1).flip(1)
