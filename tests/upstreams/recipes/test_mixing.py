@@ -90,4 +90,5 @@ def test_the_recipe_key_is_read(tmp_path, capsys):
     assert weights[0] != weights[1]
     path = recipe_file(tmp_path, training={**sound, "mixing": 1.5})
     assert main(["compress", str(path), "--out", str(tmp_path / "bad")]) == 2
-    assert "'mixing' is a share of the clips" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "key 'mixing': Input should be less than or equal to 1 (found '1.5')" in error

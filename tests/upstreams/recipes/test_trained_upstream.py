@@ -31,8 +31,13 @@ def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
     monkeypatch.setattr("bench.load.files.SHIPPED", weights.parent)
     loaded = load_upstream("tiny")
     assert loaded.provenance == "house" and loaded.warning is None
-    weights.write_bytes(b"not these")
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
     with pytest.raises(InvalidDataError, match="sha256"):
+        load_upstream("tiny")
+    weights.write_bytes(b"not these")
+    with pytest.raises(InvalidDataError, match="neither a safetensors nor a torch file"):
         load_upstream("tiny")
     weights.unlink()
     with pytest.raises(MissingError, match="complete checkout"):
