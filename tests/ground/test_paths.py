@@ -3,10 +3,11 @@
 import errno
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from bench.errors import MissingError
-from bench.paths import atomic_path, home, write_text
+from bench.paths import atomic_path, disk_errors, home, write_text
 
 
 def failing(code):
@@ -35,6 +36,18 @@ def test_disk_trouble_is_one_line_and_leaves_no_part(tmp_path, monkeypatch, code
             write_text(target, "new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_under_numpys_writer_is_one_line(tmp_path):
+    """Its error has no number."""
+    with Path("/dev/full").open("wb") as file:
+        with pytest.raises(OSError, match="requested and") as caught:
+            np.zeros(100_000).tofile(file)
+        assert caught.value.errno is None
+    target = tmp_path / "a.npy"
+    message = r"a\.npy: no space left on the disk"
+    with pytest.raises(MissingError, match=message), disk_errors(target):
+        raise caught.value
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
