@@ -28,6 +28,7 @@ def test_a_thousand_records_in_five_seconds(many, tmp_path):
     assert summary.records == 1008
 
 
+@pytest.mark.slow
 def test_a_hundred_upstreams_under_twenty_conditions_fit(tmp_path):
     make_results(tmp_path, upstreams=100, num_conditions=20)
     build_board(tmp_path / "results", tmp_path / "site", Stamp("", ""))

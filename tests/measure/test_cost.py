@@ -214,6 +214,7 @@ def test_hubert_base_costs_what_the_challenge_published(hubert):
     assert (cost.layers, cost.hidden_size, cost.stride) == (13, 768, 320)
 
 
+@pytest.mark.slow
 def test_transformers_hubert_base_costs_the_same():
     """The rule looks at what runs, not at whose classes run."""
     from bench.sound.torchaudio_guard import import_torchaudio

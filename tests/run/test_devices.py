@@ -52,6 +52,7 @@ def test_a_run_and_its_conditions_come_out_the_same_twice(toy, monkeypatch, devi
     assert len(found[0]["conditions"]) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["house_distil", "house_fbank", "house_ofa", "house_pruned60"])
 def test_what_a_recipe_makes_is_an_upstream(tmp_path, device, recipe):
     """A few updates: what comes out is loaded from its card, with its own weights."""

@@ -96,6 +96,7 @@ def assert_equal(module, ours, subnet, sizes):
     return count
 
 
+@pytest.mark.slow
 def test_two_hundred_random_subnets_of_a_small_supernet():
     """Sizes too: those of the module, of the closed form, and of the authors' count."""
     convs = f"[({CHANNELS},10,5)] + [({CHANNELS},3,2)] * 4 + [({CHANNELS},2,2)] * 2"
