@@ -30,6 +30,20 @@ class Hidden(NamedTuple):
     lengths: Tensor
 
 
+def pad_states(rows: Sequence[Tensor], device: torch.device) -> Hidden:
+    """Return the hidden states of a batch from those of each utterance, (L, T, D), padded by zeros.
+
+    Args:
+        rows: one tensor an utterance.
+        device: of the lengths.
+    """
+    frames = torch.tensor([row.shape[1] for row in rows], device=device)
+    if len(rows) == 1:
+        return Hidden(tuple(rows[0][:, None]), frames)
+    padded = nn.utils.rnn.pad_sequence([row.transpose(0, 1) for row in rows], batch_first=True)
+    return Hidden(tuple(padded.permute(2, 0, 1, 3)), frames)  # padded: (B, T, L, D)
+
+
 class Upstream(nn.Module, ABC):
     """A frozen speech encoder: 16 kHz mono float32 in [-1, 1] in, L hidden states out.
 

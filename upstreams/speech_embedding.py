@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bench.api import Hidden, Upstream, UpstreamSource
+from bench.api import Hidden, Upstream, UpstreamSource, pad_states
 from bench.errors import InvalidDataError, UsageError
 from upstreams.formats.tflite import read_tflite
 from upstreams.slaney import mel_filters
@@ -77,9 +77,8 @@ class SpeechEmbedding(Upstream):
         """
         if int(lengths.min()) < self.min_samples:
             raise InvalidDataError("an utterance of 0 samples: at least 1 is needed")
-        rows = [self._frames(wav[:size]) for wav, size in zip(wavs, lengths.tolist(), strict=True)]
-        frames = torch.tensor([row.shape[0] for row in rows], device=lengths.device)
-        return Hidden((nn.utils.rnn.pad_sequence(rows, batch_first=True),), frames)
+        pairs = zip(wavs, lengths.tolist(), strict=True)
+        return pad_states([self._frames(wav[:size])[None] for wav, size in pairs], lengths.device)
 
     def _frames(self, wav: Tensor) -> Tensor:
         """Return the state (T, 96) of one utterance (S,)."""

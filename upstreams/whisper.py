@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource
+from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, pad_states
 from bench.errors import InvalidDataError, UsageError
 from upstreams.importers.whisper import import_state, read_whisper
 from upstreams.slaney import mel_filters
@@ -122,9 +122,7 @@ class WhisperEncoder(Upstream):
             torch.cat([self._window_states(part) for part in wav[:size].split(MAX_SAMPLES)], dim=1)
             for wav, size in zip(wavs, lengths.tolist(), strict=True)
         ]  # each (L, T, D)
-        frames = torch.tensor([row.shape[1] for row in rows], device=lengths.device)
-        padded = nn.utils.rnn.pad_sequence([row.transpose(0, 1) for row in rows], batch_first=True)
-        return Hidden(tuple(padded.permute(2, 0, 1, 3)), frames)
+        return pad_states(rows, lengths.device)
 
     def _window_states(self, wav: Tensor) -> Tensor:
         """Return the states (L, T, D) of at most 30 s of sound (S,)."""

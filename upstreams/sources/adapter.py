@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
+from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, pad_states
 from bench.errors import InvalidDataError, UsageError, UserError, did_you_mean, one_line
 
 PROBES = (8_000, 16_000, 48_000)  # samples tried in turn until the model gives frames
@@ -244,11 +244,7 @@ class Adapter(Upstream):
                     f"{self._name}: {size} samples: expected (L, D, T) = {expected}, found {shape}"
                 )
             rows.append(torch.stack(states)[:, 0])  # (L, T, D)
-        frames = torch.tensor([row.shape[1] for row in rows], device=lengths.device)
-        if len(rows) == 1:
-            return Hidden(tuple(rows[0][:, None]), frames)
-        padded = nn.utils.rnn.pad_sequence([row.transpose(0, 1) for row in rows], batch_first=True)
-        return Hidden(tuple(padded.permute(2, 0, 1, 3)), frames)  # padded: (B, T, L, D)
+        return pad_states(rows, lengths.device)
 
     def _one(self, wav: Tensor) -> tuple[Tensor, ...]:
         """Return the states of one utterance (S,): L tensors (1, T, D)."""
