@@ -134,15 +134,22 @@ def available_bytes() -> int:
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, in torch and in the BLAS of NumPy and SciPy."""
+def num_threads(count: int) -> Iterator[None]:
+    """Compute with `count` threads, in torch and in the BLAS of NumPy and SciPy."""
     import torch
     from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
-    with threadpool_limits(1, user_api="blas"):
-        torch.set_num_threads(1)
+    with threadpool_limits(count, user_api="blas"):
+        torch.set_num_threads(count)
         try:
             yield
         finally:
             torch.set_num_threads(threads)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread."""
+    with num_threads(1):
+        yield

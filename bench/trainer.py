@@ -67,12 +67,14 @@ class RecipeTrainer(ABC):
     Attributes:
         hours: hours of audio to present.
         keep_targets: whether the teacher's states are to be read from the feature store.
+        threads: of the CPU in training.
         identity: sha256 hex digest of all that the run depends on; set by `set_up`.
         num_parameters: parameters of the objective, trained or not; set by `set_up`.
     """
 
     hours: float
     keep_targets: bool
+    threads: int
     identity: str
     num_parameters: int
 

@@ -28,6 +28,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--hours", type=float, help="hours of audio to present instead of the recipe's"
     )
     parser.add_argument(
+        "--threads", type=int, help="of the CPU in training; another number gives other last bits"
+    )
+    parser.add_argument(
         "--dry-run", action="store_true", help="make a few updates and estimate the duration"
     )
     parser.add_argument("--name", help="of the new upstream (default RECIPE-sSEED)")
@@ -40,7 +43,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.make.compress import CompressionRequest, compress
 
     stopping.install()
-    overrides = {} if options.hours is None else {"hours": options.hours}
+    given = {"hours": options.hours, "threads": options.threads}
+    overrides = {key: value for key, value in given.items() if value is not None}
     request = CompressionRequest(
         recipe=options.recipe,
         name=options.name,

@@ -12,6 +12,7 @@ import torch
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import NAME_PATTERN
+from bench.engine import num_threads
 from bench.errors import UsageError
 from bench.features.passes import set_cuda
 from bench.identity import table_digest
@@ -97,35 +98,36 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     keeps_targets = trainer.keep_targets and not request.dry_run
     facts = _facts(card, request, table_digest(clips), teacher)
     export = _Export(name, card, teacher.name.card if teacher else None, facts, trainer, folder)
-    trainer.set_up(
-        card.make,
-        Ingredients(
-            config=card.config,
-            teacher=teacher.upstream if teacher else None,
-            teacher_file=teacher.checkpoint if teacher else None,
-            teacher_sha256=teacher.digest if teacher else "",
-            clips=clips,
-            read=read_part,
-            seed=request.seed,
-            folder=folder,
-            say=say,
-            distort=make_distort(card.distortions, data, home) if card.distortions else None,
-            make_head=head_maker(task, clips) if task else None,
-            keep_states=keeper if keeps_targets else None,
-        ),
-        facts,
-        export.intermediate,
-    )
-    if keeps_targets and not keeper.is_used:
-        raise UsageError(
-            f"training: 'keep_targets' is not for this recipe ({card.make}): its targets are not "
-            f"the teacher's states of clean clips; leave it out"
+    with num_threads(trainer.threads):
+        trainer.set_up(
+            card.make,
+            Ingredients(
+                config=card.config,
+                teacher=teacher.upstream if teacher else None,
+                teacher_file=teacher.checkpoint if teacher else None,
+                teacher_sha256=teacher.digest if teacher else "",
+                clips=clips,
+                read=read_part,
+                seed=request.seed,
+                folder=folder,
+                say=say,
+                distort=make_distort(card.distortions, data, home) if card.distortions else None,
+                make_head=head_maker(task, clips) if task else None,
+                keep_states=keeper if keeps_targets else None,
+            ),
+            facts,
+            export.intermediate,
         )
-    say(f"{name}: {trainer.num_parameters} parameters in training; log and checkpoints in {folder}")
-    if request.dry_run:
-        _rehearse(trainer, request.device)
-        return None
-    _train(trainer, name)
+        if keeps_targets and not keeper.is_used:
+            raise UsageError(
+                f"training: 'keep_targets' is not for this recipe ({card.make}): its targets are "
+                f"not the teacher's states of clean clips; leave it out"
+            )
+        say(f"{name}: {trainer.num_parameters} parameters; log and checkpoints in {folder}")
+        if request.dry_run:
+            _rehearse(trainer, request.device)
+            return None
+        _train(trainer, name)
     return export.final()
 
 

@@ -218,7 +218,7 @@ What is fixed:
   and the commit.
 
 What is not: another kind of processor, version of torch, precision or device has other last bits.
-`compress` trains with as many threads as the machine gives.
+`compress` trains with one thread, or with `threads` of the recipe, which is part of its identity.
 
 {tables}
 

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load.loader import load_upstream
 from bench.make.compress import CompressionRequest, compress
+from bench.paths import file_sha256
 from bench.session import Session
 from tools.ship import ship
 from upstreams.encoder.state import random_state
@@ -42,6 +43,22 @@ def test_shipped_weights_are_found_beside_the_cards(tmp_path, monkeypatch):
     weights.unlink()
     with pytest.raises(MissingError, match="complete checkout"):
         load_upstream("tiny", Session(strict=True))
+
+
+def test_the_number_of_threads_of_the_process_changes_no_weight(tmp_path):
+    recipe, before, digests = str(recipe_file(tmp_path)), torch.get_num_threads(), set()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            request = CompressionRequest(recipe, name="tiny", out=tmp_path / str(threads))
+            digests.add(file_sha256(compress(request, tmp_path).with_suffix(".safetensors")))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert len(digests) == 1
+    threads = CompressionRequest(recipe, name="tiny", out=tmp_path / "1", overrides={"threads": 2})
+    with pytest.raises(UsageError, match="another configuration"):
+        compress(threads, tmp_path)
 
 
 def test_only_a_finished_run_of_one_small_card_is_shipped(tmp_path, monkeypatch):

@@ -39,6 +39,7 @@ class TrainingSettings(Frozen):
         mixing: share of the clips that get a part of another clip added, as in WavLM
             (`mixing.mix_utterances`); not in the validation loss. Units and stored targets stay
             those of the clip. A teacher that is passed each batch gets the mix.
+        threads: of the CPU. They decide the last bits of the weights.
         precision: `float32`, `bf16` or `auto`, as `precision.autocast_context` reads it. On
             processors with instructions for it (AVX512-BF16, AMX) `bf16` is about twice as fast;
             on others it is slow.
@@ -58,6 +59,7 @@ class TrainingSettings(Frozen):
     keep_hours: tuple[float, ...] = ()
     keep_targets: bool = False
     mixing: float = Field(default=0.0, ge=0, le=1)
+    threads: int = Field(default=1, gt=0)
     precision: Precision = "auto"
 
     @model_validator(mode="after")

@@ -29,6 +29,7 @@ class ObjectiveTrainer(RecipeTrainer):
         self._device = device
         self.hours = self._settings.hours
         self.keep_targets = self._settings.keep_targets
+        self.threads = self._settings.threads
 
     def set_up(
         self,
