@@ -34,10 +34,11 @@ Collect = Callable[
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric.
+    """One metric: the only table of names, labels, units and directions is made of these.
 
     Attributes:
-        name: as in task cards and records.
+        name: as in task cards, records and exports; the label in small letters, with underscores.
+        label: as the terminal and the board show it.
         unit: unit that is counted; for people.
         higher_is_better: direction, for the board and the selection on dev.
         per_item: function from predictions by utterance id, references and trials (only for speaker
@@ -50,11 +51,36 @@ class Metric:
     """
 
     name: str
+    label: str
     unit: str
     higher_is_better: bool
     per_item: Collect
     chance: Callable[[Sequence[Utterance]], float]
     has_interval: bool = True
+
+    @property
+    def scale(self) -> float:
+        """What a value is multiplied by where it is shown: 100 for percent, 1 for a cost."""
+        return 1.0 if self.unit == "cost" else 100.0
+
+    @property
+    def digits(self) -> int:
+        """Decimal places where a value is shown."""
+        return 2 if self.scale == 100.0 else 4 if self.name == "mtwv" else 3
+
+    @property
+    def sign(self) -> str:
+        """What follows a value that is shown: a percent sign, or nothing for a cost."""
+        return " %" if self.scale == 100.0 else ""
+
+    @property
+    def direction(self) -> str:
+        """Which values are better, in words."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
+    def text(self, value: float, *, signed: bool = False) -> str:
+        """Return a value, or a signed difference, in percent or as a plain number for a cost."""
+        return f"{value * self.scale:{'+' if signed else ''}.{self.digits}f}"
 
     def score(
         self,
@@ -241,16 +267,24 @@ def _word_pairs(
     return Items(ids=ids, numerators=tops, denominators=bottoms, clusters=speakers)
 
 
-ACCURACY = Metric("accuracy", "utterances", True, _ratio(_hits), label_chance)
-WER = Metric("wer", "words", False, _ratio(_wer), always(1.0))
-CER = Metric("cer", "characters", False, _ratio(_cer), always(1.0))
-SLOT_TYPE_F1 = Metric("slot_type_f1", "F1", True, _ratio(_slot_type_f1), type_chance)
-SLOT_F1 = Metric("slot_f1", "F1", True, _ratio(_slot_f1), slot_chance)
-SLOT_VALUE_CER = Metric("slot_value_cer", "characters", False, _ratio(_slot_value_cer), always(1.0))
-EER = Metric("eer", "trials", False, _of_trials(TRIAL_RATES["eer"]), always(0.5))
-AVERAGE_PRECISION = Metric("average_precision", "pairs of one word", True, _word_pairs, word_chance)
+ACCURACY = Metric("accuracy", "accuracy", "utterances", True, _ratio(_hits), label_chance)
+WER = Metric("wer", "WER", "words", False, _ratio(_wer), always(1.0))
+CER = Metric("cer", "CER", "characters", False, _ratio(_cer), always(1.0))
+SLOT_TYPE_F1 = Metric(
+    "slot_type_f1", "slot-type F1", "F1", True, _ratio(_slot_type_f1), type_chance
+)
+SLOT_F1 = Metric("slot_f1", "slot F1", "F1", True, _ratio(_slot_f1), slot_chance)
+SLOT_VALUE_CER = Metric(
+    "slot_value_cer", "slot-value CER", "characters", False, _ratio(_slot_value_cer), always(1.0)
+)
+EER = Metric("eer", "EER", "trials", False, _of_trials(TRIAL_RATES["eer"]), always(0.5))
+AVERAGE_PRECISION = Metric(
+    "average_precision", "average precision", "pairs of one word", True, _word_pairs, word_chance
+)
 # A minimum over thresholds is biased: its intervals cover 84 to 88 % where 95 are meant.
-MIN_DCF = Metric("min_dcf", "cost", False, _of_trials(TRIAL_RATES["min_dcf"]), always(1.0), False)
+MIN_DCF = Metric(
+    "min_dcf", "min DCF", "cost", False, _of_trials(TRIAL_RATES["min_dcf"]), always(1.0), False
+)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (

@@ -24,18 +24,6 @@ from leaderboard.board.superb_score import Anchors, superb_score
 
 PERCENT = 100.0
 SMALLEST_P = 0.001  # smaller p values are shown as `< 0.001`
-METRIC_TITLES = {
-    "cer": "CER",
-    "der": "DER",
-    "eer": "EER",
-    "min_dcf": "min DCF",
-    "mtwv": "MTWV",
-    "per": "PER",
-    "slot_f1": "slot-value F1",
-    "slot_type_f1": "slot F1",
-    "slot_value_cer": "slot CER",
-    "wer": "WER",
-}
 
 
 def _number(
@@ -90,19 +78,6 @@ FACTS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
-def unit_of(metric: Metric) -> tuple[float, int, str]:
-    """Return scale, number of digits and unit in which a metric is shown."""
-    if metric.unit == "cost":
-        return 1.0, 4 if metric.name == "mtwv" else 3, ""
-    return PERCENT, 2, " %"
-
-
-def value_text(metric: Metric, value: float, *, signed: bool = False) -> str:
-    """Return a value as the board shows it: a percentage, or a plain number for a cost."""
-    scale, digits, _ = unit_of(metric)
-    return f"{value * scale:{'+' if signed else ''}.{digits}f}"
-
-
 class Ranged(Protocol):
     """A value that may have a 95 % interval."""
 
@@ -141,7 +116,7 @@ def score_column(
     """
     key = (task, metric.name, condition)
     ranks = rank_column(rows, key, metric)
-    scale, _, unit = unit_of(metric)
+    scale = metric.scale
 
     def cell(row: Row) -> BoardCell:
         score = row.scores.get(key)
@@ -150,14 +125,14 @@ def score_column(
         notes = []
         clean = row.scores.get((task, metric.name, "clean"))
         if condition != "clean" and clean is not None:
-            notes.append(f"{value_text(metric, score.value - clean.value, signed=True)} to clean")
+            notes.append(f"{metric.text(score.value - clean.value, signed=True)} to clean")
         ranking, detail = ranks.get(row.key), score.about
         if score.low is not None and score.high is not None:
-            notes.append(f"[{value_text(metric, score.low)}, {value_text(metric, score.high)}]")
+            notes.append(f"[{metric.text(score.low)}, {metric.text(score.high)}]")
             notes += [] if score.is_exact else ["estimate"]
             detail = rank_text(ranking) if ranking else ""
         return BoardCell(
-            value_text(metric, score.value),
+            metric.text(score.value),
             "; ".join(notes),
             score.value * scale,
             None if score.low is None else score.low * scale,
@@ -168,16 +143,10 @@ def score_column(
             score.seeds,
         )
 
-    direction = "higher is better" if metric.higher_is_better else "lower is better"
-    title = f"{task.upper()} {metric_title(metric.name)}"
+    title = f"{task.upper()} {metric.label}"
     name = f"{task}.{metric.name}"
-    about = f"{direction}{',' + unit if unit else ''}"
+    about = f"{metric.direction}{',' + metric.sign if metric.sign else ''}"
     return Column(name, title, about, "score", cell, metric.higher_is_better)
-
-
-def metric_title(name: str) -> str:
-    """Return the usual spelling of a metric's name."""
-    return METRIC_TITLES.get(name, name.replace("_", " "))
 
 
 def rank_text(ranking: Ranking) -> str:

@@ -12,7 +12,7 @@ from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
-from leaderboard.board.columns import PERCENT, metric_title, value_text
+from leaderboard.board.columns import PERCENT
 from leaderboard.board.ranking import compare
 from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_results
 from leaderboard.board.record_rows import measured_rows, role_of
@@ -44,9 +44,9 @@ class ComparedMetric:
     def title(self) -> str:
         """The name of the compared quantity."""
         return (
-            f"degradation of {metric_title(self.metric)}"
+            f"degradation of {METRICS[self.metric].label}"
             if self.is_loss
-            else metric_title(self.metric)
+            else METRICS[self.metric].label
         )
 
     @property
@@ -58,7 +58,7 @@ class ComparedMetric:
         """Return a rate or a difference of rates as the board shows it; losses in percent."""
         if self.is_loss:
             return f"{PERCENT * value:{'+' if signed else ''}.2f}"
-        return value_text(METRICS[self.metric], value, signed=signed)
+        return METRICS[self.metric].text(value, signed=signed)
 
 
 def compare_rows(

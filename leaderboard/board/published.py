@@ -83,13 +83,18 @@ class PublishedSource(Frozen):
 
 
 class PublishedMetric(Frozen):
-    """A column of the published table."""
+    """A column of the published table.
+
+    Attributes:
+        label: of a metric that this project does not compute.
+    """
 
     task: str
     metric: str
     title: str
     unit: str
     higher_is_better: bool
+    label: str = ""
 
 
 class SourcesFile(Frozen):
@@ -160,7 +165,7 @@ def definitions(about: SourcesFile) -> dict[tuple[str, str], Metric]:
 
     return {
         (item.task, item.metric): METRICS.get(item.metric)
-        or Metric(item.metric, item.unit, item.higher_is_better, refuse, refuse)
+        or Metric(item.metric, item.label, item.unit, item.higher_is_better, refuse, refuse)
         for item in about.metrics
     }
 

@@ -12,7 +12,7 @@ from bench.paths import make_folder, write_text
 from bench.records.record import Record
 from bench.registry import task_card, track_card
 from leaderboard.board.board import Board, Column, Stamp, TaskSection, View
-from leaderboard.board.columns import all_columns, metric_title, score_column
+from leaderboard.board.columns import all_columns, score_column
 from leaderboard.board.degradation import conditions_of
 from leaderboard.board.layer_table import LayerTable, layer_table
 from leaderboard.board.published import (
@@ -131,7 +131,7 @@ def _tasks(
     measured_here = {record.task for row in measured for record in row.records}
     sections = []
     for task in dict.fromkeys(task for task, _ in metrics):
-        names = ", ".join(metric_title(name) for key, name in metrics if key == task)
+        names = ", ".join(metric.label for (key, _), metric in metrics.items() if key == task)
         if task in measured_here:
             sections.append(_measured_task(task, track, names))
         elif about is not None:

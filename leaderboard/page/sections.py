@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from bench.metrics.metric import METRICS
 from bench.records.record import Record
 from leaderboard.board.board import BoardCell, Column
-from leaderboard.board.columns import metric_title, p_text, value_text
+from leaderboard.board.columns import p_text
 from leaderboard.board.rows import Degradation, Row
 
 DIGEST, COMMIT = 12, 8  # digits that are shown
@@ -78,7 +78,7 @@ def condition_lines(row: Row, conditions: Sequence[str]) -> list[ConditionLine]:
         score = row.scores.get((task, metric, condition))
         if score is None:
             return None
-        return ConditionCell(value_text(METRICS[metric], score.value), loss)
+        return ConditionCell(METRICS[metric].text(score.value), loss)
 
     lines = [
         ConditionLine(name, tuple(cell(task, metric, name) for task, metric in metrics.items()))
@@ -103,8 +103,8 @@ def _line(row: Row, records: Sequence[Record]) -> TaskLine:
     layers = first.head.layer_weights
     return TaskLine(
         task=first.task.upper(),
-        metric=metric_title(metric.name),
-        value=value_text(metric, score.value) if score else "\N{EN DASH}",
+        metric=metric.label,
+        value=metric.text(score.value) if score else "\N{EN DASH}",
         counts=score.about.removeprefix("1 seed, ") if score else "",
         rates=_rates(first),
         weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
@@ -117,7 +117,7 @@ def _rates(record: Record) -> str:
     metric = METRICS[record.selection.metric]
     parts = []
     for number, point in enumerate(record.selection.grid):
-        text = "diverged" if point.value is None else value_text(metric, point.value)
+        text = "diverged" if point.value is None else metric.text(point.value)
         name = f"{point.lr:g}" if point.lr else f"state {number}"  # nothing was trained
         is_chosen = point.lr == record.selection.lr and point.value == record.selection.value
         parts.append(f"[{name}: {text}]" if is_chosen else f"{name}: {text}")

@@ -125,7 +125,7 @@ def test_the_picture_says_what_is_fine_tuned_and_shows_every_task(family, tmp_pa
     assert drawn == (tmp_path / "two.svg").read_text(encoding="utf-8")
     said = set(re.findall(r">([^<>]+)</text>", drawn))
     assert {"pruned", "pruned, fine-tuned", "robust, seen-conditions", "untrained"} <= said
-    assert {"ASR: CER", "ASV: EER", "KS: accuracy", "SLU: slot-value F1"} <= said
+    assert {"ASR: CER", "ASV: EER", "KS: accuracy", "SLU: slot F1"} <= said
 
 
 def test_levels_are_the_mean_control_and_the_best_transform(family):

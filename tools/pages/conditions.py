@@ -11,7 +11,7 @@ from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError
 from bench.metrics.metric import METRICS
 from bench.paths import write_text
-from leaderboard.board.columns import metric_title, percent_range, value_text
+from leaderboard.board.columns import percent_range
 from leaderboard.board.degradation import conditions_of
 from leaderboard.board.reading import BoardFolders, read_track
 from leaderboard.board.record_rows import measured_rows
@@ -88,7 +88,7 @@ def write_page(board: Path, track: str, docs: Path) -> list[Path]:
     for task, (metric, scored) in tasks.items():
         lines = {row.name: _line(row, task) for row in scored}
         written.append(docs / _plot(task))
-        plot_ladders(lines, f"{metric_title(metric)}: lead over chance lost, %", written[-1])
+        plot_ladders(lines, f"{METRICS[metric].label}: lead over chance lost, %", written[-1])
     return written
 
 
@@ -143,10 +143,10 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
     """
     names = [f"`{row.name}`" for row in shown]
     clean = [row.scores[task, metric, "clean"] for row in shown]
-    texts = [value_text(METRICS[metric], score.value) for score in clean]
+    texts = [METRICS[metric].text(score.value) for score in clean]
     about = (
-        f"## {task.upper()}: {metric_title(metric)}\n\n"
-        f"Chance on clean speech: {value_text(METRICS[metric], clean[0].chance)}. On clean speech: "
+        f"## {task.upper()}: {METRICS[metric].label}\n\n"
+        f"Chance on clean speech: {METRICS[metric].text(clean[0].chance)}. On clean speech: "
         + ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
         + f".\n\n![relative degradation by severity]({_plot(task)})"
     )
@@ -174,7 +174,7 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
 def _set_cell(score: SetScore | None, metric: str) -> str:
     if score is None:
         return "-"
-    return f"{value_text(METRICS[metric], score.mean.value)}: {percent_range(score.loss)}"
+    return f"{METRICS[metric].text(score.mean.value)}: {percent_range(score.loss)}"
 
 
 def _cell(row: Row, task: str, metric: str, condition: str) -> str:
@@ -182,4 +182,4 @@ def _cell(row: Row, task: str, metric: str, condition: str) -> str:
     if score is None:
         return "-"
     loss = row.degradations.get((task, condition))
-    return f"{value_text(METRICS[metric], score.value)}: {percent_range(loss)}"
+    return f"{METRICS[metric].text(score.value)}: {percent_range(loss)}"

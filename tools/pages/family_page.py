@@ -10,7 +10,7 @@ from tabulate import tabulate
 from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
 from bench.paths import write_text
-from leaderboard.board.columns import metric_title, percent_range, unit_of
+from leaderboard.board.columns import percent_range
 from leaderboard.board.rows import BoardScore
 from leaderboard.board.scores import SetScore, set_scores
 from tools.pages.family import Family, mean_score, share_kept
@@ -73,7 +73,7 @@ def page(family: Family) -> str:
 
 def _titled(metric: str) -> str:
     better = "higher" if METRICS[metric].higher_is_better else "lower"
-    return f"{metric_title(metric)} ({better} is better)"
+    return f"{METRICS[metric].label} ({better} is better)"
 
 
 def _scores(family: Family, metrics: Mapping[str, str]) -> str:
@@ -163,7 +163,7 @@ def _score(score: BoardScore | None, metric: str) -> str:
 
 
 def _points(value: float, metric: str) -> str:
-    return f"{value * unit_of(METRICS[metric])[0]:.1f}"
+    return f"{value * METRICS[metric].scale:.1f}"
 
 
 def _count(value: float | None, unit: float, digits: int = 2) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from bench.metrics.metric import METRICS
 from bench.metrics.plots import legend_above, picture
-from leaderboard.board.columns import metric_title, unit_of
 from leaderboard.board.rows import BoardScore, Row
 from tools.pages.family import Family, mean_score
 
@@ -38,7 +37,7 @@ def plot_family(family: Family, path: Path) -> None:
         for place, (task, metric) in enumerate(metrics.items(), start=1):
             axes = figure.add_subplot(rows, COLUMNS, place)
             _panel(axes, family, groups, (task, metric, "clean"))
-            axes.set_title(f"{task.upper()}: {metric_title(metric)}", fontsize=7)
+            axes.set_title(f"{task.upper()}: {METRICS[metric].label}", fontsize=7)
         legend_above(figure, columns=4)
         figure.supxlabel("G multiply-accumulates a second of audio")
         figure.supylabel("percent; up is better")
@@ -57,7 +56,7 @@ def _panel(
 ) -> None:
     """Draw one task."""
     metric = METRICS[key[1]]
-    unit = unit_of(metric)[0]
+    unit = metric.scale
     for index, (name, rows) in enumerate(groups.items()):
         measured = [row for row in rows if key in row.scores and row.macs_per_second]
         x = [(row.macs_per_second or 0.0) / GIGA for row in measured]

@@ -12,7 +12,6 @@ from tabulate import tabulate
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, SeedVariance, difference
 from bench.paths import write_text
-from leaderboard.board.columns import metric_title
 from leaderboard.board.rows import Row
 from tools.pages.conditions import read_rows
 from tools.pages.simulation import Population, Rates, simulate, trial_coverage
@@ -74,9 +73,9 @@ not independent, so that 0 to 10 % are what luck allows for a single line; all l
 {observed}
 
 On `ood` one speaker has half to two thirds of the utterances: the rule then counts two to four
-speakers, and its tests are cautious. Heads of SLU either find the slot types or do not (slot F1):
-noise of two values, of which no pair is extreme. ASV is missing: its committed records were made
-before item counts.
+speakers, and its tests are cautious. Heads of SLU either find the slot types or do not (slot-type
+F1): noise of two values, of which no pair is extreme. ASV is missing: its committed records were
+made before item counts.
 
 ## Simulated
 
@@ -137,7 +136,7 @@ def self_tests(rows: Sequence[Row]) -> Iterator[SelfTests]:
             for score in tested
             for one, two in combinations(score.runs, 2)
         ]
-        title = f"{task.upper()} {metric_title(metric)}, {condition}"
+        title = f"{task.upper()} {METRICS[metric].label}, {condition}"
         rejected = sum(p_value < SIGNIFICANT for p_value in p_values)
         yield SelfTests(title, len(tested), len(p_values), rejected, spread)
 
@@ -215,6 +214,6 @@ def _trials() -> str:
             covered, truth = trial_coverage(metric, speakers, TRIAL_SETS, speakers)
             shown = "yes" if METRICS[metric].has_interval else "none is shown"
             body.append(
-                [metric_title(metric), speakers, f"{truth:.3f}", f"{100 * covered:.1f} %", shown]
+                [METRICS[metric].label, speakers, f"{truth:.3f}", f"{100 * covered:.1f} %", shown]
             )
     return _table(body, ["metric", "speakers", "true value", "intervals that cover", "shown"])

@@ -21,7 +21,6 @@ from bench.registry import task_card, task_names
 from bench.run.run import run_seeds
 from bench.run.spec import RunSpec
 from bench.session import Session
-from leaderboard.board.columns import metric_title, value_text
 from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
 
@@ -107,13 +106,13 @@ def _section(rows: Sequence[Row], task: str, main: str) -> str:
     scores = {row.key: _of_task(row, task) for row in measured}
     first = next(iter(scores.values()))
     chance = ["chance (ignores the sound)", "-", "-"]
-    body = [[*chance, *(value_text(METRICS[m], first[m].chance) for m in metrics)]]
+    body = [[*chance, *(METRICS[m].text(first[m].chance) for m in metrics)]]
     for row in measured:
         label = f"{row.name}, {row.role}" if row.role and row.name != UNTRAINED else row.name
         seeds = str(scores[row.key][main].seeds)
         weights = row.records[0].weights
         body.append([label, weights, seeds, *(_cell(scores[row.key][m], m) for m in metrics)])
-    head = ["upstream", "weights", "seeds", *(metric_title(m) for m in metrics)]
+    head = ["upstream", "weights", "seeds", *(METRICS[m].label for m in metrics)]
     table = tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
     return f"## {task.upper()}\n\n{table}\n\n" + _verdict(measured, scores, task, main)
 
@@ -125,10 +124,10 @@ def _of_task(row: Row, task: str) -> dict[str, BoardScore]:
 
 
 def _cell(score: BoardScore, metric: str) -> str:
-    text = value_text(METRICS[metric], score.value)
+    text = METRICS[metric].text(score.value)
     if score.low is None or score.high is None:
         return text
-    low, high = (value_text(METRICS[metric], end) for end in (score.low, score.high))
+    low, high = (METRICS[metric].text(end) for end in (score.low, score.high))
     return f"{text} [{low}, {high}]"
 
 
@@ -148,7 +147,7 @@ def _verdict(
         told = [f"{gap} than the shuffled `{control.name}`"
                 for gap, control in zip(gaps, own, strict=True) if gap]  # fmt: skip
         lines.append("- " + ", ".join([f"`{row.name}` beats chance", *told]))
-    parts = [f"On {metric_title(main)}, beyond the 95 % interval:",
+    parts = [f"On {METRICS[main].label}, beyond the 95 % interval:",
              "\n".join(lines) or "- none"]  # fmt: skip
     sign = 1 if METRICS[main].higher_is_better else -1
     banks = [row for row in probes if row.name in FILTER_BANKS]
@@ -157,8 +156,8 @@ def _verdict(
         best = max(banks, key=lambda row: sign * _on_dev(row, task))
         test = compare(scores[trained.key][main], scores[best.key][main])
         if test is not None:
-            low, high = (value_text(METRICS[main], v, signed=True) for v in (test.low, test.high))
-            gap = value_text(METRICS[main], test.difference, signed=True)
+            low, high = (METRICS[main].text(v, signed=True) for v in (test.low, test.high))
+            gap = METRICS[main].text(test.difference, signed=True)
             estimate = "" if scores[trained.key][main].is_exact else ", an estimate"
             parts.append(f"`{TRAINED}` less `{best.name}` (best bank on dev): "
                          f"{gap} [{low}, {high}]{estimate}.")  # fmt: skip
@@ -178,6 +177,6 @@ def _gain(score: BoardScore, other: BoardScore, metric: str) -> str:
     low, high = sorted((sign * test.low, sign * test.high))
     if low <= 0:
         return ""
-    ends = (value_text(METRICS[metric], end, signed=True) for end in (low, high))
-    gap = value_text(METRICS[metric], sign * test.difference, signed=True)
+    ends = (METRICS[metric].text(end, signed=True) for end in (low, high))
+    gap = METRICS[metric].text(sign * test.difference, signed=True)
     return f"better by {gap} [{', '.join(ends)}]"
