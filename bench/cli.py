@@ -50,7 +50,8 @@ EPILOG = """\
 exit codes:
   0 done                            1 some cells of a grid failed
   2 wrong usage                     3 missing data, weights, space or memory
-  4 invalid data or a failed check  70 a defect of this program
+  4 invalid data or a failed check  5 done with random weights, because those
+  70 a defect of this program         of the upstream cannot be reached
   130 interrupted                   141 the reader of the output ended
 
 environment:

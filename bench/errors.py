@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 MAX_LINE = 300  # characters of a line that may quote the file of a stranger
+CONTROL_CODE = 5  # exit code where random weights stood in for those that cannot be reached
 DEFECT_CODE = 70  # exit code of a defect of this project, as in sysexits.h
 _PERMISSION = "no permission: choose another folder"
 _NO_SPACE = "no space left on the disk: free some space"

@@ -107,16 +107,17 @@ def show_text(text: str) -> None:
     sys.stdout.write(printable(text) + "\n")
 
 
-def warn(text: str) -> None:
-    """Write one line to stderr at every level: damage, or a result of another upstream."""
-    sys.stderr.write(one_line(text, MAX_MESSAGE) + "\n")
+def warn(*lines: str) -> None:
+    """Write lines to stderr at every level: damage, or a result of another upstream."""
+    for line in lines:
+        sys.stderr.write(one_line(line, MAX_MESSAGE) + "\n")
     sys.stderr.flush()
 
 
 def say(*lines: str) -> None:
     """Write lines to stderr, unless the level is `QUIET`."""
-    for line in lines if not is_quiet() else ():
-        warn(line)
+    if not is_quiet():
+        warn(*lines)
 
 
 def detail(text: str) -> None:

@@ -69,6 +69,24 @@ def upstream_name(options: argparse.Namespace) -> str:
     return user_card(options.card[0]).name
 
 
+def control_lines(loaded: str, asked: str) -> list[str]:
+    """Return the last line of a result where random weights stood in for the published ones.
+
+    Args:
+        loaded: name of the upstream in the result.
+        asked: the name that the user gave.
+    """
+    from bench.errors import CONTROL_CODE
+    from bench.load.catalog import stands_in
+
+    if not stands_in(loaded, asked):
+        return []
+    return [
+        f"UNTRAINED CONTROL: made with random weights, because those of {asked} cannot be reached: "
+        f"no result of {asked} (exit code {CONTROL_CODE})"
+    ]
+
+
 def load_named(options: argparse.Namespace) -> Loaded:
     """Load the upstream that the options name.
 

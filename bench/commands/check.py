@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from bench.commands._options import add_upstream, load_named
+from bench.commands._options import add_upstream, control_lines, load_named, upstream_name
+from bench.errors import CONTROL_CODE
 from bench.progress import show, show_text, warn
 
 GROUP = "bring"
@@ -26,7 +27,7 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load_named(options)
     if loaded.warning:
-        warn(loaded.warning)
+        warn(*loaded.warning.splitlines())
     begin = time.perf_counter()
     results = check(loaded.upstream, loaded.card)
     try:
@@ -42,4 +43,6 @@ def run(options: argparse.Namespace) -> int:
     failures = sum(not result.ok for result in results)
     verdict = f"{failures} of {len(results)} checks failed" if failures else "keeps the contract"
     show("", f"{verdict}; checked in {seconds:.1f} s")
-    return 4 if failures else 0
+    last = control_lines(loaded.name.text(), upstream_name(options))
+    show(*last)
+    return 4 if failures else CONTROL_CODE if last else 0

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands._options import add_upstream, session_of, upstream_name
-from bench.errors import UsageError
+from bench.commands._options import add_upstream, control_lines, session_of, upstream_name
+from bench.errors import CONTROL_CODE, UsageError
 from bench.features.engine_options import add_engine, seeds_of
 from bench.progress import say, show, show_text
 
 if TYPE_CHECKING:
-    pass
+    from bench.records.record import Record
 
 GROUP = "evaluate"
 HELP = "Evaluate a frozen upstream on a task."
@@ -92,8 +93,16 @@ def run(options: argparse.Namespace) -> int:
             text = condition_table(record, outcome.path)
         else:
             record, text = outcome.record, table(outcome.record, outcome.path)
-        show_text(dumps(record).rstrip() if options.json else text)
-    return 0
+        last = control_lines(record.upstream, spec.upstream)
+        if options.json:
+            text = _control_json(record, spec.upstream) if last else dumps(record).rstrip()
+        show_text(text if options.json else "\n\n".join([text, *last]))
+    return CONTROL_CODE if last else 0
+
+
+def _control_json(record: Record, asked: str) -> str:
+    """Return the record of an untrained control, with the upstream for which it stands in."""
+    return json.dumps({"untrained_instead_of": asked, **record.model_dump(mode="json")}, indent=2)
 
 
 def learning_rate(options: argparse.Namespace) -> float | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.commands._options import add_upstream, load_named
+from bench.commands._options import add_upstream, control_lines, load_named, upstream_name
+from bench.errors import CONTROL_CODE
 from bench.progress import show, warn
 
 GROUP = "bring"
@@ -25,7 +26,7 @@ def run(options: argparse.Namespace) -> int:
 
     loaded = load_named(options)
     if loaded.warning:
-        warn(loaded.warning)
+        warn(*loaded.warning.splitlines())
     exported = export_onnx(loaded.upstream, options.onnx)
     show(
         f"{exported.path}: {loaded.name.text()}, {exported.states} hidden states, "
@@ -33,4 +34,6 @@ def run(options: argparse.Namespace) -> int:
         f"{', '.join(map(str, exported.lengths))} samples",
         f"read it back: slim-superb check onnx:{exported.path}",
     )
-    return 0
+    last = control_lines(loaded.name.text(), upstream_name(options))
+    show(*last)
+    return CONTROL_CODE if last else 0

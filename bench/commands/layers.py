@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands._options import add_upstream, session_of, upstream_name
+from bench.commands._options import add_upstream, control_lines, session_of, upstream_name
+from bench.errors import CONTROL_CODE
 from bench.features.engine_options import add_engine
 
 if TYPE_CHECKING:
@@ -42,8 +43,12 @@ def run(options: argparse.Namespace) -> int:
     if outcome.was_done:
         say("this curve is already done (--force computes it again)")
     curve = outcome.curve
-    show(curve.model_dump_json(indent=1) if options.json else _table(curve, outcome.path))
-    return 0
+    last = control_lines(curve.upstream, spec.upstream)
+    if options.json:
+        show(curve.model_dump_json(indent=1))
+    else:
+        show(_table(curve, outcome.path), *last)
+    return CONTROL_CODE if last else 0
 
 
 def _table(curve: LayerCurve, path: Path) -> str:

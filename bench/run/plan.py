@@ -23,6 +23,7 @@ from bench.load.fingerprint import identified
 from bench.load.loader import load_upstream
 from bench.probe.fit import take
 from bench.probe.grids import make_grid
+from bench.progress import warn
 from bench.registry import corpus_module, resolve
 from bench.run.run_features import Features, explored_steps, features_of
 from bench.run.spec import Resolved, RunSpec, Table, read_tables, run_card, seconds_of
@@ -155,7 +156,10 @@ def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     """
     session.engine.check()
     card = run_card(spec)
-    loaded = identified(load_upstream(spec.upstream, session), session.home, store=False)
+    loaded = load_upstream(spec.upstream, session)
+    if loaded.warning:
+        warn(*loaded.warning.splitlines())
+    loaded = identified(loaded, session.home, store=False)
     tables, is_prepared = planned_tables(card, session.home, spec)
     resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
     return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)

@@ -115,12 +115,18 @@ def test_unreachable_weights_give_the_control_under_its_own_name(no_network):
     loaded = load_upstream("ge2e")
     assert loaded.name.text() == "ge2e+untrained" and loaded.provenance == "untrained"
     assert loaded.checkpoint_sha256 is None
-    for word in ("!!!!", "UNTRAINED", "'ge2e+untrained'", "WEIGHTS=path", "no network", "--strict"):
-        assert word in loaded.warning
+    fetch, instead, control = loaded.warning.splitlines()
+    assert "ge2e: the weights cannot be reached (no network)" in fetch
+    assert "no trained encoder of its family (reference) is here; of others:" in instead
+    assert all(word in control for word in ("UNTRAINED", "'ge2e+untrained'", "--strict"))
     asked = load_upstream("ge2e+untrained")
     assert asked.warning is None and asked.digest == loaded.digest
     with pytest.raises(MissingError, match="cannot be reached"):
         load_upstream("ge2e", Session(strict=True))
+
+
+def test_a_trained_encoder_of_the_same_family_is_named(no_network):
+    assert "(once-for-all) that are here: house_ofa\n" in load_upstream("lighthubert_small").warning
 
 
 def test_a_weights_folder_that_is_not_there_is_no_reason_for_the_control(tmp_path, monkeypatch):

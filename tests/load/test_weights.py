@@ -102,7 +102,8 @@ def test_how_large_the_file_is():
     with pytest.raises(ValueError, match="one of 'size_bytes' and 'size_mb'"):
         card(**both)
     assert "(381 MB) from" in how_to_supply(card(hub="someone/model", size_mb=381.0))
-    assert "thing.pt from" in how_to_supply(card())
+    text = how_to_supply(card(hub="someone/model", sha256=DIGEST))
+    assert f"thing.pt (sha256 {DIGEST}) from https://huggingface.co/someone/model" in text
 
 
 def test_what_does_not_change_a_run_does_not_change_its_identity():
@@ -145,7 +146,13 @@ def test_the_wheel_has_room_for_its_weights(tmp_path):
 
 def test_the_way_out_is_named():
     text = how_to_supply(card())
-    for word in ("WEIGHTS=path", "--weights", "SLIM_SUPERB_WEIGHTS", "weights/thing", "thing.pt"):
+    for word in (
+        "WEIGHTS=FILE",
+        "--weights FILE",
+        "SLIM_SUPERB_WEIGHTS",
+        "weights/thing",
+        "thing.pt",
+    ):
         assert word in text
 
 
@@ -275,7 +282,7 @@ def test_download_of_another_file_is_an_error_and_leaves_no_file(hub, own_home, 
 )
 def test_no_network_is_one_line(environment):
     kind, text = fetch(card(), **environment)
-    assert kind == "MissingError" and "cannot be reached" in text and "WEIGHTS=path" in text
+    assert kind == "MissingError" and "cannot be reached" in text and "WEIGHTS=FILE" in text
     assert "\n" not in text
 
 

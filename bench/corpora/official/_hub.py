@@ -14,6 +14,7 @@ from typing import Any
 from bench.corpora.official._download import fetch, unpack
 from bench.corpora.official._layout import ARCHIVES, HubRows, Layout
 from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.load.downloads import ask_hub, cause_of
 from bench.paths import disk_errors
 from bench.progress import bar
 
@@ -110,11 +111,12 @@ def _rows(name: str, config: str, split: str) -> Iterator[Mapping[str, Any]]:
 
     datasets.disable_progress_bars()
     try:
+        if not Path(name).exists():
+            ask_hub(name, "dataset")
         rows = _split(name, config, split)
     except Exception as error:  # the hub's client has no common base class of errors
-        reason = " ".join(str(error).split())[:200]
         raise MissingError(
-            f"hf:{name}, {config} {split}: the hub does not give it ({reason})"
+            f"hf:{name}, {config} {split}: the hub does not give it ({cause_of(error)})"
         ) from error
     rows = rows.cast_column("audio", datasets.Audio(decode=False))
     with bar(total=len(rows), label=f"{config} {split}", unit="utterances") as progress:
@@ -172,10 +174,12 @@ def _downloaded(name: str, archive: str, folder: Path) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
+        ask_hub(name, "dataset")
         with disk_errors(folder):
             return Path(
                 hf_hub_download(name, archive, repo_type="dataset", local_dir=folder / "downloads")
             )
     except Exception as error:  # as in `_rows`
-        reason = " ".join(str(error).split())[:200]
-        raise MissingError(f"hf:{name}, {archive}: the hub does not give it ({reason})") from error
+        raise MissingError(
+            f"hf:{name}, {archive}: the hub does not give it ({cause_of(error)})"
+        ) from error
