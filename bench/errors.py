@@ -99,6 +99,11 @@ def one_line(text: str, limit: int = MAX_LINE) -> str:
     return shown if is_whole else f"{shown[: limit - 3]}..."
 
 
+def message_of(error: BaseException) -> str:
+    """Return the message of an error from a foreign library as one line."""
+    return one_line(str(error), 160) or "without a message"
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return a hint such as `did you mean 'asr'?`, or all choices when none is near.
 

@@ -19,7 +19,7 @@ TASKS = ROOT / "downstreams" / "tasks"
 # All that the harness reaches in plug-ins by a fixed name. Everything else is named by a card.
 BORDER = {
     "source loader": "upstreams.sources.{kind}:load",  # for cards without `load`
-    "onnx form": "upstreams.sources.onnx_form:OneUtterance",
+    "onnx form": "upstreams.onnx.form:OneUtterance",
     "recipe trainer": "upstreams.recipes.training.trainer:ObjectiveTrainer",
     "ceiling head": "downstreams.ceiling:EndToEndClassifier",
 }

@@ -2,7 +2,8 @@
 
 `plain` counts every product that runs: convolutions, linear maps, matrix products, both products of
 attention, recurrent cells; one for each multiplication. Norms, softmax, element-wise functions,
-Fourier transforms and the signal processing of torchaudio (mel filters, deltas) count nothing.
+Fourier transforms and the signal processing of torchaudio and of transformers' feature extractors
+(mel filters, deltas) count nothing.
 
 `superb_slt2022` adds what the profiler of the SLT 2022 SUPERB challenge adds to each attention of h
 heads over n frames of width d (B06901052/DeepSpeed, branch superb-challenge): 3nd for the biases of
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -39,7 +41,9 @@ from bench.config import Rule
 from bench.load.recurrent import Int8Recurrent
 from bench.measure.operations import FLOPS_PER_MAC, FORMULAS, is_free
 
-UNCOUNTED_MODULES = ("torchaudio.compliance", "torchaudio.functional", "torchaudio.transforms")
+UNCOUNTED_MODULES = re.compile(  # signal processing
+    r"torchaudio\.(compliance|functional|transforms)|transformers\.models\.\w+\.feature_extraction"
+)
 
 # Terms of the challenge's profiler that are linear (n * d) and quadratic (h * n * n) in frames.
 SLT2022_LINEAR_TERMS = 3 + 1
@@ -141,10 +145,10 @@ def _storage_id(tensor: Tensor) -> int:
 
 
 def _inside_uncounted() -> bool:
-    """Return whether signal processing of torchaudio called the operation that runs."""
+    """Return whether signal processing of a library called the operation that runs."""
     frame = sys._getframe(1)
     while frame is not None:
-        if str(frame.f_globals.get("__name__", "")).startswith(UNCOUNTED_MODULES):
+        if UNCOUNTED_MODULES.match(str(frame.f_globals.get("__name__", ""))):
             return True
         if frame.f_back is None:
             return False

@@ -16,7 +16,7 @@ from bench.measure.export import export_onnx
 from upstreams.encoder.kaldi import KaldiConfig
 from upstreams.encoder.state import build, random_state
 from upstreams.importers.dphubert import import_pruned
-from upstreams.sources.onnx_form import OneUtterance
+from upstreams.onnx.form import OneUtterance
 
 
 def unlike(config, state):

@@ -16,7 +16,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, pad_states
-from bench.errors import InvalidDataError, UsageError, UserError, did_you_mean, one_line
+from bench.errors import InvalidDataError, UsageError, UserError, did_you_mean
 
 PROBES = (8_000, 16_000, 48_000)  # samples tried in turn until the model gives frames
 STEPS = 4  # frames over which the stride is measured
@@ -26,11 +26,6 @@ MAX_STATES = 200
 NORM_EPS = 1e-5
 
 Encode = Callable[[Tensor], Any]
-
-
-def message_of(error: BaseException) -> str:
-    """Return the message of an error from a foreign library as one line."""
-    return one_line(str(error), 160) or "without a message"
 
 
 def options(config: Mapping[str, Any], model: str, **defaults: Any) -> dict[str, Any]:
@@ -199,7 +194,14 @@ def _shortest(frames: Callable[[int], int], start: int) -> int:
 class Adapter(Upstream):
     """An upstream made of a function from one utterance to hidden states."""
 
-    def __init__(self, encode: Encode, name: str, *, normalize_wav: bool = False) -> None:
+    def __init__(
+        self,
+        encode: Encode,
+        name: str,
+        *,
+        normalize_wav: bool = False,
+        rule: FrameRule | None = None,
+    ) -> None:
         """Run the function to measure L, D and the frame rule.
 
         Args:
@@ -207,6 +209,7 @@ class Adapter(Upstream):
                 frozen, and its parameters become the upstream's.
             name: the model, for messages.
             normalize_wav: scale each utterance to zero mean and unit variance first.
+            rule: of frames, where it is given by the model; None to measure it.
 
         Raises:
             InvalidDataError: the output has no hidden states, or no frame rule fits.
@@ -217,7 +220,7 @@ class Adapter(Upstream):
         self.freeze()
         states = self._states_of_noise(PROBES[1])
         self.num_layers, self.hidden_size = len(states), int(states[0].shape[-1])
-        self._rule = measure_rule(self._count, name)
+        self._rule = rule or measure_rule(self._count, name)
         self.stride, self.min_samples = self._rule.stride, self._rule.min_samples
 
     def num_frames(self, num_samples: int) -> int:

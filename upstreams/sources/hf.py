@@ -4,12 +4,13 @@ HuBERT, wav2vec 2.0 and WavLM of any size become our encoder. A folder with an o
 not have, with an adapter, or with any other model is run by transformers
 (`upstreams.sources.hf_auto`). Code in the folder is never run (`trust_remote_code` stays off), and
 weights are read as data. The last hidden state is the model's `last_hidden_state` on both ways:
-after the final norm where the model has one.
+after the final norm where the model has one. Of an encoder-decoder the encoder runs alone. A model
+that does not hear waveforms has its own feature extractor (`upstreams.sources.hf_features`).
 
-The key `do_normalize` of `preprocessor_config.json` (or of `processor_config.json`) states if the
-waveform is normalised. If the folder has no such file, the card states it (`config:
-{normalize_wav: true}`). The normalisation is that of training, a layer norm without parameters
-(eps 1e-5; transformers' extractor has 1e-7).
+For models of waveforms, the key `do_normalize` of `preprocessor_config.json` (or of
+`processor_config.json`) states if the waveform is normalised. If the folder has no such file, the
+card states it (`config: {normalize_wav: true}`). The normalisation is that of training, a layer
+norm without parameters (eps 1e-5; transformers' extractor has 1e-7).
 """
 
 from __future__ import annotations
@@ -18,23 +19,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.api import SAMPLE_RATE_HZ, Upstream, UpstreamSource
+from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from upstreams.encoder.config import encoder_config
 from upstreams.encoder.state import build, num_parameters, random_state
 from upstreams.formats.checkpoint import read_checkpoint
-from upstreams.formats.layout import import_encoder
-from upstreams.sources.adapter import options
-from upstreams.sources.hf_auto import auto_model
-from upstreams.sources.hf_folder import (
+from upstreams.formats.hf_folder import (
     ADAPTER,
-    EXTRACTORS,
     UNLIMITED_BYTES,
     check_numbers,
     check_size,
+    normalizes,
     read_json,
     weight_files,
 )
+from upstreams.formats.layout import import_encoder
+from upstreams.sources.adapter import options
+from upstreams.sources.hf_auto import auto_model
 
 FAMILY = ("hubert", "wav2vec2", "wavlm")  # values of `model_type` that our encoder covers
 # Keys that act in evaluation and that our encoder has with these values only. The first value is
@@ -64,35 +65,11 @@ def load(source: UpstreamSource) -> Upstream:
     settings = options(source.config, "hf", normalize_wav=None)
     config = read_json(folder / "config.json")
     check_numbers(config, folder / "config.json")
-    normalize = _normalizes(folder, settings["normalize_wav"])
+    stated = settings["normalize_wav"]
     is_ours = config.get("model_type") in FAMILY and not (folder / ADAPTER).exists()
     if is_ours and all(config.get(key, values[0]) in values for key, values in FIXED.items()):
-        return _family_encoder(folder, config, normalize, source)
-    return auto_model(folder, normalize, source)
-
-
-def _normalizes(folder: Path, stated: bool | None) -> bool:
-    """Return if the waveform is normalised, by the folder or else by the card."""
-    path = next((folder / name for name in EXTRACTORS if (folder / name).is_file()), None)
-    if path is None:
-        if stated is None:
-            raise UsageError(
-                f"{folder.name} has no preprocessor_config.json: save the feature extractor there, "
-                f"or write 'config: {{normalize_wav: true}}' (or false, as in training) in a card"
-            )
-        if not isinstance(stated, bool):
-            raise UsageError(f"config key 'normalize_wav': bool expected, found {stated!r}")
-        return stated
-    data = read_json(path)
-    data = data.get("feature_extractor", data)  # nested in a processor's file since transformers 5
-    if not isinstance(data, dict):
-        raise InvalidDataError(f"{path}: 'feature_extractor' is no object")
-    rate, normalize = data.get("sampling_rate", SAMPLE_RATE_HZ), data.get("do_normalize", True)
-    if rate != SAMPLE_RATE_HZ:
-        raise InvalidDataError(f"{path}: sampling_rate {rate}, {SAMPLE_RATE_HZ} expected")
-    if not isinstance(normalize, bool) or (stated is not None and stated is not normalize):
-        raise InvalidDataError(f"{path}: do_normalize is {normalize!r}, the card says {stated!r}")
-    return normalize
+        return _family_encoder(folder, config, normalizes(folder, stated), source)
+    return auto_model(folder, stated, source)
 
 
 def _family_encoder(

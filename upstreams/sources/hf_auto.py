@@ -11,11 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Upstream, UpstreamSource
-from bench.errors import InvalidDataError, UsageError
+from bench.errors import InvalidDataError, UsageError, message_of
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.formats.checkpoint import read_checkpoint
-from upstreams.sources.adapter import Adapter, message_of
-from upstreams.sources.hf_folder import ADAPTER, UNLIMITED_BYTES, check_size, weight_files
+from upstreams.formats.hf_folder import (
+    ADAPTER,
+    UNLIMITED_BYTES,
+    check_size,
+    normalizes,
+    weight_files,
+)
+from upstreams.sources.adapter import Adapter
+from upstreams.sources.hf_features import all_states, with_extractor
+
+HEARD = ("input_values", "input_features")  # names of inputs that are sound
+# Encoder-decoders whose AutoModel lacks the part that hears sound.
+SPOKEN = {"speecht5": "SpeechT5ForSpeechToText"}
 
 
 class _Auto(nn.Module):
@@ -26,24 +37,22 @@ class _Auto(nn.Module):
         self.inner = model
 
     def forward(self, wavs: Tensor) -> tuple[Tensor, ...]:
-        """Return the hidden states (1, T, D); the last one is the model's `last_hidden_state`."""
-        output = self.inner(wavs, output_hidden_states=True, return_dict=True)
-        *states, last = output.hidden_states
-        final = output.last_hidden_state  # after the final norm, where `hidden_states` is before it
-        return (*states, final if final.shape == last.shape else last)
+        """Return the hidden states (1, T, D)."""
+        return all_states(self.inner(wavs, output_hidden_states=True, return_dict=True))
 
 
-def auto_model(folder: Path, normalize: bool, source: UpstreamSource) -> Upstream:
-    """Load any model that takes waveforms, run by transformers.
+def auto_model(folder: Path, stated: bool | None, source: UpstreamSource) -> Upstream:
+    """Load any model of sound, run by transformers; of an encoder-decoder the encoder alone.
 
     Args:
         folder: with configuration and weights.
-        normalize: scale each utterance to zero mean and unit variance first.
+        stated: by the card, whether waveforms are normalised; None if it says nothing.
         source: says if weights are random, and their seed.
 
     Raises:
-        UsageError: transformers is not installed, or the folder has an adapter and peft is not.
-        InvalidDataError: transformers does not know the model, its input is not a waveform, or the
+        UsageError: transformers is not installed, the folder has an adapter and peft is not, or
+            nothing says how the sound is prepared.
+        InvalidDataError: transformers does not know the model, it does not hear sound, or the
             weights do not fit.
     """
     transformers = _transformers()
@@ -54,15 +63,10 @@ def auto_model(folder: Path, normalize: bool, source: UpstreamSource) -> Upstrea
             folder, local_files_only=True, trust_remote_code=False
         )
         with torch.device("meta"):
-            shape = _built(config)
-        params = sum(parameter.numel() for parameter in shape.parameters())
+            encoder = _encoder_of(_built(config), folder)
+        params = sum(parameter.numel() for parameter in encoder.parameters())
         num_bytes = sum(file.stat().st_size for file in files) if files else UNLIMITED_BYTES
         check_size(params, num_bytes, folder / "config.json")
-        if shape.main_input_name != "input_values":
-            raise InvalidDataError(
-                f"{folder}: the model takes {shape.main_input_name!r}; only models of waveforms "
-                f"('input_values') can be run"
-            )
         left_out: tuple[str, ...] = ()
         if source.untrained:
             model = _random(config, source.seed)
@@ -78,10 +82,42 @@ def auto_model(folder: Path, normalize: bool, source: UpstreamSource) -> Upstrea
         ) from error
     finally:
         logging.disable(logging.NOTSET)
-    upstream = Adapter(_Auto(model), f"hf:{folder.name}", normalize_wav=normalize)
+    upstream = _upstream(_encoder_of(model, folder), folder, stated)
     upstream.identity = f"{type(model).__name__} transformers {transformers.__version__}"
     upstream.left_out = left_out
     return upstream
+
+
+def _upstream(encoder: Any, folder: Path, stated: bool | None) -> Upstream:
+    """Return an encoder as an upstream, with what its folder says of its input.
+
+    Raises:
+        UsageError: nothing says how the sound is prepared.
+        InvalidDataError: the file of the feature extractor is not valid, or the encoder does not
+            run on sound.
+    """
+    if encoder.main_input_name == "input_features" or hasattr(encoder.config, "num_mel_bins"):
+        if stated is not None:
+            raise UsageError("config key 'normalize_wav': the model has a feature extractor")
+        return with_extractor(encoder, folder)
+    normalize = normalizes(folder, stated)
+    return Adapter(_Auto(encoder), f"hf:{folder.name}", normalize_wav=normalize)
+
+
+def _encoder_of(model: Any, folder: Path) -> Any:
+    """Return the part of a model that hears sound: its encoder, or the model itself.
+
+    Raises:
+        InvalidDataError: there is no such part.
+    """
+    part = model.get_encoder() if hasattr(model, "get_encoder") else model
+    for encoder in (part, model):
+        if getattr(encoder, "main_input_name", None) in HEARD:
+            return encoder
+    raise InvalidDataError(
+        f"{folder}: {type(model).__name__} takes {model.main_input_name!r}; only models of sound "
+        f"({' or '.join(HEARD)}) can be run"
+    )
 
 
 def _with_adapter(folder: Path, config: Any) -> tuple[Any, tuple[str, ...]]:
@@ -150,6 +186,8 @@ def _built(config: Any) -> Any:
     """Build the architecture of a configuration with transformers' initial weights."""
     import transformers
 
+    if config.model_type in SPOKEN:
+        return getattr(transformers, SPOKEN[config.model_type])(config)
     from_config: Any = transformers.AutoModel.from_config
     return from_config(config, trust_remote_code=False)
 
@@ -175,9 +213,19 @@ def _pretrained(folder: Path, config: Any, kind: Any = None) -> tuple[Any, tuple
     model, notes = kind.from_pretrained(
         None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
     )
-    wrong = sorted(map(str, [*notes["missing_keys"], *notes["mismatched_keys"]]))
+    encoder = _encoder_of(model, folder)
+    prefix = next(f"{name}." for name, part in model.named_modules() if part is encoder).lstrip(".")
+    missing = {str(key) for key in notes["missing_keys"] if str(key).startswith(prefix)}
+    wrong = sorted(missing | {str(key) for key in notes["mismatched_keys"]})
     if wrong:
         raise InvalidDataError(
             f"{folder}: weights missing or of another shape: {', '.join(wrong[:3])}"
         )
-    return model, tuple(dict.fromkeys(key.partition(".")[0] for key in notes["unexpected_keys"]))
+    unused = [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
+    return model, tuple(dict.fromkeys(map(_part_name, [*notes["unexpected_keys"], *unused])))
+
+
+def _part_name(key: str) -> str:
+    """Return the part that a tensor's name begins with, such as `lm_head` or `model.decoder`."""
+    first, second, *_ = [*key.split("."), ""]
+    return f"{first}.{second}" if second in ("encoder", "decoder") else first

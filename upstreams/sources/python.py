@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.api import Upstream, UpstreamSource
-from bench.errors import InvalidDataError, UsageError, did_you_mean
-from upstreams.sources.adapter import Adapter, message_of, options
+from bench.errors import InvalidDataError, UsageError, did_you_mean, message_of
+from upstreams.sources.adapter import Adapter, options
 
 
 @contextmanager

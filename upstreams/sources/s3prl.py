@@ -27,10 +27,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Upstream, UpstreamSource
-from bench.errors import InvalidDataError, MissingError, UsageError, UserError, did_you_mean
+from bench.errors import (
+    InvalidDataError,
+    MissingError,
+    UsageError,
+    UserError,
+    did_you_mean,
+    message_of,
+)
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.formats.checkpoint import read_checkpoint
-from upstreams.sources.adapter import Adapter, message_of
+from upstreams.sources.adapter import Adapter
 
 
 class _Expert(nn.Module):

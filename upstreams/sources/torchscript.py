@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Upstream, UpstreamSource
-from bench.errors import InvalidDataError, UsageError
-from upstreams.sources.adapter import Adapter, message_of, options
+from bench.errors import InvalidDataError, UsageError, message_of
+from upstreams.sources.adapter import Adapter, options
 
 
 class _Script(nn.Module):

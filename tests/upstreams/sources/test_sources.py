@@ -204,7 +204,7 @@ def edit(path, **changes):
         ({"intermediate_size": 64}, "expected shape"),
         ({"num_hidden_layers": 3}, "missing tensors"),
         ({"num_hidden_layers": 1}, "unexpected tensors"),
-        ({"model_type": "bert"}, "transformers cannot load it|only models of waveforms"),
+        ({"model_type": "bert"}, "transformers cannot load it|only models of sound"),
         ({"model_type": "nosuch"}, "transformers cannot load it"),
         ({"model_type": "x", "auto_map": {"AutoModel": "evil.Model"}}, "transformers cannot load"),
     ],

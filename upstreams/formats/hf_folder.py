@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.errors import InvalidDataError, one_line
+from bench.api import SAMPLE_RATE_HZ
+from bench.errors import InvalidDataError, UsageError, message_of, one_line
 
 MAX_JSON_BYTES = 16 << 20
 MAX_SHARDS = 200
@@ -40,6 +41,39 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InvalidDataError(f"{path}: expected an object, found {type(data).__name__}")
     return data
+
+
+def normalizes(folder: Path, stated: bool | None) -> bool:
+    """Return if the waveform is normalised, by the folder or else by the card.
+
+    Args:
+        folder: has a feature extractor's file, or none.
+        stated: `normalize_wav` of the card, or None.
+
+    Raises:
+        UsageError: neither states it.
+        InvalidDataError: the file is not valid, or the card contradicts it.
+    """
+    path = next((folder / name for name in EXTRACTORS if (folder / name).is_file()), None)
+    if path is None:
+        if stated is None:
+            raise UsageError(
+                f"{folder.name} has no preprocessor_config.json: save the feature extractor there, "
+                f"or write 'config: {{normalize_wav: true}}' (or false, as in training) in a card"
+            )
+        if not isinstance(stated, bool):
+            raise UsageError(f"config key 'normalize_wav': bool expected, found {stated!r}")
+        return stated
+    data = read_json(path)
+    data = data.get("feature_extractor", data)  # nested in a processor's file since transformers 5
+    if not isinstance(data, dict):
+        raise InvalidDataError(f"{path}: 'feature_extractor' is no object")
+    rate, normalize = data.get("sampling_rate", SAMPLE_RATE_HZ), data.get("do_normalize", True)
+    if rate != SAMPLE_RATE_HZ:
+        raise InvalidDataError(f"{path}: sampling_rate {rate}, {SAMPLE_RATE_HZ} expected")
+    if not isinstance(normalize, bool) or (stated is not None and stated is not normalize):
+        raise InvalidDataError(f"{path}: do_normalize is {normalize!r}, the card says {stated!r}")
+    return normalize
 
 
 def check_numbers(config: Mapping[str, Any], path: Path) -> None:
@@ -104,3 +138,32 @@ def weight_files(folder: Path) -> list[Path]:
             raise InvalidDataError(f"{index}: {len(names)} shards, at most {MAX_SHARDS} expected")
         return [folder / shard for shard in names]
     raise InvalidDataError(f"{folder}: no weights ({' or '.join(WEIGHTS)}, whole or sharded)")
+
+
+def folder_extractor(folder: Path) -> Any:
+    """Build the feature extractor of a folder; no code of the folder runs.
+
+    Raises:
+        UsageError: there is none.
+        InvalidDataError: it cannot be built, or is for another sampling rate.
+    """
+    import transformers
+
+    path = next((folder / name for name in EXTRACTORS if (folder / name).is_file()), None)
+    if path is None:
+        raise UsageError(
+            f"{folder.name} has no preprocessor_config.json: the model hears features, so save its "
+            f"feature extractor there (extractor.save_pretrained)"
+        )
+    check_numbers(read_json(path), path)
+    try:
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # transformers raises many classes
+        raise InvalidDataError(f"{path}: no feature extractor ({message_of(error)})") from error
+    if extractor.sampling_rate != SAMPLE_RATE_HZ:
+        raise InvalidDataError(
+            f"{path}: sampling_rate {extractor.sampling_rate}, {SAMPLE_RATE_HZ} expected"
+        )
+    return extractor

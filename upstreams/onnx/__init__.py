@@ -1,0 +1,1 @@
+"""ONNX graphs: inputs, weights and costs; and the form in which encoders are exported."""
