@@ -3,11 +3,12 @@
 A name is written by a user and held by records:
 
     NAME[@VARIANT][+untrained[:SEED]]    a card's upstream
-    KIND:PLACE[@MODIFIER][+untrained]    a model from anywhere: hf:, onnx:, s3prl:, torchscript:
+    KIND:PLACE[@VARIANT][+untrained]     a model from anywhere: hf:, onnx:, s3prl:, torchscript:
 
 A variant is a list joined by commas. One of its items may be a modifier (`int8`, `bf16-weights`),
 which the harness applies, not the card: `lighthubert_small@embed=256,heads=4,int8`. Another may be
-a tap (`tap=last`), the hidden states that are used instead of the card's.
+a tap (`tap=last`), the hidden states that are used instead of the card's. A model from anywhere has
+these two, and an ONNX file of mel frames `features=NAME` (`upstreams.onnx.inputs`).
 
 Cards are data, but a card may name code. Code of this project is trusted, and so is code of an
 installed package that the package's own card names (the user decided to install it). Any other
@@ -40,7 +41,9 @@ EXPECTED = (
 )
 MAX_LENGTH = 4_096  # characters of a name, as of a path
 _UNTRAINED = re.compile(r"\+untrained(?::(\d{1,9}))?$", re.ASCII)
-_MODIFIER = re.compile(rf"@({'|'.join(MODIFIERS)})$")
+# The variant of a model from anywhere; another `@` belongs to its place.
+_ITEM = rf"(?:{'|'.join(MODIFIERS)}|(?:tap|features)=\w+)"
+_ENDING = re.compile(rf"@({_ITEM}(?:,{_ITEM})*)$", re.ASCII)
 
 
 class UpstreamName(NamedTuple):
@@ -93,16 +96,17 @@ def parse_upstream_name(text: str) -> UpstreamName:
     body, seed = (text[: ending.start()], int(ending[1] or 0)) if ending else (text, None)
     kind, colon, _ = text.partition(":")
     if colon and kind in KINDS:
-        modifier = _MODIFIER.search(body)
-        place = body[: modifier.start()] if modifier else body
-        if place.endswith(":"):
+        of_place = _ENDING.search(body)
+        card, variant = (body[: of_place.start()], of_place[1]) if of_place else (body, "")
+        if card.endswith(":"):
             raise UsageError(f"upstream {text!r}: {EXPECTED}")
-        return UpstreamName(place, None, seed, modifier[1] if modifier else None)
-    card, at, variant = body.partition("@")
-    if ":" in card and "+" not in card:
-        raise UsageError(f"upstream {text!r}: unknown kind {kind!r}: {did_you_mean(kind, KINDS)}")
-    if not card or (at and not variant) or "+" in body or "/" in text or ".." in text:
-        raise UsageError(f"upstream {text!r}: {EXPECTED}")
+    else:
+        card, at, variant = body.partition("@")
+        if ":" in card and "+" not in card:
+            near = did_you_mean(kind, KINDS)
+            raise UsageError(f"upstream {text!r}: unknown kind {kind!r}: {near}")
+        if not card or (at and not variant) or "+" in body or "/" in text or ".." in text:
+            raise UsageError(f"upstream {text!r}: {EXPECTED}")
     items = variant.split(",")
     modifiers = [item for item in items if item in MODIFIERS]
     if len(modifiers) > 1:

@@ -32,6 +32,7 @@ class Tapped(Upstream):
         self.num_layers, self.hidden_size = len(chosen), inner.hidden_size
         self.stride, self.min_samples = inner.stride, inner.min_samples
         self.attention_dropout, self.identity = inner.attention_dropout, inner.identity
+        self.left_out = inner.left_out
         self.is_reentrant, self.variant = inner.is_reentrant, getattr(inner, "variant", None)
 
     def num_frames(self, num_samples: int) -> int:
@@ -69,6 +70,10 @@ class TappedFile(Tapped, Opaque):
     def count_macs(self, num_samples: int) -> int:
         """Return the multiply-accumulates of one utterance (rule `plain`)."""
         return self.inner.count_macs(num_samples)
+
+    def uncounted_operations(self) -> tuple[str, ...]:
+        """Return the names of operations with products that `count_macs` leaves out."""
+        return self.inner.uncounted_operations()
 
 
 def choose_states(upstream: Upstream, tap: str) -> Upstream:

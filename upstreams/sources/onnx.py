@@ -1,9 +1,13 @@
 """ONNX files: `onnx:FILE`, run by onnxruntime on one CPU thread.
 
-The graph has one input, float32 waveforms (B, S) or (S,), and its outputs are the hidden states:
-each (B, T, D), in the order of the graph, or one stacked output (L, B, T, D). If a file has other
-outputs too, a card must name the hidden states (`config: {outputs: [...]}`). Frames and stride are
-measured.
+The graph takes waveforms, or the features of a feature extractor (`upstreams.onnx.inputs`),
+and its outputs are the hidden states: each (B, T, D), in the order of the graph, or one stacked
+output (L, B, T, D). If a file has other outputs too, a card must name the hidden states (`config:
+{outputs: [...]}`); it may name any tensor inside the graph. Frames and stride are measured.
+
+A `preprocessor_config.json` beside the file is used: its `do_normalize` for waveforms, all of it
+for features. Without one, `@features=whisper` (or `config: {features: whisper}`) names the
+extractor, and `config: {normalize_wav: true}` says that waveforms are normalised.
 
 A file cannot run code: custom operators are refused. Weights outside its folder are refused too.
 """
@@ -14,13 +18,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from bench.api import Opaque, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
-from upstreams.sources.adapter import Adapter, as_states, options
-from upstreams.sources.onnx_graph import OnnxGraph
+from upstreams.onnx.graph import OnnxGraph
+from upstreams.onnx.inputs import OnnxInputs
+from upstreams.sources.adapter import Adapter, FrameRule, as_states, options
+from upstreams.sources.windows import in_windows, stride_of
 
 MAX_BYTES = 4 << 30
 
@@ -31,28 +38,29 @@ class OnnxUpstream(Adapter, Opaque):
     is_reentrant = True
 
     def __init__(
-        self, graph: OnnxGraph, session: Any, *, outputs: Sequence[str], normalize_wav: bool
+        self, graph: OnnxGraph, inputs: OnnxInputs, session: Any, outputs: Sequence[str]
     ) -> None:
-        outputs = outputs or [item.name for item in session.get_outputs()]
-        unknown = set(outputs) - {item.name for item in session.get_outputs()}
-        if unknown:
-            raise UsageError(f"{graph.path}: no output {', '.join(map(repr, sorted(unknown)))}")
-        inputs = session.get_inputs()
-        if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) > 2:
-            shown = ", ".join(f"{item.name} {item.type} {item.shape}" for item in inputs)
-            raise InvalidDataError(
-                f"{graph.path}: expected one input, float32 waveforms (B, S) or (S,), found {shown}"
-            )
-        flat = len(inputs[0].shape) == 1
+        name, window = str(graph.path), inputs.window
 
-        def encode(wavs: Tensor) -> Any:
-            feed = {inputs[0].name: (wavs[0] if flat else wavs).numpy()}
-            tensors = [torch.from_numpy(item) for item in session.run(outputs, feed)]
-            states = [item[None] if flat and item.dim() == 2 else item for item in tensors]
-            return as_states(states[0] if len(states) == 1 else states, str(graph.path))
+        def run(wavs: Tensor) -> tuple[Tensor, ...]:
+            results = session.run(list(outputs), inputs.feed(wavs[0].numpy()))
+            tensors = [torch.from_numpy(item) for item in results]
+            states = [
+                item[None] if inputs.is_flat and item.dim() == 2 else item for item in tensors
+            ]
+            return as_states(states[0] if len(states) == 1 else states, name)
 
-        super().__init__(encode, str(graph.path), normalize_wav=normalize_wav)
-        self.graph, self.identity = graph, graph.external_sha256()
+        def encode(wavs: Tensor) -> tuple[Tensor, ...]:
+            return in_windows(run, wavs, window, stride, pad=not inputs.has_extractor)
+
+        rule = None
+        if window:
+            frames = run(torch.zeros(1, window))[0].shape[1]
+            stride = stride_of(window, frames, name)
+            rule = FrameRule(stride, 1, 1)
+        super().__init__(encode if window else run, name, normalize_wav=inputs.normalize, rule=rule)
+        self.graph, self.identity = graph, graph.sha256_beside(inputs.file)
+        self._inputs = inputs
 
     def num_parameters(self) -> int:
         """Return the number of weights in the file."""
@@ -64,7 +72,10 @@ class OnnxUpstream(Adapter, Opaque):
 
     def count_macs(self, num_samples: int) -> int:
         """Return the multiply-accumulates of one utterance, from the shapes of a run."""
-        return self.graph.count_macs(num_samples)
+        window = self._inputs.window or num_samples
+        size = window if not self._inputs.has_extractor else min(window, num_samples)
+        feed = self._inputs.feed(np.zeros(size, dtype=np.float32))
+        return -(-num_samples // window) * self.graph.count_macs(feed)
 
     def uncounted_operations(self) -> tuple[str, ...]:
         """Return the names of operations with products that `count_macs` leaves out."""
@@ -78,14 +89,23 @@ def load(source: UpstreamSource) -> Upstream:
         UsageError: `+untrained` or a variant, an unknown option, or onnxruntime is not installed.
         InvalidDataError: the file is not ONNX, is too large, or has other inputs or outputs.
     """
-    if source.untrained or source.variant is not None:
-        raise UsageError("onnx: a file has its weights and no variants")
-    settings = options(source.config, "onnx", outputs=[], normalize_wav=False)
-    if not all(isinstance(item, str) for item in settings["outputs"]):
-        raise UsageError(f"onnx: 'outputs': names expected, found {settings['outputs']!r}")
+    if source.untrained:
+        raise UsageError("onnx: a file has its weights, so no untrained control")
+    config = dict(source.config)
+    if source.variant is not None:
+        key, _, config["features"] = source.variant.partition("=")
+        if key != "features":
+            raise UsageError(f"onnx: variant {source.variant!r}: features=NAME expected")
+    settings = options(config, "onnx", outputs=[], normalize_wav=None, features=None)
+    names = settings["outputs"]
+    if not all(isinstance(item, str) for item in names):
+        raise UsageError(f"onnx: 'outputs': names expected, found {names!r}")
     assert source.place is not None  # bench.load.files found the file
     path = Path(source.place)
     if path.stat().st_size > MAX_BYTES:
         raise InvalidDataError(f"{path}: more than {MAX_BYTES} bytes")
     graph = OnnxGraph(path)
-    return OnnxUpstream(graph, graph.session(), **settings)
+    session = graph.session(names)
+    inputs = OnnxInputs(session.get_inputs(), path, settings["features"], settings["normalize_wav"])
+    outputs = names or [item.name for item in session.get_outputs()]
+    return OnnxUpstream(graph, inputs, session, outputs)
