@@ -228,7 +228,8 @@ class TaskCard(Frozen):
             joined. `CORPUS:TABLE` is a manifest of another corpus.
         labels: source of the targets. `derived` means by rules, not by people.
         head: `module:attr` of a `bench.api.Head`.
-        metrics: names in `bench.metrics.metric`; the first is the main one and selects on dev.
+        metrics: names in `bench.metrics.metric`; the first is the main one.
+        dev_metric: metric that selects on dev; empty for the main one.
         features: `pooled` stores the mean over time per layer (exact for linear heads), `frames`
             stores every frame.
         license: of the audio; shown to the user.
@@ -246,6 +247,8 @@ class TaskCard(Frozen):
     head: str
     head_conf: dict[str, Any] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(min_length=1)
+    # Excluded at its default, so that the digests of older cards stay the same.
+    dev_metric: str = Field(default="", exclude_if=lambda name: not name)
     features: Literal["pooled", "frames"]
     recipe: Recipe
     license: str = ""
@@ -259,6 +262,11 @@ class TaskCard(Frozen):
         if missing:
             raise ValueError(f"tables lacks {', '.join(sorted(missing))}")
         return self
+
+    @property
+    def selects_by(self) -> str:
+        """Return the metric that selects on dev."""
+        return self.dev_metric or self.metrics[0]
 
     def parts(self, split: str) -> list[tuple[str, str]]:
         """Return corpus and table of each manifest of a split."""
@@ -283,9 +291,10 @@ class TaskCard(Frozen):
 
 
 class TrackCard(Frozen):
-    """One track: a set of tasks on corpora for one use."""
+    """One track: tasks on corpora for one use. A full row need not have the `optional` tasks."""
 
     name: str
     title: str
     on_board: bool
     about: str
+    optional: tuple[str, ...] = ()

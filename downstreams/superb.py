@@ -6,6 +6,7 @@ With a fixed vocabulary a head has the published size on any part of the corpus.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from typing import Any
@@ -33,7 +34,7 @@ class LetterCtc(CtcBlstm):
         return [*SPECIAL, *LETTERS]
 
     def _tokens_of(self, target: Any) -> list[str]:
-        letters = str(target).upper().replace(" ", "|")
+        letters = [one.upper() for one in re.findall("<unk>|.", str(target).replace(" ", "|"))]
         return [letter if letter in LETTERS else "<unk>" for letter in letters] + ["|", "</s>"]
 
     def _text_of(self, tokens: Sequence[str]) -> str:

@@ -51,6 +51,11 @@ def label_chance(references: Sequence[Utterance]) -> float:
     return most_frequent([text_of(item.target, f"target of {item.id!r}") for item in references])
 
 
+def class_chance(references: Sequence[Utterance]) -> float:
+    """Return chance of balanced accuracy: the same for every constant guess."""
+    return 1 / len({text_of(item.target, f"target of {item.id!r}") for item in references})
+
+
 def type_chance(references: Sequence[Utterance]) -> float:
     """Return chance of the F1 of slot types."""
     return constant_f1([{kind for kind, _ in slots_of(r.target, r.id)} for r in references])

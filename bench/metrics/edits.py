@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
+
+from bench.metrics.chance import f1
+from bench.metrics.targets import slots_of
 
 # Marks of other slots, which s3prl removes from a value, each with the space before it.
 _END = re.compile(r" E-\S+")
@@ -81,3 +85,32 @@ def _without_begins(value: str) -> str:
         marked = 0 <= place < len(word) - 2
         parts.append(word[:place] if marked else f"{word} ")
     return "".join(parts) + last
+
+
+def slot_type_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    """Count F1 of the sets of slot types, against 1: the metric is the mean over utterances."""
+    references = {kind for kind, _ in slots_of(target, name)}
+    return f1(references, {kind for kind, _ in tagged_slots(prediction)}), 1.0
+
+
+def slot_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    """Count F1 of the sets of slots, type and value together, against 1."""
+    return f1(set(slots_of(target, name)), set(tagged_slots(prediction))), 1.0
+
+
+def slot_value_cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
+    """Count character edits of every reference slot against the nearest guess of its type.
+
+    A type without a guess counts as an empty guess; guesses of other types cost nothing.
+    """
+    guesses: dict[str, list[str]] = {}
+    for kind, value in tagged_slots(prediction):
+        guesses.setdefault(kind, []).append(value)
+    edits = length = 0
+    for kind, value in slots_of(target, name):
+        size = len(" ".join(value.split()))
+        costs = [character_errors(value, guess)[0] for guess in guesses.get(kind, [""])]
+        # s3prl takes the empty guess where every one is a hundred times as long as the value.
+        edits += min(cost if cost < 100 * size else size for cost in costs)
+        length += size
+    return edits, length

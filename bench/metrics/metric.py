@@ -7,19 +7,32 @@ fractions, not percent; error rates can exceed 1.
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bench.errors import InvalidDataError, UsageError, did_you_mean
-from bench.metrics.chance import always, f1, label_chance, slot_chance, type_chance, word_chance
+from bench.metrics.chance import (
+    always,
+    class_chance,
+    label_chance,
+    slot_chance,
+    type_chance,
+    word_chance,
+)
 from bench.metrics.detection import TRIAL_RATES, Floats
-from bench.metrics.edits import character_errors, tagged_slots, word_errors
+from bench.metrics.edits import (
+    character_errors,
+    slot_f1,
+    slot_type_f1,
+    slot_value_cer,
+    word_errors,
+)
 from bench.metrics.items import Items, MetricScore, TrialItems
-from bench.metrics.targets import slots_of, text_of
+from bench.metrics.targets import embedding_of, text_of
 from bench.metrics.words import average_precision_parts, template
 
 if TYPE_CHECKING:
@@ -147,57 +160,22 @@ def _hits(target: Any, prediction: str, name: str) -> tuple[float, float]:
     return float(text_of(target, f"target of {name!r}") == prediction), 1.0
 
 
+def _class_mean(
+    predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
+) -> Items:
+    """Return the hits of `accuracy`, weighted so that all classes of the references count alike."""
+    hits = _ratio(_hits)(predictions, references, trials)
+    sizes = Counter(item.target for item in references)
+    weights = np.array([len(references) / len(sizes) / sizes[item.target] for item in references])
+    return replace(hits, numerators=hits.numerators * weights, denominators=weights)
+
+
 def _wer(target: Any, prediction: str, name: str) -> tuple[float, float]:
     return word_errors(text_of(target, f"target of {name!r}"), prediction)
 
 
 def _cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
     return character_errors(text_of(target, f"target of {name!r}"), prediction)
-
-
-def _slot_type_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
-    """Count F1 of the sets of slot types, against 1: the metric is the mean over utterances."""
-    references = {kind for kind, _ in slots_of(target, name)}
-    return f1(references, {kind for kind, _ in tagged_slots(prediction)}), 1.0
-
-
-def _slot_f1(target: Any, prediction: str, name: str) -> tuple[float, float]:
-    """Count F1 of the sets of slots, type and value together, against 1."""
-    return f1(set(slots_of(target, name)), set(tagged_slots(prediction))), 1.0
-
-
-def _slot_value_cer(target: Any, prediction: str, name: str) -> tuple[float, float]:
-    """Count character edits of every reference slot against the nearest guess of its type.
-
-    A type without a guess counts as an empty guess; guesses of other types cost nothing.
-    """
-    guesses: dict[str, list[str]] = {}
-    for kind, value in tagged_slots(prediction):
-        guesses.setdefault(kind, []).append(value)
-    edits = length = 0
-    for kind, value in slots_of(target, name):
-        best = min(character_errors(value, guess)[0] for guess in guesses.get(kind, [""]))
-        edits, length = edits + best, length + len(" ".join(value.split()))
-    return edits, length
-
-
-def _embedding(value: Any, name: str) -> Floats:
-    """Return one embedding (D,) at unit length.
-
-    Raises:
-        InvalidDataError: no list of numbers, or not finite, or zero.
-    """
-    try:
-        vector = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidDataError(f"prediction of {name!r}: expected a list of numbers") from error
-    norm = math.sqrt(float(np.square(vector).sum())) if vector.ndim == 1 else math.nan
-    if not (math.isfinite(norm) and norm > 0.0):
-        raise InvalidDataError(
-            f"prediction of {name!r}: expected a finite, non-zero list of numbers, "
-            f"found shape {vector.shape} and length {norm}"
-        )
-    return vector / norm
 
 
 def _of_trials(rate: Callable[[Floats, Floats], Floats]) -> Collect:
@@ -207,7 +185,7 @@ def _of_trials(rate: Callable[[Floats, Floats], Floats]) -> Collect:
         predictions: Mapping[str, Any], references: Sequence[Utterance], trials: Sequence[Trial]
     ) -> TrialItems:
         pairs = joined(predictions, references)
-        units = {item.id: _embedding(vector, item.id) for item, vector in pairs}
+        units = {item.id: embedding_of(vector, item.id) for item, vector in pairs}
         if len({len(vector) for vector in units.values()}) > 1:
             raise InvalidDataError("predictions: embeddings of different sizes, one size expected")
         speakers = {item.id: item.speaker for item, _ in pairs}
@@ -268,14 +246,15 @@ def _word_pairs(
 
 
 ACCURACY = Metric("accuracy", "accuracy", "utterances", True, _ratio(_hits), label_chance)
+BALANCED_ACCURACY = Metric(
+    "balanced_accuracy", "balanced accuracy", "utterances", True, _class_mean, class_chance
+)
 WER = Metric("wer", "WER", "words", False, _ratio(_wer), always(1.0))
 CER = Metric("cer", "CER", "characters", False, _ratio(_cer), always(1.0))
-SLOT_TYPE_F1 = Metric(
-    "slot_type_f1", "slot-type F1", "F1", True, _ratio(_slot_type_f1), type_chance
-)
-SLOT_F1 = Metric("slot_f1", "slot F1", "F1", True, _ratio(_slot_f1), slot_chance)
+SLOT_TYPE_F1 = Metric("slot_type_f1", "slot-type F1", "F1", True, _ratio(slot_type_f1), type_chance)
+SLOT_F1 = Metric("slot_f1", "slot F1", "F1", True, _ratio(slot_f1), slot_chance)
 SLOT_VALUE_CER = Metric(
-    "slot_value_cer", "slot-value CER", "characters", False, _ratio(_slot_value_cer), always(1.0)
+    "slot_value_cer", "slot-value CER", "characters", False, _ratio(slot_value_cer), always(1.0)
 )
 EER = Metric("eer", "EER", "trials", False, _of_trials(TRIAL_RATES["eer"]), always(0.5))
 AVERAGE_PRECISION = Metric(
@@ -289,6 +268,7 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         ACCURACY,
+        BALANCED_ACCURACY,
         WER,
         CER,
         SLOT_F1,

@@ -27,7 +27,7 @@ from bench.run.spec import Resolved
 
 def _dev_score(resolved: Resolved) -> Any:
     """Return a function from dev predictions, in order, to the value of the main metric."""
-    metric, dev = METRICS[resolved.card.metrics[0]], resolved.tables["dev"]
+    metric, dev = METRICS[resolved.card.selects_by], resolved.tables["dev"]
 
     def score(predictions: list[Any]) -> float:
         by_id = {
@@ -51,7 +51,7 @@ def make_lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) ->
         recipe=recipe,
         moments=features.moments(),
         dev_score=_dev_score(resolved),
-        higher_is_better=METRICS[card.metrics[0]].higher_is_better,
+        higher_is_better=METRICS[card.selects_by].higher_is_better,
         device=features.store.engine.device,
         num_samples=[item.num_samples for item in train],
     )
@@ -84,7 +84,7 @@ def train(
         return _fit(features, runs, folders, recipe, rates)
     partial, places = recipe.model_copy(update={"steps": part}), [f / "explored" for f in folders]
     tried = _fit(features, runs, places, partial, rates)
-    higher = METRICS[runs[0].card.metrics[0]].higher_is_better
+    higher = METRICS[runs[0].card.selects_by].higher_is_better
     best = [best_of(points, higher_is_better=higher).lr for points in tried]
     full: dict[int, list[Fitted]] = {}
     for lr in dict.fromkeys(best):
@@ -181,13 +181,13 @@ def _with_progress(
     def on_scores(step: int, losses: Figures, scores: Figures) -> None:
         for (lr, seed), value in scores.items():
             curves[seed].add(f"loss/lr{lr:g}", losses[lr, seed], step)
-            curves[seed].add(f"dev {card.metrics[0]}/lr{lr:g}", value, step)
+            curves[seed].add(f"dev {card.selects_by}/lr{lr:g}", value, step)
 
     with bar(total=trainer.lesson.recipe.steps, label=label, unit="updates") as progress:
 
         def on_step(step: int, best: float | None) -> None:
             if best is not None:
-                progress.set_postfix({f"best dev {card.metrics[0]}": f"{best:.4f}"}, refresh=False)
+                progress.set_postfix({f"best dev {card.selects_by}": f"{best:.4f}"}, refresh=False)
             progress.update(step - progress.n)
 
         points = trainer.run(on_step, on_scores)

@@ -135,8 +135,8 @@ def _reason_to_skip(record: Record) -> str:
     """Return why a record is no result; empty if it is one."""
     if record.status != "ok":
         return "the run failed"
-    if record.limit is not None:
-        return f"limited to {record.limit} utterances"
+    if record.restriction:
+        return record.restriction
     unknown = sorted({s.metric for s in record.scores} - METRICS.keys())
     return f"unknown metric {', '.join(unknown)}" if unknown else ""
 

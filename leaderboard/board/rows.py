@@ -140,7 +140,7 @@ class Row:
     @property
     def main_metrics(self) -> dict[str, str]:
         """The main metric of every task that was measured."""
-        return {record.task: record.selection.metric for record in self.records}
+        return {record.task: record.score().metric for record in self.records}
 
     @property
     def pools(self) -> bool:

@@ -73,7 +73,7 @@ def group_runs(group: Sequence[BoardRecord], *, pools: bool) -> GroupRuns:
     seeds: dict[str, int] = {}
     for item in group:
         record, task = item.record, item.record.task
-        metric = main.setdefault(task, record.selection.metric)
+        metric = main.setdefault(task, record.score().metric)
         seeds[task] = seeds.get(task, 0) + 1
         manifests |= {(task, test): digest for test, digest in record.inputs.manifests.items()}
         influences = all_influences(item.items, metric)

@@ -71,7 +71,7 @@ def lossy_tasks(row: Row) -> list[str]:
 def condition_lines(row: Row, conditions: Sequence[str]) -> list[ConditionLine]:
     """Return one line a measured condition, cells in the order of `lossy_tasks`."""
     by_task = _by_task(row)
-    metrics = {task: by_task[task][0].selection.metric for task in lossy_tasks(row)}
+    metrics = {task: by_task[task][0].score().metric for task in lossy_tasks(row)}
 
     def cell(task: str, metric: str, condition: str) -> ConditionCell | None:
         loss = row.degradations.get((task, condition))
@@ -97,7 +97,7 @@ def _by_task(row: Row) -> dict[str, list[Record]]:
 
 def _line(row: Row, records: Sequence[Record]) -> TaskLine:
     first = records[0]
-    metric = METRICS[first.selection.metric]
+    metric = METRICS[first.score().metric]
     score = row.scores.get((first.task, metric.name, "clean"))
     seeds = ", ".join(str(record.seed) for record in records)
     layers = first.head.layer_weights

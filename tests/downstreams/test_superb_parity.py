@@ -107,10 +107,10 @@ def test_letters_are_fairseqs(tmp_path):
     theirs = dictionary(tmp_path)
     assert theirs.symbols == [*SPECIAL, *LETTERS] and theirs.bos() == 0
     head = LetterCtc(SIZE, 320, [], projection=4, hidden=3)
-    text = "IT'S A QUIZ JACK"
-    line = " ".join(text.replace(" ", "|")) + " |"
-    expected = theirs.encode_line(line, line_tokenizer=str.split)
-    assert head.encode([text])[0].tolist() == expected.tolist()
+    for text in ("IT'S A QUIZ JACK", "'TIS  BARB'S"):
+        line = " ".join(text.replace(" ", "|")) + " |"
+        expected = theirs.encode_line(line, line_tokenizer=str.split)
+        assert head.encode([text])[0].tolist() == expected.tolist()
 
 
 def test_ctc_head_loss_and_greedy_decoding(tmp_path):
@@ -209,15 +209,18 @@ def test_x_vector_pools_no_frame_of_padding():
     assert not torch.allclose(batch[1], alone[0], rtol=1e-4, atol=1e-6)
 
 
-def test_slot_encoding_and_its_text():
+def slot_encoder():
     slots = sorted({"entity", "artist", "object", "rating", "unit", "list"})
     marks = [f"{side}-{slot}" for slot in slots for side in "BE"]
-    encoder = part("downstream.ctc.text").CharacterTextSlotEncoder(list(SLOT_LETTERS), marks)
+    return part("downstream.ctc.text").CharacterTextSlotEncoder(list(SLOT_LETTERS), marks)
+
+
+def test_slot_encoding_and_its_text():
+    encoder = slot_encoder()
     sentences = [SENTENCES[0].replace("B-ignored", "artist"), *SENTENCES[1:]]
-    sentences.append("BOS DON'T PLAY CAFÉ 9 EOS\tO O O entity list AddToPlaylist")
     targets = [audio_snips.target_of(line) for line in sentences]
     head = SlotCtc(SIZE, 320, targets, projection=4, hidden=3)
-    assert head.vocabulary[3:] == encoder._vocab_list[3:] + marks
+    assert head.vocabulary[3:] == encoder._vocab_list[3:] + encoder.slots
     assert head.vocabulary[3:31] == encoder._vocab_list[3:]
     for line, target in zip(sentences, targets, strict=True):
         expected = encoder.encode(line)
@@ -226,21 +229,32 @@ def test_slot_encoding_and_its_text():
         assert spelt == encoder.decode(expected)
 
 
+def damaged(text: str, rng: random.Random) -> str:
+    """A text with some letters dropped, doubled or exchanged, tags among them."""
+    letters = [rng.choice(["", letter * 2, "A", " "]) if rng.random() < 0.06 else letter
+               for letter in text]  # fmt: skip
+    return "".join(letters)
+
+
 def test_slot_scores():
-    metric = part("downstream.ctc.metric")
-    lines = ["BOS A B C EOS\tO x x y O", "BOS GO HOME EOS\tO O O O", "BOS D E EOS\tO z x O",
-             "BOS PLAY MY SONG EOS\tO O y x O"]  # fmt: skip
+    """References as s3prl has them: encoded and decoded, so that an oracle makes no error."""
+    metric, encoder, rng = part("downstream.ctc.metric"), slot_encoder(), random.Random(0)
+    lines = [SENTENCES[0].replace("B-ignored", "artist"), *SENTENCES[1:]]
+    lines += ["BOS GO HOME EOS\tO O O O", "BOS A B C EOS\tO list list unit O"]
     targets = [audio_snips.target_of(line) for line in lines]
-    references = ["B-x A B E-x B-y C E-y", "GO HOME", "B-z D E-z B-x E E-x",
-                  "PLAY B-y MY E-y B-x SONG E-x"]  # fmt: skip
-    rng = random.Random(0)
-    guesses = ["B-x A E-x B-y CC E-y", "GO B-x HOME E-x", "B-z D B-x E-z E E-x", "PLAY  B-x SO E-x"]
-    for hypotheses in (guesses, [rng.choice(references) for _ in references], references):
+    references = [encoder.decode(encoder.encode(line)) for line in lines]
+    assert "<unk>L CAMINO <unk> <unk>" in references[4]
+    draws = [[damaged(text, rng) for text in references] for _ in range(60)]
+    draws += [[rng.choice(references) for _ in references] for _ in range(10)]
+    draws += [[f"B-unit {'X' * 700} E-unit" for _ in references]]
+    for hypotheses in (*draws, references):
         by_id = {str(n): text for n, text in enumerate(hypotheses)}
+        scores = {}
         for name in ("slot_type_f1", "slot_value_cer"):
             expected = getattr(metric, name)(hypothesis=hypotheses, groundtruth=references)
-            score = METRICS[name].score(by_id, utterances(targets))
-            assert score.value == pytest.approx(expected), name
+            scores[name] = METRICS[name].score(by_id, utterances(targets)).value
+            assert scores[name] == pytest.approx(expected), (name, hypotheses)
+    assert scores == {"slot_type_f1": 1.0, "slot_value_cer": 0.0}
 
 
 def test_word_and_letter_error_rates():

@@ -66,7 +66,7 @@ def one(template, rng, upstream, card, params, family, names):
     return template | {
         "upstream": upstream, "task": card.name, "family": family, "weights": "published",
         "scores": scores, "conditions": beyond, "task_version": 1, "labels": card.labels,
-        "selection": template["selection"] | {"metric": card.metrics[0]},
+        "selection": template["selection"] | {"metric": card.selects_by},
         "cost": {"params": params, "macs_per_second": params * 80.0, "rtf": 0.1},
         "head": {"params": 200_000, "layer_weights": [1 / 13] * 13},
         "predictions_sha256": {"clean": "0" * 64},

@@ -9,6 +9,7 @@ from bench.api import Utterance
 from bench.errors import InvalidDataError
 from bench.metrics import metric as module
 from bench.metrics.metric import METRICS, joined
+from bench.metrics.targets import embedding_of
 from bench.sound.manifests import Trial
 
 
@@ -127,7 +128,7 @@ def test_slots_may_be_lists_or_tuples():
     [([3, 4], 5.0), ((0.6, 0.8), 1.0), (np.array([1e-8, 0.0]), 1e-8), ([5], 5.0)],
 )
 def test_an_embedding_has_unit_length(value, length):
-    unit = module._embedding(value, "u")
+    unit = embedding_of(value, "u")
     assert unit.dtype == np.float64
     assert unit * length == pytest.approx(np.asarray(value, dtype=float))
 
@@ -138,7 +139,7 @@ def test_an_embedding_has_unit_length(value, length):
 )
 def test_what_is_no_embedding_is_refused(value):
     with pytest.raises(InvalidDataError, match=r"^prediction of 'u': expected a"):
-        module._embedding(value, "u")
+        embedding_of(value, "u")
 
 
 def test_predictions_are_joined_once_for_every_reference():

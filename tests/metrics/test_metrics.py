@@ -266,6 +266,7 @@ def test_unknown_metric_gets_a_hint() -> None:
 def test_names_and_directions() -> None:
     assert [name for name, item in METRICS.items() if item.higher_is_better] == [
         "accuracy",
+        "balanced_accuracy",
         "slot_f1",
         "slot_type_f1",
         "average_precision",

