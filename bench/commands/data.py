@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from bench.progress import show
 GROUP = "bring"
 HELP = "Prepare or fetch a track's corpora, or report their state."
 EXAMPLE = "slim-superb data prepare --track quick"
+NOT_OFFICIAL = "--data is for the official corpora of track superb (--track superb), not for {}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,18 +27,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prepare, fetch or report; return 4 when there are problems."""
-    from bench.registry import corpora_of_track, corpus_module, task_card
+    from bench.registry import corpus_module, task_card, task_names
 
-    names = corpora_of_track(options.track)
-    if options.task:
-        names = list(task_card(options.task, options.track).corpora)
+    tasks = [options.task] if options.task else task_names(options.track)
+    by_task = {task: task_card(task, options.track).corpora for task in tasks}
+    names = list(dict.fromkeys(name for corpora in by_task.values() for name in corpora))
+    if options.action == "status" and options.data is not None:
+        return 4 if _report_folder(by_task, options.data) else 0
     problems = 0
     for name in names:
         corpus = corpus_module(name)
         if options.action == "fetch":
             _fetch(name, corpus, options)
-        elif options.action == "status" and options.data and getattr(corpus, "OFFICIAL", False):
-            problems += _report_folder(corpus, options.data)
         else:
             problems += _report_state(name, corpus, options)
     if options.action == "status":
@@ -58,12 +60,16 @@ def _list_other_recipes(folders: list[Path]) -> None:
 
 
 def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
-    """Prepare a corpus if that is the action, print its state; return the number of problems."""
+    """Prepare a corpus if that is the action, print its state; return the number of problems.
+
+    Raises:
+        UsageError: `--data` with a corpus that is not an official one.
+    """
     from bench.errors import UsageError
 
     official = getattr(corpus, "OFFICIAL", False)
     if options.data is not None and not official:
-        raise UsageError(f"--data is for official corpora; {name} is not one (see track superb)")
+        raise UsageError(NOT_OFFICIAL.format(name))
     if options.action == "prepare":
         where = {"data": options.data} if official else {"deb_dir": options.deb_dir}
         corpus.prepare(home(), **where)
@@ -77,31 +83,62 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
         show(f"  {corpus.CORPUS.layout.where}")
     for problem in status.problems:
         show(f"  {problem}")
-    return len(status.problems)
+    return len(status.problems) or not status.prepared
 
 
-def _report_folder(corpus: Any, data: Path) -> int:
-    """Print the content of an official folder, without reading sound; return the problems."""
-    from bench.errors import UserError
+def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
+    """Print a table of the official corpora in a folder, without reading sound.
 
-    layout = corpus.CORPUS.layout
-    try:
-        root = layout.find(data)
-        parts = layout.read(root)
-    except UserError as error:
-        show(f"{layout.title}: {error}")
-        return 1
-    show(f"{layout.title}: in {root}")
-    problems = 0
-    for name, part in parts.items():
-        size, count = layout.sizes[name], len(part.clips)
-        wrong = size.exact and count != size.utterances
-        problems += wrong
-        expected = f"{'' if size.exact else 'about '}{size.utterances}"
-        show(f"  {name}: {count} of {expected} utterances{' <- incomplete' if wrong else ''}")
-    if problems:
-        show(f"  {layout.where}")
-    return problems
+    Args:
+        by_task: corpora of each task.
+        data: the folder.
+
+    Returns:
+        the number of tasks whose corpora are not whole.
+
+    Raises:
+        UsageError: a corpus that is not an official one, or `hf:NAME`.
+        MissingError: no such folder.
+    """
+    from tabulate import tabulate
+
+    from bench.corpora.official._hub import is_hub
+    from bench.errors import MissingError, UsageError, UserError
+    from bench.registry import corpus_module
+
+    if is_hub(data):
+        raise UsageError(f"--data {data}: status reads a folder; 'data prepare' downloads a corpus")
+    if not data.exists():
+        raise MissingError(f"--data {data}: no such folder")
+    rows, notes, states = [], dict[str, None](), dict[str, str]()
+    counts: dict[str, dict[str, int]] = {}
+    for name in dict.fromkeys(name for corpora in by_task.values() for name in corpora):
+        corpus = corpus_module(name)
+        if not getattr(corpus, "OFFICIAL", False):
+            raise UsageError(NOT_OFFICIAL.format(name))
+        layout = corpus.CORPUS.layout
+        try:
+            parts = layout.read(layout.find(data))
+        except UserError as error:
+            counts[name], states[name] = {}, "missing"
+            notes[f"{layout.title}: {error}"] = None
+            continue
+        counts[name] = {table: len(part.clips) for table, part in parts.items()}
+        differences = layout.differences(counts[name])
+        states[name] = "incomplete" if differences else "whole"
+        notes |= dict.fromkeys([f"{layout.title}: {line}" for line in differences[:1]])
+    for task, corpora in by_task.items():
+        for name in corpora:
+            for table, size in corpus_module(name).CORPUS.layout.sizes.items():
+                number = f"{counts[name][table]:,}" if counts[name] else "-"
+                rows.append([task, table, number, f"{size.utterances:,}", states[name]])
+    refused = sum(any(states[name] != "whole" for name in names) for names in by_task.values())
+    headers = ["task", "table", "utterances", "official", "corpus"]
+    table = tabulate(rows, headers, colalign=("left", "left", "right", "right", "left"))
+    show(*table.splitlines(), *notes)
+    if refused:
+        show(f"{refused} of {len(by_task)} tasks refuse this folder, except with --limit N")
+    return refused
 
 
 def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:

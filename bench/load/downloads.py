@@ -29,14 +29,15 @@ def announced_file(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def ask_hub(repository: str, kind: str = "model") -> None:
-    """Ask the hub once for a repository.
+def ask_hub(repository: str, kind: str = "model", revision: str | None = None) -> str:
+    """Ask the hub once for a repository; return the commit of a revision.
 
     Its own functions of downloads try again and again, for 20 to 60 s.
 
     Args:
         repository: ORG/NAME.
         kind: `model` or `dataset`.
+        revision: branch, tag or commit; None for the main branch.
 
     Raises:
         Exception: of any class: no network, offline, or no such repository. The hub's HTTP library
@@ -44,7 +45,8 @@ def ask_hub(repository: str, kind: str = "model") -> None:
     """
     from huggingface_hub import HfApi
 
-    HfApi().repo_info(repository, repo_type=kind, timeout=CONNECT_SECONDS)
+    info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=CONNECT_SECONDS)
+    return str(info.sha)
 
 
 def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:

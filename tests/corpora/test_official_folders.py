@@ -10,16 +10,21 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import torch
 from official_trees import TREES, Speech
 
+from bench.api import Utterance
 from bench.cli import main
 from bench.corpora.official import _download, _manifest, librispeech, voxceleb1_trials
 from bench.corpora.official._layout import Archive
 from bench.errors import InvalidDataError, MissingError
-from bench.registry import corpora_of_track, corpus_module, task_card, task_names
+from bench.metrics.metric import METRICS
+from bench.registry import ROOT, corpora_of_track, corpus_module, resolve, task_card, task_names
 from bench.run.plan import total_updates
 from bench.sound.manifests import read_table, read_trials
 from bench.sound.sox import whole_sound
+from downstreams.ctc import CtcBlstm, CtcOutput
+from downstreams.speaker import XVector
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -57,7 +62,8 @@ WRONG = {
     "archives are not unpacked": ("asr", only_archives, ["train-clean-100.tar.gz", "not unpacked"]),
     "nothing in the folder": ("asr", emptied, ["found LibriSpeech with README.TXT", "openslr"]),
     "a split is missing": (
-        "asr", lambda d: shutil.rmtree(d / "LibriSpeech/test-other"), ["the split test-other"]),
+        "asr", lambda d: shutil.rmtree(d / "LibriSpeech/test-other"),
+        ["test-other missing, found dev-clean, test-clean, train-clean-100", "data fetch"]),
     "a sound is missing": (
         "asr", lambda d: first(d, "*.flac").unlink(), ["trans.txt names it", "(1 of 2"]),
     "a transcript is missing": ("asr", lambda d: first(d, "*.trans.txt").unlink(), ["transcript"]),
@@ -146,17 +152,143 @@ def test_data_that_is_no_folder(tmp_path, monkeypatch, capsys):
     assert main(["data", "prepare", "--track", "quick", "--data", str(tmp_path)]) == 2
     said = capsys.readouterr().err
     assert "no such folder" in said and "unpack it first" in said and "--data DIR" in said
-    assert "--data is for official corpora" in said
+    assert "--data is for the official corpora of track superb" in said
 
 
-def test_status_says_what_is_there_and_what_is_not(trees, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
-    assert main(["data", "status", "--track", "superb", "--data", str(trees / "asr")]) == 4
-    said = capsys.readouterr().out
-    assert "asr/train: 12 of 28539 utterances <- incomplete" in said
-    for name in corpora_of_track("superb"):
-        assert corpus_module(name).CORPUS.layout.title in said
+def test_status_tells_of_every_task_whether_its_corpus_is_whole(trees, tmp_path, capsys):
+    """Missing and incomplete corpora exit alike, and every task refuses both."""
+    data = tmp_path / "data"
+    for task in ("asr", "ks", "ic", "asv", "slu", "slurp"):
+        for folder in (trees / task).iterdir():
+            (data / folder.name).parent.mkdir(exist_ok=True)
+            (data / folder.name).symlink_to(folder)
+    command = ["data", "status", "--track", "superb", "--data"]
+    for folder, state in ((data, "incomplete"), (tmp_path, "missing")):
+        assert main([*command, str(folder)]) == 4
+        said = capsys.readouterr().out
+        rows = [line.split() for line in said.splitlines() if line.endswith(state)]
+        assert {row[0] for row in rows} == set(task_names("superb"))
+        assert "8 of 8 tasks refuse this folder, except with --limit N" in said
+        for name in corpora_of_track("superb"):
+            layout = corpus_module(name).CORPUS.layout
+            assert layout.title in said
+            assert {row[3] for row in rows} >= {f"{s.utterances:,}" for s in layout.sizes.values()}
     assert "after a form" in said and "Hugging Face" in said and "zenodo" in said
+    assert main([*command, str(tmp_path / "none")]) == 3
+    assert main([*command, "hf:org/name"]) == 2
+
+
+def test_status_of_what_is_not_prepared_and_of_a_part_exit_alike(trees, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    status = ["data", "status", "--track", "superb", "--task", "asr"]
+    assert main(status) == 4
+    prepare = ["data", "prepare", "--track", "superb", "--task", "asr", "--data"]
+    assert main([*prepare, str(trees / "asr")]) == main(status) == 4
+
+
+@pytest.mark.parametrize("task", TREES)
+def test_an_incomplete_corpus_is_refused_before_its_sound_is_read(task, trees, tmp_path,
+                                                                  monkeypatch, capsys):  # fmt: skip
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(_manifest, "listen", None)
+    folder = trees / ("asv" if task == "asv_test_selected" else task)
+    command = ["eval", "fbank", task, "--track", "superb", "--out", str(tmp_path / "runs")]
+    for plan in ([], ["--plan"]):
+        assert main([*command, *plan, "--data", str(folder)]) == 4
+        assert "utterances, the official corpus" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists() and not (tmp_path / "home/corpora").exists()
+
+
+def test_a_failed_preparation_leaves_the_good_one(trees, tmp_path):
+    home, wrong = tmp_path / "home", tmp_path / "wrong"
+    librispeech.prepare(home, data=trees / "asr")
+    good = read_table(librispeech.prepare(home), "asr/train")
+    for spoil, error in ((resampled, InvalidDataError), (emptied, MissingError)):
+        shutil.copytree(trees / "asr", wrong)
+        spoil(wrong)
+        with pytest.raises(error):
+            librispeech.prepare(home, data=wrong)
+        shutil.rmtree(wrong)
+        folder = librispeech.prepare(home)
+        assert read_table(folder, "asr/train") == good and not librispeech.validate(folder)
+
+
+def spoken(head, targets):
+    """What a head says whose outputs are its targets: greedy paths, classes, or one vector each."""
+    encoded = head.encode(targets)
+    if isinstance(head, CtcBlstm):
+        texts = []
+        for tokens in encoded:
+            path = torch.stack([tokens, torch.zeros_like(tokens)], dim=1).flatten()
+            output = torch.nn.functional.one_hot(path, len(head.vocabulary)).float()[None]
+            texts += head.predict(CtcOutput(output, torch.tensor([len(path)])))
+        return texts
+    if isinstance(head, XVector):
+        return torch.eye(100)[encoded].tolist()
+    sizes = [len(slot) for slot in getattr(head, "slots", [head.labels])]
+    columns = encoded.reshape(len(targets), -1).T
+    pairs = zip(columns, sizes, strict=True)
+    return head.predict(torch.cat([torch.nn.functional.one_hot(c, n) for c, n in pairs], 1).float())
+
+
+@pytest.mark.parametrize("task", TREES)
+def test_an_oracle_makes_no_error(task, trees):
+    """Targets go through the head's own encoding, decoding and every metric of the task."""
+    card = task_card(task, "superb")
+    layout = corpus_module(card.corpus).CORPUS.layout
+    parts = layout.read(layout.find(trees / ("asv" if task == "asv_test_selected" else task)))
+    sizes = {name: 4 for name in card.head_conf if name in ("projection", "hidden", "width")}
+    targets = [clip.target for table in card.tables.values() for clip in parts[table].clips]
+    head = resolve(card.head)(6, 320, targets, **(card.head_conf | sizes))
+    for split in ("dev", *card.conditions):
+        part = parts[card.tables[split]]
+        items = [Utterance(c.id, None, 0, 1, c.target, c.speaker, "", "") for c in part.clips]
+        said = spoken(head, [item.target for item in items])
+        by_id = {item.id: one for item, one in zip(items, said, strict=True)}
+        for name in (*card.metrics, card.selects_by):
+            best = 1.0 if METRICS[name].higher_is_better else 0.0
+            assert METRICS[name].score(by_id, items, part.trials).value == pytest.approx(best), name
+
+
+def windows_ends(path: Path) -> None:
+    """Write a text file again as editors do: byte-order mark, CRLF, blank lines at the end."""
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("task", ["asr", "ks", "ic", "sid", "asv", "slu", "slurp"])
+def test_what_computers_add_changes_nothing(task, trees, tmp_path):
+    data = tmp_path / "data"
+    shutil.copytree(trees / task, data)
+    (name,) = task_card(task, "superb").corpora
+    layout = corpus_module(name).CORPUS.layout
+    before = layout.read(layout.find(data))
+    for path in list(data.rglob("*")):
+        if path.suffix in (".txt", ".csv", ".jsonl"):
+            windows_ends(path)
+        if path.is_file():
+            path.with_name(f"._{path.name}").write_bytes(b"\x00\x05\x16\x07")
+        else:
+            (path / ".DS_Store").write_bytes(b"")
+            (path / "@eaDir").mkdir()
+    assert layout.read(layout.find(data)) == before
+
+
+@pytest.mark.parametrize("task", ["sid", "asv"])
+def test_voxceleb_with_both_archives_in_one_folder(task, trees, tmp_path):
+    shutil.copytree(trees / task, tmp_path / "data")
+    root = tmp_path / "data" / VOX
+    (name,) = task_card(task, "superb").corpora
+    layout = corpus_module(name).CORPUS.layout
+    apart = layout.read(root)
+    shutil.copytree(root / "dev/wav", root / "wav")
+    shutil.copytree(root / "test/wav", root / "wav", dirs_exist_ok=True)
+    for side in ("dev", "test"):
+        shutil.rmtree(root / side)
+    together = layout.read(layout.find(tmp_path / "data"))
+    for table, part in apart.items():
+        assert together[table].trials == part.trials
+        files = [(clip.id, f"wav/{clip.path.split('/wav/')[1]}") for clip in part.clips]
+        assert [(clip.id, clip.path) for clip in together[table].clips] == files
 
 
 def test_preparation_reads_every_sound_once(trees, tmp_path, monkeypatch):
@@ -310,6 +442,17 @@ def test_sizes_of_every_table_are_known():
                 assert size.utterances > 1_000 and size.hours > 0.5
     assert total_updates(task_card("asr", "superb").recipe, 3) == 212_000
     assert total_updates(task_card("asv", "superb").recipe, 1) == 200_000
+
+
+def test_the_page_has_the_sizes_that_the_reader_demands():
+    page = (ROOT / "docs" / "superb.md").read_text(encoding="utf-8")
+    for name in task_names("superb"):
+        card = task_card(name, "superb")
+        layout = corpus_module(card.corpus).CORPUS.layout
+        sizes = [f"{layout.sizes[table].utterances:,}" for table in card.tables.values()]
+        cells = [f"`{name}`", layout.title, " / ".join(dict.fromkeys(sizes)), layout.sizes_from,
+                 layout.tried, "refused"]  # fmt: skip
+        assert f"| {' | '.join(cells)} |" in page
 
 
 def test_published_rates_by_name(tmp_path, monkeypatch, capsys):

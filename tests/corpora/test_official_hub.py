@@ -147,8 +147,24 @@ def test_the_hub_gives_what_the_folder_gives(task, trees, tmp_path, monkeypatch)
         found, expected = content(ours, table), content(official, table)
         assert found == expected and found[0]
     assert len(listed) == (task in ("sid", "asv"))
-    shutil.rmtree(made)  # nothing is asked for a second time
+    shutil.rmtree(made)  # what is here stands in for a hub that does not answer
     assert corpus.prepare(tmp_path / "a", data=Path(f"hf:{made}")) == ours
+
+
+def test_another_data_set_or_another_revision_is_downloaded(trees, tmp_path):
+    """Two repositories with one kind of content, and then one of them changed."""
+    small = tmp_path / "small"
+    shutil.copytree(trees("ic"), small)
+    path = small / "fluent_speech_commands_dataset/data/train_data.csv"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:6]))
+    counts = []
+    for name, tree in (("a", trees("ic")), ("b", small), ("a", trees("ic")), ("a", small)):
+        made = tmp_path / name
+        made.mkdir(exist_ok=True)
+        fluent_repository(tree, made)
+        folder = fluent_speech_commands.prepare(tmp_path / "home", data=Path(f"hf:{made}"))
+        counts.append(len(read_table(folder, "ic/train")))
+    assert counts == [12, 5, 12, 5]
 
 
 def test_two_tasks_on_one_corpus_share_what_was_downloaded(trees, tmp_path, monkeypatch):

@@ -127,6 +127,9 @@ SENTENCES = (
     "BOS PLAY MILES DAVIS , PLEASE EOS\tO O B-ignored B-ignored O O PlayMusic",
     "BOS ADD TUNE & LYRICS TO MY LIST . EOS\tO O entity entity entity O O list O AddToPlaylist",
     "BOS RATE THIS BOOK FIVE STARS EOS\tO O O object rating unit RateBook",
+    # As real sentences are: letters outside A-Z, digits, apostrophes, two spaces in a row.
+    "BOS PLAY BJÖRK  FROM THE '90S EOS\tO O artist O O O unit PlayMusic",
+    "BOS ADD ÉL CAMINO Ş 2 TO DON'S LIST EOS\tO O entity entity entity entity O list O AddTo",
 )
 
 

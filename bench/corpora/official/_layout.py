@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from bench.paths import check_file
 from bench.schema import Frozen
 from bench.sound.manifests import Trial
 
+# All letters that s3prl's heads of ASR and slot filling spell; every other one is `UNKNOWN`.
+LETTERS, UNKNOWN = f" {string.ascii_uppercase}'", "<unk>"
 ARCHIVES = (".tar.gz", ".tgz", ".zip", ".tar")
 
 
@@ -65,15 +68,13 @@ class Size(Frozen):
     """The size of a table of the official corpus.
 
     Attributes:
-        utterances: number of utterances.
+        utterances: number that the corpus lists, before clips that are too short are left out. A
+            folder with another number is not the official corpus.
         hours: of sound that the upstream reads.
-        exact: whether the number of utterances is known exactly; a folder with another number is
-            not the official corpus.
     """
 
     utterances: int
     hours: float
-    exact: bool = True
 
 
 class Archive(Frozen):
@@ -109,12 +110,10 @@ class HubArchives(Frozen):
         archives: the archive there and a path that the folder must contain (an archive may wrap
             it in other folders), by the relative folder to be made.
         beside: the file there, by the relative file to be made unless an archive had it.
-        shared: name of the folder where two layouts are one corpus; empty: that of the layout.
     """
 
     archives: dict[str, tuple[str, str]]
     beside: dict[str, str] = Field(default_factory=dict)
-    shared: str = ""
 
 
 class Layout(Frozen):
@@ -127,6 +126,8 @@ class Layout(Frozen):
         signs: paths in the corpus' folder; one of them is enough to recognise it.
         about: source and licence, for people.
         sizes: of the official tables.
+        sizes_from: source of the sizes, for people.
+        tried: what the reader gave on real names of the corpus, for people.
         archives: files that `data fetch` may download.
         hub: name of the same corpus on the Hugging Face hub.
         from_hub: rules to make it from there; None where only a folder will do.
@@ -143,6 +144,8 @@ class Layout(Frozen):
     signs: tuple[str, ...]
     about: str
     sizes: dict[str, Size]
+    sizes_from: str
+    tried: str
     archives: tuple[Archive, ...] = ()
     hub: str | None = None
     from_hub: HubRows | HubArchives | None = None
@@ -157,6 +160,18 @@ class Layout(Frozen):
             return self.about
         hint = f"; --data hf:{self.hub} takes it from there" if self.from_hub else ""
         return f"{self.about} (on the Hugging Face hub: {self.hub}{hint})"
+
+    def differences(self, counts: Mapping[str, int]) -> list[str]:
+        """Return a line for each table that has another number of utterances than the official one.
+
+        Args:
+            counts: utterances that a folder lists, by table.
+        """
+        return [
+            f"{name} has {counts[name]:,} utterances, the official corpus {size.utterances:,}"
+            for name, size in self.sizes.items()
+            if counts[name] != size.utterances
+        ]
 
     def find(self, data: Path) -> Path:
         """Return the corpus' folder: below a data folder, or that folder itself.
@@ -193,6 +208,25 @@ class Layout(Frozen):
         return text
 
 
+def spelled(text: str) -> str:
+    """Return a text as s3prl scores it: encoded and decoded, with a mark for unknown letters."""
+    return "".join(letter if letter in LETTERS else UNKNOWN for letter in text)
+
+
+def is_stray(path: Path) -> bool:
+    """Return whether a computer added a file or folder: `._x.wav`, `.DS_Store`, `@eaDir`."""
+    return path.name.startswith((".", "@", "__MACOSX"))
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """Return the paths below a folder that match a pattern, sorted, without stray ones."""
+    return [
+        path
+        for path in sorted(folder.glob(pattern))
+        if not any(map(is_stray, (path, *path.parents[: pattern.count("/")])))
+    ]
+
+
 def need(path: Path, what: str) -> Path:
     """Return a path that must exist; `what` describes it in the error.
 
@@ -209,17 +243,20 @@ def need(path: Path, what: str) -> Path:
 def read_lines(path: Path, what: str) -> list[str]:
     """Return the lines of a text file that must exist, without their ends.
 
+    A byte-order mark, Windows line ends and blank lines at the end, which editors add, are left
+    out. Only line ends separate lines: a text may hold other separators.
+
     Raises:
         MissingError: no such file.
         InvalidDataError: empty, or not text.
     """
     try:
-        lines = need(path, what).read_text(encoding="utf-8").splitlines()
+        text = need(path, what).read_text(encoding="utf-8-sig").rstrip()
     except UnicodeDecodeError as error:
         raise InvalidDataError(f"{path}: not UTF-8 text ({error.reason})") from error
-    if not any(line.strip() for line in lines):
+    if not text:
         raise InvalidDataError(f"{path}: empty, {what} expected")
-    return lines
+    return text.split("\n")
 
 
 def need_all(root: Path, clips: Sequence[OfficialClip], named_by: str) -> None:

@@ -64,7 +64,14 @@ class OfficialCorpus:
         digest = recipe.code_digest(self.layout.read.__module__)
         return corpus_folder.place(home, self.layout.name, digest)
 
-    def prepare(self, home: Path, *, deb_dir: Path | None = None, data: Path | None = None) -> Path:
+    def prepare(
+        self,
+        home: Path,
+        *,
+        deb_dir: Path | None = None,
+        data: Path | None = None,
+        partial: bool = True,
+    ) -> Path:
         """Make the manifests unless they are complete.
 
         Args:
@@ -72,55 +79,65 @@ class OfficialCorpus:
             deb_dir: not used; other corpora need it.
             data: folder of unpacked corpora, or of this corpus, or `hf:NAME` for the hub; None for
                 the folder of the last preparation.
+            partial: accept a folder with other numbers of utterances than the official corpus.
 
         Raises:
             MissingError: no folder was ever named, or a file in it is missing.
-            InvalidDataError: a file in it is not as expected.
+            InvalidDataError: a file in it is not as expected; other numbers of utterances, unless
+                `partial`. What was prepared before stays.
         """
         del deb_dir
         target = self.folder(home)
         mark = corpus_folder.read_mark(target)
         if data is not None and is_hub(data):
             data = export(self.layout, data, home)
-        root = _last_root(target) if data is None else self.layout.find(data).resolve()
+        root = self.last_root(home) if data is None else self.layout.find(data).resolve()
         if root is None:
             raise MissingError(
                 f"{self.layout.title}: name its folder with --data DIR. {self.layout.where}"
             )
-        if mark.get("root") == str(root) and (data is None or not self.differences(home)):
+        is_same, is_whole = mark.get("root") == str(root), not self.differences(home)
+        if is_same and (is_whole or (data is None and partial)):
             if not root.is_dir():
                 raise MissingError(
                     f"{root}: {self.layout.title} was removed: name it with --data DIR"
                 )
             return target
+        parts = self.layout.read(root)
+        differences = [] if partial else self.layout.differences(_counts(parts))
+        if differences:
+            raise InvalidDataError(
+                f"{self.layout.title} in {root}: {differences[0]}: unpack it again ('slim-superb "
+                "data status --track superb' says more); --limit N runs on the present part, as a "
+                "smoke test"
+            )
         with corpus_folder.alone(target):
-            self._make(target, root)
+            self._make(target, root, parts)
         return target
 
-    def _make(self, target: Path, root: Path) -> None:
-        """Write the tables and the link, then the mark."""
+    def _make(self, target: Path, root: Path, parts: Mapping[str, OfficialTable]) -> None:
+        """Write the tables and the link, then the mark; read all sounds before anything changes."""
+        sounds = scan(root, [clip for part in parts.values() for clip in part.clips], target)
+        tables = {name: table_rows(part, sounds, self.layout.name) for name, part in parts.items()}
+        empty = [name for name, rows in tables.items() if not rows]
+        if empty:
+            raise InvalidDataError(f"{root}: no usable utterance for {empty[0]}")
         (target / corpus_folder.MARK).unlink(missing_ok=True)
-        parts = self.layout.read(root)
         link = target / LINK
         with disk_errors(link):
             link.unlink(missing_ok=True)
             link.symlink_to(root, target_is_directory=True)
-        sounds = scan(root, [clip for part in parts.values() for clip in part.clips], target)
-        counts: dict[str, int] = {}
         distinct: set[tuple[str, int]] = set()
-        for name, part in parts.items():
-            rows = table_rows(part, sounds, self.layout.name)
-            if not rows:
-                raise InvalidDataError(f"{root}: no usable utterance for {name}")
+        for name, rows in tables.items():
             write_table(target, name, rows)
-            if part.trials:
-                write_trials(target, name, part.trials)
-            counts[name] = len(rows)
+            if parts[name].trials:
+                write_trials(target, name, parts[name].trials)
             distinct |= {(row["key"], row["num_samples"]) for row in rows}
         seconds = sum(samples for _, samples in distinct) / SAMPLE_RATE_HZ
         content = {
             "root": str(root),
-            "counts": counts,
+            "listed": _counts(parts),
+            "counts": {name: len(rows) for name, rows in tables.items()},
             "hours": round(seconds / 3600, 3),
         }
         write_text(target / corpus_folder.MARK, json.dumps(content, indent=2) + "\n")
@@ -138,38 +155,43 @@ class OfficialCorpus:
             problems=tuple(self.differences(home)) if mark else (),
         )
 
+    def last_root(self, home: Path) -> Path | None:
+        """Return the official folder of the last preparation, by this recipe or else by another."""
+        target = self.folder(home)
+        marks = [path / corpus_folder.MARK for path in corpus_folder.other_recipes(target)]
+        newest_first = sorted(
+            (path for path in marks if path.exists()), key=lambda path: -path.stat().st_mtime
+        )
+        for path in (target / corpus_folder.MARK, *newest_first):
+            root = corpus_folder.read_mark(path.parent).get("root")
+            if root is not None:
+                return Path(root)
+        return None
+
     def differences(self, home: Path) -> list[str]:
         """Return a line for each table whose size differs from the official one."""
         mark = corpus_folder.read_mark(self.folder(home))
-        counts = mark.get("counts", {})
-        return [
-            f"{self.layout.title} in {mark['root']}: {name} has {counts[name]} utterances, the "
-            f"official corpus {size.utterances}"
-            for name, size in self.layout.sizes.items()
-            if size.exact and name in counts and counts[name] != size.utterances
-        ]
+        if not mark:
+            return []
+        where = f"{self.layout.title} in {mark['root']}"
+        return [f"{where}: {line}" for line in self.layout.differences(mark["listed"])]
 
     def validate(self, folder: Path) -> list[str]:
         """Return a line for each sound that changed since the manifests were made."""
-        root = folder / LINK
+        root, unchanged = folder / LINK, dict[str, bool]()
+        for about in _read_sounds(folder):  # a path may have entries of several preparations
+            path = json.loads(about)[0]
+            unchanged[path] = unchanged.get(path, False) or _is_unchanged(root, about)
         return [
-            f"{root / json.loads(about)[0]}: changed since the manifests were made"
-            for about in _read_sounds(folder)
-            if not _is_unchanged(root, about)
+            f"{root / path}: changed since the manifests were made"
+            for path, is_unchanged in unchanged.items()
+            if not is_unchanged
         ]
 
 
-def _last_root(target: Path) -> Path | None:
-    """Return the official folder of the last preparation, by this recipe or else by another."""
-    marks = [path / corpus_folder.MARK for path in corpus_folder.other_recipes(target)]
-    newest_first = sorted(
-        (path for path in marks if path.exists()), key=lambda path: -path.stat().st_mtime
-    )
-    for path in (target / corpus_folder.MARK, *newest_first):
-        root = corpus_folder.read_mark(path.parent).get("root")
-        if root is not None:
-            return Path(root)
-    return None
+def _counts(parts: Mapping[str, OfficialTable]) -> dict[str, int]:
+    """Return the number of clips that a folder lists, by table."""
+    return {name: len(part.clips) for name, part in parts.items()}
 
 
 def table_rows(

@@ -15,7 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import OfficialClip, OfficialTable, need, read_lines
+from bench.corpora.official._layout import (
+    OfficialClip,
+    OfficialTable,
+    listed,
+    need,
+    read_lines,
+    spelled,
+)
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.edits import tagged_slots
@@ -57,10 +64,16 @@ def pieces_of(line: str) -> list[list[str]]:
 
 
 def target_of(line: str) -> dict[str, Any]:
-    """Return the target of a line: text, slots and pieces, as s3prl derives them."""
+    """Return the target of a line: text, slots and pieces.
+
+    Slots are those that s3prl reads in the encoded and decoded line, so that letters outside its
+    vocabulary are `<unk>` in a reference as in a prediction.
+    """
     pieces = pieces_of(line)
-    marks = {"B": "B-{} ", "E": " E-{}", "": "{}", "end": ""}
-    spelt = "".join(marks[kind].format(text) for kind, text in pieces)
+    marks = {"B": "B-{} ", "E": " E-{}"}
+    spelt = "".join(
+        marks[kind].format(text) if kind in marks else spelled(text) for kind, text in pieces
+    )
     plain = " ".join("".join(text for kind, text in pieces if kind == "").split())
     return {"text": plain, "slots": [list(slot) for slot in tagged_slots(spelt)], "pieces": pieces}
 
@@ -104,7 +117,7 @@ def _labels(root: Path) -> dict[str, dict[str, Any]]:
 def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list[OfficialClip]:
     folder = need(root / FOLDERS[table], f"the folder {FOLDERS[table]} of Audio SNIPS")
     clips = []
-    for path in sorted(folder.glob("*.wav")):
+    for path in listed(folder, "*.wav"):
         speaker = path.name.partition("-")[0]
         if speaker not in SPEAKERS[table]:
             continue

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import OfficialClip, OfficialTable, need, read_lines
+from bench.corpora.official._layout import OfficialClip, OfficialTable, listed, read_lines, spelled
 from bench.corpora.official._manifest import OfficialCorpus
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, MissingError
 
 SPLITS = {
     "asr/train": "train-clean-100",
@@ -30,13 +30,20 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
         MissingError: a split, or a file that a transcript names, is missing.
         InvalidDataError: a malformed transcript, or sound without a transcript.
     """
+    missing = [split for split in SPLITS.values() if not (root / split).exists()]
+    if missing:
+        folders = [path.name for path in listed(root, "*") if path.is_dir()]
+        raise MissingError(
+            f"{root}: {', '.join(missing)} missing, found {', '.join(folders)}. Track superb needs "
+            f"{', '.join(SPLITS.values())}, and no other split replaces one of them: 'slim-superb "
+            f"data fetch --track superb --task asr --data {root.parent}' downloads what is missing"
+        )
     return {table: OfficialTable(_split(root, split)) for table, split in SPLITS.items()}
 
 
 def _split(root: Path, split: str) -> list[OfficialClip]:
-    chapters = sorted(need(root / split, f"the split {split} of LibriSpeech").glob("*/*"))
     clips: list[OfficialClip] = []
-    for chapter in chapters:
+    for chapter in listed(root / split, "*/*"):
         if chapter.is_dir():
             clips += _chapter(root, chapter)
     if not clips:
@@ -59,8 +66,9 @@ def _chapter(root: Path, chapter: Path) -> list[OfficialClip]:
             )
         flac = (chapter / f"{identifier}.flac").relative_to(root).as_posix()
         text = words.upper()
-        clips.append(OfficialClip(identifier, flac, text, speaker=chapter.parent.name, text=text))
-    named, files = {clip.id for clip in clips}, {p.stem for p in chapter.glob("*.flac")}
+        speaker = chapter.parent.name
+        clips.append(OfficialClip(identifier, flac, spelled(text), speaker=speaker, text=text))
+    named, files = {clip.id for clip in clips}, {p.stem for p in listed(chapter, "*.flac")}
     if named - files:
         raise InvalidDataError(
             f"{chapter / min(named - files)}.flac: missing, though {path.name} names it "

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.corpora.official._layout import OfficialClip, OfficialTable, need
+from bench.corpora.official._layout import OfficialClip, OfficialTable, is_stray, listed, need
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 from bench.seeds import derive_seed
@@ -56,7 +56,7 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
         if split != "test":
             tables[split].append(_clip(root, path, word if word in KEYWORDS else UNKNOWN))
     tables["test"] = _test(root)
-    noises = sorted((root / TRAIN_FOLDER / NOISE_FOLDER).glob("*.wav"))
+    noises = listed(root / TRAIN_FOLDER / NOISE_FOLDER, "*.wav")
     if not noises:
         raise MissingError(
             f"{root / TRAIN_FOLDER / NOISE_FOLDER}: no recordings of noise, {NOISES} expected: "
@@ -69,8 +69,8 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
 
 def _words(folder: Path) -> list[tuple[str, Path]]:
     """Return the recordings of all words: the ten keywords and at least one other."""
-    recordings = {path.name: sorted(path.glob("*.wav")) for path in sorted(folder.iterdir())
-             if path.is_dir() and path.name != NOISE_FOLDER}  # fmt: skip
+    recordings = {path.name: listed(path, "*.wav") for path in sorted(folder.iterdir())
+             if path.is_dir() and not is_stray(path) and path.name != NOISE_FOLDER}  # fmt: skip
     for word in KEYWORDS:
         if not recordings.get(word):
             raise MissingError(
@@ -89,7 +89,7 @@ def _test(root: Path) -> list[OfficialClip]:
     folder = need(root / TEST_FOLDER, "the separate test archive of Speech Commands")
     clips = []
     for name in CLASSES:
-        paths = sorted((folder / name).glob("*.wav"))
+        paths = listed(folder / name, "*.wav")
         if not paths:
             raise MissingError(
                 f"{folder / name}: no recordings (*.wav); the test archive has {len(CLASSES)} "

@@ -1,7 +1,8 @@
 """VoxCeleb1 (Nagrani et al. 2017): interviews of 1,251 celebrities, for speaker identification.
 
-Layout: `VoxCeleb1/{dev,test}/wav/SPEAKER/VIDEO/NNNNN.wav` and `iden_split.txt`, whose lines say
-`1` (training), `2` (dev) or `3` (test) and a file. s3prl calls the list `veri_test_class.txt`.
+Layout: `VoxCeleb1/{dev,test}/wav/SPEAKER/VIDEO/NNNNN.wav`, or `VoxCeleb1/wav/` where both archives
+were unpacked into one folder, and `iden_split.txt`, whose lines say `1` (training), `2` (dev) or
+`3` (test) and a file. s3prl calls the list `veri_test_class.txt`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from bench.errors import InvalidDataError, MissingError
 META = "https://www.robots.ox.ac.uk/~vgg/data/voxceleb/meta"
 LISTS = ("iden_split.txt", "veri_test_class.txt")
 TABLES = {"1": "sid/train", "2": "sid/dev", "3": "sid/test"}
-SIDES = ("dev", "test")
+SIDES, MERGED = ("dev/wav", "test/wav"), "wav"
 SPEAKERS = tuple(f"id{10_001 + number}" for number in range(1_251))
 
 
@@ -35,15 +36,18 @@ def find_list(root: Path, names: tuple[str, ...]) -> Path:
     )
 
 
-def need_wavs(root: Path) -> None:
-    """Check that both sides are unpacked, as WAV files.
+def wav_folders(root: Path) -> tuple[str, ...]:
+    """Return the folders of speakers: one of both archives together, or those of the two sides.
 
     Raises:
         MissingError: a side is missing or empty.
         InvalidDataError: a side holds the compressed sound of the videos.
     """
-    for side in SIDES:
-        folder = need(root / side / "wav", f"the {side} side of VoxCeleb1")
+    folders = SIDES
+    if (root / MERGED).is_dir() and not any((root / side).exists() for side in SIDES):
+        folders = (MERGED,)
+    for name in folders:
+        folder = need(root / name, f"a side of VoxCeleb1 ({' and '.join(SIDES)}, or {MERGED})")
         if next(folder.glob("id*/*/*.wav"), None) is None:
             if next(folder.glob("id*/*/*.m4a"), None) is not None:
                 raise InvalidDataError(
@@ -52,6 +56,7 @@ def need_wavs(root: Path) -> None:
             raise MissingError(
                 f"{folder}: no files idNNNNN/VIDEO/NNNNN.wav in it. {CORPUS.layout.about}"
             )
+    return folders
 
 
 def read(root: Path) -> Mapping[str, OfficialTable]:
@@ -61,8 +66,7 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
         MissingError: the list, a side, or a file that the list names, is missing.
         InvalidDataError: a malformed line of the list.
     """
-    need_wavs(root)
-    path = find_list(root, LISTS)
+    folders, path = wav_folders(root), find_list(root, LISTS)
     clips: dict[str, list[OfficialClip]] = {table: [] for table in TABLES.values()}
     missing: list[str] = []
     for number, line in enumerate(read_lines(path, "the list of the splits"), 1):
@@ -72,17 +76,17 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
                 f"{path}, line {number}: expected '1|2|3 idNNNNN/VIDEO/NNNNN.wav', found "
                 f"{line[:60]!r}"
             )
-        side = next((s for s in SIDES if (root / s / "wav" / file).is_file()), None)
-        if side is None:
+        folder = next((name for name in folders if (root / name / file).is_file()), None)
+        if folder is None:
             missing.append(file)
             continue
         speaker = file.partition("/")[0]
         clips[TABLES[kind]].append(
-            OfficialClip(file.removesuffix(".wav"), f"{side}/wav/{file}", speaker, speaker)
+            OfficialClip(file.removesuffix(".wav"), f"{folder}/{file}", speaker, speaker)
         )
     if missing:
         raise MissingError(
-            f"{root}: {missing[0]} is in neither dev/wav nor test/wav, though {path.name} names it "
+            f"{root}: {missing[0]} is not in {' nor '.join(folders)}, though {path.name} names it "
             f"({len(missing)} files are missing): unpack both archives again"
         )
     return {table: OfficialTable(rows) for table, rows in clips.items()}

@@ -17,10 +17,16 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from bench.corpora.official._layout import OfficialClip, OfficialTable, need_all, read_lines
+from bench.corpora.official._layout import (
+    OfficialClip,
+    OfficialTable,
+    listed,
+    need_all,
+    read_lines,
+)
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.corpora.official.voxceleb1 import CORPUS as VOXCELEB1
-from bench.corpora.official.voxceleb1 import SPEAKERS, find_list, need_wavs
+from bench.corpora.official.voxceleb1 import SPEAKERS, find_list, wav_folders
 from bench.errors import InvalidDataError
 from bench.sound.manifests import Trial
 
@@ -37,12 +43,16 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
         MissingError: the list, a side, or a file that the list names, is missing.
         InvalidDataError: a malformed line of the list, or a test speaker in training.
     """
-    need_wavs(root)
-    everyone = [_clip("dev", path.relative_to(root / "dev" / "wav").as_posix())
-                for path in sorted((root / "dev" / "wav").glob("id*/*/*.wav"))]  # fmt: skip
-    test = _test(root)
-    speakers = {clip.speaker for clip in everyone}
-    mixed = sorted({clip.speaker for clip in test.clips} & speakers)
+    folders = wav_folders(root)
+    test = _test(root, folders[-1])
+    everyone = [
+        _clip(folders[0], path.relative_to(root / folders[0]).as_posix())
+        for path in listed(root / folders[0], "id*/*/*.wav")
+    ]
+    test_speakers = {clip.speaker for clip in test.clips}
+    if len(folders) == 1:  # both sides together: the trials say who is in the test
+        everyone = [clip for clip in everyone if clip.speaker not in test_speakers]
+    mixed = sorted(test_speakers & {clip.speaker for clip in everyone})
     if mixed:
         raise InvalidDataError(f"{root}: speaker {mixed[0]} is in dev/wav and in the test trials")
     dev = dev_part(everyone)
@@ -56,13 +66,13 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     }
 
 
-def _clip(side: str, file: str) -> OfficialClip:
+def _clip(folder: str, file: str) -> OfficialClip:
     speaker = file.partition("/")[0]
     name = file.removesuffix(".wav")
-    return OfficialClip(name, f"{side}/wav/{file}", speaker, speaker, effect=EFFECT)
+    return OfficialClip(name, f"{folder}/{file}", speaker, speaker, effect=EFFECT)
 
 
-def _test(root: Path) -> OfficialTable:
+def _test(root: Path, folder: str) -> OfficialTable:
     path = find_list(root, LISTS)
     trials: list[Trial] = []
     files: dict[str, None] = {}
@@ -75,7 +85,7 @@ def _test(root: Path) -> OfficialTable:
         files |= dict.fromkeys(parts[1:])
         one, two = (file.removesuffix(".wav") for file in parts[1:])
         trials.append(Trial(int(parts[0]), one, two))
-    clips = [_clip("test", file) for file in sorted(files)]
+    clips = [_clip(folder, file) for file in sorted(files)]
     need_all(root, clips, path.name)
     return OfficialTable(clips, trials)
 
