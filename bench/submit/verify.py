@@ -207,7 +207,9 @@ def _score_problems(bundle: Bundle, home: Path, noise_dir: Path | None) -> Itera
 def _remarks(bundle: Bundle) -> Iterator[str]:
     """Yield what a reviewer should know."""
     done = {record.task for record in bundle.records.values() if not record.labels_shuffled}
-    missing = [name for name in task_names(bundle.about.track) if name not in done]
+    track = bundle.about.track
+    done |= set(track_card(track).optional)
+    missing = [name for name in task_names(track) if name not in done]
     if missing:
         yield f"no records of {', '.join(missing)}: a partial row"
     if bundle.cost is None:

@@ -1,6 +1,7 @@
 """Track superb to the board: from folders in the official layout, sent, checked, accepted."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 from official_trees import TREES
@@ -10,7 +11,7 @@ from bench.cli import main
 from bench.records.bundle import opened
 from bench.registry import corpora_of_track, corpus_module
 from bench.submit.accept import accept
-from bench.submit.verify import check
+from bench.submit.verify import _remarks, check
 from leaderboard.board.board import Stamp
 from leaderboard.page.build import build_board
 
@@ -23,12 +24,14 @@ def sent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("superb")
     with pytest.MonkeyPatch.context() as patch:
         make_small_cards(folder, patch)
-        for name in corpora_of_track("superb"):
-            sizes = corpus_module(name).CORPUS.layout.sizes
-            for table, size in sizes.items():
-                patch.setitem(sizes, table, size.model_copy(update={"exact": False}))
         for make in TREES.values():
             make(folder / "corpora")
+        for name in corpora_of_track("superb"):
+            layout = corpus_module(name).CORPUS.layout
+            parts = layout.read(layout.find(folder / "corpora"))
+            for table, size in layout.sizes.items():
+                whole = {"utterances": len(parts[table].clips)}
+                patch.setitem(layout.sizes, table, size.model_copy(update=whole))
         runs = str(folder / "runs")
         for task in TREES:
             command = ["eval", UPSTREAM, task, "--track", "superb", "--out", runs]
@@ -42,6 +45,17 @@ def test_every_task_holds(sent, capsys):
     assert main(["verify", str(sent / "bundle.tar.gz")]) == 0
     said = capsys.readouterr().out
     assert f"{len(TREES)} records verified (rescored)" in said
+
+
+def test_a_full_row_needs_the_tasks_of_superb_alone(sent):
+    with opened(sent / "bundle.tar.gz") as folder:
+        bundle, _ = check(folder, sent / "home")
+    assert {record.labels for record in bundle.records.values()} == {"official"}
+    for left_out, remark in ((set(), None), ({"ks"}, "no records of ks: a partial row")):
+        tasks = set(TREES) - {"slurp", "asv_test_selected"} - left_out
+        records = {path: one for path, one in bundle.records.items() if one.task in tasks}
+        lines = list(_remarks(replace(bundle, records=records)))
+        assert [line for line in lines if "partial" in line] == ([remark] if remark else [])
 
 
 def test_it_comes_on_the_board_with_every_task(sent, tmp_path):
