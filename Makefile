@@ -26,7 +26,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make eval UPSTREAM=lighthubert_small TASK=asr [TRACK=quick] [SEED=0] [WEIGHTS=FILE]"
-	@echo "            [STRICT=1] [FORCE=1] [LR=1e-3] [LIMIT=N] [DEB_DIR=DIR] [OUT=runs] [JSON=1]"
+	@echo "            [STRICT=1] [FORCE=1] [LR=1e-3] [LIMIT=N] [STEPS=N] [DEB_DIR=DIR] [OUT=runs] [JSON=1]"
 	@echo "            [CONDITIONS=distorted-seen,ood] [NOISE_DIR=DIR]"
 	@echo "            [SEEDS=0,1,2] [STORE_GB=50] [DEVICE=cuda] [PRECISION=bf16]"
 	@echo "            [TRACK=superb DATA=/corpora] [LR=published] [PLAN=1]"
@@ -63,7 +63,7 @@ eval: setup $(if $(CONDITIONS),setup-conditions) ## evaluate: make eval UPSTREAM
 	  { echo "make eval: name both, as in: make eval UPSTREAM=lighthubert_small TASK=asr" >&2; exit 2; }
 	@$(CLI) eval '$(UPSTREAM)' '$(TASK)' --track '$(TRACK)' --seed $(SEED) --out '$(OUT)' \
 	  $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)') \
-	  $(if $(LR),--lr $(LR)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(STRICT),--strict) \
+	  $(if $(LR),--lr $(LR)) $(if $(LIMIT),--limit $(LIMIT)) $(if $(STEPS),--steps $(STEPS)) $(if $(STRICT),--strict) \
 	  $(if $(FORCE),--force) $(if $(JSON),--json) $(if $(SEEDS),--seeds $(SEEDS)) \
 	  $(if $(STORE_GB),--store-gb $(STORE_GB)) $(if $(DEVICE),--device $(DEVICE)) \
 	  $(if $(PRECISION),--precision $(PRECISION)) \

@@ -68,7 +68,7 @@ def _local_records(options: argparse.Namespace) -> list[BoardRecord]:
     paired = upstreams_of(options.first, options.second)
     for path in sorted((options.runs / options.track).glob("*/*.json")):
         record = read_record(path)
-        if record.limit is None and record.status == "ok":
+        if not record.restriction and record.status == "ok":
             file = ItemFile({})
             if record.upstream in paired:
                 items = {

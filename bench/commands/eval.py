@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--shuffle-labels", action="store_true", help="the shuffled control")
     parser.add_argument("--limit", type=int, help="utterances a split: a smoke test, no result")
+    parser.add_argument("--steps", type=int, help="updates of a head: a smoke test, no result")
     parser.add_argument("--conditions", help="names and sets, or all ('list conditions')")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
@@ -69,6 +70,7 @@ def run(options: argparse.Namespace) -> int:
         lr=learning_rate(options),
         shuffle_labels=options.shuffle_labels,
         limit=options.limit,
+        steps=options.steps,
     )
     session = session_of(options)
     if options.plan:

@@ -24,6 +24,7 @@ from bench.progress import bar, say
 from bench.records.record import ConditionResult, Record, read_record, write_record
 from bench.run.artifacts import TrainedRun, card_of, load_run, spec_of
 from bench.run.evaluate import Judged, score_condition, write_predictions
+from bench.run.plan import duration
 from bench.run.provenance import project_state
 from bench.run.spec import RunSpec, prepare_corpora
 from bench.session import Session
@@ -142,7 +143,7 @@ class Scorer:
         record = self.run.record
         say(
             f"plan: {record.upstream} {record.task} under {len(tests)} condition(s), "
-            f"{seconds / 60:.1f} min of audio, about {seconds * (rate + 0.01):.0f} s at most; "
+            f"{duration(seconds)} of audio, about {duration(seconds * (rate + 0.01))} at most; "
             "nothing is trained"
         )
 

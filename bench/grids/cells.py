@@ -29,8 +29,8 @@ from bench.paths import runs_folder, write_text
 from bench.records.failure import Failure
 from bench.records.record import read_record
 from bench.registry import task_card
+from bench.run.cards import limited_card
 from bench.run.provenance import project_state
-from bench.run.spec import limited_card
 from bench.session import Session
 
 CellStatus = Literal["done", "failed", "running", "waiting"]

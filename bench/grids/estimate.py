@@ -123,9 +123,9 @@ def _bytes(grid: RunGrid, loaded: Loaded) -> dict[tuple[str, str], int]:
     spec, sizes = grid.spec, dict[tuple[str, str], int]()
     for task, card in grid.cards.items():
         run = RunSpec(loaded.name.text(), task, spec.track, limit=spec.limit)
-        tables, _ = planned_tables(card, grid.session.home, run)
+        tables, _ = planned_tables(card, grid.session, run)
         store = FeatureStore(grid.session.features, loaded.key, card.features)
-        features = Features(Resolved(run, card, loaded, tables), store, spec.store_gb)
+        features = Features(Resolved(run, card, loaded, tables, card.labels), store, spec.store_gb)
         sounds = {name.removesuffix(TEST_ONLY) for name in grid.conditions[task]}
         _add_bytes(sizes, "", features.wanted(), features)
         for name in sounds:

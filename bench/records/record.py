@@ -150,7 +150,7 @@ class RunFields(Frozen):
         weights: provenance of the upstream's weights; shown beside the numbers.
         labels_shuffled: True for the control whose training labels were permuted.
         ceiling: True when a small encoder trained end to end replaced the protocol's head.
-        limit: utterances a split was cut to; None for a full run. A limited run is no result.
+        limit, steps: utterances a split and updates of a smoke test, which is no result.
         predictions_sha256: of the predictions file of every condition in `scores`.
         conditions: scores under conditions, beside those on the task's test sets.
     """
@@ -171,6 +171,7 @@ class RunFields(Frozen):
     labels_shuffled: bool = False
     ceiling: bool = False
     limit: int | None = None
+    steps: int | None = Field(default=None, exclude_if=lambda steps: steps is None)
     scores: tuple[ConditionScore, ...] = Field(min_length=1)
     selection: SelectionResult
     head: HeadResult
@@ -207,6 +208,13 @@ class Record(RunFields):
             if count > 1:
                 raise ValueError(f"the condition {name!r} stands there {count} times")
         return self
+
+    @property
+    def restriction(self) -> str:
+        """What makes the run a smoke test and no result; empty for a whole run."""
+        parts = [f"{self.limit:,} utterances a split"] if self.limit is not None else []
+        parts += [f"{self.steps:,} updates"] if self.steps is not None else []
+        return f"limited to {' and '.join(parts)}" if parts else ""
 
     def score(self, condition: str = "clean", metric: str | None = None) -> ConditionScore:
         """Return one score; of the task's main metric when none is named.

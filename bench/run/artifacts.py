@@ -21,9 +21,10 @@ from bench.paths import file_sha256
 from bench.probe.heads import Probe
 from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card
+from bench.run.cards import ceiling_card
 from bench.run.evaluate import Judged, read_predictions, scored
 from bench.run.plan import head_factory
-from bench.run.spec import Resolved, RunSpec, Table, ceiling_card, read_tables, resolve_run
+from bench.run.spec import Resolved, RunSpec, Table, read_tables, resolve_run
 from bench.session import Session
 
 
@@ -37,6 +38,7 @@ def spec_of(record: Record) -> RunSpec:
         shuffle_labels=record.labels_shuffled,
         ceiling=record.ceiling,
         limit=record.limit,
+        steps=record.steps,
     )
 
 

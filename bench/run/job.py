@@ -221,7 +221,7 @@ class Job:
         return record
 
     def _best(self, points: list[Fitted]) -> Fitted:
-        higher = METRICS[self.runs[0].card.metrics[0]].higher_is_better
+        higher = METRICS[self.runs[0].card.selects_by].higher_is_better
         return best_of(points, higher_is_better=higher)
 
     def _training(self, index: int) -> Path:

@@ -15,8 +15,9 @@ import torch
 
 from bench.api import SAMPLE_RATE_HZ, Head, Utterance
 from bench.config import Recipe, TaskCard
+from bench.corpora.official._hub import is_hub
 from bench.engine import one_thread
-from bench.errors import MissingError
+from bench.errors import MissingError, UsageError
 from bench.features.passes import Stream, seconds_per_audio_second
 from bench.features.rows import Batch
 from bench.load.fingerprint import identified
@@ -26,7 +27,17 @@ from bench.probe.grids import make_grid
 from bench.progress import warn
 from bench.registry import corpus_module, resolve
 from bench.run.run_features import Features, explored_steps, features_of
-from bench.run.spec import Resolved, RunSpec, Table, read_tables, run_card, seconds_of
+from bench.run.spec import (
+    Resolved,
+    RunSpec,
+    Table,
+    folders_are_known,
+    labels_of,
+    prepare_corpora,
+    read_tables,
+    run_card,
+    seconds_of,
+)
 from bench.session import GB, Session
 
 # An update is first timed on a part of a batch. Where the whole batch would take no longer than
@@ -83,15 +94,15 @@ class Plan:
         for name, table in self.resolved.tables.items():
             use = f"streamed, {self.passes[name]} passes" if name in self.passes else "stored"
             count = f"{len(table.utterances):,} utterances"
-            lines.append(f"  {name}: {count}, {_duration(table.seconds)}; {use}")
+            lines.append(f"  {name}: {count}, {duration(table.seconds)}; {use}")
         return [
             *lines,
-            f"  upstream: {_duration(self.new_seconds)} of audio to store, "
-            f"{_duration(self.streamed_seconds)} streamed; about {_duration(upstream_seconds)}",
+            f"  upstream: {duration(self.new_seconds)} of audio to store, "
+            f"{duration(self.streamed_seconds)} streamed; about {duration(upstream_seconds)}",
             f"  disk: {self.new_bytes / GB:,.3f} GB of new features ({card.features}, "
             f"budget {self.store_gb:g} GB)",
-            f"  head: {self._grid_text()}; dev selects by {card.metrics[0]}",
-            f"  total: about {_duration(upstream_seconds + head_seconds)} on this machine "
+            f"  head: {self._grid_text()}; dev selects by {card.selects_by}",
+            f"  total: about {duration(upstream_seconds + head_seconds)} on this machine "
             f"({self.device})",
         ]
 
@@ -102,7 +113,7 @@ class Plan:
             return "nothing is trained, one hidden state is chosen"
         listed = ", ".join(f"{rate:g}" for rate in rates)
         total = (
-            f"{self.updates:,} updates, about {_duration(self.updates * self.update_seconds)} at "
+            f"{self.updates:,} updates, about {duration(self.updates * self.update_seconds)} at "
             f"{self.update_seconds:.3f} s each"
         )
         part = explored_steps(recipe, len(rates))
@@ -148,11 +159,14 @@ def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = T
 
 
 def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
-    """Plan a run whose corpora need not be prepared; nothing is computed or stored.
+    """Plan a run; no feature is computed or stored.
+
+    Official corpora that a folder is known of are prepared, as in the run, and others have their
+    published sizes.
 
     Raises:
-        UserError: the upstream cannot be loaded.
-        MissingError: a corpus is not prepared and has no published size, or no such device.
+        UserError: the upstream cannot be loaded, or as `planned_tables`.
+        MissingError: no such device.
     """
     session.engine.check()
     card = run_card(spec)
@@ -160,8 +174,9 @@ def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     if loaded.warning:
         warn(*loaded.warning.splitlines())
     loaded = identified(loaded, session.home, store=False)
-    tables, is_prepared = planned_tables(card, session.home, spec)
-    resolved = Resolved(replace(spec, upstream=loaded.name.text()), card, loaded, tables)
+    tables, is_prepared = planned_tables(card, session, spec)
+    named = replace(spec, upstream=loaded.name.text())
+    resolved = Resolved(named, card, loaded, tables, labels_of(card, session.home))
     return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)
 
 
@@ -174,14 +189,27 @@ def total_updates(recipe: Recipe, num_rates: int) -> int:
     return part * num_rates + recipe.steps if part else recipe.steps * num_rates
 
 
-def planned_tables(card: TaskCard, home: Path, spec: RunSpec) -> tuple[dict[str, Table], bool]:
+def planned_tables(
+    card: TaskCard, session: Session, spec: RunSpec
+) -> tuple[dict[str, Table], bool]:
     """Return the run's tables, and True where they are manifests.
 
-    Where a corpus is not prepared, utterances of its published number and mean length stand in.
+    Where no folder of an official corpus is known, utterances of its published number and mean
+    length stand in.
 
     Raises:
+        UsageError: `data` of the hub, which a plan does not download, or for another corpus.
         MissingError: a corpus is not prepared and has no published size.
+        InvalidDataError: a folder that the run would refuse.
     """
+    home, data = session.home, session.data
+    if data is not None and is_hub(data):
+        raise UsageError(
+            f"--plan downloads nothing: run 'slim-superb data prepare --track {card.track} --task "
+            f"{card.name} --data {data}' first, or leave --data out for the published sizes"
+        )
+    if data is not None or folders_are_known(card, home):
+        prepare_corpora(card, session, partial=spec.limit is not None)
     try:
         return read_tables(card, home, spec), True
     except MissingError:
@@ -263,8 +291,10 @@ def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
     return seconds
 
 
-def _duration(seconds: float) -> str:
-    """Return a time in hours, minutes or seconds, by its size."""
+def duration(seconds: float) -> str:
+    """Return a time in days, hours, minutes or seconds, by its size."""
+    if seconds >= 48 * 3600:
+        return f"{seconds / 86_400:,.1f} days"
     if seconds >= 3600:
         return f"{seconds / 3600:,.1f} h"
     return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"

@@ -31,7 +31,7 @@ def name_with_weights(record: Record) -> str:
     """Return the upstream's name with the provenance of its weights and every restriction."""
     control = ", training labels shuffled" if record.labels_shuffled else ""
     control += ", end-to-end ceiling instead of the protocol's head" if record.ceiling else ""
-    limited = f", limited to {record.limit} utterances a split" if record.limit else ""
+    limited = f", {record.restriction}: a smoke test, no result" if record.restriction else ""
     return f"{record.upstream} ({record.weights} weights{control}{limited})"
 
 

@@ -14,7 +14,8 @@ from bench.errors import InvalidDataError, UsageError
 from bench.identity import card_digest, run_key, table_digest
 from bench.load.loader import Loaded
 from bench.records.origin import Inputs
-from bench.registry import BORDER, corpus_module, task_card
+from bench.registry import corpus_module, task_card
+from bench.run.cards import ceiling_card, limited_card
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.sound.manifests import Trial, read_table, read_trials
@@ -34,6 +35,7 @@ class RunSpec:
         ceiling: replace the protocol's head by a small encoder trained end to end, on the features
             of a filter bank, to see if the task can be learned at all. No result.
         limit: use only so many utterances of a split (a smoke test; no result).
+        steps: train a head for at most so many updates (a smoke test; no result).
     """
 
     upstream: str
@@ -44,6 +46,7 @@ class RunSpec:
     shuffle_labels: bool = False
     ceiling: bool = False
     limit: int | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if self.seed < 0:
@@ -52,6 +55,15 @@ class RunSpec:
             raise UsageError(f"lr {self.lr}: expected a number above 0")
         if self.limit is not None and self.limit < 2:
             raise UsageError(f"limit {self.limit}: expected 2 or more")
+        if self.steps is not None and self.steps < 1:
+            raise UsageError(f"steps {self.steps}: expected 1 or more")
+
+    def content(self) -> dict[str, object]:
+        """Return the fields for the key of the run; `steps`, newer than others, only where set."""
+        fields = asdict(self)
+        if self.steps is None:
+            del fields["steps"]
+        return fields
 
 
 def seconds_of(utterances: Sequence[Utterance]) -> float:
@@ -88,12 +100,15 @@ class Resolved:
         card: of the task.
         loaded: the upstream, its provenance and digest.
         tables: by split or condition.
+        labels: source of the targets, as the card has it. `unverified` where an official corpus
+            has another number of utterances than it was published with.
     """
 
     spec: RunSpec
     card: TaskCard
     loaded: Loaded
     tables: dict[str, Table]
+    labels: str
 
     def inputs(self) -> Inputs:
         """Return the digests of everything the result depends on."""
@@ -112,7 +127,7 @@ class Resolved:
         Args:
             engine: of `bench.identity.engine_settings`.
         """
-        return run_key(asdict(self.spec), self.inputs().model_dump(), engine)
+        return run_key(self.spec.content(), self.inputs().model_dump(), engine)
 
     def learning_rates(self) -> tuple[float, ...]:
         """Return the card's learning rates, or the one of the specification."""
@@ -125,40 +140,8 @@ class Resolved:
         parts += ["shuffled"] if self.spec.shuffle_labels else []
         parts += ["ceiling"] if self.spec.ceiling else []
         parts += [f"limit{self.spec.limit}"] if self.spec.limit is not None else []
+        parts += [f"steps{self.spec.steps}"] if self.spec.steps is not None else []
         return "-".join(parts)
-
-
-def ceiling_card(card: TaskCard) -> TaskCard:
-    """Return the task with a small encoder trained end to end instead of the protocol's head.
-
-    Raises:
-        UsageError: not a classification task.
-    """
-    if card.metrics[0] != "accuracy":
-        raise UsageError(f"task {card.name}: only classification tasks have a ceiling")
-    recipe = card.recipe.model_copy(
-        update={"lr_grid": (1e-3,), "steps": card.recipe.steps, "eval_every": 100}
-    )
-    return card.model_copy(
-        update={
-            "head": BORDER["ceiling head"],
-            "head_conf": {},
-            "features": "frames",
-            "recipe": recipe,
-        }
-    )
-
-
-SMOKE_STEPS = 2_000  # the most updates of a smoke test
-
-
-def limited_card(card: TaskCard) -> TaskCard:
-    """Return the task with a shorter recipe for `limit`: those of track superb take days."""
-    recipe = card.recipe
-    if recipe.steps <= SMOKE_STEPS:
-        return card
-    update = {"steps": SMOKE_STEPS, "eval_every": min(recipe.eval_every, SMOKE_STEPS // 4)}
-    return card.model_copy(update={"recipe": recipe.model_copy(update=update)})
 
 
 def run_card(spec: RunSpec) -> TaskCard:
@@ -168,10 +151,21 @@ def run_card(spec: RunSpec) -> TaskCard:
         UsageError: no such task or track, or a ceiling of a task that is no classification.
     """
     card = task_card(spec.task, spec.track)
-    if not card.recipe.steps and (spec.lr is not None or spec.shuffle_labels):
-        raise UsageError(f"task {card.name} trains nothing: no --lr, no --shuffle-labels")
+    options = {"--lr": spec.lr, "--shuffle-labels": spec.shuffle_labels, "--steps": spec.steps}
+    if not card.recipe.steps and any(options.values()):
+        raise UsageError(f"task {card.name} trains nothing: no {', no '.join(options)}")
     card = ceiling_card(card) if spec.ceiling else card
+    if spec.steps is not None:
+        return limited_card(card, spec.steps)
     return card if spec.limit is None else limited_card(card)
+
+
+def labels_of(card: TaskCard, home: Path) -> str:
+    """Return the source of a run's targets: the card's, unless an official corpus is not whole."""
+    modules = [corpus_module(name) for name in card.corpora]
+    if any(getattr(m, "OFFICIAL", False) and m.differences(home) for m in modules):
+        return "unverified"
+    return card.labels
 
 
 def _limited(
@@ -204,7 +198,7 @@ def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -
     Args:
         card: of the task.
         session: gives `home`, `deb_dir`, and `data` (None: the folder of the last time).
-        partial: accept a part of an official corpus.
+        partial: accept another number of utterances than an official corpus has.
 
     Raises:
         UsageError: `data` for a task without an official corpus.
@@ -215,16 +209,19 @@ def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -
         module = corpus_module(name)
         if not getattr(module, "OFFICIAL", False):
             if session.data is not None:
-                raise UsageError(f"--data is for official corpora; {name} is none (track superb)")
+                raise UsageError(
+                    f"--data is for the official corpora of track superb (--track superb), not "
+                    f"for {name} of track {card.track}"
+                )
             module.prepare(session.home, deb_dir=session.deb_dir)
-            continue
-        module.prepare(session.home, data=session.data)
-        differences = [] if partial else module.differences(session.home)
-        if differences:
-            raise InvalidDataError(
-                f"{differences[0]}: unpack it again ('slim-superb data status --track "
-                f"{card.track}' says more); --limit N runs on the present part, as a smoke test"
-            )
+        else:
+            module.prepare(session.home, data=session.data, partial=partial)
+
+
+def folders_are_known(card: TaskCard, home: Path) -> bool:
+    """Return whether all corpora of a task are official ones, prepared once from a folder."""
+    corpora = [getattr(corpus_module(name), "CORPUS", None) for name in card.corpora]
+    return all(corpus is not None and corpus.last_root(home) for corpus in corpora)
 
 
 def read_split(card: TaskCard, split: str, home: Path) -> tuple[list[Utterance], list[Trial]]:
@@ -269,4 +266,4 @@ def resolve_run(spec: RunSpec, card: TaskCard, loaded: Loaded, home: Path) -> Re
         MissingError, InvalidDataError: the corpus is not prepared or is damaged.
     """
     named = replace(spec, upstream=loaded.name.text())
-    return Resolved(named, card, loaded, read_tables(card, home, spec))
+    return Resolved(named, card, loaded, read_tables(card, home, spec), labels_of(card, home))

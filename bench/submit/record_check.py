@@ -13,7 +13,7 @@ from bench.metrics.metric import METRICS
 from bench.records.bundle import BundleCard
 from bench.records.record import GridPoint, Record
 from bench.registry import task_card, task_names
-from bench.run.spec import ceiling_card
+from bench.run.cards import ceiling_card
 
 
 def record_problems(
@@ -51,8 +51,8 @@ def _claim_problems(about: BundleCard, path: Path, record: Record) -> Iterator[s
         if value != expected:
             yield f"{what} {str(value)[:60]!r}, {expected!r} expected"
     yield from _time_problems(record)
-    if record.limit is not None:
-        yield f"limited to {record.limit} utterances a split: no result"
+    if record.restriction:
+        yield f"{record.restriction}: no result"
     stem = f"{record.task}-s{record.seed}"
     stem += "-shuffled" if record.labels_shuffled else ""
     stem += "-ceiling" if record.ceiling else ""
@@ -97,8 +97,10 @@ def _against_card(record: Record) -> Iterator[str]:
     if set(pairs) != wanted:
         condition, metric = min(set(pairs) ^ wanted)
         yield f"scores and predictions do not fit: {metric[:40]} on {condition[:40]}"
-    if record.selection.metric != card.metrics[0]:
-        yield f"selected by {record.selection.metric[:40]!r}, {card.metrics[0]!r} expected"
+    if (main := pairs[0][1]) != card.metrics[0]:
+        yield f"scores begin with {main[:40]!r}, {card.metrics[0]!r} expected"
+    if record.selection.metric != card.selects_by:
+        yield f"selected by {record.selection.metric[:40]!r}, {card.selects_by!r} expected"
         return
     yield from selection_problems(record)
 

@@ -85,15 +85,19 @@ def submit(
 
 
 def _copy_runs(source: Path, target: Path) -> None:
-    """Copy records with predictions and heads; leave out limited runs and ceilings.
+    """Copy records with predictions and heads; leave out smoke tests and ceilings.
 
     Raises:
-        MissingError: a record without predictions.
+        MissingError: a record without predictions, or smoke tests and ceilings alone.
     """
-    for path in sorted(source.glob("*.json")):
-        record = read_record(path)
-        if record.limit is not None or record.ceiling:
-            continue
+    by_path = {path: read_record(path) for path in sorted(source.glob("*.json"))}
+    results = {p: one for p, one in by_path.items() if not (one.restriction or one.ceiling)}
+    if not results:
+        raise MissingError(
+            f"{source}: {len(by_path)} records, all of smoke tests (--limit, --steps) or ceilings, "
+            "which are no results: run 'slim-superb eval' without these options"
+        )
+    for path, record in results.items():
         folder = path.with_suffix("")
         target.mkdir(exist_ok=True)
         shutil.copyfile(path, target / path.name)

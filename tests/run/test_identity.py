@@ -155,7 +155,7 @@ class World:
         key = run.key(identity.engine_settings(session.engine))
         record = SimpleNamespace(
             upstream=self.upstream, task=self.task, track="toy", seed=0, limit=None,
-            labels_shuffled=False, ceiling=False,
+            steps=None, labels_shuffled=False, ceiling=False,
         )  # fmt: skip
         sets = [condition_set(item, record, session) for item in self.conditions]
         lm = [file_sha256(self.folder / name) for name in ("lm.arpa", "lexicon.txt")]
@@ -349,6 +349,7 @@ ALTERATIONS = {
     "learning rate": (spec(lr=1e-3), CARD_OF_TASK | NAME),
     "limit": (spec(limit=8), CARD_OF_TASK | NAME | {
         "moments", "train sounds", "test sounds", "train table", "test table"}),
+    "updates of a smoke test": (spec(steps=8), RUN | NAME),
     "shuffled labels": (spec(shuffle_labels=True), RUN | NAME | {"train table"}),
     "ceiling": (spec(ceiling=True), ENGINE | NAME),
     "protocol": (patched(identity, "PROTOCOL", "2099.1"), CARD_OF_TASK),

@@ -85,7 +85,8 @@ class ToyFeatures:
             for number, name in enumerate(splits)
         }
         loaded = SimpleNamespace(upstream=SimpleNamespace(stride=320))
-        self.resolved = Resolved(spec or RunSpec("fbank", "tone", "toy"), card, loaded, tables)
+        spec = spec or RunSpec("fbank", "tone", "toy")
+        self.resolved = Resolved(spec, card, loaded, tables, "script")
         self.store = SimpleNamespace(engine=SimpleNamespace(device="cpu"))
         self.statistics, self.reads = moments, []
 

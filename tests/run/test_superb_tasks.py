@@ -1,9 +1,11 @@
 """Track superb from a folder in the official layout to a record, through the command line."""
 
 import json
+import time
 
 import pytest
 import torch
+from accounting import assert_planned, count_run
 from official_trees import TREES, librispeech, speech_commands_v1
 from small_superb import make_small_cards
 
@@ -12,6 +14,9 @@ from bench.cli import main
 from bench.measure.cost import Cost
 from bench.records.record import read_record
 from bench.run import job
+from bench.run.plan import plan_run
+from bench.run.spec import RunSpec
+from bench.session import Session
 
 
 @pytest.fixture
@@ -25,29 +30,53 @@ def small_cards(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("task", list(TREES))
-def test_a_task_runs_from_its_official_folder(task, small_cards, capsys):
-    data = small_cards / "corpora"
+def test_a_task_runs_from_its_official_folder_as_planned(task, small_cards, capsys, monkeypatch):
+    data, home, out = (small_cards / name for name in ("corpora", "home", "runs"))
     TREES[task](data)
-    out = small_cards / "runs"
+    asked = RunSpec("fbank@deltas=0", task, "superb", limit=8, steps=5)
+    before = plan_run(asked, (0,), Session(home=home, out=out, data=data))
+    done = count_run(monkeypatch)
     command = ["eval", "fbank@deltas=0", task, "--track", "superb", "--out", str(out)]
-    code = main([*command, "--data", str(data), "--limit", "8"])
-    assert code == 0, capsys.readouterr().err
+    command += ["--limit", "8", "--steps", "5"]
+    code = main([*command, "--data", str(data)])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert_planned(before, done, home)
     (path,) = (out / "superb" / "fbank@deltas=0").glob("*.json")
     record = read_record(path)
-    assert record.track == "superb" and record.limit == 8
+    assert path.stem == f"{task}-s0-limit8-steps5" and (record.limit, record.steps) == (8, 5)
+    assert "limited to 8 utterances a split and 5 updates: a smoke test, no result" in said.out
+    assert record.track == "superb" and record.labels == "unverified"
     card = registry.task_card(task, "superb")
     assert {score.metric for score in record.scores} == set(card.metrics)
     assert {score.condition for score in record.scores} == set(card.conditions)
+    assert record.selection.metric == card.selects_by
     assert record.selection.lr in card.recipe.lr_grid
     if card.recipe.explore is None:
         assert record.selection.explored == ()
     else:
         assert [point.lr for point in record.selection.explored] == list(card.recipe.lr_grid)
         assert all(point.step <= 3 for point in record.selection.explored)
-        assert len(record.selection.grid) == 1 and record.selection.grid[0].step in (3, 6)
+        assert len(record.selection.grid) == 1 and record.selection.grid[0].step <= 5
     # The folder is remembered, and what is done is done.
-    assert main([*command, "--limit", "8"]) == 0
+    assert main(command) == 0
     assert "already done" in capsys.readouterr().err
+    assert main(["submit", "fbank@deltas=0", "--track", "superb", "--runs", str(out)]) == 3
+    assert "1 records, all of smoke tests" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", list(TREES))
+def test_a_real_head_runs_a_smoke_test_in_minutes(task, tmp_path, monkeypatch):
+    """The published sizes, as a user without a GPU tries them."""
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    TREES[task](tmp_path / "corpora")
+    command = ["eval", "fbank@deltas=0", task, "--track", "superb", "--out", str(tmp_path / "runs")]
+    begin = time.process_time()
+    assert (
+        main([*command, "--data", str(tmp_path / "corpora"), "--limit", "8", "--steps", "2"]) == 0
+    )
+    assert time.process_time() - begin < 300
 
 
 def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys, monkeypatch):
@@ -98,14 +127,3 @@ def test_the_best_rate_is_trained_from_the_beginning(small_cards):
     assert fixed.selection.explored == ()
     assert fixed.selection.grid == searched.selection.grid
     assert fixed.predictions_sha256 == searched.predictions_sha256
-
-
-def test_part_of_a_corpus_is_refused_without_limit(small_cards, capsys):
-    data = small_cards / "corpora"
-    librispeech(data)
-    command = ["eval", "fbank", "asr", "--track", "superb", "--data", str(data)]
-    assert main([*command, "--out", str(small_cards / "runs")]) == 4
-    said = capsys.readouterr().err
-    assert "asr/train has 12 utterances, the official corpus 28539" in said
-    assert "--limit" in said
-    assert not (small_cards / "runs").exists()

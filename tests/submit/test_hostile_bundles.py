@@ -83,6 +83,7 @@ BROKEN = {
     "wrong protocol": (edit(protocol="2025.9"), "protocol '2025.9'"),
     "track quick": (edit(track="quick"), "track 'quick'"),
     "limited": (edit(limit=8), "limited to 8"),
+    "cut short": (edit(steps=8), "limited to 8 updates"),
     "failed run": (edit(status="error"), "status 'error'"),
     "old task version": (edit(task_version=7), "task version 7"),
     "other task card": (edit(inputs__task_card_sha256="0" * 64), "another task card"),

@@ -105,14 +105,11 @@ def _located(asked: str, hub: Path) -> tuple[_Source, Path]:
     try:
         commit = ask_hub(name, "dataset", revision or None)
     except Exception as error:  # the hub's client has no common base class of errors
+        answer = f"hf:{asked}: the hub does not give it ({cause_of(error)})"
         here = sorted(folder.glob(f"{revision[:COMMIT_LETTERS]}*"), key=lambda p: p.stat().st_mtime)
         if not here:
-            raise MissingError(
-                f"hf:{asked}: the hub does not give it ({cause_of(error)})"
-            ) from error
-        warn(
-            f"hf:{asked}: the hub does not answer ({cause_of(error)}); revision {here[-1].name} is used"
-        )
+            raise MissingError(answer) from error
+        warn(f"{answer}; revision {here[-1].name}, which is here, is used")
         return _Source(name, here[-1].name), here[-1]
     return _Source(name, commit), folder / commit[:COMMIT_LETTERS]
 
