@@ -177,3 +177,12 @@ def close_output() -> None:
         sys.stdout.flush()
     except OSError:  # Python would flush, and fail, once more at its end
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def duration(seconds: float) -> str:
+    """Return a time in days, hours, minutes or seconds, by its size."""
+    if seconds >= 48 * 3600:
+        return f"{seconds / 86_400:,.1f} days"
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"

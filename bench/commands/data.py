@@ -137,7 +137,10 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
     table = tabulate(rows, headers, colalign=("left", "left", "right", "right", "left"))
     show(*table.splitlines(), *notes)
     if refused:
-        show(f"{refused} of {len(by_task)} tasks refuse this folder, except with --limit N")
+        show(
+            f"{refused} of {len(by_task)} tasks refuse this folder; --limit N, a smoke test, takes "
+            "an incomplete corpus"
+        )
     return refused
 
 

@@ -20,11 +20,10 @@ from bench.features.passes import seconds_per_audio_second
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded
 from bench.probe.fit import predict
-from bench.progress import bar, say
+from bench.progress import bar, duration, say
 from bench.records.record import ConditionResult, Record, read_record, write_record
 from bench.run.artifacts import TrainedRun, card_of, load_run, spec_of
 from bench.run.evaluate import Judged, score_condition, write_predictions
-from bench.run.plan import duration
 from bench.run.provenance import project_state
 from bench.run.spec import RunSpec, prepare_corpora
 from bench.session import Session

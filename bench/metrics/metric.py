@@ -165,6 +165,7 @@ def _class_mean(
 ) -> Items:
     """Return the hits of `accuracy`, weighted so that all classes of the references count alike."""
     hits = _ratio(_hits)(predictions, references, trials)
+    assert isinstance(hits, Items)
     sizes = Counter(item.target for item in references)
     weights = np.array([len(references) / len(sizes) / sizes[item.target] for item in references])
     return replace(hits, numerators=hits.numerators * weights, denominators=weights)

@@ -24,7 +24,7 @@ from bench.load.fingerprint import identified
 from bench.load.loader import load_upstream
 from bench.probe.fit import take
 from bench.probe.grids import make_grid
-from bench.progress import warn
+from bench.progress import duration, warn
 from bench.registry import corpus_module, resolve
 from bench.run.run_features import Features, explored_steps, features_of
 from bench.run.spec import (
@@ -86,7 +86,7 @@ class Plan:
     def lines(self) -> list[str]:
         """Return the plan as lines of text."""
         spec, card = self.resolved.spec, self.resolved.card
-        source = "manifests" if self.is_prepared else "published sizes, at their mean length"
+        source = "manifests" if self.is_prepared else _source_of(card)
         title = f"{card.title} ({card.name}, track {card.track})"
         upstream_seconds = self.upstream_rate * (self.new_seconds + self.streamed_seconds)
         head_seconds = self.updates * self.update_seconds
@@ -291,10 +291,7 @@ def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
     return seconds
 
 
-def duration(seconds: float) -> str:
-    """Return a time in days, hours, minutes or seconds, by its size."""
-    if seconds >= 48 * 3600:
-        return f"{seconds / 86_400:,.1f} days"
-    if seconds >= 3600:
-        return f"{seconds / 3600:,.1f} h"
-    return f"{seconds / 60:.1f} min" if seconds >= 60 else f"{seconds:.1f} s"
+def _source_of(card: TaskCard) -> str:
+    """Return where the sizes of corpora that are not prepared come from."""
+    layout = corpus_module(card.corpus).CORPUS.layout
+    return f"published sizes, all of the mean length (hours: {layout.hours_from})"

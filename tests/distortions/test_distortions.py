@@ -7,11 +7,12 @@ import pytest
 from scipy.signal import correlate, welch
 
 from bench import paths
+from bench.conditions.catalogue import condition
 from bench.corpora.embedded import games
 from bench.distortions._effects import effect_module, effect_names
 from bench.distortions._noise import Noise, NoiseClip, check_clip, join, segment
 from bench.distortions._room import room_response
-from bench.distortions.band_reject import reject
+from bench.distortions.band_reject import mel, reject
 from bench.errors import InvalidDataError, UsageError
 from bench.sound.audio import read_wav
 from bench.sound.manifests import read_table
@@ -178,6 +179,17 @@ def test_low_pass_and_telephone_have_their_edges():
     assert abs(response_db(lambda wav: telephone(wav, rng()), 380, 3_320)) < 0.1
     assert response_db(lambda wav: telephone(wav, rng()), 0, 220) < -40
     assert response_db(lambda wav: telephone(wav, rng()), 3_480, 8_000) < -60
+
+
+def test_the_official_band_is_as_wide_as_the_published_codes():
+    """Up to half of 27 of 256 equal parts of the mel scale to 8 kHz, as WavAugment draws it."""
+    (step,) = condition("official-seen-band").steps
+    (drawn,) = (value for name, value in step.params if name == "width_mel")
+    assert drawn == {"from": 0.0, "to": pytest.approx(mel(8_000.0) * 27 / 2 / 256, abs=0.3)}
+    noise = rng().standard_normal(RATE).astype(np.float32)
+    for width_mel in (1e-6, drawn["to"]):
+        out = effect_module("band_reject").distort(noise, rng(), width_mel=width_mel)
+        assert np.isfinite(out).all() and out.shape == noise.shape
 
 
 def test_band_rejection_removes_its_band_and_no_more():

@@ -4,8 +4,9 @@ import pytest
 from accounting import assert_planned, count_run
 from toy_track import evaluate_seeds, make_toy
 
+from bench.progress import duration
 from bench.run import job, plan
-from bench.run.plan import duration, plan_run
+from bench.run.plan import plan_run
 from bench.run.spec import RunSpec
 from bench.session import Session
 

@@ -126,7 +126,8 @@ class Layout(Frozen):
         signs: paths in the corpus' folder; one of them is enough to recognise it.
         about: source and licence, for people.
         sizes: of the official tables.
-        sizes_from: source of the sizes, for people.
+        sizes_from: source of the numbers of utterances, for people.
+        hours_from: source of the hours, or how they are estimated, for people.
         tried: what the reader gave on real names of the corpus, for people.
         archives: files that `data fetch` may download.
         hub: name of the same corpus on the Hugging Face hub.
@@ -145,6 +146,7 @@ class Layout(Frozen):
     about: str
     sizes: dict[str, Size]
     sizes_from: str
+    hours_from: str
     tried: str
     archives: tuple[Archive, ...] = ()
     hub: str | None = None

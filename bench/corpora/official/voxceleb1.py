@@ -43,7 +43,7 @@ def wav_folders(root: Path) -> tuple[str, ...]:
         MissingError: a side is missing or empty.
         InvalidDataError: a side holds the compressed sound of the videos.
     """
-    folders = SIDES
+    folders: tuple[str, ...] = SIDES
     if (root / MERGED).is_dir() and not any((root / side).exists() for side in SIDES):
         folders = (MERGED,)
     for name in folders:
