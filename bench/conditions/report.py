@@ -14,7 +14,7 @@ from bench.load.catalog import parse_upstream_name, upstream_card, upstream_name
 from bench.metrics.degradation import relative_degradation
 from bench.progress import warn
 from bench.records.record import ConditionScore, Record, read_record
-from bench.run.report import interval_text
+from bench.run.report import interval_text, name_with_weights
 
 
 def score_of(record: Record, condition: str, metric: str) -> ConditionScore | None:
@@ -105,8 +105,8 @@ def condition_table(record: Record, path: Path) -> str:
     head = ["condition", "metric", "%", "95 % over speakers", "counts", "n", "degradation, %"]
     head += [f"teacher {teacher.upstream}"] if teacher is not None else []
     parts = [
-        f"{record.task} on track {record.track}: {record.upstream} ({record.weights} weights), "
-        f"seed {record.seed}; clean: "
+        f"{record.task} on track {record.track}: {name_with_weights(record)}, seed {record.seed}; "
+        "clean: "
         + ", ".join(
             f"{metric} {100 * record.score('clean', metric).value:.2f}" for metric in metrics
         ),

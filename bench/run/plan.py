@@ -161,8 +161,8 @@ def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = T
 def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     """Plan a run; no feature is computed or stored.
 
-    Official corpora that a folder is known of are prepared, as in the run, and others have their
-    published sizes.
+    Official corpora with a known folder are prepared, as in the run. Others have their published
+    sizes.
 
     Raises:
         UserError: the upstream cannot be loaded, or as `planned_tables`.

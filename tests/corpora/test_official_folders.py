@@ -15,7 +15,13 @@ from official_trees import TREES, Speech
 
 from bench.api import Utterance
 from bench.cli import main
-from bench.corpora.official import _download, _manifest, librispeech, voxceleb1_trials
+from bench.corpora.official import (
+    _download,
+    _manifest,
+    audio_snips,
+    librispeech,
+    voxceleb1_trials,
+)
 from bench.corpora.official._layout import Archive
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.metric import METRICS
@@ -150,6 +156,8 @@ def test_data_that_is_no_folder(tmp_path, monkeypatch, capsys):
     assert main([*command, "--data", str(packed)]) == 4
     assert main(command) == 3
     assert main(["data", "prepare", "--track", "quick", "--data", str(tmp_path)]) == 2
+    plan = ["eval", "fbank", "asr", "--track", "superb", "--plan", "--data"]
+    assert main([*plan, str(tmp_path / "none")]) == 3 and main([*plan, "hf:org/name"]) == 2
     said = capsys.readouterr().err
     assert "no such folder" in said and "unpack it first" in said and "--data DIR" in said
     assert "--data is for the official corpora of track superb" in said
@@ -468,6 +476,10 @@ def test_the_page_has_the_sizes_that_the_reader_demands():
 def test_hours_that_nobody_published_are_marked_and_computed(name, estimate):
     layout = corpus_module(name).CORPUS.layout
     assert layout.hours_from.startswith("estimated")
+    if name == "audio_snips":  # sentences times speakers
+        for table, speakers in audio_snips.SPEAKERS.items():
+            sentences = {"slu/train": 13_084}.get(table, 700)
+            assert layout.sizes[table].utterances == sentences * len(speakers)
     for size in layout.sizes.values():
         assert size.hours == pytest.approx(estimate(size.utterances), abs=0.05)
 
