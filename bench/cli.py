@@ -20,14 +20,14 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import bench.commands
 from bench import DISTRIBUTION, progress, stopping
-from bench.commands._options import add_verbosity, set_verbosity
+from bench.commands._options import add_output_options, set_output
 from bench.errors import UsageError, UserError, did_you_mean, explain
 from bench.paths import home
-from bench.progress import show, warn
+from bench.progress import fail, show, warn
 
 # OpenMP's threads spin while they wait: where another process computes too, two of them are ten
 # times slower than one. Torch reads this when it is first imported, which happens after this file.
@@ -137,18 +137,45 @@ def _parser(
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.configure(command)
-        add_verbosity(command)
-        command.set_defaults(function=module.run)
+        for leaf in leaf_parsers(command):
+            add_output_options(leaf)
+            leaf.set_defaults(function=module.run, parser=leaf)
     return parser
 
 
+def leaf_parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Return a parser without sub-commands, or those below it that have none."""
+    below = [
+        child
+        for action in parser._actions
+        if isinstance(action, argparse._SubParsersAction)
+        for child in action.choices.values()
+    ]
+    return [leaf for child in below for leaf in leaf_parsers(child)] or [parser]
+
+
 def _parse(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line; where the parser ends the program after a help text, flush it."""
+    """Parse a command line; an error shows the usage of the command that it is about.
+
+    Where the parser ends the program after a help text, the text is flushed.
+    """
     try:
-        return parser.parse_args(words)
+        options, unknown = parser.parse_known_args(words)
+        if unknown:
+            _refuse_unknown(getattr(options, "parser", parser), unknown)
+        return options
     except SystemExit:
         sys.stdout.flush()
         raise
+
+
+def _refuse_unknown(command: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
+    """End the program with the usage of a command and near names of an unknown option."""
+    options = [name for action in command._actions for name in action.option_strings]
+    first = unknown[0].partition("=")[0]
+    near = did_you_mean(first, options) if first.startswith("-") else ""
+    hint = f" ({near})" if near.startswith("did you mean") else ""
+    command.error(f"unknown argument: {' '.join(unknown)}{hint}")
 
 
 def _check_command(words: Sequence[str], commands: Mapping[str, ModuleType]) -> None:
@@ -190,10 +217,14 @@ def main(
     is_verbose = False
     try:
         _check_command(words, _command_modules(package))
-        options = _parse(_parser(package, prog), words)
+        parser = _parser(package, prog)
+        if not words:
+            parser.print_help()
+            return 0
+        options = _parse(parser, words)
         is_verbose = options.verbose
         _check_package()
-        set_verbosity(options)
+        set_output(options)
         code: int = options.function(options)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -207,10 +238,10 @@ def main(
         line = f"{prog}: {explained.line}"
         if is_verbose:
             for frame in "".join(traceback.format_exception(error)).splitlines():
-                warn(frame)
+                fail(frame)
         elif explained.is_defect:
             line += f"; {_write_report(error, words)}"
-        warn(line)
+        fail(line)
         return explained.exit_code
     return code
 
@@ -235,6 +266,10 @@ def _write_report(error: Exception, words: Sequence[str]) -> str:
 
 def program(*, package: ModuleType = bench.commands, prog: str = DISTRIBUTION) -> int:
     """Run the command of this process: as `main`, with its signals and streams."""
+    if "_ARGCOMPLETE" in os.environ:  # the shell asks what may come next
+        from bench.commands.completion import complete
+
+        complete(_parser(package, prog))
     stopping.install_interrupts()
     progress.open_streams()
     try:

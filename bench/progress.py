@@ -10,6 +10,7 @@ import logging
 import os
 import select
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -18,8 +19,10 @@ from bench.errors import one_line, printable
 SECONDS_BETWEEN_LINES = 15.0
 MAX_MESSAGE = 4_000  # characters of a line; a hint may list all conditions
 QUIET, NORMAL, VERBOSE = -1, 0, 1
+YELLOW, RED = "33", "1;31"  # of ANSI terminals
 
 _level = NORMAL
+_is_wide = False
 
 
 def set_level(level: int) -> None:
@@ -38,6 +41,17 @@ def set_level(level: int) -> None:
 def is_quiet() -> bool:
     """Return whether only warnings are written."""
     return _level < NORMAL
+
+
+def set_wide(is_wide: bool) -> None:
+    """Set whether tables and texts on a terminal are wider than it (`--wide`)."""
+    global _is_wide
+    _is_wide = is_wide
+
+
+def is_wide() -> bool:
+    """Return whether tables show every column, unwrapped."""
+    return _is_wide
 
 
 class _LogLine(logging.Formatter):
@@ -107,23 +121,41 @@ def show_text(text: str) -> None:
     sys.stdout.write(printable(text) + "\n")
 
 
+def show_cells(rows: Iterable[Iterable[str]]) -> None:
+    """Write rows of cells to stdout, with tabs between the cells: a table for other programs."""
+    for row in rows:
+        sys.stdout.write("\t".join(one_line(cell, MAX_MESSAGE) for cell in row) + "\n")
+
+
+def _write_lines(lines: Iterable[str], colour: str = "") -> None:
+    """Write lines to stderr, coloured where that is a terminal and `NO_COLOR` is not set."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    is_coloured = colour and sys.stderr.isatty() and not is_plain
+    for line in (one_line(line, MAX_MESSAGE) for line in lines):
+        sys.stderr.write(f"\x1b[{colour}m{line}\x1b[0m\n" if is_coloured else f"{line}\n")
+    sys.stderr.flush()
+
+
 def warn(*lines: str) -> None:
     """Write lines to stderr at every level: damage, or a result of another upstream."""
-    for line in lines:
-        sys.stderr.write(one_line(line, MAX_MESSAGE) + "\n")
-    sys.stderr.flush()
+    _write_lines(lines, YELLOW)
+
+
+def fail(*lines: str) -> None:
+    """Write the lines of an error to stderr."""
+    _write_lines(lines, RED)
 
 
 def say(*lines: str) -> None:
     """Write lines to stderr, unless the level is `QUIET`."""
     if not is_quiet():
-        warn(*lines)
+        _write_lines(lines)
 
 
 def detail(text: str) -> None:
     """Write one line to stderr at level `VERBOSE` (`-v`)."""
     if _level > NORMAL:
-        warn(text)
+        _write_lines([text])
 
 
 class _UnreadStream:

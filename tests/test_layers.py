@@ -17,13 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 ROOF = ("bench.cli", "bench.__main__")
 ORDER = (
     "bench",
+    "bench.terminal",
     *("bench.sound", "bench.records", "bench.metrics", "bench.distortions", "bench.load"),
     *("bench.corpora.package", "bench.corpora.games", "bench.corpora.noise"),
     *("bench.corpora.embedded", "bench.corpora.official"),
-    *("bench.features", "bench.measure", "bench.probe", "bench.run"),
+    *("bench.features", "bench.measure", "bench.probe", "bench.run", "bench.reports"),
     *("bench.layers", "bench.conditions"),
     *("bench.supernets", "bench.submit", "bench.make", "bench.grids", "bench.grids.executors"),
-    *("leaderboard.board", "leaderboard.page", "bench.commands"),
+    *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.commands"),
     *ROOF,
     *("tools.benchmarks", "tools.pages", "tools.corpus", "tools.commands", "tools.hostile"),
     *("tools.grids", "tools"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
     from bench.load.loader import Loaded
     from bench.session import Session
+    from bench.terminal.table import TerminalTable
 
 NAME_HELP = (
     "NAME[@VARIANT][+untrained[:SEED]] ('list upstreams'), or a model from anywhere: hf:FOLDER, "
@@ -18,20 +20,60 @@ NAME_HELP = (
 )
 
 
-def add_verbosity(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the amount of output on stderr; every command has them."""
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the output; every command has them."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("-q", "--quiet", action="store_true", help="warnings only, no progress")
     group.add_argument("-v", "--verbose", action="store_true", help="more: how long stages take")
+    parser.add_argument(
+        "--wide", action="store_true", help="tables with all columns, wider than the terminal"
+    )
 
 
-def set_verbosity(options: argparse.Namespace) -> None:
-    """Set the amount of output on stderr."""
-    from bench.progress import NORMAL, QUIET, VERBOSE, log_to_stderr, set_level
+def set_output(options: argparse.Namespace) -> None:
+    """Set the amount of output on stderr, and the width of tables."""
+    from bench.progress import NORMAL, QUIET, VERBOSE, log_to_stderr, set_level, set_wide
 
+    set_wide(options.wide)
     set_level(QUIET if options.quiet else VERBOSE if options.verbose else NORMAL)
     if options.verbose:
         log_to_stderr()
+
+
+def add_formats(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the format of a table."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="print JSON")
+    group.add_argument("--csv", action="store_true", help="print CSV")
+
+
+def show_formats(
+    options: argparse.Namespace, table: TerminalTable, data: Sequence[Mapping[str, Any]]
+) -> None:
+    """Show a table in the format of the options of `add_formats`.
+
+    Args:
+        options: of the command line.
+        table: for people.
+        data: one mapping a line, for programs.
+    """
+    import csv
+    import io
+    import json
+
+    from bench.progress import show_text
+    from bench.terminal.table import show_table
+
+    if options.json:
+        show_text(json.dumps(data, indent=2))
+    elif options.csv:
+        out = io.StringIO()
+        writer = csv.DictWriter(out, list(data[0]) if data else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(data)
+        show_text(out.getvalue().rstrip("\n"))
+    else:
+        show_table(table)
 
 
 def add_upstream(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +81,16 @@ def add_upstream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("upstream", nargs="?", help=NAME_HELP + "; default: that of --card")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--strict", action="store_true", help="missing weights are an error")
+    add_card(parser)
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="run the code that a card names, or a TorchScript archive: trust it like a program",
+    )
+
+
+def add_card(parser: argparse.ArgumentParser) -> None:
+    """Add the option of cards outside this project."""
     parser.add_argument(
         "--card",
         type=Path,
@@ -46,11 +98,6 @@ def add_upstream(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FILE",
         help="a card outside this project; its name can then be used (may be repeated)",
-    )
-    parser.add_argument(
-        "--allow-code",
-        action="store_true",
-        help="run the code that a card names, or a TorchScript archive: trust it like a program",
     )
 
 

@@ -7,7 +7,7 @@ import time
 
 from bench.commands._options import add_upstream, control_lines, load_named, upstream_name
 from bench.errors import CONTROL_CODE
-from bench.progress import show, show_text, warn
+from bench.progress import show, warn
 
 GROUP = "bring"
 HELP = "Check that an upstream keeps the contract."
@@ -23,7 +23,8 @@ def run(options: argparse.Namespace) -> int:
     """Check and print; return 4 when a check failed."""
     from bench.errors import InvalidDataError
     from bench.load.fingerprint import check_builder
-    from bench.measure.check import CheckResult, check, check_table
+    from bench.measure.check import CheckResult, check, check_report
+    from bench.terminal.table import show_paragraph, show_report
 
     loaded = load_named(options)
     if loaded.warning:
@@ -38,8 +39,10 @@ def run(options: argparse.Namespace) -> int:
     weights = f"weights: {loaded.provenance}"
     if loaded.checkpoint_sha256 is not None:
         weights += f", file {loaded.checkpoint_sha256[:12]}"
-    show(f"{loaded.name.text()}: {loaded.card.title} ({weights}, identity {loaded.digest[:12]})")
-    show_text(check_table(results))
+    show_paragraph(
+        f"{loaded.name.text()}: {loaded.card.title} ({weights}, identity {loaded.digest[:12]})"
+    )
+    show_report(*check_report(results))
     failures = sum(not result.ok for result in results)
     verdict = f"{failures} of {len(results)} checks failed" if failures else "keeps the contract"
     show("", f"{verdict}; checked in {seconds:.1f} s")

@@ -23,7 +23,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
     parser.add_argument("--data", help="CORPUS:TABLE, a folder of audio, or a pattern")
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument(
+        "--device", choices=["cpu", "cuda"], default="cpu", help="of the training (default cpu)"
+    )
     parser.add_argument(
         "--hours", type=float, help="hours of audio to present instead of the recipe's"
     )

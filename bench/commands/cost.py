@@ -22,7 +22,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print."""
-    from bench.measure.cost import cost_report, cost_table
+    from bench.measure.cost import UNCOUNTED, cost_report, cost_table
+    from bench.terminal.table import show_table
 
     loaded = load_named(options)
     if loaded.warning:
@@ -36,7 +37,9 @@ def run(options: argparse.Namespace) -> int:
         reported=None if loaded.name.variant else loaded.card.reported,
         reported_rule=loaded.card.macs_rule,
     )
-    show_text(
-        report.model_dump_json(indent=2) if options.json else cost_table(report, options.rule)
-    )
+    if options.json:
+        show_text(report.model_dump_json(indent=2))
+    else:
+        show_table(cost_table(report, options.rule))
+        say(UNCOUNTED)
     return 0

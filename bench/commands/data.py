@@ -18,7 +18,11 @@ NOT_OFFICIAL = "--data is for the official corpora of track superb (--track supe
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("action", choices=["prepare", "status", "fetch"])
+    parser.add_argument(
+        "action",
+        choices=["prepare", "status", "fetch"],
+        help="make manifests from packages or folders; say what is there; download what is free",
+    )
     parser.add_argument("--track", default="quick", help="quick (default), open or superb")
     parser.add_argument("--task", help="only the corpora of this task")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
@@ -100,11 +104,10 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
         UsageError: a corpus that is not an official one, or `hf:NAME`.
         MissingError: no such folder.
     """
-    from tabulate import tabulate
-
     from bench.corpora.official._hub import is_hub
     from bench.errors import MissingError, UsageError, UserError
     from bench.registry import corpus_module
+    from bench.terminal.table import TableColumn, TerminalTable, show_table
 
     if is_hub(data):
         raise UsageError(f"--data {data}: status reads a folder; 'data prepare' downloads a corpus")
@@ -133,9 +136,15 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
                 number = f"{counts[name][table]:,}" if counts[name] else "-"
                 rows.append([task, table, number, f"{size.utterances:,}", states[name]])
     refused = sum(any(states[name] != "whole" for name in names) for names in by_task.values())
-    headers = ["task", "table", "utterances", "official", "corpus"]
-    table = tabulate(rows, headers, colalign=("left", "left", "right", "right", "left"))
-    show(*table.splitlines(), *notes)
+    columns = (
+        TableColumn("task"),
+        TableColumn("table"),
+        TableColumn("utterances", is_number=True),
+        TableColumn("official", is_number=True),
+        TableColumn("corpus"),
+    )
+    show_table(TerminalTable(columns, rows))
+    show(*notes)
     if refused:
         show(f"{refused} of {len(by_task)} tasks refuse this folder")
     if "incomplete" in states.values():

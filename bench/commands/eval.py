@@ -43,7 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="print the plan of the run, and stop")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
-    parser.add_argument("--json", action="store_true", help="print the record")
+    parser.add_argument(
+        "--json", action="store_true", help="print the record; with --seeds a list of records"
+    )
     add_engine(parser)
 
 
@@ -51,15 +53,16 @@ def run(options: argparse.Namespace) -> int:
     """Run, or print the records of finished runs."""
     from bench import stopping
     from bench.conditions.catalogue import expand
-    from bench.conditions.report import condition_table, warn_unused_noise
+    from bench.conditions.report import condition_report, warn_unused_noise
     from bench.conditions.scorer import score_conditions
     from bench.load.catalog import parse_upstream_name
     from bench.records.record import dumps
     from bench.registry import task_card
+    from bench.reports.run_report import run_report
     from bench.run.plan import plan_run
-    from bench.run.report import table
     from bench.run.run import run_seeds
     from bench.run.spec import RunSpec
+    from bench.terminal.table import show_report
 
     stopping.install()
     spec = RunSpec(
@@ -81,8 +84,8 @@ def run(options: argparse.Namespace) -> int:
         chosen = expand(options.conditions, card, has_noise_dir=options.noise_dir is not None)
         if options.noise_dir is not None:
             warn_unused_noise(chosen)
-    outcomes = run_seeds(spec, seeds_of(options), session, force=options.force)
-    for outcome in outcomes:
+    records = []
+    for outcome in run_seeds(spec, seeds_of(options), session, force=options.force):
         if outcome.was_done:
             say("this run is already done (--force computes it again)")
         if options.conditions:
@@ -92,19 +95,40 @@ def run(options: argparse.Namespace) -> int:
                 options.conditions,
                 replace(session, upstream=spec.upstream if of_place else None),
             )
-            text = condition_table(record, outcome.path)
+            report = condition_report(record, outcome.path)
         else:
-            record, text = outcome.record, table(outcome.record, outcome.path)
-        last = control_lines(record.upstream, spec.upstream)
-        if options.json:
-            text = _control_json(record, spec.upstream) if last else dumps(record).rstrip()
-        show_text(text if options.json else "\n\n".join([text, *last]))
+            record, report = outcome.record, run_report(outcome.record, outcome.path)
+        records.append(record)
+        if not options.json:
+            show_report(*report)
+            show("")
+    last = control_lines(records[0].upstream, spec.upstream)
+    if options.json:
+        texts = [
+            _control_json(record, spec.upstream) if last else dumps(record).rstrip()
+            for record in records
+        ]
+        # With --seeds one document too: a list, of one record for one seed.
+        show_text("[" + ",\n".join(texts) + "]" if options.seeds is not None else texts[0])
+    else:
+        _show_yardsticks(records[0], options.out)
+        show(*(line for text in last for line in ("", text)))
     return CONTROL_CODE if last else 0
 
 
 def _control_json(record: Record, asked: str) -> str:
     """Return the record of an untrained control, with the upstream for which it stands in."""
     return json.dumps({"untrained_instead_of": asked, **record.model_dump(mode="json")}, indent=2)
+
+
+def _show_yardsticks(record: Record, runs: Path) -> None:
+    """Show what the score is to be held against, and what to type next."""
+    from bench.paths import board_folder
+    from bench.terminal.table import show_report
+    from leaderboard.terminal.yardsticks import comparable_runs, held_against, next_step
+
+    others = [] if record.restriction else comparable_runs(record, runs, board_folder())
+    show_report(held_against(record, others), next_step(record, others))
 
 
 def learning_rate(options: argparse.Namespace) -> float | None:

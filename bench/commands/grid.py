@@ -105,6 +105,19 @@ def _status_text(options: argparse.Namespace, grid: RunGrid) -> str:
     return json.dumps(data) if options.json else "\n".join(status_lines(data))
 
 
+def _show_scores(grid: RunGrid) -> None:
+    """Show the scores of all cells that are done."""
+    from bench.records.record import read_record
+    from bench.reports.run_table import run_row, run_table
+    from bench.terminal.table import show_table
+
+    done = [cell for cell, status in grid.scan().items() if status == "done"]
+    paths = [path for cell in done for path in grid.done_records(cell)]
+    if paths:
+        show_table(run_table([run_row(read_record(path), path) for path in paths]))
+        say(f"all runs: slim-superb show {grid.session.out}")
+
+
 def _run(options: argparse.Namespace, grid: RunGrid) -> int:
     """Plan a grid and, without `--plan`, run it.
 
@@ -146,6 +159,7 @@ def _run(options: argparse.Namespace, grid: RunGrid) -> int:
         show_text(text)
     else:
         say(*text.splitlines())
+        _show_scores(grid)
     if all(status == "done" for status in part.scan().values()):
         return 0
     return 130 if grid.cancel_file.exists() else 1

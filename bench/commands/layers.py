@@ -12,6 +12,7 @@ from bench.features.engine_options import add_engine
 
 if TYPE_CHECKING:
     from bench.records.layer_curve import LayerCurve
+    from bench.terminal.table import TerminalTable
 
 GROUP = "evaluate"
 HELP = "Probe each hidden state of an upstream by logistic regression (no seed)."
@@ -36,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.layers.curve import layer_curve
     from bench.progress import say, show
     from bench.run.spec import RunSpec
+    from bench.terminal.table import show_report
 
     stopping.install()
     spec = RunSpec(upstream_name(options), options.task, options.track)
@@ -47,13 +49,13 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         show(curve.model_dump_json(indent=1))
     else:
-        show(_table(curve, outcome.path), *last)
+        show_report(*_report(curve, outcome.path), *last)
     return CONTROL_CODE if last else 0
 
 
-def _table(curve: LayerCurve, path: Path) -> str:
+def _report(curve: LayerCurve, path: Path) -> tuple[str | TerminalTable, ...]:
     """Return accuracy with counts by state and split, and the path of the file."""
-    from tabulate import tabulate
+    from bench.terminal.table import TableColumn, TerminalTable
 
     splits = list(curve.utterances)
 
@@ -66,6 +68,10 @@ def _table(curve: LayerCurve, path: Path) -> str:
         for item in curve.states
     ]
     title = f"{curve.task} on track {curve.track}: {curve.upstream} ({curve.weights} weights)"
-    columns = ["dev (cross-validated)" if split == "dev" else split for split in splits]
-    table = tabulate(rows, headers=["state", "C", *columns], disable_numparse=True)
-    return "\n\n".join([f"{title}, accuracy in percent", table, f"file   {path}"])
+    titles = ["dev (cross-validated)" if split == "dev" else split for split in splits]
+    columns = (
+        TableColumn("state"),
+        TableColumn("C", is_number=True, priority=1),
+        *(TableColumn(text, is_number=True, priority=text.startswith("dev")) for text in titles),
+    )
+    return f"{title}, accuracy in percent", TerminalTable(columns, rows), f"file: {path}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.commands._options import session_of
 from bench.paths import home
-from bench.progress import show, show_text
+from bench.progress import show
 
 GROUP = "evaluate"
 HELP = "Compute a record's scores again from its predictions."
@@ -16,7 +16,7 @@ EXAMPLE = "slim-superb score runs/quick/fbank/ks-s0.json"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("record", type=Path)
+    parser.add_argument("record", type=Path, help="file of a finished run's record")
     parser.add_argument(
         "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
     )
@@ -25,11 +25,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Compare a record's scores with those of its predictions; return 4 if any differs."""
     from bench.conditions.scores import rescore_conditions
+    from bench.reports.run_report import run_report
     from bench.run.artifacts import rescore
-    from bench.run.report import table
+    from bench.terminal.table import show_report
 
     record, scores = rescore(options.record, home())
-    show_text(table(record, options.record))
+    show_report(*run_report(record, options.record))
     if scores != record.scores:
         differing = [s for s, old in zip(scores, record.scores, strict=False) if s != old]
         names = ", ".join(f"{s.condition} {s.metric} is {s.value:.6f}" for s in differing)

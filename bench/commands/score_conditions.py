@@ -6,9 +6,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from bench.commands._options import session_of
+from bench.commands._options import add_card, session_of
 from bench.features.engine_options import add_device
-from bench.progress import show_text
 
 GROUP = "evaluate"
 HELP = "Score the trained heads of runs under conditions, without training."
@@ -29,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
-    parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
+    add_card(parser)
     parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
     parser.add_argument("--upstream", help="KIND:PLACE of the evaluated model, if it has no card")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
@@ -45,10 +44,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Score and print a table for each record."""
     from bench.conditions.catalogue import expand
-    from bench.conditions.report import condition_table, warn_unused_noise
+    from bench.conditions.report import condition_report, warn_unused_noise
     from bench.conditions.scorer import score_conditions
     from bench.records.record import read_record
     from bench.registry import task_card
+    from bench.terminal.table import show_report
 
     if options.noise_dir is not None:
         first = read_record(options.records[0])
@@ -62,5 +62,5 @@ def run(options: argparse.Namespace) -> int:
         keep_features=not options.discard_features,
     )
     for path, record in zip(options.records, records, strict=True):
-        show_text(condition_table(record, path))
+        show_report(*condition_report(record, path))
     return 0

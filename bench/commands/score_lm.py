@@ -6,9 +6,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from bench.commands._options import session_of
+from bench.commands._options import add_card, session_of
 from bench.features.engine_options import add_device
-from bench.progress import show_text
 
 GROUP = "evaluate"
 HELP = "Decode a finished ASR run of track superb with a language model."
@@ -24,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lm", type=Path, required=True, help="ARPA or KenLM file")
     parser.add_argument("--lexicon", type=Path, required=True, help="words and their letters")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
-    parser.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
+    add_card(parser)
     parser.add_argument("--allow-code", action="store_true", help="run the code that a card names")
     parser.add_argument("--upstream", help="KIND:PLACE of the evaluated model, if it has no card")
     add_device(parser)
@@ -32,25 +31,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Decode, score and print the scores beside the greedy ones."""
-    from tabulate import tabulate
-
+    from bench.metrics.metric import METRICS
     from bench.records.record import read_record
+    from bench.reports.run_report import counts_text, score_text
     from bench.run.language_model import score_with_lm
-    from bench.run.report import interval_text
+    from bench.terminal.table import TableColumn, TerminalTable, show_table
 
     session = replace(session_of(options), upstream=options.upstream)
     scores = score_with_lm(options.record, options.lm, options.lexicon, session)
     record = read_record(options.record)
     rows = [
-        [
+        (
             score.condition,
-            score.metric,
-            f"{100 * record.score(score.condition, score.metric).value:.2f} %",
-            f"{100 * score.value:.2f} % ({interval_text(score)})",
-            f"{score.numerator:g} / {score.denominator:g}",
-        ]
+            METRICS[score.metric].label,
+            score_text(record.score(score.condition, score.metric)),
+            score_text(score),
+            counts_text(score),
+        )
         for score in scores
     ]
-    head = ["test set", "metric", "greedy", "with LM", "counts with LM"]
-    show_text(tabulate(rows, headers=head, disable_numparse=True))
+    columns = (
+        TableColumn("test set"),
+        TableColumn("metric"),
+        TableColumn("greedy, % [95 %]", is_number=True),
+        TableColumn("with LM, % [95 %]", is_number=True),
+        TableColumn("counts with LM", is_number=True, priority=1),
+    )
+    show_table(TerminalTable(columns, rows))
     return 0

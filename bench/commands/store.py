@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from bench.paths import home
-from bench.progress import bar, show, show_text
+from bench.progress import bar, say, show
 
 if TYPE_CHECKING:
     from bench.features.inventory import Shard
@@ -36,8 +36,7 @@ def run(options: argparse.Namespace) -> int:
     root = home() / "features"
     shards = inventory.shards(root)
     if options.action == "status":
-        show_text(_status(shards))
-        return 0
+        return _status(shards)
     if options.action == "verify":
         return _verify(shards)
     names = {shard.upstream for shard in shards} | {shard.path.parents[1].name for shard in shards}
@@ -54,31 +53,41 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _status(shards: list[Shard]) -> str:
-    """Return a table of upstreams and modes."""
-    from tabulate import tabulate
-
+def _status(shards: list[Shard]) -> int:
+    """Show a table of upstreams and modes."""
     from bench.features.inventory import used_text
     from bench.session import GB
+    from bench.terminal.table import StyledCell, TableColumn, TerminalTable, show_table
 
     grouped: dict[tuple[str, str], list[Shard]] = {}
     for shard in shards:
         grouped.setdefault((shard.upstream, shard.mode), []).append(shard)
-    rows = [
-        [
-            upstream,
-            mode,
-            sum(shard.utterances for shard in group),
-            len(group),
-            f"{sum(shard.size_bytes for shard in group) / GB:.3f}",
-            used_text(max(shard.used for shard in group)),
-            sum(bool(shard.problem) for shard in group) or "",
-        ]
-        for (upstream, mode), group in sorted(grouped.items())
-    ]
-    total = sum(shard.size_bytes for shard in shards) / GB
-    head = ["upstream", "mode", "utterances", "shards", "GB", "last used (UTC)", "broken"]
-    return f"{tabulate(rows, headers=head, tablefmt='github')}\n\n{total:.2f} GB in all"
+    rows = []
+    for (upstream, mode), group in sorted(grouped.items()):
+        broken = sum(bool(shard.problem) for shard in group)
+        rows.append(
+            (
+                upstream,
+                mode,
+                f"{sum(shard.utterances for shard in group):,}",
+                str(len(group)),
+                f"{sum(shard.size_bytes for shard in group) / GB:.3f}",
+                used_text(max(shard.used for shard in group)),
+                StyledCell(str(broken), "error") if broken else "",
+            )
+        )
+    columns = (
+        TableColumn("upstream"),
+        TableColumn("mode", priority=1),
+        TableColumn("utterances", is_number=True, priority=2),
+        TableColumn("shards", is_number=True, priority=3),
+        TableColumn("GB", is_number=True),
+        TableColumn("last used (UTC)", priority=1),
+        TableColumn("broken", is_number=True),
+    )
+    show_table(TerminalTable(columns, rows))
+    say(f"{sum(shard.size_bytes for shard in shards) / GB:.2f} GB in all")
+    return 0
 
 
 def _verify(shards: list[Shard]) -> int:

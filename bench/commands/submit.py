@@ -25,8 +25,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
     )
-    parser.add_argument("--division", choices=get_args(Division), default="closed")
-    parser.add_argument("--flag", choices=get_args(Flag), action="append", default=[])
+    parser.add_argument(
+        "--division",
+        choices=get_args(Division),
+        default="closed",
+        help="closed (default): frozen upstream, the protocol's heads; open: no such limits",
+    )
+    parser.add_argument(
+        "--flag",
+        choices=get_args(Flag),
+        action="append",
+        default=[],
+        help="what a reader must know of the upstream's training (may be repeated)",
+    )
     parser.add_argument("--by", default="", help="name of the sender, as shown on the board")
 
 

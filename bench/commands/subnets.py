@@ -6,13 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands._options import add_upstream, session_of, upstream_name
+from bench.commands._options import (
+    add_card,
+    add_formats,
+    add_upstream,
+    session_of,
+    show_formats,
+    upstream_name,
+)
 from bench.features.engine_options import add_device
-from bench.progress import say, show_text
+from bench.progress import say
 
 if TYPE_CHECKING:
+    from bench.reports.run_table import RunRow
     from bench.supernets.subnets import Budget, Candidate
-    from bench.supernets.tradeoff import SubnetScore
 
 GROUP = "compare"
 HELP = "List the subnets of a supernet, search the best within a budget, or compare some on a task."
@@ -28,10 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
     listing = actions.add_parser("list", help="count subnets in closed form, without building any")
     listing.add_argument("upstream", nargs="?", help="name of a card; default: that of --card")
-    listing.add_argument("--card", type=Path, action="append", default=[], metavar="FILE")
+    add_card(listing)
     listing.add_argument("--sample", type=int, help="random subnets; default: all equal-layered")
     listing.add_argument("--sample-seed", type=int, default=0, help="of --sample (default 0)")
-    listing.add_argument("--csv", action="store_true", help="print CSV")
 
     search = actions.add_parser("search", help="probe subnets within a budget: best on dev first")
     add_upstream(search)
@@ -59,7 +65,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--max-params", type=float, help="largest number of parameters")
         action.add_argument("--max-macs", type=float, help="most MACs a second of audio")
         action.add_argument("--plot", type=Path, help="picture of the costs, .svg or .png")
-        action.add_argument("--json", action="store_true", help="print JSON")
+        add_formats(action)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -96,17 +102,12 @@ def _candidates(options: argparse.Namespace, budget: Budget) -> tuple[str, list[
 
 
 def _list(options: argparse.Namespace, budget: Budget) -> None:
-    import json
-
     from bench.metrics.plots import plane
-    from bench.supernets.subnets import candidates_csv, candidates_data, candidates_table
+    from bench.supernets.subnets import candidates_data, candidates_table
 
     title, items = _candidates(options, budget)
     say(title)
-    if options.json:
-        show_text(json.dumps(candidates_data(items), indent=2))
-    else:
-        show_text(candidates_csv(items).rstrip() if options.csv else candidates_table(items))
+    show_formats(options, candidates_table(items), candidates_data(items))
     if options.plot is not None:
         points = [(item.macs_per_second / 1e9, item.params / 1e6) for item in items]
         with plane(options.plot, (title, "G MACs a second of audio", "M parameters")) as axes:
@@ -122,8 +123,8 @@ def _search(options: argparse.Namespace, budget: Budget) -> None:
         raise UsageError(f"--count {options.count}: expected 1 or more")
     upstream = upstream_name(options)
     spec = RunSpec(upstream, options.task, options.track, options.seed)
-    scores = search(upstream, budget, spec, session_of(options), count=options.count)
-    _show(options, scores, budget.axis)
+    rows = search(upstream, budget, spec, session_of(options), count=options.count)
+    _show(options, rows, budget.axis)
 
 
 def _tradeoff(options: argparse.Namespace, budget: Budget) -> None:
@@ -136,18 +137,16 @@ def _tradeoff(options: argparse.Namespace, budget: Budget) -> None:
     else:
         variants = [item.variant for item in _candidates(options, budget)[1]]
     spec = RunSpec(upstream, options.task, options.track, options.seed, limit=options.limit)
-    scores = tradeoff(names_of(upstream, variants), spec, session_of(options))
-    _show(options, scores, "macs_per_second")
+    rows = tradeoff(names_of(upstream, variants), spec, session_of(options))
+    _show(options, rows, "macs_per_second")
 
 
-def _show(options: argparse.Namespace, scores: list[SubnetScore], axis: str) -> None:
-    """Print scores, and draw them against a cost."""
-    import json
+def _show(options: argparse.Namespace, rows: list[RunRow], axis: str) -> None:
+    """Show the rows of the runs, and draw them against a cost."""
+    from bench.reports.run_table import run_data, run_table
+    from bench.supernets.tradeoff import AXES, score_plot
 
-    from bench.supernets.tradeoff import score_data, score_plot, score_table
-
-    show_text(
-        json.dumps(score_data(scores), indent=2) if options.json else score_table(scores, axis)
-    )
+    show_formats(options, run_table(rows), run_data(rows))
+    say(f"* no other subnet is as good with {AXES[axis][2]}")
     if options.plot is not None:
-        score_plot(options.plot, scores, options.task, axis)
+        score_plot(options.plot, rows, options.task, axis)

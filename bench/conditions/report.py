@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from tabulate import tabulate
-
 from bench.conditions.catalogue import TEST_ONLY, Condition, catalogue
 from bench.errors import UserError
 from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
 from bench.metrics.degradation import relative_degradation
+from bench.metrics.metric import METRICS
 from bench.progress import warn
-from bench.records.record import ConditionScore, Record, read_record
-from bench.run.report import interval_text, name_with_weights
+from bench.records.record import ConditionResult, ConditionScore, Record, read_record
+from bench.reports.run_report import counts_text, score_text, title_of
+from bench.terminal.table import TableColumn, TerminalTable
 
 
 def score_of(record: Record, condition: str, metric: str) -> ConditionScore | None:
@@ -86,52 +86,76 @@ def sets_of(record: Record) -> dict[str, list[str]]:
     return complete
 
 
-def condition_table(record: Record, path: Path) -> str:
-    """Return a text table of every condition of a record, and mean and worst of complete sets."""
+def by_severity(record: Record) -> list[ConditionResult]:
+    """Return the conditions of a record in the order of the catalogue: ladders from mild on."""
+    order = {name: place for place, name in enumerate(catalogue().conditions)}
+    return sorted(
+        record.conditions,
+        key=lambda item: order.get(item.condition.removesuffix(TEST_ONLY), len(order)),
+    )
+
+
+def condition_report(record: Record, path: Path) -> tuple[str | TerminalTable, ...]:
+    """Return title, every condition of a record, mean and worst of complete sets, and the path."""
     teacher = teacher_record(record, path)
-    metrics = [score.metric for score in record.scores if score.condition == "clean"]
+    clean = [score for score in record.scores if score.condition == "clean"]
     rows = []
-    for item in record.conditions:
+    for item in by_severity(record):
         for score in item.scores:
-            counts = "-"
-            if score.numerator is not None and score.denominator is not None:
-                counts = f"{score.numerator:g} / {score.denominator:g}"
-            row = [item.condition, score.metric, f"{100 * score.value:.2f}"]
-            row += [interval_text(score), counts, str(score.n)]
-            row += [percent(degradation_of(record, item.condition, score.metric))]
-            if teacher is not None:
-                row += [percent(degradation_of(teacher, item.condition, score.metric))]
-            rows.append(row)
-    head = ["condition", "metric", "%", "95 % over speakers", "counts", "n", "degradation, %"]
-    head += [f"teacher {teacher.upstream}"] if teacher is not None else []
-    parts = [
-        f"{record.task} on track {record.track}: {name_with_weights(record)}, seed {record.seed}; "
-        "clean: "
-        + ", ".join(
-            f"{metric} {100 * record.score('clean', metric).value:.2f}" for metric in metrics
-        ),
-        tabulate(rows, headers=head, disable_numparse=True),
+            losses = [degradation_of(one, item.condition, score.metric) if one else None
+                      for one in (record, teacher)]  # fmt: skip
+            rows.append(
+                (
+                    item.condition,
+                    METRICS[score.metric].label,
+                    score_text(score),
+                    counts_text(score),
+                    f"{score.n:,}",
+                    *(percent(loss) for loss in losses[: 1 + (teacher is not None)]),
+                )
+            )
+    columns = [
+        TableColumn("condition"),
+        TableColumn("metric", priority=1),
+        TableColumn("score [95 % over speakers]", is_number=True),
+        TableColumn("counts", is_number=True, priority=3),
+        TableColumn("n", is_number=True, priority=4),
+        TableColumn("lead lost, %", is_number=True),
     ]
-    lines = []
+    if teacher is not None:
+        columns.append(TableColumn(f"by teacher {teacher.upstream}", is_number=True, priority=2))
+    clean_text = ", ".join(
+        f"{METRICS[score.metric].label} {score_text(score)}{METRICS[score.metric].sign}"
+        for score in clean
+    )
+    sets = _set_table(record, clean[0].metric)
+    return (
+        f"{title_of(record)}; clean: {clean_text}",
+        TerminalTable(columns, rows),
+        *([sets] if sets.rows else []),
+        "Lead lost: share of the lead over chance on clean speech that is lost (relative "
+        "degradation); a dash where the clean score does not beat chance beyond its interval.",
+        f"record: {path}",
+    )
+
+
+def _set_table(record: Record, metric: str) -> TerminalTable:
+    """Return mean and worst degradation over every set of which the record has all members."""
+    label = METRICS[metric].label
+    columns = (
+        TableColumn("set"),
+        TableColumn("conditions", is_number=True, priority=1),
+        TableColumn(f"mean lead of {label} lost, %", is_number=True),
+        TableColumn("worst, %", is_number=True),
+        TableColumn("worst is"),
+    )
+    rows = []
     for name, members in sets_of(record).items():
-        degradation = summary(record, members, metrics[0])
+        degradation = summary(record, members, metric)
         if degradation is not None:
             mean, worst, which = degradation
-            lines.append([name, len(members), percent(mean), percent(worst), which])
-    if lines:
-        heads = [
-            "set",
-            "conditions",
-            f"mean degradation of {metrics[0]}, %",
-            "worst, %",
-            "worst is",
-        ]
-        parts.append(tabulate(lines, headers=heads, disable_numparse=True))
-    parts.append(
-        "degradation: share of the lead over chance on clean speech that is lost; a dash where the "
-        "clean score does not beat chance beyond its interval"
-    )
-    return "\n\n".join([*parts, f"record: {path}"])
+            rows.append((name, str(len(members)), percent(mean), percent(worst), which))
+    return TerminalTable(columns, rows)
 
 
 def warn_unused_noise(chosen: Sequence[Condition]) -> None:

@@ -120,14 +120,21 @@ class RunGrid:
     def is_done(self, cell: GridCell) -> bool:
         """Return whether all records of a cell are there, made by the grid or before it."""
         if cell not in self.seen_done:
-            paths = [Path(path) for path in _read(self.file(cell, "done")).get("records", [])]
-            is_marked = bool(paths) and all(path.exists() for path in paths)
-            if not is_marked and not self._is_recorded(cell):
+            if not self._marked_records(cell) and not self._is_recorded(cell):
                 return False
-            if not self._is_of_present_model(cell, paths if is_marked else self.record_paths(cell)):
+            if not self._is_of_present_model(cell, self.done_records(cell)):
                 return False
             self.seen_done.add(cell)
         return True
+
+    def done_records(self, cell: GridCell) -> list[Path]:
+        """Return the records of a cell that is done."""
+        return self._marked_records(cell) or self.record_paths(cell)
+
+    def _marked_records(self, cell: GridCell) -> list[Path]:
+        """Return the records that the mark of a cell names; none if one of them is gone."""
+        paths = [Path(path) for path in _read(self.file(cell, "done")).get("records", [])]
+        return paths if all(path.exists() for path in paths) else []
 
     def _is_recorded(self, cell: GridCell) -> bool:
         """Return whether records of the present card and protocol hold all conditions."""

@@ -121,8 +121,7 @@ def stands_in(loaded: str, asked: str) -> bool:
     Raises:
         UsageError: a malformed name.
     """
-    controls = [parse_upstream_name(name).untrained_seed is not None for name in (loaded, asked)]
-    return controls == [True, False]
+    return [parse_upstream_name(n).untrained_seed is None for n in (loaded, asked)] == [False, True]
 
 
 def upstream_names() -> list[str]:
@@ -290,8 +289,7 @@ def _card_of_package(name: str, other_names: Sequence[str]) -> tuple[UpstreamCar
 
 def _place_hint(name: str) -> str:
     """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
-    path = Path(name)
-    kinds = {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
+    path, kinds = Path(name), {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
     with suppress(OSError):  # the name is too long for a file
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return f" (a card is given with --card {name})"

@@ -122,7 +122,7 @@ def find_files(entry: Entry, session: Session) -> UpstreamFiles:
 def _warning(card: UpstreamCard, control: str, error: MissingError) -> str:
     """Return three lines: how to get the weights, what to use meanwhile, and what runs now."""
     cards = map(catalog.upstream_card, catalog.upstream_names())
-    here = [one for one in cards if one.checkpoint and _path_on_disk(one, None, catalog.CARDS)]
+    here = [one for one in cards if one.checkpoint and path_on_disk(one, None, catalog.CARDS)]
     family = ", ".join(other.name for other in here if other.family == card.family)
     instead = f"trained encoders of its family ({card.family}) that are here: {family}"
     if not family:
@@ -205,7 +205,7 @@ def find_checkpoint(
         InvalidDataError: no file of weights, or the digest is not the expected one.
     """
     assert card.checkpoint is not None  # callers ask for weights only where a card has some
-    source, on_disk = card.checkpoint, _path_on_disk(card, weights, beside)
+    source, on_disk = card.checkpoint, path_on_disk(card, weights, beside)
     path = on_disk or _download(card, source)
     if on_disk and (card.load or "").startswith(OUR_LOADERS):  # others may read other formats
         weights_format(path)
@@ -228,7 +228,7 @@ def find_checkpoint(
     )
 
 
-def _path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None) -> Path | None:
+def path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None) -> Path | None:
     """Return the path of the card's file of weights, in the order of search; None: download it."""
     assert card.checkpoint is not None  # as in find_checkpoint
     source = card.checkpoint

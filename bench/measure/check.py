@@ -7,11 +7,10 @@ the error as its detail, so that one failure does not hide the others.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
@@ -19,9 +18,9 @@ from bench.config import UpstreamCard
 from bench.measure.claims import CLAIM_RULES, beside_claim, claim_problem
 from bench.measure.cost import measure, standard_macs
 from bench.measure.macs import count
+from bench.terminal.table import StyledCell, TableColumn, TerminalTable
 
 PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
-DETAIL_COLUMNS = 90  # a longer explanation is wrapped
 LENGTHS = (16_000, 9_017, 24_321, 7_683)  # samples; odd ones, so that rounding shows
 
 
@@ -283,11 +282,12 @@ def check(upstream: Upstream, card: UpstreamCard | None = None) -> list[CheckRes
     return results
 
 
-def check_table(results: list[CheckResult]) -> str:
-    """Return the results as a text table, with hints below it."""
-    rows = [("ok" if item.ok else "FAILED", item.name, item.detail) for item in results]
-    wide = [None, None, DETAIL_COLUMNS]
-    head = ("", "check", "result")
-    text = str(tabulate(rows, headers=head, disable_numparse=True, maxcolwidths=wide))
+def check_report(results: Sequence[CheckResult]) -> tuple[str | TerminalTable, ...]:
+    """Return the results as a table, and the hints of failed checks."""
+    columns = (TableColumn(""), TableColumn("check"), TableColumn("result"))
+    rows = [
+        ("ok" if item.ok else StyledCell("FAILED", "error"), item.name, item.detail)
+        for item in results
+    ]
     hints = [f"{item.name}: {item.hint}" for item in results if not item.ok]
-    return "\n".join([text, *(["", *hints] if hints else [])])
+    return TerminalTable(columns, rows), *(["\n".join(hints)] if hints else [])

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from tabulate import tabulate
 
 from bench.api import SAMPLE_RATE_HZ, Opaque, Upstream
 from bench.config import Rule
@@ -19,6 +18,8 @@ from bench.load.modifiers import plain_tensors
 from bench.measure.macs import count
 from bench.measure.timing import LOADER, REQUEST_LOADER, cpu_name, peak_memory_bytes, time_upstream
 from bench.records.cost_report import BucketMacs, CostReport, Timing
+from bench.terminal.table import TableColumn, TerminalTable
+from bench.terminal.units import giga, millions
 
 # Samples of the 32 utterances of the SLT 2022 SUPERB challenge: every 82nd of LibriSpeech
 # test-clean by length (B06901052/DeepSpeed, branch superb-challenge, s3prl_profiling_test.py).
@@ -206,17 +207,13 @@ def cost_report(
     )
 
 
-def _giga(macs: float) -> str:
-    return f"{macs / 1e9:.2f} G"
-
-
 def _bucket_rows(macs: BucketMacs, published: float | None) -> list[tuple[str, str]]:
     shares = [macs.short, macs.medium, macs.long, macs.longer]
-    rates = f"{_giga(macs.per_second_min)} to {_giga(macs.per_second_max)}"
-    beside = f" (published {published / 1e12:.4g} T)" if published is not None else ""
+    rates = f"{giga(macs.per_second_min)} to {giga(macs.per_second_max)} G"
+    beside = f" (published {published / 1e9:,.1f} G)" if published is not None else ""
     return [
-        (f"MACs, 32 utterances, {macs.rule}", f"{macs.total / 1e12:.4f} T{beside}"),
-        ("- short / medium / long / longer", " / ".join(map(_giga, shares))),
+        (f"MACs, 32 utterances, {macs.rule}", f"{macs.total / 1e9:,.1f} G{beside}"),
+        ("- short / medium / long / longer", f"{' / '.join(map(giga, shares))} G"),
         ("- a second of audio", rates),
     ]
 
@@ -231,27 +228,29 @@ def _timing_rows(timing: Timing) -> list[tuple[str, str]]:
     return rows
 
 
-def cost_table(report: CostReport, rule: Rule | None = None) -> str:
-    """Return the report as a text table; `rule` leaves out MACs in the other rule."""
-    beside = f" (published {report.reported['params']:,.0f})" if "params" in report.reported else ""
+def cost_table(report: CostReport, rule: Rule | None = None) -> TerminalTable:
+    """Return the report as a table; `rule` leaves out MACs in the other rule."""
+    published = report.reported
+    beside = f", published {millions(published['params'])} M" if "params" in published else ""
     rows = [
-        ("parameters", f"{report.params:,}{beside}"),
+        ("parameters", f"{millions(report.params)} M ({report.params:,}{beside})"),
         (
             "states L x D, stride",
             f"{report.layers} x {report.hidden_size}, {report.stride} samples",
         ),
         ("stored", f"{report.stored_bytes / 1e6:.1f} MB"),
-        (f"MACs a second ({report.seconds:g} s, plain)", _giga(report.macs_per_second)),
+        (f"MACs a second ({report.seconds:g} s, plain)", f"{giga(report.macs_per_second)} G"),
     ]
     for macs in report.buckets:
         if rule in (None, macs.rule):
-            published = report.reported.get("macs_superb")
-            rows += _bucket_rows(macs, published if macs.rule == report.reported_rule else None)
+            is_rule = macs.rule == report.reported_rule
+            rows += _bucket_rows(macs, published.get("macs_superb") if is_rule else None)
     if report.timing is not None:
         rows += _timing_rows(report.timing)
     if report.peak_memory_bytes is not None:
         rows.append(("peak memory", f"{report.peak_memory_bytes / 1e6:.0f} MB"))
+    if report.cpu:
+        rows.append(("measured on", report.cpu))
     if report.uncounted:
         rows.append(("MACs not counted", ", ".join(report.uncounted)))
-    text = tabulate(rows, headers=("cost", report.upstream), disable_numparse=True)
-    return f"{text}\n{UNCOUNTED}"
+    return TerminalTable((TableColumn("cost"), TableColumn(report.upstream)), rows)

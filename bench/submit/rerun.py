@@ -16,12 +16,13 @@ from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, UsageError
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
+from bench.metrics.metric import METRICS
 from bench.probe.fit import predict
 from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card
+from bench.reports.run_report import score_text
 from bench.run.artifacts import load_head
 from bench.run.evaluate import read_predictions
-from bench.run.report import interval_text
 from bench.run.run import run
 from bench.run.spec import RunSpec, resolve_run
 from bench.seeds import derive_seed
@@ -114,9 +115,8 @@ def _all(record: Record, home: Path, engine: Engine) -> Rerun:
     for score in record.scores:
         again = outcome.record.score(score.condition, score.metric)
         line = (
-            f"rerun {record.task}: {score.metric} on {score.condition} is "
-            f"{100 * again.value:.2f} % ({interval_text(again)}), "
-            f"recorded {100 * score.value:.2f} % ({interval_text(score)})"
+            f"rerun {record.task}: {METRICS[score.metric].label} on {score.condition} is "
+            f"{score_text(again)}, recorded {score_text(score)}"
         )
         (agreements if _overlap(score, again) else problems).append(line)
     return Rerun(tuple(agreements), tuple(problems))

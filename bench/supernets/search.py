@@ -14,13 +14,14 @@ from bench.errors import UsageError
 from bench.load.catalog import UpstreamName, find_entry, parse_upstream_name
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
+from bench.metrics.metric import METRICS
 from bench.progress import say
+from bench.reports.run_table import RunRow, mark_efficient, run_row
 from bench.run.run import run
 from bench.run.spec import RunSpec
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.supernets.subnets import Budget, Candidate
-from bench.supernets.tradeoff import SubnetScore, mark_efficient, sign_of
 
 DRAWS_PER_CANDIDATE = 25
 
@@ -75,7 +76,7 @@ def drawn_candidates(
 
 def search(
     upstream: str, budget: Budget, spec: RunSpec, session: Session, *, count: int
-) -> list[SubnetScore]:
+) -> list[RunRow]:
     """Probe subnets within a budget; return their scores on dev, best first.
 
     Args:
@@ -90,14 +91,26 @@ def search(
     """
     session, base = replace(session, strict=True), parse_upstream_name(upstream)
     chosen = drawn_candidates(upstream, budget, count, seed=spec.seed, session=session)
-    scores = []
+    rows = []
     for number, item in enumerate(chosen, start=1):
         name = base._replace(variant=item.variant or None).text()
-        selection = run(replace(spec, upstream=name), session).record.selection
-        metric, value = selection.metric, selection.value
-        say(f"{number} of {len(chosen)}: {name}: dev {metric} {value:.4f}")
-        scores.append(
-            SubnetScore(name, item.params, item.macs_per_second, metric, "dev", value, rtf=item.rtf)
+        outcome = run(replace(spec, upstream=name), session)
+        selection = outcome.record.selection
+        metric = METRICS[selection.metric]
+        say(
+            f"[{number}/{len(chosen)}] {name}: dev {metric.label} "
+            f"{metric.text(selection.value)}{metric.sign}"
         )
-    sign = sign_of(scores[0].metric)
-    return sorted(mark_efficient(scores, budget.axis), key=lambda score: -sign * score.value)
+        # The test set is not shown: whoever chose by it could not report it.
+        rows.append(
+            replace(
+                run_row(outcome.record, outcome.path),
+                condition="dev",
+                value=selection.value,
+                low=None,
+                high=None,
+                rtf=item.rtf,
+            )
+        )
+    sign = 1 if METRICS[rows[0].metric].higher_is_better else -1
+    return sorted(mark_efficient(rows, budget.axis), key=lambda row: -sign * row.value)

@@ -6,19 +6,17 @@ parameters and multiply-accumulates in closed form.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_UP, Context, Decimal
 from typing import Any, Protocol
 
-from tabulate import tabulate
-
 from bench.api import SAMPLE_RATE_HZ
 from bench.config import UpstreamCard
 from bench.errors import UsageError
 from bench.registry import resolve
+from bench.terminal.table import TableColumn, TerminalTable
+from bench.terminal.units import giga, millions, size_text
 
 SECONDS = 10.0  # of the input that MACs are counted on, as in every record
 COUNTS = ("variant", "params", "macs_per_second")
@@ -136,8 +134,8 @@ def candidates(
     smallest = candidate(family, family.ends()[0])
     if not budget.allows(smallest):
         raise UsageError(
-            f"no subnet is within the budget: the smallest has {smallest.params:,} parameters and "
-            f"{smallest.macs_per_second / 1e9:.3f} G MACs a second; use {_least(smallest)} or "
+            f"no subnet is within the budget: the smallest has "
+            f"{size_text(smallest.params, smallest.macs_per_second)}; use {_least(smallest)} or "
             f"more{_enough(family, sample, seed)}"
         )
     allowed: dict[str, Candidate] = {}
@@ -177,24 +175,17 @@ def _enough(family: Subnets, sample: int | None, seed: int) -> str:
     return f" (one random subnet in ten is within --max-macs {float(macs):.3g})"
 
 
-def candidates_table(items: Sequence[Candidate]) -> str:
-    """Return candidates as a text table."""
-    rows = [(i.variant, f"{i.params:,}", f"{i.macs_per_second / 1e9:.3f}") for i in items]
-    head = ("subnet", "parameters", "G MACs/s")
-    return str(
-        tabulate(rows, headers=head, disable_numparse=True, colalign=("left", *["right"] * 2))
+def candidates_table(items: Sequence[Candidate]) -> TerminalTable:
+    """Return candidates as a table."""
+    columns = (
+        TableColumn("subnet"),
+        TableColumn("params, M", is_number=True),
+        TableColumn("MACs, G/s", is_number=True),
     )
-
-
-def candidates_csv(items: Sequence[Candidate]) -> str:
-    """Return candidates as CSV."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, COUNTS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(candidates_data(items))
-    return out.getvalue()
+    rows = [(item.variant, millions(item.params), giga(item.macs_per_second)) for item in items]
+    return TerminalTable(columns, rows)
 
 
 def candidates_data(items: Sequence[Candidate]) -> list[dict[str, Any]]:
-    """Return candidates for JSON."""
+    """Return candidates for JSON and CSV."""
     return [{key: getattr(item, key) for key in COUNTS} for item in items]

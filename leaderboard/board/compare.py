@@ -1,140 +1,188 @@
-"""A paired comparison of two rows of one track, for the terminal."""
+"""Paired comparisons of any number of rows of one track."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
-
-from tabulate import tabulate
 
 from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
-from leaderboard.board.columns import PERCENT
 from leaderboard.board.ranking import compare
-from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_results
+from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_track
 from leaderboard.board.record_rows import measured_rows, role_of
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.scores import set_scores
 
 
 @dataclass(frozen=True)
-class ComparedMetric:
-    """One metric of one task, of two rows.
+class ComparedPair:
+    """Two models in one metric.
 
     Attributes:
-        first, second: the two rates, means over seeds.
+        first, second: their names.
         comparison: paired difference, first minus second; None without item counts, or where no
             row of the column has two head seeds.
-        is_loss: True for a relative degradation under a set of conditions.
+        p_holm: its p value, corrected by Holm's rule over all pairs and metrics that were asked
+            for; None without a comparison.
         is_exact: False if one of the two was made before item counts: then no winner is named.
+    """
+
+    first: str
+    second: str
+    comparison: Comparison | None
+    p_holm: float | None = None
+    is_exact: bool = True
+
+    def better(self, *, higher_is_better: bool) -> str | None:
+        """Return the name of the better one; None where no test tells the two apart."""
+        if self.comparison is None or not self.is_exact or (self.p_holm or 0.0) >= SIGNIFICANT:
+            return None
+        is_first = (self.comparison.difference > 0) == higher_is_better
+        return self.first if is_first else self.second
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedMetric:
+    """One metric of one task, of two rows or more.
+
+    Attributes:
+        scores: by name, means over seeds.
+        pairs: of all names that have a score.
+        is_loss: True for a relative degradation under a set of conditions.
     """
 
     task: str
     metric: str
-    first: float
-    second: float
-    comparison: Comparison | None
+    scores: Mapping[str, BoardScore]
+    pairs: tuple[ComparedPair, ...]
     is_loss: bool = False
-    is_exact: bool = True
 
     @property
     def title(self) -> str:
         """The name of the compared quantity."""
-        return (
-            f"degradation of {METRICS[self.metric].label}"
-            if self.is_loss
-            else METRICS[self.metric].label
-        )
+        label = METRICS[self.metric].label
+        return f"lead of {label} lost" if self.is_loss else label
 
     @property
     def higher_is_better(self) -> bool:
         """True if the larger rate is the better one."""
         return METRICS[self.metric].higher_is_better and not self.is_loss
 
+    @property
+    def best(self) -> str | None:
+        """The name that a test finds better than every other one; None where there is none."""
+        for name in self.scores:
+            duels = [pair for pair in self.pairs if name in (pair.first, pair.second)]
+            winners = [pair.better(higher_is_better=self.higher_is_better) for pair in duels]
+            if duels and all(winner == name for winner in winners):
+                return name
+        return None
+
     def value_text(self, value: float, *, signed: bool = False) -> str:
         """Return a rate or a difference of rates as the board shows it; losses in percent."""
         if self.is_loss:
-            return f"{PERCENT * value:{'+' if signed else ''}.2f}"
+            return f"{100.0 * value:{'+' if signed else ''}.2f}"
         return METRICS[self.metric].text(value, signed=signed)
 
 
 def compare_rows(
-    first: str,
-    second: str,
+    names: Sequence[str],
     *,
     track: str,
     condition: str,
     board: Path,
     local: Sequence[BoardRecord] = (),
+    tasks: Sequence[str] = (),
 ) -> list[ComparedMetric]:
-    """Compare two rows in every metric that both have in one condition.
+    """Compare rows in every metric that two of them have in one condition.
 
     Args:
-        first: upstream, as on the board.
-        second: the other one.
+        names: of two upstreams or more, as on the board.
         track: their track.
         condition: a test set; or a set of conditions: then the means of the main metrics over it
             are compared, and their relative degradations.
         board: folder of results and items.
         local: records that are not on the board, with their item counts; they replace the board's
             of the same upstreams.
+        tasks: to compare in; empty for all.
 
     Raises:
-        UsageError: no such row.
-        MissingError: the two rows share no score in this condition.
-        InvalidDataError: records of the two rows that cannot share a column.
+        UsageError: no such row, fewer than two, or one twice.
+        MissingError: no two rows share a score in this condition.
+        InvalidDataError: records of the rows that cannot share a column.
     """
+    if len(names) < 2 or len(set(names)) < len(names):
+        raise UsageError("compare: expected two models or more, each once")
     folders = BoardFolders.beside(board / "results")
-    committed = read_results(folders).by_track.get(track, [])
-    paired = upstreams_of(first, second)
+    committed = read_track(folders, track)
+    paired = upstreams_of(names)
     check_columns([item for item in [*committed, *local] if item.record.upstream in paired])
     own = [item for item in local if item.record.upstream in paired]
     replaced = {(item.record.upstream, role_of(item.record)) for item in own}
     others = [i for i in committed if (i.record.upstream, role_of(i.record)) not in replaced]
-    rows = _by_name(track, [*others, *own], folders)
-    one, two = (_named(rows, name) for name in (first, second))
+    by_name = _by_name(track, [*others, *own], folders)
+    rows = {name: _named(by_name, name) for name in names}
+    keys = dict.fromkeys(key for row in rows.values() for key in row.scores if key[2] == condition)
     lines = [
-        _line(task, metric, score, two.scores[task, metric, name])
-        for (task, metric, name), score in one.scores.items()
-        if name == condition and (task, metric, name) in two.scores
+        _line(key[0], key[1], {n: row.scores[key] for n, row in rows.items() if key in row.scores})
+        for key in keys
     ]
     sets = catalogue().sets
     if not lines and condition in sets:
-        lines = _over_set(list(rows.values()), one, two, condition, sets[condition])
+        lines = _over_set(list(by_name.values()), rows, condition, sets[condition])
+    lines = [line for line in lines if line.pairs and (not tasks or line.task in tasks)]
     if not lines:
-        raise MissingError(f"{first} and {second} share no score on {condition!r} of track {track}")
-    return sorted(lines, key=lambda line: line.task)
+        which = f" in {', '.join(tasks)}" if tasks else ""
+        raise MissingError(
+            f"{' and '.join(names)} share no score{which} on {condition!r} of track {track}"
+        )
+    return _corrected(sorted(lines, key=lambda line: line.task))
 
 
-def upstreams_of(*names: str) -> set[str]:
+def upstreams_of(names: Sequence[str]) -> set[str]:
     """Return the upstreams of rows, without the role of a control in brackets."""
     return {name.partition(" (")[0] for name in names}
 
 
 def _line(
-    task: str, metric: str, one: BoardScore, two: BoardScore, *, is_loss: bool = False
+    task: str, metric: str, scores: Mapping[str, BoardScore], *, is_loss: bool = False
 ) -> ComparedMetric:
-    is_exact = one.is_exact and two.is_exact
-    return ComparedMetric(task, metric, one.value, two.value, compare(one, two), is_loss, is_exact)
+    pairs = tuple(
+        ComparedPair(one, two, compare(scores[one], scores[two]),
+                     is_exact=scores[one].is_exact and scores[two].is_exact)
+        for one, two in combinations(scores, 2)
+    )  # fmt: skip
+    return ComparedMetric(task, metric, scores, pairs, is_loss)
+
+
+def _corrected(lines: Sequence[ComparedMetric]) -> list[ComparedMetric]:
+    """Return the lines with p values corrected by Holm's rule over all of their pairs."""
+    tested = [p.comparison.p_value for line in lines for p in line.pairs if p.comparison]
+    values = iter(holm(tested))
+    return [
+        replace(line, pairs=tuple(
+            replace(pair, p_holm=next(values)) if pair.comparison else pair for pair in line.pairs
+        ))
+        for line in lines
+    ]  # fmt: skip
 
 
 def _over_set(
-    rows: Sequence[Row], one: Row, two: Row, name: str, members: Sequence[str]
+    every: Sequence[Row], rows: Mapping[str, Row], name: str, members: Sequence[str]
 ) -> list[ComparedMetric]:
-    """Compare mean and degradation of every task that both rows have in all conditions of a set."""
+    """Compare mean and degradation of every task that rows have in all conditions of a set."""
     lines = []
-    for task in dict.fromkeys(task for task, _, _ in one.scores):
-        metric = one.main_metrics[task]
-        scores = set_scores(rows, task, metric, name, members)
-        first, second = scores.get(one.key), scores.get(two.key)
-        if first is None or second is None:
-            continue
-        lines.append(_line(task, metric, first.mean, second.mean))
-        if first.loss is not None and second.loss is not None:
-            lines.append(_line(task, metric, first.loss, second.loss, is_loss=True))
+    main = {task: metric for row in rows.values() for task, metric in row.main_metrics.items()}
+    for task, metric in sorted(main.items()):
+        scores = set_scores(every, task, metric, name, members)
+        having = {n: scores[row.key] for n, row in rows.items() if row.key in scores}
+        lines.append(_line(task, metric, {n: score.mean for n, score in having.items()}))
+        losses = {n: score.loss for n, score in having.items() if score.loss is not None}
+        lines.append(_line(task, metric, losses, is_loss=True))
     return lines
 
 
@@ -150,30 +198,3 @@ def _named(rows: dict[str, Row], name: str) -> Row:
     if name not in rows:
         raise UsageError(f"no row {name!r}: {did_you_mean(name, rows)}")
     return rows[name]
-
-
-def table(lines: list[ComparedMetric], first: str, second: str) -> str:
-    """Return the comparison as text, with p values corrected by Holm's rule."""
-    tested = [line.comparison.p_value for line in lines if line.comparison is not None]
-    corrected = iter(holm(tested))
-    body = []
-    for line in lines:
-        cells = [line.task, line.title, line.value_text(line.first), line.value_text(line.second)]
-        if line.comparison is None:
-            body.append([*cells, "no test", "", "", ""])
-            continue
-        pair, p_holm = line.comparison, next(corrected)
-        better = (pair.difference > 0) == line.higher_is_better
-        verdict = (first if better else second) if p_holm < SIGNIFICANT else "not told apart"
-        verdict = verdict if line.is_exact else "estimate"
-        low, high = (line.value_text(bound, signed=True) for bound in (pair.low, pair.high))
-        difference = line.value_text(pair.difference, signed=True)
-        body.append([*cells, f"{difference} [{low} to {high}]",
-                     f"{pair.p_value:.4f}", f"{p_holm:.4f}", verdict])  # fmt: skip
-    head = ["task", "metric", first, second, "difference [95 %]", "p", "p (Holm)", "better"]
-    note = (
-        "Intervals and tests cover other speakers and other head seeds (docs/statistics.md); each "
-        "upstream is one training. No test: no item counts, or one head seed in the whole column. "
-        "Estimate: made before item counts, so no winner is named."
-    )
-    return f"{tabulate(body, headers=head, disable_numparse=True)}\n{note}"

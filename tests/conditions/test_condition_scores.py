@@ -11,7 +11,7 @@ from trained_toy import score_one, scored
 
 from bench import paths
 from bench.conditions.catalogue import catalogue, condition
-from bench.conditions.report import condition_table, degradation_of, sets_of, summary
+from bench.conditions.report import condition_report, degradation_of, sets_of, summary
 from bench.conditions.scores import rescore_conditions
 from bench.conditions.sets import condition_set
 from bench.errors import InvalidDataError
@@ -33,7 +33,7 @@ def test_sets_have_a_mean_and_a_worst(trained):
     }
     assert mean == pytest.approx(np.mean(list(values.values())))
     assert worst == values[name] == max(values.values())
-    text = condition_table(record, trained.path)
+    text = "\n".join(map(str, condition_report(record, trained.path)))
     assert "ladder-white" in text
     assert "16" in text
 
@@ -48,7 +48,8 @@ def test_the_teacher_has_a_column(trained, monkeypatch):
     teacher = upstream_card("distilhubert").teacher
     trained.path.parent.rename(trained.path.parent.with_name(teacher))
     path = student / trained.path.name
-    assert f"teacher {data['upstream']}" in condition_table(read_record(path), path)
+    blocks = condition_report(read_record(path), path)
+    assert f"by teacher {data['upstream']}" in "".join(map(str, blocks))
 
 
 @pytest.mark.corpus

@@ -82,7 +82,7 @@ def test_status_names_the_upstream_and_what_it_takes(root, capsys):
     assert main(["store", "status"]) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if "toy" in line)
     mode = f"pooled-torch{torch.__version__}-r{PASS_REVISION}"
-    assert [cell.strip() for cell in row.split("|")[1:5]] == ["toy", mode, "24", "3"]
+    assert row.split("\t")[:4] == ["toy", mode, "24", "3"]
 
 
 def test_verify_finds_every_kind_of_damage_and_prune_removes_it(root, utterances, capsys):

@@ -7,24 +7,25 @@ from statistics import fmean
 
 import pytest
 
+from bench.cli import main
 from bench.conditions.catalogue import catalogue
 from bench.errors import InvalidDataError, UsageError
 from bench.metrics.item_file import ItemFile, all_influences, read_items
 from bench.metrics.statistics import interval
 from bench.records.record import read_record
-from leaderboard.board.compare import compare_rows, table
+from leaderboard.board.compare import compare_rows
 from leaderboard.board.reading import BoardRecord
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard"
 
 
-def test_compare_in_the_terminal():
-    lines = compare_rows("ge2e", "fbank", track="open", condition="clean", board=BOARD)
+def test_compare_in_the_terminal(capsys):
+    assert main(["compare", "ge2e", "fbank", "--board", str(BOARD)]) == 0
+    text = capsys.readouterr().out
+    lines = compare_rows(["ge2e", "fbank"], track="open", condition="clean", board=BOARD)
     assert {"ic", "ks"} <= {line.task for line in lines}
-    assert any(line.comparison is not None for line in lines)
-    text = table(lines, "ge2e", "fbank")
-    keywords = next(line for line in lines if line.task == "ks" and line.comparison is not None)
+    (pair,) = next(line for line in lines if line.task == "ks").pairs
     # Means over seeds, by hand, of the committed records.
     one, two = (
         [
@@ -36,11 +37,11 @@ def test_compare_in_the_terminal():
         for name in ("ge2e", "fbank")
     )
     difference = sum(one) / len(one) - sum(two) / len(two)
-    assert keywords.comparison.difference == pytest.approx(difference)
+    assert pair.comparison.difference == pytest.approx(difference)
     shown = re.escape(f"{100 * difference:+.2f}")
-    assert re.search(rf"ks +accuracy .* {shown} \[\+\d+.* ge2e", text)
+    assert re.search(rf"ks\taccuracy\t.*{shown} \[\+\d+.*\tge2e", text)
     with pytest.raises(UsageError, match=r"no row 'ge2f'.*'ge2e'"):
-        compare_rows("ge2f", "fbank", track="open", condition="clean", board=BOARD)
+        compare_rows(["ge2f", "fbank"], track="open", condition="clean", board=BOARD)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_own_records_of_another_protocol_are_never_paired_with_the_board(updates
     record = read_record(path).model_copy(update={"upstream": "mine", **updates})
     own = [BoardRecord(Path("runs/ks-s0.json"), record, ItemFile({}))]
     with pytest.raises(InvalidDataError, match=f"column ks clean: two of {what}, .* of mine"):
-        compare_rows("mine", "ge2e", track="open", condition="clean", board=BOARD, local=own)
-    assert compare_rows("fbank", "ge2e", track="open", condition="clean", board=BOARD, local=own)
+        compare_rows(["mine", "ge2e"], track="open", condition="clean", board=BOARD, local=own)
+    assert compare_rows(["fbank", "ge2e"], track="open", condition="clean", board=BOARD, local=own)
 
 
 def test_committed_items_are_those_of_the_committed_records():
@@ -75,10 +76,9 @@ def test_committed_items_are_those_of_the_committed_records():
 
 
 def test_head_seeds_and_estimates_decide_what_may_be_said():
-    one = compare_rows("ge2e", "fbank", track="open", condition="clean", board=BOARD)
-    verification = next(line for line in one if (line.task, line.metric) == ("asv", "eer"))
+    lines = compare_rows(["ge2e", "fbank"], track="open", condition="clean", board=BOARD)
+    pairs = {(line.task, line.metric): line.pairs[0] for line in lines}
+    verification = pairs["asv", "eer"]
     assert not verification.is_exact and verification.comparison is not None
-    cost = next(line for line in one if line.metric == "min_dcf")
-    assert cost.comparison is None
-    text = table(one, "ge2e", "fbank")
-    assert re.search(r"asv +EER .* estimate\n", text) and re.search(r"min DCF .* no test", text)
+    assert verification.better(higher_is_better=False) is None
+    assert pairs["asv", "min_dcf"].comparison is None

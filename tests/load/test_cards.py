@@ -1,5 +1,6 @@
 """Every card at its full size, without memory: parameters and MACs beside the published figures."""
 
+import csv
 import importlib
 import pkgutil
 from fractions import Fraction
@@ -17,7 +18,7 @@ from bench.make.recipe import recipe_names
 from bench.measure.claims import claim_problem
 from bench.measure.cost import SLT2022_BUCKETS, num_params, standard_macs
 from bench.measure.macs import count
-from bench.registry import resolve
+from bench.registry import ROOT, resolve
 from upstreams.encoder.state import shapes
 
 # Parameters that are published to the last digit, or follow from what is (methods of the authors).
@@ -50,6 +51,9 @@ PAGE = Path(__file__).parents[2] / "docs/upstreams.md"
 BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 HEAD = ["card", "parameters, reported", "measured", "G MACs, reported"]
 HEAD += ["`superb_slt2022`", "`plain`", "where they differ"]
+with (ROOT / "upstreams" / "costs.csv").open(encoding="utf-8") as file:
+    COSTS = {line["upstream"]: int(line["params"]) for line in csv.DictReader(file)}
+BUFFERS = ("mfcc_units", "random_features")  # weights that are no parameters count too
 CARDS = [name for name in upstream_names() if name not in SHAPE_IN_FILE]
 
 
@@ -79,6 +83,7 @@ def test_parameters(name, loaded):
     params = num_params(loaded(card))
     if name in EXACT:
         assert params == EXACT[name]
+    assert COSTS[name] == params or name in BUFFERS
     assert claim_problem(card, "params", params) == ""
 
 

@@ -12,7 +12,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import load_upstream
 from bench.load.modifiers import modify
 from bench.load.recurrent import Int8Recurrent
-from bench.measure.check import check, check_table
+from bench.measure.check import check
 from bench.measure.cost import measure, num_params, stored_bytes
 from bench.session import Session
 from upstreams.sources.adapter import Adapter
@@ -30,7 +30,7 @@ def test_a_modified_upstream(modifier, share):
     assert measure(modified, 2.0) == measure(plain, 2.0)
     assert stored_bytes(modified) < share * stored_bytes(plain)
     results = check(modified)
-    assert all(item.ok for item in results), check_table(results)
+    assert all(item.ok for item in results), results
 
 
 def test_sizes_by_hand():
@@ -89,7 +89,7 @@ def test_a_recurrent_upstream():
     saved = stored_bytes(plain) - stored_bytes(loaded.upstream)
     assert saved == pytest.approx(3 * small - 4 * (5 * 1_024 + 256), abs=2_048)
     results = check(loaded.upstream)
-    assert all(item.ok for item in results), check_table(results)
+    assert all(item.ok for item in results), results
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ def test_a_whole_rerun_refuses_what_lies_beyond_both_intervals(toy, folder):
     low = {f"scores__0__{key}": 0.01 for key in ("value", "low", "high")}
     edit(**low)(folder)
     (problem,) = rerun(folder, "tone", toy.home).problems
-    assert "is 100.00 % (100.00 to 100.00), recorded 1.00 % (1.00 to 1.00)" in problem
+    assert "is 100.00 [100.00, 100.00], recorded 1.00 [1.00, 1.00]" in problem
 
 
 def test_a_rerun_is_of_the_plain_record(toy, folder):

@@ -1,21 +1,22 @@
 """Test budgets, the trade-off curve, and a search through a tiny supernet."""
 
 from itertools import islice
-from types import SimpleNamespace
 
 import pytest
 import yaml
 from recipe_toys import MEL
+from run_rows import record, row
 
 from bench.cli import main
 from bench.engine import Engine
 from bench.errors import UsageError
+from bench.reports.run_table import mark_efficient, run_table
 from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.supernets import search as module
 from bench.supernets.search import drawn_candidates, search, subnet_names
 from bench.supernets.subnets import Budget, Candidate
-from bench.supernets.tradeoff import SubnetScore, mark_efficient, score_plot, score_table
+from bench.supernets.tradeoff import score_plot
 from upstreams.recipes.pretraining.pretrain import config_section
 
 SPACE = {"embed": [8, 16], "layers": [1, 2], "heads": [1, 2], "ffn": [1.0, 2.0]}
@@ -51,7 +52,7 @@ def _without_weights(name, session):
 def test_the_curve_has_no_point_that_a_cheaper_one_beats():
     values = [(5, 0.6), (1, 0.5), (3, 0.4), (7, 0.6)]
     for metric, expected in [("accuracy", [1, 5]), ("wer", [1, 3])]:
-        scores = [SubnetScore(str(p), p, 0.0, metric, "dev", value) for p, value in values]
+        scores = [row(str(p), value, params=p, metric=metric) for p, value in values]
         marked = mark_efficient(scores, "params")
         assert [item.params for item in marked if item.efficient] == expected
 
@@ -61,14 +62,13 @@ def test_the_curve_is_over_the_limited_cost(tmp_path):
     assert Budget(macs_per_second=1.0).axis == "macs_per_second"
     assert Budget(rtf=1.0).axis == "rtf"
     scores = [
-        SubnetScore("a@1", 1, 9.0, "accuracy", "dev", 0.5, rtf=0.25),
-        SubnetScore("a@2", 2, 3.0, "accuracy", "dev", 0.4, rtf=0.5),
+        row("a@1", 0.5, params=1, macs=9.0, rtf=0.25),
+        row("a@2", 0.4, params=2, macs=3.0, rtf=0.5),
     ]
     curve = mark_efficient(scores, "macs_per_second")
     assert [(item.params, item.efficient) for item in curve] == [(2, True), (1, True)]
     assert [item.efficient for item in mark_efficient(scores, "rtf")] == [True, False]
-    table = score_table(curve, "macs_per_second")
-    assert "RTF" in table and "interval" not in table and "dev accuracy, %" in table
+    assert [line[9] for line in run_table(curve).texts()] == ["RTF", "0.5000", "0.2500"]
     pytest.importorskip("matplotlib")
     score_plot(tmp_path / "c.svg", curve, "ks", "macs_per_second")
     score_plot(tmp_path / "d.svg", scores[:1] + curve[:1], "ks", "macs_per_second")
@@ -115,7 +115,9 @@ def test_candidates_are_different_and_within_the_budget(supernet):
 def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
     class Outcome:
         def __init__(self, value):
-            self.record = SimpleNamespace(selection=SimpleNamespace(metric="accuracy", value=value))
+            chosen = record().selection.model_copy(update={"value": value})
+            self.record = record(selection=chosen)
+            self.path = "ks-s0.json"
 
     probed = []
 
@@ -132,5 +134,5 @@ def test_the_best_on_dev_comes_first(supernet, monkeypatch, tmp_path):
         Session(home=tmp_path, out=tmp_path, engine=Engine("cuda")),
         count=3,
     )
-    assert [item.upstream for item in scores] == probed[::-1]
     assert [item.value for item in scores] == [0.3, 0.2, 0.1]
+    assert {(item.condition, item.low, item.high) for item in scores} == {("dev", None, None)}

@@ -11,7 +11,7 @@ from bench.api import UpstreamSource
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load.catalog import upstream_card
 from bench.load.loader import load_request, load_upstream
-from bench.measure.check import check, check_table
+from bench.measure.check import check
 from bench.measure.cost import measure, num_params, stored_bytes
 from bench.session import Session
 from upstreams.importers.hubert import load
@@ -32,7 +32,7 @@ def assert_same_states(upstream, expected, wav, relative=1e-5):
 
 def assert_keeps_the_contract(loaded):
     results = check(loaded.upstream, loaded.card)
-    assert all(item.ok for item in results), check_table(results)
+    assert all(item.ok for item in results), results
 
 
 @pytest.fixture(scope="module")
