@@ -82,6 +82,11 @@ def add_upstream(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     parser.add_argument("--strict", action="store_true", help="missing weights are an error")
     add_card(parser)
+    add_consent(parser)
+
+
+def add_consent(parser: argparse.ArgumentParser) -> None:
+    """Add the consent to run code that a card or an archive names."""
     parser.add_argument(
         "--allow-code",
         action="store_true",

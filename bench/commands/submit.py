@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from bench.commands._options import add_card, add_consent, upstream_name
 from bench.paths import home, path_name
 from bench.progress import show
 from bench.records.divisions import Division, Flag
@@ -17,7 +18,11 @@ EXAMPLE = "slim-superb submit ge2e --track open --out ge2e.tar.gz"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("upstream", help="NAME[@VARIANT][+untrained[:SEED]]")
+    parser.add_argument(
+        "upstream", nargs="?", help="NAME[@VARIANT][+untrained[:SEED]]; default: that of --card"
+    )
+    add_card(parser)
+    add_consent(parser)
     parser.add_argument("--track", default="open", help="open (default) or superb")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of records (runs)")
     parser.add_argument("--out", type=Path, help="NAME.tar.gz, or a folder")
@@ -44,16 +49,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Gather and check; return 4 when problems prevent the bundle."""
     from bench.records.bundle import BundleCard
+    from bench.session import Session
     from bench.submit.submit import submit
 
+    upstream = upstream_name(options)
     about = BundleCard(
-        upstream=options.upstream,
+        upstream=upstream,
         track=options.track,
         division=options.division,
         flags=tuple(options.flag),
         submitted_by=options.by,
     )
-    out = options.out or Path(f"{path_name(options.upstream)}-{options.track}.tar.gz")
+    out = options.out or Path(f"{path_name(upstream)}-{options.track}.tar.gz")
     submission = submit(
         about,
         runs=options.runs,
@@ -61,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         home=home(),
         cost=options.cost,
         noise_dir=options.noise_dir,
+        session=Session(cards=options.card, allow_code=options.allow_code),
     )
     for line in submission.report.problems:
         show(f"problem: {line}")
@@ -69,5 +77,7 @@ def run(options: argparse.Namespace) -> int:
     if submission.path is None:
         show("nothing written: correct the problems and submit again")
         return 4
+    for path in options.card:
+        show(f"put {path} into upstreams/cards of your pull request, under the card's name")
     show(f"wrote {submission.path}; how to send it: docs/submitting.md")
     return 0

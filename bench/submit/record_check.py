@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench.config import Checkpoint, Recipe
+from bench.config import Checkpoint, Recipe, UpstreamCard
 from bench.identity import PROTOCOL, card_digest
-from bench.load.catalog import parse_upstream_name, upstream_card
+from bench.load.catalog import parse_upstream_name
 from bench.metrics.metric import METRICS
 from bench.records.bundle import BundleCard
 from bench.records.record import GridPoint, Record
@@ -114,8 +114,10 @@ def _closed_problems(record: Record) -> Iterator[str]:
     yield from rate_problems(record, used.recipe)
 
 
-def set_problems(about: BundleCard, records: Mapping[Path, Record]) -> Iterator[str]:
-    """Check the records, at least one, together: one model, each run once."""
+def set_problems(
+    about: BundleCard, records: Mapping[Path, Record], card: UpstreamCard
+) -> Iterator[str]:
+    """Check the records, at least one, together: one model, that of the card, each run once."""
     runs: dict[tuple[str, int, bool, bool], Path] = {}
     first = next(iter(records.values()))
     for path, record in records.items():
@@ -131,7 +133,6 @@ def set_problems(about: BundleCard, records: Mapping[Path, Record]) -> Iterator[
         if record.cost.macs_per_second != first.cost.macs_per_second:
             yield f"{path.name}: MACs a second differ from the other records'"
     upstream = parse_upstream_name(about.upstream)
-    card = upstream_card(upstream.card)
     expected = card.provenance if upstream.untrained_seed is None else "untrained"
     expected = "none" if card.checkpoint is None else expected
     if first.weights not in (expected, "user"):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import MissingError, UsageError
-from bench.load.catalog import CARDS, parse_upstream_name, upstream_card
+from bench.load.catalog import CARDS, parse_upstream_name, upstream_card, user_card
 from bench.load.loader import load_upstream
 from bench.measure.cost import cost_report
 from bench.paths import disk_errors, runs_folder, write_text
@@ -17,6 +17,7 @@ from bench.records.bundle import BundleCard, write_sums
 from bench.records.record import read_record
 from bench.registry import track_card
 from bench.schema import write_card
+from bench.session import Session
 from bench.submit.verify import Report, check
 
 
@@ -41,6 +42,7 @@ def submit(
     home: Path,
     cost: Path | None,
     noise_dir: Path | None = None,
+    session: Session | None = None,
 ) -> Submission:
     """Gather card, records, predictions, heads and costs; write them only without problems.
 
@@ -51,6 +53,7 @@ def submit(
         home: folder of corpora.
         cost: file of `slim-superb cost NAME --json`; None measures now.
         noise_dir: folder of noise corpora, for conditions that need them.
+        session: gives the upstream's card where it is not in this checkout.
 
     Raises:
         UsageError: no such upstream or track, a track that is never on the board, records under
@@ -60,10 +63,13 @@ def submit(
     if not track_card(about.track).on_board:
         raise UsageError(f"track {about.track!r} is never on the board: evaluate on another")
     name = parse_upstream_name(about.upstream).card
-    upstream_card(name)
+    session = session or Session()
+    of_user = {user_card(path).name: path for path in session.cards}
+    if name not in of_user:
+        upstream_card(name)
     source = runs_folder(runs, about.track, about.upstream)
     if not any(source.glob("*.json")):
-        spelling = load_upstream(about.upstream).name.text()
+        spelling = load_upstream(about.upstream, session).name.text()
         if any(runs_folder(runs, about.track, spelling).glob("*.json")):
             raise UsageError(f"records call {about.upstream!r} {spelling!r}: submit that name")
         raise MissingError(
@@ -73,10 +79,10 @@ def submit(
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as temporary:
         folder = Path(temporary)
         write_card(about, folder / "bundle.yaml")
-        shutil.copyfile(CARDS / f"{name}.yaml", folder / "card.yaml")
+        shutil.copyfile(of_user.get(name, CARDS / f"{name}.yaml"), folder / "card.yaml")
         _copy_runs(source, folder / "records")
-        _write_cost(about.upstream, folder / "cost.json", cost)
-        _, report = check(folder, home, noise_dir)
+        _write_cost(about.upstream, folder / "cost.json", cost, session)
+        _, report = check(folder, home, noise_dir, session)
         if report.problems:
             return Submission(None, report)
         write_sums(folder)
@@ -113,7 +119,7 @@ def _copy_runs(source: Path, target: Path) -> None:
             shutil.copyfile(file, copy)
 
 
-def _write_cost(upstream: str, path: Path, cost: Path | None) -> None:
+def _write_cost(upstream: str, path: Path, cost: Path | None, session: Session) -> None:
     """Copy a cost report, or measure one.
 
     Raises:
@@ -126,7 +132,7 @@ def _write_cost(upstream: str, path: Path, cost: Path | None) -> None:
             )
         shutil.copyfile(cost, path)
         return
-    report = cost_report(load_upstream(upstream).upstream, upstream)
+    report = cost_report(load_upstream(upstream, session).upstream, upstream)
     write_text(path, report.model_dump_json(indent=2) + "\n")
 
 

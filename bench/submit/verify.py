@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.conditions.scores import differs, rescore_conditions
 from bench.config import UpstreamCard
 from bench.errors import MissingError, UserError, one_line
-from bench.load.catalog import parse_upstream_name, upstream_card
+from bench.load.catalog import parse_upstream_name, upstream_card, user_card
 from bench.load.loader import load_upstream
 from bench.metrics.item_file import ItemFile, Key
 from bench.metrics.items import Items, TrialItems
@@ -63,17 +63,24 @@ class Report:
     remarks: list[str] = field(default_factory=list)
 
 
-def check(folder: Path, home: Path, noise_dir: Path | None = None) -> tuple[Bundle | None, Report]:
+def check(
+    folder: Path,
+    home: Path,
+    noise_dir: Path | None = None,
+    session: Session | None = None,
+) -> tuple[Bundle | None, Report]:
     """Run every check on an unpacked bundle.
 
     Args:
         folder: of the bundle.
         home: folder of corpora.
         noise_dir: folder of noise corpora, for conditions that need them.
+        session: gives cards that are not in this checkout yet, and consent to run their code.
 
     Returns:
         the bundle, None where it cannot be read; and the outcome.
     """
+    session = session or Session()
     report = Report()
     bundle: Bundle | None = None
     try:
@@ -82,15 +89,16 @@ def check(folder: Path, home: Path, noise_dir: Path | None = None) -> tuple[Bund
         if not report.problems:
             report.problems += _about_problems(bundle)
         if not report.problems:
-            report.problems += _card_problems(bundle)
+            report.problems += _card_problems(bundle, session)
             report.problems += _orphan_problems(bundle)
             report.problems += record_problems(bundle.about, bundle.records, report.remarks)
-            report.problems += set_problems(bundle.about, bundle.records)
+            card = _card_of(parse_upstream_name(bundle.about.upstream).card, session)
+            report.problems += set_problems(bundle.about, bundle.records, card)
         if not report.problems:
             report.problems += _corpus_problems(bundle, home)
         if not report.problems:
             report.problems += _score_problems(bundle, home, noise_dir)
-            loaded = load_upstream(bundle.about.upstream)
+            loaded = load_upstream(bundle.about.upstream, session)
             report.problems += head_problems(bundle.records, loaded, home, report.remarks)
             report.problems += cost_problems(
                 bundle.about.upstream, loaded, bundle.records, bundle.cost, report.remarks
@@ -138,15 +146,25 @@ def _about_problems(bundle: Bundle) -> Iterator[str]:
         yield "records: none, at least one expected"
 
 
-def _card_problems(bundle: Bundle) -> Iterator[str]:
-    """Check that the card is the one of this checkout."""
+def _card_of(name: str, session: Session) -> UpstreamCard:
+    """Return the card that the session names, or else that of this checkout.
+
+    Raises:
+        UsageError: no such card.
+    """
+    of_user = {card.name: card for card in map(user_card, session.cards)}
+    return of_user.get(name) or upstream_card(name)
+
+
+def _card_problems(bundle: Bundle, session: Session) -> Iterator[str]:
+    """Check that the card is the one of this checkout, or the one that the session names."""
     card = read_card(bundle.folder / "card.yaml", UpstreamCard)
     name = parse_upstream_name(bundle.about.upstream).card
     if card.paper is not None and not re.fullmatch(r"https://[\w./%#?=&+~-]+", card.paper):
         yield f"card.yaml: key 'paper': an https:// address expected, found {card.paper[:60]!r}"
     if card.name != name:
         yield f"card.yaml: name {card.name[:60]!r}, bundle.yaml says {name!r}"
-    elif card != upstream_card(name):
+    elif card != _card_of(name, session):
         yield f"card.yaml: differs from upstreams/cards/{name}.yaml of this checkout"
 
 

@@ -103,7 +103,7 @@ def test_a_control_is_scored_by_its_shuffled_training_table(toy):
 def test_a_name_that_records_spell_otherwise_is_told(toy, tmp_path, monkeypatch):
     """Of `@tap=paper`, say, the records lie under `@tap=last`."""
     load = load_upstream("fbank")
-    monkeypatch.setattr("bench.submit.submit.load_upstream", lambda name: load)
+    monkeypatch.setattr("bench.submit.submit.load_upstream", lambda name, session: load)
     mine = BundleCard(upstream="fbank@cmvn=on", track="toy")
     with pytest.raises(UsageError, match="records call 'fbank@cmvn=on' 'fbank': submit that name"):
         submit(mine, runs=toy.out, out=tmp_path / "y", home=toy.home, cost=toy.cost)

@@ -1,20 +1,27 @@
 """Submit a bundle, verify it, accept it, and run it again."""
 
 import json
+import shutil
 
 import pytest
 import yaml
 from bundles import SCRIPT, edit, send
 from toy_track import TRACK
+from toys import ToyUpstream
 
 from bench.engine import Engine
 from bench.errors import MissingError, UsageError
 from bench.features.store import FeatureStore
+from bench.identity import card_digest
+from bench.load.catalog import parse_upstream_name, user_card
+from bench.load.loader import Loaded
 from bench.metrics.item_file import read_items
 from bench.metrics.jackknife import jackknife
 from bench.records.bundle import BundleCard, opened
+from bench.records.record import read_record, write_record
 from bench.records.standing import Standing
 from bench.schema import read_card
+from bench.session import Session
 from bench.submit.accept import accept, differences
 from bench.submit.rerun import compare, rerun
 from bench.submit.submit import submit
@@ -124,3 +131,42 @@ def test_embeddings_may_differ_by_rounding_only():
     assert compare("t", [item], [[1.0, 2.0]], {"a": [1.0001, 2.0]}).problems == ()
     assert compare("t", [item], [[1.0, 2.0]], {"a": [2.0, -1.0]}).problems
     assert compare("t", [item], [[1.0, 2.0]], {"a": [1.0]}).problems
+
+
+def loaded_with(card):
+    """Return a loader of the toy upstream under a card."""
+
+    def load(text, session=None):
+        name = parse_upstream_name(text)
+        return Loaded(ToyUpstream(), name, card, "none", None, None, "d" * 64)
+
+    return load
+
+
+def test_a_model_that_is_given_by_its_card(toy, tmp_path, monkeypatch):
+    """Its records were made with `--card`; nothing needs to lie in the checkout."""
+    card = {
+        "name": "mine", "title": "Mine", "family": "baseline", "builder": "mine:Mine",
+        "license": "MIT", "provenance": "none",
+    }  # fmt: skip
+    path = tmp_path / "card.yaml"
+    path.write_text(yaml.safe_dump(card), encoding="utf-8")
+    about = BundleCard(upstream="mine", track="toy", submitted_by="A. Body")
+    runs = tmp_path / "runs"
+    shutil.copytree(toy.out / "toy" / "fbank", runs / "toy" / "mine")
+    for file in (runs / "toy" / "mine").glob("*.json"):
+        sha = card_digest(user_card(path))
+        record = read_record(file)
+        inputs = record.inputs.model_copy(update={"upstream_card_sha256": sha})
+        write_record(record.model_copy(update={"upstream": "mine", "inputs": inputs}), file)
+    monkeypatch.setattr("bench.submit.verify.load_upstream", loaded_with(user_card(path)))
+    cost = tmp_path / "cost.json"
+    cost.write_text(toy.cost.read_text().replace('"fbank"', '"mine"'), encoding="utf-8")
+    given = {"runs": runs, "home": toy.home, "cost": cost}
+    with pytest.raises(UsageError, match="unknown upstream 'mine'"):
+        submit(about, out=tmp_path / "a", **given)
+    whole = submit(about, out=tmp_path / "b", session=Session(cards=[path]), **given)
+    assert whole.report.problems == [] and whole.path == tmp_path / "b"
+    assert yaml.safe_load((tmp_path / "b" / "card.yaml").read_text())["name"] == "mine"
+    with opened(tmp_path / "b") as folder:  # the reviewer needs the card in the checkout
+        assert "unknown upstream 'mine'" in check(folder, toy.home)[1].problems[0]
