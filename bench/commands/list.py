@@ -41,11 +41,11 @@ def _upstreams() -> TerminalTable:
 
     columns = (
         TableColumn("upstream"),
-        TableColumn("family", priority=1),
+        TableColumn("family", priority=2),
         TableColumn("params, M", is_number=True),
         TableColumn("MACs, G/s", is_number=True),
-        TableColumn("weights"),
-        TableColumn("licence", priority=2),
+        TableColumn("weights", wraps=False),
+        TableColumn("licence", priority=1),
         TableColumn("teacher", priority=4),
         TableColumn("trained by", priority=3),
         TableColumn("title", priority=5),
@@ -77,7 +77,7 @@ def _upstream(card: UpstreamCard, params: str, macs: str) -> tuple[Cell, ...]:
         params,
         macs,
         _weights(card),
-        card.license,
+        card.license.partition(" (")[0],  # remarks stay in the card
         card.teacher or "",
         trained_by,
         card.title,
@@ -98,7 +98,7 @@ def _weights(card: UpstreamCard, folder: Path | None = None) -> Cell:
     if card.checkpoint.made_by is not None or card.checkpoint.shipped:
         return StyledCell("to be trained", "faint")
     size = card.checkpoint.megabytes
-    return StyledCell("to fetch" if size is None else f"to fetch, {size:,.0f} MB", "faint")
+    return StyledCell("fetch" if size is None else f"fetch {size:,.0f} MB", "faint")
 
 
 def _offered(name: str) -> tuple[Cell, ...]:

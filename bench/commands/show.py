@@ -37,6 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show a table, or one record."""
+    from bench.progress import say
     from bench.records.record import read_record
     from bench.reports.run_table import read_runs
 
@@ -46,8 +47,14 @@ def run(options: argparse.Namespace) -> int:
     if options.what is None or path.is_dir():
         return _show_runs(options, read_runs(path), path)
     runs = _named(options, read_runs(options.runs))
-    if "/" in options.what and len(runs) == 1:
-        return _show_record(options, *runs[0])
+    if "/" in options.what:
+        # The newest result; a smoke test only where there is no result.
+        code = _show_record(options, *min(runs, key=lambda run: bool(run[0].restriction)))
+        if len(runs) > 1:
+            upstream, _, task = options.what.partition("/")
+            others = f"{len(runs) - 1} other run{'s' if len(runs) > 2 else ''}"
+            say(f"{others}: slim-superb show '{upstream}' --task {task}")
+        return code
     return _show_runs(options, runs, options.runs)
 
 

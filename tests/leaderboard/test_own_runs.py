@@ -167,3 +167,10 @@ def test_only_runs_of_the_same_column_are_comparable(tmp_path):
     assert run.upstream == "right" and run.is_own
     limited = record(limit=60)
     assert "no result" in next_step(limited, [])
+
+
+def test_the_newest_result_of_an_upstream_is_shown_in_full(runs, capsys):
+    assert main(["show", "mine/ks", "--runs", str(runs)]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("ks on track open: mine (none weights), seed 0")
+    assert "1 other run: slim-superb show 'mine' --task ks" in captured.err
