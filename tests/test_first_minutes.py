@@ -58,7 +58,7 @@ def test_a_repository_out_of_reach_is_one_line_at_once(folder, monkeypatch, caps
     """There is no configuration of which an untrained control could be built."""
     asked = []
 
-    def refuse(self, repository, *, repo_type, timeout):
+    def refuse(self, repository, *, repo_type, revision, timeout):
         asked.append((repository, repo_type, timeout))
         try:
             raise OSError("Name or service not known")

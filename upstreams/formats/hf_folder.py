@@ -157,7 +157,7 @@ def folder_extractor(folder: Path) -> Any:
         )
     check_numbers(read_json(path), path)
     try:
-        extractor = transformers.AutoFeatureExtractor.from_pretrained(
+        extractor = transformers.AutoFeatureExtractor.from_pretrained(  # type: ignore[no-untyped-call]
             folder, local_files_only=True, trust_remote_code=False
         )
     except Exception as error:  # transformers raises many classes

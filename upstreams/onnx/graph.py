@@ -160,7 +160,7 @@ class OnnxGraph:
     def num_parameters(self) -> int:
         """Return the number of elements of all weights (`upstreams.onnx.weights`)."""
         model = self._inlined(self._model)
-        tensors = {}
+        tensors: dict[str, Any] = {}
         for graph in (model.graph, *(graph for node in _nodes(model) for graph in _graphs(node))):
             tensors |= {tensor.name: tensor for tensor in graph.initializer}
         for node in _nodes(model):

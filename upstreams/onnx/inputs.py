@@ -93,7 +93,7 @@ class OnnxInputs:
             )
         file = path.parent / EXTRACTOR_FILE
         self.file = file if file.is_file() and features is None else None
-        self._extract = None
+        self._extract: Any = None
         self.normalize = False
         if self.has_extractor:
             self._extract = self._extractor(features, shown)

@@ -75,7 +75,7 @@ def _attention(attributes: Mapping[str, Any], shapes: Sequence[Shape], out: Shap
 
 def _packed_attention(_: Mapping[str, Any], shapes: Sequence[Shape], out: Shape) -> int:
     """Count com.microsoft.Attention: x (B, T, D), joint weights (D, 3 D'), and both products."""
-    (batch, frames, _), weights = shapes
+    (batch, frames, _width), weights = shapes
     return batch * frames * math.prod(weights) + 2 * batch * frames * frames * out[-1]
 
 

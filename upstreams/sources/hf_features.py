@@ -74,7 +74,8 @@ class Extracted(nn.Module):
         """Return the mean over frequency (1, T, D) of patches, two special ones before them."""
         config = self.inner.config
         bands = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
-        return state[:, 2:].unflatten(1, (bands, -1)).mean(dim=1)
+        batch, _, width = state.shape
+        return state[:, 2:].reshape(batch, bands, -1, width).mean(dim=1)
 
 
 def with_extractor(encoder: Any, folder: Path) -> Upstream:

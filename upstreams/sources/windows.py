@@ -29,7 +29,7 @@ def in_windows(
         pad: fill the last window with silence; False where `encode` does that.
     """
     rows = []
-    for part in wavs.split(window, dim=1):
+    for part in torch.split(wavs, window, dim=1):
         size = part.shape[1]
         states = encode(F.pad(part, (0, window - size)) if pad else part)
         rows.append([state[:, : -(-size // stride)] for state in states])
