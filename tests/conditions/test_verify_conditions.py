@@ -1,5 +1,6 @@
 """Scores under conditions: what `verify` holds a record to, beside the scores on its test sets."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -76,10 +77,14 @@ def test_own_runs_are_compared_whatever_else_they_were_scored_on(
         for item in record.conditions
     ]
     write_record(record.model_copy(update={"conditions": tuple(items)}), trained.path)
+    other = trained.path.parents[1] / "fbank@deltas=0"
+    shutil.copytree(trained.path.parent, other)
+    changed = {"upstream": other.name, "conditions": tuple(items)}
+    write_record(record.model_copy(update=changed), other / trained.path.name)
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(trained.toy.home))
     options = ["--track", record.track, "--condition", name, "--runs", trained.path.parents[2]]
     options += ["--board", tmp_path]
-    assert main(["compare", record.upstream, record.upstream, *map(str, options)]) == 0
+    assert main(["compare", record.upstream, other.name, *map(str, options)]) == 0
     shown = capsys.readouterr().out
     assert "accuracy" in shown and "no test" in shown  # of one head seed nothing is said
 

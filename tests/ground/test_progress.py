@@ -54,7 +54,8 @@ def test_every_command_has_both_options():
     ]
     assert {"board", "eval", "grid"} <= commands.choices.keys()
     for name, parser in commands.choices.items():
-        assert {"-q", "--quiet", "-v", "--verbose"} <= set(parser._option_string_actions), name
+        for leaf in cli.leaf_parsers(parser):
+            assert {"-q", "--quiet", "-v", "--verbose"} <= set(leaf._option_string_actions), name
 
 
 def test_a_quiet_run_says_nothing_and_a_talkative_one_how_long_stages_take(
