@@ -52,7 +52,10 @@ class Upstream(nn.Module, ABC):
 
     Attributes:
         num_layers: L, counting `states[0]`.
-        hidden_size: D, the same for every layer.
+        num_pooled: the last so many of the L states are pooled: of the whole utterance, with the
+            same vector in every frame (a speaker embedding). Heads that pool use them as any other
+            state. Tasks whose features are frames leave them out.
+        hidden_size: D, the same for every layer; narrower states are filled with zeros.
         stride: samples per frame (320 is 20 ms).
         min_samples: the shortest input that gives one frame.
         tap: name of the hidden states that it returns.
@@ -69,6 +72,7 @@ class Upstream(nn.Module, ABC):
     identity: str | None = None
     left_out: tuple[str, ...] = ()
     num_layers: int
+    num_pooled: int = 0
     hidden_size: int
     stride: int
     min_samples: int

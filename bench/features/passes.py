@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.engine import Engine, one_thread
-from bench.errors import InvalidDataError, MissingError
+from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.allocation import keep_freed_memory
 from bench.features.rows import DTYPES, Array, Mode, Rows, empty_rows
 from bench.features.workers import in_order, workers_that_fit
@@ -190,6 +190,21 @@ def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Ten
     return [row[:count] for row, count in zip(stacked, frames.tolist(), strict=True)]
 
 
+def num_states(upstream: Upstream, mode: Mode) -> int:
+    """Return the number of states in a mode: `frames` leaves out the pooled ones.
+
+    Raises:
+        UsageError: none is left.
+    """
+    count = upstream.num_layers - (upstream.num_pooled if mode == "frames" else 0)
+    if not count:
+        raise UsageError(
+            "this upstream or tap gives only a pooled state, one vector an utterance: this task "
+            "needs frames; choose another tap"
+        )
+    return count
+
+
 def stored_form(states: Tensor, mode: Mode, item: Utterance) -> Array:
     """Return hidden states (T, L, D) as a mode stores them: their mean, or all in half precision.
 
@@ -228,7 +243,7 @@ class Stream:
     @property
     def num_layers(self) -> int:
         """L."""
-        return self.upstream.num_layers
+        return num_states(self.upstream, self.mode)
 
     @property
     def hidden_size(self) -> int:
@@ -256,7 +271,7 @@ class Stream:
         states = empty_rows(int(lengths.sum()), self.num_layers, self.hidden_size, self.mode)
 
         def form(hidden: Tensor, item: Utterance) -> Array:
-            return stored_form(hidden, self.mode, item)
+            return stored_form(hidden[:, : self.num_layers], self.mode, item)
 
         for item, array in upstream_pass(self.upstream, chosen, self.engine, form):
             start = starts[item.key].pop()

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from bench import stopping
 from bench.api import Upstream, Utterance
 from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Sound, clean_sound, stored_form, upstream_pass
+from bench.features.passes import Sound, clean_sound, num_states, stored_form, upstream_pass
 from bench.features.rows import DTYPES, Array, FeatureSet, Mode
 from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
 from bench.identity import features_folder
@@ -54,7 +55,8 @@ class ShardRows(NamedTuple):
 def bytes_per_utterance(upstream: Upstream, mode: Mode, num_samples: int) -> int:
     """Return the size on disk of one utterance's features."""
     frames = 1 if mode == "pooled" else upstream.num_frames(num_samples)
-    return frames * upstream.num_layers * upstream.hidden_size * np.dtype(DTYPES[mode]).itemsize
+    size = num_states(upstream, mode) * upstream.hidden_size * np.dtype(DTYPES[mode]).itemsize
+    return frames * size
 
 
 class FeatureStore:
@@ -170,7 +172,8 @@ class FeatureStore:
         pooled = self if self.mode == "pooled" else self._sibling("pooled")
         for shard in _shards(self.missing(utterances), upstream, self.mode):
             arrays: dict[str, dict[Mode, Array]] = {}
-            for item, forms in upstream_pass(upstream, shard, self.engine, self._forms, sound):
+            forms_of = partial(self._forms, upstream)
+            for item, forms in upstream_pass(upstream, shard, self.engine, forms_of, sound):
                 arrays[item.key] = forms
                 on_utterance(item)
                 if stopping.requested():  # the utterances so far become a smaller shard
@@ -182,10 +185,12 @@ class FeatureStore:
                 self._write_shard({key: forms["frames"] for key, forms in arrays.items()})
             stopping.check()
 
-    def _forms(self, states: Tensor, item: Utterance) -> dict[Mode, Array]:
+    def _forms(self, upstream: Upstream, states: Tensor, item: Utterance) -> dict[Mode, Array]:
         """Return what is stored of one utterance: its means, and frames in that mode."""
         modes: tuple[Mode, ...] = ("pooled",) if self.mode == "pooled" else ("pooled", "frames")
-        return {mode: stored_form(states, mode, item) for mode in modes}
+        return {
+            mode: stored_form(states[:, : num_states(upstream, mode)], mode, item) for mode in modes
+        }
 
     def _sibling(self, mode: Mode) -> FeatureStore:
         """Return the store of the same upstream in another mode."""

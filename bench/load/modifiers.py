@@ -45,6 +45,7 @@ class Modified(Upstream):
         super().__init__()
         self.inner, self.dtype = inner.to(dtype), dtype
         self.num_layers, self.hidden_size = inner.num_layers, inner.hidden_size
+        self.num_pooled = inner.num_pooled
         self.stride, self.min_samples = inner.stride, inner.min_samples
         self.tap, self.attention_dropout = inner.tap, inner.attention_dropout
         self.identity, self.is_reentrant = inner.identity, inner.is_reentrant

@@ -30,6 +30,7 @@ class Tapped(Upstream):
         super().__init__()
         self.inner, self.tap, self.chosen = inner, tap, chosen
         self.num_layers, self.hidden_size = len(chosen), inner.hidden_size
+        self.num_pooled = max(chosen.stop - (inner.num_layers - inner.num_pooled), 0)
         self.stride, self.min_samples = inner.stride, inner.min_samples
         self.attention_dropout, self.identity = inner.attention_dropout, inner.identity
         self.left_out = inner.left_out

@@ -12,6 +12,7 @@ import torch
 from bench.config import TaskCard
 from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, MissingError
+from bench.features.passes import num_states
 from bench.features.weighted_sum import Moments
 from bench.load.fingerprint import agree, identified
 from bench.load.loader import Loaded, load_upstream
@@ -151,10 +152,11 @@ def check_head(path: Path, record: Record) -> None:
 def make_probe(resolved: Resolved) -> Probe:
     """Return the weighted sum and the head of a run, without their trained values."""
     upstream, moments = resolved.loaded.upstream, None
+    count = num_states(upstream, resolved.card.features)
     if resolved.card.recipe.standardize:
-        shape = (upstream.num_layers, upstream.hidden_size)
+        shape = (count, upstream.hidden_size)
         moments = Moments(torch.zeros(shape), torch.ones(shape))
-    return Probe(upstream.num_layers, upstream.hidden_size, head_factory(resolved), moments)
+    return Probe(count, upstream.hidden_size, head_factory(resolved), moments)
 
 
 def load_head(resolved: Resolved, record_path: Path, record: Record) -> Probe:

@@ -275,7 +275,7 @@ def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
         encoded = grid.points[0].probe.head.encode([item.target for item in train])
 
         def timed(count: int, num_frames: int) -> float:
-            shape = (upstream.num_layers, count, num_frames, upstream.hidden_size)
+            shape = (source.num_layers, count, num_frames, source.hidden_size)
             lengths = torch.full((count,), num_frames)
             batch = Batch(torch.randn(shape).to(device), lengths.to(device))
             targets = take(encoded, range(count), device)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from bench.config import Recipe
 from bench.errors import InvalidDataError
+from bench.features.passes import num_states
 from bench.identity import card_digest
 from bench.load.loader import Loaded
 from bench.records.record import GridPoint, Record
@@ -46,8 +47,9 @@ def _problems(
     upstream, card, head = loaded.upstream, card_of(record), record.head
     if record.tap != upstream.tap:
         yield f"tap {record.tap[:40]!r}, {upstream.tap!r} expected of {record.upstream}"
-    if len(head.layer_weights) != upstream.num_layers:
-        yield f"{len(head.layer_weights)} layer weights, {upstream.num_layers} expected"
+    count = num_states(upstream, card.features)
+    if len(head.layer_weights) != count:
+        yield f"{len(head.layer_weights)} layer weights, {count} expected"
         return
     if record.inputs.upstream_card_sha256 != card_digest(loaded.card):
         yield f"made by another card than upstreams/cards/{loaded.card.name}.yaml"

@@ -28,7 +28,7 @@ def no_network(monkeypatch):
         raise MissingError(f"{name}: the weights cannot be reached (no network); how")
 
     monkeypatch.setattr("bench.load.files.from_hub", refuse)
-    monkeypatch.setattr("bench.load.files.from_wheel", refuse)
+    monkeypatch.setattr("bench.load.files.from_wheels", refuse)
 
 
 def speaker_file(path, **changes):
