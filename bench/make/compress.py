@@ -89,7 +89,7 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     trainer = trainer_class(card.training | request.overrides, _device(request.device))
     task, data = task_and_data(card, request.data)
     folder = make_folder(request.out or Path("runs") / "compress" / name)
-    clips = find_clips(data, home)
+    clips = [clip for name_of_data in data for clip in find_clips(name_of_data, home)]
     teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
@@ -111,7 +111,9 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
                 seed=request.seed,
                 folder=folder,
                 say=say,
-                distort=make_distort(card.distortions, data, home) if card.distortions else None,
+                distort=(
+                    make_distort(card.distortions, data[0], home) if card.distortions else None
+                ),
                 make_head=head_maker(task, clips) if task else None,
                 keep_states=keeper if keeps_targets else None,
             ),

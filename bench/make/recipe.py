@@ -43,7 +43,8 @@ class RecipeCard(Frozen):
         title: of the new upstream.
         family: of the new upstream.
         make: `module:attr` of a function from `Ingredients` to an objective.
-        data: `CORPUS:TABLE`, a folder of audio, or a pattern of folders (`LibriSpeech/train-*`).
+        data: `CORPUS:TABLE`, a folder of audio, or a pattern of folders (`LibriSpeech/train-*`); or
+            a list of these.
         task: `TRACK/TASK` for recipes that prune for a task: its training table is the data.
         teacher: the name of an upstream, for recipes with a teacher.
         paper: address of the paper of the method.
@@ -57,7 +58,7 @@ class RecipeCard(Frozen):
     title: str
     family: Family
     make: str
-    data: str | None = None
+    data: str | tuple[str, ...] | None = None
     task: str | None = None
     teacher: str | None = None
     paper: str | None = None
@@ -207,20 +208,23 @@ def make_distort(name: str, data: str, home: Path) -> Distort:
     return distort
 
 
-def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, str]:
-    """Return the task of a recipe that prunes for one, and the name of the training data.
+def task_and_data(
+    card: RecipeCard, data: str | None
+) -> tuple[TaskCard | None, tuple[str, ...]]:
+    """Return the task of a recipe that prunes for one, and the names of the training data.
 
     Raises:
         UsageError: no such task, or a task together with `data`.
     """
     if card.task is None:
         assert card.data is not None  # RecipeCard has one of the two
-        return None, data or card.data
+        names = data or card.data
+        return None, (names,) if isinstance(names, str) else names
     if data is not None:
         raise UsageError(f"recipe {card.name} trains on the task {card.task}: no --data")
     track, _, name = card.task.partition("/")
     task = task_card(name, track)
-    return task, f"{task.corpus}:{task.tables['train']}"
+    return task, (f"{task.corpus}:{task.tables['train']}",)
 
 
 def head_maker(task: TaskCard, clips: list[Utterance]) -> Callable[[int, int], Head]:

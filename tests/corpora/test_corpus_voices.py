@@ -45,11 +45,12 @@ def test_clips_are_joined_until_they_are_long_enough(tmp_path) -> None:
     sounds["broken.wav"] = b"RIFF"
     sounds["slow.wav"] = sound(0.6, 4_000)
     dropped: Counter[str] = Counter()
-    rows = voices._utterances(voices.Voice("A-B", "a", sounds), tmp_path, dropped)
+    voice, limits = voices.Voice("A-B", "a", sounds), {"most": 40, "max_seconds": 6.0}
+    rows = voices.write_utterances(voice, tmp_path, dropped, **limits)
     assert [row["id"] for row in rows] == ["A-B-000", "A-B-001"]  # seven clips, three each
     assert [row["num_samples"] for row in rows] == [28_800, 28_800]
     assert dropped == {"duplicate": 1, "silent": 1, "undecodable": 2}
-    assert voices._utterances(voices.Voice("A-B", "a", sounds), tmp_path, Counter()) == rows
+    assert voices.write_utterances(voice, tmp_path, Counter(), **limits) == rows
 
 
 def test_a_card_may_join_tables_of_several_corpora() -> None:

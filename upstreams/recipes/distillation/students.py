@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -17,6 +17,9 @@ from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, random_state, unpack
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.precision import at_least_float32
+
+TargetNorm = Literal["frames", "dimensions"]
+MIN_STD = 1e-3  # of a dimension that hardly varies
 
 
 def teacher_of(source: Ingredients) -> Encoder:
@@ -48,7 +51,7 @@ def student_config(teacher: EncoderConfig, section: Mapping[str, Any]) -> Encode
     return encoder_config({**inherited, **section, "mask_embedding": 0})
 
 
-def check_targets(targets: Sequence[int], teacher: Encoder) -> None:
+def check_targets(targets: Sequence[int], teacher: Upstream) -> None:
     """Check that a teacher has the hidden states that a recipe names.
 
     Raises:
@@ -61,15 +64,20 @@ def check_targets(targets: Sequence[int], teacher: Encoder) -> None:
         )
 
 
-def check_grid(teacher: Upstream, student: Upstream) -> None:
+def check_grid(teacher: Upstream, student: Upstream, spare: int = 0) -> None:
     """Check that a student has the teacher's frames.
+
+    Args:
+        teacher: gives the targets.
+        student: learns them.
+        spare: frames that the teacher may have more, at the end of an utterance.
 
     Raises:
         UsageError: another stride, or another number of frames.
     """
-    probes = (teacher.min_samples, 16_000, 16_160, 33_333)  # samples
-    counts = [[encoder.num_frames(size) for size in probes] for encoder in (teacher, student)]
-    if teacher.stride != student.stride or counts[0] != counts[1]:
+    probes = (max(teacher.min_samples, student.min_samples), 16_000, 16_160, 33_333)  # samples
+    more = [teacher.num_frames(size) - student.num_frames(size) for size in probes]
+    if teacher.stride != student.stride or min(more) < 0 or max(more) > spare:
         raise UsageError(
             f"teacher and student must have the same frames: the teacher's stride is "
             f"{teacher.stride} samples, the student's {student.stride}"
@@ -77,22 +85,28 @@ def check_grid(teacher: Upstream, student: Upstream) -> None:
 
 
 def initial_state(
-    config: EncoderConfig, teacher: Encoder, *, take: Sequence[int], seed: int
+    config: EncoderConfig, teacher: Upstream, *, take: Sequence[int], seed: int
 ) -> State:
     """Return random weights, with the teacher's weights where the shapes agree.
 
     Args:
         config: of the student.
-        teacher: the encoder that weights are taken from.
+        teacher: weights are taken from it, if it is an `Encoder`.
         take: the teacher's layer (from 0) for each layer of the student; empty takes no weights.
         seed: of the random weights.
 
     Raises:
-        UsageError: no such layer, or no tensor of the teacher has the student's shape.
+        UsageError: no such layer, a teacher of another architecture, or no tensor of the teacher
+            has the student's shape.
     """
     state = random_state(config, seed)
     if not take:
         return state
+    if not isinstance(teacher, Encoder):
+        raise UsageError(
+            f"'take': the layers of a {type(teacher).__name__} are of another architecture: leave "
+            f"it empty"
+        )
     if len(take) != config.num_layers or not set(take) <= set(range(teacher.config.num_layers)):
         raise UsageError(
             f"'take' must name one of the teacher's {teacher.config.num_layers} layers (from 0) "
@@ -152,10 +166,24 @@ def regression_loss(predicted: Tensor, target: Tensor, cosine_weight: float) -> 
     return distance - cosine_weight * F.logsigmoid(cosine).mean()
 
 
-def standardised(states: Sequence[Tensor], valid: Tensor) -> list[Tensor]:
-    """Return the valid frames of states (B, T, D), layer-normed without weights: (N, D) each.
+def standardised(
+    states: Sequence[Tensor], valid: Tensor, norm: TargetNorm = "frames"
+) -> list[Tensor]:
+    """Return the valid frames of states (B, T, D), normed without weights: (N, D) each.
 
     The residual stream of a pre-norm encoder grows from layer to layer, and a few dimensions
     dominate it. With the norm, all layers and frames count equally in the distance.
+
+    Args:
+        states: of the teacher.
+        valid: (B, T) bool.
+        norm: `frames` norms every frame over its dimensions (layer norm). `dimensions` norms every
+            dimension over the N frames, so that a mean that all frames share is no target.
     """
-    return [F.layer_norm(state[valid], state.shape[-1:]) for state in states]
+    frames = [at_least_float32(state[valid]) for state in states]
+    if norm == "frames":
+        return [F.layer_norm(state, state.shape[-1:]) for state in frames]
+    return [
+        (state - state.mean(dim=0)) / state.std(dim=0, correction=0).clamp_min(MIN_STD)
+        for state in frames
+    ]

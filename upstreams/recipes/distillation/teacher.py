@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from bench.api import Upstream
 from bench.errors import UsageError
 from bench.trainer import Ingredients, StateReader
 from upstreams.encoder.encoder import Encoder
 from upstreams.recipes.distillation.students import teacher_of
 from upstreams.recipes.training.stream import STRIDE_SAMPLES, ClipBatch
+
+UpstreamT = TypeVar("UpstreamT", bound=Upstream)
 
 
 class TeacherStates(NamedTuple):
@@ -26,7 +29,7 @@ class TeacherStates(NamedTuple):
     frames: Tensor
 
 
-class FrozenTeacher:
+class FrozenTeacher(Generic[UpstreamT]):
     """A teacher and the source of its hidden states. No module: checkpoints do not hold it.
 
     Attributes:
@@ -34,7 +37,7 @@ class FrozenTeacher:
         reader: reads stored states; None computes them.
     """
 
-    def __init__(self, encoder: Encoder, reader: StateReader | None = None) -> None:
+    def __init__(self, encoder: UpstreamT, reader: StateReader | None = None) -> None:
         """Check the stride.
 
         Raises:
@@ -67,11 +70,27 @@ class FrozenTeacher:
         return TeacherStates(list(padded.unbind(2)), torch.tensor(sizes))
 
 
-def frozen_teacher(source: Ingredients) -> FrozenTeacher:
+def frozen_teacher(source: Ingredients) -> FrozenTeacher[Encoder]:
     """Return the teacher of a recipe, with stored states if the recipe asks for them.
 
     Raises:
         UsageError: no teacher, or no encoder (a filter bank, a speaker encoder).
     """
-    encoder = teacher_of(source)
-    return FrozenTeacher(encoder, source.keep_states() if source.keep_states is not None else None)
+    return FrozenTeacher(teacher_of(source), _stored_states(source))
+
+
+def any_frozen_teacher(source: Ingredients) -> FrozenTeacher[Upstream]:
+    """Return the teacher of a recipe, of any architecture.
+
+    Raises:
+        UsageError: no teacher.
+    """
+    if source.teacher is None:
+        raise UsageError("this recipe needs a teacher: give --teacher")
+    source.teacher.lay_out()
+    return FrozenTeacher(source.teacher, _stored_states(source))
+
+
+def _stored_states(source: Ingredients) -> StateReader | None:
+    """Return a reader of the teacher's stored states, if the recipe asks for them."""
+    return source.keep_states() if source.keep_states is not None else None

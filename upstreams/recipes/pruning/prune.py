@@ -89,7 +89,7 @@ class Constraint(nn.Module):
 class Pruning(Objective):
     """The objective of a gated encoder with constraints."""
 
-    def __init__(self, teacher: FrozenTeacher, options: PruningOptions, *, seed: int) -> None:
+    def __init__(self, teacher: FrozenTeacher[Encoder], options: PruningOptions, *, seed: int) -> None:
         """Build the gated encoder, a copy of the teacher.
 
         Raises:
