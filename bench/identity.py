@@ -43,9 +43,10 @@ FOLDER_DIGITS = 24  # of a key, in the name of a folder or a file
 WORDS = {"title", "notes", "paper", "license", "deviations", "source", "labels"}
 WORDS |= {"reported", "macs_rule", "differs", "lr_presets"}
 # Keys that only help to find a file: the tap's other name, the file's page, other sources and
-# approximate size, other files with the same weights (a record has the digest of the one used), the commands that
-# train it again.
-NOT_HASHED: Any = {"checkpoint": {"page", "mirrors", "size_mb", "known_sha256", "made_by"}}
+# approximate size, other files with the same weights (a record has the digest of the one used), the
+# commands that train it again.
+FINDING = {"page", "mirrors", "size_mb", "known_sha256", "made_by"}
+NOT_HASHED: Any = {"checkpoint": FINDING}
 EXCLUDED: Any = dict.fromkeys(sorted(WORDS | {"paper_tap"}), True) | NOT_HASHED
 # Keys that are newer than the first records: omitted where a card does not use them.
 LATER: dict[str, Any] = {"builder": None, "args": {}}

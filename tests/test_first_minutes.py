@@ -29,7 +29,7 @@ def without_network(monkeypatch):
     def refuse(name, source, folder, advice):
         raise MissingError(f"{name}: the weights cannot be reached (no network); {advice}")
 
-    monkeypatch.setattr("bench.load.files.from_wheel", refuse)
+    monkeypatch.setattr("bench.load.downloads.from_wheels", refuse)
 
 
 def test_weights_out_of_reach_are_said_first_and_last_with_a_code_of_their_own(

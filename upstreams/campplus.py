@@ -141,9 +141,7 @@ def _dense_part() -> nn.Sequential:
             width += GROWTH
         layers[f"block{number}"] = nn.Sequential(block)
         conv = nn.Conv1d(width, width // 2, 1, bias=False)
-        layers[f"transit{number}"] = nn.Sequential(
-            OrderedDict(nonlinear=_norm(width), linear=conv)
-        )
+        layers[f"transit{number}"] = nn.Sequential(OrderedDict(nonlinear=_norm(width), linear=conv))
         width //= 2
     layers["out_nonlinear"] = _norm(width)
     conv = nn.Conv1d(2 * width, EMBEDDING, 1, bias=False)
@@ -189,7 +187,7 @@ class CamPlus(Upstream):
             wav[None], num_mel_bins=MEL_BINS, sample_frequency=float(SAMPLE_RATE_HZ)
         )
         x = self.head((mels - mels.mean(dim=0)).t()[None])
-        states = []
+        states: list[Tensor] = []
         for name, layer in self.xvector.named_children():
             if name == "dense":
                 x = layer(_statistics(x)).expand(-1, -1, states[-1].shape[-1])
@@ -221,13 +219,17 @@ def import_state(data: Any, expected: Mapping[str, Tensor]) -> dict[str, Tensor]
     state = dict(data) if isinstance(data, Mapping) else {}
     different = sorted(map(str, state.keys() ^ expected.keys()))
     if different:
-        raise InvalidDataError(f"CAM++ checkpoint: missing or unexpected: {', '.join(different[:3])}")
+        raise InvalidDataError(
+            f"CAM++ checkpoint: missing or unexpected: {', '.join(different[:3])}"
+        )
     for name, tensor in expected.items():
         theirs = state[name]
         if name.endswith(NUM_BATCHES):
             continue
         if not isinstance(theirs, Tensor) or theirs.shape != tensor.shape:
-            raise InvalidDataError(f"CAM++ checkpoint: {name}: shape {tuple(tensor.shape)} expected")
+            raise InvalidDataError(
+                f"CAM++ checkpoint: {name}: shape {tuple(tensor.shape)} expected"
+            )
         if not theirs.is_floating_point() or not bool(theirs.isfinite().all()):
             raise InvalidDataError(f"CAM++ checkpoint: {name}: finite weights expected")
     return state

@@ -154,7 +154,7 @@ def _tracks() -> TerminalTable:
 
 
 def _recipes() -> TerminalTable:
-    from bench.make.recipe import recipe_card, recipe_names
+    from bench.make.recipe import data_names, recipe_card, recipe_names
     from bench.terminal.table import TableColumn, TerminalTable
 
     columns = (
@@ -167,7 +167,10 @@ def _recipes() -> TerminalTable:
     cards = [recipe_card(name) for name in recipe_names()]
     return TerminalTable(
         columns,
-        [(c.name, c.family, c.teacher or "", c.data or c.task or "", c.title) for c in cards],
+        [
+            (c.name, c.family, c.teacher or "", c.task or ", ".join(data_names(c)), c.title)
+            for c in cards
+        ],
     )
 
 

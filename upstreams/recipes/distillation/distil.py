@@ -21,8 +21,8 @@ from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, trainable, unpack
 from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
 from upstreams.recipes.distillation.students import (
-    TargetNorm,
     TargetHeads,
+    TargetNorm,
     check_grid,
     check_targets,
     initial_state,

@@ -86,7 +86,7 @@ def any_frozen_teacher(source: Ingredients) -> FrozenTeacher[Upstream]:
         UsageError: no teacher.
     """
     if source.teacher is None:
-        raise UsageError("this recipe needs a teacher: give --teacher")
+        raise UsageError("this recipe needs an encoder as its teacher: none given; give --teacher")
     source.teacher.lay_out()
     return FrozenTeacher(source.teacher, _stored_states(source))
 

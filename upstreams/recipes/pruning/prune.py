@@ -24,6 +24,7 @@ from bench.api import lengths_to_mask
 from bench.errors import UsageError
 from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
+from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import trainable, unpack
 from upstreams.recipes.distillation.students import check_targets, regression_loss, standardised
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
@@ -89,7 +90,9 @@ class Constraint(nn.Module):
 class Pruning(Objective):
     """The objective of a gated encoder with constraints."""
 
-    def __init__(self, teacher: FrozenTeacher[Encoder], options: PruningOptions, *, seed: int) -> None:
+    def __init__(
+        self, teacher: FrozenTeacher[Encoder], options: PruningOptions, *, seed: int
+    ) -> None:
         """Build the gated encoder, a copy of the teacher.
 
         Raises:
