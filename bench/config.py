@@ -226,7 +226,8 @@ class TaskCard(Frozen):
         corpus: module in `bench.corpora`.
         tables: manifest of `train`, `dev` and of every test condition of the corpus; several are
             joined. `CORPUS:TABLE` is a manifest of another corpus.
-        labels: source of the targets. `derived` means by rules, not by people.
+        labels: source of the targets. `derived` means by rules, not by people; `user`, that the
+            task is of a card outside this project.
         head: `module:attr` of a `bench.api.Head`.
         metrics: names in `bench.metrics.metric`; the first is the main one.
         dev_metric: metric that selects on dev; empty for the main one.
@@ -235,6 +236,7 @@ class TaskCard(Frozen):
         license: of the audio; shown to the user.
         deviations: how the task differs from SUPERB's; shown to the user.
         lr_presets: learning rates behind published numbers, by upstream card (`--lr published`).
+        splits: how a user's corpus is split; None where the data say it.
     """
 
     name: str
@@ -243,7 +245,7 @@ class TaskCard(Frozen):
     version: int
     corpus: str
     tables: dict[str, str | tuple[str, ...]]
-    labels: Literal["script", "derived", "official"]
+    labels: Literal["script", "derived", "official", "user"]
     head: str
     head_conf: dict[str, Any] = Field(default_factory=dict)
     metrics: tuple[str, ...] = Field(min_length=1)
@@ -255,6 +257,9 @@ class TaskCard(Frozen):
     deviations: str = ""
     source: str = ""
     lr_presets: dict[str, float] = Field(default_factory=dict)
+    splits: dict[str, int | float | str] | None = Field(
+        default=None, exclude_if=lambda rule: rule is None
+    )
 
     @model_validator(mode="after")
     def _has_splits(self) -> TaskCard:

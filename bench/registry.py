@@ -23,6 +23,7 @@ BORDER = {
     "recipe trainer": "upstreams.recipes.training.trainer:ObjectiveTrainer",
     "ceiling head": "downstreams.ceiling:EndToEndClassifier",
 }
+OWN_TRACK = "own"  # tasks of users, whose cards lie outside this project
 CORPUS_FOLDERS = ("embedded", "official")  # of `bench/corpora`; a file there is a corpus
 
 
@@ -49,6 +50,8 @@ def task_names(track: str) -> list[str]:
         UsageError: no such track.
     """
     track_card(track)
+    if track == OWN_TRACK:
+        return sorted(_own_cards().card_files())
     return sorted(path.stem for path in (TASKS / track).glob("*.yaml") if path.stem != "track")
 
 
@@ -57,7 +60,11 @@ def task_card(name: str, track: str) -> TaskCard:
 
     Raises:
         UsageError: no such task or track (with near names), or a card that is not valid.
+        MissingError: the file of a user's card has moved.
     """
+    if track == OWN_TRACK:
+        card: TaskCard = _own_cards().own_task(name)
+        return card
     if name not in task_names(track):
         known = task_names(track)
         raise UsageError(f"unknown task {name!r} on track {track!r}: {did_you_mean(name, known)}")
@@ -65,6 +72,11 @@ def task_card(name: str, track: str) -> TaskCard:
     if (card.name, card.track) != (name, track):
         raise UsageError(f"{TASKS / track / name}.yaml: 'name' and 'track' must match the path")
     return card
+
+
+def _own_cards() -> Any:
+    """Import the reader of users' cards; the ground does not import it before it is needed."""
+    return importlib.import_module("bench.corpora.own.card")
 
 
 def corpora_of_track(track: str) -> list[str]:
@@ -101,11 +113,15 @@ def resolve(target: str) -> Any:
 def corpus_module(name: str) -> Any:
     """Import the module of a corpus (with `prepare`, `status` and `validate`).
 
-    It is a file of `bench/corpora/embedded` or `bench/corpora/official`.
+    It is a file of `bench/corpora/embedded` or `bench/corpora/official`; `own/NAME` is the corpus
+    of a user's task card.
 
     Raises:
         UsageError: no such corpus.
     """
+    track, slash, task = name.partition("/")
+    if slash and track == OWN_TRACK:
+        return importlib.import_module("bench.corpora.own.corpus").OwnCorpus(task)
     folders = {
         path.stem: folder
         for folder in CORPUS_FOLDERS

@@ -20,7 +20,7 @@ ORDER = (
     "bench.terminal",
     *("bench.sound", "bench.records", "bench.metrics", "bench.distortions", "bench.load"),
     *("bench.corpora.package", "bench.corpora.games", "bench.corpora.noise"),
-    *("bench.corpora.embedded", "bench.corpora.official"),
+    *("bench.corpora.embedded", "bench.corpora.official", "bench.corpora.own"),
     *("bench.features", "bench.measure", "bench.probe", "bench.run", "bench.reports"),
     *("bench.layers", "bench.conditions"),
     *("bench.supernets", "bench.submit", "bench.make", "bench.grids", "bench.grids.executors"),

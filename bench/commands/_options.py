@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from bench.session import Session
     from bench.terminal.table import TerminalTable
 
+DEFAULT_TRACK = "quick"
 NAME_HELP = (
     "NAME[@VARIANT][+untrained[:SEED]] ('list upstreams'), or a model from anywhere: hf:FOLDER, "
     "hf:ORG/MODEL, onnx:FILE, s3prl:NAME, torchscript:FILE; @int8 or @bf16-weights modifies any"
@@ -104,6 +105,55 @@ def add_card(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a card outside this project; its name can then be used (may be repeated)",
     )
+
+
+def add_task_card(parser: argparse.ArgumentParser) -> None:
+    """Add the option of task cards outside this project."""
+    parser.add_argument(
+        "--task-card",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a task over your own data (track own), or a folder of them; see docs/own-data.md",
+    )
+
+
+def remember_task_cards(options: argparse.Namespace) -> list[str]:
+    """Make the tasks of `--task-card` known by name; return the names.
+
+    Raises:
+        UserError: no such file, or an invalid card.
+    """
+    if not options.task_card:
+        return []
+    from bench.corpora.own.card import remember
+
+    return [name for place in options.task_card for name in remember(place)]
+
+
+def set_task(options: argparse.Namespace) -> None:
+    """Set task, track and upstream from the words of a command and its cards.
+
+    One word is the upstream where `--task-card` names the task, else the task.
+
+    Raises:
+        UsageError: no task or several, or a task card with the track of another.
+        UserError: as `remember_task_cards`.
+    """
+    from bench.registry import OWN_TRACK
+
+    names = remember_task_cards(options)
+    if names and options.track not in (None, OWN_TRACK):
+        raise UsageError(f"--track {options.track}: a task card is of track {OWN_TRACK}")
+    options.track = OWN_TRACK if names else options.track or DEFAULT_TRACK
+    if options.task is None and (not names or options.upstream in names):
+        options.task, options.upstream = options.upstream, None
+    if options.task is None and len(names) == 1:
+        options.task = names[0]
+    if options.task is None:
+        expected = " or ".join(names) or "its name ('list tasks'), or --task-card FILE"
+        raise UsageError(f"expected a task: {expected}")
 
 
 def upstream_name(options: argparse.Namespace) -> str:

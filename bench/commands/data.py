@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.commands._options import DEFAULT_TRACK, add_task_card, remember_task_cards
 from bench.paths import home
 from bench.progress import show
 
@@ -23,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=["prepare", "status", "fetch"],
         help="make manifests from packages or folders; say what is there; download what is free",
     )
-    parser.add_argument("--track", default="quick", help="quick (default), open or superb")
+    parser.add_argument("--track", help="quick (default), open, superb or own")
+    add_task_card(parser)
     parser.add_argument("--task", help="only the corpora of this task")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
@@ -31,9 +33,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Prepare, fetch or report; return 4 when there are problems."""
-    from bench.registry import corpus_module, task_card, task_names
+    from bench.registry import OWN_TRACK, corpus_module, task_card, task_names
 
-    tasks = [options.task] if options.task else task_names(options.track)
+    cards = remember_task_cards(options)
+    options.track = OWN_TRACK if cards else options.track or DEFAULT_TRACK
+    tasks = [options.task] if options.task else cards or task_names(options.track)
     by_task = {task: task_card(task, options.track).corpora for task in tasks}
     names = list(dict.fromkeys(name for corpora in by_task.values() for name in corpora))
     if options.action == "status" and options.data is not None:
@@ -70,6 +74,7 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
         UsageError: `--data` with a corpus that is not an official one.
     """
     from bench.errors import UsageError
+    from bench.registry import OWN_TRACK
 
     official = getattr(corpus, "OFFICIAL", False)
     if options.data is not None and not official:
@@ -85,6 +90,8 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
     )
     if official and not status.prepared:
         show(f"  {corpus.CORPUS.layout.where}")
+    if options.track == OWN_TRACK and options.action == "status":
+        show(*(f"  {line}" for line in corpus.about(home())))
     for problem in status.problems:
         show(f"  {problem}")
     return len(status.problems) or not status.prepared

@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands._options import add_upstream, control_lines, session_of, upstream_name
+from bench.commands._options import (
+    add_task_card,
+    add_upstream,
+    control_lines,
+    session_of,
+    set_task,
+    upstream_name,
+)
 from bench.errors import CONTROL_CODE, UsageError
 from bench.features.engine_options import add_engine, seeds_of
 from bench.progress import say, show, show_text
@@ -24,8 +31,11 @@ EXAMPLE = "slim-superb eval lighthubert_small asr --track quick"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_upstream(parser)
-    parser.add_argument("task", help="asr, ks, ic, sid, asv, slu or words ('list tasks')")
-    parser.add_argument("--track", default="quick", help="quick (default), open or superb")
+    parser.add_argument(
+        "task", nargs="?", help="asr, ks, ic, sid, asv, slu or words ('list tasks'), or your own"
+    )
+    add_task_card(parser)
+    parser.add_argument("--track", help="quick (default), open, superb or own")
     parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
     parser.add_argument("--seeds", help="several, such as 0,1,2: trained together, a record each")
     parser.add_argument(
@@ -65,6 +75,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.terminal.table import show_report
 
     stopping.install()
+    set_task(options)
     spec = RunSpec(
         upstream=upstream_name(options),
         task=options.task,

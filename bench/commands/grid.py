@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.commands._options import add_task_card, remember_task_cards
 from bench.progress import say, show, show_text
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--upstreams", help="instead of a file: names with ';' between them")
     parser.add_argument("--tasks", help="instead of a file: names with commas between them")
+    add_task_card(parser)
     parser.add_argument("--track", help="with --upstreams: name of the track (default quick)")
     parser.add_argument("--seeds", help="with --upstreams: such as 0,1,2")
     parser.add_argument("--conditions", help="with --upstreams: names and sets of conditions")
@@ -77,12 +79,15 @@ def _action_and_grid(options: argparse.Namespace) -> tuple[str, GridSpec]:
     """Return the action, and the grid of a file or of options."""
     from bench.errors import UsageError
     from bench.grids.spec import make_grid_spec, read_grid
+    from bench.registry import OWN_TRACK
 
+    names = remember_task_cards(options)
     words = list(options.words)
     action = words.pop(0) if words and words[0] in ACTIONS else "run"
     if len(words) == 1 and not options.upstreams:
         return action, read_grid(Path(words[0]))
-    if words or not (options.upstreams and options.tasks):
+    tasks = tuple(options.tasks.split(",")) if options.tasks else tuple(names)
+    if words or not (options.upstreams and tasks):
         raise UsageError("grid: expected GRID.yaml, or --upstreams 'A;B' with --tasks a,b")
     try:
         seeds = tuple(int(part) for part in (options.seeds or "0").split(","))
@@ -90,10 +95,11 @@ def _action_and_grid(options: argparse.Namespace) -> tuple[str, GridSpec]:
         raise UsageError(f"--seeds {options.seeds}: expected numbers such as 0,1,2") from error
     return action, make_grid_spec(
         upstreams=tuple(options.upstreams.split(";")),
-        tasks=tuple(options.tasks.split(",")),
-        track=options.track,
+        tasks=tasks,
+        track=OWN_TRACK if names else options.track,
         seeds=seeds,
         conditions=options.conditions,
+        task_cards=tuple(str(place.resolve()) for place in options.task_card),
     )
 
 

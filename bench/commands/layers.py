@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.commands._options import add_upstream, control_lines, session_of, upstream_name
+from bench.commands._options import (
+    add_task_card,
+    add_upstream,
+    control_lines,
+    session_of,
+    set_task,
+    upstream_name,
+)
 from bench.errors import CONTROL_CODE
 from bench.features.engine_options import add_engine
 
@@ -22,8 +29,9 @@ EXAMPLE = "slim-superb layers house_teacher ks --track open"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add_upstream(parser)
-    parser.add_argument("task", help="ks, ic or sid")
-    parser.add_argument("--track", default="quick", choices=["quick", "open"], help="quick, open")
+    parser.add_argument("task", nargs="?", help="ks, ic or sid, or your own")
+    add_task_card(parser)
+    parser.add_argument("--track", choices=["quick", "open", "own"], help="quick (default) or open")
     parser.add_argument("--force", action="store_true", help="compute a finished curve again")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of records (runs)")
@@ -40,6 +48,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.terminal.table import show_report
 
     stopping.install()
+    set_task(options)
     spec = RunSpec(upstream_name(options), options.task, options.track)
     outcome = layer_curve(spec, session_of(options), force=options.force)
     if outcome.was_done:

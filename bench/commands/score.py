@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.commands._options import session_of
+from bench.commands._options import add_task_card, remember_task_cards, session_of
 from bench.paths import home
 from bench.progress import show
 
@@ -17,6 +17,7 @@ EXAMPLE = "slim-superb score runs/quick/fbank/ks-s0.json"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("record", type=Path, help="file of a finished run's record")
+    add_task_card(parser)
     parser.add_argument(
         "--noise-dir", type=Path, help="folder of noise corpora, for conditions that need them"
     )
@@ -29,6 +30,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.run.artifacts import rescore
     from bench.terminal.table import show_report
 
+    remember_task_cards(options)
     record, scores = rescore(options.record, home())
     show_report(*run_report(record, options.record))
     if scores != record.scores:

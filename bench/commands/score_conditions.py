@@ -6,7 +6,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from bench.commands._options import add_card, session_of
+from bench.commands._options import add_card, add_task_card, remember_task_cards, session_of
 from bench.features.engine_options import add_device
 
 GROUP = "evaluate"
@@ -26,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conditions", required=True, help="names and sets, or all (see 'list conditions')"
     )
+    add_task_card(parser)
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--weights", type=Path, help="checkpoint file, instead of downloading it")
     add_card(parser)
@@ -50,6 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.registry import task_card
     from bench.terminal.table import show_report
 
+    remember_task_cards(options)
     if options.noise_dir is not None:
         first = read_record(options.records[0])
         card = task_card(first.task, first.track)

@@ -27,6 +27,7 @@ from bench.distortions._effects import EffectStep, effect_module, parameters
 from bench.distortions._noise import Noise
 from bench.errors import UsageError, UserError
 from bench.identity import distorted_key, distortion_digest
+from bench.registry import OWN_TRACK, corpus_module
 from bench.seeds import derive_seed
 from bench.sound.audio import Wav, check_wav, low_pass
 from bench.sound.sox import whole_sound
@@ -138,6 +139,8 @@ def make_distorter(
     if not condition.steps:
         raise UsageError(f"condition {condition.name}: another test set, nothing is distorted")
     band_hz = catalogue().bands_hz.get(corpus)
+    if corpus.startswith(f"{OWN_TRACK}/"):
+        band_hz = corpus_module(corpus).band_hz(home)
     noises = {
         name: find_noise(name, home=home, deb_dir=deb_dir, noise_dir=noise_dir, band_hz=band_hz)
         for name in noise_sources([condition])

@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from bench.conditions.catalogue import expand
 from bench.config import TaskCard
+from bench.corpora.own.card import remember
 from bench.errors import DEFECT_CODE, UserError, explain
 from bench.features.locks import acquire, holder_of, this_process
 from bench.grids.spec import GridSpec
@@ -242,6 +243,8 @@ def open_grid(spec: GridSpec, out: Path, first: int | None = None) -> RunGrid:
         UsageError: an unknown upstream, task or condition, or a malformed name.
     """
     session = spec.session(out)
+    for place in spec.task_cards:
+        remember(Path(place))
     for upstream in spec.upstreams:
         find_entry(upstream, session.cards)
     cards = {task: task_card(task, spec.track) for task in spec.tasks}

@@ -16,7 +16,7 @@ from bench.session import STORE_GB, Session
 
 HUB = "hf:"  # begins the name of a dataset on a hub, which is no path
 PATHS = ("data", "noise_dir", "deb_dir")
-LISTS = ("upstreams", "tasks", "seeds", "lrs", "cards")
+LISTS = ("upstreams", "tasks", "seeds", "lrs", "cards", "task_cards")
 
 
 class GridSpec(Frozen):
@@ -39,6 +39,7 @@ class GridSpec(Frozen):
         noise_dir: folder of noise corpora.
         deb_dir: folder of Debian packages, for machines without apt.
         cards: files of cards outside this project.
+        task_cards: files or folders of task cards of users (track own).
     """
 
     upstreams: tuple[str, ...] = Field(min_length=1)
@@ -58,6 +59,7 @@ class GridSpec(Frozen):
     noise_dir: str | None = None
     deb_dir: str | None = None
     cards: tuple[str, ...] = ()
+    task_cards: tuple[str, ...] = Field(default=(), exclude_if=lambda places: not places)
 
     @model_validator(mode="after")
     def _each_once(self) -> GridSpec:
@@ -107,7 +109,8 @@ def read_grid(path: Path) -> GridSpec:
         return place if place.startswith(HUB) else str(folder / Path(place).expanduser())
 
     paths = {key: absolute(place) for key in PATHS if (place := getattr(spec, key))}
-    return spec.model_copy(update=paths | {"cards": tuple(map(absolute, spec.cards))})
+    lists = {key: tuple(map(absolute, getattr(spec, key))) for key in ("cards", "task_cards")}
+    return spec.model_copy(update=paths | lists)
 
 
 def make_grid_spec(**options: Any) -> GridSpec:

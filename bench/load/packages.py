@@ -1,7 +1,8 @@
-"""Cards of upstreams in installed packages.
+"""Cards in installed packages.
 
-A package offers cards by entry points of the group `slim_superb.upstreams`, each `name =
-"package:file.yaml"`: the file lies in the package's folder, and is read without importing anything.
+A package offers cards by entry points of a group (`slim_superb.upstreams`, `slim_superb.tasks`),
+each `name = "package:file.yaml"`: the file lies in the package's folder, and is read without
+importing anything.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from bench.errors import InvalidDataError
 GROUP = "slim_superb.upstreams"
 
 
-def installed() -> dict[str, EntryPoint]:
-    """Return the entry points of installed packages by name, without importing or reading them."""
-    return {point.name: point for point in entry_points(group=GROUP)}
+def installed(group: str = GROUP) -> dict[str, EntryPoint]:
+    """Return the entry points of a group by name, without importing or reading them."""
+    return {point.name: point for point in entry_points(group=group)}
 
 
 def card_file(point: EntryPoint) -> Path:
@@ -26,7 +27,7 @@ def card_file(point: EntryPoint) -> Path:
     Raises:
         InvalidDataError: the entry point names no card of an installed package.
     """
-    where = f"entry point {point.name!r} of {GROUP} ({point.value!r})"
+    where = f"entry point {point.name!r} of {point.group} ({point.value!r})"
     package, _, file = point.value.partition(":")
     inside = PurePosixPath(file)
     if inside.suffix not in (".yaml", ".yml") or inside.is_absolute() or ".." in inside.parts:

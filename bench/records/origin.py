@@ -13,6 +13,7 @@ class Inputs(Frozen):
 
     Attributes:
         fingerprint: of the upstream's states (`bench.load.fingerprint`); empty in older records.
+        left_out: bad rows of a user's corpus that its card leaves out.
     """
 
     upstream_sha256: str
@@ -21,6 +22,7 @@ class Inputs(Frozen):
     task_card_sha256: str
     manifests: dict[str, str]
     fingerprint: tuple[float, ...] = Field(default=(), exclude_if=lambda numbers: not numbers)
+    left_out: int = Field(default=0, ge=0, exclude_if=lambda count: count == 0)
 
 
 class Provenance(Frozen):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from bench.load.loader import load_upstream
 from bench.probe.fit import take
 from bench.probe.grids import make_grid
 from bench.progress import duration, warn
-from bench.registry import corpus_module, resolve
+from bench.registry import OWN_TRACK, corpus_module, resolve
 from bench.run.run_features import Features, explored_steps, features_of
 from bench.run.spec import (
     Resolved,
@@ -195,12 +196,13 @@ def planned_tables(
     """Return the run's tables, and True where they are manifests.
 
     Where no folder of an official corpus is known, utterances of its published number and mean
-    length stand in.
+    length stand in; of a user's corpus, those that its card lists.
 
     Raises:
         UsageError: `data` of the hub, which a plan does not download, or for another corpus.
         MissingError: a corpus is not prepared and has no published size.
         InvalidDataError: a folder that the run would refuse.
+        UserError: a user's data are not as the card says.
     """
     home, data = session.home, session.data
     if data is not None and is_hub(data):
@@ -210,24 +212,28 @@ def planned_tables(
         )
     if data is not None or folders_are_known(card, home):
         prepare_corpora(card, session, partial=spec.limit is not None)
-    try:
-        return read_tables(card, home, spec), True
-    except MissingError:
-        tables = {}
-        for split in card.tables:
-            parts = card.parts(split)
-            utterances = [item for part in parts for item in _mean_utterances(split, *part)]
-            tables[split] = Table(tuple(utterances[: spec.limit]), (), "")
-        return tables, False
+    if card.track != OWN_TRACK or corpus_module(card.corpus).is_current(home):
+        with suppress(MissingError):
+            return read_tables(card, home, spec), True
+    tables = {}
+    for split in card.tables:
+        parts = card.parts(split)
+        utterances = [item for part in parts for item in _expected_utterances(split, *part)]
+        tables[split] = Table(tuple(utterances[: spec.limit]), (), "")
+    return tables, False
 
 
-def _mean_utterances(split: str, corpus: str, table: str) -> list[Utterance]:
+def _expected_utterances(split: str, corpus: str, table: str) -> list[Utterance]:
     """Return utterances of the published number of a table, all of the mean length.
 
     Raises:
         MissingError: the corpus has no published sizes.
+        UserError: a user's data are not as the card says.
     """
     module = corpus_module(corpus)
+    if corpus.startswith(f"{OWN_TRACK}/"):
+        planned: list[Utterance] = module.planned(table)
+        return planned
     if not getattr(module, "OFFICIAL", False):
         raise MissingError(f"{corpus}: not prepared: run 'slim-superb data prepare'")
     layout = module.CORPUS.layout
@@ -293,5 +299,7 @@ def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
 
 def _source_of(card: TaskCard) -> str:
     """Return where the sizes of corpora that are not prepared come from."""
+    if card.track == OWN_TRACK:
+        return "the card"
     layout = corpus_module(card.corpus).CORPUS.layout
     return f"published sizes, all of the mean length (hours: {layout.hours_from})"

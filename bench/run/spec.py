@@ -14,7 +14,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.identity import card_digest, run_key, table_digest
 from bench.load.loader import Loaded
 from bench.records.origin import Inputs
-from bench.registry import corpus_module, task_card
+from bench.registry import OWN_TRACK, corpus_module, task_card
 from bench.run.cards import ceiling_card, limited_card
 from bench.seeds import derive_seed
 from bench.session import Session
@@ -102,6 +102,7 @@ class Resolved:
         tables: by split or condition.
         labels: source of the targets, as the card has it. `unverified` where an official corpus
             has another number of utterances than it was published with.
+        left_out: bad rows of a user's corpus that are in no table.
     """
 
     spec: RunSpec
@@ -109,6 +110,7 @@ class Resolved:
     loaded: Loaded
     tables: dict[str, Table]
     labels: str
+    left_out: int = 0
 
     def inputs(self) -> Inputs:
         """Return the digests of everything the result depends on."""
@@ -119,6 +121,7 @@ class Resolved:
             upstream_card_sha256=card_digest(self.loaded.card),
             task_card_sha256=card_digest(self.card),
             manifests={name: table.sha256 for name, table in self.tables.items()},
+            left_out=self.left_out,
         )
 
     def key(self, engine: Mapping[str, str]) -> str:
@@ -266,4 +269,6 @@ def resolve_run(spec: RunSpec, card: TaskCard, loaded: Loaded, home: Path) -> Re
         MissingError, InvalidDataError: the corpus is not prepared or is damaged.
     """
     named = replace(spec, upstream=loaded.name.text())
-    return Resolved(named, card, loaded, read_tables(card, home, spec), labels_of(card, home))
+    tables, module = read_tables(card, home, spec), corpus_module(card.corpus)
+    left_out = module.left_out(home) if card.track == OWN_TRACK else 0
+    return Resolved(named, card, loaded, tables, labels_of(card, home), left_out)

@@ -9,7 +9,7 @@ from bench.conditions.scorer import score_conditions
 from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.load.loader import Loaded
 from bench.measure.cost import Cost
-from bench.run import job, run, spec
+from bench.run import artifacts, job, plan, run, spec
 from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.sound.manifests import Trial, write_table, write_trials
@@ -86,14 +86,8 @@ def write_toy(tmp_path, track=TRACK):
     (tasks / "voice.yaml").write_text(SPEAKER)
 
 
-def make_toy(tmp_path, monkeypatch, track=TRACK):
-    """A track `toy` with two tasks, its corpus, and a toy upstream in the place of `fbank`."""
-    home, corpus = tmp_path / "home", tmp_path / "home" / "corpora" / "toy"
-    if not corpus.exists():
-        write_toy(tmp_path, track)
-    monkeypatch.setattr(registry, "TASKS", tmp_path / "tasks")
-    module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
-    monkeypatch.setattr(spec, "corpus_module", lambda name: module)
+def use_toy_upstream(monkeypatch):
+    """Run the toy encoder in the place of every upstream; its costs are made up."""
     card = upstream_card("fbank")
 
     def load(text, session=None):
@@ -102,10 +96,22 @@ def make_toy(tmp_path, monkeypatch, track=TRACK):
         digest = "d" * 64 if not seed else f"{seed:064d}"
         return Loaded(ToyUpstream(seed), name, card, "none", None, None, digest)
 
-    monkeypatch.setattr(job, "load_upstream", load)
+    for module in (job, plan, artifacts):
+        monkeypatch.setattr(module, "load_upstream", load)
     cost = Cost(params=1, macs_per_second=2.0, layers=3, hidden_size=8, stride=320)
     monkeypatch.setattr(job, "measure", lambda upstream: cost)
     monkeypatch.setattr(job, "real_time_factor", lambda upstream: 0.5)
+
+
+def make_toy(tmp_path, monkeypatch, track=TRACK):
+    """A track `toy` with two tasks, its corpus, and a toy upstream in the place of `fbank`."""
+    home, corpus = tmp_path / "home", tmp_path / "home" / "corpora" / "toy"
+    if not corpus.exists():
+        write_toy(tmp_path, track)
+    monkeypatch.setattr(registry, "TASKS", tmp_path / "tasks")
+    module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, deb_dir=None: corpus)
+    monkeypatch.setattr(spec, "corpus_module", lambda name: module)
+    use_toy_upstream(monkeypatch)
     return SimpleNamespace(home=home, out=tmp_path / "runs", corpus=corpus)
 
 

@@ -1,0 +1,283 @@
+"""Readers of tables: CSV, TSV and JSON Lines files, and Hugging Face data sets."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.corpora.own.card import CardPlace
+from bench.corpora.own.layouts import Rows, parts_of, read_text
+from bench.corpora.own.rows import BadRow, RawRow, SoundFile
+from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
+from bench.schema import parse_json
+
+HUB = "hf:"
+ENDINGS = (".csv", ".tsv", ".jsonl")
+# Names that columns of a field have in many corpora; the first that a table has is taken.
+COLUMNS = {
+    "path": ("path", "audio", "file", "filename", "file_name", "wav", "audio_filepath",
+             "audio_path", "wav_path"),
+    "start": ("start", "start_time", "offset", "begin"),
+    "end": ("end", "end_time"),
+    "duration": ("duration",),
+    "text": ("text", "transcript", "transcription", "sentence", "normalized_text"),
+    "label": ("label", "keyword", "word", "intent", "class", "category"),
+    "speaker": ("speaker", "speaker_id", "speakerId", "client_id", "spk", "spk_id"),
+    "split": ("split", "subset", "partition"),
+    "id": ("id", "utt_id", "utterance_id"),
+}  # fmt: skip
+
+
+def table_files(root: Path) -> dict[str, Path]:
+    """Return the tables of a folder by their names, or the table itself."""
+    if root.is_file():
+        return {root.stem: root}
+    return {path.stem: path for path in sorted(root.iterdir()) if path.suffix in ENDINGS}
+
+
+def named_columns(columns: Iterable[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the column of each of our fields that a table has.
+
+    Raises:
+        UsageError: the card names a column or a field that does not exist.
+    """
+    present = list(columns)
+    for field, column in given.items():
+        if field not in COLUMNS:
+            raise UsageError(f"columns: unknown field {field!r}: {did_you_mean(field, COLUMNS)}")
+        if column not in present:
+            raise UsageError(f"columns: no column {column!r}: {did_you_mean(column, present)}")
+    usual = {
+        field: next(name for name in names if name in present)
+        for field, names in COLUMNS.items()
+        if any(name in present for name in names)
+    }
+    return usual | dict(given)
+
+
+def read_tables(place: CardPlace) -> Rows:
+    """Yield the rows of CSV, TSV or JSONL files."""
+    for split, file in parts_of(place, table_files):
+        base = file.parent / place.card.audio if place.card.audio else file.parent
+        columns: dict[str, str] | None = None
+        for where, values in table_rows(file):
+            if isinstance(values, str):
+                yield BadRow(where, values)
+                continue
+            if columns is None or file.suffix == ".jsonl":
+                columns = named_columns(values, place.card.columns)
+                if "path" not in columns:
+                    raise UsageError(
+                        f"{file}: no column of paths; name it in the card, as in columns: {{path: "
+                        f"{next(iter(values), 'NAME')}}}"
+                    )
+            fields = values | {ours: values[theirs] for ours, theirs in columns.items()}
+            fields |= {"split": split} if split else {}
+            if not fields["path"].strip():
+                yield BadRow(where, "no path")
+            else:
+                yield RawRow(where, fields, SoundFile(base / fields["path"].strip()))
+
+
+def table_rows(file: Path) -> Iterator[tuple[str, dict[str, str] | str]]:
+    """Yield place and texts by column of each row of a table, or what is wrong with the row.
+
+    A CSV file whose header has semicolons and no comma is separated by semicolons.
+
+    Raises:
+        InvalidDataError: not UTF-8, or another kind of file.
+    """
+    if file.suffix not in ENDINGS:
+        raise InvalidDataError(f"{file}: expected one of {', '.join(ENDINGS)}")
+    text = read_text(file)
+    if file.suffix == ".jsonl":
+        for number, line in enumerate(text.split("\n"), start=1):
+            if line.strip():
+                yield f"{file.name}:{number}", _json_row(line)
+        return
+    header = text.partition("\n")[0]
+    sign = "\t" if file.suffix == ".tsv" else ";" if ";" in header and "," not in header else ","
+    quoting = csv.QUOTE_NONE if sign == "\t" else csv.QUOTE_MINIMAL
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=sign, quoting=quoting)
+    columns = reader.fieldnames or []
+    if len(set(columns)) < len(columns):
+        raise InvalidDataError(f"{file}: a column twice in its first line")
+    try:
+        for row in reader:
+            count = sum(value is not None for key, value in row.items() if key is not None)
+            count += len(row.get(None) or ())  # type: ignore[call-overload]
+            where = f"{file.name}:{reader.line_num}"
+            is_whole = count == len(columns)
+            yield where, dict(row) if is_whole else f"{count} values, {len(columns)} expected"
+    except csv.Error as error:
+        yield f"{file.name}:{reader.line_num}", f"not readable, nor is what follows ({error})"
+
+
+def _json_row(line: str) -> dict[str, str] | str:
+    """Return the values of a JSON object as texts, or what is wrong."""
+    try:
+        value = parse_json(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({error})"
+    if not isinstance(value, dict):
+        return "not a JSON object"
+    return {key: text_of(item) for key, item in value.items()}
+
+
+def text_of(value: Any) -> str:
+    """Return a value of a table as text; None is empty."""
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class DatasetSound:
+    """The sound of a row of a data set: its bytes, or a path.
+
+    Attributes:
+        rows: the split, with undecoded audio.
+        index: of the row.
+        column: of the audio.
+    """
+
+    rows: Any
+    index: int
+    column: str
+
+    def state(self) -> str:
+        """Return the identity of the split, and the row's number."""
+        return json.dumps([self.rows._fingerprint, self.index])
+
+    @contextmanager
+    def opened(self) -> Iterator[Path]:
+        """Yield a file of the sound; a temporary one where the data set holds bytes.
+
+        Raises:
+            MissingError: the row has neither bytes nor a path.
+        """
+        sound = self.rows[self.index][self.column] or {}
+        if sound.get("bytes"):
+            with tempfile.NamedTemporaryFile(suffix=".sound") as file:
+                file.write(sound["bytes"])
+                file.flush()
+                yield Path(file.name)
+        elif sound.get("path"):
+            yield Path(sound["path"])
+        else:
+            raise MissingError("no sound in its row")
+
+
+def read_datasets(place: CardPlace) -> Rows:
+    """Yield the rows of a Hugging Face data set: saved by `datasets`, Parquet files, or on the hub.
+
+    Raises:
+        MissingError: no such data set, or the hub does not answer.
+        InvalidDataError: no column of audio.
+    """
+    for name, rows in load_splits(place).items():
+        listed = dict(place.card.tables)
+        split = next((ours for ours, theirs in listed.items() if theirs == name), None)
+        if listed and split is None:
+            yield f"split {name} is not named in 'tables'"
+            continue
+        yield from _dataset_rows(place, name, split or name, rows)
+
+
+def _dataset_rows(place: CardPlace, name: str, split: str, rows: Any) -> Rows:
+    """Yield the rows of one split."""
+    import datasets
+
+    audio = audio_column(rows, place.card.columns.get("path"))
+    rows = rows.cast_column(audio, datasets.Audio(decode=False))
+    plain = rows.remove_columns([audio])
+    columns = named_columns(
+        plain.column_names,
+        {field: column for field, column in place.card.columns.items() if field != "path"},
+    )
+    classes = {
+        column: feature.names
+        for column, feature in plain.features.items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    for index, row in enumerate(plain):
+        values = {
+            column: classes[column][value]
+            if column in classes and isinstance(value, int) and value >= 0
+            else text_of(value)
+            for column, value in row.items()
+        }
+        fields = values | {ours: values[theirs] for ours, theirs in columns.items()}
+        fields |= {"path": f"{name or 'row'}/{index}"} | ({"split": split} if split else {})
+        yield RawRow(f"{name}[{index}]", fields, DatasetSound(rows, index, audio))
+
+
+def audio_column(rows: Any, given: str | None) -> str:
+    """Return the column of audio of a split.
+
+    Raises:
+        InvalidDataError: none, or several and none is named.
+    """
+    import datasets
+
+    names = [n for n, feature in rows.features.items() if isinstance(feature, datasets.Audio)]
+    bytes_and_path = [
+        name
+        for name, feature in rows.features.items()
+        if isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+    ]
+    names = [given] if given in rows.features else names or bytes_and_path
+    if len(names) != 1:
+        listed = ", ".join(rows.column_names)
+        raise InvalidDataError(f"one column of audio expected, named in columns: path ({listed})")
+    return str(names[0])
+
+
+def load_splits(place: CardPlace) -> dict[str, Any]:
+    """Return the splits of a data set by name; "" is the name of a single one.
+
+    Raises:
+        MissingError: no such data set, or the hub does not answer.
+    """
+    import datasets
+
+    datasets.disable_progress_bars()
+    card, is_hub = place.card, place.card.data.startswith(HUB)
+    path = place.path(card.data.removeprefix(HUB))
+    try:
+        if is_hub and not path.is_dir():
+            loaded = datasets.load_dataset(
+                card.data.removeprefix(HUB), card.config, revision=card.revision
+            )
+        elif any(path.glob("dataset_dict.json")) or any(path.glob("state.json")):
+            loaded = datasets.load_from_disk(str(path))
+        else:
+            loaded = datasets.load_dataset("parquet", data_files=_parquet_files(path))
+    except MissingError:
+        raise
+    except Exception as error:  # the library has no common base class of errors
+        reason = " ".join(str(error).split())[:200]
+        raise MissingError(f"{card.data}: no data set to load ({reason})") from error
+    splits = dict(loaded) if isinstance(loaded, dict) else {"": loaded}
+    return {"": next(iter(splits.values()))} if len(splits) == 1 else splits
+
+
+def _parquet_files(path: Path) -> dict[str, list[str]]:
+    """Return the Parquet files of a folder by split, as their names begin (`test-00000-of-1`).
+
+    Raises:
+        MissingError: none.
+    """
+    files: dict[str, list[str]] = {}
+    for file in sorted(path.rglob("*.parquet")):
+        files.setdefault(file.stem.partition("-")[0], []).append(str(file))
+    if not files:
+        raise MissingError(f"{path}: no data set saved by 'datasets' and no Parquet file in it")
+    return files

@@ -1,0 +1,435 @@
+"""Tasks over a user's own data: from a folder to records, with every layout and every fault."""
+
+import json
+from pathlib import Path
+
+import pytest
+import soundfile
+from own_data import QUICK, SPEAKERS, sound, write_csv, write_digits, write_jsonl
+from toy_track import use_toy_upstream
+
+from bench import cli
+from bench.corpora.own.card import OwnTaskCard, place_of, remember
+from bench.corpora.own.corpus import OwnCorpus
+from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.records.record import read_record
+from bench.registry import task_card
+from bench.schema import read_card
+from bench.sound.audio import read_wav, samples_digest
+from bench.sound.manifests import read_table, read_trials
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """An empty folder to work in, and a home."""
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def command(*words):
+    """Run a command that must succeed."""
+    assert cli.main([*map(str, words)]) == 0
+
+
+def card(name, text, **keys):
+    """Write a card, make its task known, and return its corpus."""
+    lines = "".join(f"{key}: {json.dumps(value)}\n" for key, value in keys.items())
+    Path(f"{name}.yaml").write_text(f"name: {name}\n{text}{lines}", encoding="utf-8")
+    remember(Path(f"{name}.yaml"))
+    return OwnCorpus(name)
+
+
+FILES = 'task: ks\ndata: fsdd\nlayout: files\npattern: "{label}_{speaker}_*"\n'
+BY_SPEAKER = {"by": "speaker", "seed": 0, "dev": 0.1, "test": 0.2}
+BY_UTTERANCE = BY_SPEAKER | {"by": "utterance"}
+
+
+def prepared(corpus):
+    """The tables of a corpus, by split."""
+    folder = corpus.prepare(Path("home"))
+    return {split: read_table(folder, split) for split in ("train", "dev", "test")}
+
+
+def test_free_spoken_digits_from_one_generated_card_each(monkeypatch, capsys):
+    use_toy_upstream(monkeypatch)
+    write_digits("recordings")
+    for task in ("ks", "sid"):
+        command("task", "init", "recordings", "--task", task, "--out", f"{task}.yaml")
+        said = capsys.readouterr().out
+        assert "36 utterances, 10.8 s: 36 of 8000 Hz mono" in said and "6 speakers" in said
+        with Path(f"{task}.yaml").open("a") as file:
+            file.write(QUICK)
+        command("eval", "fbank", "--task-card", f"{task}.yaml", "-q")
+    record = read_record(Path("runs/own/fbank/recordings-ks-s0.json"))
+    assert (record.track, record.labels, record.score().n) == ("own", "user", 12)
+    assert record.score().chance == pytest.approx(1 / 3)
+    assert len({item.speaker for item in prepared(OwnCorpus("recordings-ks"))["test"]}) == 2
+    targets = {item.target for item in prepared(OwnCorpus("recordings-sid"))["test"]}
+    assert targets == set(SPEAKERS)
+    capsys.readouterr()
+    command("score", "runs/own/fbank/recordings-ks-s0.json")
+    assert "computed again from the predictions: identical" in capsys.readouterr().out
+    command("score-conditions", "runs/own/fbank/recordings-ks-s0.json", "--conditions", "gsm")
+    command("layers", "fbank", "recordings-sid", "--track", "own")
+    command("eval", "fbank", "recordings-ks", "--track", "own")
+    assert "already done" in capsys.readouterr().err
+    command("eval", "fbank", "recordings-ks", "--track", "own", "--limit", 8, "--plan")
+    assert "8 utterances" in capsys.readouterr().out
+
+
+def test_a_table_with_text_is_a_task_of_speech_recognition(monkeypatch, capsys):
+    use_toy_upstream(monkeypatch)
+    files = write_digits("audio")
+    rows = [{"path": f"audio/{p.name}", "text": f"Number {d}!", "speaker": s} for p, d, s in files]
+    write_csv("read.csv", rows)
+    command("task", "init", "read.csv", "--out", "read.yaml", "--name", "read")
+    head = "head_conf: {projection: 8, hidden: 8, layers: 1}\n"
+    with Path("read.yaml").open("a") as file:
+        file.write(QUICK + head)
+    command("eval", "fbank", "--task-card", "read.yaml", "--plan")
+    assert "utterances from the card" in capsys.readouterr().out
+    command("eval", "fbank", "--task-card", "read.yaml", "-q")
+    record = read_record(Path("runs/own/fbank/read-s0.json"))
+    assert [score.metric for score in record.scores] == ["cer", "wer"]
+    assert {item.target for item in prepared(OwnCorpus("read"))["test"]} <= {
+        f"NUMBER {digit}" for digit in range(3)
+    }
+
+
+def test_verification_draws_trials_of_unseen_speakers(monkeypatch):
+    use_toy_upstream(monkeypatch)
+    write_digits("fsdd", digits=4)
+    corpus = card("who", FILES.replace("ks", "asv") + QUICK, splits=BY_SPEAKER, trials=9)
+    tables = prepared(corpus)
+    speakers = [{item.speaker for item in table} for table in tables.values()]
+    assert [len(names) for names in speakers] == [2, 2, 2] and len(set.union(*speakers)) == 6
+    trials = read_trials(corpus.folder(Path("home")), "test")
+    assert [trial.label for trial in trials] == [1] * 9 + [0] * 9
+    assert len(set(trials)) == 18
+    command("eval", "fbank", "who", "--track", "own", "-q")
+    assert read_record(Path("runs/own/fbank/who-s0.json")).score().metric == "eer"
+    ids = [trial[1:] for trial in trials]
+    lines = [f"{a} {b} {'target' if i < 9 else 'nontarget'}" for i, (a, b) in enumerate(ids)]
+    Path("fsdd/trials.txt").write_text("\n".join([*lines, "1 nobody x", f"0 {' '.join(ids[0])}"]))
+    given = card(
+        "given", FILES.replace("ks", "asv"), splits=BY_SPEAKER, trials={"test": "trials.txt"}
+    )
+    with pytest.raises(InvalidDataError, match="2 bad rows"):
+        given.prepare(Path("home"))
+    bad = (given.folder(Path("home")) / "bad-rows.tsv").read_text().splitlines()
+    assert bad == [
+        "trials.txt:19\t'nobody' is no usable utterance of this split",
+        "trials.txt:20\tlabel 0 contradicts the speakers",
+    ]
+
+
+def test_intents_of_several_fields_and_slots_in_the_text(monkeypatch):
+    use_toy_upstream(monkeypatch)
+    files = write_digits("audio")
+    texts = ["set [time : five am]", "B-what lights E-what on", "<what>heat</what>, <who>Ann</who>"]
+    rows = [
+        {"file": f"audio/{p.name}", "action": "ab"[d % 2], "object": str(d), "sentence": texts[d],
+         "speaker": s}
+        for p, d, s in files
+    ]  # fmt: skip
+    write_jsonl("intents.jsonl", rows)
+    intent = card(
+        "act", "task: ic\ndata: intents.jsonl\nlayout: table\n" + QUICK,
+        labels=["action", "object"], splits=BY_SPEAKER,
+    )  # fmt: skip
+    slots = card("slots", "task: slu\ndata: intents.jsonl\nlayout: table\n", splits=BY_SPEAKER)
+    assert {item.target for item in prepared(intent)["test"]} == {"a|0", "b|1", "a|2"}
+    targets = {item.target["text"]: item.target["slots"] for item in prepared(slots)["test"]}
+    assert targets == {
+        "SET FIVE AM": [["time", "FIVE AM"]],
+        "LIGHTS ON": [["what", "LIGHTS"]],
+        "HEAT ANN": [["what", "HEAT"], ["who", "ANN"]],
+    }
+    command("eval", "fbank", "act", "--track", "own", "-q")
+    assert read_record(Path("runs/own/fbank/act-s0.json")).score().n == 12
+
+
+def write_kaldi(folder, files, text):
+    """One Kaldi data directory; utterance ids are `SPEAKER-DIGIT-TAKE`."""
+    folder.mkdir(parents=True)
+    ids = [f"{s}-{d}-{p.stem[-1]}" for p, d, s in files]
+    lines = {
+        "wav.scp": [f"{i} {p.resolve()}" for i, (p, _, _) in zip(ids, files, strict=True)],
+        "text": [f"{i} {text}{d}" for i, (_, d, _) in zip(ids, files, strict=True)],
+        "utt2spk": [f"{i} {s}" for i, (_, _, s) in zip(ids, files, strict=True)],
+    }
+    for name, rows in lines.items():
+        (folder / name).write_text("\n".join(rows) + "\n")
+
+
+def write_datasets(folder, files, *, parquet):
+    """A data set of Hugging Face: saved by `datasets`, or Parquet files, with a class label."""
+    import datasets
+
+    digit = datasets.ClassLabel(names=["d0", "d1", "d2"])
+    rows = [
+        {"audio": {"bytes": p.read_bytes(), "path": p.name}, "digit": d, "speaker": s}
+        for p, d, s in files
+    ]
+    split = {
+        name: datasets.Dataset.from_list(rows[start::3])
+        .cast_column("audio", datasets.Audio(decode=False))
+        .cast_column("digit", digit)
+        for start, name in enumerate(("train", "validation", "test"))
+    }
+    if parquet:
+        for name, part in split.items():
+            part.to_parquet(str(folder / f"{name}-00000-of-00001.parquet"))
+    else:
+        datasets.DatasetDict(split).save_to_disk(str(folder))
+
+
+@pytest.mark.parametrize("layout", ["folders", "splits", "csv", "tsv", "kaldi", "saved", "parquet"])
+def test_every_layout_is_recognised_and_read(layout, capsys):
+    files = write_digits("audio")
+    data, columns = Path("data"), []
+    if layout == "folders":
+        write_digits(data, name="d{d}/{s}_nohash_{t}.wav")
+    elif layout == "splits":
+        for name in ("train", "dev", "test"):
+            write_digits(data / name, name="d{d}/{s} ünd {t}.wav")
+    elif layout in ("csv", "tsv"):
+        rows = [{"path": f"clips/{p.name}", "word": f"d{d}", "client_id": s} for p, d, s in files]
+        Path("audio").rename("clips")
+        data = Path(write_csv(f"data.{layout}", rows))
+        if layout == "tsv":
+            data.write_text(data.read_text().replace(",", "\t"))
+    elif layout == "kaldi":
+        for index, name in enumerate(("train", "dev", "test")):
+            write_kaldi(data / name, files[index::3], "d")
+    else:
+        data.mkdir()
+        write_datasets(data, files, parquet=layout == "parquet")
+        columns = ["--column", "label=digit"]
+    command("task", "init", data, "--task", "ks", "--out", "c.yaml", "--name", "c", *columns)
+    command("data", "prepare", "--task-card", "c.yaml")
+    command("data", "status", "--task-card", "c.yaml")
+    assert "3 classes of" in capsys.readouterr().out
+    tables = prepared(OwnCorpus("c"))
+    assert {item.target for table in tables.values() for item in table} == {"d0", "d1", "d2"}
+    count = 108 if layout == "splits" else 36
+    assert sum(map(len, tables.values())) == count
+    if layout != "splits":
+        assert {item.speaker for table in tables.values() for item in table} == set(SPEAKERS)
+    item = tables["test"][0]
+    assert samples_digest(read_wav(item.path)) == item.key
+
+
+def test_sound_of_any_kind_becomes_16_khz_mono(capsys):
+    Path("in").mkdir()
+    kinds = [("wav", 8_000, 1), ("wav", 44_100, 2), ("flac", 48_000, 1), ("ogg", 22_050, 1)]
+    kinds += [("mp3", 16_000, 2), ("aiff", 16_000, 1), ("wav", 16_000, 1)]
+    for digit in "ab":
+        for take, (ending, rate, channels) in enumerate(kinds):
+            wav = sound(1 + (digit == "b"), 1, take, rate=rate, channels=channels)
+            soundfile.write(f"in/{digit} {take} é.{ending}", wav, rate)
+    text = 'task: ks\ndata: in\nlayout: files\npattern: "{label} *"\n'
+    corpus = card("kinds", text, splits=BY_UTTERANCE)
+    items = [item for table in prepared(corpus).values() for item in table]
+    assert len(items) == 14
+    for item in items:
+        wav, rate = soundfile.read(item.path)
+        assert rate == 16_000 and wav.ndim == 1 and abs(wav.size - 4_800) < 1_300  # MP3 pads
+    about = " ".join(corpus.about(Path("home")))
+    assert "2 of 8000 Hz" in about and "8 resampled to 16000 Hz" in about
+    assert "4 of several channels" in about
+    plain = next(item for item in items if item.id == "a 6 é.wav")
+    assert plain.key == samples_digest(soundfile.read("in/a 6 é.wav", dtype="float32")[0])
+
+
+BAD = [
+    ({"path": "nothere.wav"}, "no such audio file"),
+    ({"text": " "}, "empty text"),
+    ({"text": "?!"}, "no word in text"),
+    ({"speaker": ""}, "no speaker"),
+    ({"id": "u20"}, "id 'u20' twice, first in bad.csv:22"),
+    ({"split": "later"}, "split 'later'"),
+    ({"start": "x"}, "start 'x'"),
+    ({"start": "0.2", "end": "0.1"}, "ends at 0.1 s, starts at 0.2 s"),
+    ({"path": ""}, "no path"),
+    ({"path": "text.wav"}, "not readable as sound"),
+    ({"end": "9"}, "0 to 9.0 s of 0.30 s"),
+    ({"end": "0.01"}, "at least 0.05 needed"),
+]
+NUM_LISTED = 9  # those that are seen without reading sound
+
+
+def test_bad_rows_are_listed_and_refused_or_left_out_and_counted(capsys):
+    files = write_digits("audio")
+    Path("text.wav").write_text("hello")
+    rows = [
+        {"id": f"u{n}", "path": f"audio/{p.name}", "text": f"n {d}", "speaker": s, "start": "",
+         "end": "", "split": ""}
+        for n, (p, d, s) in enumerate(files)
+    ]  # fmt: skip
+    changed = [row | change for row, (change, _) in zip(rows[24:], BAD, strict=False)]
+    write_csv("bad.csv", [*rows[:24], *changed, *rows[24 + len(BAD) :]])
+    text = "task: asr\ndata: bad.csv\nlayout: table\n"
+    corpus = card("bad", text, splits=BY_SPEAKER)
+    with pytest.raises(InvalidDataError, match=f"{NUM_LISTED} bad rows, all listed in"):
+        corpus.prepare(Path("home"))
+    assert "bad row bad.csv:26: " in capsys.readouterr().err
+    corpus = card("bad", text, splits=BY_SPEAKER, on_bad_row="leave_out")
+    assert sum(map(len, prepared(corpus).values())) == len(rows) - len(BAD)
+    assert corpus.left_out(Path("home")) == len(BAD)
+    assert f"{len(BAD)} bad rows left out" in capsys.readouterr().err
+    listed = (corpus.folder(Path("home")) / "bad-rows.tsv").read_text().splitlines()
+    reasons = dict(line.split("\t") for line in listed)
+    assert len(reasons) == len(BAD)
+    for number, (_, what) in enumerate(BAD, start=26):
+        assert what in reasons[f"bad.csv:{number}"]
+
+
+def test_the_record_counts_rows_that_were_left_out(monkeypatch):
+    use_toy_upstream(monkeypatch)
+    write_digits("fsdd")
+    Path("fsdd/0_broken.wav").write_bytes(b"")
+    Path("fsdd/1_george_9.m4a").write_bytes(b"x")
+    card("ks", FILES + QUICK, splits=BY_SPEAKER, on_bad_row="leave_out")
+    command("eval", "fbank", "ks", "--track", "own", "-q")
+    assert read_record(Path("runs/own/fbank/ks-s0.json")).inputs.left_out == 2
+
+
+@pytest.mark.parametrize(
+    ("digits", "speakers", "task", "splits", "message"),
+    [
+        (3, ("one",), "ks", BY_SPEAKER, "1 speaker.s., 3 needed"),
+        (1, SPEAKERS, "ks", BY_SPEAKER, "one class"),
+        (3, SPEAKERS, "ks", None, "no rows of train, dev, test"),
+        (3, SPEAKERS[:5], "asv", BY_SPEAKER, "5 speaker.s., 6 needed"),
+    ],
+)
+def test_data_that_are_too_few(digits, speakers, task, splits, message):
+    write_digits("fsdd", digits=digits, speakers=speakers)
+    keys = {} if splits is None else {"splits": splits}
+    with pytest.raises(InvalidDataError, match=message):
+        card("few", FILES.replace("ks", task), **keys).prepare(Path("home"))
+
+
+def test_a_class_with_one_file_is_trained_on():
+    write_digits("fsdd", digits=2, speakers=("one",), takes=10)
+    soundfile.write("fsdd/9_one_0.wav", sound(9, 0), 8_000)
+    tables = prepared(card("one", FILES, splits=BY_UTTERANCE))
+    assert "9" in {item.target for item in tables["train"]}
+    assert [len(table) for table in tables.values()] == [15, 2, 4]
+
+
+def test_splits_are_seeded_written_down_and_never_share_a_speaker():
+    write_digits("fsdd")
+    first = prepared(card("a", FILES, splits=BY_SPEAKER))
+    lines = (OwnCorpus("a").folder(Path("home")) / "splits.tsv").read_text().splitlines()
+    assert dict(line.split("\t") for line in lines) == {
+        item.id: split for split, table in first.items() for item in table
+    }
+    speakers = [{item.speaker for item in table} for table in first.values()]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 6
+    again = prepared(card("b", FILES, splits=BY_SPEAKER))
+    other = prepared(card("c", FILES, splits=BY_SPEAKER | {"seed": 1}))
+    ids = [[item.id for item in tables["test"]] for tables in (first, again, other)]
+    assert ids[0] == ids[1] != ids[2]
+    assert task_card("c", "own").splits == BY_SPEAKER | {"seed": 1}
+
+
+def test_missing_splits_are_made_of_train():
+    files = write_digits("audio")
+    rows = [
+        {"path": f"audio/{p.name}", "label": d, "speaker": s, "split": "test" if s == "theo" else
+         "train"}
+        for p, d, s in files
+    ]  # fmt: skip
+    write_csv("t.csv", rows)
+    tables = prepared(card("t", "task: ks\ndata: t.csv\nlayout: table\n", splits=BY_SPEAKER))
+    assert {item.speaker for item in tables["test"]} == {"theo"}
+    assert [len(table) for table in tables.values()] == [24, 6, 6]
+
+
+def test_the_data_decide_the_run_and_not_their_place(monkeypatch, capsys):
+    from bench.run.spec import RunSpec, read_tables
+
+    def manifests():
+        OwnCorpus("ks").prepare(Path("home"))
+        tables = read_tables(task_card("ks", "own"), Path("home"), RunSpec("fbank", "ks", "own"))
+        return {name: table.sha256 for name, table in tables.items()}
+
+    write_digits("fsdd")
+    card("ks", FILES, splits=BY_SPEAKER)
+    before = manifests()
+    Path("fsdd").rename("moved")
+    with pytest.raises(MissingError, match="fsdd: no such folder"):
+        manifests()
+    card("ks", FILES.replace("fsdd", "moved"), splits=BY_SPEAKER)
+    assert manifests() == before
+    soundfile.write("moved/0_george_0.wav", sound(7, 0), 8_000)
+    assert not OwnCorpus("ks").is_current(Path("home"))
+    changed = manifests()
+    assert changed != before and len(changed) == len(before)
+
+
+def test_own_tasks_never_reach_the_board(monkeypatch, capsys):
+    use_toy_upstream(monkeypatch)
+    write_digits("fsdd")
+    card("ks", FILES + QUICK, splits=BY_SPEAKER)
+    command("eval", "fbank", "ks", "--track", "own", "-q")
+    capsys.readouterr()
+    assert cli.main(["submit", "fbank", "--track", "own"]) == 2
+    assert "track 'own' is never on the board" in capsys.readouterr().err
+
+
+def test_cards_are_checked_and_found_again():
+    write_digits("fsdd")
+    with pytest.raises(UsageError, match="'pattern' and layout 'files' go together"):
+        card("a", "task: ks\ndata: fsdd\nlayout: files\n")
+    with pytest.raises(UsageError, match="tells known speakers apart"):
+        card("a", FILES.replace("ks", "sid"), splits=BY_SPEAKER)
+    with pytest.raises(UsageError, match="did you mean 'layout'"):
+        card("a", FILES.replace("layout", "layuot"))
+    card("near", FILES)
+    with pytest.raises(UsageError, match="did you mean 'near'"):
+        task_card("neer", "own")
+    Path("near.yaml").rename("far.yaml")
+    with pytest.raises(MissingError, match="--task-card FILE"):
+        place_of("near")
+    Path("cards").mkdir()
+    Path("far.yaml").rename("cards/far.yaml")
+    assert remember(Path("cards")) == ["near"] and place_of("near").card.task == "ks"
+    assert isinstance(read_card(Path("cards/far.yaml"), OwnTaskCard), OwnTaskCard)
+
+
+def test_a_grid_takes_task_cards(monkeypatch, capsys):
+    write_digits("fsdd")
+    card("ks", FILES, splits=BY_SPEAKER)
+    command("grid", "--upstreams", "fbank;house_distil", "--task-card", "ks.yaml", "--plan")
+    assert "2 cells" in capsys.readouterr().out
+    Path("grid.yaml").write_text(
+        "upstreams: [fbank]\ntasks: [ks]\ntrack: own\ntask_cards: [ks.yaml]\n"
+    )
+    command("grid", "grid.yaml", "--plan")
+
+
+@pytest.mark.parametrize(
+    ("names", "task", "pattern"),
+    [
+        (["{d}_{s}_{t}"], "ks", "{label}_{speaker}_*"),
+        (["{s}_{d}_{t}"], "ks", "{speaker}_{label}_*"),
+        (["{s}/{d}_{s}_{t}"], "ks", "{speaker}/{label}_*"),
+        (["yes{d}/a1b2c{k}d_nohash_{t}"], "ks", "{label}/{speaker}_nohash_*"),
+        (["train/w{d}/{k}{t}", "test/w{d}/{k}{t}"], "ks", "{split}/{label}/*"),
+        (["id1000{k}/v{d}x/0000{t}"], "sid", "{speaker}/*/*"),
+        (["{d}-{t}"], "ks", "{label}-*"),
+        (["u{d}{k}{t}"], "asr", "*"),
+    ],
+)
+def test_the_parts_of_names_are_guessed(names, task, pattern):
+    from bench.corpora.own.patterns import guess_pattern
+
+    every = [
+        name.format(d=d, s=s, t=t, k=k)
+        for name in names for d in range(5) for k, s in enumerate(SPEAKERS) for t in range(3)
+    ]  # fmt: skip
+    assert guess_pattern(every, task)[0] == pattern
