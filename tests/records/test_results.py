@@ -9,7 +9,7 @@ from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.paths import runs_folder
 from bench.records.layer_curve import read_curve
 from bench.records.record import Record, read_record
-from bench.registry import task_card, track_names
+from bench.registry import task_card
 
 RESULTS = Path(__file__).resolve().parents[2] / "leaderboard" / "results"
 RECORDS = sorted(RESULTS.glob("*/*/*.json"))
