@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.commands._options import DEFAULT_TRACK, add_task_card, remember_task_cards
 from bench.paths import home
 from bench.progress import show
+
+if TYPE_CHECKING:
+    from bench.corpora.official._layout import Layout
 
 GROUP = "bring"
 HELP = "Prepare or fetch a track's corpora, or report their state."
@@ -112,7 +115,7 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
         MissingError: no such folder.
     """
     from bench.corpora.official._hub import is_hub
-    from bench.errors import MissingError, UsageError, UserError
+    from bench.errors import MissingError, UsageError
     from bench.registry import corpus_module
     from bench.terminal.table import TableColumn, TerminalTable, show_table
 
@@ -120,29 +123,18 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
         raise UsageError(f"--data {data}: status reads a folder; 'data prepare' downloads a corpus")
     if not data.exists():
         raise MissingError(f"--data {data}: no such folder")
-    rows, notes, states = [], dict[str, None](), dict[str, str]()
-    counts: dict[str, dict[str, int]] = {}
-    for name in dict.fromkeys(name for corpora in by_task.values() for name in corpora):
-        corpus = corpus_module(name)
-        if not getattr(corpus, "OFFICIAL", False):
-            raise UsageError(NOT_OFFICIAL.format(name))
-        layout = corpus.CORPUS.layout
-        try:
-            parts = layout.read(layout.find(data))
-        except UserError as error:
-            counts[name], states[name] = {}, "missing"
-            notes[f"{layout.title}: {error}"] = None
-            continue
-        counts[name] = {table: len(part.clips) for table, part in parts.items()}
-        differences = layout.differences(counts[name])
-        states[name] = "incomplete" if differences else "whole"
-        notes |= dict.fromkeys([f"{layout.title}: {line}" for line in differences[:1]])
+    looks: dict[str, FolderLook] = {}
+    rows = []
     for task, corpora in by_task.items():
         for name in corpora:
-            for table, size in corpus_module(name).CORPUS.layout.sizes.items():
-                number = f"{counts[name][table]:,}" if counts[name] else "-"
-                rows.append([task, table, number, f"{size.utterances:,}", states[name]])
-    refused = sum(any(states[name] != "whole" for name in names) for names in by_task.values())
+            corpus = corpus_module(name)
+            if not getattr(corpus, "OFFICIAL", False):
+                raise UsageError(NOT_OFFICIAL.format(name))
+            layout = corpus.CORPUS.layout
+            look = looks[name] = looks.get(name) or _look(layout, data)
+            for table, size in layout.sizes.items():
+                number = f"{look.counts[table]:,}" if look.counts else "-"
+                rows.append([task, table, number, f"{size.utterances:,}", look.state])
     columns = (
         TableColumn("task"),
         TableColumn("table"),
@@ -151,12 +143,38 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
         TableColumn("corpus"),
     )
     show_table(TerminalTable(columns, rows))
-    show(*notes)
+    show(*(look.note for look in looks.values() if look.note))
+    refused = sum(any(looks[name].note for name in names) for names in by_task.values())
     if refused:
         show(f"{refused} of {len(by_task)} tasks refuse this folder")
-    if "incomplete" in states.values():
-        show("--limit N runs on an incomplete corpus, as a smoke test")
     return refused
+
+
+class FolderLook(NamedTuple):
+    """An official corpus in a folder: utterances by table, state, and what a user should know."""
+
+    counts: dict[str, int]
+    state: str
+    note: str
+
+
+def _look(layout: Layout, data: Path) -> FolderLook:
+    """Return the state of one corpus: `missing`, `incomplete` or `whole`; the last has no note."""
+    from bench.errors import UserError
+
+    try:
+        root = layout.find(data)
+    except UserError as error:
+        return FolderLook({}, "missing", f"{layout.title}: {error}")
+    try:
+        parts = layout.read(root)
+    except UserError as error:
+        return FolderLook({}, "incomplete", f"{layout.title}: {error}")
+    counts = {table: len(part.clips) for table, part in parts.items()}
+    for line in layout.differences(counts):
+        note = f"{layout.title}: {line}; --limit N runs on it, as a smoke test"
+        return FolderLook(counts, "incomplete", note)
+    return FolderLook(counts, "whole", "")
 
 
 def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:
