@@ -13,72 +13,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, model_validator
-
+from bench.conditions.condition_file import (
+    FILE,
+    ConditionFile,
+    outlines,
+    set_abouts,
+    set_members,
+)
 from bench.config import TaskCard
 from bench.distortions._effects import EffectStep, read_step
 from bench.errors import UsageError, did_you_mean
 from bench.identity import condition_digest
-from bench.schema import Frozen, read_card
+from bench.schema import read_card
 
-FILE = Path(__file__).with_name("conditions.yaml")
 TEST_ONLY = "@test-only"
-
-
-class Ladder(Frozen):
-    """One effect from mild to severe: `varies` takes each of `values`."""
-
-    about: str
-    name: str
-    effect: dict[str, Any]
-    varies: str
-    values: list[float | int]
-
-
-class StepProduct(Frozen):
-    """Every step of `first`, then every step of `last`."""
-
-    about: str
-    name: str
-    from_folder: bool = False
-    first: dict[str, dict[str, Any] | None]
-    last: dict[str, dict[str, Any] | None]
-
-
-class SingleCondition(Frozen):
-    """A chain of steps, a table of the task's card, or another corpus: exactly one of them."""
-
-    about: str
-    from_folder: bool = False
-    steps: list[dict[str, Any]] = Field(default_factory=list)
-    table: str | None = None
-    corpus: str | None = None
-    beside: str | None = None
-    tables: dict[str, str] = Field(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> SingleCondition:
-        if sum([bool(self.steps), self.table is not None, self.corpus is not None]) != 1:
-            raise ValueError("exactly one of 'steps', 'table' and 'corpus' must be given")
-        return self
-
-
-class NamedSet(Frozen):
-    """A set of conditions, listed by name."""
-
-    about: str
-    members: list[str]
-
-
-class ConditionFile(Frozen):
-    """The content of `conditions.yaml`."""
-
-    version: int
-    bands_hz: dict[str, float]
-    ladders: dict[str, Ladder]
-    products: dict[str, StepProduct]
-    singles: dict[str, SingleCondition]
-    sets: dict[str, NamedSet]
 
 
 @dataclass(frozen=True)
@@ -146,70 +94,22 @@ def catalogue(path: Path = FILE) -> Catalogue:
     """
     file = read_card(path, ConditionFile)
     conditions: dict[str, Condition] = {}
-    sets: dict[str, tuple[str, ...]] = {}
-    for item, groups in _built(file, path):
-        if item.name in conditions:
-            raise UsageError(f"{path}: condition {item.name!r} twice")
-        conditions[item.name] = item
-        for name in groups:
-            sets[name] = (*sets.get(name, ()), item.name)
-    for name, named in file.sets.items():
+    for outline in outlines(file, path):
+        name = outline.fields["name"]
+        if name in conditions:
+            raise UsageError(f"{path}: condition {name!r} twice")
+        steps = _steps(outline.steps, f"{path}: {name}")
+        conditions[name] = Condition(**outline.fields, version=file.version, steps=steps)
+    for set_name, named in file.sets.items():
         for member in named.members:
             if member not in conditions:
                 hint = did_you_mean(member, conditions)
-                raise UsageError(f"{path}: set {name!r}: no condition {member!r}: {hint}")
-        sets[name] = tuple(named.members)
+                raise UsageError(f"{path}: set {set_name!r}: no condition {member!r}: {hint}")
+    sets = set_members(file, path)
     both = set(sets) & set(conditions)
     if both:
         raise UsageError(f"{path}: {min(both)!r} is a set and a condition")
-    abouts = {f"ladder-{name}": item.about for name, item in file.ladders.items()}
-    abouts |= {"ladders": "every ladder"}
-    abouts |= {name: item.about for name, item in (file.products | file.sets).items()}
-    return Catalogue(conditions, sets, abouts, file.bands_hz)
-
-
-def _built(file: ConditionFile, path: Path) -> list[tuple[Condition, tuple[str, ...]]]:
-    """Return every condition with the sets that it belongs to by construction."""
-    built: list[tuple[Condition, tuple[str, ...]]] = []
-    for key, ladder in file.ladders.items():
-        for value in ladder.values:
-            name = _filled(ladder.name, f"{abs(value):g}", path)
-            steps = _steps([{**ladder.effect, ladder.varies: value}], f"{path}: {name}")
-            rung = Condition(
-                name, ladder.about, file.version, steps, ladder=key, severity=float(value)
-            )
-            built.append((rung, (f"ladder-{key}", "ladders")))
-    for key, product in file.products.items():
-        for last, second in product.last.items():
-            for first, before in product.first.items():
-                chosen = [item for item in (before, second) if item is not None]
-                names = [n for n, i in ((last, second), (first, before)) if i is not None]
-                if chosen:
-                    name = _filled(product.name, "-".join(names), path)
-                    steps = _steps(chosen, f"{path}: {name}")
-                    about = f"{' after '.join(names)}, one of {key}"
-                    pair = Condition(
-                        name, about, file.version, steps, from_folder=product.from_folder
-                    )
-                    built.append((pair, (key,)))
-    for name, single in file.singles.items():
-        values: dict[str, Any] = dict(single)
-        values["steps"] = _steps(single.steps, f"{path}: {name}")
-        values["tables"] = tuple(sorted(single.tables.items()))
-        built.append((Condition(name=name, version=file.version, **values), ()))
-    return built
-
-
-def _filled(pattern: str, text: str, path: Path) -> str:
-    """Return a pattern with a text in the place of its `{}`.
-
-    Raises:
-        UsageError: the pattern has no `{}`, or other braces.
-    """
-    parts = pattern.split("{}")
-    if len(parts) != 2 or set("".join(parts)) & {"{", "}"}:
-        raise UsageError(f"{path}: key 'name': expected one {{}} in it, found {pattern!r}")
-    return text.join(parts)
+    return Catalogue(conditions, sets, set_abouts(file), file.bands_hz)
 
 
 def _steps(items: Sequence[dict[str, Any]], where: str) -> tuple[EffectStep, ...]:

@@ -154,8 +154,21 @@ def difference(
     return contrast(pair, 1.0 / len(first) + 1.0 / len(second), seeds)
 
 
-def pair_p_values(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> Floats:
-    """Return the p values of `difference` for every pair of N rows at once, (N, N).
+@dataclass(frozen=True, eq=False)
+class PairTests:
+    """The tests of every pair of N rows.
+
+    Attributes:
+        p_values: (N, N) of the difference being 0.
+        half_widths: (N, N) of the 95 % intervals of the differences.
+    """
+
+    p_values: Floats
+    half_widths: Floats
+
+
+def pair_tests(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> PairTests:
+    """Return what `difference` gives for every pair of N rows at once.
 
     Args:
         rows: one entry a row, of one entry a seed.
@@ -164,7 +177,7 @@ def pair_p_values(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> 
     Raises:
         InvalidDataError: test sets with different numbers of speakers.
     """
-    from scipy.special import stdtr
+    from scipy.special import stdtr, stdtrit
 
     means = [mean_influences(runs) for runs in rows]
     freedom = max(combination(means, [0.0] * len(means)).effective - 1.0, 1.0)
@@ -183,7 +196,8 @@ def pair_p_values(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> 
     safe = np.where(differs, variance, 1.0)
     degrees = safe**2 / np.where(differs, uncertainty, 1.0)
     p_values: Floats = np.where(differs, 2.0 * stdtr(degrees, -gap / np.sqrt(safe)), gap == 0.0)
-    return p_values
+    half_widths: Floats = stdtrit(degrees, LEVEL) * np.sqrt(np.where(differs, variance, 0.0))
+    return PairTests(p_values, half_widths)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

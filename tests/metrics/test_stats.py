@@ -16,7 +16,7 @@ from bench.metrics.statistics import (
     difference,
     holm,
     interval,
-    pair_p_values,
+    pair_tests,
     rank_bands,
     seed_variance,
 )
@@ -120,13 +120,15 @@ def test_all_pairs_at_once_are_the_pairs_one_by_one():
     rows[2] = rows[2][:2]
     rows.append(rows[0])
     seeds = seed_variance(rows)
-    found = pair_p_values(rows, seeds)
+    tests = pair_tests(rows, seeds)
     for i, one in enumerate(rows):
         for j, two in enumerate(rows):
             if i != j:
-                expected = difference(one, two, seeds).p_value
-                assert found[i, j] == pytest.approx(expected, rel=1e-9, abs=1e-15)
-    assert found[0, 3] == 1.0 and found[0, 2] < 0.01
+                expected = difference(one, two, seeds)
+                p_value, half_width = tests.p_values[i, j], tests.half_widths[i, j]
+                assert p_value == pytest.approx(expected.p_value, rel=1e-9, abs=1e-15)
+                assert half_width == pytest.approx((expected.high - expected.low) / 2, rel=1e-9)
+    assert tests.p_values[0, 3] == 1.0 and tests.p_values[0, 2] < 0.01
 
 
 def test_equals_are_not_told_apart_and_sure_differences_are():

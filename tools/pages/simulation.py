@@ -18,7 +18,7 @@ from bench.metrics.statistics import (
     SIGNIFICANT,
     difference,
     interval,
-    pair_p_values,
+    pair_tests,
     rank_bands,
     seed_variance,
 )
@@ -106,7 +106,7 @@ def simulate(population: Population, columns: int, seed: int) -> Rates:
         pooled = seed_variance(rows)
         assert pooled is not None
         heads += [difference(row[:1], row[1:2], pooled).p_value < SIGNIFICANT for row in rows]
-        p_values = pair_p_values(rows, pooled)
+        p_values = pair_tests(rows, pooled).p_values
         rates += list(p_values[np.triu_indices(ROWS, k=1)] < SIGNIFICANT)
         ends = [interval(row, pooled) for row in rows]
         covered += [item.low <= RATE <= item.high for item in ends]
