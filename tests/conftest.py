@@ -74,7 +74,21 @@ def site(tmp_path_factory):
     return (folder / "site/index.html").as_uri()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def committed(tmp_path_factory):
+    """The board of the committed records, and the address of its page."""
+    from leaderboard.board.board import Stamp
+    from leaderboard.board.reading import BoardFolders
+    from leaderboard.page.build import make_board
+    from leaderboard.page.render import html
+
+    board, _ = make_board(BoardFolders.beside(ROOT / "leaderboard/results"), Stamp("", ""))
+    path = tmp_path_factory.mktemp("committed") / "index.html"
+    path.write_text(html(board), encoding="utf-8")
+    return board, path.as_uri()
+
+
+@pytest.fixture(scope="session")
 def browser():
     """Debian's Chromium; tests are skipped without it, unless CI requires it."""
     from interactions import FLAGS
@@ -93,18 +107,29 @@ def browser():
 
 
 @pytest.fixture
-def page(browser, site):
-    """The page of `site`; a message on its console or a request beyond the file fails the test."""
-    context = browser.new_context(
-        viewport={"width": 1400, "height": 900}, offline=True, accept_downloads=True
-    )
-    tab = context.new_page()
-    messages, requests = [], []
-    tab.on("console", lambda message: messages.append(message.text))
-    tab.on("pageerror", lambda error: messages.append(str(error)))
-    tab.on("request", lambda request: requests.append(request.url))
-    tab.goto(site)
-    yield tab
+def watched(browser):
+    """Open pages offline; a message on a console or a request beyond the file fails the test."""
+    contexts, messages, requests = [], [], []
+
+    def open_page(address, **options):
+        size = {"width": options.pop("width", 1400), "height": options.pop("height", 900)}
+        context = browser.new_context(viewport=size, offline=True, accept_downloads=True, **options)
+        contexts.append(context)
+        tab = context.new_page()
+        tab.on("console", lambda message: messages.append(message.text))
+        tab.on("pageerror", lambda error: messages.append(str(error)))
+        tab.on("request", lambda request: requests.append(request.url))
+        tab.goto(address)
+        return tab
+
+    yield open_page
+    for context in contexts:
+        context.close()
     assert messages == []
-    assert [url for url in requests if not url.startswith((site, "blob:", "data:"))] == []
-    context.close()
+    assert [url for url in requests if not url.startswith(("file:", "blob:", "data:"))] == []
+
+
+@pytest.fixture
+def page(watched, site):
+    """The page of `site`."""
+    return watched(site)

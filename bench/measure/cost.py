@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import torch
 
@@ -201,6 +202,7 @@ def cost_report(
         timing=timed,
         peak_memory_bytes=peak,
         cpu=cpu_name() if timing else "",
+        measured_on=f"{datetime.now(UTC):%Y-%m-%d}" if timing else "",
         reported=dict(reported or {}),
         reported_rule=reported_rule,
         uncounted=cost.uncounted,

@@ -75,6 +75,7 @@ class CostReport(Frozen):
         buckets: the 32 standard lengths, one entry a rule.
         counted_on: `meta` (shapes only) or `cpu` (the module does not allow it, or has an LSTM).
         cpu: model of the processor that times and memory were measured on.
+        measured_on: date of times and memory; empty in older reports.
         sent_by: who measured times and memory, where that was not the board.
         timing: None when not timed.
         peak_memory_bytes: None when not measured.
@@ -96,10 +97,16 @@ class CostReport(Frozen):
     timing: Timing | None = None
     peak_memory_bytes: int | None = None
     cpu: str = Field(default="", exclude_if=lambda text: not text)
+    measured_on: str = Field(default="", exclude_if=lambda text: not text)
     sent_by: str = Field(default="", exclude_if=lambda text: not text)
     reported: dict[str, float] = Field(default_factory=dict)
     reported_rule: Rule = "superb_slt2022"
     uncounted: tuple[str, ...] = ()
+
+    @property
+    def cpu_text(self) -> str:
+        """The model of the processor, or `unknown CPU` for a report that does not name it."""
+        return self.cpu or "unknown CPU"
 
     def macs(self, rule: Rule) -> int | None:
         """Return the MACs of the 32 utterances in one rule; None when they were not counted."""

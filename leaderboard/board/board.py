@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Literal
 
+from bench.metrics.metric import Metric
 from bench.records.record import SCHEMA
-from leaderboard.board.heat import HeatTable, heat_tables
+from leaderboard.board.conditions import ConditionScores
 from leaderboard.board.layer_table import LayerTable
 from leaderboard.board.ranking import Ranking
 from leaderboard.board.rows import Row
@@ -30,6 +30,8 @@ class BoardCell:
         detail: further text, shown on hover.
         counts: numerator and denominator of a score, for the exports.
         seeds: number of seeds that a score is the mean of; 0 for everything else.
+        is_best: True if no row is significantly better, in a column that tells rows apart, and the
+            score is better than chance beyond its interval.
     """
 
     text: str
@@ -41,9 +43,29 @@ class BoardCell:
     detail: str = ""
     counts: str = ""
     seeds: int = 0
+    is_best: bool = False
 
 
 DASH = BoardCell("\N{EN DASH}")
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What a reader must know before believing a column of scores, in the unit of its cells.
+
+    Attributes:
+        chance: score of the best guess that ignores the sound.
+        control: best score of a control: shuffled labels, random weights or no network.
+        ceiling: best score of a model that was trained for the task itself.
+        resolution: half the width of the 95 % interval of a difference, median over pairs of rows.
+        tells_apart: whether the tests tell at least one pair of rows apart; None without tests.
+    """
+
+    chance: float | None = None
+    control: float | None = None
+    ceiling: float | None = None
+    resolution: float | None = None
+    tells_apart: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,9 @@ class Column:
         higher_is_better: None for a column without a better direction.
         log: True if axes of this quantity are logarithmic.
         numeric: False for a column of text.
+        task, metric: of a score.
+        belief: of a score that was measured here.
+        is_first: shown before a reader chooses columns.
     """
 
     key: str
@@ -69,6 +94,10 @@ class Column:
     higher_is_better: bool | None = None
     log: bool = False
     numeric: bool = True
+    task: str = ""
+    metric: Metric | None = None
+    belief: Belief | None = None
+    is_first: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +122,8 @@ class View:
         rows: measured rows, then reported rows, then controls.
         cells: one tuple a row, one cell a column.
         conditions: all test conditions except `clean`.
-        tables: name and score columns of every condition except `clean`.
+        tables: the scores under `clean`, sets of conditions, and single conditions.
+        informative: tasks over which the mean lead is taken.
         layers: the layer curves.
     """
 
@@ -104,14 +134,10 @@ class View:
     rows: tuple[Row, ...]
     cells: tuple[tuple[BoardCell, ...], ...]
     conditions: tuple[str, ...]
-    tables: tuple[tuple[str, tuple[Column, ...]], ...]
+    tables: tuple[ConditionScores, ...]
+    informative: tuple[str, ...]
     tasks: tuple[TaskSection, ...]
     layers: LayerTable
-
-    @cached_property
-    def heat(self) -> tuple[HeatTable, ...]:
-        """The heat maps of relative degradations."""
-        return heat_tables(self.rows, self.conditions)
 
     @property
     def usual_seeds(self) -> int:
@@ -133,11 +159,13 @@ class Stamp:
         commit: first twelve digits; empty outside a checkout.
         date: of the commit, or of the newest record; may be empty.
         changed: True if files differ from the commit.
+        repository: https address of the checkout's origin; empty if it has none.
     """
 
     commit: str
     date: str
     changed: bool = False
+    repository: str = ""
 
     def __str__(self) -> str:
         parts = [f"commit {self.commit}{' with changes' if self.changed else ''}"]

@@ -5,65 +5,75 @@ Cells are rounded here and nowhere before.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from bench.metrics.degradation import beats_chance
 from bench.metrics.metric import Metric
-from leaderboard.board.board import DASH, BoardCell, Column
-from leaderboard.board.degradation import (
-    Losses,
-    MeanDegradation,
-    mean_over_all,
-    reference_losses,
-    reference_pairs,
-    worst,
+from leaderboard.board.board import DASH, Belief, BoardCell, Column
+from leaderboard.board.conditions import ConditionScores
+from leaderboard.board.ranking import ColumnTests, Ranking, column_tests
+from leaderboard.board.rows import BoardScore, Row
+from leaderboard.board.summaries import (
+    Anchors,
+    degradation_columns,
+    informative_tasks,
+    lead_column,
+    number_cell,
+    superb_column,
+    superb_subset_column,
 )
-from leaderboard.board.ranking import Ranking, rank_column
-from leaderboard.board.rows import Row
-from leaderboard.board.superb_score import Anchors, superb_score
 
 PERCENT = 100.0
+MAX_FIRST = 6  # main metrics that are shown at first, beside a mean, parameters and MACs
 SMALLEST_P = 0.001  # smaller p values are shown as `< 0.001`
 
 
-def _number(
-    value: float | None, scale: float, digits: int, note: str = "", sender: str = ""
-) -> BoardCell:
-    """Return a number in a unit; a dash for None. What a sender measured has no rank or place."""
-    if value is None:
-        return DASH
-    notes = "; ".join(filter(None, [note, sender]))
-    return BoardCell(f"{value / scale:,.{digits}f}", notes, None if sender else value / scale)
-
-
 def _params(row: Row) -> BoardCell:
-    return _number(row.params, 1e6, 2)
+    return number_cell(row.params, 1e6, 2)
 
 
 def _macs(row: Row) -> BoardCell:
     uncounted = ", ".join(row.records[0].cost.uncounted) if row.records else ""
-    return _number(row.macs_per_second, 1e9, 3, uncounted and f"without {uncounted}")
+    return number_cell(row.macs_per_second, 1e9, 3, uncounted and f"without {uncounted}")
 
 
 def _macs_superb(row: Row) -> BoardCell:
-    return _number(row.macs_superb, 1e9, 1)
+    return number_cell(row.macs_superb, 1e9, 1)
 
 
-def _relative_time(row: Row) -> BoardCell:
-    timing = row.cost.timing if row.cost else None
-    if timing is None or timing.relative is None:
-        return DASH
-    note = f"{timing.rtf:.4f} alone" + (", busy machine" if timing.busy else "")
-    return _number(timing.relative, 1.0, 3, note, row.measured_by)
+def time_column(rows: Sequence[Row]) -> Column:
+    """Return the column of real-time factors; times on other CPUs than most have no rank or place.
+
+    Cost reports that were made before they named a CPU are of an `unknown CPU`.
+    """
+    timed = [row.cost for row in rows if row.cost is not None and row.cost.timing is not None]
+    counts = Counter(cost.cpu_text for cost in timed)
+    cpu = max(counts, key=lambda name: (counts[name], name), default="")
+
+    def cell(row: Row) -> BoardCell:
+        timing = row.cost.timing if row.cost else None
+        if row.cost is None or timing is None:
+            return DASH
+        notes = [] if row.cost.cpu_text == cpu else [f"on {row.cost.cpu_text}"]
+        notes += ["busy machine"] if timing.busy else []
+        sender = row.measured_by
+        note = "; ".join([*notes, sender] if sender else notes)
+        elsewhere = bool(sender) or row.cost.cpu_text != cpu
+        return BoardCell(f"{timing.rtf:.4f}", note, None if elsewhere else timing.rtf)
+
+    about = f"1 thread, {cpu or 'no CPU'}"
+    return Column("time", "Real-time factor", about, "cost", cell, False, log=True)
 
 
 def _stored(row: Row) -> BoardCell:
-    return _number(row.cost.stored_bytes if row.cost else None, 1e6, 1)
+    return number_cell(row.cost.stored_bytes if row.cost else None, 1e6, 1)
 
 
 def _memory(row: Row) -> BoardCell:
     memory = row.cost.peak_memory_bytes if row.cost else None
-    return _number(memory, 1e6, 0, sender=row.measured_by)
+    return number_cell(memory, 1e6, 0, sender=row.measured_by)
 
 
 FACTS: tuple[Column, ...] = (
@@ -71,8 +81,9 @@ FACTS: tuple[Column, ...] = (
            lambda row: BoardCell(row.family), numeric=False),
     Column("teacher", "Teacher", "compressed from", "upstream",
            lambda row: BoardCell(row.teacher) if row.teacher else DASH, numeric=False),
-    Column("params", "Parameters", "millions", "cost", _params, False, log=True),
-    Column("macs", "MACs", "G a second of audio, rule plain", "cost", _macs, False, log=True),
+    Column("params", "Parameters", "millions", "cost", _params, False, log=True, is_first=True),
+    Column("macs", "MACs", "G a second of audio, rule plain", "cost", _macs, False, log=True,
+           is_first=True),
     Column("macs-superb", "MACs, SUPERB", "G, 32 utterances, SUPERB's rule", "cost", _macs_superb,
            False, log=True),
 )  # fmt: skip
@@ -104,36 +115,29 @@ def percent_range(share: Ranged | None) -> str:
     return f"{text} [{PERCENT * share.low:.0f}, {PERCENT * share.high:.0f}]"
 
 
-def score_column(
-    task: str, metric: Metric, rows: Sequence[Row], *, condition: str = "clean"
-) -> Column:
-    """Return the column of one metric of one task in one condition, with ranks among `rows`.
-
-    In a condition other than `clean` the note begins with the difference to the row's clean score.
+def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bool) -> Column:
+    """Return the column of one metric of one task on clean speech, with ranks among `rows`.
 
     Raises:
         InvalidDataError: scores of two rows are of different test sets.
     """
-    key = (task, metric.name, condition)
-    ranks = rank_column(rows, key, metric)
+    key = (task, metric.name, "clean")
+    scores = {row.key: row.scores[key] for row in rows if key in row.scores}
+    tests = column_tests(rows, scores, metric)
     scale = metric.scale
 
     def cell(row: Row) -> BoardCell:
-        score = row.scores.get(key)
+        score = scores.get(row.key)
         if score is None:
             return DASH
-        notes = []
-        clean = row.scores.get((task, metric.name, "clean"))
-        if condition != "clean" and clean is not None:
-            notes.append(f"{metric.text(score.value - clean.value, signed=True)} to clean")
-        ranking, detail = ranks.get(row.key), score.about
+        note, ranking, detail = "", tests.rankings.get(row.key), score.about
         if score.low is not None and score.high is not None:
-            notes.append(f"[{metric.text(score.low)}, {metric.text(score.high)}]")
-            notes += [] if score.is_exact else ["estimate"]
+            estimate = "" if score.is_exact else "; estimate"
+            note = f"[{metric.text(score.low)}, {metric.text(score.high)}]{estimate}"
             detail = rank_text(ranking) if ranking else ""
         return BoardCell(
             metric.text(score.value),
-            "; ".join(notes),
+            note,
             score.value * scale,
             None if score.low is None else score.low * scale,
             None if score.high is None else score.high * scale,
@@ -141,12 +145,56 @@ def score_column(
             detail,
             score.about,
             score.seeds,
+            is_best(metric, score, tests, row.key),
         )
 
-    title = f"{task.upper()} {metric.label}"
-    name = f"{task}.{metric.name}"
-    about = f"{metric.direction}{',' + metric.sign if metric.sign else ''}"
-    return Column(name, title, about, "score", cell, metric.higher_is_better)
+    return Column(
+        f"{task}.{metric.name}",
+        f"{task.upper()} {metric.label}",
+        f"{metric.direction}{',' + metric.sign if metric.sign else ''}",
+        "score",
+        cell,
+        metric.higher_is_better,
+        task=task,
+        metric=metric,
+        belief=_belief(metric, rows, scores, tests),
+        is_first=is_first,
+    )
+
+
+def is_best(metric: Metric, score: BoardScore, tests: ColumnTests, key: str) -> bool:
+    """Return whether a score may be set in bold.
+
+    No row is significantly better, the column tells rows apart, and the score is better than
+    chance beyond its interval.
+    """
+    ranking = tests.rankings.get(key)
+    if ranking is None or ranking.best > 1 or not tests.tells_apart:
+        return False
+    return beats_chance(metric.name, score.low, score.high, score.chance)
+
+
+def _belief(
+    metric: Metric, rows: Sequence[Row], scores: Mapping[str, BoardScore], tests: ColumnTests
+) -> Belief | None:
+    """Return chance, controls and tests of a column; None for one of reported numbers."""
+    measured = [row for row in rows if row.key in scores and row.kind != "reported"]
+    if not measured:
+        return None
+    scale = metric.scale
+    best = max if metric.higher_is_better else min
+
+    def of(role: str) -> float | None:
+        values = [scores[row.key].value for row in measured if row.role.startswith(role)]
+        return best(values) * scale if values else None
+
+    return Belief(
+        chance=scores[measured[0].key].chance * scale,
+        control=of("control"),
+        ceiling=of("ceiling"),
+        resolution=None if tests.resolution is None else tests.resolution * scale,
+        tells_apart=tests.tells_apart if tests.rankings else None,
+    )
 
 
 def rank_text(ranking: Ranking) -> str:
@@ -168,65 +216,6 @@ def band(ranking: Ranking) -> str:
     return f"rank {ranking.best}\N{EN DASH}{ranking.worst}"
 
 
-def superb_column(ends: Anchors) -> Column:
-    """Return the column of the SUPERB score, of rows that have all of its tasks."""
-
-    def cell(row: Row) -> BoardCell:
-        return _number(superb_score(row, ends), 1.0, 0)
-
-    about = "0 is FBANK, higher is better"
-    about += f"; reference rows as of {ends.as_of}" if ends.as_of else ""
-    return Column("superb", "SUPERB score", about, "summary", cell, higher_is_better=True)
-
-
-def superb_subset_column(ends: Anchors) -> Column:
-    """Return the column of the same score over the tasks that this project runs."""
-
-    def cell(row: Row) -> BoardCell:
-        return _number(superb_score(row, ends, ends.tasks_run), 1.0, 0)
-
-    title = f"SUPERB score, {len(ends.tasks_run)} tasks"
-    about = f"over {', '.join(ends.tasks_run)} only: not the printed score"
-    return Column("superb-here", title, about, "summary", cell, higher_is_better=True)
-
-
-def degradation_columns(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Return mean and worst degradation over the same pairs of task and condition.
-
-    Only rows with all of the reference pairs have a value, by which they sort, rank and are drawn.
-    The others have text that names the tasks over which it is a mean.
-    """
-    reference = reference_pairs(rows)
-
-    def loss(losses: Losses, summary: MeanDegradation, *notes: str) -> BoardCell:
-        complete = losses.keys() == reference
-        only = f"{'only' if losses.keys() <= reference else 'other'} {len(losses)}"
-        only = "" if complete else f"{only} of {len(reference)}, {summary.tasks}"
-        note = ", ".join(filter(None, [*notes, only]))
-        percent = PERCENT * summary.value
-        return BoardCell(f"{percent:+.1f}", note, percent if complete else None)
-
-    def mean(row: Row) -> BoardCell:
-        losses = reference_losses(row, reference)
-        summary = mean_over_all(losses)
-        if summary is None:
-            return DASH
-        low, high = summary.low, summary.high
-        interval = "" if low is None else f"[{PERCENT * low:+.1f}, {PERCENT * (high or 0):+.1f}]"
-        return loss(losses, summary, interval)
-
-    def worst_one(row: Row) -> BoardCell:
-        losses = reference_losses(row, reference)
-        condition = worst(losses)
-        return DASH if condition is None else loss(losses, condition[1], condition[0])
-
-    about = f"% of the lead over chance; over the same {len(reference)} pairs"
-    return (
-        Column("mean-degradation", "Mean degradation", about, "summary", mean, False),
-        Column("worst-degradation", "Worst condition", about, "summary", worst_one, False),
-    )
-
-
 def _provenance(row: Row) -> BoardCell:
     standing = row.standing
     parts = [row.tap, f"protocol {row.protocol}", row.verified]
@@ -237,8 +226,6 @@ def _provenance(row: Row) -> BoardCell:
 
 
 LAST: tuple[Column, ...] = (
-    Column("time", "Relative time", "real-time factor over HuBERT Base's", "cost", _relative_time,
-           False, log=True),
     Column("bytes", "Stored", "MB, float32", "cost", _stored, False, log=True),
     Column("memory", "Peak memory", "MB", "cost", _memory, False, log=True),
     Column("provenance", "Provenance", "weights, tap, protocol, checks", "upstream", _provenance,
@@ -250,6 +237,7 @@ def all_columns(
     rows: Sequence[Row],
     metrics: Mapping[tuple[str, str], Metric],
     ends: Anchors | None,
+    tables: Sequence[ConditionScores] = (),
 ) -> tuple[Column, ...]:
     """Return all columns in which at least one row has more than a dash.
 
@@ -257,11 +245,21 @@ def all_columns(
         rows: of one track.
         metrics: by (task, metric), in the order of the columns.
         ends: anchors of the SUPERB score; None on a track without that score.
+        tables: from `condition_tables`; `clean` first.
     """
-    columns = [*FACTS]
-    columns += [score_column(task, metric, rows) for (task, _), metric in metrics.items()]
+    main = {task: metric for row in rows for task, metric in row.main_metrics.items()}
+    for task, name in metrics:
+        main.setdefault(task, name)
+    informative = informative_tasks(tables[0]) if tables else ()
+    columns = [lead_column(tables[0], informative)] if informative else []
     if ends is not None:
         columns.append(superb_column(ends))
         columns += [superb_subset_column(ends)] if ends.tasks_run else []
-    columns += [*degradation_columns(rows), *LAST]
+    columns += FACTS
+    first = [*informative, *(task for task in main if task not in informative)][:MAX_FIRST]
+    columns += [
+        score_column(task, metric, rows, is_first=main[task] == metric.name and task in first)
+        for (task, _), metric in metrics.items()
+    ]
+    columns += [*degradation_columns(rows), time_column(rows), *LAST]
     return tuple(column for column in columns if any(column.cell(row) != DASH for row in rows))

@@ -8,13 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from statistics import fmean
-from typing import TYPE_CHECKING
 
+from bench.conditions.condition_file import FILE, ConditionFile
 from bench.schema import read_card
 from leaderboard.board.rows import Degradation, Row
-
-if TYPE_CHECKING:
-    from bench.conditions.catalogue import ConditionFile
 
 Losses = Mapping[tuple[str, str], Degradation]  # by task and condition
 
@@ -57,10 +54,8 @@ def _base(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def _file() -> ConditionFile:
+def condition_file() -> ConditionFile:
     """Read `conditions.yaml` without importing its effects, which would take seconds."""
-    from bench.conditions.catalogue import FILE, ConditionFile
-
     return read_card(FILE, ConditionFile)
 
 
@@ -68,7 +63,7 @@ def _ladders() -> dict[str, tuple[str, float]]:
     """Return ladder and number of every rung, by name of the rung."""
     return {
         ladder.name.format(f"{abs(value):g}"): (key, float(value))
-        for key, ladder in _file().ladders.items()
+        for key, ladder in condition_file().ladders.items()
         for value in ladder.values
     }
 
@@ -88,7 +83,7 @@ def severity(condition: str) -> tuple[str, float | None, str]:
 
 def same_test_set(condition: str) -> str | None:
     """Return the test set of the task that a condition is another name of; None for others."""
-    single = _file().singles.get(_base(condition))
+    single = condition_file().singles.get(_base(condition))
     return single.table if single is not None else None
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
 
 from bench.metrics.metric import Metric
-from bench.metrics.statistics import Comparison, difference, holm, pair_p_values, rank_bands
-from leaderboard.board.rows import BoardScore, Row, ScoreKey
+from bench.metrics.statistics import Comparison, difference, holm, pair_tests, rank_bands
+from leaderboard.board.rows import BoardScore, Row
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,25 @@ class Ranking:
     p_above: float | None
 
 
+@dataclass(frozen=True)
+class ColumnTests:
+    """The paired tests of one column.
+
+    Attributes:
+        rankings: by row key; empty for a column without tests.
+        resolution: half the width of the 95 % interval of a difference of two rows, median over
+            their pairs: smaller differences can hardly be told. None without tests.
+    """
+
+    rankings: Mapping[str, Ranking] = field(default_factory=dict)
+    resolution: float | None = None
+
+    @property
+    def tells_apart(self) -> bool:
+        """Whether at least one pair of rows differs significantly."""
+        return any(ranking.best > 1 for ranking in self.rankings.values())
+
+
 def compare(one: BoardScore, two: BoardScore) -> Comparison | None:
     """Compare two scores of one column.
 
@@ -43,8 +64,15 @@ def compare(one: BoardScore, two: BoardScore) -> Comparison | None:
     return difference(one.runs, two.runs, one.spread)
 
 
-def rank_column(rows: Sequence[Row], key: ScoreKey, metric: Metric) -> dict[str, Ranking]:
-    """Return the ranks of all competing rows in a column that may have one, by row key.
+def column_tests(
+    rows: Sequence[Row], scores: Mapping[str, BoardScore], metric: Metric
+) -> ColumnTests:
+    """Test every pair of competing rows of a column and rank the rows.
+
+    Args:
+        rows: of the track.
+        scores: of the column, by row key.
+        metric: of the column.
 
     Raises:
         InvalidDataError: scores of different test sets.
@@ -52,20 +80,21 @@ def rank_column(rows: Sequence[Row], key: ScoreKey, metric: Metric) -> dict[str,
     ranked = [
         (row, score)
         for row in rows
-        if row.competes and (score := row.scores.get(key)) is not None and score.is_tested
+        if row.competes and (score := scores.get(row.key)) is not None and score.is_tested
     ]
     sign = -1.0 if metric.higher_is_better else 1.0
     ranked.sort(key=lambda pair: (sign * pair[1].value, pair[0].name))
     spread = ranked[0][1].spread if ranked else None
     if len(ranked) < 2 or spread is None:
-        return {}
-    p_values = pair_p_values([score.runs for _, score in ranked], spread)
+        return ColumnTests()
+    tests = pair_tests([score.runs for _, score in ranked], spread)
     values = [score.value for _, score in ranked]
-    bands = rank_bands(values, p_values, higher_is_better=metric.higher_is_better)
-    neighbours = holm([float(p_values[i, i - 1]) for i in range(1, len(ranked))])
+    bands = rank_bands(values, tests.p_values, higher_is_better=metric.higher_is_better)
+    neighbours = holm([float(tests.p_values[i, i - 1]) for i in range(1, len(ranked))])
     rankings = {}
     for i, (row, _) in enumerate(ranked):
         above = ranked[i - 1][0].name if i else ""
         p_above = neighbours[i - 1] if i else None
         rankings[row.key] = Ranking(*bands[i], len(ranked), above, p_above)
-    return rankings
+    pairs = tests.half_widths[np.triu_indices(len(ranked), k=1)]
+    return ColumnTests(rankings, float(np.median(pairs)))

@@ -11,8 +11,9 @@ from bench.metrics.metric import METRICS, Metric
 from bench.paths import make_folder, write_text
 from bench.records.record import Record
 from bench.registry import task_card, track_card
-from leaderboard.board.board import Board, Column, Stamp, TaskSection, View
-from leaderboard.board.columns import all_columns, score_column
+from leaderboard.board.board import Board, Stamp, TaskSection, View
+from leaderboard.board.columns import all_columns
+from leaderboard.board.conditions import condition_tables
 from leaderboard.board.degradation import conditions_of
 from leaderboard.board.layer_table import LayerTable, layer_table
 from leaderboard.board.published import (
@@ -25,7 +26,13 @@ from leaderboard.board.published import (
 from leaderboard.board.reading import BoardFolders, read_results
 from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import Row
-from leaderboard.board.superb_score import Anchors, anchors
+from leaderboard.board.summaries import (
+    Anchors,
+    anchors,
+    informative_tasks,
+    mean_lead,
+    superb_score,
+)
 from leaderboard.page.export import exports
 from leaderboard.page.render import html
 from leaderboard.page.stamp import unknown_stamp
@@ -67,9 +74,13 @@ def _metrics_of(records: Iterable[Record]) -> dict[tuple[str, str], Metric]:
     return pairs
 
 
-def _order(row: Row) -> tuple[bool, bool, bool]:
-    """Return a sort key: measured, then reported rows, revoked rows after either, then controls."""
-    return row.kind == "control", row.standing.revoked is not None, row.kind == "reported"
+def _order(row: Row, lead: float | None) -> tuple[bool, bool, bool, bool, float]:
+    """Return a sort key: measured rows by their mean lead, reported ones, revoked ones, controls.
+
+    The order of rows without a mean lead stays.
+    """
+    revoked = row.standing.revoked is not None
+    return row.kind == "control", revoked, row.kind == "reported", lead is None, -(lead or 0.0)
 
 
 def make_view(
@@ -90,28 +101,26 @@ def make_view(
         ends: anchors of the SUPERB score; None on other tracks.
         layers: the layer curves.
     """
-    rows = tuple(sorted([*measured, *reported], key=_order))
+    conditions = tuple(conditions_of(measured))
+    tables = condition_tables(measured, conditions) if measured else ()
+    informative = informative_tasks(tables[0]) if tables else ()
+    leads = {row.key: mean_lead(tables[0], informative, row.key) for row in measured if informative}
+
+    def order(row: Row) -> tuple[bool, bool, bool, bool, float]:
+        lead = leads.get(row.key)
+        superb = superb_score(row, ends) if ends is not None else None
+        return _order(row, lead.value if lead is not None else superb)
+
+    rows = tuple(sorted([*measured, *reported], key=order))
     metrics = _metrics_of(record for row in measured for record in row.records)
     if about is not None:
         metrics = definitions(about) | metrics
-    columns = all_columns(rows, metrics, ends)
+    columns = all_columns(rows, metrics, ends, tables)
     cells = tuple(tuple(column.cell(row) for column in columns) for row in rows)
-    conditions = tuple(conditions_of(rows))
-    tables = tuple((name, _condition_columns(name, metrics, rows)) for name in conditions)
     title, text = _titles(track, about)
     tasks = _tasks(track, metrics, about, measured)
-    return View(track, title, text, columns, rows, cells, conditions, tables, tasks, layers)
-
-
-def _condition_columns(
-    condition: str, metrics: dict[tuple[str, str], Metric], rows: Sequence[Row]
-) -> tuple[Column, ...]:
-    """Return the score columns of one condition, without ranks: only clean scores have them."""
-    keys = {key for row in rows for key in row.scores}
-    return tuple(
-        score_column(task, metric, (), condition=condition)
-        for (task, name), metric in metrics.items()
-        if (task, name, condition) in keys
+    return View(
+        track, title, text, columns, rows, cells, conditions, tables, informative, tasks, layers
     )
 
 
@@ -133,7 +142,7 @@ def _tasks(
     for task in dict.fromkeys(task for task, _ in metrics):
         names = ", ".join(metric.label for (key, _), metric in metrics.items() if key == task)
         if task in measured_here:
-            sections.append(_measured_task(task, track, names))
+            sections.append(_measured_task(task, track, names, measured))
         elif about is not None:
             title = next(item.title for item in about.metrics if item.task == task)
             texts = (("Metrics", names), ("Source", "as papers report it; not measured here"))
@@ -141,7 +150,11 @@ def _tasks(
     return tuple(sections)
 
 
-def _measured_task(task: str, track: str, names: str) -> TaskSection:
+def _measured_task(task: str, track: str, names: str, measured: Sequence[Row]) -> TaskSection:
+    """Return the section of a task that was run here."""
+    records = [r for row in measured for r in row.records if r.task == task]
+    digests = records[0].inputs.manifests
+    tests = ", ".join(f"{name} (sha256 {digests[name][:12]})" for name in digests)
     card = task_card(task, track)
     recipe = card.recipe
     grid = ", ".join(f"{lr:g}" for lr in recipe.lr_grid)
@@ -149,7 +162,7 @@ def _measured_task(task: str, track: str, names: str) -> TaskSection:
         ("Metrics", f"{names} (the first selects on dev)"),
         ("Data", f"corpus {card.corpus}; labels: {card.labels}; version {card.version}"),
         ("Licence", card.license),
-        ("Test sets", ", ".join(card.conditions)),
+        ("Tables", tests),
         ("Head", f"{card.head}, on {card.features} features"),
         ("Recipe", f"{recipe.optimizer}, learning rates {grid}, {recipe.steps:,} steps of "
          f"{recipe.batch_size}, the best of dev" if grid else

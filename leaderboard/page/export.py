@@ -6,13 +6,13 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from functools import lru_cache
+from importlib.resources import files
 from typing import Any
 
 from tabulate import tabulate
 
 from leaderboard.board.board import Board, BoardCell, Column, View
-from leaderboard.board.columns import band
 from leaderboard.board.rows import Row
 from leaderboard.page.texts import HOW_TO_READ, KINDS
 
@@ -50,40 +50,43 @@ def name_of(row: Row) -> str:
 
 
 def _cell(cell: BoardCell) -> str:
-    ranks = band(cell.ranking) if cell.ranking else ""
-    rest = [cell.counts] if cell.detail == cell.counts else [cell.counts, ranks, cell.detail]
-    notes = "; ".join(part for part in (cell.note, *rest) if part)
-    return plain(f"{cell.text} ({notes})" if notes else cell.text)
+    interval = cell.note.strip("[]").split("]")[0].replace(", ", "\N{EN DASH}")
+    return plain(f"{cell.text} ({interval})" if cell.low is not None else cell.text)
 
 
 def _head(column: Column) -> str:
-    return plain(f"{column.title} ({column.about})")
+    sign = {True: " \N{UPWARDS ARROW}", False: " \N{DOWNWARDS ARROW}", None: ""}
+    return plain(column.title) + (sign[column.higher_is_better] if column.metric else "")
 
 
-def _table(
-    rows: Sequence[Row], cells: Sequence[Sequence[BoardCell]], columns: Sequence[Column]
-) -> str:
-    head = ["Upstream", *map(_head, columns)]
-    body = [[plain(name_of(row)), *map(_cell, line)] for row, line in zip(rows, cells, strict=True)]
-    return str(tabulate(body, headers=head, tablefmt="github", disable_numparse=True))
+def _table(view: View) -> str:
+    shown = [i for i, column in enumerate(view.columns) if column.is_first]
+    head = ["Model", "Family", *(_head(view.columns[i]) for i in shown)]
+    body = [
+        [plain(name_of(row)), plain(row.family), *(_cell(cells[i]) for i in shown)]
+        for row, cells in zip(view.rows, view.cells, strict=True)
+    ]
+    return str(tabulate(body, headers=head, tablefmt="pipe", disable_numparse=True))
 
 
 def markdown(board: Board) -> str:
-    """Return every view and test condition as Markdown tables."""
+    """Return the first columns of every track on clean speech as tables that GitHub shows."""
     lines = ["# Slim-SUPERB", "", HOW_TO_READ, ""]
     if board.protocols:
         protocols = plain(", ".join(board.protocols))
         lines += [f"{board.num_records} records, protocol {protocols}.", ""]
     if str(board.stamp):
         lines += [f"Built from {plain(str(board.stamp))}.", ""]
+    lines += ["Every metric and condition: board.csv and board.json.", ""]
     for view in board.views:
         lines += [f"## {plain(view.title)}", "", plain(view.about), ""]
-        lines += ["### Test condition: clean", "", _table(view.rows, view.cells, view.columns), ""]
-        for condition, columns in view.tables:
-            rows = [row for row in view.rows if any(c == condition for _, _, c in row.scores)]
-            cells = [[column.cell(row) for column in columns] for row in rows]
-            lines += [f"### Test condition: {plain(condition)}", ""]
-            lines += [_table(rows, cells, columns), ""]
+        if view.informative:
+            tasks = plain(", ".join(view.informative).upper())
+            lines += [
+                f"Mean: lead over chance in %, over the tasks that tell rows apart: {tasks}.",
+                "",
+            ]
+        lines += [_table(view), ""]
     return "\n".join(lines)
 
 
@@ -179,16 +182,31 @@ def latex(board: Board) -> str:
     return head + "\n".join(_latex_table(view) for view in board.views)
 
 
-def bibtex(row: Row) -> str:
-    """Return an entry for the card of a row, with its paper in a note; empty without a paper.
+@lru_cache(maxsize=1)
+def references() -> dict[str, str]:
+    """Return the committed BibTeX entries, by key and by address of the paper."""
+    text = (files("leaderboard") / "published" / "references.bib").read_text(encoding="utf-8")
+    entries: dict[str, str] = {}
+    for match in re.finditer(r"^@\w+\{(.+?),\n.*?^\}", text, flags=re.MULTILINE | re.DOTALL):
+        entries[match[1]] = match[0]
+        if address := re.search(r"url = \{(.+?)\}", match[0]):
+            entries[address[1]] = match[0]
+    return entries
 
-    The entry is of the card: its title is not the paper's.
+
+def bibtex(row: Row) -> str:
+    """Return the entry of the paper that a row's card names; empty without one.
+
+    A paper that is not among the committed entries is named in a note, under the card's title.
     """
     paper = row.card.paper if row.card is not None else None
     if row.card is None or paper is None or not re.fullmatch(r"https://[\w./%-]+", paper):
         return ""
+    if paper in references():
+        return references()[paper]
     fields = [
         f"  title = {{{tex(row.card.title)}}}",
+        "  author = {{Unknown}}",
         "  howpublished = {Upstream card of Slim-SUPERB}",
         f"  note = {{Paper: \\url{{{paper}}}}}",
     ]

@@ -21,13 +21,15 @@ CROWD = 8  # with as many other competing rows, baselines are left out
 
 @dataclass(frozen=True)
 class PicturePoint:
-    """One row with its cost, its score and its place in pixels."""
+    """One row with its cost, its score, its place in pixels, and the ends of its interval."""
 
     row: Row
     cost: float
     score: float
     x: float
     y: float
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -57,24 +59,35 @@ def cost_picture(view: View) -> CostPicture | None:
     if x is None or y is None:
         return None
     rows = [
-        (row, cost, score)
+        (row, cells[y], cost, score)
         for row, cells in zip(view.rows, view.cells, strict=True)
         if (cost := cells[x].value) is not None and (score := cells[y].value) is not None
     ]
-    if sum(row.competes and row.family != "baseline" for row, _, _ in rows) >= CROWD:
+    if sum(row.competes and row.family != "baseline" for row, *_ in rows) >= CROWD:
         rows = [item for item in rows if item[0].family != "baseline"]
     if not rows:
         return None
-    costs, scores = [cost for _, cost, _ in rows], [score for _, _, score in rows]
+    costs, scores = [cost for *_, cost, _ in rows], [score for *_, score in rows]
+    ends = [end for _, cell, *_ in rows for end in (cell.low, cell.high) if end is not None]
     xs = _spread(_logarithms(costs), LEFT + MARGIN, RIGHT - MARGIN)
-    ys = _spread(scores, BOTTOM - MARGIN, TOP + MARGIN)
+    low, high = min([*scores, *ends]), max([*scores, *ends])
+
+    def place(value: float) -> float:
+        return _place(value, low, high, BOTTOM - MARGIN, TOP + MARGIN)
+
     points = tuple(
-        PicturePoint(*row, *at) for row, at in zip(rows, zip(xs, ys, strict=True), strict=True)
-    )
+        PicturePoint(
+            row, cost, score, at, place(score),
+            None if cell.low is None else place(cell.low),
+            None if cell.high is None else place(cell.high),
+        )
+        for (row, cell, cost, score), at in zip(rows, xs, strict=True)
+    )  # fmt: skip
     higher = view.columns[y].higher_is_better is True
     front = frontier(points, higher_is_better=higher)
+    y_ends = _ends(scores, [place(score) for score in scores])
     return CostPicture(
-        view.columns[x], view.columns[y], points, tuple(front), _ends(costs, xs), _ends(scores, ys)
+        view.columns[x], view.columns[y], points, tuple(front), _ends(costs, xs), y_ends
     )
 
 
@@ -90,10 +103,11 @@ def frontier(points: Sequence[PicturePoint], *, higher_is_better: bool) -> list[
 
 
 def _first_score(view: View) -> int | None:
-    """Return the index of the SUPERB score, else of the score that most rows have."""
+    """Return the index of the mean lead or the SUPERB score, else of the score most rows have."""
     keys = [column.key for column in view.columns]
-    if "superb" in keys:
-        return keys.index("superb")
+    for key in ("mean", "superb"):
+        if key in keys:
+            return keys.index(key)
     filled = {
         i: sum(cells[i].value is not None for cells in view.cells)
         for i, column in enumerate(view.columns)
@@ -110,8 +124,11 @@ def _logarithms(costs: Sequence[float]) -> list[float]:
 
 def _spread(values: Sequence[float], start: float, end: float) -> list[float]:
     """Return the places of values between two pixels."""
-    low, high = min(values), max(values)
-    return [start + (end - start) * (value - low) / ((high - low) or 1.0) for value in values]
+    return [_place(value, min(values), max(values), start, end) for value in values]
+
+
+def _place(value: float, low: float, high: float, start: float, end: float) -> float:
+    return start + (end - start) * (value - low) / ((high - low) or 1.0)
 
 
 def _ends(values: Sequence[float], places: Sequence[float]) -> tuple[tuple[float, str], ...]:

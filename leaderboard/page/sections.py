@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.metrics.metric import METRICS
+from bench.metrics.metric import METRICS, Metric
+from bench.records.cost_report import CostReport, Timing
 from bench.records.record import Record
 from leaderboard.board.board import BoardCell, Column
 from leaderboard.board.columns import p_text
@@ -16,21 +17,18 @@ DIGEST, COMMIT = 12, 8  # digits that are shown
 
 @dataclass(frozen=True)
 class TaskLine:
-    """One task of one upstream: its main metric on clean speech, and the choice of the head.
+    """One task of one upstream: its metrics on clean speech, and the choice of the head.
 
     Attributes:
-        value: on clean speech; a dash if it was not measured.
-        counts: numerator and denominator of the clean score.
+        scores: every metric on clean speech, with interval and counts.
         rates: dev score of every learning rate, or of every hidden state where nothing is trained;
             the chosen one in brackets.
         weights: softmax weights of the L hidden states, in percent, of the first seed.
-        head: number of parameters, and the seeds.
+        head: number of parameters, the update at which dev was best, and the seeds.
     """
 
     task: str
-    metric: str
-    value: str
-    counts: str
+    scores: str
     rates: str
     weights: str
     head: str
@@ -97,19 +95,37 @@ def _by_task(row: Row) -> dict[str, list[Record]]:
 
 def _line(row: Row, records: Sequence[Record]) -> TaskLine:
     first = records[0]
-    metric = METRICS[first.score().metric]
-    score = row.scores.get((first.task, metric.name, "clean"))
+    names = [part.metric for part in first.scores if part.condition == "clean"]
     seeds = ", ".join(str(record.seed) for record in records)
     layers = first.head.layer_weights
     return TaskLine(
         task=first.task.upper(),
-        metric=metric.label,
-        value=metric.text(score.value) if score else "\N{EN DASH}",
-        counts=score.about.removeprefix("1 seed, ") if score else "",
+        scores="; ".join(_score_text(row, first.task, METRICS[name]) for name in names),
         rates=_rates(first),
         weights=" ".join(f"{100 * w:.0f}" for w in layers) if len(layers) > 1 else "one layer",
-        head=f"{first.head.params:,}; seed {seeds}",
+        head=f"{first.head.params:,}; update {first.selection.step:,}; seed {seeds}",
     )
+
+
+def _score_text(row: Row, task: str, metric: Metric) -> str:
+    """Return a clean score with its interval and counts."""
+    score = row.scores[task, metric.name, "clean"]
+    ends = ""
+    if score.low is not None and score.high is not None:
+        ends = f" [{metric.text(score.low)}, {metric.text(score.high)}]"
+    return f"{metric.label} {metric.text(score.value)}{ends}, {score.about}"
+
+
+def command(row: Row) -> str:
+    """Return the command that makes the records of a row again, for one TASK; empty without."""
+    if not row.records:
+        return ""
+    first = row.records[0]
+    if first.ceiling:
+        return f"make validate-track TRACK={first.track}"
+    seeds = ",".join(str(seed) for seed in sorted({record.seed for record in row.records}))
+    options = " --shuffle-labels" * first.labels_shuffled
+    return f"slim-superb eval '{row.name}' TASK --track {first.track} --seeds {seeds}{options}"
 
 
 def _rates(record: Record) -> str:
@@ -133,18 +149,27 @@ def costs(row: Row) -> str:
         parts.append(f"{row.macs_per_second / 1e9:.3f} G MACs a second of audio (plain)")
     if row.macs_superb is not None:
         parts.append(f"{row.macs_superb / 1e9:,.1f} G MACs for 32 utterances (SUPERB's rule)")
-    if row.rtf is not None:
-        parts.append(f"real-time factor {row.rtf:.4f}, as its runs say")
     cost = row.cost
     if cost is not None:
         by = f" ({row.measured_by})" if row.measured_by else ""
         parts.append(f"{cost.stored_bytes:,} bytes stored")
-        if cost.timing is not None and cost.timing.relative is not None:
-            busy = " on a busy machine" if cost.timing.busy else ""
-            parts.append(f"{cost.timing.relative:.3f} of HuBERT Base's time{busy}{by}")
+        if cost.timing is not None:
+            parts.append(_time_text(cost, cost.timing))
         if cost.peak_memory_bytes is not None:
             parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory{by}")
     return "; ".join(parts) or "unknown"
+
+
+def _time_text(cost: CostReport, timing: Timing) -> str:
+    """Return a real-time factor with everything that it depends on."""
+    parts = [f"real-time factor {timing.rtf:.4f} on {cost.cpu_text}, 1 thread, float32, batch 1"]
+    parts += [f"{timing.seconds:.0f} s of audio, median of {timing.runs} runs"]
+    parts += [cost.measured_on] if cost.measured_on else ["no date"]
+    parts += ["busy machine"] if timing.busy else []
+    parts += [f"measured by {cost.sent_by}"] if cost.sent_by else []
+    if timing.relative is not None:
+        parts.append(f"{timing.relative:.3f} of HuBERT Base's time beside it")
+    return ", ".join(parts)
 
 
 def runs(row: Row) -> str:

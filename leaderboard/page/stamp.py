@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,7 +21,16 @@ def git_stamp(folder: Path) -> Stamp | None:
     if not commit or not date or not git(folder, "ls-files", "--", "."):
         return None
     changed = git(folder, "status", "--porcelain", "--", str(folder))
-    return Stamp(commit, date, bool(changed))
+    remote = git(folder, "remote", "get-url", "origin") or ""
+    return Stamp(commit, date, bool(changed), _web_address(remote))
+
+
+def _web_address(remote: str) -> str:
+    """Return a remote of git as the https address of its page; empty for a folder."""
+    match = re.fullmatch(
+        r"(?:https://|ssh://git@|git@)([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?", remote or ""
+    )
+    return f"https://{match[1]}/{match[2]}" if match else ""
 
 
 def unknown_stamp(records: Iterable[Record]) -> Stamp:

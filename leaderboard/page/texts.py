@@ -7,6 +7,13 @@ KINDS = {
     "reported": "as reported",
     "control": "control",
 }
+# Lines above the rows of a table: what a reader must know before believing a column.
+REFERENCES = (
+    ("Chance: the best guess without the sound", "chance"),
+    ("Best control", "control"),
+    ("Ceiling: a small encoder trained end to end", "ceiling"),
+    ("Smallest difference that can be told", "resolution"),
+)
 HOW_TO_READ = (
     "Numbers are means over head seeds, with a 95 % interval over other speakers of the test set "
     "and other head seeds (other utterances, where fewer than six test speakers are known). A row "
@@ -30,16 +37,13 @@ HOW_TO_READ_LAYERS = (
     "on this task what compression of its layers costs."
 )
 HOW_TO_COMPARE_LOSS = (
-    "The relative degradation of a row is the share of its lead over chance that a condition "
-    "costs: 1 - (score - chance) / (clean score - chance). 0 is as good as on clean speech, 100 % "
-    "no better than chance; chance is the best guess that ignores the sound. A row that does not "
-    "beat chance on clean speech, beyond its interval, has none. The absolute scores stand in the "
-    "section of each upstream. A cell is the mean over tasks, with the mean of the tasks' 95 % "
-    "intervals, which is wider than its own. A row that lacks tasks names those that it has: "
-    "compare it task by task. The main table has the mean over tasks of the mean over conditions, "
-    "and the worst condition of those with the most tasks. Both are over the same pairs of task "
-    "and condition: those of a competing row for which the number of pairs times the number of "
-    "rows with all of them is largest. A row that lacks some of these pairs says how many it has; "
-    "it has no rank there, is not drawn, and comes last. A ladder's column is the mean over its "
-    "severities; the curves and the sections of upstreams have each of them."
+    "Heads are trained on clean speech; only the test sound changes. The condition above the main "
+    "table puts every task's score under a set, a ladder or a single condition there, the absolute "
+    "score first and the relative degradation beside it. The tables here have the mean lead over "
+    "chance of the same tasks, and how far it moved from clean speech. The relative degradation of "
+    "a row is the share of its lead over chance that a condition costs: 1 - (score - chance) / "
+    "(clean score - chance). 0 is as good as on clean speech, 100 % no better than chance; chance "
+    "is the best guess that ignores the sound. A row that does not beat chance on clean speech, "
+    "beyond its interval, has none. A row without some of the tasks has no mean. A ladder is the "
+    "mean over its severities; the curves and the sections of models have each of them."
 )

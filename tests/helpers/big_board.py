@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.conditions.catalogue import FILE, ConditionFile
+from bench.conditions.condition_file import FILE, ConditionFile
 from bench.metrics.detection import TRIAL_RATES
 from bench.metrics.item_file import ItemFile, items_path, write_items
 from bench.metrics.items import Items, TrialItems
@@ -15,7 +15,7 @@ from bench.records.record import Record, read_record, write_record
 from bench.registry import task_card, task_names
 from bench.schema import read_card
 
-PAGE_ROWS = 150  # of the page that the tests of the browser share
+PAGE_ROWS = 40  # of the page that the tests of the browser share
 TEMPLATE = Path(__file__).parents[1] / "golden/results/open/fbank/ks-s0.json"
 SPEAKERS, UTTERANCES, TRIALS = 12, 300, 4_600
 HEAD_SEEDS = 2
@@ -39,9 +39,10 @@ def make_results(folder: Path, *, upstreams: int, num_conditions: int, seed: int
         upstream = f"distilhubert@v{index}" if index % 3 else f"lighthubert_small@random:{index}"
         params = int(rng.integers(2_000_000, 95_000_000))
         for task in cards:
+            level = float(rng.uniform(0.1, 0.9))
             for head_seed in range(HEAD_SEEDS):
                 record = one(
-                    template, rng, upstream, cards[task], params, FAMILIES[index % 4], names
+                    template, rng, upstream, cards[task], params, FAMILIES[index % 4], names, level
                 )
                 record["seed"], stem = head_seed, f"{task}-s{head_seed}"
                 path = runs_folder(folder / "results", "open", upstream) / f"{stem}.json"
@@ -52,8 +53,9 @@ def make_results(folder: Path, *, upstreams: int, num_conditions: int, seed: int
     return count
 
 
-def one(template, rng, upstream, card, params, family, names):
-    clean = {metric: float(rng.uniform(0.1, 0.9)) for metric in card.metrics}
+def one(template, rng, upstream, card, params, family, names, level):
+    """A record of scores near a level, as seeds of one row are near each other."""
+    clean = {metric: level + float(rng.uniform(-0.01, 0.01)) for metric in card.metrics}
     scores = [score("clean", metric, value) for metric, value in clean.items()]
     beyond = []
     for name in names:

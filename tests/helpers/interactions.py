@@ -9,7 +9,7 @@ FLAGS = [
 TIMES = 5  # the quickest of so many: what the page needs, not what the machine does beside it
 PARTS = ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration")
 
-_HEAD = "document.querySelector('#open table.main thead th:nth-child(6) button')"
+_HEAD = "document.querySelector('#open table.main thead th:nth-child(2) button')"
 ACTIONS = {
     "sort": f"{_HEAD}.click()",
     "search": "const q = document.querySelector('#open [name=q]'); q.value = q.value ? '' : 'v1';"
@@ -17,6 +17,10 @@ ACTIONS = {
     "filter": "const f = document.querySelector('#open [name=f]');"
     "f.value = f.value ? '' : 'pruned'; f.dispatchEvent(new Event('change'))",
     "pin": "document.querySelector('#open .pin').click()",
+    "another condition": "const n = document.querySelector('#open [name=n]');"
+    "n.selectedIndex = 1 - n.selectedIndex; n.dispatchEvent(new Event('change'))",
+    "a number": "const d = document.querySelector('#number');"
+    "d.open ? d.close() : document.querySelector('#open .main tbody tr').cells[1].click()",
     "hide a column": "document.querySelector(\"#open [name='col-asr.wer']\").click()",
     "another axis": "const y = document.querySelector('#open [name=y]');"
     "y.selectedIndex = 1 - y.selectedIndex; y.dispatchEvent(new Event('change'))",

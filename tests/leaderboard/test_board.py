@@ -82,19 +82,23 @@ def test_summary_says_what_was_left_out(tmp_path):
     assert "8 records of 3 upstreams" in text and "index.html" in text
 
 
-def test_means_over_seeds_and_differences_to_clean(tmp_path):
-    _, text = built(GOLDEN / "results", tmp_path)
-    assert "62.00 (\\[52.55, 71.45\\]; mean of 3 seeds, n = 100)" in text
-    assert "52.50 (-9.50 to clean; \\[46.22, 58.78\\]; mean of 3 seeds, n = 80)" in text
-    assert "125.00 (1 seed, 250 / 200 words)" in text  # without item counts
-    assert "0.750 (1 seed, n = 2,000)" in text  # a metric without intervals
+def test_scores_are_means_over_seeds_with_intervals_as_numbers_and_as_bars(tmp_path):
+    page, text = built(GOLDEN / "results", tmp_path)
+    assert "| 62.00 (52.55\N{EN DASH}71.45) " in text
+    assert re.search(r'62\.00<svg class=iv viewBox="0 0 60 8"><path d="M[\d.]+ 4H', page)
+    assert "accuracy 62.00 [52.55, 71.45], mean of 3 seeds, n = 100" in page
+    assert "WER 125.00, 1 seed, 250 / 200 words" in page  # without item counts
+    assert "min DCF 0.750, 1 seed, n = 2,000" in page  # a metric without intervals
+
+
+def main_table(page):
+    return page[page.index('<table class="main">') : page.index('<p class="legend">')]
 
 
 def test_cells_say_how_many_seeds_where_it_is_not_the_usual_number(results, tmp_path):
     """One golden score is of three seeds, all others of one."""
     page, _ = built(results, tmp_path)
-    table = page[page.index('<table class="main">') : page.index('<p class="legend">')]
-    assert re.findall(r"[\d.]+<small>[^<]*</small><small>(\d seeds?)</small>", table) == ["3 seeds"]
+    assert re.findall(r"<small>(\d seeds?)</small>[\d.]+<svg", main_table(page)) == ["3 seeds"]
     assert "Scores are of 1 seed where a cell says nothing else." in page
     for score in ("asr-s0", "asv-s0", "ks-s0-shuffled"):  # most scores are now means of three
         for path in results.glob(f"open/*/{score}.json"):
@@ -102,9 +106,14 @@ def test_cells_say_how_many_seeds_where_it_is_not_the_usual_number(results, tmp_
                 record = read_record(path).model_copy(update={"seed": seed})
                 write_record(record, path.with_name(path.name.replace("s0", f"s{seed}")))
     page, _ = built(results, tmp_path)
-    table = page[page.index('<table class="main">') : page.index('<p class="legend">')]
+    table = main_table(page)
     assert "<small>1 seed</small>" in table and "3 seeds</small>" not in table
     assert "Scores are of 3 seeds where a cell says nothing else." in page
+
+
+def test_nothing_is_bold_where_the_tests_tell_no_rows_apart(tmp_path):
+    page, _ = built(GOLDEN / "results", tmp_path)
+    assert "<b>" not in main_table(page)
 
 
 def test_a_section_names_weights_commits_and_dates_of_its_runs(results, tmp_path):
@@ -122,7 +131,7 @@ def test_a_section_names_weights_commits_and_dates_of_its_runs(results, tmp_path
 
 def test_controls_stand_after_what_is_measured(tmp_path):
     _, text = built(GOLDEN / "results", tmp_path)
-    names = re.findall(r"^\| (\S[^|]*?) +\|", text.split("###")[1], flags=re.MULTILINE)
+    names = re.findall(r"^\| (\S[^|]*?) +\|", text.split("## ")[1], flags=re.MULTILINE)
     assert names[1:] == [
         "fbank",
         "ge2e",

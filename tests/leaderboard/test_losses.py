@@ -1,17 +1,19 @@
-"""Degradations on the board: means and worst conditions over the same pairs, and heat maps."""
+"""Degradations on the board: means and worst conditions over the same pairs, and mean leads."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from bench.metrics.jackknife import Influences
-from bench.metrics.statistics import interval, seed_variance
-from leaderboard.board.columns import degradation_columns
+from bench.metrics.metric import METRICS
+from bench.metrics.statistics import SeedVariance, interval, seed_variance
+from leaderboard.board.conditions import LADDERS, SINGLE, condition_tables
 from leaderboard.board.degradation import reference_pairs
-from leaderboard.board.heat import heat_tables
 from leaderboard.board.rows import BoardScore, Degradation
 from leaderboard.board.scores import set_scores
+from leaderboard.board.summaries import degradation_columns, informative_tasks, lead, mean_lead
 
 
 def lossy(degradations, *, competes=True):
@@ -89,31 +91,45 @@ def of_scores(key, tasks, **options):
     return SimpleNamespace(key=key, scores=scores, **given)
 
 
-WHITE = ["white-20db", "white-10db"]
+WHITE = ["white-20db", "white-10db", "white-5db", "white-0db"]
 
 
-def test_a_ladder_is_one_column_of_the_heat_map():
-    """Of the tasks that have all its rungs: the mean over rungs, then over tasks."""
-    ks = {"clean": scored(0.6), WHITE[0]: scored(0.5), WHITE[1]: scored(0.3)}
-    ic = {"clean": scored(0.5), WHITE[0]: scored(0.4), WHITE[1]: scored(0.4)}
+def test_a_ladder_is_the_mean_over_its_rungs_of_the_tasks_that_have_them():
+    rungs = dict(zip(WHITE, [scored(v) for v in (0.5, 0.4, 0.3, 0.2)], strict=True))
+    ks = {"clean": scored(0.6), **rungs}
     sid = {"clean": scored(0.7), WHITE[0]: scored(0.2), "gsm": scored(0.6)}
-    row = of_scores("one", {"ks": ks, "ic": ic, "sid": sid})
-    plain = of_scores("two", {"ks": {"clean": scored(0.6), "gsm": scored(0.5)}})
-    single, ladders = heat_tables([row, plain], ["gsm", *WHITE])
-    assert [item.title for item in single.columns] == ["gsm"] and len(single.rows) == 2
-    (white,) = ladders.columns
-    assert (white.title, white.tasks) == ("ladder-white", "IC, KS")
-    assert [row.key for row in ladders.rows] == ["one"]
-    lost = white.losses["one"]
-    # KS loses 0.1 and 0.3 of 0.5, IC 0.1 of 0.4 twice.
-    assert lost.value == pytest.approx((0.4 + 0.25) / 2)
-    parts = [
-        set_scores([row, plain], task, "accuracy", "ladder-white", WHITE)["one"].loss
-        for task in ("ks", "ic")
-    ]
-    assert (lost.low, lost.high) == pytest.approx(
-        (np.mean([part.low for part in parts]), np.mean([part.high for part in parts]))
-    )
+    row = of_scores("one", {"ks": ks, "sid": sid}, competes=True, name="one")
+    plain = of_scores("two", {"ks": {"clean": scored(0.6)}}, competes=True, name="two")
+    tables = {table.name: table for table in condition_tables([row, plain], ["gsm", *WHITE])}
+    assert list(tables) == ["clean", "ladder-white", "gsm", *WHITE]  # no set lacks a condition
+    white = tables["ladder-white"]
+    assert (white.group, white.members, list(white.tasks)) == (LADDERS, tuple(WHITE), ["ks"])
+    score, loss = white.tasks["ks"].scores["one"], white.tasks["ks"].losses["one"]
+    assert score.value == pytest.approx(0.35)
+    assert loss.value == pytest.approx(0.5)  # (0.6 - 0.35) of a lead of 0.5
+    assert list(white.tasks["ks"].scores) == ["one"]
+    assert tables["gsm"].group == SINGLE and tables["white-5db"].group == "Ladder: white"
+
+
+def test_the_mean_lead_is_over_tasks_that_tell_rows_apart_and_needs_all_of_them():
+    seeds = SeedVariance(1e-6, 0.0, 30, 11.0)
+
+    def exact(value):
+        return replace(scored(value), spread=seeds)
+
+    values = {"one": (0.9, 0.5), "two": (0.4, 0.5), "three": (0.3, None)}
+    rows = []
+    for name, (ks, ic) in values.items():
+        tasks = {"ks": {"clean": exact(ks)}} | ({"ic": {"clean": exact(ic)}} if ic else {})
+        rows.append(of_scores(name, tasks, competes=True, name=name))
+    (clean,) = condition_tables(rows, [])
+    assert informative_tasks(clean) == ("ks",)  # one and two are alike in ic
+    mean = mean_lead(clean, ("ks", "ic"), "one")
+    assert mean.value == pytest.approx((0.8 / 0.9 + 0.4 / 0.9) / 2)  # chance is 0.1
+    assert (mean.high - mean.low) == pytest.approx(0.2 / 0.9)
+    assert mean_lead(clean, ("ks", "ic"), "three") is None
+    assert mean_lead(clean, ("ks", "sid"), "three").value == pytest.approx(0.2 / 0.9)
+    assert lead(METRICS["wer"], 0.25, 1.0) == 0.75 and lead(METRICS["wer"], 1.5, 1.0) == -0.5
 
 
 def test_a_set_counts_where_all_of_it_was_scored():
@@ -153,10 +169,6 @@ def test_a_mean_over_fewer_tasks_says_so():
     loss = Degradation(0.2, 0.1, 0.3)
     full = lossy({("ks", "gsm"): loss, ("sid", "gsm"): loss})
     part = lossy({("ks", "gsm"): loss, ("ks", "ood"): Degradation(0.4)})
-    (table,) = heat_tables([full, part], ["gsm", "ood"])
-    gsm, ood = table.columns
-    assert (gsm.tasks, ood.tasks) == ("KS, SID", "KS")
-    assert gsm.losses[part.key].tasks == "KS"
     mean, worst = degradation_columns([full, part])
     notes = ["[+10.0, +30.0]", "[+10.0, +30.0], only 1 of 2, KS"]
     assert [mean.cell(row).note for row in (full, part)] == notes

@@ -9,7 +9,7 @@ import yaml
 
 from bench.errors import UsageError
 from leaderboard.board.published import read_published, reported_rows
-from leaderboard.board.superb_score import anchors, superb_score
+from leaderboard.board.summaries import anchors, superb_score
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard"

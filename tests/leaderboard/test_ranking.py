@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from bench.errors import InvalidDataError
-from bench.load.catalog import upstream_card
+from bench.load.catalog import upstream_card, upstream_names
 from bench.metrics.jackknife import Influences
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import SeedVariance, holm, pair_p_values, rank_bands
+from bench.metrics.statistics import SeedVariance, holm, pair_tests, rank_bands
 from bench.records.standing import Standing
 from leaderboard.board.board import View
 from leaderboard.board.columns import all_columns
 from leaderboard.board.layer_table import LayerTable
-from leaderboard.board.ranking import compare, rank_column
+from leaderboard.board.ranking import column_tests, compare
 from leaderboard.board.rows import BoardScore, Row
-from leaderboard.page.export import bibtex
+from leaderboard.page.export import bibtex, references
 from leaderboard.page.picture import PicturePoint, cost_picture, frontier
 from leaderboard.page.texts import HOW_TO_READ
 
@@ -47,6 +47,10 @@ def row(name, value, changes=SPREAD, *, kind="measured", revoked=None, **options
     )  # fmt: skip
 
 
+def clean_scores(rows):
+    return {row.key: row.scores["ks", "accuracy", "clean"] for row in rows}
+
+
 def test_ranks_are_bands_of_what_competes():
     other = SPREAD + np.random.default_rng(0).normal(0, 0.01, 12)
     rows = [
@@ -59,7 +63,9 @@ def test_ranks_are_bands_of_what_competes():
         row("estimate", 0.99, is_exact=False),
         row("no item counts", 0.99, seeds=0),
     ]
-    found = rank_column(rows, ("ks", "accuracy", "clean"), METRICS["accuracy"])
+    tests = column_tests(rows, clean_scores(rows), METRICS["accuracy"])
+    found = tests.rankings
+    assert tests.tells_apart and 0 < tests.resolution < 0.1
     assert {name: (r.best, r.worst, r.of) for name, r in found.items()} == {
         "a": (1, 2, 3), "b": (1, 2, 3), "c": (3, 3, 3),
     }  # fmt: skip
@@ -69,7 +75,8 @@ def test_ranks_are_bands_of_what_competes():
 
 def test_no_rank_without_the_variance_of_head_seeds():
     rows = [row(name, value, spread=None) for name, value in (("a", 0.9), ("b", 0.1))]
-    assert rank_column(rows, ("ks", "accuracy", "clean"), METRICS["accuracy"]) == {}
+    tests = column_tests(rows, clean_scores(rows), METRICS["accuracy"])
+    assert tests.rankings == {} and tests.resolution is None and not tests.tells_apart
     assert compare(score(0.9, spread=None), score(0.1, spread=None)) is None
 
 
@@ -88,7 +95,7 @@ def test_bands_that_do_not_overlap_tell_apart_and_others_may():
         values = np.sort(rng.normal(0, 0.05, 12))
         changes = rng.normal(0, 1, (12, 40)) * rng.uniform(0.001, 0.01, (12, 1))
         runs = [score(*pair).runs for pair in zip(values, changes, strict=True)]
-        p_values = pair_p_values(runs, SEEDS)
+        p_values = pair_tests(runs, SEEDS).p_values
         bands = rank_bands(values.tolist(), p_values, higher_is_better=True)
         apart = told_apart(p_values)
         for i, one in enumerate(bands):
@@ -122,7 +129,7 @@ def view_of(rows):
     metrics = {("ks", "accuracy"): METRICS["accuracy"]}
     columns = all_columns(rows, metrics, None)
     cells = tuple(tuple(column.cell(item) for column in columns) for item in rows)
-    return View("open", "", "", columns, tuple(rows), cells, (), (), (), LayerTable((), ()))
+    return View("open", "", "", columns, tuple(rows), cells, (), (), (), (), LayerTable((), ()))
 
 
 def sized(name, params, value, **options):
@@ -148,10 +155,19 @@ def test_baselines_are_left_out_beside_eight_others(others, shown):
     assert ("fbank" in [point.row.name for point in picture.points]) is shown
 
 
-def test_bibtex_is_of_the_card_and_claims_nothing_of_the_paper():
+def test_bibtex_of_every_paper_that_a_card_names_has_authors_and_a_year():
+    cards = [upstream_card(name) for name in upstream_names()]
+    papers = {card.paper for card in cards if card.paper}
+    assert len(papers) > 10 and papers <= references().keys()
+    for entry in references().values():
+        assert re.search(r"^  author = \{.+\},$", entry, re.MULTILINE)
+        assert re.search(r"^  year = \{20\d\d\},?$", entry, re.MULTILINE)
+        assert entry.count("{") == entry.count("}")
     card = upstream_card("distilhubert")
     entry = bibtex(replace(row("a", 0.5), card=card))
-    assert f"  title = {{{card.title}}},\n" in entry and "Upstream card of Slim-SUPERB" in entry
-    assert f"  note = {{Paper: \\url{{{card.paper}}}}}\n}}" in entry
-    assert re.findall(r"^  (\w+) = ", entry, re.MULTILINE) == ["title", "howpublished", "note"]
+    assert "Chang, Heng-Jui" in entry and card.paper in entry
     assert bibtex(row("a", 0.5)) == ""
+    other = bibtex(
+        replace(row("a", 0.5), card=card.model_copy(update={"paper": "https://x.org/y"}))
+    )
+    assert f"  title = {{{card.title}}},\n" in other and r"Paper: \url{https://x.org/y}" in other

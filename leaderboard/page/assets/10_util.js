@@ -41,3 +41,6 @@ function download(name, type, text) {
   link.remove();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 }
+
+const signed = (share, digits = 1) => `${share < 0 ? '\u2212' : '+'}${Math.abs(100 * share).toFixed(digits)}`;
+const range = (values) => [Math.min(...values), Math.max(...values)];

@@ -1,5 +1,5 @@
-/* The state of the page, all of it in the address: #v=open&s=-asr.wer&q=... Defaults are left out. */
-const DEFAULTS = { v: DATA.views[0].k, s: '', q: '', d: '', f: '', t: '', w: '', p: '', m: '', h: '', c: '', x: '', y: '', r: '', o: '' };
+/* The state of the page, all of it in the address: #v=open&s=-asr.wer&n=ood&q=... Defaults are left out. */
+const DEFAULTS = { v: DATA.views[0].k, s: '', q: '', d: '', f: '', t: '', w: '', p: '', m: '', h: '', n: '', c: '', x: '', y: '', r: '', o: '' };
 let state = { ...DEFAULTS };
 
 const listOf = (text) => (text ? text.split('~') : []);

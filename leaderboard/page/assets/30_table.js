@@ -1,11 +1,10 @@
-/* The main table of a view: sort, filter, hide, pin. Rows of the page are moved, never created. */
+/* The main table of a view: sort, filter, choose columns, pin. Rows of the page are moved, never created. */
 const tables = {};
 
 function setUpTable(view) {
   const section = sectionOf(view);
   const table = section.querySelector('table.main');
   if (!table) return;
-  const bodies = [...table.tBodies];
   const rows = {};
   const order = {};
   view.rows.forEach((row, index) => {
@@ -13,19 +12,35 @@ function setUpTable(view) {
     rows[row.k] = { data: row, node, body: node.parentNode, text: `${row.n} ${row.f} ${row.t} ${row.w} ${node.cells[0].textContent}`.toLowerCase() };
     order[row.k] = index;
     node.cells[0].prepend(make('button', {
-      type: 'button', class: 'pin', 'aria-pressed': 'false', title: 'Pin and compare', 'aria-label': `Pin ${row.n}`,
-      onclick: () => pin(row.k),
-    }));
+      type: 'button', class: 'pin', 'aria-pressed': 'false', 'aria-label': `Compare ${row.n}`, onclick: () => pin(view, row),
+    }, 'Compare'));
   });
   const heads = [...table.tHead.rows[0].cells];
   heads.forEach((head, index) => {
     const key = index ? view.cols[index - 1].k : 'name';
+    if (index) view.cols[index - 1].base = head.className.replace(/\bg\b/, '').trim();
     const button = make('button', { type: 'button', onclick: () => sortBy(view, key) });
     button.append(...head.childNodes);
     head.append(button);
   });
-  tables[view.k] = { table, bodies, rows, order, heads, shown: [], frontier: new Set() };
+  const heat = [...section.querySelectorAll('.robust tr[data-k]')];
+  tables[view.k] = { table, bodies: [...table.tBodies], rows, order, heads, heat, shown: [] };
+  table.classList.add('js');
+  section.querySelector('.every').hidden = true;
+  const empty = make('p', { class: 'empty', hidden: true }, 'No row matches. ', make('button', { type: 'button', onclick: () => set({ ...DEFAULTS, v: state.v }) }, 'Reset'));
+  section.querySelector('.scroll').after(empty);
   setUpTools(view, section.querySelector('.tools'));
+  table.addEventListener('click', (event) => {
+    const cell = event.target.closest('tbody td');
+    if (cell && cell.textContent !== '\u2013') showNumber(view, cell);
+  });
+}
+
+/* Without a choice, rows are in the order of their mean, the best first. */
+function order(view) {
+  const key = state.s.replace(/^-/, '');
+  if (key === 'name' || view.cols.some((column) => column.k === key)) return { key, descending: state.s.startsWith('-'), chosen: true };
+  return { key: view.cols.some((column) => column.k === 'mean') ? 'mean' : '', descending: true, chosen: false };
 }
 
 function sortBy(view, key) {
@@ -36,18 +51,18 @@ function sortBy(view, key) {
   set({ s: next });
 }
 
-function pin(key) {
+function pin(view, row) {
   const pins = listOf(state.c);
-  const at = pins.indexOf(key);
+  const at = pins.indexOf(row.k);
   if (at >= 0) pins.splice(at, 1);
   else if (pins.length === MAX_PINS) { toast(`At most ${MAX_PINS} rows can be compared.`); return; }
-  else pins.push(key);
+  else pins.push(row.k);
   set({ c: pins.join('~') });
+  if (pins.length === 1) toast('Choose another row to compare it with.');
 }
 
 function matches(view, row) {
-  const kinds = listOf(state.d);
-  if (kinds.includes(row.data.d)) return false;
+  if (listOf(state.d).includes(row.data.d)) return false;
   if (state.f && row.data.f !== state.f) return false;
   if (state.t && row.data.t !== state.t) return false;
   if (state.w && row.data.w !== state.w) return false;
@@ -66,42 +81,43 @@ function costIndex(view, key) {
   return view.cols.findIndex((column) => wanted.includes(column.k));
 }
 
-function showTable(view) {
-  const main = tables[view.k];
-  if (!main) return;
-  const { table, bodies, rows, order, heads } = main;
+/* Rows in order: pinned ones first, those without a value last. */
+function sorted(view, main) {
   const pins = listOf(state.c);
-  const descending = state.s.startsWith('-');
-  const key = state.s.replace(/^-/, '');
-  const index = key === 'name' ? -1 : view.cols.findIndex((column) => column.k === key);
-  const sorted = key === 'name' || index >= 0;
-  const keyOf = (row) => {
-    if (key === 'name') return row.data.n.toLowerCase();
-    const cell = row.data.v[index];
-    return cell == null && !view.cols[index].n ? row.node.cells[index + 1].textContent.toLowerCase() : cell;
+  const { key, descending } = order(view);
+  const column = view.cols.find((item) => item.k === key);
+  const keyOf = ({ data, node }) => {
+    if (key === 'name') return data.n.toLowerCase();
+    if (!column) return null;
+    return column.n ? valueOf(view, data, column).value : node.cells[view.cols.indexOf(column) + 1].textContent.toLowerCase();
   };
-  const list = Object.values(rows);
-  const keys = sorted ? new Map(list.map((row) => [row, keyOf(row)])) : null;
-  list.sort((one, two) => {
+  const list = Object.values(main.rows);
+  const keys = new Map(list.map((row) => [row, keyOf(row)]));
+  return list.sort((one, two) => {
     const pinned = pins.includes(two.data.k) - pins.includes(one.data.k);
     if (pinned) return pinned;
-    if (keys) {
-      const [a, b] = [keys.get(one), keys.get(two)];
-      if (a == null || b == null) { if (a !== b) return (a == null) - (b == null); }
-      else if (a !== b) return (a < b ? -1 : 1) * (descending ? -1 : 1);
-    }
-    return order[one.data.k] - order[two.data.k];
+    const [a, b] = [keys.get(one), keys.get(two)];
+    if (a == null || b == null) { if (a !== b) return (a == null) - (b == null); }
+    else if (a !== b) return (a < b ? -1 : 1) * (descending ? -1 : 1);
+    return main.order[one.data.k] - main.order[two.data.k];
   });
-  const hidden = listOf(state.h);
-  main.shown = [];
+}
+
+function showTable(view) {
+  const main = tables[view.k];
+  showCondition(view);
+  const list = sorted(view, main);
+  const pins = listOf(state.c);
   const sequence = list.map((row) => row.data.k).join();
-  const moved = main.sequence !== sequence;
+  const moved = main.sequence !== undefined && main.sequence !== sequence;
+  const first = main.sequence === undefined && sequence !== view.rows.map((row) => row.k).join();
   main.sequence = sequence;
-  for (const body of bodies) {
-    const rows_ = list.filter((row) => row.body === body);
-    if (moved) body.append(...rows_.map((row) => row.node));
+  main.shown = [];
+  for (const body of main.bodies) {
+    const inside = list.filter((row) => row.body === body);
+    if (moved || first) body.append(...inside.map((row) => row.node));
     let any = false;
-    for (const row of rows_) {
+    for (const row of inside) {
       const isPinned = pins.includes(row.data.k);
       const visible = isPinned || matches(view, row);
       if (row.node.hidden === visible) row.node.hidden = !visible;
@@ -114,28 +130,46 @@ function showTable(view) {
     }
     body.hidden = !any;
   }
-  heads.forEach((head, at) => {
-    const name = at ? view.cols[at - 1].k : 'name';
-    if (sorted && name === key) head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
+  sectionOf(view).querySelector('.empty').hidden = main.shown.length > 0;
+  const { key, descending } = order(view);
+  main.heads.forEach((head, at) => {
+    if (key === (at ? view.cols[at - 1].k : 'name')) head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
     else head.removeAttribute('aria-sort');
   });
-  const wanted = hidden.join('~');
-  if (main.hidden !== wanted) {
-    main.hidden = wanted;
-    const flags = view.cols.map((column) => hidden.includes(column.k));
-    heads.forEach((head, at) => { if (at) head.hidden = flags[at - 1]; });
-    for (const row of list) flags.forEach((flag, at) => { row.node.cells[at + 1].hidden = flag; });
-    const spans = table.querySelectorAll('tr.head th');
-    for (const cell of spans) cell.colSpan = 1 + flags.filter((flag) => !flag).length;
+  showHeat(view, main);
+  showColumns(view, main);
+}
+
+/* The tables of conditions follow filters and order of the main table. */
+function showHeat(view, main) {
+  const place = new Map(main.shown.map((row, index) => [row.k, index]));
+  const wanted = [...place.keys()].join();
+  if (main.heatOrder === wanted) return;
+  main.heatOrder = wanted;
+  for (const body of new Set(main.heat.map((node) => node.parentNode))) {
+    const nodes = main.heat.filter((node) => node.parentNode === body);
+    nodes.sort((one, two) => (place.get(one.dataset.k) ?? Infinity) - (place.get(two.dataset.k) ?? Infinity));
+    for (const node of nodes) node.hidden = !place.has(node.dataset.k);
+    body.append(...nodes);
   }
 }
 
-function markFrontier(view, frontier) {
-  for (const [key, row] of Object.entries(tables[view.k].rows)) {
-    const star = row.node.querySelector('.star');
-    if (frontier.has(key) && !star) {
-      const mark = make('span', { class: 'star', title: 'on the frontier' }, '\u2605', make('span', { class: 'vh' }, ' on the frontier'));
-      row.node.cells[0].querySelector('a').after(mark);
-    } else if (!frontier.has(key) && star) star.remove();
-  }
+/* Columns that are shown: the first ones, but for those that the address names, which change places. */
+function isShown(view, column) {
+  if (conditionOf(view) && column.g === 'score' && !taskOf(view, column)) return false;
+  return Boolean(column.f) !== listOf(state.h).includes(column.k);
+}
+
+function showColumns(view, main) {
+  const wanted = view.cols.map((column) => Number(isShown(view, column))).join('');
+  if (main.columns === wanted) return;
+  const before = main.columns;
+  main.columns = wanted;
+  main.table.classList.toggle('chosen', state.h !== '');
+  const lines = [...main.table.tHead.rows, ...Object.values(main.rows).map((row) => row.node)];
+  view.cols.forEach((column, at) => {
+    if (before?.[at] === wanted[at]) return;
+    for (const line of lines) line.cells[at + 1].hidden = wanted[at] === '0';
+  });
+  for (const cell of main.table.querySelectorAll('tr.head th')) cell.colSpan = 1 + [...wanted].filter((flag) => flag === '1').length;
 }

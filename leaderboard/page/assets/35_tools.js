@@ -1,8 +1,17 @@
 /* The controls above the table. */
 function choice(label, options, onchange, name) {
   const select = make('select', { name, onchange: (event) => onchange(event.target.value) });
-  for (const [key, text] of options) select.append(make('option', { value: key }, text));
+  fillOptions(select, options);
   return make('label', {}, label, select);
+}
+
+/* Options are [key, text], or [key, text, group]. */
+function fillOptions(select, options) {
+  let group = null;
+  for (const [key, text, title] of options) {
+    if (title && group?.label !== title) select.append(group = make('optgroup', { label: title }));
+    (title ? group : select).append(make('option', { value: key }, text));
+  }
 }
 
 const unique = (items) => [...new Set(items)].filter(Boolean).sort();
@@ -12,17 +21,28 @@ function setUpTools(view, box) {
   const all = (items) => [['', 'all'], ...unique(items).map((item) => [item, item])];
   const search = make('input', { type: 'search', name: 'q', oninput: (event) => changed('q')(event.target.value) });
   const limit = (label, key) => make('label', {}, label, make('input', { type: 'number', min: '0', step: 'any', name: key, oninput: (event) => changed(key)(event.target.value) }));
+  const field = (label, key) => {
+    const options = all(view.rows.map((row) => row[key]));
+    return options.length > 2 ? [choice(label, options, changed(key), key)] : [];
+  };
   box.append(make('label', {}, 'Search', search));
-  const kinds = unique(view.rows.map((row) => row.d));
-  if (kinds.length > 1) box.append(kindChoice(kinds));
-  for (const [label, key, field] of [['Family', 'f', 'f'], ['Teacher', 't', 't'], ['Weights', 'w', 'w']]) {
-    const options = all(view.rows.map((row) => row[field]));
-    if (options.length > 2) box.append(choice(label, options, changed(key), key));
+  if (view.conds.length > 1) {
+    const options = view.conds.map(([name, group], index) => [index ? name : '', index ? name : 'clean speech', group]);
+    box.append(choice('Condition', options, (name) => set({ n: name }), 'n'));
   }
   if (costIndex(view, 'params') >= 0) box.append(limit('Parameters at most, M', 'p'));
-  if (costIndex(view, 'macs') >= 0) box.append(limit('MACs at most, G', 'm'));
-  box.append(columnChoice(view));
+  box.append(...field('Family', 'f'));
+  const sorts = view.cols.filter((column) => column.n).map((column) => [`${column.b ? '-' : ''}${column.k}`, column.t]);
+  const sort = choice('Sort by', [['', 'best first'], ...sorts], (key) => set({ s: key }), 's');
+  sort.className = 'sort';
+  box.append(sort);
+  const more = [...field('Teacher', 't'), ...field('Weights', 'w')];
+  if (costIndex(view, 'macs') >= 0) more.push(limit('MACs at most, G', 'm'));
+  const kinds = unique(view.rows.map((row) => row.d));
+  if (kinds.length > 1) more.unshift(checks('kind', kinds.map((kind) => [kind, DATA.kinds[kind]]), 'd'));
   box.append(
+    menu('Filters', ...more),
+    menu('Columns', checks('col', view.cols.map((column) => [column.k, column.t]), 'h')),
     make('button', { type: 'button', name: 'copy', onclick: copyLink }, 'Copy link'),
     make('button', { type: 'button', name: 'csv', onclick: () => downloadCsv(view) }, 'CSV'),
     make('button', { type: 'button', name: 'bib', onclick: () => downloadBibtex(view) }, 'BibTeX'),
@@ -32,36 +52,17 @@ function setUpTools(view, box) {
   box.hidden = false;
 }
 
-function kindChoice(kinds) {
-  const set_ = make('fieldset', {}, make('legend', {}, 'Show'));
-  for (const kind of kinds) {
-    const input = make('input', {
-      type: 'checkbox', name: `kind-${kind}`,
-      onchange: (event) => {
-        const hidden = listOf(state.d).filter((item) => item !== kind);
-        if (!event.target.checked) hidden.push(kind);
-        set({ d: hidden.join('~') });
-      },
-    });
-    set_.append(make('label', {}, input, DATA.kinds[kind]));
-  }
-  return set_;
+/* Checkboxes, each of which puts its key into a list of the address, or takes it out. */
+function checks(name, options, key) {
+  const change = (item) => () => {
+    const rest = listOf(state[key]).filter((other) => other !== item);
+    set({ [key]: (rest.length === listOf(state[key]).length ? [...rest, item] : rest).join('~') });
+  };
+  return make('div', { class: 'checks' }, ...options.map(([item, text]) => make('label', {}, make('input', { type: 'checkbox', name: `${name}-${item}`, onchange: change(item) }), text)));
 }
 
-function columnChoice(view) {
-  const menu = make('div', {});
-  for (const column of view.cols) {
-    const input = make('input', {
-      type: 'checkbox', name: `col-${column.k}`,
-      onchange: (event) => {
-        const hidden = listOf(state.h).filter((item) => item !== column.k);
-        if (!event.target.checked) hidden.push(column.k);
-        set({ h: hidden.join('~') });
-      },
-    });
-    menu.append(make('label', {}, input, column.t));
-  }
-  const details = make('details', { class: 'menu' }, make('summary', {}, 'Columns'), menu);
+function menu(title, ...content) {
+  const details = make('details', { class: 'menu' }, make('summary', {}, title), make('div', {}, ...content));
   details.addEventListener('keydown', (event) => {
     if (event.key === 'Escape') { details.open = false; details.firstChild.focus(); }
   });
@@ -72,17 +73,16 @@ function columnChoice(view) {
 /* Set every control to the state. */
 function showTools(view) {
   const box = sectionOf(view).querySelector('.tools');
-  for (const key of ['q', 'f', 't', 'w', 'p', 'm']) {
+  for (const key of ['q', 'f', 't', 'w', 'p', 'm', 'n', 's']) {
     const control = box.querySelector(`[name="${key}"]`);
     if (control && control.value !== state[key]) control.value = state[key];
   }
-  const [kinds, hidden] = [listOf(state.d), listOf(state.h)];
   for (const input of box.querySelectorAll('input[type=checkbox]')) {
     const [what, ...rest] = input.name.split('-');
-    input.checked = !(what === 'kind' ? kinds : hidden).includes(rest.join('-'));
+    const key = rest.join('-');
+    input.checked = what === 'kind' ? !listOf(state.d).includes(key) : Boolean(view.cols.find((column) => column.k === key).f) !== listOf(state.h).includes(key);
   }
-  const count = tables[view.k].shown.length;
-  const text = `${count} of ${view.rows.length} rows`;
+  const text = `${tables[view.k].shown.length} of ${view.rows.length} rows`;
   const status = box.querySelector('.count');
   if (status.textContent !== text) status.textContent = text;
 }

@@ -1,4 +1,5 @@
-/* Cost against score, of the rows shown. Replaces the picture of the page (leaderboard/page/picture.py). */
+/* Score against cost of the rows shown, under the chosen condition, with intervals, the lines of
+   teachers and chance, and the curves of supernets. Replaces the picture of leaderboard/page/picture.py. */
 const BOX = { w: 760, h: 420, l: 62, r: 742, t: 16, b: 372 };
 const CROWD = 8;
 const plots = {};
@@ -26,11 +27,20 @@ function axes(view) {
   return { x: xs.find((column) => column.k === state.x) || xs[0], y: ys.find((column) => column.k === state.y) || ys.find((column) => column.k === view.y) };
 }
 
+/* A time is compared on one CPU only: on the one that most rows were timed on. */
+function cpuOf(view, column) {
+  if (column.k !== 'time') return null;
+  const counts = {};
+  for (const row of view.rows) if (row.u) counts[row.u] = (counts[row.u] ?? 0) + 1;
+  return Object.keys(counts).sort((a, b) => counts[b] - counts[a])[0] ?? null;
+}
+
 function pointsOf(view, x, y) {
-  const [ix, iy] = [view.cols.indexOf(x), view.cols.indexOf(y)];
+  const ix = view.cols.indexOf(x);
+  const cpu = cpuOf(view, x);
   const shown = new Set(tables[view.k].shown);
-  const points = view.rows.filter((row) => shown.has(row))
-    .map((row) => ({ row, x: row.v[ix], y: row.v[iy] }))
+  const points = view.rows.filter((row) => shown.has(row) && (!cpu || row.u === cpu))
+    .map((row) => ({ row, x: row.v[ix], y: valueOf(view, row, y).value, ...valueOf(view, row, y) }))
     .filter((point) => point.x != null && point.y != null);
   const others = points.filter((point) => point.row.o && point.row.f !== 'baseline');
   return others.length >= CROWD ? points.filter((point) => point.row.f !== 'baseline') : points;
@@ -61,8 +71,7 @@ function scales(points) {
       if (Math.log10(tick) >= low && Math.log10(tick) <= high) xTicks.push([px(tick), String(Number(tick.toPrecision(6)))]);
     }
   }
-  const scores = points.map((point) => point.y);
-  let [bottom, top] = [Math.min(...scores), Math.max(...scores)];
+  let [bottom, top] = range(points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]));
   const air = Math.max((top - bottom) * 0.08, Math.abs(top) * 0.01, 1e-6);
   bottom -= air;
   top += air;
@@ -113,13 +122,12 @@ function showPlot(view) {
   box.querySelector('[name=x]').value = x.k;
   box.querySelector('[name=y]').value = y.k;
   const points = pointsOf(view, x, y);
-  const drawn = [x.k, y.k, state.c, ...points.map((point) => point.row.k).sort()].join();
+  const drawn = [x.k, y.k, state.c, state.n, ...points.map((point) => point.row.k).sort()].join();
   if (tables[view.k].drawn === drawn) return;
   tables[view.k].drawn = drawn;
   picture.setAttribute('aria-label', `${y.t} against ${x.t}; ${points.length} rows`);
   if (!points.length) {
     picture.replaceChildren(svg('text', { x: BOX.w / 2, y: BOX.h / 2, 'text-anchor': 'middle' }, 'No row has both.'));
-    markFrontier(view, new Set());
     return;
   }
   const { px, py, xTicks, yTicks } = scales(points);
@@ -130,12 +138,13 @@ function showPlot(view) {
   for (const [at, text] of xTicks) grid.append(svg('line', { class: 'grid', x1: at, x2: at, y1: BOX.t, y2: BOX.b }), svg('text', { x: at, y: BOX.b + 16, 'text-anchor': 'middle' }, text));
   for (const [at, text] of yTicks) grid.append(svg('line', { class: 'grid', x1: BOX.l, x2: BOX.r, y1: at, y2: at }), svg('text', { x: BOX.l - 8, y: at + 4, 'text-anchor': 'end' }, text));
   grid.append(
-    svg('text', { x: (BOX.l + BOX.r) / 2, y: BOX.h - 8, 'text-anchor': 'middle' }, `${x.t} (${x.a.split(';')[0]})`),
-    svg('text', { transform: `translate(14 ${(BOX.t + BOX.b) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, `${y.t} (${y.a.split(';')[0]})`),
+    svg('text', { x: (BOX.l + BOX.r) / 2, y: BOX.h - 8, 'text-anchor': 'middle' }, `${x.t} (${x.a.split(';')[0]})${cpuOf(view, x) ? `, on ${cpuOf(view, x)}` : ''}`),
+    svg('text', { transform: `translate(14 ${(BOX.t + BOX.b) / 2}) rotate(-90)`, 'text-anchor': 'middle' }, `${y.t} (${y.a.split(';')[0]})${conditionOf(view) ? `, ${state.n}` : ''}`),
   );
   const dots = points.map((point) => ({ ...point, px: px(point.x), py: py(point.y) }));
   const taken = dots.map((dot) => [dot.px - 5, dot.py - 5, dot.px + 5, dot.py + 5]);
-  const nodes = [grid, ...teacherLines(dots, taken)];
+  const nodes = [grid, ...levelLines(view, y, dots, py, taken)];
+  for (const dot of dots) if (dot.low != null) nodes.push(svg('path', { class: 'whisker', d: `M${dot.px.toFixed(1)} ${py(dot.low).toFixed(1)}V${py(dot.high).toFixed(1)}` }));
   const curves = Object.groupBy ? Object.groupBy(points.filter((point) => point.row.c), (point) => point.row.c) : {};
   for (const curve of Object.values(curves)) {
     if (curve.length > 1) nodes.push(svg('polyline', { class: 'curve', points: corners(curve.sort((a, b) => a.x - b.x)) }));
@@ -146,29 +155,32 @@ function showPlot(view) {
   placeLabels([...dots].sort((a, b) => rank(a) - rank(b)), taken);
   for (const dot of dots) nodes.push(drawDot(dot, x, y, on.has(dot.row.k), pins.includes(dot.row.k)));
   picture.replaceChildren(...nodes);
-  markFrontier(view, on);
 }
 
 function drawDot(dot, x, y, isOn, isPinned) {
   const { row } = dot;
-  const text = `${row.p}: ${x.t} ${Number(dot.x.toPrecision(4))}, ${y.t} ${Number(dot.y.toPrecision(4))}${isOn ? ', on the frontier' : ''}`;
+  const text = `${row.p}: ${x.t} ${Number(dot.x.toPrecision(4))}, ${y.t} ${Number(dot.y.toPrecision(4))}${dot.low == null ? '' : ` [${Number(dot.low.toPrecision(4))}, ${Number(dot.high.toPrecision(4))}]`}${isOn ? ', on the frontier' : ''}`;
   const link = svg('a', { href: `#${row.k}`, class: `dot ${row.d}${isOn ? ' on' : ''}${isPinned ? ' pinned' : ''}`, 'aria-label': text }, svg('title', {}, text), mark(row.d, dot.px, dot.py));
   if (dot.label) link.append(svg('text', dot.label, row.p));
   return link;
 }
 
-/* A line at the score of every teacher whose students are shown, with its name. */
-function teacherLines(dots, taken) {
+/* Lines with names: at the score of every teacher whose students are shown, and at chance. */
+function levelLines(view, y, dots, py, taken) {
   const teachers = new Set(dots.map((dot) => dot.row.t).filter(Boolean));
-  const drawn = dots.filter((dot) => dot.row.o && teachers.has(dot.row.g)).map((dot) => {
-    const text = `teacher: ${dot.row.p}`;
+  const levels = view.rows.filter((row) => row.o && teachers.has(row.g) && row.g === row.n)
+    .map((row) => [`teacher: ${row.p}`, valueOf(view, row, y).value]);
+  const task = taskOf(view, y);
+  if (task) levels.push(['chance', chanceOf(view, task, conditionOf(view)) * y.scale]);
+  const inside = levels.map(([text, value]) => [text, value == null ? NaN : py(value)]).filter(([, at]) => at >= BOX.t && at <= BOX.b);
+  const lines = inside.map(([, at]) => svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: at, y2: at }));
+  const texts = inside.map(([text, at]) => {
     const places = [];
-    for (let x = BOX.r; x - 6.1 * text.length >= BOX.l; x -= 24) places.push([x, dot.py - 5, 'end'], [x, dot.py + 13, 'end']);
+    for (let x = BOX.r; x - 6.1 * text.length >= BOX.l; x -= 24) places.push([x, at - 5, 'end'], [x, at + 13, 'end']);
     const label = place(places, text, taken);
-    const line = svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: dot.py, y2: dot.py });
-    return [line, label ? svg('text', { class: 'of-teacher', ...label }, text) : ''];
+    return label ? svg('text', { class: 'of-teacher', ...label }, text) : '';
   });
-  return [...drawn.map(([line]) => line), ...drawn.map(([, text]) => text)];
+  return [...lines, ...texts.filter(Boolean)];
 }
 
 /* A copy that needs no style sheet: for papers, on white. */
@@ -179,7 +191,7 @@ function standalone(view) {
   picture.setAttribute('height', BOX.h);
   const style = 'text{font:12px sans-serif;fill:#444}.grid{stroke:#e3e3e3}.dot circle,.dot rect{fill:#fff;stroke:#777;stroke-width:1.8}'
     + '.dot path{stroke:#8a5a00;stroke-width:1.8;fill:none}.dot.on circle,.dot.on rect{fill:#0f5f8c;stroke:#0f5f8c}.dot text{fill:#111;font-size:11.5px;paint-order:stroke;stroke:#fff;stroke-width:3px}'
-    + '.front{fill:none;stroke:#0f5f8c;stroke-width:1.4}.curve{fill:none;stroke:#888;stroke-dasharray:2 3}.teacher{stroke:#666;stroke-dasharray:6 4}.of-teacher{paint-order:stroke;stroke:#fff;stroke-width:3px}';
+    + '.front{fill:none;stroke:#0f5f8c;stroke-width:1.4}.curve{fill:none;stroke:#888;stroke-dasharray:2 3}.teacher{stroke:#666;stroke-dasharray:6 4}.of-teacher{paint-order:stroke;stroke:#fff;stroke-width:3px}.whisker{stroke:#999;fill:none}';
   picture.prepend(svg('style', {}, style), svg('rect', { width: BOX.w, height: BOX.h, fill: '#fff' }));
   for (const link of picture.querySelectorAll('a')) link.removeAttribute('href');
   return new XMLSerializer().serializeToString(picture);

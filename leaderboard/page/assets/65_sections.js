@@ -1,6 +1,5 @@
 /* Sections of upstreams and tasks; the address holds the open ones. */
 const sections = {};
-let printed = [];
 
 function setUpSections(view) {
   sections[view.k] = [...sectionOf(view).querySelectorAll('section > details[id]')];
@@ -22,7 +21,7 @@ function showSections(view) {
 function remember({ target }) {
   if (target.open) drawSection(target);
   const shown = sections[state.v];
-  if (printed.length || !shown?.includes(target)) return;
+  if (!shown?.includes(target)) return;
   state.o = shown.filter((details) => details.open).map((details) => details.id).join('~');
   if (location.hash.slice(1) !== state.o) writeHash(true);
 }
@@ -34,18 +33,4 @@ function openSection(key) {
   drawSection(details);
   details.scrollIntoView({ block: 'start' });
   details.querySelector('summary').focus({ preventScroll: true });
-}
-
-/* For print all sections are open; afterwards those that were closed are closed again. */
-function unfold() {
-  printed.push(...document.querySelectorAll('main details:not(.menu):not([open])'));
-  for (const details of printed) {
-    details.open = true;
-    drawSection(details);
-  }
-}
-
-function fold() {
-  for (const details of printed) details.open = false;
-  printed = [];
 }

@@ -6,29 +6,29 @@ function csvText(text) {
 }
 
 function downloadCsv(view) {
-  const hidden = listOf(state.h);
-  const columns = view.cols.map((column, index) => [column, index]).filter(([column]) => !hidden.includes(column.k));
-  const head = ['upstream', 'kind'];
-  for (const [column] of columns) head.push(...(column.g === 'score' ? [column.k, `${column.k} low`, `${column.k} high`] : [column.k]));
-  const lines = [head];
-  for (const row of tables[view.k].shown) {
-    const line = [row.n, row.d];
-    for (const [column, index] of columns) {
-      const node = tables[view.k].rows[row.k].node.cells[index + 1];
-      const interval = node.querySelector('small')?.textContent.match(/^([\d.]+) to ([\d.]+)$/) || ['', '', ''];
-      if (column.g === 'score') line.push(row.v[index] ?? '', interval[1], interval[2]);
-      else line.push(column.n ? row.v[index] ?? '' : node.textContent);
+  const columns = view.cols.filter((column) => isShown(view, column));
+  const head = ['track', 'condition', 'model', 'kind', 'role'];
+  for (const column of columns) head.push(...(column.b != null && column.g !== 'cost' ? [column.k, `${column.k}.low`, `${column.k}.high`] : [column.k]));
+  const lines = tables[view.k].shown.map((row) => {
+    const line = [view.k, view.conds[conditionOf(view)]?.[0] ?? 'clean', row.n, row.d, row.r ?? ''];
+    for (const column of columns) {
+      const { value, low, high } = valueOf(view, row, column);
+      const cell = tables[view.k].rows[row.k].node.cells[view.cols.indexOf(column) + 1];
+      const text = [...cell.childNodes].find((node) => node.nodeType === Node.TEXT_NODE)?.textContent.trim() ?? '';
+      if (!column.n) line.push(text === '\u2013' ? '' : text);
+      else line.push(...(column.b != null && column.g !== 'cost' ? [value, low, high] : [value]).map((number) => (number == null ? '' : Number(number.toPrecision(6)))));
     }
-    lines.push(line);
-  }
-  download(`slim-superb-${view.k}.csv`, 'text/csv', lines.map((line) => line.map((item) => csvText(String(item))).join(',')).join('\n') + '\n');
+    return line;
+  });
+  const text = [head, ...lines].map((line) => line.map((item) => csvText(String(item))).join(',')).join('\n');
+  download(`slim-superb-${view.k}.csv`, 'text/csv', `${text}\n`);
 }
 
 function downloadBibtex(view) {
   const bib = (row) => document.getElementById(row.k)?.querySelector('.bib')?.textContent;
   const byCard = Object.fromEntries(view.rows.filter(bib).map((row) => [row.g, bib(row)]));
-  const entries = tables[view.k].shown.map((row) => bib(row) || byCard[row.g]).filter(Boolean);
-  if (!entries.length) { toast('None of the rows shown names a paper.'); return; }
+  const board = [...document.querySelectorAll('#cite .bib')].map((node) => node.textContent);
+  const entries = [...board, ...tables[view.k].shown.map((row) => bib(row) || byCard[row.g]).filter(Boolean)];
   download(`slim-superb-${view.k}.bib`, 'application/x-bibtex', [...new Set(entries)].join('\n\n') + '\n');
 }
 

@@ -10,7 +10,7 @@ function show() {
   showTools(view);
   showCompare(view);
   showPlot(view);
-  showRobust(view);
+  showCurves(view);
   showSections(view);
 }
 
@@ -24,7 +24,7 @@ function visit() {
 for (const view of DATA.views) {
   setUpTable(view);
   setUpPlot(view);
-  setUpRobust(view);
+  setUpCurves(view);
   setUpSections(view);
 }
 document.addEventListener('click', (event) => {
@@ -52,8 +52,6 @@ document.addEventListener('focusin', ({ target }) => {
   const covered = first.getBoundingClientRect().right - target.getBoundingClientRect().left;
   if (covered > 0) box.scrollLeft -= covered + 8;
 });
-addEventListener('beforeprint', unfold);
-addEventListener('afterprint', fold);
 addEventListener('popstate', visit);
 addEventListener('hashchange', () => { if (location.hash.includes('=') || !location.hash) visit(); });
 visit();

@@ -1,0 +1,117 @@
+/* Scores under conditions, as leaderboard/page/data.py packs them: eight letters a condition. */
+const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
+const numberOf = (text) => [...text].reduce((sum, letter) => 64 * sum + DIGITS.indexOf(letter), 0);
+
+/* {value, low, high, shade, best, lossy} of a row in a task ("mean" is one) and a condition by number; null without. */
+function scoreAt(row, task, condition) {
+  const part = row.s[task]?.slice(8 * condition, 8 * condition + 8) ?? '';
+  if (part.length < 8 || part[0] === '*') return null;
+  const value = (numberOf(part.slice(0, 3)) - 65536) * 0.0001;
+  const flags = numberOf(part[7]);
+  const known = part[3] !== '_' || part[4] !== '_';
+  return {
+    value,
+    low: known ? value - numberOf(part.slice(3, 5)) * 0.0002 : null,
+    high: known ? value + numberOf(part.slice(5, 7)) * 0.0002 : null,
+    shade: flags & 7, best: (flags & 16) > 0, lossy: (flags & 32) > 0,
+  };
+}
+
+/* The number of the condition that the address names; 0 is clean speech. */
+const conditionOf = (view) => Math.max(0, view.conds.findIndex(([name]) => name === state.n));
+
+/* The task of a column that has scores under conditions; empty for others. */
+function taskOf(view, column) {
+  if (column.k === 'mean') return 'mean';
+  return Object.keys(view.tasks).find((task) => view.cols[view.tasks[task].c] === column) ?? '';
+}
+
+const chanceOf = (view, task, condition) => (task === 'mean' ? 0 : view.tasks[task].chance[condition]);
+
+/* The value of a row in a column under the chosen condition, in the unit of the column, with its interval. */
+function valueOf(view, row, column) {
+  const condition = conditionOf(view);
+  const task = taskOf(view, column);
+  if (!condition || column.g === 'cost' || column.g === 'upstream') {
+    const [low, high] = row.e[column.k] ?? [null, null];
+    return { value: row.v[view.cols.indexOf(column)], low, high };
+  }
+  const score = task ? scoreAt(row, task, condition) : null;
+  const scaled = (value) => (value == null ? null : value * column.scale);
+  return { value: scaled(score?.value), low: scaled(score?.low), high: scaled(score?.high) };
+}
+
+/* The share of its lead over chance that a row loses in a condition; null for a row that has no lead. */
+function lossOf(view, row, task, condition) {
+  const [score, clean] = [scoreAt(row, task, condition), scoreAt(row, task, 0)];
+  if (!condition || !score?.lossy || !clean) return null;
+  return 1 - (score.value - chanceOf(view, task, condition)) / (clean.value - chanceOf(view, task, 0));
+}
+
+/* An interval as the path of a small picture, as leaderboard/page/cells.py draws it. */
+function barPath(score, [low, high], chance) {
+  if (score.low == null || high <= low) return '';
+  const x = (value) => (60 * Math.min(Math.max((value - low) / (high - low), 0), 1)).toFixed(1);
+  const line = chance != null && low <= chance && chance <= high ? `M${x(chance)} 0v8` : '';
+  return `M${x(score.low)} 4H${x(score.high)}M${x(score.value)} 1v6${line}`;
+}
+
+/* Write the scores of a condition into the cells of one task; the nodes of clean speech are kept. */
+function paintTask(view, task, condition) {
+  const { rows, heads, table } = tables[view.k];
+  const index = task === 'mean' ? view.cols.findIndex((column) => column.k === 'mean') : view.tasks[task].c;
+  const column = view.cols[index];
+  const scores = new Map(view.rows.map((row) => [row.k, scoreAt(row, task, condition)]));
+  const ends = [...scores.values()].filter((score) => score?.low != null).flatMap((score) => [score.low, score.high]);
+  const axis = ends.length ? range(ends) : [0, 0];
+  const told = task === 'mean' ? '1' : view.tasks[task].told[condition];
+  const chance = chanceOf(view, task, condition);
+  for (const row of view.rows) {
+    const cell = rows[row.k].node.cells[index + 1];
+    cell.clean ??= { nodes: [...cell.childNodes], name: cell.className };
+    if (!condition) { cell.replaceChildren(...cell.clean.nodes); cell.className = cell.clean.name; continue; }
+    const score = scores.get(row.k);
+    cell.className = `${column.base} ${told === '0' ? 'g' : ''} ${score?.shade ? `q${score.shade}` : ''}`;
+    if (!score) { cell.replaceChildren('\u2013'); continue; }
+    const loss = lossOf(view, row, task, condition);
+    const text = (score.value * column.scale).toFixed(column.digits);
+    const path = barPath(score, axis, task === 'mean' ? null : chance);
+    cell.replaceChildren(...[
+      loss == null ? '' : make('small', {}, `\u2212${(100 * loss).toFixed(0)} %`.replace('\u2212-', '+')),
+      score.best ? make('b', {}, text) : text,
+      path ? svg('svg', { class: 'iv', viewBox: '0 0 60 8' }, svg('path', { d: path })) : '',
+    ].filter(Boolean));
+  }
+  const none = heads[index + 1].querySelector('.none') ?? make('small', { class: 'none' });
+  none.textContent = { 0: 'tells no rows apart', '-': condition ? 'no tests' : '' }[told] ?? '';
+  if (!none.parentNode) heads[index + 1].firstChild.append(none);
+  paintReferences(view, table, task, index, condition);
+}
+
+/* Chance, best control and ceiling of a condition, above the rows. */
+function paintReferences(view, table, task, index, condition) {
+  const column = view.cols[index];
+  const best = (role) => {
+    const values = view.rows.filter((row) => row.d === 'control' && row.r?.startsWith(role))
+      .map((row) => scoreAt(row, task, condition)?.value).filter((value) => value != null);
+    return values.length ? (column.b ? Math.max(...values) : Math.min(...values)) : null;
+  };
+  for (const line of table.tHead.querySelectorAll('tr.ref')) {
+    const cell = line.cells[index + 1];
+    cell.clean ??= { text: cell.textContent };
+    const kind = line.dataset.r;
+    const value = kind === 'chance' ? chanceOf(view, task, condition) : kind === 'resolution' || task === 'mean' ? null : best(kind);
+    cell.textContent = !condition ? cell.clean.text : value == null ? '' : (value * column.scale).toFixed(column.digits);
+  }
+}
+
+function showCondition(view) {
+  const main = tables[view.k];
+  const condition = conditionOf(view);
+  if ((main.condition ?? 0) === condition) return;
+  main.condition = condition;
+  const tasks = [...Object.keys(view.tasks), ...(view.cols.some((column) => column.k === 'mean') ? ['mean'] : [])];
+  for (const task of tasks) paintTask(view, task, condition);
+  for (const row of view.rows) main.rows[row.k].node.classList.toggle('absent', condition > 0 && tasks.every((task) => !scoreAt(row, task, condition)));
+  main.table.querySelector('caption span').textContent = condition ? `${state.n}: ${view.conds[condition][2]}; change of the lead over chance beside each score` : 'clean speech';
+}

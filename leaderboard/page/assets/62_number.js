@@ -1,0 +1,47 @@
+/* What a number is: everything that the page knows of one cell, in a dialog. */
+function showNumber(view, cell) {
+  const column = view.cols[cell.cellIndex - 1];
+  const row = view.rows.find((item) => item.k === cell.parentNode.id.slice(2));
+  const condition = column.g === 'score' || column.k === 'mean' ? conditionOf(view) : 0;
+  const list = make('dl');
+  const add = (label, ...content) => { if (content.some(Boolean)) list.append(make('dt', {}, label), make('dd', {}, ...content)); };
+  const { value, low, high } = valueOf(view, row, column);
+  const shown = (number) => number.toFixed(column.g === 'cost' ? 3 : column.digits);
+  add('Value', value == null ? cell.textContent : `${shown(value)} (${column.a})`);
+  if (low != null) add('95 % interval', `${shown(low)} to ${shown(high)}, over other speakers and head seeds`);
+  if (condition) add('Condition', `${view.conds[condition][0]}: ${view.conds[condition][2]}`);
+  const loss = condition ? lossOf(view, row, taskOf(view, column), condition) : null;
+  if (loss != null) add('Degradation', `${(100 * loss).toFixed(1)} % of its lead over chance on clean speech is lost`);
+  const [best, worst, of] = row.b[column.k] ?? [];
+  if (best && !condition) add('Rank', `${best === worst ? best : `${best} to ${worst}`} of ${of}`);
+  if (column.g === 'score') for (const line of tables[view.k].table.tHead.querySelectorAll('tr.ref')) add(line.cells[0].textContent, line.cells[cell.cellIndex].textContent);
+  const section = document.getElementById(row.k);
+  const fact = (label) => [...section.querySelectorAll('dt')].find((term) => term.textContent === label)?.nextElementSibling;
+  if (column.g === 'cost') add('Costs', fact('Costs')?.textContent);
+  if (column.task) addTask(view, section, column.task, add, fact('Make again')?.textContent, condition && view.conds[condition][0]);
+  add('Provenance', fact('Provenance')?.textContent);
+  const dialog = document.getElementById('number');
+  const close = make('button', { type: 'button', name: 'close', onclick: () => dialog.close() }, 'Close');
+  const link = make('p', {}, make('a', { href: `#${row.k}`, onclick: () => dialog.close() }, `Everything about ${row.n}`));
+  dialog.replaceChildren(close, make('h2', { id: 'number-h' }, `${column.t} of ${row.n}`), list, link);
+  dialog.showModal();
+}
+
+/* Counts, seeds, recipe, layer weights and learning rates of a task, from the sections of the row and of the task. */
+function addTask(view, section, task, add, command, condition) {
+  drawBars(section);
+  const line = [...section.querySelectorAll('.tasks tbody tr')].find((node) => node.cells[0].textContent === task.toUpperCase());
+  if (line) {
+    add('Counted', line.cells[1].textContent);
+    const copy = (index) => [...line.cells[index].childNodes].map((node) => node.cloneNode(true));
+    add('Learning rates on dev', ...copy(2));
+    add('Layer weights, %', ...copy(3));
+    add('Head: parameters, update, seeds', line.cells[4].textContent);
+  }
+  for (const term of document.querySelectorAll(`#${view.k}-task-${task} dt`)) add(term.textContent, term.nextElementSibling.textContent);
+  if (!command) return;
+  add('Make again', make('code', {}, command.replace('TASK', task) + (condition ? ` --conditions ${condition}` : '')));
+  add('Predictions', 'the command writes one for each utterance, below ', make('code', {}, 'predictions/'), ' in the folder of each run');
+}
+
+document.getElementById('number').addEventListener('click', (event) => { if (event.target.id === 'number') event.target.close(); });
