@@ -20,6 +20,7 @@ from bench.load.catalog import upstream_names, user_card
 from bench.load.fingerprint import identified
 from bench.load.loader import Loaded, load_upstream
 from bench.make.recipe import (
+    LEFT_OUT,
     RecipeCard,
     find_clips,
     head_maker,
@@ -89,7 +90,8 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     trainer = trainer_class(card.training | request.overrides, _device(request.device))
     task, data = task_and_data(card, request.data)
     folder = make_folder(request.out or Path("runs") / "compress" / name)
-    clips = [clip for name_of_data in data for clip in find_clips(name_of_data, home)]
+    (folder / LEFT_OUT).unlink(missing_ok=True)
+    clips = [clip for part in data for clip in find_clips(part, home, folder)]
     teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600

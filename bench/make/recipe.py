@@ -7,8 +7,9 @@ here.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from glob import has_magic
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from bench.api import Head, Utterance
 from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
-from bench.errors import MissingError, UsageError, did_you_mean
+from bench.errors import MissingError, UsageError, did_you_mean, one_line
+from bench.paths import write_text
+from bench.progress import warn
 from bench.registry import ROOT, corpus_module, resolve, task_card
 from bench.schema import Frozen, read_card
 from bench.sound.audio import check_format, open_sound, read_wav
@@ -30,7 +33,13 @@ from bench.sound.sox import whole_sound
 from bench.trainer import Distort
 
 RECIPES = ROOT / "upstreams" / "recipes" / "cards"
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+# Endings of files that libsndfile reads.
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".nist", ".sph"),
+)
+LEFT_OUT = "left-out.txt"
+LISTED = 10  # files left out that are named on the terminal
 NOT_TRAINING = re.compile(r"(dev|valid|eval|test)([-_.].*)?", re.IGNORECASE)
 PIECE_BYTES = 1 << 14
 
@@ -102,8 +111,17 @@ def read_part(clip: Utterance, start: int, num_samples: int) -> Tensor:
     return torch.from_numpy(read_wav(clip.path, start=begin, num_samples=num_samples))
 
 
-def find_clips(data: str, home: Path) -> list[Utterance]:
+def find_clips(data: str, home: Path, folder: Path | None = None) -> list[Utterance]:
     """Return the clips of `CORPUS:TABLE`, of a folder of audio or of a pattern of folders.
+
+    Links to files and folders are followed, each file once. Hidden files and folders (a name that
+    begins with a dot) and files of other endings are left out, which is said.
+
+    Args:
+        data: as above.
+        home: folder of the corpora.
+        folder: where the file `LEFT_OUT` grows, which names every file that is left out; None to
+            name the first ones only.
 
     Raises:
         UsageError: a folder that holds a dev or test set beside training data.
@@ -115,15 +133,44 @@ def find_clips(data: str, home: Path) -> list[Utterance]:
         module = corpus_module(corpus)
         module.prepare(home, deb_dir=None)
         return read_table(module.folder(home), table)
-    clips = [
-        _clip(path, root)
-        for folder, root in _folders(data)
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in AUDIO_SUFFIXES
-    ]
+    clips, left_out, seen = [], [], set[Path]()
+    for place, root in _folders(data):
+        for path in _files(place):
+            is_hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
+            real = path.resolve()
+            if is_hidden or path.suffix.lower() not in AUDIO_SUFFIXES or real in seen:
+                reason = "hidden" if is_hidden else "twice" if real in seen else "no audio"
+                left_out.append(f"{path} ({reason})")
+                continue
+            seen.add(real)
+            clips.append(_clip(path, root))
     if not clips:
         raise MissingError(f"{data}: no audio files ({', '.join(AUDIO_SUFFIXES)}) in that folder")
+    if left_out:
+        _say_left_out(data, left_out, folder)
     return clips
+
+
+def _files(place: Path) -> list[Path]:
+    """Return the files in a folder and below, sorted; linked folders are followed, each once."""
+    files, entered = [], set[Path]()
+    for top, folders, names in os.walk(place, followlinks=True):
+        entered.add(Path(top).resolve())
+        folders[:] = sorted(name for name in folders if Path(top, name).resolve() not in entered)
+        entered |= {Path(top, name).resolve() for name in folders}
+        files += [path for name in names if (path := Path(top, name)).is_file()]
+    return sorted(files)
+
+
+def _say_left_out(data: str, left_out: Sequence[str], folder: Path | None) -> None:
+    """Name the files that are left out."""
+    names = ", ".join(left_out[:LISTED])
+    if folder is not None:
+        with (folder / LEFT_OUT).open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.writelines(f"{line}\n" for line in left_out)
+    more = f" and {len(left_out) - LISTED} more" if len(left_out) > LISTED else ""
+    where = f"; all in {folder / LEFT_OUT}" if more and folder is not None else ""
+    warn(f"{data}: {len(left_out)} files are left out: {one_line(names, 1_000)}{more}{where}")
 
 
 def _folders(data: str) -> list[tuple[Path, Path]]:

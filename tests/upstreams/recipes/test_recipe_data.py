@@ -74,3 +74,35 @@ def test_sections_of_a_recipe(tmp_path):
         distil.make(ingredients(tmp_path, {"student": [1]}))
     with pytest.raises(UsageError, match="needs an encoder as its teacher"):
         distil.make(ingredients(tmp_path, {"student": None}))
+
+
+def test_every_file_that_is_left_out_is_counted_and_named(tmp_path, capsys):
+    """All endings of libsndfile are read, links once; hidden and other files are named."""
+    folder, other = tmp_path / "sounds", tmp_path / "elsewhere"
+    (folder / ".cache").mkdir(parents=True)
+    other.mkdir()
+    sound = 0.1 * np.sin(np.arange(16_000))
+    formats = {"wav": None, "flac": None, "ogg": None, "mp3": None, "aiff": None, "au": None}
+    formats |= {"opus": "OGG", "sph": "NIST", "caf": None, "w64": None}
+    for ending, kind in formats.items():
+        subtype = "OPUS" if ending == "opus" else None
+        name = folder / f"{ending}.{ending.upper() if ending == 'wav' else ending}"
+        soundfile.write(name, sound, 16_000, format=kind, subtype=subtype)
+    soundfile.write(other / "linked.wav", sound[:8_000], 16_000)
+    (folder / "there").symlink_to(other)
+    (other / "back").symlink_to(folder)  # a loop
+    (folder / "again.wav").symlink_to(folder / "flac.flac")
+    (folder / ".cache" / "a.wav").write_bytes(b"")
+    (folder / "._b.wav").write_bytes(b"")
+    (folder / "c.m4a").write_bytes(b"")
+    (folder / "d.txt").write_text("")
+    clips = find_clips(str(folder), tmp_path, tmp_path)
+    names = {clip.id for clip in clips}
+    assert len(clips) == len(formats) + 1 and "there/linked.wav" in names
+    assert all(len(read_part(clip, 0, 400)) == 400 for clip in clips)
+    lines = (tmp_path / "left-out.txt").read_text().splitlines()
+    assert {line.removeprefix(f"{folder}/") for line in lines} == {
+        ".cache/a.wav (hidden)", "._b.wav (hidden)", "c.m4a (no audio)", "d.txt (no audio)",
+        "flac.flac (twice)",
+    }  # fmt: skip
+    assert f"{folder}: 5 files are left out: " in capsys.readouterr().err
