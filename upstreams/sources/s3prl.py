@@ -17,7 +17,7 @@ import importlib.util
 import logging
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
@@ -37,6 +37,7 @@ from bench.errors import (
 )
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.formats.layout import find_layout
 from upstreams.sources.adapter import Adapter
 
 
@@ -85,14 +86,29 @@ def load(source: UpstreamSource) -> Upstream:
                 f"s3prl:{source.place}: its weights cannot be fetched ({message_of(error)}); give "
                 f"them with --weights FILE"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # some experts end the program
             raise InvalidDataError(
                 f"s3prl:{source.place}: the expert cannot be built "
-                f"({type(error).__name__}: {message_of(error)})"
+                f"({type(error).__name__}: {message_of(error)}){_other_way(source.checkpoint)}"
             ) from error
     upstream = Adapter(_Expert(expert), f"s3prl:{source.place}")
     upstream.identity = f"s3prl {version('s3prl')} {folder} {entry}"
     return upstream
+
+
+def _other_way(checkpoint: Path | None) -> str:
+    """Return a hint for a file of a layout that this project reads, such as a raw one of fairseq.
+
+    Experts of s3prl read only files that s3prl has converted.
+    """
+    with suppress(UserError):
+        if checkpoint is not None:
+            layout = find_layout(read_checkpoint(checkpoint)).layout
+            return (
+                f"; the file has the layout {layout}: a card with 'load: "
+                f"upstreams.importers.hubert:load' reads it (docs/checkpoints.md)"
+            )
+    return ""
 
 
 def _find_expert(name: str) -> tuple[str, str | None]:
@@ -127,7 +143,7 @@ def _import(name: str) -> Any:
     logging.getLogger("s3prl").setLevel(logging.ERROR)
     try:
         return importlib.import_module(name)
-    except Exception as error:  # old modules fail in many ways
+    except (Exception, SystemExit) as error:  # old modules fail in many ways
         raise InvalidDataError(
             f"{name} cannot be imported ({type(error).__name__}: {message_of(error)})"
         ) from error

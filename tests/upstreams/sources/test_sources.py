@@ -1,6 +1,7 @@
 """Models from anywhere: what comes out is what the model gives, and bad files are one line."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -151,6 +152,23 @@ def test_an_expert_of_s3prl_with_weights(tmp_path):
     for reference in expected:
         distances = [float((s - reference).norm() / reference.norm()) for s in actual]
         assert min(distances) <= 1e-5
+
+
+def test_a_raw_file_of_fairseq_is_not_for_an_expert_and_says_its_way(tmp_path):
+    path, state = tmp_path / "hubert.pt", torch.zeros(16)
+    torch.save({"model": {"encoder.pos_conv.0.bias": state}, "args": None}, path)
+    words = r"cannot be built.*the file has the layout .*upstreams.importers.hubert:load"
+    with pytest.raises(InvalidDataError, match=words) as caught:
+        load_upstream("s3prl:wav2vec2", Session(weights=path))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_expert_that_ends_the_program_is_one_line(monkeypatch):
+    from s3prl.upstream.baseline import hubconf
+
+    monkeypatch.setattr(hubconf, "fbank", lambda: sys.exit("the expert's own line"))
+    with pytest.raises(InvalidDataError, match=r"SystemExit: the expert's own line"):
+        load_upstream("s3prl:fbank")
 
 
 class Boom:
