@@ -44,7 +44,8 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of libraries in
 # Torch's writer of archives and numpy's of arrays do not say why a write fails.
 _WRITE_FAILED = re.compile(r"PytorchStreamWriter failed|\d+ requested and \d+ written")
 OUT_OF_MEMORY = re.compile(
-    "can't start new thread|(can't|cannot) allocate memory|out of memory|failed to map segment",
+    "can't start new thread|(can't|cannot|failed to|unable to) allocate|out of memory|"
+    "failed to map segment|bad_alloc|bad allocation",
     re.IGNORECASE,
 )
 
@@ -150,6 +151,11 @@ def os_error(error: Exception) -> OSError | None:
     return OSError(int(code[1]), "") if code else None
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether memory was short: an error of torch, NumPy, onnxruntime or the system."""
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None
+
+
 def explain(error: Exception) -> Explanation:
     """Return the one line and the exit code of any exception.
 
@@ -159,7 +165,7 @@ def explain(error: Exception) -> Explanation:
     if isinstance(error, UserError):
         return Explanation(str(error), error.exit_code)
     text = str(error)
-    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(text):
+    if is_out_of_memory(error):
         line = "out of memory or processes: end other programs, or raise the limits (ulimit)"
         return Explanation(line, MissingError.exit_code)
     from_system = os_error(error)

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,15 +20,16 @@ from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.engine import Engine, one_thread
-from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.errors import InvalidDataError, MissingError, UsageError, is_out_of_memory
 from bench.features.allocation import keep_freed_memory
-from bench.features.rows import DTYPES, Array, Mode, Rows, empty_rows
+from bench.features.rows import DTYPES, Array, Mode
 from bench.features.workers import in_order, workers_that_fit
 from bench.progress import say
 from bench.sound.audio import Wav, read_wav
 from bench.sound.sox import whole_sound
 
 MAX_PADDING = 0.05  # of the samples of a bucket
+MAX_SECONDS = 1_800  # of an utterance: the memory of attention grows with the square of its length
 # Memory of one utterance's pass: two activations of 512 channels at the front end's first rate.
 BYTES_PER_SAMPLE = 1_024
 Sound = Callable[[Utterance], Wav]
@@ -99,9 +99,16 @@ def upstream_pass(
             threads at once.
 
     Raises:
-        InvalidDataError: an utterance too short for one frame, or an unreadable file.
+        InvalidDataError: an utterance too short for one frame or longer than `MAX_SECONDS`, or an
+            unreadable file.
+        MissingError: one utterance alone does not fit into memory.
     """
     for item in utterances:
+        if item.num_samples > MAX_SECONDS * SAMPLE_RATE_HZ:
+            raise InvalidDataError(
+                f"{item.path}: utterance {item.id} has {item.num_samples / SAMPLE_RATE_HZ:.0f} s, "
+                f"at most {MAX_SECONDS} expected: cut the file"
+            )
         if item.num_samples < upstream.min_samples:
             raise InvalidDataError(
                 f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
@@ -123,7 +130,15 @@ def upstream_pass(
         return form(states, item)
 
     workers = _workers_that_fit(upstream, utterances, engine)
-    yield from zip(utterances, in_order(passed, utterances, workers), strict=True)
+    rest = list(utterances)
+    while rest:
+        try:
+            for result in in_order(passed, tuple(rest), workers):
+                yield rest.pop(0), result
+        except Exception as error:  # each library has its own class
+            if not is_out_of_memory(error):
+                raise
+            workers = _half(workers, rest[0], engine, error)
 
 
 def _workers_that_fit(upstream: Upstream, utterances: Sequence[Utterance], engine: Engine) -> int:
@@ -149,7 +164,9 @@ def _in_buckets(
             part = sounds[at : at + largest]
             try:
                 states = forward_bucket(module, part, engine)
-            except torch.OutOfMemoryError as error:
+            except Exception as error:  # each library has its own class
+                if not is_out_of_memory(error):
+                    raise
                 largest = _half(len(part), bucket[at], engine, error)
                 continue
             yield from zip(bucket[at : at + len(part)], states, strict=True)
@@ -169,7 +186,8 @@ def _half(count: int, item: Utterance, engine: Engine, error: Exception) -> int:
     if count == 1:
         raise MissingError(
             f"{item.path}: utterance {item.id} ({item.num_samples / SAMPLE_RATE_HZ:.1f} s) alone "
-            f"does not fit into the memory of {engine.device}"
+            f"does not fit into the memory of {engine.device}: cut the file, or use a machine with "
+            f"more memory"
         ) from error
     say(f"out of memory on {engine.device} with {count} utterances: going on with {count // 2}")
     return count // 2
@@ -208,75 +226,21 @@ def num_states(upstream: Upstream, mode: Mode) -> int:
 def stored_form(states: Tensor, mode: Mode, item: Utterance) -> Array:
     """Return hidden states (T, L, D) as a mode stores them: their mean, or all in half precision.
 
+    Frames beyond the range of half precision (65,504) stay in single precision.
+
     Raises:
-        InvalidDataError: not finite, or beyond the range of half precision.
+        InvalidDataError: not finite.
     """
     if mode == "pooled":
         states = states.mean(dim=0, keepdim=True)
+    exact: Array = states.numpy()
     with np.errstate(over="ignore"):
-        array: Array = states.numpy().astype(DTYPES[mode])
-    if not np.isfinite(array).all():
-        raise InvalidDataError(
-            f"{item.path}: features of utterance {item.id} are not finite in {array.dtype}"
-        )
-    return array
-
-
-@dataclass(frozen=True)
-class Stream:
-    """A `Source` that stores nothing: every reading is an upstream pass.
-
-    Its features equal those of the store, rounding included.
-
-    Attributes:
-        upstream: frozen.
-        utterances: N.
-        mode: `pooled` or `frames`.
-        engine: device and precision.
-    """
-
-    upstream: Upstream
-    utterances: Sequence[Utterance]
-    mode: Mode
-    engine: Engine
-
-    @property
-    def num_layers(self) -> int:
-        """L."""
-        return num_states(self.upstream, self.mode)
-
-    @property
-    def hidden_size(self) -> int:
-        """D."""
-        return self.upstream.hidden_size
-
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    def lengths(self) -> list[int]:
-        """Return the frames of each utterance."""
-        if self.mode == "pooled":
-            return [1] * len(self)
-        return [self.upstream.num_frames(item.num_samples) for item in self.utterances]
-
-    def rows(self, indices: Sequence[int]) -> Rows:
-        """Pass some utterances through the upstream."""
-        all_lengths = self.lengths()
-        lengths = torch.tensor([all_lengths[index] for index in indices])
-        first = lengths.cumsum(0) - lengths
-        chosen = [self.utterances[index] for index in indices]
-        starts: dict[str, list[int]] = {}
-        for item, start in zip(chosen, first.tolist(), strict=True):
-            starts.setdefault(item.key, []).append(start)
-        states = empty_rows(int(lengths.sum()), self.num_layers, self.hidden_size, self.mode)
-
-        def form(hidden: Tensor, item: Utterance) -> Array:
-            return stored_form(hidden[:, : self.num_layers], self.mode, item)
-
-        for item, array in upstream_pass(self.upstream, chosen, self.engine, form):
-            start = starts[item.key].pop()
-            states[start : start + len(array)] = array
-        return Rows(torch.from_numpy(states), first, lengths)
+        array: Array = exact.astype(DTYPES[mode])
+    if np.isfinite(array).all():
+        return array
+    if not np.isfinite(exact).all():
+        raise InvalidDataError(f"{item.path}: features of utterance {item.id} are not finite")
+    return exact.copy()
 
 
 def seconds_per_audio_second(

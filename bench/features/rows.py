@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, BinaryIO, Literal, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Rows:
     """Features of N utterances, their F frames in any order of utterances.
 
     Attributes:
-        states: (F + 1, L, D) in the precision of the store; the last row is zero, for padding.
+        states: (F + 1, L, D), float32 or float16 as stored; the last row is zero, for padding.
         first: (N,) first row of each utterance.
         lengths: (N,) number of its rows.
     """
@@ -107,9 +107,9 @@ class Source(Protocol):
         """Return the features of some utterances; position i is utterance `indices[i]`."""
 
 
-def empty_rows(frames: int, num_layers: int, hidden_size: int, mode: Mode) -> Array:
+def empty_rows(frames: int, num_layers: int, hidden_size: int, dtype: npt.DTypeLike) -> Array:
     """Return an array (F + 1, L, D) for F frames, with the zero row at its end."""
-    states: Array = np.empty((frames + 1, num_layers, hidden_size), dtype=DTYPES[mode])
+    states: Array = np.empty((frames + 1, num_layers, hidden_size), dtype=dtype)
     states[-1] = 0
     return states
 
@@ -121,8 +121,8 @@ class FeatureSet:
     Attributes:
         num_layers: L.
         hidden_size: D.
-        mode: `pooled` or `frames`.
         shards: files of arrays (frames, L, D).
+        dtypes: of each shard: float32, or float16 for frames within its range.
         shard: (N,) index in `shards`.
         first: (N,) first frame in the shard.
         frames: (N,) number of frames.
@@ -130,8 +130,8 @@ class FeatureSet:
 
     num_layers: int
     hidden_size: int
-    mode: Mode
     shards: tuple[Path, ...]
+    dtypes: tuple[np.dtype[Any], ...]
     shard: Integers
     first: Integers
     frames: Integers
@@ -155,7 +155,8 @@ class FeatureSet:
         frames, shards = self.frames[chosen[order]], self.shard[chosen[order]]
         ends = np.cumsum(frames)
         starts = ends - frames
-        states = empty_rows(int(ends[-1]), self.num_layers, self.hidden_size, self.mode)
+        dtype = np.result_type(*(self.dtypes[shard] for shard in set(shards.tolist())))
+        states = empty_rows(int(ends[-1]), self.num_layers, self.hidden_size, dtype)
         place = self.first[chosen[order]]  # row in its shard
         apart = (shards[1:] != shards[:-1]) | (place[1:] != place[:-1] + frames[:-1])
         runs = np.flatnonzero(np.concatenate([[True], apart]))
@@ -186,16 +187,20 @@ class FeatureSet:
 
         The shard is not memory-mapped: single pages come several times slower than the disk reads.
         """
-        path = self.shards[shard]
-        block = memoryview(states[start:stop].reshape(-1).view(np.uint8).data)
+        path, dtype = self.shards[shard], self.dtypes[shard]
+        rows = states[start:stop]
+        raw = rows if dtype == states.dtype else np.empty(rows.shape, dtype)
+        block = memoryview(raw.reshape(-1).view(np.uint8).data)
         with path.open("rb", buffering=0) as file:
             _skip_header(file)
-            file.seek(place * states[0].nbytes, os.SEEK_CUR)
+            file.seek(place * raw[0].nbytes, os.SEEK_CUR)
             while block:
                 count = file.readinto(block)
                 if not count:
                     raise InvalidDataError(f"{path}: ends before frame {place + stop - start}")
                 block = block[count:]
+        if raw is not rows:
+            rows[:] = raw
 
     def utterance(self, index: int) -> npt.NDArray[np.float32]:
         """Return one utterance (L, T, D) float32."""

@@ -70,7 +70,7 @@ def shard_problem(shard: Path) -> str:
     except (OSError, ValueError, EOFError) as error:
         return f"not an array ({error})"
     expected = np.dtype(DTYPES["frames" if shard.parent.name.startswith("frames") else "pooled"])
-    if rows.dtype != expected:
+    if rows.dtype not in (expected, np.float32):  # single precision for states beyond half's range
         return f"holds {rows.dtype}, {expected} expected"
     if rows.ndim != 3 or sum(frames for _, frames in index["places"].values()) != len(rows):
         return f"shape {rows.shape} does not fit its index"

@@ -7,7 +7,8 @@ same result. Another torch, precision or kind of device computes other last bits
 features (`<mode>-bf16-cuda-torch<version>-r<revision>`).
 
 Two modes. `pooled` stores mean_t(h_l), (L, D) float32 per utterance: exact for heads that pool
-linearly. `frames` stores every frame, (T, L, D) in half precision, and the means beside them.
+linearly. `frames` stores every frame, (T, L, D) in half precision, and the means beside them. A
+shard with a state beyond the range of half precision is in single precision.
 """
 
 from __future__ import annotations
@@ -167,7 +168,7 @@ class FeatureStore:
 
         Raises:
             MissingError, InvalidDataError: an unreadable audio file, no space, or features that are
-                not finite (in half precision, for frames).
+                not finite.
         """
         pooled = self if self.mode == "pooled" else self._sibling("pooled")
         for shard in _shards(self.missing(utterances), upstream, self.mode):
@@ -227,12 +228,13 @@ class FeatureStore:
         number = {shard: index for index, shard in enumerate(shards)}
         for shard in shards:
             os.utime(shard.with_suffix(".json"))
-        _, num_layers, hidden_size = np.load(shards[0], mmap_mode="r", allow_pickle=False).shape
+        arrays = [np.load(shard, mmap_mode="r", allow_pickle=False) for shard in shards]
+        _, num_layers, hidden_size = arrays[0].shape
         whole = FeatureSet(
             num_layers,
             hidden_size,
-            self.mode,
             shards,
+            tuple(array.dtype for array in arrays),
             shard=np.array([number[place.shard] for place in places], dtype=np.int64),
             first=np.array([place.first for place in places], dtype=np.int64),
             frames=np.array([place.frames for place in places], dtype=np.int64),

@@ -23,7 +23,6 @@ from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
 from bench.errors import MissingError, UsageError, did_you_mean, one_line
-from bench.paths import write_text
 from bench.progress import warn
 from bench.registry import ROOT, corpus_module, resolve, task_card
 from bench.schema import Frozen, read_card

@@ -19,8 +19,9 @@ from bench.config import Recipe, TaskCard
 from bench.corpora.official._hub import is_hub
 from bench.engine import one_thread
 from bench.errors import MissingError, UsageError
-from bench.features.passes import Stream, seconds_per_audio_second
+from bench.features.passes import seconds_per_audio_second
 from bench.features.rows import Batch
+from bench.features.stream import Stream
 from bench.load.fingerprint import identified
 from bench.load.loader import load_upstream
 from bench.probe.fit import take

@@ -12,9 +12,9 @@ from bench.errors import InvalidDataError, UsageError
 from bench.features.crops import cropped, crops_of
 from bench.features.inventory import make_room
 from bench.features.locks import LOCKS, held
-from bench.features.passes import Stream
 from bench.features.rows import MOMENTS_REVISION, Source, moments
 from bench.features.store import FeatureStore, bytes_per_utterance
+from bench.features.stream import Stream
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.identity import moments_key, pass_lock

@@ -6,8 +6,9 @@ import torch
 from bench.config import CropRule, Recipe
 from bench.engine import Engine
 from bench.features.crops import at_epoch, cropped, crops_of
-from bench.features.passes import Stream, clean_sound
+from bench.features.passes import clean_sound
 from bench.features.store import FeatureStore
+from bench.features.stream import Stream
 from bench.identity import card_digest
 from bench.probe.fit import Lesson, Trainer
 from downstreams.classify import UtteranceClassifier

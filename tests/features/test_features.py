@@ -6,9 +6,10 @@ import torch
 
 from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Stream
+from bench.features.passes import upstream_pass
 from bench.features.rows import moments
 from bench.features.store import FeatureStore
+from bench.features.stream import Stream
 
 
 @pytest.fixture
@@ -132,10 +133,27 @@ def test_moments_do_not_depend_on_how_features_lie_on_the_disk(
         assert torch.equal(found[0].std, other.std)
 
 
+def test_frames_beyond_half_precision_stay_in_single_precision(stores, toy_upstream, utterances):
+    store, plain = stores("frames"), utterances[:4]
+    store.extract(toy_upstream, plain[:1])  # a shard in half precision
+    small = store.read(plain[:1]).utterance(0)
+    with torch.no_grad():
+        toy_upstream.first.bias.fill_(1e6)
+    store.extract(toy_upstream, plain[1:])
+    for source in (store.read(plain), Stream(toy_upstream, plain, "frames", Engine())):
+        rows = source.rows([0, 1, 2, 3])
+        assert rows.states.dtype == torch.float32
+        (_, exact), *_ = upstream_pass(toy_upstream, plain[1:2], Engine(), lambda x, _: x)
+        batch = rows.batch([1]).stacked[:, 0]  # (L, T, D)
+        assert torch.equal(batch, exact.transpose(0, 1)) and float(batch.max()) > 65_504
+    assert (store.read(plain).utterance(0) == small).all()
+    assert store.drop_broken(plain) == []
+
+
 def test_features_that_are_not_finite_are_refused(stores, toy_upstream, utterances):
     with torch.no_grad():
-        toy_upstream.first.bias.fill_(1e6)  # beyond half precision
-    with pytest.raises(InvalidDataError, match="not finite in float16"):
+        toy_upstream.first.bias.fill_(float("inf"))
+    with pytest.raises(InvalidDataError, match=r"features of utterance .* are not finite"):
         stores("frames").extract(toy_upstream, utterances[:1])
 
 

@@ -8,9 +8,9 @@ import torch
 from bench.config import Recipe
 from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Stream
 from bench.features.rows import moments
 from bench.features.store import FeatureStore
+from bench.features.stream import Stream
 from bench.probe import fit
 from bench.probe.fit import Lesson, Trainer, best_of, predict
 from downstreams.classify import UtteranceClassifier

@@ -5,6 +5,8 @@ import random
 import shutil
 import signal
 import threading
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -200,13 +202,54 @@ def test_a_gpu_computes_the_same_way_every_time(switches, monkeypatch, precision
         engine.check()
 
 
-def test_one_utterance_that_does_not_fit_is_named(toy_upstream, utterances, monkeypatch):
+@pytest.mark.parametrize("bucket_seconds", [0.0, 5.0])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:1] . DefaultCPUAllocator: can't allocate memory"
+        ),
+        MemoryError("Unable to allocate 64. GiB"),
+    ],
+    ids=["torch on a GPU", "torch on a CPU", "numpy"],
+)
+def test_one_utterance_that_does_not_fit_is_named(
+    toy_upstream, utterances, monkeypatch, bucket_seconds, error
+):
     def never(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(passes, "forward_bucket", never)
-    with pytest.raises(MissingError, match="alone does not fit into the memory"):
-        list(upstream_pass(toy_upstream, utterances, Engine(bucket_seconds=5.0), hidden_states))
+    engine = Engine(bucket_seconds=bucket_seconds, workers=2)
+    with pytest.raises(MissingError, match=r"alone does not fit into the memory.*cut the file"):
+        list(upstream_pass(toy_upstream, utterances, engine, hidden_states))
+
+
+def test_out_of_memory_on_a_cpu_halves_the_workers(toy_upstream, utterances, monkeypatch, capsys):
+    forward, running = passes.forward_bucket, []
+
+    def small(module, wavs, engine):
+        running.append(1)
+        time.sleep(0.002)
+        try:
+            if len(running) > 1:
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+            return forward(module, wavs, engine)
+        finally:
+            running.pop()
+
+    monkeypatch.setattr(passes, "forward_bucket", small)
+    monkeypatch.setattr(toy_upstream, "is_reentrant", True)
+    passed = upstream_pass(toy_upstream, utterances, Engine(workers=2), hidden_states)
+    assert [item.id for item, _ in passed] == [item.id for item in utterances]
+    assert "out of memory on cpu with 2 utterances: going on with 1" in capsys.readouterr().err
+
+
+def test_a_file_longer_than_the_limit_is_named(toy_upstream, utterances):
+    long = replace(utterances[0], num_samples=1_800 * 16_000 + 1)
+    with pytest.raises(InvalidDataError, match=r"has 1800 s, at most 1800 expected: cut the file"):
+        list(upstream_pass(toy_upstream, [long], Engine(), hidden_states))
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"damaged"])

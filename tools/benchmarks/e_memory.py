@@ -18,9 +18,9 @@ from torch import Tensor
 from bench.api import Hidden, Upstream, Utterance
 from bench.engine import Engine
 from bench.errors import MissingError
-from bench.features.passes import Stream
 from bench.features.rows import Source
 from bench.features.store import FeatureStore
+from bench.features.stream import Stream
 from bench.paths import home
 from bench.probe.schedule import Schedule
 from bench.registry import task_card
