@@ -136,7 +136,7 @@ def find_clips(data: str, home: Path, folder: Path | None = None) -> list[Uttera
     for place, root in _folders(data):
         for path in _files(place):
             is_hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
-            real = path.resolve()
+            real = path.resolve() if path.exists() else path  # a link to nothing is refused below
             if is_hidden or path.suffix.lower() not in AUDIO_SUFFIXES or real in seen:
                 reason = "hidden" if is_hidden else "twice" if real in seen else "no audio"
                 left_out.append(f"{path} ({reason})")
@@ -157,7 +157,7 @@ def _files(place: Path) -> list[Path]:
         entered.add(Path(top).resolve())
         folders[:] = sorted(name for name in folders if Path(top, name).resolve() not in entered)
         entered |= {Path(top, name).resolve() for name in folders}
-        files += [path for name in names if (path := Path(top, name)).is_file()]
+        files += [Path(top, name) for name in names]  # also pipes, which are refused by name
     return sorted(files)
 
 
