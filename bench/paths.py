@@ -79,6 +79,12 @@ def path_name(upstream: str) -> str:
     return upstream.replace(":", "=")
 
 
+def plain_name(text: str) -> str:
+    """Return a text as a name for cards and files: its end, other characters become `-`."""
+    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in text)
+    return name.strip("-.")[-60:].strip("-._")
+
+
 def runs_folder(root: Path, track: str, upstream: str) -> Path:
     """Return the folder of one upstream's records (or draws) on one track below `root`."""
     return root / track / path_name(upstream)

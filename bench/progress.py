@@ -91,23 +91,36 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
         unit: of `total`, such as `s` for seconds of audio.
         scale: write large numbers with k and M.
     """
-    from tqdm import tqdm
+    from tqdm import std
 
-    on_terminal = sys.stderr.isatty()
-    return tqdm(
+    is_live = sys.stderr.isatty() or in_notebook()
+    make, drawn = std.tqdm, "{bar:20}"
+    if in_notebook():
+        from tqdm import notebook
+
+        if notebook.IProgress is not None:  # ipywidgets is installed; with a width, it draws none
+            make, drawn = notebook.tqdm, "{bar}"
+    return make(
         total=total,
         desc=one_line(label),
         unit=unit,
         unit_scale=scale,
-        file=sys.stderr if on_terminal else _LineStream(),
+        file=sys.stderr if is_live else _LineStream(),
         disable=is_quiet(),
-        dynamic_ncols=on_terminal,
-        ascii=not on_terminal,
-        mininterval=0.2 if on_terminal else SECONDS_BETWEEN_LINES,
-        maxinterval=10.0 if on_terminal else 4 * SECONDS_BETWEEN_LINES,
-        bar_format="{desc:<28} {percentage:3.0f}% |{bar:20}| {n:.0f}/{total:.0f} {unit} "
+        dynamic_ncols=sys.stderr.isatty(),
+        ascii=not is_live,
+        mininterval=0.2 if is_live else SECONDS_BETWEEN_LINES,
+        maxinterval=10.0 if is_live else 4 * SECONDS_BETWEEN_LINES,
+        bar_format="{desc:<28} {percentage:3.0f}% |" + drawn + "| {n:.0f}/{total:.0f} {unit} "
         "[{elapsed}<{remaining}, {rate_fmt}{postfix}]",
     )
+
+
+def in_notebook() -> bool:
+    """Return whether this process is a kernel of Jupyter, whose output may be drawn again."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def show(*lines: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bench import paths
 from bench.engine import Engine
@@ -31,6 +32,7 @@ class Session:
         deb_dir: folder of Debian packages, for systems without apt.
         upstream: name that loads the upstream of a record whose own name cannot be loaded (a model
             without a card is recorded by its digest).
+        model: a model in memory, a `bench.load.loader.Loaded`: its name in records loads it.
     """
 
     home: Path = field(default_factory=paths.home)
@@ -45,6 +47,7 @@ class Session:
     noise_dir: Path | None = None
     deb_dir: Path | None = None
     upstream: str | None = None
+    model: Any = None
 
     @property
     def features(self) -> Path:

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Files of `bench` itself are the ground; `cli` and `__main__` are its roof. Plug-ins (upstreams,
 # downstreams) see the contracts and the ground, and are reached by name (`bench.registry`).
 ROOF = ("bench.cli", "bench.__main__")
+DOOR = "bench"  # its `__init__` names what Python programs call, and imports it on use
 ORDER = (
     "bench",
     "bench.terminal",
@@ -24,7 +25,8 @@ ORDER = (
     *("bench.features", "bench.measure", "bench.probe", "bench.run", "bench.reports"),
     *("bench.layers", "bench.conditions"),
     *("bench.supernets", "bench.submit", "bench.make", "bench.grids", "bench.grids.executors"),
-    *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.commands"),
+    *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.library"),
+    "bench.commands",
     *ROOF,
     *("tools.benchmarks", "tools.pages", "tools.corpus", "tools.commands", "tools.hostile"),
     *("tools.grids", "tools"),
@@ -67,6 +69,8 @@ MODULES = modules()
 
 def room(module: str) -> str:
     """The folder of a module, as `ORDER` names it."""
+    if module == DOOR:
+        return ROOF[0]
     return module if module in ORDER else module.rpartition(".")[0]
 
 

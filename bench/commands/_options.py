@@ -179,9 +179,10 @@ def control_lines(loaded: str, asked: str) -> list[str]:
         asked: the name that the user gave.
     """
     from bench.errors import CONTROL_CODE
-    from bench.load.catalog import stands_in
+    from bench.load.catalog import parse_upstream_name
 
-    if not stands_in(loaded, asked):
+    are_controls = [parse_upstream_name(n).untrained_seed is not None for n in (loaded, asked)]
+    if are_controls != [True, False]:
         return []
     return [
         f"UNTRAINED CONTROL: made with random weights, because those of {asked} cannot be reached: "

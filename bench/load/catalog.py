@@ -4,6 +4,7 @@ A name is written by a user and held by records:
 
     NAME[@VARIANT][+untrained[:SEED]]    a card's upstream
     KIND:PLACE[@VARIANT][+untrained]     a model from anywhere: hf:, onnx:, s3prl:, torchscript:
+    memory:NAME-DIGEST                   a model in memory (`bench.load.memory`), in records only
 
 A variant is a list joined by commas. One of its items may be a modifier (`int8`, `bf16-weights`),
 which the harness applies, not the card: `lighthubert_small@embed=256,heads=4,int8`. Another may be
@@ -28,12 +29,14 @@ from typing import NamedTuple
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
 from bench.load.packages import card_file, installed
+from bench.paths import plain_name
 from bench.registry import ROOT
 from bench.schema import read_card
 
 CARDS = ROOT / "upstreams" / "cards"
 OUR_LOADERS = "upstreams."
 KINDS = ("hf", "onnx", "s3prl", "torchscript")
+MEMORY = "memory"  # the kind of a model that a Python program evaluated (`bench.load.memory`)
 MODIFIERS = ("bf16-weights", "int8")
 EXPECTED = (
     "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, s3prl: or "
@@ -95,7 +98,7 @@ def parse_upstream_name(text: str) -> UpstreamName:
     ending = _UNTRAINED.search(text)
     body, seed = (text[: ending.start()], int(ending[1] or 0)) if ending else (text, None)
     kind, colon, _ = text.partition(":")
-    if colon and kind in KINDS:
+    if colon and kind in (*KINDS, MEMORY):
         of_place = _ENDING.search(body)
         card, variant = (body[: of_place.start()], of_place[1]) if of_place else (body, "")
         if card.endswith(":"):
@@ -199,6 +202,10 @@ def find_entry(text: str, files: Sequence[Path] = ()) -> Entry:
     name, package = parse_upstream_name(text), None
     of_user = {card.name: (card, path) for path in files for card in [user_card(path)]}
     ours = name.kind is None and name.card not in of_user and name.card in upstream_names()
+    if name.kind == MEMORY:
+        raise UsageError(
+            f"upstream {text!r}: a model in memory is evaluated from Python, by bench.evaluate"
+        )
     if name.kind is not None:
         card, folder = _card_of_place(name.card), Path.cwd()
     elif name.card in of_user:
@@ -227,9 +234,7 @@ def find_entry(text: str, files: Sequence[Path] = ()) -> Entry:
 def _card_of_place(text: str) -> UpstreamCard:
     """Return a card for a model that has none."""
     kind, _, place = text.partition(":")
-    name = "".join(c if c.isascii() and (c.isalnum() or c in "_-.") else "-" for c in place)
-    name = name.strip("-.")[-60:].strip("-._") or kind
-    return UpstreamCard(name=name, title=text, family="other", source=text)
+    return UpstreamCard(name=plain_name(place) or kind, title=text, family="other", source=text)
 
 
 def user_card(path: Path) -> UpstreamCard:

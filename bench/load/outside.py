@@ -61,7 +61,7 @@ def imports_of(folder: Path) -> Iterator[set[str]]:
             if before.get(name) is not module:
                 file = _file_of(module)
                 names |= {name} if file and file.is_relative_to(folder) else set()
-        _IMPORTED.update(name for name in names if _is_of_user(sys.modules[name]))
+        _IMPORTED.update(name for name in names if is_of_user(sys.modules[name]))
 
 
 def code_digest(target: str, imported: set[str]) -> str:
@@ -88,7 +88,7 @@ def code_digest(target: str, imported: set[str]) -> str:
         seen.add(name)
         if not (has_package and name.partition(".")[0] == top):
             files[name] = file
-        queue += [other for other in _referred(module) if _is_of_user(sys.modules.get(other))]
+        queue += [other for other in _referred(module) if is_of_user(sys.modules.get(other))]
     return key_of([target, {name: file_sha256(path) for name, path in sorted(files.items())}])
 
 
@@ -110,13 +110,13 @@ def _file_of(module: types.ModuleType | None) -> Path | None:
     return path if path is not None and path.is_file() else None
 
 
-def _is_of_user(module: types.ModuleType | None) -> bool:
+def is_of_user(module: types.ModuleType | None) -> bool:
     """Return whether a module is neither installed nor one of Python or of this project."""
     file = _file_of(module)
+    if file is None:
+        return module is not None and module.__name__ == "__main__"  # the cells of a notebook
     ours = (ROOT / "bench", ROOT / "upstreams", ROOT / "downstreams")
-    return file is not None and not any(
-        file.is_relative_to(folder) for folder in (*LIBRARIES, *ours)
-    )
+    return not any(file.is_relative_to(folder) for folder in (*LIBRARIES, *ours))
 
 
 def files_digest(args: Any, folder: Path) -> str | None:
@@ -187,7 +187,7 @@ def loose_digest(upstream: Upstream) -> str | None:
     stack: list[tuple[str, Any, int]] = [("", upstream, 0)]
     while stack:
         path, value, depth = stack.pop()
-        content = _content(value)
+        content = content_of(value)
         if content is not None:
             if depth:
                 sha.update(f"\n{path} ".encode() + content)
@@ -211,7 +211,7 @@ def _is_registered(upstream: Upstream, value: Any) -> bool:
     return isinstance(value, nn.Module) and any(value is part for part in upstream.modules())
 
 
-def _content(value: Any) -> bytes | None:
+def content_of(value: Any) -> bytes | None:
     """Return the content of a tensor, an array or a number; None for any other value."""
     if isinstance(value, bool | int | float | complex | np.generic):
         return repr(value).encode()
@@ -243,7 +243,7 @@ def _parts(value: Any, *, is_registered: bool) -> list[tuple[str, Any]]:
     if isinstance(value, types.MethodType):
         return [("self", value.__self__), ("func", value.__func__)]
     if isinstance(value, types.FunctionType):
-        return _function_parts(value) if _is_of_user(sys.modules.get(value.__module__)) else []
+        return _function_parts(value) if is_of_user(sys.modules.get(value.__module__)) else []
     if isinstance(value, type | types.ModuleType) or not hasattr(value, "__dict__"):
         return []
     # Objects of Python itself, such as loggers, have counters and caches.

@@ -1,6 +1,8 @@
 """What is said on stderr: plain lines where there is no terminal, warnings only with -q."""
 
 import argparse
+import sys
+from types import SimpleNamespace
 
 import pytest
 from toy_track import evaluate, make_toy
@@ -32,6 +34,16 @@ def test_a_bar_without_a_terminal_is_lines_now_and_then(monkeypatch, capsys):
         for _ in range(1_000):
             own.update(1)
     assert len(capsys.readouterr().err.splitlines()) <= 3  # 15 s apart
+
+
+def test_a_bar_in_a_notebook_is_drawn_in_place(monkeypatch, capsys):
+    shell = SimpleNamespace(config={"IPKernelApp": {}})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr("tqdm.notebook.IProgress", None)  # without ipywidgets
+    with bar(total=2, label="work", unit="pieces") as own:
+        own.update(2)
+    said = capsys.readouterr().err
+    assert "\rwork" in said and "100%" in said and said.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from bench.features import passes, store
+from bench.features import store, stream
 from bench.run import job, stages
 from bench.run.plan import make_plan
 from bench.run.spec import seconds_of
@@ -43,7 +43,7 @@ def count_run(monkeypatch):
     monkeypatch.setattr(stages, "Trainer", CountedTrainer)
     monkeypatch.setattr(job, "make_plan", counted_plan)
     monkeypatch.setattr(store, "upstream_pass", counted_pass(done.stored))
-    monkeypatch.setattr(passes, "upstream_pass", counted_pass(done.streamed))
+    monkeypatch.setattr(stream, "upstream_pass", counted_pass(done.streamed))
     return done
 
 

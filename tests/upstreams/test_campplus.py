@@ -10,8 +10,8 @@ from toys import make_utterances
 from bench.api import UpstreamSource
 from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.features.passes import Stream
 from bench.features.store import FeatureStore
+from bench.features.stream import Stream
 from bench.load.loader import load_upstream
 from bench.load.taps import choose_states
 from bench.measure.check import check

@@ -29,7 +29,7 @@ HEARD = ("input_values", "input_features")  # names of inputs that are sound
 SPOKEN = {"speecht5": "SpeechT5ForSpeechToText"}
 
 
-class _Auto(nn.Module):
+class AllStates(nn.Module):
     """A transformers model that gives all of its hidden states for a waveform (1, S)."""
 
     def __init__(self, model: Any) -> None:
@@ -101,7 +101,7 @@ def _upstream(encoder: Any, folder: Path, stated: bool | None) -> Upstream:
             raise UsageError("config key 'normalize_wav': the model has a feature extractor")
         return with_extractor(encoder, folder)
     normalize = normalizes(folder, stated)
-    return Adapter(_Auto(encoder), f"hf:{folder.name}", normalize_wav=normalize)
+    return Adapter(AllStates(encoder), f"hf:{folder.name}", normalize_wav=normalize)
 
 
 def _encoder_of(model: Any, folder: Path) -> Any:

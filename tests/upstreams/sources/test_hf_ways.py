@@ -9,6 +9,7 @@ from references import alone, disturb, noise, relative_error
 
 from bench.errors import InvalidDataError, UsageError
 from bench.load.loader import load_upstream
+from bench.load.memory import load_model
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.encoder import Encoder
 from upstreams.sources.hf import FIXED
@@ -205,3 +206,18 @@ def test_the_last_state_of_a_conformer_is_after_its_norm(tmp_path):
 def disturbed(model, folder):
     disturb(model).save_pretrained(folder)
     return model
+
+
+def test_a_model_in_memory_gives_the_states_of_its_folder(tmp_path):
+    """The encoder below a task's head, called as the folder's `do_normalize` says."""
+    model = save_hubert(tmp_path, "Hubert")
+    with pytest.raises(UsageError, match="normalize_wav=True or False"):
+        load_model(model)
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    loaded = load_model(model, normalize_wav=settings["do_normalize"])
+    other = load_model(model, normalize_wav=not settings["do_normalize"])
+    assert loaded.digest != other.digest
+    for ours, theirs in zip(
+        alone(loaded.upstream, noise(6_001)).states, states(tmp_path), strict=True
+    ):
+        assert relative_error(ours, theirs) <= 1e-5

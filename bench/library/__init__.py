@@ -1,0 +1,1 @@
+"""What Python programs call, by the names that `bench` gives."""
