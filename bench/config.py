@@ -15,16 +15,9 @@ Rule = Literal["plain", "superb_slt2022"]
 Precision = Literal["float32", "tf32", "bf16"]
 Weights = Literal["published", "house", "user", "untrained", "none"]
 Family = Literal[
-    "teacher",
-    "distilled",
-    "robust",
-    "once-for-all",
-    "pruned",
-    "baseline",
-    "reference",
-    "control",
+    "teacher", "distilled", "robust", "once-for-all", "pruned", "baseline", "reference", "control",
     "other",
-]
+]  # fmt: skip
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 # A card's name becomes part of paths and of records.
 NAME_PATTERN = "^[A-Za-z0-9][A-Za-z0-9_.-]{0,79}$"
@@ -46,7 +39,7 @@ class Checkpoint(Frozen):
             `sha256` is that of the file which the committed records name.
         sha256: of the file. None where the authors' digest is unknown: the digest that the server
             announces is checked instead, and the digest of the file is written into the record.
-        known_sha256: of other files with the same weights, or published after the first records.
+        known_sha256: of other files with the same weights.
         size_bytes: exact size of the file.
         size_mb: rounded size of the file's page, where no exact one is published; both may be None.
     """

@@ -94,11 +94,14 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
     from tqdm import std
 
     is_live = sys.stderr.isatty() or in_notebook()
-    make, drawn = std.tqdm, "{bar:20}"
+    make: Any = std.tqdm
+    drawn = "{bar:20}"
     if in_notebook():
         from tqdm import notebook
 
-        if notebook.IProgress is not None:  # ipywidgets is installed; with a width, it draws none
+        if getattr(
+            notebook, "IProgress", None
+        ):  # ipywidgets is installed; with a width, it draws none
             make, drawn = notebook.tqdm, "{bar}"
     return make(
         total=total,

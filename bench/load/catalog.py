@@ -6,15 +6,13 @@ A name is written by a user and held by records:
     KIND:PLACE[@VARIANT][+untrained]     a model from anywhere: hf:, onnx:, s3prl:, torchscript:
     memory:NAME-DIGEST                   a model in memory (`bench.load.memory`), in records only
 
-A variant is a list joined by commas. One of its items may be a modifier (`int8`, `bf16-weights`),
-which the harness applies, not the card: `lighthubert_small@embed=256,heads=4,int8`. Another may be
-a tap (`tap=last`), the hidden states that are used instead of the card's. A model from anywhere has
-these two, and an ONNX file of mel frames `features=NAME` (`upstreams.onnx.inputs`).
+A variant is a list joined by commas. One item may be a modifier (`int8`, `bf16-weights`), which the
+harness applies: `lighthubert_small@embed=256,heads=4,int8`. Another may be a tap (`tap=last`), the
+hidden states to use. A model from anywhere has these two, and an ONNX file of mel frames
+`features=NAME` (`upstreams.onnx.inputs`).
 
-Cards are data, but a card may name code. Code of this project is trusted, and so is code of an
-installed package that the package's own card names (the user decided to install it). Any other
-code, and every TorchScript archive, runs only with `--allow-code`: evaluating a card or a model
-from an unknown author must not run a program.
+A card is data, but may name code. Code of this project and of installed packages with cards is
+trusted. Other code, and every TorchScript archive, runs only with `--allow-code`.
 """
 
 from __future__ import annotations
@@ -36,13 +34,13 @@ from bench.schema import read_card
 CARDS = ROOT / "upstreams" / "cards"
 OUR_LOADERS = "upstreams."
 KINDS = ("hf", "onnx", "s3prl", "torchscript")
-MEMORY = "memory"  # the kind of a model that a Python program evaluated (`bench.load.memory`)
+MEMORY = "memory"
 MODIFIERS = ("bf16-weights", "int8")
 EXPECTED = (
     "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, s3prl: or "
     "torchscript: (a card of your own is given with --card FILE)"
 )
-MAX_LENGTH = 4_096  # characters of a name, as of a path
+MAX_LENGTH = 4_096  # characters
 _UNTRAINED = re.compile(r"\+untrained(?::(\d{1,9}))?$", re.ASCII)
 # The variant of a model from anywhere; another `@` belongs to its place.
 _ITEM = rf"(?:{'|'.join(MODIFIERS)}|(?:tap|features)=\w+)"
@@ -271,11 +269,7 @@ def _read_outside_card(path: Path) -> UpstreamCard:
 
 
 def _card_of_package(name: str, other_names: Sequence[str]) -> tuple[UpstreamCard, Path, str]:
-    """Return a card that an installed package offers, its folder, and the package.
-
-    Args:
-        name: of the entry point and the card.
-        other_names: names of cards elsewhere, for the message.
+    """Return the card of an entry point, its folder and its package; other names are for messages.
 
     Raises:
         InvalidDataError: the entry point names no card of its package, or one of another name.

@@ -78,8 +78,9 @@ def load_upstream(text: str, session: Session | None = None) -> Loaded:
         InvalidDataError: the file of weights is not what the card names.
     """
     session = session or Session()
-    if session.model is not None and text == session.model.name.text():
-        return session.model
+    given: Loaded | None = session.model
+    if given is not None and text == given.name.text():
+        return given
     entry = find_entry(text, session.cards)
     if entry.code is not None and not session.allow_code:  # before anything of it is touched
         raise UsageError(

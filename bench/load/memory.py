@@ -49,7 +49,7 @@ def load_model(model: Any, name: str | None = None, *, normalize_wav: bool | Non
         UsageError: it cannot be called or copied.
         InvalidDataError: its output is no hidden states.
     """
-    label = plain_name(name or getattr(model, "__name__", type(model).__name__)) or "model"
+    label = plain_name(name or str(getattr(model, "__name__", type(model).__name__))) or "model"
     place = f"{MEMORY}:{label}"
     load = BORDER["source loader"].format(kind=MEMORY)
     card = UpstreamCard(name=label, title=f"{label}, in memory", family="other", source=place)

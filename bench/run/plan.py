@@ -114,17 +114,13 @@ class Plan:
         if not rates:
             return "nothing is trained, one hidden state is chosen"
         listed = ", ".join(f"{rate:g}" for rate in rates)
-        total = (
-            f"{self.updates:,} updates, about {duration(self.updates * self.update_seconds)} at "
-            f"{self.update_seconds:.3f} s each"
-        )
+        seconds = self.update_seconds
+        total = f"{self.updates:,} updates, {duration(self.updates * seconds)} at {seconds:.3f} s"
         part = explored_steps(recipe, len(rates))
         if not part:
             return f"{recipe.steps:,} updates at {listed}, {self.seeds} seed(s): {total}"
-        return (
-            f"{part:,} updates at each of {listed}, {recipe.steps:,} at the best, "
-            f"{self.seeds} seed(s): {total}"
-        )
+        first = f"{part:,} updates at each of {listed}, {recipe.steps:,} at the best"
+        return f"{first}, {self.seeds} seed(s): {total}"
 
 
 @one_thread()
@@ -196,14 +192,13 @@ def planned_tables(
 ) -> tuple[dict[str, Table], bool]:
     """Return the run's tables, and True where they are manifests.
 
-    Where no folder of an official corpus is known, utterances of its published number and mean
-    length stand in; of a user's corpus, those that its card lists.
+    Utterances of the published number and mean length stand in for an official corpus without a
+    folder, and those that the card lists for a user's corpus.
 
     Raises:
         UsageError: `data` of the hub, which a plan does not download, or for another corpus.
         MissingError: a corpus is not prepared and has no published size.
-        InvalidDataError: a folder that the run would refuse.
-        UserError: a user's data are not as the card says.
+        InvalidDataError: a folder that the run would refuse, or other data than the card says.
     """
     home, data = session.home, session.data
     if data is not None and is_hub(data):
@@ -229,7 +224,6 @@ def _expected_utterances(split: str, corpus: str, table: str) -> list[Utterance]
 
     Raises:
         MissingError: the corpus has no published sizes.
-        UserError: a user's data are not as the card says.
     """
     module = corpus_module(corpus)
     if corpus.startswith(f"{OWN_TRACK}/"):

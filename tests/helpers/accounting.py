@@ -39,7 +39,7 @@ def count_run(monkeypatch):
 
         return run
 
-    real_pass = passes.upstream_pass
+    real_pass = stream.upstream_pass
     monkeypatch.setattr(stages, "Trainer", CountedTrainer)
     monkeypatch.setattr(job, "make_plan", counted_plan)
     monkeypatch.setattr(store, "upstream_pass", counted_pass(done.stored))

@@ -212,5 +212,5 @@ def own_task(name: str) -> TaskCard:
         license=card.license,
         deviations=f"Data of the user; head, recipe and metrics are those of track {card.like}.",
         source=like.source,
-        splits=card.splits and card.splits.model_dump(),
+        splits=card.splits.model_dump() if card.splits else None,
     )

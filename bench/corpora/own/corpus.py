@@ -130,16 +130,17 @@ class OwnCorpus:
             write_table(target, split, [_table_row(row, sounds, self.name) for row in rows])
             write_trials(target, split, ready.trials.get(split, []))
         used = [sound for row in ready.rows if not isinstance(sound := sounds[row.clip], str)]
+        about = [*describe(ready.rows, card), *describe_sounds(used), *ready.notes]
         mark = {
             "listing": key,
             "counts": dict(Counter(row.split for row in ready.rows)),
             "hours": round(sum(s.num_samples for s in used) / SAMPLE_RATE_HZ / 3600, 4),
             "left_out": len(ready.bad),
             "band_hz": band_edge_hz(used),
-            "about": [*describe(ready.rows, card), *describe_sounds(used), *ready.notes],
+            "about": about,
         }
         write_text(target / corpus_folder.MARK, json.dumps(mark, indent=2) + "\n")
-        say(f"{self.name}: prepared in {target}", *(f"  {line}" for line in mark["about"]))
+        say(f"{self.name}: prepared in {target}", *(f"  {line}" for line in about))
         if ready.bad:
             warn(f"{self.name}: {len(ready.bad)} bad rows left out ({target / BAD_ROWS})")
 

@@ -86,7 +86,8 @@ def _order(seed: int) -> Callable[[str], str]:
 
 def _of_group(ids: Sequence[str], shares: dict[str, float]) -> dict[str, str]:
     """Return the split of the rows of one class: each split gets its share, train at least one."""
-    splits, position = {}, 0
+    splits: dict[str, str] = {}
+    position = 0
     for name, share in sorted(shares.items(), reverse=True):  # test first: it needs rows most
         left = len(ids) - position - 1  # one stays in train
         count = min(left, max(1, round(share * len(ids))))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.corpora.own.card import CardPlace
 from bench.corpora.own.layouts import Rows, parts_of, read_text
@@ -104,7 +104,7 @@ def table_rows(file: Path) -> Iterator[tuple[str, dict[str, str] | str]]:
         return
     header = text.partition("\n")[0]
     sign = "\t" if file.suffix == ".tsv" else ";" if ";" in header and "," not in header else ","
-    quoting = csv.QUOTE_NONE if sign == "\t" else csv.QUOTE_MINIMAL
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if sign == "\t" else csv.QUOTE_MINIMAL
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=sign, quoting=quoting)
     columns = reader.fieldnames or []
     if len(set(columns)) < len(columns):
@@ -112,7 +112,7 @@ def table_rows(file: Path) -> Iterator[tuple[str, dict[str, str] | str]]:
     try:
         for row in reader:
             count = sum(value is not None for key, value in row.items() if key is not None)
-            count += len(row.get(None) or ())  # type: ignore[call-overload]
+            count += len(row.get(None) or ())
             where = f"{file.name}:{reader.line_num}"
             is_whole = count == len(columns)
             yield where, dict(row) if is_whole else f"{count} values, {len(columns)} expected"
