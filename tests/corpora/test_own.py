@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+import yaml
 from own_data import QUICK, SPEAKERS, sound, write_csv, write_digits, write_jsonl
 from toy_track import use_toy_upstream
 
@@ -433,3 +434,15 @@ def test_the_parts_of_names_are_guessed(names, task, pattern):
         for name in names for d in range(5) for k, s in enumerate(SPEAKERS) for t in range(3)
     ]  # fmt: skip
     assert guess_pattern(every, task)[0] == pattern
+
+
+def test_the_cards_on_the_page_are_cards():
+    text = (Path(__file__).parents[2] / "docs" / "own-data.md").read_text(encoding="utf-8")
+    cards = [yaml.safe_load(part.split("```")[0]) for part in text.split("```yaml\n")[1:]]
+    assert {OwnTaskCard.model_validate(card).layout for card in cards} == {
+        "files", "table", "kaldi", "datasets",
+    }  # fmt: skip
+    missing = set(OwnTaskCard.model_fields) - {
+        key for key in OwnTaskCard.model_fields if key in text
+    }
+    assert not missing
