@@ -113,9 +113,9 @@ class Plan:
         recipe, rates = self.resolved.card.recipe, self.resolved.learning_rates()
         if not rates:
             return "nothing is trained, one hidden state is chosen"
-        listed = ", ".join(f"{rate:g}" for rate in rates)
-        seconds = self.update_seconds
-        total = f"{self.updates:,} updates, {duration(self.updates * seconds)} at {seconds:.3f} s"
+        listed, seconds = ", ".join(f"{rate:g}" for rate in rates), self.update_seconds
+        time = f"about {duration(self.updates * seconds)}, {seconds:.3f} s each"
+        total = f"{self.updates:,} updates, {time}"
         part = explored_steps(recipe, len(rates))
         if not part:
             return f"{recipe.steps:,} updates at {listed}, {self.seeds} seed(s): {total}"

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from big_board import PAGE_ROWS as ROWS
-from interactions import ACTIONS, LAY_OUT, BusyTime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -433,12 +432,3 @@ def test_axe_finds_nothing_serious(browser, site, scheme):
     lines = [f"{v['id']} {v['impact']}: {v['nodes'][0]['html'][:200]}" for v in violations]
     assert lines == []
     page.close()
-
-
-def test_no_interaction_costs_much_more_than_laying_out_the_table(page):
-    """Milliseconds depend on the machine: `make page-speed` measures them, against 100 ms."""
-    busy = BusyTime(page)
-    laid_out, *acted = busy.quickest(LAY_OUT, *ACTIONS.values())
-    assert laid_out > 0
-    slow = {name: ms for name, ms in zip(ACTIONS, acted, strict=True) if ms > 5 * laid_out}
-    assert slow == {}
