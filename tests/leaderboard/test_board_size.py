@@ -1,7 +1,6 @@
 """The board stays small and quick with many rows."""
 
 import re
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -21,11 +20,9 @@ def many(tmp_path_factory):
     return folder
 
 
-def test_a_thousand_records_in_five_seconds(many, tmp_path):
-    start = time.process_time()
-    summary = build_board(many / "results", tmp_path, Stamp("", ""))
-    assert time.process_time() - start < 5.0
-    assert summary.records == 1008
+def test_a_thousand_records_are_read(many, tmp_path):
+    """`make page-speed` measures the time."""
+    assert build_board(many / "results", tmp_path, Stamp("", "")).records == 1008
 
 
 @pytest.mark.slow
