@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 DEFAULT_TRACK = "quick"
 NAME_HELP = (
     "NAME[@VARIANT][+untrained[:SEED]] ('list upstreams'), or a model from anywhere: hf:FOLDER, "
-    "hf:ORG/MODEL, onnx:FILE, s3prl:NAME, torchscript:FILE; @int8 or @bf16-weights modifies any"
+    "hf:ORG/MODEL, onnx:FILE, pt2:FILE, s3prl:NAME, torchscript:FILE; @int8 or @bf16-weights "
+    "modifies any"
 )
 
 
@@ -91,7 +92,7 @@ def add_consent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-code",
         action="store_true",
-        help="run the code that a card names, or a TorchScript archive: trust it like a program",
+        help="run the code of a card, or an archive (torchscript:, pt2:): trust it like a program",
     )
 
 

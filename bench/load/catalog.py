@@ -3,7 +3,7 @@
 A name is written by a user and held by records:
 
     NAME[@VARIANT][+untrained[:SEED]]    a card's upstream
-    KIND:PLACE[@VARIANT][+untrained]     a model from anywhere: hf:, onnx:, s3prl:, torchscript:
+    KIND:PLACE[@VARIANT][+untrained]     a model from anywhere, of one of `KINDS`
     memory:NAME-DIGEST                   a model in memory (`bench.load.memory`), in records only
 
 A variant is a list joined by commas. One item may be a modifier (`int8`, `bf16-weights`), which the
@@ -12,7 +12,7 @@ hidden states to use. A model from anywhere has these two, and an ONNX file of m
 `features=NAME` (`upstreams.onnx.inputs`).
 
 A card is data, but may name code. Code of this project and of installed packages with cards is
-trusted. Other code, and every TorchScript archive, runs only with `--allow-code`.
+trusted. Other code, and every archive that is a program, runs only with `--allow-code`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,13 @@ from bench.schema import read_card
 
 CARDS = ROOT / "upstreams" / "cards"
 OUR_LOADERS = "upstreams."
-KINDS = ("hf", "onnx", "s3prl", "torchscript")
+KINDS = ("hf", "onnx", "pt2", "s3prl", "torchscript")
+PROGRAMS = ("pt2", "torchscript")  # kinds whose files are programs
 MEMORY = "memory"
 MODIFIERS = ("bf16-weights", "int8")
 EXPECTED = (
-    "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, s3prl: or "
-    "torchscript: (a card of your own is given with --card FILE)"
+    "expected NAME[@VARIANT][+untrained[:SEED]], or KIND:PLACE with hf:, onnx:, pt2:, s3prl: "
+    "or torchscript: (a card of your own is given with --card FILE)"
 )
 MAX_LENGTH = 4_096  # characters
 _UNTRAINED = re.compile(r"\+untrained(?::(\d{1,9}))?$", re.ASCII)
@@ -171,8 +172,8 @@ class Entry:
         """Code that loading it would run and that needs the user's consent; None without such."""
         card = self.card
         if card.source is not None:
-            archive = card.source.startswith("torchscript:")
-            return f"{card.source}, a TorchScript archive" if archive else None
+            is_program = card.source.partition(":")[0] in PROGRAMS
+            return f"{card.source}, an archive that is a program" if is_program else None
         target = card.builder or card.load or ""
         of_project = card.load is not None and target.startswith(OUR_LOADERS)
         of_package = self.package is not None and _top_level(target) == _top_level(self.package)
@@ -288,7 +289,8 @@ def _card_of_package(name: str, other_names: Sequence[str]) -> tuple[UpstreamCar
 
 def _place_hint(name: str) -> str:
     """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
-    path, kinds = Path(name), {".onnx": "onnx:", ".pt": "torchscript:", ".ts": "torchscript:"}
+    path = Path(name)
+    kinds = {".onnx": "onnx:", ".pt2": "pt2:", ".pt": "torchscript:", ".ts": "torchscript:"}
     with suppress(OSError):  # the name is too long for a file
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return f" (a card is given with --card {name})"

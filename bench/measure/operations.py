@@ -17,8 +17,9 @@ FREE_OPERATIONS = frozenset(
     re.findall(
         r"\w+",
         """
-        _assert_async _copy_from _embedding_bag _embedding_bag_forward_only _fft_c2c _fft_c2r
-        _fft_r2c _linalg_check_errors _local_scalar_dense _log_softmax _native_batch_norm_legit
+        _assert_async _assert_scalar _assert_tensor_metadata _copy_from _embedding_bag
+        _embedding_bag_forward_only _fft_c2c _fft_c2r _fft_r2c _linalg_check_errors
+        _local_scalar_dense _log_softmax _native_batch_norm_legit
         _native_batch_norm_legit_no_training _pack_padded_sequence _prelu_kernel _reshape_alias
         _safe_softmax _softmax _thnn_fused_gru_cell _thnn_fused_lstm_cell _to_copy _unique2
         _unsafe_index _unsafe_view _weight_norm_interface all amax amin aminmax any arange argmax
@@ -27,15 +28,16 @@ FREE_OPERATIONS = frozenset(
         empty_strided equal eye fill flip floor_divide full full_like gather glu hamming_window
         hann_window hardswish histc im2col index index_add index_copy index_fill index_put
         index_reduce index_select kthvalue linalg_vector_norm linspace log_sigmoid_forward
-        logcumsumexp logspace logsumexp masked_fill masked_scatter masked_select max mean median
-        min mode multinomial nanmean native_batch_norm native_channel_shuffle native_dropout
+        logcumsumexp logspace logsumexp masked_fill masked_scatter masked_select max mean median min
+        mode multinomial nanmean native_batch_norm native_channel_shuffle native_dropout
         native_group_norm native_layer_norm new_empty new_empty_strided new_full new_ones new_zeros
         nonzero norm ones ones_like pixel_shuffle pixel_unshuffle polar prod rand rand_like randint
         randn randn_like randperm renorm repeat repeat_interleave resize resize_as roll
         rrelu_with_noise scalar_tensor scatter scatter_add scatter_reduce searchsorted
         select_scatter set slice_scatter sort split_with_sizes_copy squeeze stack std std_mean sum
-        sym_size t take topk transpose tril tril_indices triu triu_indices unique_consecutive
-        unique_dim unsafe_chunk unsafe_split unsqueeze var var_mean where zero zeros zeros_like
+        sym_constrain_range sym_constrain_range_for_size sym_size t take topk transpose tril
+        tril_indices triu triu_indices unique_consecutive unique_dim unsafe_chunk unsafe_split
+        unsqueeze var var_mean where zero zeros zeros_like
         """,
     )
 )

@@ -43,11 +43,27 @@ def files(tmp_path_factory):
     script = torch.jit.script(TwoStates())
     script.save(str(folder / "two.ts"))
     torch.jit.freeze(script).save(str(folder / "frozen.ts"))
+    export(folder / "two.pt2", TwoStates(), {1: torch.export.Dim.AUTO})
     return folder
 
 
-@pytest.mark.parametrize("name", ["onnx:two.onnx", "torchscript:two.ts", "torchscript:frozen.ts"])
-def test_files_of_other_frameworks(files, name, monkeypatch):
+def export(path, model, dynamic=None):
+    """Write an archive of torch.export, of any length or of one second."""
+    wavs = torch.zeros(1, 16_000 if dynamic is None else 16_001)
+    program = torch.export.export(model, (wavs,), dynamic_shapes=dynamic and (dynamic,))
+    torch.export.save(program, path)
+
+
+@pytest.mark.parametrize(
+    ("name", "shortest"),
+    [
+        ("onnx:two.onnx", 400),
+        ("torchscript:two.ts", 400),
+        ("torchscript:frozen.ts", 400),
+        ("pt2:two.pt2", 720),  # the range of lengths in the file: two frames
+    ],
+)
+def test_files_of_other_frameworks(files, name, shortest, monkeypatch):
     monkeypatch.chdir(files)
     loaded = load_upstream(name, Session(allow_code=True))
     upstream = loaded.upstream
@@ -55,8 +71,8 @@ def test_files_of_other_frameworks(files, name, monkeypatch):
     kind, stem = name.partition(".")[0].split(":")
     assert loaded.name.text() == f"{kind}:{stem}-{loaded.checkpoint_sha256[:8]}"
     assert (upstream.num_layers, upstream.hidden_size) == (2, 16)
-    assert (upstream.stride, upstream.min_samples) == (320, 400)
-    for size in (400, 9_001):
+    assert (upstream.stride, upstream.min_samples) == (320, shortest)
+    for size in (shortest, 9_001):
         with torch.no_grad():
             assert_same_states(upstream, TwoStates()(noise(size)[None]), noise(size))
     cost = measure(upstream, 1.0)
@@ -68,9 +84,25 @@ def test_files_of_other_frameworks(files, name, monkeypatch):
     assert again.digest == loaded.digest and again.name == loaded.name
 
 
-def test_an_archive_runs_only_with_consent(files):
+@pytest.mark.parametrize("name", ["torchscript:two.ts", "pt2:two.pt2"])
+def test_an_archive_runs_only_with_consent(files, name, monkeypatch):
+    monkeypatch.chdir(files)
     with pytest.raises(UsageError, match=r"would run code.*--allow-code"):
-        load_upstream(f"torchscript:{files}/two.ts")
+        load_upstream(name)
+
+
+def test_an_exported_program_of_a_fixed_length_runs_in_windows(tmp_path):
+    class Frames(nn.Conv1d):
+        def forward(self, wavs):
+            return super().forward(wavs[:, None]).transpose(1, 2)
+
+    model = Frames(1, 16, 320, 320).eval()
+    export(tmp_path / "m.pt2", model)
+    loaded = load_upstream(f"pt2:{tmp_path}/m.pt2", Session(allow_code=True))
+    with torch.no_grad():
+        whole = model(nn.functional.pad(noise(24_321), (0, 7_679))[None])[:, :77]
+    assert_same_states(loaded.upstream, [whole], noise(24_321))
+    assert_keeps_the_contract(loaded)
 
 
 @pytest.mark.parametrize(("do_normalize", "shard"), [(False, "1GB"), (True, "20KB")])
@@ -306,8 +338,23 @@ def test_an_onnx_file_of_something_else(tmp_path):
         load_upstream(f"onnx:{tmp_path}/e.onnx")
 
 
-def test_a_broken_archive(tmp_path):
-    path = tmp_path / "bad.ts"
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("torchscript", "not a TorchScript archive"), ("pt2", "not an archive of torch.export")],
+)
+def test_a_broken_archive(tmp_path, kind, words):
+    path = tmp_path / "bad"
     path.write_bytes(b"PK\x03\x04 nonsense")
-    with pytest.raises(InvalidDataError, match="not a TorchScript archive"):
-        load_upstream(f"torchscript:{path}", Session(allow_code=True))
+    with pytest.raises(InvalidDataError, match=words):
+        load_upstream(f"{kind}:{path}", Session(allow_code=True))
+
+
+def test_an_exported_program_of_two_inputs_is_refused(tmp_path):
+    class Two(nn.Module):
+        def forward(self, wavs, other):
+            return wavs[..., None] * other
+
+    program = torch.export.export(Two(), (torch.zeros(1, 800), torch.ones(1)))
+    torch.export.save(program, tmp_path / "m.pt2")
+    with pytest.raises(InvalidDataError, match=r"expected one input of waveforms.*float32 \(1, 8"):
+        load_upstream(f"pt2:{tmp_path}/m.pt2", Session(allow_code=True))
