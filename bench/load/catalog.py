@@ -3,7 +3,7 @@
 A name is written by a user and held by records:
 
     NAME[@VARIANT][+untrained[:SEED]]    a card's upstream
-    KIND:PLACE[@VARIANT][+untrained]     a model from anywhere, of one of `KINDS`
+    KIND:PLACE[@VARIANT][+untrained]     a model from anywhere (`KINDS`)
     memory:NAME-DIGEST                   a model in memory (`bench.load.memory`), in records only
 
 A variant is a list joined by commas. One item may be a modifier (`int8`, `bf16-weights`), which the
@@ -33,8 +33,8 @@ from bench.schema import read_card
 
 CARDS = ROOT / "upstreams" / "cards"
 OUR_LOADERS = "upstreams."
-KINDS = ("hf", "onnx", "pt2", "s3prl", "torchscript")
-PROGRAMS = ("pt2", "torchscript")  # kinds whose files are programs
+KINDS = ("hf", "onnx", "s3prl", "pt2", "torchscript")
+PROGRAMS = ("pt2:", "torchscript:")  # sources that are programs
 MEMORY = "memory"
 MODIFIERS = ("bf16-weights", "int8")
 EXPECTED = (
@@ -172,7 +172,7 @@ class Entry:
         """Code that loading it would run and that needs the user's consent; None without such."""
         card = self.card
         if card.source is not None:
-            is_program = card.source.partition(":")[0] in PROGRAMS
+            is_program = card.source.startswith(PROGRAMS)
             return f"{card.source}, an archive that is a program" if is_program else None
         target = card.builder or card.load or ""
         of_project = card.load is not None and target.startswith(OUR_LOADERS)
@@ -289,13 +289,12 @@ def _card_of_package(name: str, other_names: Sequence[str]) -> tuple[UpstreamCar
 
 def _place_hint(name: str) -> str:
     """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
-    path = Path(name)
-    kinds = {".onnx": "onnx:", ".pt2": "pt2:", ".pt": "torchscript:", ".ts": "torchscript:"}
+    path, kinds = Path(name), {".onnx": "onnx", ".pt2": "pt2", ".pt": KINDS[-1], ".ts": KINDS[-1]}
     with suppress(OSError):  # the name is too long for a file
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return f" (a card is given with --card {name})"
         if path.is_dir():
             return f" (a Transformers folder is given as hf:{name})"
         if path.suffix in kinds and path.is_file():
-            return f" (a model file is given as {kinds[path.suffix]}{name})"
+            return f" (a model file is given as {kinds[path.suffix]}:{name})"
     return ""

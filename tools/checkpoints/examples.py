@@ -33,7 +33,7 @@ CARD = {
     "name": "my_lightning",
     "title": "A Lightning checkpoint of one's own",
     "family": "other",
-    "load": "upstreams.importers.hubert:load",
+    "load": upstream_card("hubert_base").load,
     "checkpoint": {"file": "last.ckpt"},
 }
 
