@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ from bench.paths import home
 from bench.progress import show
 
 if TYPE_CHECKING:
+    from bench.config import TaskCard
     from bench.corpora.official._layout import Layout
 
 GROUP = "bring"
@@ -41,10 +42,10 @@ def run(options: argparse.Namespace) -> int:
     cards = remember_task_cards(options)
     options.track = OWN_TRACK if cards else options.track or DEFAULT_TRACK
     tasks = [options.task] if options.task else cards or task_names(options.track)
-    by_task = {task: task_card(task, options.track).corpora for task in tasks}
-    names = list(dict.fromkeys(name for corpora in by_task.values() for name in corpora))
+    task_cards = [task_card(task, options.track) for task in tasks]
+    names = list(dict.fromkeys(name for card in task_cards for name in card.corpora))
     if options.action == "status" and options.data is not None:
-        return 4 if _report_folder(by_task, options.data) else 0
+        return 4 if _report_folder(task_cards, options.data) else 0
     problems = 0
     for name in names:
         corpus = corpus_module(name)
@@ -100,11 +101,11 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
     return len(status.problems) or not status.prepared
 
 
-def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
+def _report_folder(cards: Sequence[TaskCard], data: Path) -> int:
     """Print a table of the official corpora in a folder, without reading sound.
 
     Args:
-        by_task: corpora of each task.
+        cards: of the tasks.
         data: the folder.
 
     Returns:
@@ -125,16 +126,18 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
         raise MissingError(f"--data {data}: no such folder")
     looks: dict[str, FolderLook] = {}
     rows = []
-    for task, corpora in by_task.items():
-        for name in corpora:
+    for card in cards:
+        for name, table in dict.fromkeys(
+            part for split in card.tables for part in card.parts(split)
+        ):
             corpus = corpus_module(name)
             if not getattr(corpus, "OFFICIAL", False):
                 raise UsageError(NOT_OFFICIAL.format(name))
             layout = corpus.CORPUS.layout
             look = looks[name] = looks.get(name) or _look(layout, data)
-            for table, size in layout.sizes.items():
-                number = f"{look.counts[table]:,}" if look.counts else "-"
-                rows.append([task, table, number, f"{size.utterances:,}", look.state])
+            number = f"{look.counts[table]:,}" if look.counts else "-"
+            size = f"{layout.sizes[table].utterances:,}"
+            rows.append([card.name, table, number, size, look.state])
     columns = (
         TableColumn("task"),
         TableColumn("table"),
@@ -144,9 +147,9 @@ def _report_folder(by_task: Mapping[str, Sequence[str]], data: Path) -> int:
     )
     show_table(TerminalTable(columns, rows))
     show(*(look.note for look in looks.values() if look.note))
-    refused = sum(any(looks[name].note for name in names) for names in by_task.values())
+    refused = sum(any(looks[name].note for name in card.corpora) for card in cards)
     if refused:
-        show(f"{refused} of {len(by_task)} tasks refuse this folder")
+        show(f"{refused} of {len(cards)} tasks refuse this folder without --limit")
     return refused
 
 
@@ -160,6 +163,7 @@ class FolderLook(NamedTuple):
 
 def _look(layout: Layout, data: Path) -> FolderLook:
     """Return the state of one corpus: `missing`, `incomplete` or `whole`; the last has no note."""
+    from bench.corpora.official._layout import content_of
     from bench.errors import UserError
 
     try:
@@ -170,11 +174,11 @@ def _look(layout: Layout, data: Path) -> FolderLook:
         parts = layout.read(root)
     except UserError as error:
         return FolderLook({}, "incomplete", f"{layout.title}: {error}")
-    counts = {table: len(part.clips) for table, part in parts.items()}
-    for line in layout.differences(counts):
+    content = content_of(parts)
+    for line in layout.differences(content):
         note = f"{layout.title}: {line}; --limit N runs on it, as a smoke test"
-        return FolderLook(counts, "incomplete", note)
-    return FolderLook(counts, "whole", "")
+        return FolderLook(content.listed, "incomplete", note)
+    return FolderLook(content.listed, "whole", "")
 
 
 def _fetch(name: str, corpus: Any, options: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from official_trees import TREES, Speech
+from official_trees import TREES, Speech, lose_files
 
 from bench.api import Utterance
 from bench.cli import main
@@ -22,11 +22,13 @@ from bench.corpora.official import (
     librispeech,
     voxceleb1_trials,
 )
-from bench.corpora.official._layout import Archive
+from bench.corpora.official._layout import Archive, Size, content_of
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.metric import METRICS
 from bench.registry import ROOT, corpora_of_track, corpus_module, resolve, task_card, task_names
 from bench.run.plan import total_updates
+from bench.run.spec import labels_of, prepare_corpora
+from bench.session import Session
 from bench.sound.manifests import read_table, read_trials
 from bench.sound.sox import whole_sound
 from downstreams.ctc import CtcBlstm, CtcOutput
@@ -71,7 +73,8 @@ WRONG = {
         "asr", lambda d: shutil.rmtree(d / "LibriSpeech/test-other"),
         ["test-other missing, found dev-clean, test-clean, train-clean-100", "data fetch"]),
     "a sound is missing": (
-        "asr", lambda d: first(d, "*.flac").unlink(), ["trans.txt names it", "(1 of 2"]),
+        "asr", lambda d: first(d, "*.flac").unlink(),
+        ["transcript of its chapter names it", "(1 of 4"]),
     "a transcript is missing": ("asr", lambda d: first(d, "*.trans.txt").unlink(), ["transcript"]),
     "a transcript is another's": (
         "asr", lambda d: edit(first(d, "*.trans.txt"), "100-", "999-"), ["line 1", "UTTERANCE"]),
@@ -142,7 +145,9 @@ def test_a_wrong_folder_is_named_precisely(what, trees, tmp_path, monkeypatch, c
     breaks(data)
     command = ["data", "prepare", "--track", "superb", "--task", task, "--data", str(data)]
     assert main(command) in (3, 4)
-    (line,) = [text for text in capsys.readouterr().err.splitlines() if "slim-superb:" in text]
+    out, err = capsys.readouterr()
+    lines = [text for text in err.splitlines() if "slim-superb:" in text]
+    line = (lines or out.splitlines()[1:])[0]  # of a part that can be prepared, after its size
     for words in said:
         assert any(word in line for word in words.split("|")), (words, line)
 
@@ -195,6 +200,27 @@ def test_status_of_what_is_not_prepared_and_of_a_part_exit_alike(trees, tmp_path
 
 
 @pytest.mark.parametrize("task", TREES)
+def test_a_whole_folder_is_official(task, trees, tmp_path, monkeypatch, capsys):
+    """Where the sizes are as published, and no file of the lists is missing."""
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    folder, card = (
+        trees / ("asv" if task == "asv_test_selected" else task),
+        task_card(task, "superb"),
+    )
+    corpus = corpus_module(card.corpus).CORPUS
+    tables = corpus.layout.read(corpus.layout.find(folder))
+    sizes = {name: Size(utterances=len(part.clips), hours=1) for name, part in tables.items()}
+    monkeypatch.setattr(corpus, "layout", corpus.layout.model_copy(update={"sizes": sizes}))
+    command = ["data", "status", "--track", "superb", "--task", task, "--data", str(folder)]
+    assert main(command) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {line.split()[-1] for line in lines[2:] if line.startswith(task)} == {"whole"}
+    session = Session(home=tmp_path / "home", data=folder)
+    prepare_corpora(card, session, partial=False)
+    assert labels_of(card, session.home) == "official"
+
+
+@pytest.mark.parametrize("task", TREES)
 def test_an_incomplete_corpus_is_refused_before_its_sound_is_read(task, trees, tmp_path,
                                                                   monkeypatch, capsys):  # fmt: skip
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
@@ -204,7 +230,50 @@ def test_an_incomplete_corpus_is_refused_before_its_sound_is_read(task, trees, t
     for plan in ([], ["--plan"]):
         assert main([*command, *plan, "--data", str(folder)]) == 4
         assert "utterances, the official corpus" in capsys.readouterr().err
+    shutil.copytree(folder, tmp_path / "data")
+    lose_files(task, tmp_path / "data")
+    assert main([*command, "--data", str(tmp_path / "data")]) == 4
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "slim-superb:" in text]
+    assert any(words in line for words in ("is not there, though", "no recording", "no transcript"))
+    assert "--limit N runs on the present part" in line
     assert not (tmp_path / "runs").exists() and not (tmp_path / "home/corpora").exists()
+
+
+EMPTY = {  # of one table
+    "asr": "*/dev-clean/*", "ks": "*_v0.01/[!_]*", "ic": "*/wavs/*/*/valid*", "asv": "*/dev",
+    "sid": "*/*/wav/*/*/00003.wav", "slu": "*/valid/*.wav", "slurp": "*/audio/*/*test*-headset*",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("task", EMPTY)
+def test_every_table_needs_a_file(task, trees, tmp_path):
+    shutil.copytree(trees / task, tmp_path / "data")
+    for path in (tmp_path / "data").glob(EMPTY[task]):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    layout = corpus_module(task_card(task, "superb").corpus).CORPUS.layout
+    with pytest.raises((MissingError, InvalidDataError)):
+        layout.read(layout.find(tmp_path / "data"))
+
+
+def test_one_side_of_voxceleb_is_enough_to_try_identification(trees, tmp_path):
+    shutil.copytree(trees / "sid", tmp_path / "data")
+    shutil.rmtree(tmp_path / "data/VoxCeleb1/dev")
+    layout = corpus_module("voxceleb1").CORPUS.layout
+    tables = layout.read(layout.find(tmp_path / "data"))
+    assert {name: len(part.clips) for name, part in tables.items()} == {
+        "sid/train": 9, "sid/dev": 3, "sid/test": 6}  # fmt: skip
+    assert (
+        "dev/wav/id10001/vid0/00000.wav is not there" in layout.differences(content_of(tables))[0]
+    )
+
+
+def test_a_recording_with_two_sentences_is_two_utterances(trees):
+    layout = corpus_module("slurp").CORPUS.layout
+    clips = layout.read(layout.find(trees / "slurp"))["intent/train"].clips
+    assert len({clip.id for clip in clips}) == len(clips) == 13
+    first, second = (clip for clip in clips if "audio-train1-headset" in clip.id)
+    assert (first.path, first.sound) == (second.path, second.sound)
+    assert (first.target, second.target) == ("weather_query", "weather_remove")
 
 
 def test_a_failed_preparation_leaves_the_good_one(trees, tmp_path):

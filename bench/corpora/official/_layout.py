@@ -6,7 +6,7 @@ import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
@@ -57,11 +57,27 @@ class OfficialTable:
         clips: its utterances, in order.
         trials: for speaker verification.
         min_samples: clips with fewer, after the effect, are left out.
+        gap: the first part of the corpus that its lists name and the folder lacks, in a line for
+            people; empty where nothing is missing.
     """
 
     clips: Sequence[OfficialClip]
     trials: Sequence[Trial] = ()
     min_samples: int = 1
+    gap: str = ""
+
+
+class FolderContent(NamedTuple):
+    """The number of clips in a folder, by table, and the gaps of its tables, each once."""
+
+    listed: dict[str, int]
+    gaps: list[str]
+
+
+def content_of(tables: Mapping[str, OfficialTable]) -> FolderContent:
+    """Return the content of a folder from its tables."""
+    gaps = dict.fromkeys(table.gap for table in tables.values() if table.gap)
+    return FolderContent({name: len(table.clips) for name, table in tables.items()}, list(gaps))
 
 
 class Size(Frozen):
@@ -132,8 +148,8 @@ class Layout(Frozen):
         archives: files that `data fetch` may download.
         hub: name of the same corpus on the Hugging Face hub.
         from_hub: rules to make it from there; None where only a folder will do.
-        read: returns the tables of the corpus' folder. Raises MissingError or InvalidDataError
-            that names the first fault.
+        read: returns the tables of the corpus' folder, of the files that are there. Raises
+            MissingError where a table would be empty, InvalidDataError for a malformed list.
         write_rows: writes rows of the hub into a folder of `HubRows`. Raises KeyError, TypeError
             or ValueError where a row is not as expected.
         targets: examples, from which a plan builds the head without reading the corpus.
@@ -163,16 +179,12 @@ class Layout(Frozen):
         hint = f"; --data hf:{self.hub} takes it from there" if self.from_hub else ""
         return f"{self.about} (on the Hugging Face hub: {self.hub}{hint})"
 
-    def differences(self, counts: Mapping[str, int]) -> list[str]:
-        """Return a line for each table that has another number of utterances than the official one.
-
-        Args:
-            counts: utterances that a folder lists, by table.
-        """
-        return [
-            f"{name} has {counts[name]:,} utterances, the official corpus {size.utterances:,}"
-            for name, size in self.sizes.items()
-            if counts[name] != size.utterances
+    def differences(self, content: FolderContent) -> list[str]:
+        """Return a line for each way in which a folder is not the official corpus."""
+        return content.gaps + [
+            f"{name} has {number:,} utterances, the official corpus {self.sizes[name].utterances:,}"
+            for name, number in content.listed.items()
+            if number != self.sizes[name].utterances
         ]
 
     def find(self, data: Path) -> Path:
@@ -261,18 +273,28 @@ def read_lines(path: Path, what: str) -> list[str]:
     return text.split("\n")
 
 
-def need_all(root: Path, clips: Sequence[OfficialClip], named_by: str) -> None:
-    """Check that every file exists; `named_by` says in the error which list names them.
+def present(
+    root: Path, clips: Sequence[OfficialClip], named_by: str
+) -> tuple[list[OfficialClip], str]:
+    """Return the clips whose files exist, and the gap that the others leave.
+
+    Args:
+        root: the corpus' folder.
+        clips: of one list.
+        named_by: the list, for people.
 
     Raises:
-        MissingError: a file is missing.
+        MissingError: no file exists, or a link whose file was not fetched.
     """
     paths = dict.fromkeys(clip.path for clip in clips)
-    missing = [path for path in paths if not (root / path).is_file()]
-    if missing:
-        if (root / missing[0]).is_symlink():
-            check_file(root / missing[0])
-        raise MissingError(
-            f"{root / missing[0]}: not there, though {named_by} names it ({len(missing)} of "
-            f"{len(paths)} files are missing): unpack or download the corpus again"
-        )
+    missing = {path: None for path in paths if not (root / path).is_file()}
+    if not missing:
+        return list(clips), ""
+    first = next(iter(missing))
+    if (root / first).is_symlink():
+        check_file(root / first)
+    share = f"{len(missing):,} of {len(paths):,} files are missing"
+    gap = f"{first} is not there, though {named_by} names it ({share})"
+    if len(missing) == len(paths):
+        raise MissingError(f"{root}: {gap}: unpack or download the corpus again")
+    return [clip for clip in clips if clip.path not in missing], gap

@@ -16,7 +16,13 @@ from typing import Any, NamedTuple
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.official._hub import export, is_hub
-from bench.corpora.official._layout import Layout, OfficialClip, OfficialTable
+from bench.corpora.official._layout import (
+    FolderContent,
+    Layout,
+    OfficialClip,
+    OfficialTable,
+    content_of,
+)
 from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.corpus_folder import CorpusStatus
 from bench.errors import InvalidDataError, MissingError
@@ -79,11 +85,11 @@ class OfficialCorpus:
             deb_dir: not used; other corpora need it.
             data: folder of unpacked corpora, or of this corpus, or `hf:NAME` for the hub; None for
                 the folder of the last preparation.
-            partial: accept a folder with other numbers of utterances than the official corpus.
+            partial: accept a part of the official corpus.
 
         Raises:
             MissingError: no folder was ever named, or a file in it is missing.
-            InvalidDataError: a file in it is not as expected; other numbers of utterances, unless
+            InvalidDataError: a file in it is not as expected; not the whole corpus, unless
                 `partial`. What was prepared before stays.
         """
         del deb_dir
@@ -92,22 +98,19 @@ class OfficialCorpus:
         if data is not None and is_hub(data):
             data = export(self.layout, data, home)
         root = self.last_root(home) if data is None else self.layout.find(data).resolve()
+        title = self.layout.title
         if root is None:
-            raise MissingError(
-                f"{self.layout.title}: name its folder with --data DIR. {self.layout.where}"
-            )
+            raise MissingError(f"{title}: name its folder with --data DIR. {self.layout.where}")
         is_same, is_whole = mark.get("root") == str(root), not self.differences(home)
         if is_same and (is_whole or (data is None and partial)):
             if not root.is_dir():
-                raise MissingError(
-                    f"{root}: {self.layout.title} was removed: name it with --data DIR"
-                )
+                raise MissingError(f"{root}: {title} was removed: name it with --data DIR")
             return target
         parts = self.layout.read(root)
-        differences = [] if partial else self.layout.differences(_counts(parts))
+        differences = [] if partial else self.layout.differences(content_of(parts))
         if differences:
             raise InvalidDataError(
-                f"{self.layout.title} in {root}: {differences[0]}: unpack it again ('slim-superb "
+                f"{title} in {root}: {differences[0]}: unpack it again ('slim-superb "
                 "data status --track superb' says more); --limit N runs on the present part, as a "
                 "smoke test"
             )
@@ -134,13 +137,13 @@ class OfficialCorpus:
                 write_trials(target, name, parts[name].trials)
             distinct |= {(row["key"], row["num_samples"]) for row in rows}
         seconds = sum(samples for _, samples in distinct) / SAMPLE_RATE_HZ
-        content = {
+        mark = {
             "root": str(root),
-            "listed": _counts(parts),
+            **content_of(parts)._asdict(),
             "counts": {name: len(rows) for name, rows in tables.items()},
             "hours": round(seconds / 3600, 3),
         }
-        write_text(target / corpus_folder.MARK, json.dumps(content, indent=2) + "\n")
+        write_text(target / corpus_folder.MARK, json.dumps(mark, indent=2) + "\n")
 
     def status(self, home: Path) -> CorpusStatus:
         """Return the state of the manifests."""
@@ -158,10 +161,9 @@ class OfficialCorpus:
     def last_root(self, home: Path) -> Path | None:
         """Return the official folder of the last preparation, by this recipe or else by another."""
         target = self.folder(home)
-        marks = [path / corpus_folder.MARK for path in corpus_folder.other_recipes(target)]
-        newest_first = sorted(
-            (path for path in marks if path.exists()), key=lambda path: -path.stat().st_mtime
-        )
+        others = [path / corpus_folder.MARK for path in corpus_folder.other_recipes(target)]
+        marks = [path for path in others if path.exists()]
+        newest_first = sorted(marks, key=lambda path: -path.stat().st_mtime)
         for path in (target / corpus_folder.MARK, *newest_first):
             root = corpus_folder.read_mark(path.parent).get("root")
             if root is not None:
@@ -169,12 +171,13 @@ class OfficialCorpus:
         return None
 
     def differences(self, home: Path) -> list[str]:
-        """Return a line for each table whose size differs from the official one."""
+        """Return a line for each way in which the prepared folder is not the official corpus."""
         mark = corpus_folder.read_mark(self.folder(home))
         if not mark:
             return []
+        content = FolderContent(mark["listed"], mark["gaps"])
         where = f"{self.layout.title} in {mark['root']}"
-        return [f"{where}: {line}" for line in self.layout.differences(mark["listed"])]
+        return [f"{where}: {line}" for line in self.layout.differences(content)]
 
     def validate(self, folder: Path) -> list[str]:
         """Return a line for each sound that changed since the manifests were made."""
@@ -187,11 +190,6 @@ class OfficialCorpus:
             for path, is_unchanged in unchanged.items()
             if not is_unchanged
         ]
-
-
-def _counts(parts: Mapping[str, OfficialTable]) -> dict[str, int]:
-    """Return the number of clips that a folder lists, by table."""
-    return {name: len(part.clips) for name, part in parts.items()}
 
 
 def table_rows(

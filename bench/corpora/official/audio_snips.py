@@ -82,11 +82,11 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     """Read the tables of a folder of Audio SNIPS.
 
     Raises:
-        MissingError: labels, slots, a folder or a speaker is missing.
+        MissingError: labels, slots, a folder or all speakers of it are missing.
         InvalidDataError: a malformed line of the labels, an unknown slot, unlabelled sound.
     """
     labels = _labels(root)
-    return {table: OfficialTable(_split(root, table, labels)) for table in FOLDERS}
+    return {table: _split(root, table, labels) for table in FOLDERS}
 
 
 def _labels(root: Path) -> dict[str, dict[str, Any]]:
@@ -114,7 +114,7 @@ def _labels(root: Path) -> dict[str, dict[str, Any]]:
     return labels
 
 
-def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list[OfficialClip]:
+def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> OfficialTable:
     folder = need(root / FOLDERS[table], f"the folder {FOLDERS[table]} of Audio SNIPS")
     clips = []
     for path in listed(folder, "*.wav"):
@@ -126,13 +126,17 @@ def _split(root: Path, table: str, labels: Mapping[str, dict[str, Any]]) -> list
         target = labels[path.stem]
         relative = path.relative_to(root).as_posix()
         clips.append(OfficialClip(path.stem, relative, target, speaker, target["text"]))
-    for speaker in SPEAKERS[table]:
-        if all(clip.speaker != speaker for clip in clips):
-            raise MissingError(
-                f"{folder}: no recording of {speaker} ({speaker}-snips-*.wav), one of the "
-                f"{len(SPEAKERS[table])} speakers of this split: unpack the archive again"
-            )
-    return clips
+    speakers = {clip.speaker for clip in clips}
+    missing = [name for name in SPEAKERS[table] if name not in speakers]
+    gap = ""
+    if missing:
+        gap = (
+            f"{FOLDERS[table]}: no recording of {missing[0]} ({missing[0]}-snips-*.wav), one of "
+            f"the {len(SPEAKERS[table])} speakers of this split"
+        )
+    if not clips:
+        raise MissingError(f"{root}: {gap}: unpack the archive again")
+    return OfficialTable(clips, gap=gap)
 
 
 # 39 kinds of slots, from which a plan builds the head.

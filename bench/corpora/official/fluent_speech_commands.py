@@ -11,7 +11,7 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from bench.corpora.official._layout import OfficialClip, OfficialTable, need_all, read_lines
+from bench.corpora.official._layout import OfficialClip, OfficialTable, present, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError
 
@@ -26,13 +26,13 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     """Read the tables of a folder of Fluent Speech Commands.
 
     Raises:
-        MissingError: a list, or a file that it names, is missing.
+        MissingError: a list, or every file that it names, is missing.
         InvalidDataError: a list lacks a column or has a malformed row.
     """
-    return {table: OfficialTable(_split(root, name)) for table, name in SPLITS.items()}
+    return {table: _split(root, name) for table, name in SPLITS.items()}
 
 
-def _split(root: Path, name: str) -> list[OfficialClip]:
+def _split(root: Path, name: str) -> OfficialTable:
     path = root / "data" / f"{name}_data.csv"
     rows = csv.DictReader(read_lines(path, f"the list {name}_data.csv"))
     missing = COLUMNS - set(rows.fieldnames or ())
@@ -55,8 +55,8 @@ def _split(root: Path, name: str) -> list[OfficialClip]:
                 str(where.with_suffix("")), str(where), target, row["speakerId"] or "", text
             )
         )
-    need_all(root, clips, path.name)
-    return clips
+    there, gap = present(root, clips, path.name)
+    return OfficialTable(there, gap=gap)
 
 
 CORPUS = OfficialCorpus(__file__, read=read, targets=EXAMPLES)

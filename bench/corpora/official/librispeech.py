@@ -10,7 +10,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.corpora.official._layout import OfficialClip, OfficialTable, listed, read_lines, spelled
+from bench.corpora.official._layout import (
+    OfficialClip,
+    OfficialTable,
+    listed,
+    present,
+    read_lines,
+    spelled,
+)
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 
@@ -27,7 +34,7 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     """Read the tables of a LibriSpeech folder.
 
     Raises:
-        MissingError: a split, or a file that a transcript names, is missing.
+        MissingError: a split, or every file of it, is missing.
         InvalidDataError: a malformed transcript, or sound without a transcript.
     """
     missing = [split for split in SPLITS.values() if not (root / split).exists()]
@@ -38,25 +45,35 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
             f"{', '.join(SPLITS.values())}, and no other split replaces one of them: 'slim-superb "
             f"data fetch --track superb --task asr --data {root.parent}' downloads what is missing"
         )
-    return {table: OfficialTable(_split(root, split)) for table, split in SPLITS.items()}
+    return {table: _split(root, split) for table, split in SPLITS.items()}
 
 
-def _split(root: Path, split: str) -> list[OfficialClip]:
+def _split(root: Path, split: str) -> OfficialTable:
     clips: list[OfficialClip] = []
+    gap = ""
     for chapter in listed(root / split, "*/*"):
-        if chapter.is_dir():
+        if (chapter / _transcript(chapter)).exists():
             clips += _chapter(root, chapter)
+        elif chapter.is_dir():
+            gap = gap or f"{(chapter / _transcript(chapter)).relative_to(root)}: no transcript"
     if not clips:
         raise InvalidDataError(
-            f"{root / split}: no chapters in it, folders SPEAKER/CHAPTER with .flac files expected"
+            f"{root / split}: no chapters in it, folders SPEAKER/CHAPTER with .flac files and "
+            "SPEAKER-CHAPTER.trans.txt expected"
         )
-    return clips
+    there, missing = present(root, clips, "the transcript of its chapter")
+    return OfficialTable(there, gap=gap or missing)
+
+
+def _transcript(chapter: Path) -> str:
+    """Return the name of a chapter's file of transcripts."""
+    return f"{chapter.parent.name}-{chapter.name}.trans.txt"
 
 
 def _chapter(root: Path, chapter: Path) -> list[OfficialClip]:
-    """Read the utterances of one chapter; every sound needs a transcript and the reverse."""
+    """Read the utterances of one chapter, of which some sounds may be missing."""
     name = f"{chapter.parent.name}-{chapter.name}"
-    path = chapter / f"{name}.trans.txt"
+    path = chapter / _transcript(chapter)
     clips = []
     for number, line in enumerate(read_lines(path, "the transcript of the chapter"), 1):
         identifier, _, words = line.strip().partition(" ")
@@ -69,11 +86,6 @@ def _chapter(root: Path, chapter: Path) -> list[OfficialClip]:
         speaker = chapter.parent.name
         clips.append(OfficialClip(identifier, flac, spelled(text), speaker=speaker, text=text))
     named, files = {clip.id for clip in clips}, {p.stem for p in listed(chapter, "*.flac")}
-    if named - files:
-        raise InvalidDataError(
-            f"{chapter / min(named - files)}.flac: missing, though {path.name} names it "
-            f"({len(named - files)} of {len(named)} are missing): unpack the archive again"
-        )
     if files - named:
         raise InvalidDataError(f"{path}: has no line for {min(files - named)}.flac")
     return clips

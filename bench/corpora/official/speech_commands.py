@@ -46,57 +46,60 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     """Read the tables of a folder with both archives in it.
 
     Raises:
-        MissingError: an archive, a class or the recordings of noise are missing.
+        MissingError: an archive, or all keywords or classes of it, are missing.
         InvalidDataError: an archive of another version, or a damaged recording of noise.
     """
-    words = _words(need(root / TRAIN_FOLDER, "the training archive of Speech Commands"))
+    words, gap = _words(need(root / TRAIN_FOLDER, "the training archive of Speech Commands"))
     tables: dict[str, list[OfficialClip]] = {"train": [], "dev": [], "test": []}
     for word, path in words:
         split = split_of(path.name)
         if split != "test":
             tables[split].append(_clip(root, path, word if word in KEYWORDS else UNKNOWN))
-    tables["test"] = _test(root)
+    tables["test"], test_gap = _test(root)
     noises = listed(root / TRAIN_FOLDER / NOISE_FOLDER, "*.wav")
     if not noises:
-        raise MissingError(
-            f"{root / TRAIN_FOLDER / NOISE_FOLDER}: no recordings of noise, {NOISES} expected: "
-            "unpack the archive again"
-        )
+        gap = gap or f"{TRAIN_FOLDER}/{NOISE_FOLDER}: no recordings of noise, {NOISES} expected"
     for split, count in (("train", TRAIN_PIECES), ("dev", DEV_PIECES)):
         tables[split] += [piece for path in noises for piece in _pieces(root, path, split, count)]
-    return {f"ks/{name}": OfficialTable(clips) for name, clips in tables.items()}
+    gaps = {"train": gap, "test": test_gap}
+    return {
+        f"ks/{name}": OfficialTable(clips, gap=gaps.get(name, "")) for name, clips in tables.items()
+    }
 
 
-def _words(folder: Path) -> list[tuple[str, Path]]:
-    """Return the recordings of all words: the ten keywords and at least one other."""
+def _words(folder: Path) -> tuple[list[tuple[str, Path]], str]:
+    """Return the recordings of all words, and a gap where a keyword or all others are missing."""
     recordings = {path.name: listed(path, "*.wav") for path in sorted(folder.iterdir())
              if path.is_dir() and not is_stray(path) and path.name != NOISE_FOLDER}  # fmt: skip
-    for word in KEYWORDS:
-        if not recordings.get(word):
-            raise MissingError(
-                f"{folder / word}: no recordings of {word!r} (*.wav): unpack the archive again"
-            )
-    if not set(recordings) - set(KEYWORDS):
-        raise MissingError(f"{folder}: only the ten keywords, other words expected ({UNKNOWN})")
+    missing = [word for word in KEYWORDS if not recordings.get(word)]
+    gap = ""
+    if missing:
+        gap = f"{folder.name}/{missing[0]}: no recordings of {missing[0]!r} (*.wav)"
+    elif not set(recordings) - set(KEYWORDS):
+        gap = f"{folder.name}: only the ten keywords, other words expected ({UNKNOWN})"
+    if len(missing) == len(KEYWORDS):
+        raise MissingError(f"{folder.parent}: {gap} nor of any other keyword")
     if "backward" in recordings:
         raise InvalidDataError(
             f"{folder}: holds 'backward', a word of version 0.02; SUPERB is defined on 0.01"
         )
-    return [(word, path) for word, paths in recordings.items() for path in paths]
+    return [(word, path) for word, paths in recordings.items() for path in paths], gap
 
 
-def _test(root: Path) -> list[OfficialClip]:
+def _test(root: Path) -> tuple[list[OfficialClip], str]:
     folder = need(root / TEST_FOLDER, "the separate test archive of Speech Commands")
-    clips = []
+    clips, gap = [], ""
     for name in CLASSES:
         paths = listed(folder / name, "*.wav")
-        if not paths:
-            raise MissingError(
-                f"{folder / name}: no recordings (*.wav); the test archive has {len(CLASSES)} "
-                "folders, one a class: unpack it again"
+        if not paths and not gap:
+            gap = (
+                f"{TEST_FOLDER}/{name}: no recordings (*.wav); the test archive has "
+                f"{len(CLASSES)} folders, one a class"
             )
         clips += [_clip(root, path, name) for path in paths]
-    return clips
+    if not clips:
+        raise MissingError(f"{root}: {gap}: unpack it again")
+    return clips, gap
 
 
 def _clip(root: Path, path: Path, target: str) -> OfficialClip:

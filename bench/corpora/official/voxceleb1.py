@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.corpora.official._layout import OfficialClip, OfficialTable, need, read_lines
+from bench.corpora.official._layout import OfficialClip, OfficialTable, need, present, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError, MissingError
 
@@ -36,16 +36,22 @@ def find_list(root: Path, names: tuple[str, ...]) -> Path:
     )
 
 
-def wav_folders(root: Path) -> tuple[str, ...]:
+def wav_folders(root: Path, *, need_both: bool = False) -> tuple[str, ...]:
     """Return the folders of speakers: one of both archives together, or those of the two sides.
 
+    Args:
+        root: the corpus' folder.
+        need_both: refuse one side alone.
+
     Raises:
-        MissingError: a side is missing or empty.
+        MissingError: both sides are missing, or one of them with `need_both`, or one is empty.
         InvalidDataError: a side holds the compressed sound of the videos.
     """
-    folders: tuple[str, ...] = SIDES
-    if (root / MERGED).is_dir() and not any((root / side).exists() for side in SIDES):
+    folders = tuple(side for side in SIDES if (root / side).exists())
+    if (root / MERGED).is_dir() and not folders:
         folders = (MERGED,)
+    elif need_both or not folders:
+        folders = SIDES
     for name in folders:
         folder = need(root / name, f"a side of VoxCeleb1 ({' and '.join(SIDES)}, or {MERGED})")
         if next(folder.glob("id*/*/*.wav"), None) is None:
@@ -63,12 +69,12 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     """Read the tables of speaker identification.
 
     Raises:
-        MissingError: the list, a side, or a file that the list names, is missing.
+        MissingError: the list, both sides, or every file of a table is missing.
         InvalidDataError: a malformed line of the list.
     """
     folders, path = wav_folders(root), find_list(root, LISTS)
     clips: dict[str, list[OfficialClip]] = {table: [] for table in TABLES.values()}
-    missing: list[str] = []
+    usual = MERGED if folders == (MERGED,) else SIDES[0]  # named where a file is in neither side
     for number, line in enumerate(read_lines(path, "the list of the splits"), 1):
         kind, _, file = line.strip().partition(" ")
         if kind not in TABLES or file.count("/") != 2 or not file.endswith(".wav"):
@@ -76,20 +82,16 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
                 f"{path}, line {number}: expected '1|2|3 idNNNNN/VIDEO/NNNNN.wav', found "
                 f"{line[:60]!r}"
             )
-        folder = next((name for name in folders if (root / name / file).is_file()), None)
-        if folder is None:
-            missing.append(file)
-            continue
+        folder = next((name for name in folders if (root / name / file).is_file()), usual)
         speaker = file.partition("/")[0]
         clips[TABLES[kind]].append(
             OfficialClip(file.removesuffix(".wav"), f"{folder}/{file}", speaker, speaker)
         )
-    if missing:
-        raise MissingError(
-            f"{root}: {missing[0]} is not in {' nor '.join(folders)}, though {path.name} names it "
-            f"({len(missing)} files are missing): unpack both archives again"
-        )
-    return {table: OfficialTable(rows) for table, rows in clips.items()}
+    tables = {}
+    for table, rows in clips.items():
+        there, gap = present(root, rows, path.name)
+        tables[table] = OfficialTable(there, gap=gap)
+    return tables
 
 
 CORPUS = OfficialCorpus(__file__, read=read, targets=SPEAKERS)

@@ -21,13 +21,13 @@ from bench.corpora.official._layout import (
     OfficialClip,
     OfficialTable,
     listed,
-    need_all,
+    present,
     read_lines,
 )
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.corpora.official.voxceleb1 import CORPUS as VOXCELEB1
 from bench.corpora.official.voxceleb1 import SPEAKERS, find_list, wav_folders
-from bench.errors import InvalidDataError
+from bench.errors import InvalidDataError, MissingError
 from bench.sound.manifests import Trial
 
 LISTS = ("veri_test.txt", "voxceleb1_test_v2.txt")
@@ -40,10 +40,10 @@ def read(root: Path) -> Mapping[str, OfficialTable]:
     """Read the tables of speaker verification.
 
     Raises:
-        MissingError: the list, a side, or a file that the list names, is missing.
+        MissingError: the list, a side, or every file of the trials is missing.
         InvalidDataError: a malformed line of the list, or a test speaker in training.
     """
-    folders = wav_folders(root)
+    folders = wav_folders(root, need_both=True)
     test = _test(root, folders[-1])
     everyone = [
         _clip(folders[0], path.relative_to(root / folders[0]).as_posix())
@@ -86,8 +86,12 @@ def _test(root: Path, folder: str) -> OfficialTable:
         one, two = (file.removesuffix(".wav") for file in parts[1:])
         trials.append(Trial(int(parts[0]), one, two))
     clips = [_clip(folder, file) for file in sorted(files)]
-    need_all(root, clips, path.name)
-    return OfficialTable(clips, trials)
+    there, gap = present(root, clips, path.name)
+    ids = {clip.id for clip in there}
+    trials = [trial for trial in trials if trial.enrolment in ids and trial.test in ids]
+    if gap and len({trial.label for trial in trials}) < 2:
+        raise MissingError(f"{root}: {gap}; the others make no trials of one and of two speakers")
+    return OfficialTable(there, trials, gap=gap)
 
 
 def _order(text: str) -> str:
