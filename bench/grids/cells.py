@@ -29,9 +29,8 @@ from bench.load.loader import load_upstream
 from bench.paths import runs_folder, write_text
 from bench.records.failure import Failure
 from bench.records.record import read_record
-from bench.registry import task_card
-from bench.run.cards import limited_card
 from bench.run.provenance import project_state
+from bench.run.spec import RunSpec, run_card
 from bench.session import Session
 
 CellStatus = Literal["done", "failed", "running", "waiting"]
@@ -106,6 +105,7 @@ class RunGrid:
         card, conditions = self.cards[cell.task], self.conditions[cell.task]
         spec, engine = self.spec, engine_settings(self.session.engine)
         rest = (spec.track, spec.seeds, spec.limit, [engine[name] for name in SHARED_SETTINGS])
+        rest += (spec.steps,) if spec.steps is not None else ()
         name = cell_key(cell, card, conditions, rest)
         return self.folder / name[:2] / f"{name}.{ending}"
 
@@ -116,6 +116,7 @@ class RunGrid:
         )
         special = f"-lr{cell.lr:g}" if cell.lr is not None else ""
         special += f"-limit{self.spec.limit}" if self.spec.limit is not None else ""
+        special += f"-steps{self.spec.steps}" if self.spec.steps is not None else ""
         return [folder / f"{cell.task}-s{seed}{special}.json" for seed in self.spec.seeds]
 
     def is_done(self, cell: GridCell) -> bool:
@@ -247,14 +248,13 @@ def open_grid(spec: GridSpec, out: Path, first: int | None = None) -> RunGrid:
         remember(Path(place))
     for upstream in spec.upstreams:
         find_entry(upstream, session.cards)
-    cards = {task: task_card(task, spec.track) for task in spec.tasks}
+    name, limits = spec.upstreams[0], {"limit": spec.limit, "steps": spec.steps}
+    cards = {task: run_card(RunSpec(name, task, spec.track, **limits)) for task in spec.tasks}
     conditions: dict[str, dict[str, str]] = {task: {} for task in spec.tasks}
     if spec.conditions is not None:
         for task, card in cards.items():
             chosen = expand(spec.conditions, card, has_noise_dir=spec.noise_dir is not None)
             conditions[task] = {condition.name: condition.sha256() for condition in chosen}
-    if spec.limit is not None:
-        cards = {task: limited_card(card) for task, card in cards.items()}
     return RunGrid(spec, session, cards, conditions, first)
 
 

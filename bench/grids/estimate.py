@@ -122,7 +122,7 @@ def _bytes(grid: RunGrid, loaded: Loaded) -> dict[tuple[str, str], int]:
     """
     spec, sizes = grid.spec, dict[tuple[str, str], int]()
     for task, card in grid.cards.items():
-        run = RunSpec(loaded.name.text(), task, spec.track, limit=spec.limit)
+        run = RunSpec(loaded.name.text(), task, spec.track, limit=spec.limit, steps=spec.steps)
         tables, _ = planned_tables(card, grid.session, run)
         store = FeatureStore(grid.session.features, loaded.key, card.features)
         features = Features(Resolved(run, card, loaded, tables, card.labels), store, spec.store_gb)

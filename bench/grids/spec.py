@@ -30,6 +30,7 @@ class GridSpec(Frozen):
         lrs: learning rates, each a run of its own; empty for the card's, of which dev chooses.
         conditions: names of conditions and sets with commas between them, scored with every head.
         limit: utterances a split, for a trial that gives no result.
+        steps: updates of a head at most, for a trial that gives no result.
         device, precision: of the upstream's pass.
         gpu_share: share of one GPU that a worker takes, where the device is CUDA.
         threads: CPU threads of a worker; no result depends on their number.
@@ -49,6 +50,7 @@ class GridSpec(Frozen):
     lrs: tuple[float, ...] = ()
     conditions: str | None = None
     limit: int | None = Field(default=None, ge=2)
+    steps: int | None = Field(default=None, ge=1, exclude_if=lambda steps: steps is None)
     device: str = Field(default="cpu", pattern=f"^({DEVICE_PATTERN})$")
     precision: Precision = "float32"
     gpu_share: float = Field(default=1.0, gt=0, le=1)

@@ -13,6 +13,7 @@ from bench.grids.cells import GridCell
 from bench.grids.worker import work
 from bench.load.loader import load_upstream
 from bench.records.failure import read_failure
+from bench.records.record import read_record
 from bench.run import job
 
 OWN_CARD = """
@@ -43,6 +44,17 @@ def test_runs_of_before_the_grid_count_as_done(toy):
     assert grid_of(toy, **cell, lrs=(0.5,)).scan() == {GridCell("fbank", "tone", 0.5): "waiting"}
     (toy.out / "toy" / "fbank" / "tone-s1.json").unlink()
     assert grid_of(toy, **cell, seeds=(0, 1)).scan() == {TONE: "waiting"}
+
+
+def test_a_smoke_test_has_records_of_its_own(toy):
+    grid = grid_of(toy, tasks=("tone",), limit=8, steps=3)
+    assert work(grid) == 1 and grid.scan() == {TONE: "done"}
+    (path,) = grid.record_paths(TONE)
+    record = read_record(path)
+    assert path.name == "tone-s0-limit8-steps3.json" and (record.limit, record.steps) == (8, 3)
+    assert max(point.step for point in record.selection.grid) <= 3
+    for limits in ({}, {"limit": 8}, {"steps": 3}, {"limit": 8, "steps": 4}):
+        assert grid_of(toy, tasks=("tone",), **limits).scan() == {TONE: "waiting"}
 
 
 def test_a_cell_of_a_model_that_changed_is_not_done(toy, monkeypatch, tmp_path):
