@@ -23,7 +23,7 @@ from bench.probe.batching import Fixed, halved_buckets
 from bench.registry import task_card
 from bench.sound.manifests import Trial
 from downstreams.classify import UtteranceClassifier
-from downstreams.superb import SLOT_LETTERS, SlotCtc
+from downstreams.superb import SLOT_LETTERS, LetterCtc, SlotCtc
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import build, random_state
 
@@ -195,6 +195,19 @@ def test_order_of_fixed_batches():
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(len(buckets)))
     assert sorted(ours.groups(3)) == sorted(buckets)
+
+
+def test_letter_error_rate():
+    """One space between two words and none at the end; s3prl counts every `|` as a symbol."""
+    head = LetterCtc(6, 320, [], projection=4, hidden=3)
+    item = Utterance("0", None, 0, 1, "A CAT", "", "", "")
+    by_id = {"0": head._text_of([*"A||CAR|", "</s>"])}
+    assert METRICS["cer"].score(by_id, [item]).value == 1 / 5
+    expert = part("downstream.asr.expert").DownstreamExpert
+    said, right = " ".join("A||CAR|"), " ".join("A|CAT|")
+    uer, wer = expert._compute_metrics(None, [said], [["A", "CAR"]], [right], [["A", "CAT"]])
+    assert uer / 100 == pytest.approx(2 / 6)
+    assert METRICS["wer"].score(by_id, [item]).value == wer / 100 == 1 / 2
 
 
 def test_kinds_of_slots():
