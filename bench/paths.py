@@ -61,6 +61,18 @@ def home() -> Path:
     return folder
 
 
+def user_path(text: str | Path) -> Path:
+    """Return a path that a user wrote, with `~` replaced by a home folder.
+
+    Raises:
+        UsageError: no user has the name in `~NAME`, or this user has no home.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"{text}: no home folder of that user: write the whole path") from error
+
+
 def board_folder() -> Path:
     """Return the folder of the board: `./leaderboard` if it has results, else the installed one."""
     local = Path("leaderboard")
@@ -181,7 +193,8 @@ def check_file(path: Path, what: str = "file") -> os.stat_result:
 
     Raises:
         MissingError: no such file, a link to nothing, or a pointer whose content was not fetched.
-        InvalidDataError: a folder, a pipe or a device: it need not end.
+        InvalidDataError: a folder, a pipe or a device: it need not end; or a text that cannot be
+            the name of a file.
     """
     fetch = "fetch it, for example with 'git annex get', 'dvc pull' or 'git lfs pull'"
     try:
@@ -201,6 +214,8 @@ def check_file(path: Path, what: str = "file") -> os.stat_result:
         raise MissingError(f"{path}: no such {what}") from error
     except OSError as error:
         raise MissingError(f"{path}: cannot be read: {os_reason(error)}") from error
+    except ValueError as error:  # a NUL, or a character that no encoding has
+        raise InvalidDataError(f"{path}: no name of a file ({error})") from error
     if not stat.S_ISREG(state.st_mode):
         raise InvalidDataError(
             f"{path}: {_KINDS.get(stat.S_IFMT(state.st_mode), 'no file')}, a {what} expected"

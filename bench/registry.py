@@ -7,11 +7,13 @@ it is needed, so one broken plug-in costs one plug-in.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.api import Head
 from bench.config import TaskCard, TrackCard
-from bench.errors import UsageError, did_you_mean
+from bench.errors import UsageError, did_you_mean, is_out_of_memory, message_of
 from bench.schema import read_card
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +110,28 @@ def resolve(target: str) -> Any:
         public = [name for name in vars(module) if not name.startswith("_")]
         raise UsageError(f"{target!r}: {did_you_mean(attribute, public)}")
     return getattr(module, attribute)
+
+
+def make_head(task: TaskCard, size: int, stride: int, targets: Sequence[Any]) -> Head:
+    """Return the untrained head of a task.
+
+    Args:
+        task: of the card that names the head.
+        size: D of the hidden states.
+        stride: samples a frame.
+        targets: of the training table; classes and characters come from these.
+
+    Raises:
+        UsageError: the head does not take the `head_conf` of a user's card.
+    """
+    try:
+        head: Head = resolve(task.head)(size, stride, targets, **task.head_conf)
+    except (TypeError, ValueError, RuntimeError) as error:
+        if task.track != OWN_TRACK or is_out_of_memory(error):
+            raise
+        reason = message_of(error).partition("__init__() ")[2] or message_of(error)
+        raise UsageError(f"task card {task.name}: head_conf: {reason}") from error
+    return head
 
 
 def corpus_module(name: str) -> Any:

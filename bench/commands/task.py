@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bench.errors import UsageError
+from bench.paths import make_folder
 from bench.progress import show
 
 GROUP = "bring"
@@ -37,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
     for field, sign, column in pairs:
         if not (field and sign and column):
             raise UsageError(f"--column {field}{sign}{column}: expected FIELD=COLUMN")
-    folder = options.out.parent if options.out else Path()
+    folder = make_folder(options.out.parent) if options.out else Path()
     result = survey(
         options.data,
         folder,

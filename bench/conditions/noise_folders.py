@@ -16,6 +16,7 @@ from bench.errors import InvalidDataError, MissingError
 from bench.identity import noise_digest
 from bench.load.file_digests import file_digests
 from bench.sound.audio import Wav, check_peak, open_sound, resample
+from bench.sound.lengths import check_length, check_read
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,8 @@ def read_clip(path: Path, pack: Pack) -> Wav:
             raise InvalidDataError(
                 f"{path}: noise with {channels} channel(s), {pack.channels} expected"
             )
+        check_length(file, path)
         samples = file.read(dtype="float32", always_2d=True)
+        check_read(samples[:, 0], file.frames, file)
     check_peak(samples, path)
     return check_clip(resample(samples[:, 0].copy(), rate_hz), str(path))

@@ -26,7 +26,7 @@ from bench.grids.spec import GridSpec
 from bench.identity import PROTOCOL, card_digest, cell_key, engine_settings
 from bench.load.catalog import find_entry, parse_upstream_name
 from bench.load.loader import load_upstream
-from bench.paths import runs_folder, write_text
+from bench.paths import runs_folder, user_path, write_text
 from bench.records.failure import Failure
 from bench.records.record import read_record
 from bench.run.provenance import project_state
@@ -164,7 +164,7 @@ class RunGrid:
         """
         entry = find_entry(cell.upstream, self.session.cards)
         place = (entry.card.source or "").partition(":")[2]
-        if entry.ours or not (entry.folder / Path(place).expanduser()).exists():
+        if entry.ours or not (entry.folder / user_path(place)).exists():
             return True
         try:
             if cell.upstream not in self.digests:

@@ -11,6 +11,7 @@ from bench.config import Precision
 from bench.engine import DEVICE_PATTERN, Engine
 from bench.features.engine_options import BUCKET_SECONDS
 from bench.identity import key_of
+from bench.paths import user_path
 from bench.schema import Frozen, make_model, read_card
 from bench.session import STORE_GB, Session
 
@@ -108,7 +109,7 @@ def read_grid(path: Path) -> GridSpec:
     spec, folder = read_card(path, GridSpec), path.resolve().parent
 
     def absolute(place: str) -> str:
-        return place if place.startswith(HUB) else str(folder / Path(place).expanduser())
+        return place if place.startswith(HUB) else str(folder / user_path(place))
 
     paths = {key: absolute(place) for key in PATHS if (place := getattr(spec, key))}
     lists = {key: tuple(map(absolute, getattr(spec, key))) for key in ("cards", "task_cards")}

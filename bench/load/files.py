@@ -23,7 +23,7 @@ from bench.load.downloads import (
     fetch_file,
     fetch_repository,
 )
-from bench.paths import file_sha256, home, weights_format
+from bench.paths import file_sha256, home, user_path, weights_format
 from bench.registry import ROOT
 from bench.session import Session
 
@@ -149,7 +149,7 @@ def find_place(source: str, folder: Path) -> ModelPlace:
     kind, _, text = source.partition(":")
     if kind == "s3prl":
         return ModelPlace(text, None)
-    path = (folder / Path(text).expanduser()).resolve()
+    path = (folder / user_path(text)).resolve()
     if kind == "hf":
         if not path.exists() and _REPOSITORY.fullmatch(text):
             path = fetch_repository(text)
@@ -239,7 +239,7 @@ def path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None) 
     roots = [SHIPPED, _folder(card)] if source.shipped else [_folder(card)]
     variable = os.environ.get(FOLDER_VARIABLE)
     if variable:
-        base = Path(variable).expanduser()
+        base = user_path(variable)
         if not base.is_dir():
             raise UsageError(f"{FOLDER_VARIABLE}={variable}: no such folder")
         roots = [base / card.name, base, *roots]

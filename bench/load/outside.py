@@ -27,7 +27,7 @@ from bench.api import Upstream
 from bench.errors import InvalidDataError
 from bench.identity import key_of
 from bench.load.modifiers import plain_tensors
-from bench.paths import file_sha256
+from bench.paths import file_sha256, user_path
 from bench.registry import ROOT
 
 MAX_FILES = 10_000  # of a folder in `args`, and of a package
@@ -131,7 +131,7 @@ def files_digest(args: Any, folder: Path) -> str | None:
     """
     digests: dict[str, list[dict[str, str]]] = {}
     for text in _texts(args):
-        places = {base.joinpath(Path(text).expanduser()).resolve() for base in (Path(), folder)}
+        places = {base.joinpath(user_path(text)).resolve() for base in (Path(), folder)}
         contents = [
             {name: file_sha256(path) for name, path in _files(place, "*").items()}
             for place in sorted(places)

@@ -24,9 +24,10 @@ from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
 from bench.errors import MissingError, UsageError, did_you_mean, one_line
 from bench.progress import warn
-from bench.registry import ROOT, corpus_module, resolve, task_card
+from bench.registry import ROOT, corpus_module, make_head, task_card
 from bench.schema import Frozen, read_card
 from bench.sound.audio import check_format, open_sound, read_wav
+from bench.sound.lengths import check_length
 from bench.sound.manifests import read_table
 from bench.sound.sox import whole_sound
 from bench.trainer import Distort
@@ -200,6 +201,7 @@ def _clip(path: Path, folder: Path) -> Utterance:
     """
     with open_sound(path) as file:
         check_format(file, path)
+        check_length(file, path)
         num_samples = file.frames
     name = path.relative_to(folder).as_posix()
     return Utterance(
@@ -277,5 +279,4 @@ def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, 
 def head_maker(task: TaskCard, clips: list[Utterance]) -> Callable[[int, int], Head]:
     """Return a function from D and stride to the task's head; classes are those of `clips`."""
     targets = [clip.target for clip in clips]
-    make: Callable[..., Head] = resolve(task.head)
-    return lambda size, stride: make(size, stride, targets, **task.head_conf)
+    return lambda size, stride: make_head(task, size, stride, targets)

@@ -27,7 +27,7 @@ from bench.load.loader import load_upstream
 from bench.probe.fit import take
 from bench.probe.grids import make_grid
 from bench.progress import duration, warn
-from bench.registry import OWN_TRACK, corpus_module, resolve
+from bench.registry import OWN_TRACK, corpus_module, make_head, resolve
 from bench.run.run_features import Features, explored_steps, features_of
 from bench.run.spec import (
     Resolved,
@@ -252,9 +252,8 @@ def _expected_utterances(split: str, corpus: str, table: str) -> list[Utterance]
 def head_factory(resolved: Resolved) -> Callable[[int], Head]:
     """Return a function from D to the task's head; classes come from the training targets."""
     targets = [item.target for item in resolved.tables["train"].utterances]
-    make: Callable[..., Head] = resolve(resolved.card.head)
     stride = resolved.loaded.upstream.stride
-    return lambda size: make(size, stride, targets, **resolved.card.head_conf)
+    return lambda size: make_head(resolved.card, size, stride, targets)
 
 
 def _update_seconds(features: Features, seeds: Sequence[int]) -> float:

@@ -245,7 +245,7 @@ def test_sound_of_any_kind_becomes_16_khz_mono(capsys):
 
 
 BAD = [
-    ({"path": "nothere.wav"}, "no such audio file"),
+    ({"path": "nothere.wav"}, "no such sound file"),
     ({"text": " "}, "empty text"),
     ({"text": "?!"}, "no word in text"),
     ({"speaker": ""}, "no speaker"),

@@ -10,6 +10,7 @@ import soundfile
 import torch
 from debian_packages import FILES, PACKAGE, pack_deb, pack_tar
 from game_containers import pack_drascula, pack_queen, queen_entries
+from own_data import SPEAKERS, write_csv, write_digits
 from safetensors.torch import save_file
 from toy_track import rows
 from toys import make_utterances
@@ -18,6 +19,11 @@ from bench.conditions import catalogue
 from bench.conditions.noise_folders import PACKS, read_clip
 from bench.config import TaskCard, UpstreamCard
 from bench.corpora.games import drascula_reader, queen_reader
+from bench.corpora.own.card import CardPlace, read_own_card
+from bench.corpora.own.corpus import READERS
+from bench.corpora.own.rows import check_rows
+from bench.corpora.own.splits import with_splits
+from bench.corpora.own.survey import Survey, survey
 from bench.corpora.package import clip_sound, debian
 from bench.corpora.package.reader import GameLine
 from bench.features.shard_index import index_digest, read_index
@@ -57,6 +63,13 @@ sets:
 """
 
 
+OWN_CARD = (
+    *("name: mine", "task: ks", "data: audio", "layout: files", "on_bad_row: leave_out"),
+    *("pattern: '{label}_{speaker}_*'", "splits: {by: speaker, seed: 0, dev: 0.1, test: 0.2}"),
+    *("recipe: {steps: 5}", "head_conf: {}", "trials: 10"),
+)
+
+
 class Reader(NamedTuple):
     """A reader with a file that it reads.
 
@@ -77,7 +90,8 @@ class Reader(NamedTuple):
 
 def readers(folder):
     """All of them by name; whole files are made in `folder`."""
-    return cards() | results(folder) | weights(folder) | sounds(folder) | containers(folder)
+    made = cards() | results(folder) | weights(folder) | sounds(folder) | containers(folder)
+    return made | data_of_users(folder)
 
 
 def text(path):
@@ -211,3 +225,51 @@ def containers(folder):
             tar, unpack, "case.tar.gz", lambda content: gzip.compress(content, 1, mtime=0)
         ),
     }
+
+
+def data_of_users(folder):
+    """Tables, Kaldi directories and task cards of users, as `task init` and `eval` read them."""
+    (folder / "own").mkdir()
+    files = write_digits(folder / "own" / "audio", digits=2, speakers=SPEAKERS[:3], takes=1)
+    rows = [
+        {"path": f"audio/{path.name}", "label": "ab"[digit], "speaker": speaker, "start": "0",
+         "text": f"B-n number E-n [digit : {digit}]"}
+        for path, digit, speaker in files
+    ]  # fmt: skip
+    write_csv(folder / "own" / "whole.csv", rows)
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    segments = "".join(f"u{n} r{n} 0 0.2\n" for n in range(len(files)))
+    kaldi = folder / "own" / "kaldi"
+    kaldi.mkdir()
+    (kaldi / "wav.scp").write_text("".join(f"r{n} {x[0]}\n" for n, x in enumerate(files)))
+    (kaldi / "text").write_text("".join(f"u{n} word {x[1]}\n" for n, x in enumerate(files)))
+    card = "".join(f"{line}\n" for line in OWN_CARD)
+
+    def look(path):
+        for task in ("ks", "slu"):
+            _listed(survey(str(path), path.parent, task=task, name=None, columns={}))
+
+    return {
+        "own table (CSV)": Reader((folder / "own/whole.csv").read_bytes(), look, "own/case.csv"),
+        "own table (JSONL)": Reader(lines.encode(), look, "own/case.jsonl"),
+        "own data (Kaldi)": Reader(
+            segments.encode(),
+            lambda path: _listed(
+                survey(str(kaldi), folder, task="asr", name="k", columns={}).place
+            ),
+            "own/kaldi/segments",
+        ),
+        "own task card": Reader(
+            card.encode(),
+            lambda path: _listed(Survey(CardPlace(read_own_card(path), path.parent), [])),
+            "own/card.yaml",
+        ),
+    }
+
+
+def _listed(seen):
+    """List the rows of a user's data, with their splits."""
+    place = seen.place
+    listing = check_rows(READERS[place.card.layout](place), place.card)
+    listing.digest()
+    with_splits(listing.rows, place)

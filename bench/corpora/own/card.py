@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from bench.config import NAME_PATTERN, Recipe, TaskCard
 from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
 from bench.load.packages import card_file, installed
-from bench.paths import check_file, disk_errors, home
+from bench.paths import check_file, disk_errors, home, user_path
 from bench.progress import say
 from bench.registry import OWN_TRACK, task_card
 from bench.schema import Frozen, make_model, read_card
@@ -95,6 +95,8 @@ class OwnTaskCard(Frozen):
     def _keys_fit(self) -> OwnTaskCard:
         if (self.pattern is not None) != (self.layout == "files"):
             raise ValueError("'pattern' and layout 'files' go together")
+        if self.columns and self.layout == "files":
+            raise ValueError("'columns' is not for layout 'files'")
         if self.labels and self.task != "ic":
             raise ValueError("'labels' is for task ic")
         if self.task == "sid" and self.splits is not None and self.splits.by == "speaker":
@@ -115,7 +117,7 @@ class CardPlace:
 
     def path(self, text: str) -> Path:
         """Return the place of a path in the card."""
-        return self.folder / Path(text).expanduser()
+        return self.folder / user_path(text)
 
 
 def card_files() -> dict[str, Path]:

@@ -10,10 +10,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 from bench.corpora.own.card import CardPlace
 from bench.corpora.own.rows import BadRow, RawRow, SoundFile, split_of
-from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
 
 Rows = Iterator["RawRow | BadRow | str"]
 # Endings of sound that people have and libsndfile does not read: bad rows, not other files.
@@ -44,13 +45,18 @@ def walk(root: Path) -> list[Path]:
     if not root.is_dir():
         raise InvalidDataError(f"{root}: a file, a folder of sound files expected")
     files, seen = list[Path](), set[Path]()
-    for place, folders, names in os.walk(root, followlinks=True):
+    for place, folders, names in os.walk(root, followlinks=True, onerror=_unreadable):
         real = Path(place).resolve()
         folders[:] = [] if real in seen else [name for name in folders if name[0] != "."]
         if real not in seen:
             files += [Path(place, name) for name in names if name[0] != "."]
         seen.add(real)
     return sorted(files)
+
+
+def _unreadable(error: OSError) -> NoReturn:
+    """Refuse a folder that cannot be read: its files would be missing without a word."""
+    raise error
 
 
 def path_pattern(pattern: str) -> re.Pattern[str]:
@@ -60,11 +66,13 @@ def path_pattern(pattern: str) -> re.Pattern[str]:
     fits `seven_jackson_3`, not `seven_mary_ann_3`. `*` is any text without `/`, `**` any text.
 
     Raises:
-        UsageError: two fields without a sign between them, a field twice, or no field.
+        UsageError: two fields without a sign between them, a field twice, an impossible name of a
+            field, or no field.
     """
     parts = re.split(r"(\{\w+\}|\*\*|\*)", pattern)
     fields = [part for part in parts if part.startswith("{")]
-    if not fields or len(set(fields)) < len(fields):
+    is_named = all(field[1:-1].isidentifier() for field in fields)
+    if not fields or len(set(fields)) < len(fields) or not is_named:
         raise UsageError(f"pattern {pattern!r}: expected fields such as {{label}}, each once")
     text = ""
     for index, part in enumerate(parts):
@@ -191,7 +199,10 @@ def _kaldi_rows(place: CardPlace, folder: Path, split: str) -> Rows:
     columns = {
         name: dict(_kaldi_table(path).values()) for name, path in maps.items() if name != "dur"
     }
-    renamed = {ours: columns[name] for ours, name in place.card.columns.items() if name in columns}
+    for name in place.card.columns.values():
+        if name not in columns:
+            raise UsageError(f"columns: no file of {name!r}: {did_you_mean(name, columns)}")
+    renamed = {ours: columns[name] for ours, name in place.card.columns.items()}
     columns |= renamed
     listed = folder / ("segments" if (folder / "segments").is_file() else "wav.scp")
     lines = _kaldi_table(listed)
@@ -219,6 +230,6 @@ def _kaldi_rows(place: CardPlace, folder: Path, split: str) -> Rows:
 
 def _kaldi_table(path: Path) -> dict[int, tuple[str, str]]:
     """Return name and rest of each line that is not empty, by its number."""
-    lines = enumerate(read_text(path).splitlines(), start=1)
+    lines = enumerate(read_text(path).split("\n"), start=1)
     parted = {number: line.split(maxsplit=1) for number, line in lines if line.strip()}
     return {number: (part[0], "".join(part[1:]).strip()) for number, part in parted.items()}

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from bench.corpora.own.card import CLASS_TASKS, OwnTaskCard
 from bench.errors import UserError
 from bench.paths import check_file
+from bench.sound.audio import MAX_SECONDS
 
 SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -22,10 +23,11 @@ SPLIT_NAMES = {
     "test": ("test", "testing", "eval", "evaluation"),
 }
 # Slots in a text: `[type : value]` (SLURP), `<type>value</type>`, `B-type value E-type` (SUPERB).
-SLOT = re.compile(
-    r"\[\s*(?P<a>[^\[\]:]+?)\s*:\s*(?P<b>[^\[\]]+?)\s*\]|<(?P<c>[^<>/\s]+)>(?P<d>[^<>]+)</(?P=c)>"
-    r"|\bB-(?P<e>\S+)\s+(?P<f>.+?)\s+E-(?P=e)(?!\S)"
+_SLOT = re.compile(
+    r"\[(?P<a>[^\[\]:]+):(?P<b>[^\[\]]+)\]|<(?P<c>[^<>/\s]+)>(?P<d>[^<>]+)</(?P=c)>"
+    r"|\bB-(?P<e>\S+) (?P<f>.+?) E-(?P=e)(?!\S)"
 )
+MAX_SLOT_TEXT = 5_000  # characters; time of the search grows with their square
 TAG_SIGNS = re.compile(r"[\[\]<>]|(?<!\S)[BE]-\S")
 
 
@@ -51,7 +53,7 @@ class SoundFile:
 
     def state(self) -> str:
         """Return path, size and time of change."""
-        stat = check_file(self.path, "audio file")
+        stat = check_file(self.path, "sound file")
         return json.dumps([str(self.path), stat.st_size, stat.st_mtime_ns])
 
     def opened(self) -> AbstractContextManager[Path]:
@@ -143,6 +145,12 @@ class _BadValueError(Exception):
     """A value that makes its row unusable; the message says why."""
 
 
+def slot_matches(text: str) -> tuple[str, list[re.Match[str]]]:
+    """Return a text with one space between words, and its tagged slots up to `MAX_SLOT_TEXT`."""
+    text = " ".join(text.split())
+    return text, list(_SLOT.finditer(text[:MAX_SLOT_TEXT]))
+
+
 def split_of(name: str) -> str | None:
     """Return the split that a name stands for, as `valid` and `dev-clean` do, or None."""
     first = re.split(r"[^a-z]", name.strip().lower())[0]
@@ -178,8 +186,8 @@ def _checked(raw: RawRow, card: OwnTaskCard) -> DataRow:
         UserError: no such file.
     """
     fields = {name: unicodedata.normalize("NFC", text) for name, text in raw.fields.items()}
-    start, end = _seconds(fields, "start"), _seconds(fields, "end")
-    duration = _seconds(fields, "duration")
+    _check_signs(fields, card)
+    start, end, duration = (_seconds(fields, name) for name in ("start", "end", "duration"))
     if end is None and duration is not None and start is not None:
         end = start + duration
     if end is not None and end <= (start or 0.0):
@@ -208,6 +216,15 @@ def _checked(raw: RawRow, card: OwnTaskCard) -> DataRow:
     )
 
 
+def _check_signs(fields: Mapping[str, str], card: OwnTaskCard) -> None:
+    """Refuse unpaired surrogates (_BadValueError), and control characters in names."""
+    for name, text in fields.items():
+        kinds = set() if text.isprintable() else {unicodedata.category(sign) for sign in text}
+        is_name = name in ("id", "path", "label", "speaker", *card.labels)
+        if "Cs" in kinds or (is_name and kinds & {"Cc", "Zl", "Zp"}):
+            raise _BadValueError(f"{name} {text[:60]!r}: a control character, or not UTF-8")
+
+
 def _seconds(fields: Mapping[str, str], name: str) -> float | None:
     """Return a time in seconds, None where the row has none."""
     text = fields.get(name, "").strip()
@@ -217,8 +234,8 @@ def _seconds(fields: Mapping[str, str], name: str) -> float | None:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise _BadValueError(f"{name} {text!r}: expected seconds, 0 or more")
+    if not 0 <= value <= MAX_SECONDS:
+        raise _BadValueError(f"{name} {text[:60]!r}: expected seconds, 0 to {MAX_SECONDS}")
     return value
 
 
@@ -259,11 +276,14 @@ def _slot_target(text: str, card: OwnTaskCard) -> dict[str, Any]:
     Raises:
         _BadValueError: empty, or a tag that is not closed.
     """
+    text, matches = slot_matches(text)
+    if len(text) > MAX_SLOT_TEXT:
+        raise _BadValueError(f"{len(text)} characters, at most {MAX_SLOT_TEXT} expected")
     words, slots, position = [], [], 0
-    for match in SLOT.finditer(text):
+    for match in matches:
         kind, value = (part for part in match.groups() if part is not None)
         kind, value = "_".join(kind.split()), plain_text(value, card)
-        if not value:
+        if not (kind and value):
             raise _BadValueError(f"slot {kind!r}: empty")
         words += [text[position : match.start()], value]
         slots.append([kind, value])

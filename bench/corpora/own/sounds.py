@@ -32,6 +32,7 @@ from bench.sound.audio import (
     samples_digest,
     write_wav,
 )
+from bench.sound.lengths import check_length, check_read
 
 MEMORY = "sounds.jsonl"
 MIN_SECONDS = 0.05  # two frames of 20 ms
@@ -75,6 +76,7 @@ def read_part(path: Path, start_s: float, end_s: float | None) -> tuple[Wav, tup
         InvalidDataError: not sound, or shorter than the part, or the part is too short.
     """
     with open_sound(path) as file:
+        check_length(file, path)
         rate, seconds = file.samplerate, file.frames / file.samplerate
         if start_s >= seconds or (end_s or 0.0) > seconds + MAX_OVERRUN_S:
             raise InvalidDataError(f"{start_s:g} to {end_s or 'its end'} s of {seconds:.2f} s")
@@ -82,6 +84,7 @@ def read_part(path: Path, start_s: float, end_s: float | None) -> tuple[Wav, tup
         file.seek(first)
         count = -1 if end_s is None else max(0, round(end_s * rate) - first)
         wav: Wav = file.read(count, dtype="float32", always_2d=True).mean(axis=1)
+        check_read(wav, file.frames - first if count < 0 else min(count, file.frames - first), file)
         about = (rate, file.channels, file.subtype)
     check_peak(wav, path)
     wav = resample(check_wav(wav, str(path)), rate)

@@ -220,7 +220,7 @@ def _given_trials(
     path = (root if root.is_dir() else root.parent) / file
     by_id = {row.id: row for row in rows}
     trials, listing = [], Listing()
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         words = line.split()
         if not words:
             continue

@@ -16,11 +16,11 @@ from bench.corpora.own.card import CLASS_TASKS, CardPlace, OwnTaskCard, SplitRul
 from bench.corpora.own.corpus import READERS
 from bench.corpora.own.layouts import kaldi_folders, sound_endings, walk
 from bench.corpora.own.patterns import guess_pattern
-from bench.corpora.own.rows import SLOT, DataRow, RawRow, check_rows, split_of
+from bench.corpora.own.rows import DataRow, RawRow, check_rows, slot_matches, split_of
 from bench.corpora.own.splits import SPLITS, describe, with_splits
 from bench.corpora.own.tables import COLUMNS, ENDINGS, HUB
-from bench.errors import InvalidDataError, MissingError, UsageError, UserError
-from bench.paths import write_text
+from bench.errors import InvalidDataError, UsageError, UserError
+from bench.paths import check_file, user_path, write_text
 from bench.schema import make_model
 from bench.sound.audio import open_sound
 
@@ -81,7 +81,7 @@ def survey(
     remarks = seen.pop("remarks", [])
     seen |= {"columns": dict(columns)} if columns else {}
     values = {"data": _relative(data, folder), **seen}
-    probe = OwnTaskCard(name="probe", task="asr", **values)
+    probe = make_model(OwnTaskCard, {"name": "probe", "task": "asr", **values}, "task init")
     raw = [row for row in READERS[probe.layout](CardPlace(probe, folder))]
     rows = [row for row in raw if isinstance(row, RawRow)]
     if not rows:
@@ -100,7 +100,7 @@ def _relative(data: str, folder: Path) -> str:
     """Return the path of data as the card says it: relative where they lie near the card."""
     if data.startswith(HUB) and not Path(data.removeprefix(HUB)).exists():
         return data
-    path = Path(data.removeprefix(HUB)).expanduser().resolve()
+    path = user_path(data.removeprefix(HUB)).resolve()
     relative = os.path.relpath(path, folder.resolve())
     return str(path) if relative.startswith("../../..") else Path(relative).as_posix()
 
@@ -112,12 +112,11 @@ def _layout(data: str, task: str | None) -> dict[str, Any]:
         MissingError: no such data.
         InvalidDataError: no layout that is known.
     """
-    root = Path(data.removeprefix(HUB)).expanduser()
+    root = user_path(data.removeprefix(HUB))
     if data.startswith(HUB):
         return {"layout": "datasets"}
-    if not root.exists():
-        raise MissingError(f"{root}: no such file or folder")
-    if root.is_file():
+    if not root.is_dir():
+        check_file(root, "folder or table")
         if root.suffix not in ENDINGS:
             raise InvalidDataError(f"{root}: expected a folder, or one of {', '.join(ENDINGS)}")
         return {"layout": "table"}
@@ -183,7 +182,7 @@ def _guess_task(rows: Sequence[RawRow]) -> str:
     if "label" in fields:
         return "ks"
     if "text" in fields:
-        return "slu" if any(SLOT.search(row.fields.get("text", "")) for row in rows) else "asr"
+        return "slu" if any(slot_matches(row.fields.get("text", ""))[1] for row in rows) else "asr"
     if "speaker" in fields:
         return "sid"
     columns = ", ".join(sorted(fields - COLUMNS.keys())) or "none"

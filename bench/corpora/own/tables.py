@@ -15,7 +15,7 @@ from typing import Any, Literal
 from bench.corpora.own.card import CardPlace
 from bench.corpora.own.layouts import Rows, parts_of, read_text
 from bench.corpora.own.rows import BadRow, RawRow, SoundFile
-from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
+from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean, message_of
 from bench.schema import parse_json
 
 HUB = "hf:"
@@ -106,7 +106,10 @@ def table_rows(file: Path) -> Iterator[tuple[str, dict[str, str] | str]]:
     sign = "\t" if file.suffix == ".tsv" else ";" if ";" in header and "," not in header else ","
     quoting: Literal[0, 3] = csv.QUOTE_NONE if sign == "\t" else csv.QUOTE_MINIMAL
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=sign, quoting=quoting)
-    columns = reader.fieldnames or []
+    try:
+        columns = reader.fieldnames or []
+    except csv.Error as error:
+        raise InvalidDataError(f"{file}: its first line is not readable ({error})") from error
     if len(set(columns)) < len(columns):
         raise InvalidDataError(f"{file}: a column twice in its first line")
     try:
@@ -172,7 +175,7 @@ class DatasetSound:
         elif sound.get("path"):
             yield Path(sound["path"])
         else:
-            raise MissingError("no sound in its row")
+            raise MissingError(f"row {self.index}: no sound")
 
 
 def read_datasets(place: CardPlace) -> Rows:
@@ -196,7 +199,10 @@ def _dataset_rows(place: CardPlace, name: str, split: str, rows: Any) -> Rows:
     import datasets
 
     audio = audio_column(rows, place.card.columns.get("path"))
-    rows = rows.cast_column(audio, datasets.Audio(decode=False))
+    try:
+        rows = rows.cast_column(audio, datasets.Audio(decode=False))
+    except Exception as error:  # of the library or of Arrow, without a common base class
+        raise InvalidDataError(f"column {audio}: no audio ({message_of(error)})") from error
     plain = rows.remove_columns([audio])
     columns = named_columns(
         plain.column_names,
@@ -263,8 +269,7 @@ def load_splits(place: CardPlace) -> dict[str, Any]:
     except MissingError:
         raise
     except Exception as error:  # the library has no common base class of errors
-        reason = " ".join(str(error).split())[:200]
-        raise MissingError(f"{card.data}: no data set to load ({reason})") from error
+        raise MissingError(f"{card.data}: no data set to load ({message_of(error)})") from error
     splits = dict(loaded) if isinstance(loaded, dict) else {"": loaded}
     return {"": next(iter(splits.values()))} if len(splits) == 1 else splits
 
