@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.api import Head
 from bench.config import TaskCard, TrackCard
 from bench.errors import UsageError, did_you_mean, is_out_of_memory, message_of
 from bench.schema import read_card
@@ -112,7 +111,7 @@ def resolve(target: str) -> Any:
     return getattr(module, attribute)
 
 
-def make_head(task: TaskCard, size: int, stride: int, targets: Sequence[Any]) -> Head:
+def make_head(task: TaskCard, size: int, stride: int, targets: Sequence[Any]) -> Any:
     """Return the untrained head of a task.
 
     Args:
@@ -125,7 +124,7 @@ def make_head(task: TaskCard, size: int, stride: int, targets: Sequence[Any]) ->
         UsageError: the head does not take the `head_conf` of a user's card.
     """
     try:
-        head: Head = resolve(task.head)(size, stride, targets, **task.head_conf)
+        head = resolve(task.head)(size, stride, targets, **task.head_conf)
     except (TypeError, ValueError, RuntimeError) as error:
         if task.track != OWN_TRACK or is_out_of_memory(error):
             raise

@@ -12,9 +12,12 @@ from toy_track import use_toy_upstream
 from bench import cli
 from bench.corpora.own.card import OwnTaskCard, place_of, remember
 from bench.corpora.own.corpus import OwnCorpus
+from bench.corpora.own.layouts import path_pattern
+from bench.corpora.own.rows import RawRow, SoundFile, check_rows
+from bench.corpora.own.tables import table_rows
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import read_record
-from bench.registry import task_card
+from bench.registry import make_head, task_card
 from bench.schema import read_card
 from bench.sound.audio import read_wav, samples_digest
 from bench.sound.manifests import read_table, read_trials
@@ -285,6 +288,44 @@ def test_bad_rows_are_listed_and_refused_or_left_out_and_counted(capsys):
     assert len(reasons) == len(BAD)
     for number, (_, what) in enumerate(BAD, start=26):
         assert what in reasons[f"bad.csv:{number}"]
+
+
+HOSTILE = [
+    ({"path": "a\0b.wav"}, "control character"),
+    ({"text": "a\ud800b"}, "not UTF-8"),
+    ({"id": "a\u2028b"}, "control character"),
+    ({"speaker": "\x1b[2J"}, "control character"),
+    ({"end": "1e308"}, "0 to 3600"),
+    ({"text": "B-x " * 20_000}, "at most 5000"),
+    ({"text": "[" + " " * 60_000}, "is no slot"),
+    ({"text": "[ : x]"}, "empty"),
+    ({"text": "B-a b " * 800}, "is no slot"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), HOSTILE)
+def test_a_hostile_row_is_refused_at_once(change, message):
+    fields = {"path": "a.wav", "text": "play [what : music]", "speaker": "s", "id": "u"} | change
+    place = OwnTaskCard(name="x", task="slu", data=".", layout="table", splits=BY_SPEAKER)
+    listing = check_rows([RawRow("t.csv:2", fields, SoundFile(Path("a.wav")))], place)
+    assert message in listing.bad[0].what and len(listing.bad[0].what) < 200
+
+
+def test_hostile_cards_and_tables_are_refused_in_one_line():
+    for pattern in ("{1a}_{label}", "{label}{label}", "x"):
+        with pytest.raises(UsageError, match="expected fields such as"):
+            path_pattern(pattern)
+    Path("wide.csv").write_text("path," + "x" * 200_000 + "\na,b\n")
+    with pytest.raises(InvalidDataError, match="its first line is not readable"):
+        list(table_rows(Path("wide.csv")))
+    with pytest.raises(UsageError, match="'columns' is not for layout 'files'"):
+        card("a", FILES, columns={"label": "x"})
+    with pytest.raises(UsageError, match="no home folder of that user"):
+        card("a", FILES.replace("fsdd", "~nobody-here/x")).listing()
+    write_digits("fsdd")
+    card("bad-head", FILES, splits=BY_SPEAKER, head_conf={"nope": 1})
+    with pytest.raises(UsageError, match="task card bad-head: head_conf: got an unexpected"):
+        make_head(task_card("bad-head", "own"), 8, 320, ["a", "b"])
 
 
 def test_the_record_counts_rows_that_were_left_out(monkeypatch):
