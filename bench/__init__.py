@@ -1,6 +1,7 @@
 """The harness: contracts, protocol, conditions, costs, records and the command line.
 
-For Python programs: `bench.evaluate`, `bench.load_upstream` and `bench.Session`.
+For Python programs: `bench.evaluate`, `bench.compare`, `bench.load_upstream` and `bench.Session`
+(docs/python.md).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bench.library.comparison import compare as compare
     from bench.library.evaluation import evaluate as evaluate
     from bench.load.loader import load_upstream as load_upstream
     from bench.session import Session as Session
@@ -17,6 +19,7 @@ DISTRIBUTION = "slim-superb"
 # For Python programs, imported on use: a command's help must not wait for torch.
 PUBLIC = {
     "Session": "bench.session",
+    "compare": "bench.library.comparison",
     "evaluate": "bench.library.evaluation",
     "load_upstream": "bench.load.loader",
 }

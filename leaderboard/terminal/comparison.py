@@ -91,6 +91,9 @@ class ModelComparison:
         tables = [self.pairs()] if len(self.names) == 2 else [self.values(), self.pairs()]
         return self.title(), *tables, NOTE, *self.advice()
 
+    def __str__(self) -> str:
+        return "\n\n".join(map(str, self.report()))
+
     def advice(self) -> list[str]:
         """Return how to get a test where none is possible for lack of head seeds."""
         untested = any(
