@@ -487,3 +487,26 @@ def test_the_cards_on_the_page_are_cards():
         key for key in OwnTaskCard.model_fields if key in text
     }
     assert not missing
+
+
+def test_the_same_sound_in_two_splits_is_said(capsys):
+    write_digits("fsdd")
+    Path("fsdd/0_theo_7.wav").write_bytes(Path("fsdd/0_george_0.wav").read_bytes())
+    corpus = card("ks", FILES, splits=BY_SPEAKER)
+    tables = prepared(corpus)
+    splits = {item.id: name for name, table in tables.items() for item in table}
+    assert splits["0_theo_7.wav"] != splits["0_george_0.wav"]
+    line = "1 sound is in"
+    assert f"ks: the same sound: {line}" in capsys.readouterr().err
+    assert any(line in text for text in corpus.about(Path("home")))
+
+
+def test_a_table_without_the_target_leaves_the_files(capsys):
+    files = write_digits("fsdd")
+    rows = [{"path": p.name, "text": f"n {d}", "speaker": s} for p, d, s in files]
+    write_csv("fsdd/read.csv", rows)
+    command("task", "init", "fsdd", "--task", "ks", "--out", "ks.yaml")
+    assert "tables in the folder are not used (task ks needs a label" in capsys.readouterr().out
+    assert yaml.safe_load(Path("ks.yaml").read_text())["pattern"] == "{label}_{speaker}_*"
+    command("task", "init", "fsdd", "--task", "asr", "--out", "asr.yaml")
+    assert yaml.safe_load(Path("asr.yaml").read_text())["layout"] == "table"

@@ -23,7 +23,7 @@ from bench.corpora.own.sounds import (
     sounds_folder,
     wav_path,
 )
-from bench.corpora.own.splits import SPLITS, describe, trials_of, with_splits
+from bench.corpora.own.splits import SPLITS, describe, describe_repeats, trials_of, with_splits
 from bench.corpora.own.tables import read_datasets, read_tables
 from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.corpus_folder import CorpusStatus
@@ -129,8 +129,10 @@ class OwnCorpus:
             rows = [row for row in ready.rows if row.split == split]
             write_table(target, split, [_table_row(row, sounds, self.name) for row in rows])
             write_trials(target, split, ready.trials.get(split, []))
-        used = [sound for row in ready.rows if not isinstance(sound := sounds[row.clip], str)]
-        about = [*describe(ready.rows, card), *describe_sounds(used), *ready.notes]
+        clips = {clip: sound for clip, sound in sounds.items() if not isinstance(sound, str)}
+        used = [clips[row.clip] for row in ready.rows]
+        repeats = describe_repeats(ready.rows, {clip: s.key for clip, s in clips.items()})
+        about = [*describe(ready.rows, card), *describe_sounds(used), *ready.notes, *repeats]
         mark = {
             "listing": key,
             "counts": dict(Counter(row.split for row in ready.rows)),
@@ -141,6 +143,8 @@ class OwnCorpus:
         }
         write_text(target / corpus_folder.MARK, json.dumps(mark, indent=2) + "\n")
         say(f"{self.name}: prepared in {target}", *(f"  {line}" for line in about))
+        for line in repeats:
+            warn(f"{self.name}: {line}")
         if ready.bad:
             warn(f"{self.name}: {len(ready.bad)} bad rows left out ({target / BAD_ROWS})")
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from bench.corpora.own.card import CLASS_TASKS, CardPlace, OwnTaskCard, SplitRule
 from bench.corpora.own.layouts import read_text
@@ -164,6 +165,25 @@ def describe(rows: Sequence[DataRow], card: OwnTaskCard) -> list[str]:
         spread = f"{fewest} ({small}) to {most} ({large})" if fewest < most else most
         facts.append(f"{len(sizes)} classes of {spread} utterances")
     return [*lines, "; ".join(facts)]
+
+
+def describe_repeats(rows: Sequence[DataRow], keys: Mapping[str, str]) -> list[str]:
+    """Return a line for each pair of splits that share sounds: such a test hears nothing new.
+
+    Args:
+        rows: with splits.
+        keys: digest of the samples of each row, by its clip.
+    """
+    ids = {
+        split: {keys[row.clip]: row.id for row in rows if row.split == split} for split in SPLITS
+    }
+    lines = []
+    for one, other in combinations(SPLITS, 2):
+        if shared := sorted(ids[one].keys() & ids[other].keys()):
+            example = f"{ids[one][shared[0]]} and {ids[other][shared[0]]}"
+            count = f"{len(shared)} sound{'s are' if len(shared) > 1 else ' is'}"
+            lines.append(f"the same sound: {count} in {one} and in {other}, such as {example}")
+    return lines
 
 
 def trials_of(rows: Sequence[DataRow], split: str, place: CardPlace) -> tuple[list[Trial], Listing]:

@@ -77,7 +77,27 @@ def survey(
         InvalidDataError: no layout that is known.
         UsageError: the data have no target for the task.
     """
-    seen = _layout(data, task)
+    try:
+        return _survey(data, folder, _layout(data, task), task, name, columns)
+    except UsageError as error:  # a table beside sounds may be about something else
+        if columns or not Path(data).is_dir():
+            raise
+        seen = _layout(data, task, tables=False)
+        if seen["layout"] != "files":
+            raise
+        seen["remarks"] = [*seen["remarks"], f"tables in the folder are not used ({error})"]
+        return _survey(data, folder, seen, task, name, columns)
+
+
+def _survey(
+    data: str,
+    folder: Path,
+    seen: dict[str, Any],
+    task: str | None,
+    name: str | None,
+    columns: Mapping[str, str],
+) -> Survey:
+    """Return the card for data in one layout; errors as `survey`."""
     remarks = seen.pop("remarks", [])
     seen |= {"columns": dict(columns)} if columns else {}
     values = {"data": _relative(data, folder), **seen}
@@ -105,8 +125,8 @@ def _relative(data: str, folder: Path) -> str:
     return str(path) if relative.startswith("../../..") else Path(relative).as_posix()
 
 
-def _layout(data: str, task: str | None) -> dict[str, Any]:
-    """Return the keys of a card that say the layout of some data, and remarks.
+def _layout(data: str, task: str | None, *, tables: bool = True) -> dict[str, Any]:
+    """Return the keys of a card that say the layout, and remarks; `tables`: look for tables too.
 
     Raises:
         MissingError: no such data.
@@ -128,10 +148,10 @@ def _layout(data: str, task: str | None) -> dict[str, Any]:
     sounds = [path for path in files if path.suffix.lower() in sound_endings()]
     if any(path.suffix == ".parquet" for path in files) and not sounds:
         return {"layout": "datasets"}
-    tables = {path.stem: path for path in files if path.suffix in ENDINGS and path.parent == root}
-    tables = _chosen_tables(tables)
-    if tables:
-        return {"layout": "table", **_named_parts(tables, root), **_audio_folder(tables, root)}
+    beside = {path.stem: path for path in files if path.suffix in ENDINGS and path.parent == root}
+    chosen = _chosen_tables(beside) if tables else {}
+    if chosen:
+        return {"layout": "table", **_named_parts(chosen, root), **_audio_folder(chosen, root)}
     if not sounds:
         raise InvalidDataError(f"{root}: no sound, table, wav.scp or data set in it")
     names = [path.relative_to(root).with_suffix("").as_posix() for path in sounds]
@@ -148,8 +168,6 @@ def _chosen_tables(tables: Mapping[str, Path]) -> dict[str, Path]:
 
 def _named_parts(parts: Mapping[str, Path], root: Path) -> dict[str, Any]:
     """Return the key `tables` for several parts, and for one that is not `data` itself."""
-    if list(parts.values()) == [root]:
-        return {}
     if len(parts) == 1:
         return {}
     splits = {split_of(name): path.relative_to(root).as_posix() for name, path in parts.items()}
