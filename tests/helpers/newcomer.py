@@ -4,13 +4,15 @@ import contextlib
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 
 from toy_track import make_toy, write_toy
 
+from bench import registry
 from bench.cli import main
 from bench.load import loader
-from bench.run import artifacts, job, plan
+from bench.run import artifacts, job, plan, spec
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,15 +25,17 @@ def blocks(page, kind):
 
 
 def begin(folder, monkeypatch):
-    """Work in an empty folder: `ks` of track `quick` is a task of the toy, encoders are real."""
+    """Work in an empty folder: `ks` of track `quick` is a task of the toy, the rest is real."""
     write_toy(folder)
-    tasks = (folder / "tasks" / "toy").rename(folder / "tasks" / "quick")
-    for old, new in (("track", "track"), ("tone", "ks"), ("voice", "asv")):
-        text = (tasks / f"{old}.yaml").read_text().replace("track: toy", "track: quick")
-        text = text.replace("name: toy", "name: quick").replace(f"name: {old}", f"name: {new}")
-        (tasks / f"{old}.yaml").unlink()
-        (tasks / f"{new}.yaml").write_text(text)
+    card = (folder / "tasks/toy/tone.yaml").read_text()
+    shutil.rmtree(folder / "tasks")
+    shutil.copytree(registry.TASKS, folder / "tasks")
+    card = card.replace("track: toy", "track: quick").replace("name: tone", "name: ks")
+    (folder / "tasks/quick/ks.yaml").write_text(card)
+    real = spec.corpus_module
     toy = make_toy(folder, monkeypatch)
+    choose = {"toy": spec.corpus_module}
+    monkeypatch.setattr(spec, "corpus_module", lambda name: choose.get(name, real)(name))
     for module in (job, plan, artifacts):
         monkeypatch.setattr(module, "load_upstream", loader.load_upstream)
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(toy.home))
