@@ -23,7 +23,8 @@ ReadPart = Callable[[Utterance, int, int], Tensor]
 StateReader = Callable[[Sequence[int]], list[Tensor]]
 # Distorted sound (S,) from sound (S,) and a generator.
 Distort = Callable[[Tensor, torch.Generator], Tensor]
-# Called with the seconds of audio presented, and with the figures of the log where it got a line.
+# Called with the part of the run that is over, in the trainer's unit, and with the figures of the
+# log where it got a line.
 OnStep = Callable[[float, dict[str, float]], None]
 
 
@@ -65,14 +66,16 @@ class RecipeTrainer(ABC):
     """The training of one upstream by a recipe, from its settings to its files.
 
     Attributes:
-        hours: hours of audio to present.
+        total: length of the run, in its unit.
+        unit: `h` (hours of audio presented) or `updates`.
         keep_targets: whether the teacher's states are to be read from the feature store.
         threads: of the CPU in training.
         identity: sha256 hex digest of all that the run depends on; set by `set_up`.
         num_parameters: parameters of the objective, trained or not; set by `set_up`.
     """
 
-    hours: float
+    total: float
+    unit: str
     keep_targets: bool
     threads: int
     identity: str
@@ -100,8 +103,8 @@ class RecipeTrainer(ABC):
             make: `module:attr` of the function that builds the objective.
             ingredients: what it is built from.
             facts: what the outcome depends on beside the section `training`; JSON-able.
-            export: called with the hours of audio presented, at each hour that the recipe names
-                and at the end.
+            export: called with the hours of audio presented, at each hour that the recipe names,
+                and at the end of a run that is counted in hours.
 
         Raises:
             UserError: a configuration, teacher or clips that the recipe cannot use.
@@ -114,6 +117,10 @@ class RecipeTrainer(ABC):
         Raises:
             UsageError: less audio than two batches.
         """
+
+    @abstractmethod
+    def whole_hours(self, pace: float) -> float:
+        """Return the hours of wall clock of the whole run, from what `rehearse` returned."""
 
     @abstractmethod
     def run(self, on_step: OnStep) -> None:

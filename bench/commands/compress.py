@@ -22,12 +22,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
     parser.add_argument("--data", help="CORPUS:TABLE, a folder of audio, or a pattern")
+    parser.add_argument(
+        "--noise-dir", type=Path, help="folder of noise corpora, for recipes that name them"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of all random draws (default 0)")
     parser.add_argument(
         "--device", choices=["cpu", "cuda"], default="cpu", help="of the training (default cpu)"
     )
     parser.add_argument(
         "--hours", type=float, help="hours of audio to present instead of the recipe's"
+    )
+    parser.add_argument(
+        "--max-updates", type=int, help="length of the run in updates instead of the recipe's"
     )
     parser.add_argument(
         "--threads", type=int, help="of the CPU in training; another number gives other last bits"
@@ -42,10 +48,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train and export."""
     from bench import stopping
+    from bench.errors import UsageError
     from bench.make.compress import CompressionRequest, compress
 
     stopping.install()
-    given = {"hours": options.hours, "threads": options.threads}
+    if options.hours is not None and options.max_updates is not None:
+        raise UsageError("--hours and --max-updates both give the length of the run: give one")
+    given = {
+        "hours": options.hours,
+        "updates": options.max_updates,
+        "threads": options.threads,
+    }
     overrides = {key: value for key, value in given.items() if value is not None}
     request = CompressionRequest(
         recipe=options.recipe,
@@ -55,6 +68,7 @@ def run(options: argparse.Namespace) -> int:
         teacher_card=options.teacher_card,
         teacher_weights=options.teacher_weights,
         data=options.data,
+        noise_dir=options.noise_dir,
         seed=options.seed,
         device=options.device,
         overrides=overrides,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.api import SAMPLE_RATE_HZ
 from bench.config import NAME_PATTERN
 from bench.engine import num_threads
 from bench.errors import UsageError
@@ -29,12 +29,12 @@ from bench.make.recipe import (
     recipe_card,
     task_and_data,
 )
-from bench.make.teacher_states import keep_states
+from bench.make.teacher_states import StateKeeper
 from bench.paths import make_folder
 from bench.progress import bar, say
 from bench.registry import BORDER, resolve
 from bench.session import Session
-from bench.trainer import Ingredients, RecipeTrainer, StateReader
+from bench.trainer import Ingredients, RecipeTrainer
 
 REHEARSED_UPDATES = 3
 
@@ -52,6 +52,7 @@ class CompressionRequest:
             if `teacher` names none.
         teacher_weights: a file of the teacher's weights.
         data: data to use instead of the recipe's.
+        noise_dir: folder of noise corpora, for recipes whose distortions name them.
         seed: of all random draws.
         device: `cpu` or `cuda`.
         overrides: training keys that replace the recipe's.
@@ -65,6 +66,7 @@ class CompressionRequest:
     teacher_card: Path | None = None
     teacher_weights: Path | None = None
     data: str | None = None
+    noise_dir: Path | None = None
     seed: int = 0
     device: str = "cpu"
     overrides: dict[str, Any] = field(default_factory=dict)
@@ -87,7 +89,7 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     card = recipe_card(request.recipe)
     name = _upstream_name(request, card)
     trainer_class: type[RecipeTrainer] = resolve(BORDER["recipe trainer"])
-    trainer = trainer_class(card.training | request.overrides, _device(request.device))
+    trainer = trainer_class(_training(card, request.overrides), _device(request.device))
     task, data = task_and_data(card, request.data)
     folder = make_folder(request.out or Path("runs") / "compress" / name)
     (folder / LEFT_OUT).unlink(missing_ok=True)
@@ -95,8 +97,9 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
-    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {trainer.hours:g} h to present")
-    keeper = _StateKeeper(teacher, clips, home, request.device)
+    to_go = "to present" if trainer.unit == "h" else "to make"
+    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {_length(trainer)} {to_go}")
+    keeper = StateKeeper(teacher, clips, home, request.device)
     keeps_targets = trainer.keep_targets and not request.dry_run
     facts = _facts(card, request, table_digest(clips), teacher)
     export = _Export(name, card, teacher.name.card if teacher else None, facts, trainer, folder)
@@ -114,7 +117,9 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
                 folder=folder,
                 say=say,
                 distort=(
-                    make_distort(card.distortions, data[0], home) if card.distortions else None
+                    make_distort(card.distortions, data[0], home, request.noise_dir)
+                    if card.distortions
+                    else None
                 ),
                 make_head=head_maker(task, clips) if task else None,
                 keep_states=keeper if keeps_targets else None,
@@ -133,6 +138,19 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
             return None
         _train(trainer, name)
     return export.final()
+
+
+def _training(card: RecipeCard, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section `training` with the user's settings; the length is given in one unit."""
+    section = dict(card.training)
+    if "hours" in overrides:
+        section.pop("updates", None)
+    return section | overrides
+
+
+def _length(trainer: RecipeTrainer) -> str:
+    """Return the length of a run as text."""
+    return f"{trainer.total:g} {trainer.unit}"
 
 
 def _upstream_name(request: CompressionRequest, card: RecipeCard) -> str:
@@ -190,31 +208,6 @@ def _facts(
     return facts | {key: value for key, value in optional.items() if value is not None}
 
 
-class _StateKeeper:
-    """The `keep_states` of a recipe's ingredients.
-
-    Attributes:
-        is_used: whether the recipe called it.
-    """
-
-    def __init__(
-        self, teacher: Loaded | None, clips: Sequence[Utterance], home: Path, device: str
-    ) -> None:
-        self._teacher, self._clips = teacher, clips
-        self._home, self._device = home, device
-        self.is_used = False
-
-    def __call__(self) -> StateReader:
-        """Pass the clips through the teacher; return a reader of their states.
-
-        Raises:
-            UserError: as `keep_states`.
-        """
-        assert self._teacher is not None  # only recipes with a teacher call this
-        self.is_used = True
-        return keep_states(self._teacher, self._clips, self._home, self._device)
-
-
 @dataclass(frozen=True)
 class _Export:
     """The new upstream as files.
@@ -237,13 +230,13 @@ class _Export:
 
     def final(self) -> Path:
         """Write the trained upstream; return its card."""
-        return self._write(self.name, self.folder, self.trainer.hours)
+        return self._write(self.name, self.folder, _length(self.trainer))
 
     def intermediate(self, hours: float) -> None:
         """Write the upstream of `hours` of audio to a folder of its own."""
-        self._write(f"{self.name}-{hours:g}h", self.folder / f"at-{hours:g}h", hours)
+        self._write(f"{self.name}-{hours:g}h", self.folder / f"at-{hours:g}h", f"{hours:g} h")
 
-    def _write(self, name: str, folder: Path, hours: float) -> Path:
+    def _write(self, name: str, folder: Path, length: str) -> Path:
         card, seed = self.card, self.facts["seed"]
         title = f"{card.title}, training seed {seed}" if seed else card.title
         about = {"name": name, "title": title, "family": card.family}
@@ -253,7 +246,8 @@ class _Export:
             about["paper"] = card.paper
         about["notes"] = (
             f"{card.notes.strip()} Made by 'slim-superb compress {card.name} --seed {seed}': "
-            f"{hours:g} h of audio presented; run {self.trainer.identity[:12]}, "
+            f"{length}{' of audio presented' if length.endswith(' h') else ''}; "
+            f"run {self.trainer.identity[:12]}, "
             f"data {self.facts['data'][:12]}."
         ).strip()
         path = folder / f"{name}.yaml"
@@ -265,22 +259,20 @@ def _rehearse(trainer: RecipeTrainer, device: str) -> None:
     """Make a few updates; print how long all of them would take."""
     pace = trainer.rehearse(REHEARSED_UPDATES)
     say(f"would export: {trainer.card_config()}")
-    say(
-        f"{REHEARSED_UPDATES} updates: {1 / pace:.1f} s of audio a second on {device}; "
-        f"{trainer.hours:g} h would take about {trainer.hours * pace:.1f} h"
-    )
+    speed = f"{REHEARSED_UPDATES} updates: {1 / pace:.1f} s of audio a second on {device}"
+    whole = trainer.whole_hours(pace)
+    say(f"{speed}; {_length(trainer)} would take about {whole:.1f} h")
 
 
 def _train(trainer: RecipeTrainer, name: str) -> None:
     """Train behind a progress bar."""
-    with bar(total=trainer.hours, label=name, unit="h", scale=False) as progress:
+    with bar(total=trainer.total, label=name, unit=trainer.unit, scale=False) as progress:
 
-        def on_step(presented_s: float, figures: dict[str, float]) -> None:
-            hours = presented_s / 3600
-            if not progress.n:  # the hours of an earlier run do not count in this run's speed
-                progress.initial = progress.n = hours
+        def on_step(amount: float, figures: dict[str, float]) -> None:
+            if not progress.n:  # the part of an earlier run does not count in this run's speed
+                progress.initial = progress.n = amount
             if figures:
                 progress.set_postfix({"loss": f"{figures['loss']:.3f}"}, refresh=False)
-            progress.update(min(hours, trainer.hours) - progress.n)
+            progress.update(min(amount, trainer.total) - progress.n)
 
         trainer.run(on_step)

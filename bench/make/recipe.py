@@ -227,13 +227,14 @@ def _key(path: Path, about: str) -> str:
     return sha256.hexdigest()
 
 
-def make_distort(name: str, data: str, home: Path) -> Distort:
+def make_distort(name: str, data: str, home: Path, noise_dir: Path | None = None) -> Distort:
     """Return a function that distorts sound by a condition of a set, drawn at each call.
 
     Args:
         name: of the set, such as `distorted-seen`.
         data: of the recipe; noise is limited to the band of its corpus.
         home: folder of the noises.
+        noise_dir: folder of noise corpora, for sets that name them.
 
     Raises:
         UsageError: no such set, or one with noise or rooms that are tested as unseen.
@@ -246,7 +247,9 @@ def make_distort(name: str, data: str, home: Path) -> Distort:
         if "unseen" in repr(member.steps):
             raise UsageError(f"distortions {name!r}: {member.name} is for tests only")
     corpus = data.partition(":")[0]
-    distorters = [make_distorter(member, corpus, home=home) for member in members]
+    distorters = [
+        make_distorter(member, corpus, home=home, noise_dir=noise_dir) for member in members
+    ]
 
     def distort(wav: Tensor, generator: torch.Generator) -> Tensor:
         index, number = torch.randint(2**31, (2,), generator=generator).tolist()

@@ -71,3 +71,28 @@ def keep_states(
         return [states.transpose(0, 1).to(torch.float32) for states in stored]
 
     return states
+
+
+class StateKeeper:
+    """The `keep_states` of a recipe's ingredients.
+
+    Attributes:
+        is_used: whether the recipe called it.
+    """
+
+    def __init__(
+        self, teacher: Loaded | None, clips: Sequence[Utterance], home: Path, device: str
+    ) -> None:
+        self._teacher, self._clips = teacher, clips
+        self._home, self._device = home, device
+        self.is_used = False
+
+    def __call__(self) -> StateReader:
+        """Pass the clips through the teacher; return a reader of their states.
+
+        Raises:
+            UserError: as `keep_states`.
+        """
+        assert self._teacher is not None  # only recipes with a teacher call this
+        self.is_used = True
+        return keep_states(self._teacher, self._clips, self._home, self._device)

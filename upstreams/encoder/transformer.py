@@ -90,7 +90,10 @@ class SelfAttention(nn.Module):
 
     Attributes:
         gate: WavLM's gate, which scales the bias of relative positions; None in other models.
+        dropout: of attention weights, in training mode.
     """
+
+    dropout = 0.0
 
     def __init__(
         self, width: int, heads: int, head_dim: int, gate: PositionGate | None = None
@@ -116,7 +119,8 @@ class SelfAttention(nn.Module):
             mask = gated if mask is None else gated.masked_fill(~mask, -torch.inf)
         qkv = self.qkv(x).view(batch, frames, 3, self.heads, self.head_dim)
         query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        dropout = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 

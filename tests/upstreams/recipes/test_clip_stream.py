@@ -42,7 +42,7 @@ def test_lengths_are_on_a_grid_where_that_leaves_enough(source):
         assert part.num_samples % 2_560 == 0
         assert part.start + part.num_samples <= source.clips[part.index].num_samples
     whole = ClipStream(
-        source.clips, source.read, batch_s=2, max_s=1, min_samples=400, seed=0, whole=True
+        source.clips, source.read, batch_s=2, max_s=1, min_samples=400, seed=0, grid=False
     )
     uncut = {part.index: part.num_samples for batch in whole.plan(0) for part in batch}
     assert uncut == {index: clip.num_samples for index, clip in enumerate(source.clips)}

@@ -58,16 +58,6 @@ def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
     assert "not readable as sound" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name.startswith("hubert_")])
-def test_recipes_for_hubert_base_run(tmp_path, name, capsys):
-    recipe_file(tmp_path)
-    command = ["compress", name, "--dry-run", "--teacher", "hubert_base+untrained"]
-    command += ["--data", str(tmp_path / "speech"), "--out", str(tmp_path / "run")]
-    assert main(command) == 0
-    assert "would take about" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -43,7 +43,7 @@ def kept_by(teacher, source):
 
 def whole_batch(source):
     data = ClipStream(
-        source.clips, source.read, batch_s=3, max_s=1, min_samples=400, seed=0, whole=True
+        source.clips, source.read, batch_s=3, max_s=1, min_samples=400, seed=0, grid=False
     )
     return data.load(data.plan(0)[0])
 

@@ -49,7 +49,7 @@ def test_pruning_for_a_task_learns_the_task(with_task, task):
     source = with_task({"gate_lr": 0.1}, task)
     objective = prune_task.make(source)
     data = ClipStream(
-        source.clips, source.read, batch_s=9, max_s=9, min_samples=400, seed=0, whole=True
+        source.clips, source.read, batch_s=9, max_s=9, min_samples=400, seed=0, grid=False
     )
     batch = data.load(data.plan(0)[0])
     optimizer = torch.optim.AdamW(objective.groups(5e-3, 0.0))

@@ -20,7 +20,9 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, trainable, unpack
 from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
+from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
+    CosineForm,
     TargetHeads,
     TargetNorm,
     check_grid,
@@ -51,6 +53,8 @@ class DistillationOptions(Frozen):
         take: teacher layers that the student starts from; empty starts from random weights.
         target_norm: how targets are normed (`students.standardised`).
         cosine_weight: lambda of the regression loss.
+        cosine: its form (`students.regression_loss`).
+        regularisation: dropout of the student, and the gradient of its front end.
         code_weight: of the discriminative loss; 0 omits it.
         code_temperature: of its distributions; the teacher was trained with 0.1.
         start_prob: probability that a masked span starts at a frame of the student's input; 0
@@ -63,6 +67,8 @@ class DistillationOptions(Frozen):
     take: tuple[int, ...] = ()
     target_norm: TargetNorm = "frames"
     cosine_weight: float = 1.0
+    cosine: CosineForm = "log_sigmoid"
+    regularisation: Regularisation = Regularisation()
     code_weight: float = 0.0
     code_temperature: float = Field(default=0.1, gt=0)
     start_prob: float = 0.0
@@ -105,6 +111,7 @@ class Distillation(Objective):
         self.options = options
         self.teacher = teacher
         self.student = trainable(config, state)
+        regularise(self.student, options.regularisation)
         check_grid(encoder, self.student, spare=SPARE_FRAMES)
         count = len(options.targets)
         self.heads = TargetHeads(config.embed_dim, encoder.hidden_size, count, seed)
@@ -134,7 +141,7 @@ class Distillation(Objective):
         normed = standardised(chosen, valid, self.options.target_norm)
         predictions = self.heads(last[valid])
         losses = [
-            regression_loss(prediction, target, self.options.cosine_weight)
+            regression_loss(prediction, target, self.options.cosine_weight, self.options.cosine)
             for prediction, target in zip(predictions, normed, strict=True)
         ]
         total = torch.stack(losses).mean()

@@ -20,7 +20,9 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, trainable, unpack
 from upstreams.house import read_extras
+from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
+    TargetNorm,
     check_grid,
     check_targets,
     initial_state,
@@ -57,13 +59,17 @@ class FrontEndOptions(Frozen):
         student: keys of `EncoderConfig` of the new front end, some of `FRONT_KEYS`.
         adapt: share of the audio for the first stage.
         targets: hidden states to match in the second stage.
+        target_norm: how states are normed in the second stage (`students.standardised`).
         cosine_weight: lambda of the regression loss.
+        regularisation: dropout of the student, and the gradient of its front end.
     """
 
     student: Section = Field(default_factory=dict)
     adapt: float = Field(default=0.4, gt=0, lt=1)
     targets: tuple[int, ...] = (4, 8, 12)
+    target_norm: TargetNorm = "frames"
     cosine_weight: float = 1.0
+    regularisation: Regularisation = Regularisation()
 
 
 class FrontEndTransfer(Objective):
@@ -97,6 +103,7 @@ class FrontEndTransfer(Objective):
         self._teacher = [teacher]
         self._extras = extras or {}
         self.student = trainable(config, state)
+        regularise(self.student, options.regularisation)
         check_grid(teacher, self.student)
         self.min_samples = max(teacher.min_samples, self.student.min_samples)
 
@@ -118,10 +125,10 @@ class FrontEndTransfer(Objective):
             loss = regression_loss(projected[valid], target[valid], weight)
             return loss, {"front": loss.item()}
         states = self.student.transform(projected, frames)
-        chosen = self.options.targets
+        chosen, norm = self.options.targets, self.options.target_norm
         pairs = zip(
-            standardised([states[index] for index in chosen], valid),
-            standardised([targets[index] for index in chosen], valid),
+            standardised([states[index] for index in chosen], valid, norm),
+            standardised([targets[index] for index in chosen], valid, norm),
             strict=True,
         )
         loss = torch.stack([regression_loss(*pair, weight) for pair in pairs]).mean()

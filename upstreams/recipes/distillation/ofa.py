@@ -1,14 +1,15 @@
 """Once for all: one training run for a family of subnets (LightHuBERT, Wang et al. 2022).
 
 A supernet with elastic width, heads, feed-forward ratio and depth learns the mean of the teacher's
-upper hidden states from masked input, by L1 (section 2.3). The first stage trains the largest
-subnet alone, the second one subnet a step, drawn uniformly. The weights of a subnet are prefixes of
-the supernet's (`upstreams.supernet.subnet.cut`), so each step also trains other subnets.
+upper layers from masked input, by L1 (section 2.3). The first stage trains the whole supernet, the
+second one subnet a step, drawn uniformly. The weights of a subnet are prefixes of the supernet's
+(`upstreams.supernet.subnet.cut`), so each step also trains other subnets. All subnets of the search
+space may be smaller than the supernet, as in LightHuBERT-small.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -23,6 +24,7 @@ from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, pack, trainable, unpack
+from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
     check_grid,
     initial_state,
@@ -51,21 +53,28 @@ class OnceForAllOptions(Frozen):
         student: keys of `EncoderConfig` in which the supernet differs from the teacher.
         search_space: values of each dimension (`upstreams.supernet.subnet.search_space`).
         default: the subnet that the card names, in the spelling of a variant.
-        upper: number of the teacher's last hidden states in the mean.
+        target: what of the teacher is averaged: hidden `states`, or `layer_results`
+            (`FrozenTeacher.layer_results`).
+        target_norm: `frames` layer-norms each before the mean; `none` does not.
+        upper: number of the teacher's last layers in the mean.
         take: teacher layers that the supernet starts from; empty starts from random weights.
         full_stage: share of the audio for the first stage.
         start_prob: probability that a masked span starts at a frame of the input.
         span: frames masked at a time.
+        regularisation: dropout of the subnets, and the gradient of their front end.
     """
 
     student: Section = Field(default_factory=dict)
     search_space: Section = Field(default_factory=dict)
     default: str = "max"
+    target: Literal["states", "layer_results"] = "states"
+    target_norm: Literal["frames", "none"] = "frames"
     upper: int = 8
     take: tuple[int, ...] = ()
     full_stage: float = Field(default=0.4, gt=0, lt=1)
     start_prob: float = 0.08
     span: int = 6
+    regularisation: Regularisation = Regularisation()
 
 
 class _Skeleton(nn.Module):
@@ -124,6 +133,8 @@ class OnceForAll(Objective):
             raise UsageError(f"'upper' must be 1 to {encoder.num_layers}, found {options.upper}")
         self.config = config
         self.space = space
+        ratios = tuple(units / config.embed_dim for units in config.ffn)
+        self.whole = Subnet(config.embed_dim, config.heads, ratios)
         self.default = default
         self.options = options
         self.stages = (options.full_stage, 1 - options.full_stage)
@@ -141,7 +152,7 @@ class OnceForAll(Objective):
     def subnet_at(self, at: Moment) -> Subnet:
         """Return the subnet of a step."""
         if at.stage == 0:
-            return self.space.largest()
+            return self.whole
         return self.space.sample(int(torch.randint(2**31, (), generator=at.generator)))
 
     def encode(self, subnet: Subnet, batch: ClipBatch, masked: Tensor | None) -> Tensor:
@@ -149,6 +160,8 @@ class OnceForAll(Objective):
         supernet = unpack(self.supernet, dict(self.supernet.named_parameters()))
         small = cut(supernet, self.config, subnet)
         skeleton = _Skeleton(subnet_config(self.config, subnet), batch.wavs.device)
+        nn.Module.train(skeleton.encoder, self.training)
+        regularise(skeleton.encoder, self.options.regularisation)
         weights = {f"encoder.{name}": tensor for name, tensor in pack(small).items()}
         vector = self.mask[: subnet.embed]
         out: Tensor = functional_call(
@@ -157,9 +170,13 @@ class OnceForAll(Objective):
         return out
 
     def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """Return the L1 distance to the mean of the teacher's upper states, each layer-normed."""
-        states, frames = self.teacher.states_of(batch)
-        upper = [F.layer_norm(s, s.shape[-1:]) for s in states[-self.options.upper :]]
+        """Return the L1 distance to the mean of the teacher's upper layers."""
+        of_states = self.options.target == "states"
+        teach = self.teacher.states_of if of_states else self.teacher.layer_results
+        states, frames = teach(batch)
+        upper = states[-self.options.upper :]
+        if self.options.target_norm == "frames":
+            upper = [F.layer_norm(s, s.shape[-1:]) for s in upper]
         target = torch.stack(upper).mean(dim=0)
         valid = lengths_to_mask(frames, target.shape[1]).to(target.device)
         start_prob, span = self.options.start_prob, self.options.span
@@ -197,12 +214,13 @@ def check_space(space: SearchSpace, config: EncoderConfig) -> None:
         what = "relative positions" if config.relative_buckets else "pruned convolutions"
         raise UsageError(f"a supernet with {what} cannot be cut: choose another teacher")
     largest = space.largest()
-    whole = (config.embed_dim, config.num_layers, config.heads[0], config.ffn[0])
-    size = (largest.embed, largest.layers, largest.heads[0], largest.ffn_widths[0])
-    if size != whole:
+    ratio = config.ffn[0] / config.embed_dim
+    whole = (config.embed_dim, config.num_layers, config.heads[0], ratio)
+    size = (largest.embed, largest.layers, largest.heads[0], largest.ffn[0])
+    if any(one > limit for one, limit in zip(size, whole, strict=True)):
         raise UsageError(
-            f"search_space: the largest subnet must be the supernet: (embed, layers, heads, units) "
-            f"{size}, the supernet has {whole}"
+            f"search_space: the largest subnet must fit in the supernet: (embed, layers, heads, "
+            f"ffn) {size}, the supernet has {whole}"
         )
     for embed in space.embed:
         if embed % config.pos_conv_groups:

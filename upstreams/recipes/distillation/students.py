@@ -18,7 +18,8 @@ from upstreams.encoder.state import State, random_state, unpack
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.precision import at_least_float32
 
-TargetNorm = Literal["frames", "dimensions"]
+TargetNorm = Literal["frames", "dimensions", "none"]
+CosineForm = Literal["log_sigmoid", "raw"]
 MIN_STD = 1e-3  # of a dimension that hardly varies
 
 
@@ -149,13 +150,16 @@ class TargetHeads(nn.Module):
         ]
 
 
-def regression_loss(predicted: Tensor, target: Tensor, cosine_weight: float) -> Tensor:
+def regression_loss(
+    predicted: Tensor, target: Tensor, cosine_weight: float, form: CosineForm = "log_sigmoid"
+) -> Tensor:
     """Return DistilHuBERT's loss: mean |p - h| over dimensions, minus log sigmoid of the cosine.
 
     Args:
         predicted: (N, D) frames.
         target: (N, D).
         cosine_weight: lambda.
+        form: `raw` subtracts the cosine itself (DPHuBERT).
 
     Returns:
         scalar, the mean over frames.
@@ -163,13 +167,14 @@ def regression_loss(predicted: Tensor, target: Tensor, cosine_weight: float) -> 
     predicted = at_least_float32(predicted)
     distance = (predicted - target).abs().mean()
     cosine = F.cosine_similarity(predicted, target, dim=-1)
-    return distance - cosine_weight * F.logsigmoid(cosine).mean()
+    gain = F.logsigmoid(cosine) if form == "log_sigmoid" else cosine
+    return distance - cosine_weight * gain.mean()
 
 
 def standardised(
     states: Sequence[Tensor], valid: Tensor, norm: TargetNorm = "frames"
 ) -> list[Tensor]:
-    """Return the valid frames of states (B, T, D), normed without weights: (N, D) each.
+    """Return the valid frames of states (B, T, D), normed as `norm` says: (N, D) each.
 
     The residual stream of a pre-norm encoder grows from layer to layer, and a few dimensions
     dominate it. With the norm, all layers and frames count equally in the distance.
@@ -178,9 +183,12 @@ def standardised(
         states: of the teacher.
         valid: (B, T) bool.
         norm: `frames` norms every frame over its dimensions (layer norm). `dimensions` norms every
-            dimension over the N frames, so that a mean that all frames share is no target.
+            dimension over the N frames, so that a mean that all frames share is no target. `none`
+            leaves them as they are, as published recipes do.
     """
     frames = [at_least_float32(state[valid]) for state in states]
+    if norm == "none":
+        return frames
     if norm == "frames":
         return [F.layer_norm(state, state.shape[-1:]) for state in frames]
     return [

@@ -69,6 +69,32 @@ class FrozenTeacher(Generic[UpstreamT]):
         padded = nn.utils.rnn.pad_sequence(parts, batch_first=True).to(batch.wavs.device)
         return TeacherStates(list(padded.unbind(2)), torch.tensor(sizes))
 
+    @torch.no_grad()
+    def layer_results(self, batch: ClipBatch) -> TeacherStates:
+        """Return the output of each layer's feed-forward part, before its residual is added.
+
+        Data2vec's targets (Baevski et al. 2022), fairseq's `layer_result`.
+
+        Raises:
+            UsageError: stored states, which do not hold them, or a teacher without such layers.
+        """
+        if self.reader is not None or not isinstance(self.encoder, Encoder):
+            raise UsageError(
+                "'target: layer_results' needs an encoder as its teacher, without 'keep_targets': "
+                "only hidden states are stored"
+            )
+        results: list[Tensor] = []
+        handles = [
+            layer.get_submodule("ffn_out").register_forward_hook(
+                lambda _module, _inputs, output: results.append(output)
+            )
+            for layer in self.encoder.layers
+        ]
+        _, frames = self.encoder.to(batch.wavs.device)(batch.wavs, batch.lengths)
+        for handle in handles:
+            handle.remove()
+        return TeacherStates(results, frames)
+
 
 def frozen_teacher(source: Ingredients) -> FrozenTeacher[Encoder]:
     """Return the teacher of a recipe, with stored states if the recipe asks for them.

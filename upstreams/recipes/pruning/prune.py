@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from bench.api import lengths_to_mask
@@ -26,7 +26,14 @@ from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import trainable, unpack
-from upstreams.recipes.distillation.students import check_targets, regression_loss, standardised
+from upstreams.recipes.distillation.regularisation import Regularisation, regularise
+from upstreams.recipes.distillation.students import (
+    CosineForm,
+    TargetNorm,
+    check_targets,
+    regression_loss,
+    standardised,
+)
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.pruning.gated import WHOLE, GatedEncoder, gate_counts
@@ -54,7 +61,12 @@ class PruningOptions(Frozen):
         sparsity: share to remove; with target `separate` the share of the transformer.
         front_sparsity: share of the front end to remove with target `separate`.
         targets: hidden states of the teacher to match.
+        maps: for each target, the number of the linear map that its state goes through; empty
+            gives each a map of its own.
+        target_norm: how states are normed (`students.standardised`).
         cosine_weight: lambda of the regression loss.
+        cosine: its form (`students.regression_loss`).
+        regularisation: dropout of the pruned encoder.
         ramp: share of the first stage in which the target rises from zero.
         gate_lr: learning rate of gates and multipliers.
         settle: share of the audio with fixed gates, the second stage; with 0 gates are fixed only
@@ -66,10 +78,27 @@ class PruningOptions(Frozen):
     sparsity: float = 0.5
     front_sparsity: float = 0.0
     targets: tuple[int, ...] = (0, 4, 8, 12)
+    maps: tuple[int, ...] = ()
+    target_norm: TargetNorm = "frames"
     cosine_weight: float = 1.0
+    cosine: CosineForm = "log_sigmoid"
+    regularisation: Regularisation = Regularisation()
     ramp: float = 0.2
     gate_lr: float = 0.02
     settle: float = Field(default=0.3, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_map_a_target(self) -> PruningOptions:
+        if self.maps and sorted(set(self.maps)) != list(range(max(self.maps) + 1)):
+            raise ValueError("'maps' must number the maps from 0 without gaps")
+        if self.maps and len(self.maps) != len(self.targets):
+            raise ValueError("'maps' must have one number for each of 'targets'")
+        return self
+
+    @property
+    def map_of_target(self) -> tuple[int, ...]:
+        """The number of each target's map."""
+        return self.maps or tuple(range(len(self.targets)))
 
 
 class Constraint(nn.Module):
@@ -107,13 +136,16 @@ class Pruning(Objective):
         config = replace(dense.config, mask_embedding=0)
         state = {key: value for key, value in unpack(dense).items() if key != "mask_embedding"}
         self.config = config
-        self.gated = GatedEncoder(trainable(config, state), options.gates, seed)
+        encoder = trainable(config, state)
+        self.gated = GatedEncoder(encoder, options.gates, seed)
+        regularise(encoder, options.regularisation)
         self._dense = self._sizes(lambda kind: gate_counts(self.config)[kind])
         self._targets = self._target_sparsities()
         self._check_reachable()
         self.constraints = nn.ModuleList(Constraint() for _ in self._targets)
         width = config.embed_dim
-        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in options.targets)
+        count = max(options.map_of_target) + 1
+        self.maps = nn.ModuleList(nn.Linear(width, width) for _ in range(count))
         for linear in self.maps:
             nn.init.eye_(linear.weight)  # type: ignore[arg-type]
             nn.init.zeros_(linear.bias)  # type: ignore[arg-type]
@@ -223,11 +255,14 @@ class Pruning(Objective):
         targets, frames = self.teacher.states_of(batch)
         states, _ = self.gated.encoder(batch.wavs, batch.lengths)
         valid = lengths_to_mask(frames, states[0].shape[1]).to(states[0].device)
-        students = standardised([states[index] for index in self.options.targets], valid)
-        teachers = standardised([targets[index] for index in self.options.targets], valid)
+        options = self.options
+        norm, chosen = options.target_norm, options.targets
+        students = standardised([states[index] for index in chosen], valid, norm)
+        teachers = standardised([targets[index] for index in chosen], valid, norm)
+        maps = [self.maps[index] for index in options.map_of_target]
         losses = [
-            regression_loss(linear(state), target, self.options.cosine_weight)
-            for linear, state, target in zip(self.maps, students, teachers, strict=True)
+            regression_loss(linear(state), target, options.cosine_weight, options.cosine)
+            for linear, state, target in zip(maps, students, teachers, strict=True)
         ]
         total = torch.stack(losses).mean()
         return total, {"regression": total.item()}

@@ -97,7 +97,9 @@ def make(source: Ingredients) -> Objective:
         raise UsageError("this recipe needs 'task' in its YAML")
     dense = teacher_of(source)
     head = source.make_head(dense.hidden_size, dense.stride)
-    options = options.model_copy(update={"targets": (0,)})  # no hidden states are matched
+    options = options.model_copy(
+        update={"targets": (0,), "maps": ()}
+    )  # no hidden states are matched
     targets = head.encode([clip.target for clip in source.clips])
     lengths = [clip.num_samples for clip in source.clips]
     return TaskPruning(dense, options, PruningTask(head, targets, lengths), seed=source.seed)

@@ -1,7 +1,7 @@
 """The training loop that all recipes share: schedule, precision, checkpoints, exact resume, log.
 
-Batches differ in size, so progress is counted in seconds of audio presented, not in updates. The
-schedule, the stages and the end of a run follow from it.
+Progress is counted in seconds of audio presented, because batches differ in size, or in updates
+where a published recipe counts them. Schedule, stages and the end of a run follow from it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ import torch
 
 from bench import stopping
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.paths import atomic_path
 from bench.seeds import derive_seed
+from upstreams.recipes.training.checkpoint import BEST, CHECKPOINT, read_state, write_state
 from upstreams.recipes.training.mixing import mix_utterances
 from upstreams.recipes.training.objective import Moment, Objective
 from upstreams.recipes.training.precision import autocast_context
 from upstreams.recipes.training.runlog import RunLog
-from upstreams.recipes.training.settings import SECONDS_AN_HOUR, TrainingProgress, TrainingSettings
+from upstreams.recipes.training.settings import (
+    SECONDS_AN_HOUR,
+    TrainingProgress,
+    TrainingSettings,
+    of_stage,
+)
 from upstreams.recipes.training.stream import ClipBatch, ClipStream
-
-CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass
@@ -61,22 +64,33 @@ class TrainingRun:
         self.objective.to(self.device)
         self.log = RunLog(self.folder)
         self._stage = -1
-        groups = self.objective.groups(self.training.lr, self.training.weight_decay)
+        settings = self.training
+        lr = of_stage(settings.lr, 0)
+        groups = self.objective.groups(lr, settings.weight_decay)
         self._peaks = [float(group["lr"]) for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, lr=self.training.lr, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=settings.betas, eps=settings.eps)
 
     @property
-    def total_s(self) -> float:
-        """The seconds of audio to present in the whole run."""
-        return self.training.hours * SECONDS_AN_HOUR
+    def fraction(self) -> float:
+        """The share of the whole run that is over, above 1 if the last batch was too large."""
+        if self.training.updates is not None:
+            return self.progress.step / self.training.updates
+        return self.progress.presented_s / (self.training.hours * SECONDS_AN_HOUR)
+
+    @property
+    def amount(self) -> float:
+        """The part of the run that is over, in the unit of the settings."""
+        if self.training.updates is not None:
+            return float(self.progress.step)
+        return self.progress.presented_s / SECONDS_AN_HOUR
 
     @stopping.deferred()
     def run(self, on_step: Callable[[float, dict[str, float]], None]) -> None:
         """Train to the end, from the checkpoint if one exists.
 
         Args:
-            on_step: called after each update with the seconds of audio presented. Its second
-                argument holds the log's figures after every `log_steps` updates, else nothing.
+            on_step: called after each update with what `amount` returns. Its second argument
+                holds the log's figures after every `log_steps` updates, else nothing.
 
         Raises:
             InvalidDataError: a loss that is not finite (the last checkpoint stays), or a damaged
@@ -97,9 +111,9 @@ class TrainingRun:
             self.log.add(figures)
             self._export_after(before)
             if self.progress.step % self.training.log_steps == 0:
-                on_step(self.progress.presented_s, self._write_log())
+                on_step(self.amount, self._write_log())
             else:
-                on_step(self.progress.presented_s, {})
+                on_step(self.amount, {})
             if time.monotonic() - saved > self.training.save_s:
                 self.save()
                 saved = time.monotonic()
@@ -107,6 +121,9 @@ class TrainingRun:
                 self.save()
                 stopping.check()
         self.save()
+        if self.training.keep_best:
+            best = read_state(self.folder / BEST, self.identity, self.device)
+            self.objective.load_state_dict(best["objective"])
 
     def rehearse(self, updates: int) -> float:
         """Make some updates and write no files; return seconds of wall clock a second of audio.
@@ -126,14 +143,18 @@ class TrainingRun:
             presented_s += batch.seconds if count else 0.0
         if not presented_s:
             raise UsageError(
-                f"{self.training.hours:g} h are less than two batches: nothing to time; raise "
-                f"'hours' or lower 'batch_s'"
+                f"{self.training.total:g} {self.training.unit} are less than two batches: nothing "
+                f"to time; make the run longer, or lower 'batch_s'"
             )
         return (time.monotonic() - begun) / presented_s
 
+    def presented_s_per_update(self) -> float:
+        """Return the mean seconds of audio of the updates so far."""
+        return self.progress.presented_s / self.progress.step
+
     def moment(self) -> Moment:
         """Return the progress of the run, with the generator of the next update."""
-        fraction = min(self.progress.presented_s / self.total_s, 1.0)
+        fraction = min(self.fraction, 1.0)
         begin, stage = 0.0, 0
         shares = self.objective.stages
         while stage < len(shares) - 1 and fraction >= begin + shares[stage]:
@@ -149,11 +170,11 @@ class TrainingRun:
 
     def _batches(self) -> Iterator[tuple[int, int, ClipBatch]]:
         """Yield batches until all audio is presented, each with (epoch, number) of the next."""
-        if self.progress.presented_s >= self.total_s:
+        if self.fraction >= 1:
             return
         for item in self.stream.batches(self.progress.epoch, self.progress.number):
             yield item
-            if self.progress.presented_s >= self.total_s:
+            if self.fraction >= 1:
                 return
 
     def _update(self, batch: ClipBatch) -> dict[str, float]:
@@ -162,7 +183,9 @@ class TrainingRun:
         if at.stage != self._stage:
             self.objective.begin(at.stage)
             self._stage = at.stage
-        factor = self.training.factor(at.stage_fraction)
+            if self.training.fresh_optimizer:
+                self.optimizer.state.clear()
+        factor = self.training.factor(at.stage_fraction, at.stage)
         for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
             group["lr"] = peak * factor
         if self.training.mixing:
@@ -203,11 +226,24 @@ class TrainingRun:
         )
 
     def _export_after(self, before_s: float) -> None:
-        """Validate and export at each hour between `before_s` and the present."""
-        for hours in (*self.training.keep_hours, self.training.hours):
+        """Validate and export at each hour between `before_s` and the present; validate at last."""
+        ends = () if self.training.updates is not None else (self.training.hours,)
+        for hours in (*self.training.keep_hours, *ends):
             if before_s < hours * SECONDS_AN_HOUR <= self.progress.presented_s:
                 self.log.event(step=self.progress.step, hours=hours, validation=self.validate())
                 self.export(hours)
+        every = self.training.validate_every
+        if (not ends and self.fraction >= 1) or (every and self.progress.step % every == 0):
+            self._validate_and_keep()
+
+    def _validate_and_keep(self) -> None:
+        """Write a line of validation; with `keep_best`, keep the state if it is the best one."""
+        validation, hours = self.validate(), self.progress.presented_s / SECONDS_AN_HOUR
+        self.log.event(step=self.progress.step, hours=hours, validation=validation)
+        if self.training.keep_best and validation["loss"] < self.progress.best_loss:
+            self.progress.best_loss = validation["loss"]
+            content = {"identity": self.identity, "objective": self.objective.state_dict()}
+            write_state(self.folder / BEST, content)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -215,11 +251,13 @@ class TrainingRun:
         totals: dict[str, float] = {}
         seconds = sum(batch.seconds for batch in self.validation)
         at = self.moment()
+        self.objective.eval()
         for index, batch in enumerate(self.validation):
             at = replace(at, generator=_generator(self.seed, "validation", index))
             loss, figures = self.objective.loss(batch.to(self.device), at)
             for key, value in {"loss": float(loss), **figures}.items():
                 totals[key] = totals.get(key, 0.0) + value * batch.seconds / seconds
+        self.objective.train()
         return totals
 
     def save(self) -> None:
@@ -230,8 +268,7 @@ class TrainingRun:
             "objective": self.objective.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
-        with atomic_path(self.folder / CHECKPOINT) as temporary:
-            torch.save(content, temporary)
+        write_state(self.folder / CHECKPOINT, content)
 
     def resume(self) -> None:
         """Continue from the checkpoint, if one exists.
@@ -243,16 +280,7 @@ class TrainingRun:
         path = self.folder / CHECKPOINT
         if not path.exists():
             return
-        try:
-            content = torch.load(path, map_location=self.device, weights_only=True)
-            same = content["identity"] == self.identity
-        except Exception as error:  # torch's reader raises many classes on a damaged file
-            raise InvalidDataError(f"{path}: damaged; remove it to start again") from error
-        if not same:
-            raise UsageError(
-                f"{path}: made by another configuration or other data; choose another --out, or "
-                f"remove it to start again"
-            )
+        content = read_state(path, self.identity, self.device)
         self.progress = TrainingProgress(**content["place"])
         self.objective.load_state_dict(content["objective"])
         self._stage = self.moment().stage

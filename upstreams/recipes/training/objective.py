@@ -63,6 +63,12 @@ class Objective(nn.Module, ABC):
     whole_clips: bool = False
     min_samples: int
 
+    def train(self, mode: bool = True) -> Objective:
+        """Set the mode of all modules; an `Upstream` ignores its own `train`."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
     @abstractmethod
     def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """Return the loss (scalar) and figures for the log.

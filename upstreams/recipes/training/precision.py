@@ -1,4 +1,4 @@
-"""Mixed precision in training: products in bfloat16, all sums in float32."""
+"""Mixed precision in training: products in 16 bits, all sums in float32."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Precision = Literal["auto", "float32", "bf16"]
+Precision = Literal["auto", "float32", "bf16", "fp16"]
 
 
 def autocast_context(precision: Precision, device: torch.device) -> AbstractContextManager[Any]:
@@ -17,12 +17,15 @@ def autocast_context(precision: Precision, device: torch.device) -> AbstractCont
     Args:
         precision: `bf16` rounds the operands of products and convolutions (Kalamkar et al.
             2019, 1905.12322: no scaling of the loss is needed); weights, the residual stream and
-            losses stay in float32. `auto` is `bf16` on CUDA and `float32` elsewhere.
+            losses stay in float32. `fp16` does so in half precision, with a scaled loss
+            (Micikevicius et al. 2018, 1710.03740). `auto` is `bf16` on CUDA and `float32`
+            elsewhere.
         device: of the computation.
     """
-    if resolve_precision(precision, device) == "bf16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
+        resolve_precision(precision, device)
+    )
+    return torch.autocast(device.type, dtype) if dtype is not None else nullcontext()
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:

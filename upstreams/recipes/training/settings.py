@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
+from typing_extensions import TypeIs
 
 from bench.schema import Frozen
 from upstreams.recipes.training.precision import Precision
 
 SECONDS_AN_HOUR = 3_600.0
+# One number, or one for each stage of the objective. YAML has lists where Python has tuples.
+PerStage = float | Annotated[tuple[float, ...], Field(min_length=1), Strict(False)]
 # Keys and values inside a section; without content it is empty.
 Section = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
@@ -19,16 +23,28 @@ class TrainingSettings(Frozen):
     """The section `training` of a recipe. All of it is in the checkpoint's identity.
 
     Attributes:
-        hours: of audio to present, over all epochs.
+        hours: of audio to present, over all epochs; without effect if `updates` is given.
+        updates: number of updates of the whole run, instead of `hours`: schedule, stages and end
+            follow from it.
         batch_s: seconds of audio an update, with padding.
+        batch_clips: clips an update, instead of `batch_s`.
         max_s: longer clips are cut to so many seconds.
-        lr: the peak of the learning rate.
-        warmup: share of a stage in which the rate rises from zero.
-        decay: share of a stage, at its end, in which the rate falls to zero.
-        weight_decay: of AdamW.
-        clip: largest L2 norm of the gradient.
+        min_s: shorter clips are left out.
+        grid: cut clips to multiples of 0.16 s, which halves the time on a CPU.
+        equal_lengths: cut all clips of a batch to the shortest of them, so that none is padded.
+        lr: the peak of the learning rate, or one for each stage.
+        warmup: share of a stage in which the rate rises from zero, or one for each stage.
+        decay: share of a stage, at its end, in which the rate falls to zero, or one for each.
+        fresh_optimizer: each stage starts with an optimizer without moments.
+        betas: of AdamW.
+        eps: of AdamW.
+        weight_decay: of AdamW; not on norms, biases and other vectors.
+        clip: largest L2 norm of the gradient, over all parameters and devices.
         held_out: number of clips for the validation loss, evenly spread over the list; they are
             not trained on.
+        validate_every: updates between two computations of the validation loss; 0 computes it at
+            `keep_hours` and at the end only.
+        keep_best: export the state with the lowest validation loss instead of the last one.
         save_s: seconds of wall clock between two checkpoints.
         log_steps: updates between two lines of the log.
         keep_hours: hours of audio at which the upstream is exported too.
@@ -40,20 +56,30 @@ class TrainingSettings(Frozen):
             (`mixing.mix_utterances`); not in the validation loss. Units and stored targets stay
             those of the clip. A teacher that is passed each batch gets the mix.
         threads: of the CPU. They decide the last bits of the weights.
-        precision: `float32`, `bf16` or `auto`, as `precision.autocast_context` reads it. On
-            processors with instructions for it (AVX512-BF16, AMX) `bf16` is about twice as fast;
-            on others it is slow.
+        precision: `float32`, `bf16`, `fp16` or `auto`, as `precision.autocast_context` reads it.
+            On processors with instructions for it (AVX512-BF16, AMX) `bf16` is about twice as
+            fast; on others it is slow.
     """
 
     hours: float = Field(default=1.0, gt=0)
+    updates: int | None = Field(default=None, gt=0)
     batch_s: float = Field(default=12.0, gt=0)
+    batch_clips: int | None = Field(default=None, gt=0)
     max_s: float = Field(default=10.0, gt=0)
-    lr: float = Field(default=1.0e-3, gt=0)
-    warmup: float = Field(default=0.02, ge=0)
-    decay: float = Field(default=0.6, ge=0)
+    min_s: float = Field(default=0.0, ge=0)
+    grid: bool = True
+    equal_lengths: bool = False
+    lr: PerStage = 1.0e-3
+    warmup: PerStage = 0.02
+    decay: PerStage = 0.6
+    fresh_optimizer: bool = False
+    betas: Annotated[tuple[float, float], Strict(False)] = (0.9, 0.98)
+    eps: float = Field(default=1.0e-8, gt=0)
     weight_decay: float = 0.01
     clip: float = Field(default=1.0, gt=0)
     held_out: int = 0
+    validate_every: int = Field(default=0, ge=0)
+    keep_best: bool = False
     save_s: float = 120.0
     log_steps: int = Field(default=50, gt=0)
     keep_hours: tuple[float, ...] = ()
@@ -64,23 +90,64 @@ class TrainingSettings(Frozen):
 
     @model_validator(mode="after")
     def _shares(self) -> TrainingSettings:
-        if self.warmup + self.decay > 1:
-            raise ValueError("'warmup' and 'decay' are shares of a stage, at most 1 together")
+        if self.keep_best and not (self.validate_every and self.held_out):
+            raise ValueError("'keep_best' needs 'validate_every' and 'held_out' above 0")
+        sizes = {len(value) for value in (self.lr, self.warmup, self.decay) if not _is_one(value)}
+        if len(sizes) > 1:
+            raise ValueError("lists in 'lr', 'warmup' and 'decay' have one value for each stage")
+        for stage in range(max(sizes, default=1)):
+            warmup, decay = of_stage(self.warmup, stage), of_stage(self.decay, stage)
+            if of_stage(self.lr, stage) <= 0 or min(warmup, decay) < 0:
+                raise ValueError("'lr' must be above 0, 'warmup' and 'decay' at least 0")
+            if warmup + decay > 1:
+                raise ValueError("'warmup' and 'decay' are shares of a stage, at most 1 together")
         return self
 
-    def factor(self, fraction: float) -> float:
-        """Return the factor of the peak learning rate after `fraction` of a stage."""
-        rise = fraction / self.warmup if self.warmup else 1.0
-        fall = (1 - fraction) / self.decay if self.decay else 1.0
-        return max(min(rise, fall, 1.0), 0.0)
+    @property
+    def unit(self) -> str:
+        """What the length of the run is counted in: updates, or hours of audio."""
+        return "h" if self.updates is None else "updates"
+
+    @property
+    def total(self) -> float:
+        """The length of the run in its unit."""
+        return self.hours if self.updates is None else float(self.updates)
+
+    def factor(self, fraction: float, stage: int = 0) -> float:
+        """Return the factor of the first stage's peak rate after `fraction` of a stage."""
+        warmup, decay = of_stage(self.warmup, stage), of_stage(self.decay, stage)
+        rise = fraction / warmup if warmup else 1.0
+        fall = (1 - fraction) / decay if decay else 1.0
+        share = of_stage(self.lr, stage) / of_stage(self.lr, 0)
+        return share * max(min(rise, fall, 1.0), 0.0)
+
+
+def _is_one(value: PerStage) -> TypeIs[float]:
+    """Return whether a setting has one value for all stages."""
+    return not isinstance(value, tuple)
+
+
+def of_stage(value: PerStage, stage: int) -> float:
+    """Return the value of a setting in a stage."""
+    return value if _is_one(value) else value[stage]
 
 
 @dataclass
 class TrainingProgress:
-    """The progress of a run, as a checkpoint stores it (`number`: of the next batch)."""
+    """The progress of a run, as a checkpoint stores it.
+
+    Attributes:
+        step: updates made.
+        epoch: of the next batch.
+        number: of the next batch in its epoch.
+        presented_s: seconds of audio presented.
+        wall_s: seconds of wall clock.
+        best_loss: the lowest validation loss so far.
+    """
 
     step: int = 0
     epoch: int = 0
     number: int = 0
     presented_s: float = 0.0
     wall_s: float = 0.0
+    best_loss: float = math.inf

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -78,7 +78,9 @@ class ClipStream:
         min_samples: int,
         seed: int,
         use: Sequence[int] | None = None,
-        whole: bool = False,
+        grid: bool = True,
+        batch_clips: int | None = None,
+        equal_lengths: bool = False,
     ) -> None:
         """Check the clips; read no sound.
 
@@ -91,7 +93,9 @@ class ClipStream:
             min_samples: the shortest input of the encoder.
             seed: of order and cuts.
             use: indices of the clips to draw from; None is all.
-            whole: do not cut to the grid of lengths, because targets belong to whole clips.
+            grid: cut to the grid of lengths; not where targets belong to whole clips.
+            batch_clips: clips a batch, instead of `batch_s`.
+            equal_lengths: cut the clips of a batch to the shortest of them.
 
         Raises:
             UsageError: no clips, or `batch_s` below `max_s`.
@@ -100,7 +104,7 @@ class ClipStream:
         self._use = list(range(len(clips)) if use is None else use)
         if not self._use:
             raise UsageError("no clips to train on")
-        if batch_s < max_s:
+        if batch_clips is None and batch_s < max_s:
             raise UsageError(f"batch_s {batch_s:g} is less than max_s {max_s:g}: one clip must fit")
         for clip in clips:
             if clip.num_samples < min_samples:
@@ -113,7 +117,9 @@ class ClipStream:
         self._batch_samples = round(batch_s * SAMPLE_RATE_HZ)
         self._max_samples = round(max_s * SAMPLE_RATE_HZ)
         self._min_samples = min_samples
-        self._grid = 1 if whole else GRID_SAMPLES
+        self._grid = GRID_SAMPLES if grid else 1
+        self._batch_clips = batch_clips
+        self._equal_lengths = equal_lengths
         self._seed = seed
 
     def plan(self, epoch: int) -> list[list[ClipPart]]:
@@ -121,14 +127,20 @@ class ClipStream:
         rng = random.Random(derive_seed(self._seed, "epoch", epoch))
         parts = [self._part(index, rng) for index in self._use]
         rng.shuffle(parts)
-        mean = sum(part.num_samples for part in parts) / len(parts)
-        bucket = max(round(BATCHES_A_BUCKET * self._batch_samples / mean), 1)
+        bucket = self._bucket(parts)
         batches: list[list[ClipPart]] = []
         for start in range(0, len(parts), bucket):
             chosen = sorted(parts[start : start + bucket], key=lambda part: part.num_samples)
             batches += self._cut(chosen)
         rng.shuffle(batches)
         return batches
+
+    def _bucket(self, parts: Sequence[ClipPart]) -> int:
+        """Return the number of parts that are sorted by length together."""
+        if self._batch_clips is not None:
+            return BATCHES_A_BUCKET * self._batch_clips
+        mean = sum(part.num_samples for part in parts) / len(parts)
+        return max(round(BATCHES_A_BUCKET * self._batch_samples / mean), 1)
 
     def _part(self, index: int, rng: random.Random) -> ClipPart:
         """Draw the longest permitted part of a clip; a short clip is taken whole."""
@@ -140,13 +152,21 @@ class ClipStream:
         return ClipPart(index, rng.randint(0, last_start) * STRIDE_SAMPLES, size)
 
     def _cut(self, parts: Sequence[ClipPart]) -> list[list[ClipPart]]:
-        """Cut parts of rising length into batches of at most `batch_s`, with padding."""
+        """Cut parts of rising length into batches of the size that the settings give."""
         batches: list[list[ClipPart]] = [[]]
         for part in parts:
-            if batches[-1] and (len(batches[-1]) + 1) * part.num_samples > self._batch_samples:
+            if batches[-1] and self._is_full(len(batches[-1]) + 1, part.num_samples):
                 batches.append([])
             batches[-1].append(part)
+        if self._equal_lengths:
+            return [[replace(p, num_samples=b[0].num_samples) for p in b] for b in batches]
         return batches
+
+    def _is_full(self, clips: int, num_samples: int) -> bool:
+        """Return whether a batch of so many clips, padded to a length, is too large."""
+        if self._batch_clips is not None:
+            return clips > self._batch_clips
+        return clips * num_samples > self._batch_samples
 
     def load(self, parts: Sequence[ClipPart]) -> ClipBatch:
         """Read the sound of a batch."""

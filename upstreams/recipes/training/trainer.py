@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.api import SAMPLE_RATE_HZ
 from bench.registry import resolve
 from bench.schema import make_model
 from bench.trainer import Ingredients, OnStep, RecipeTrainer
@@ -16,7 +17,7 @@ from upstreams.recipes.training.identity import identity
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective
 from upstreams.recipes.training.precision import resolve_precision
-from upstreams.recipes.training.settings import TrainingSettings
+from upstreams.recipes.training.settings import SECONDS_AN_HOUR, TrainingSettings
 from upstreams.recipes.training.stream import GRID_SAMPLES, ClipStream
 
 
@@ -27,7 +28,7 @@ class ObjectiveTrainer(RecipeTrainer):
         self._settings = make_model(TrainingSettings, dict(section), "training")
         self._section = section
         self._device = device
-        self.hours = self._settings.hours
+        self.total, self.unit = self._settings.total, self._settings.unit
         self.keep_targets = self._settings.keep_targets
         self.threads = self._settings.threads
 
@@ -60,11 +61,15 @@ class ObjectiveTrainer(RecipeTrainer):
                 min_samples=objective.min_samples,
                 seed=ingredients.seed,
                 use=indices,
-                whole=objective.whole_clips,
+                grid=settings.grid and not objective.whole_clips,
+                batch_clips=settings.batch_clips,
+                equal_lengths=settings.equal_lengths and not objective.whole_clips,
             )
 
         held_out = held_out_indices(len(clips), settings.held_out)
-        training = sorted(set(range(len(clips))) - set(held_out))
+        shortest = settings.min_s * SAMPLE_RATE_HZ
+        long_enough = {i for i, clip in enumerate(clips) if clip.num_samples >= shortest}
+        training = sorted(long_enough - set(held_out))
         validation = stream(held_out) if held_out else None
         self._run = TrainingRun(
             objective,
@@ -81,6 +86,13 @@ class ObjectiveTrainer(RecipeTrainer):
     def rehearse(self, updates: int) -> float:
         """Make some updates; return the seconds of wall clock a second of audio."""
         return self._run.rehearse(updates)
+
+    def whole_hours(self, pace: float) -> float:
+        """Return the hours of wall clock of the whole run, from what `rehearse` returned."""
+        if self.unit == "h":
+            return self.total * pace
+        update_s = self._run.presented_s_per_update()
+        return self.total * update_s * pace / SECONDS_AN_HOUR
 
     def run(self, on_step: OnStep) -> None:
         """Train to the end, from the checkpoint if one exists."""
