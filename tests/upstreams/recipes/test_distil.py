@@ -11,7 +11,7 @@ from toys import ToyUpstream
 from bench.errors import UsageError
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.distillation import distil
-from upstreams.recipes.distillation.codes import CodeLoss
+from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
 from upstreams.recipes.distillation.students import (
     initial_state,
     regression_loss,
@@ -177,7 +177,7 @@ def test_teachers_that_cannot_teach(tmp_path, teacher):
     file = tmp_path / "bare.safetensors"
     write_weights(pretrain.TrainedUpstream({}, random_state(MEL, 7)), file)
     config = {**TINY, "code_weight": 1.0, "start_prob": 0.1}
-    with pytest.raises(UsageError, match="keeps its unit heads"):
+    with pytest.raises(UsageError, match="needs unit heads in the teacher"):
         distil.make(ingredients(tmp_path, config, teacher=teacher, file=file))
 
 
@@ -196,3 +196,16 @@ def test_a_teacher_of_another_architecture_with_normed_dimensions(tmp_path):
     (normed,) = standardised(states, torch.ones(2, frames, dtype=bool), "dimensions")
     assert torch.allclose(normed.mean(dim=0), torch.zeros(width), atol=1e-5)
     assert torch.allclose(normed.std(dim=0, correction=0), torch.ones(width), atol=1e-5)
+
+
+def test_unit_heads_of_huberts_own_file(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "final_proj.weight": torch.randn(4, 16, generator=generator),
+        "final_proj.bias": torch.randn(4, generator=generator),
+        "label_embs_concat": torch.randn(8, 4, generator=generator),
+    }
+    torch.save({"model": tensors}, tmp_path / "hubert.pt")
+    (head,) = teacher_heads(tmp_path / "hubert.pt", MEL)
+    assert torch.equal(head.codes, tensors["label_embs_concat"])
+    assert torch.equal(head.projection.weight, tensors["final_proj.weight"])

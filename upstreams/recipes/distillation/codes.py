@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from bench.errors import UsageError
 from upstreams.encoder.config import EncoderConfig
+from upstreams.encoder.state import State
+from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.house import read_extras
 from upstreams.recipes.pretraining.pretrain import TEMPERATURE, UnitHead
 from upstreams.recipes.training.precision import at_least_float32
@@ -24,10 +26,12 @@ from upstreams.recipes.training.precision import at_least_float32
 def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
     """Read the teacher's unit heads from the file of its weights, frozen.
 
+    Files of the recipe `pretrain` hold them, and so do HuBERT's own files (fairseq's layout).
+
     Raises:
-        UsageError: a file without unit heads (published files have other heads, or none).
+        UsageError: a file without unit heads.
     """
-    extras = read_extras(file)
+    extras = read_extras(file) or _fairseq_head(file)
     heads: list[UnitHead] = []
     while f"heads.{len(heads)}.codes" in extras:
         prefix = f"heads.{len(heads)}."
@@ -37,10 +41,25 @@ def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
         heads.append(head.requires_grad_(False))
     if not heads:
         raise UsageError(
-            "the discriminative loss needs a teacher whose file keeps its unit heads, as the "
-            "recipe 'pretrain' writes it"
+            f"the discriminative loss needs unit heads in the teacher's file, as the recipe "
+            f"'pretrain' and HuBERT's authors write them: {file or 'no file'} has none; name "
+            f"another with --teacher-weights"
         )
     return heads
+
+
+def _fairseq_head(file: Path | None) -> State:
+    """Return HuBERT's final projection and code embeddings as one unit head; empty without them."""
+    data = read_checkpoint(file) if file is not None else {}
+    inside = next((data[key] for key in ("model", "model_weight") if key in data), data)
+    names = {
+        "heads.0.projection.weight": "final_proj.weight",
+        "heads.0.projection.bias": "final_proj.bias",
+        "heads.0.codes": "label_embs_concat",
+    }
+    if not set(names.values()) <= set(inside):
+        return {}
+    return {name: inside[published].float() for name, published in names.items()}
 
 
 class CodeLoss(nn.Module):
