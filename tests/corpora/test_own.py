@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 import yaml
@@ -510,3 +511,59 @@ def test_a_table_without_the_target_leaves_the_files(capsys):
     assert yaml.safe_load(Path("ks.yaml").read_text())["pattern"] == "{label}_{speaker}_*"
     command("task", "init", "fsdd", "--task", "asr", "--out", "asr.yaml")
     assert yaml.safe_load(Path("asr.yaml").read_text())["layout"] == "table"
+
+
+def test_kaldi_segments_and_their_words_as_classes(capsys):
+    """Parts of one recording a speaker; the table `text` is the target of `ks`."""
+    for take, split in enumerate(("train", "dev", "test")):
+        folder = Path("kaldi", split)
+        folder.mkdir(parents=True)
+        lines = {"wav.scp": [], "segments": [], "text": [], "utt2spk": []}
+        for number, speaker in enumerate(SPEAKERS):
+            whole = np.concatenate([sound(digit, number, take) for digit in range(3)])
+            soundfile.write(folder / f"{speaker}.wav", whole, 8_000)
+            lines["wav.scp"].append(f"{speaker} {speaker}.wav")
+            for digit in range(3):
+                name = f"{speaker}-{digit}"
+                start_s = 0.3 * digit
+                end = "-1" if digit == 2 else f"{start_s + 0.3:.2f}"
+                lines["segments"].append(f"{name}-{split} {speaker} {start_s:.2f} {end}")
+                lines["text"].append(f"{name}-{split} D{digit}")
+                lines["utt2spk"].append(f"{name}-{split} {speaker}")
+        for file, rows in lines.items():
+            (folder / file).write_text("\n".join(rows) + "\n")
+    command("task", "init", "kaldi", "--task", "ks", "--out", "c.yaml", "--name", "c")
+    said = capsys.readouterr().out
+    assert "54 utterances, 16.2 s" in said and "3 classes of 18" in said and "bad row" not in said
+    remember(Path("c.yaml"))
+    tables = prepared(OwnCorpus("c"))
+    assert {item.target for item in tables["test"]} == {"D0", "D1", "D2"}
+    assert {item.num_samples for item in tables["test"]} == {4_800}
+
+
+def test_a_data_set_of_the_hub_out_of_reach_is_one_line_at_once(monkeypatch, capsys):
+    asked = []
+
+    def refuse(self, repository, *, repo_type, revision, timeout):
+        asked.append((repository, repo_type, revision))
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", refuse)
+    assert cli.main(["task", "init", "hf:org/words", "--task", "ks"]) == MissingError.exit_code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "hf:org/words: the data set cannot be reached (Name or service not known)" in line
+    assert asked == [("org/words", "dataset", None)]
+
+
+def test_a_package_offers_a_task(monkeypatch, tmp_path):
+    write_digits("site/mywords/digits")
+    text = FILES.replace("fsdd", "digits") + "splits: {by: speaker}\nname: mywords\n"
+    Path("site/mywords/card.yaml").write_text(text)
+    about = Path("site/mywords-1.dist-info")
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: mywords\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[slim_superb.tasks]\nmywords = mywords:card.yaml\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+    assert task_card("mywords", "own").title.endswith("mywords")
+    assert sum(map(len, prepared(OwnCorpus("mywords")).values())) == 36

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.corpora.own.card import OwnTaskCard, place_of
+from bench.corpora.own.data_sets import read_datasets
 from bench.corpora.own.layouts import read_files, read_kaldi
 from bench.corpora.own.rows import BadRow, DataRow, Listing, check_rows
 from bench.corpora.own.sounds import (
@@ -24,7 +25,7 @@ from bench.corpora.own.sounds import (
     wav_path,
 )
 from bench.corpora.own.splits import SPLITS, describe, describe_repeats, trials_of, with_splits
-from bench.corpora.own.tables import read_datasets, read_tables
+from bench.corpora.own.tables import read_tables
 from bench.corpora.package import corpus_folder, recipe
 from bench.corpora.package.corpus_folder import CorpusStatus
 from bench.errors import InvalidDataError, UserError

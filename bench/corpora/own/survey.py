@@ -113,7 +113,10 @@ def _survey(
     rule = _split_rule(rows, kind)
     values |= {"splits": rule} if rule else {}
     card = make_model(OwnTaskCard, values, "task init")
-    return Survey(CardPlace(card, folder), [*_lines(raw, CardPlace(card, folder)), *remarks])
+    place = CardPlace(card, folder)
+    if card.columns != probe.columns:  # a column was found that is the target
+        raw = [row for row in READERS[card.layout](place)]
+    return Survey(place, [*_lines(raw, place), *remarks])
 
 
 def _relative(data: str, folder: Path) -> str:
