@@ -70,7 +70,11 @@ def test_a_failed_cell_is_written_down_and_the_rest_goes_on(toy, monkeypatch, ca
     assert main(["grid", "status", str(file), "--out", str(toy.out)]) == 0
     assert "  failed: fbank: voice: the tape is torn" in capsys.readouterr().out
     assert main(["grid", "retry", *command]) == 0
-    assert "1 cells are tried again" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "1 cells are tried again" in said
+    head, *rows = [line.split("\t") for line in said.splitlines() if "\t" in line]
+    scored = {row[head.index("task")]: row[head.index("score [95 %]")] for row in rows}
+    assert scored.keys() == {"tone", "voice"} and all(scored.values())
     assert set(grid_of(toy).scan().values()) == {"done"}
 
 
