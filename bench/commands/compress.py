@@ -21,7 +21,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--teacher-card", type=Path, help="your own card of a teacher, such as an earlier run's"
     )
     parser.add_argument("--teacher-weights", type=Path, help="file of the teacher's weights")
-    parser.add_argument("--data", help="CORPUS:TABLE, a folder of audio, or a pattern")
+    parser.add_argument(
+        "--data",
+        help="CORPUS:TABLE, a folder of audio, or a pattern; for recipes that train for a task, "
+        "the folder of its corpora",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="another value of a key of the recipe, such as config.sparsity=0.6; may be repeated",
+    )
     parser.add_argument(
         "--noise-dir", type=Path, help="folder of noise corpora, for recipes that name them"
     )
@@ -69,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
         teacher_weights=options.teacher_weights,
         data=options.data,
         noise_dir=options.noise_dir,
+        settings=dict(map(_setting, options.set)),
         seed=options.seed,
         device=options.device,
         overrides=overrides,
@@ -83,3 +95,23 @@ def run(options: argparse.Namespace) -> int:
         f"next: slim-superb eval --card {path} ks",
     )
     return 0
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """Return key and value of `KEY=VALUE`; the value is read as YAML.
+
+    Raises:
+        UsageError: no `=`, or a value that is no YAML.
+    """
+    import yaml
+
+    from bench.errors import UsageError
+
+    key, equals, value = text.partition("=")
+    try:
+        content = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {text}: the value is not YAML") from error
+    if not key or not equals:
+        raise UsageError(f"--set {text}: expected KEY=VALUE, such as config.sparsity=0.6")
+    return key, content

@@ -19,15 +19,14 @@ from bench.identity import table_digest
 from bench.load.catalog import upstream_names, user_card
 from bench.load.fingerprint import identified
 from bench.load.loader import Loaded, load_upstream
+from bench.make.clips import LEFT_OUT, find_clips, read_part
 from bench.make.recipe import (
-    LEFT_OUT,
     RecipeCard,
-    find_clips,
     head_maker,
     make_distort,
-    read_part,
     recipe_card,
     task_and_data,
+    with_settings,
 )
 from bench.make.teacher_states import StateKeeper
 from bench.paths import make_folder
@@ -51,10 +50,12 @@ class CompressionRequest:
         teacher_card: a card of the user's own, such as that of an earlier run. It is the teacher
             if `teacher` names none.
         teacher_weights: a file of the teacher's weights.
-        data: data to use instead of the recipe's.
+        data: data to use instead of the recipe's; the folder of the corpora for a recipe with an
+            official task.
         noise_dir: folder of noise corpora, for recipes whose distortions name them.
         seed: of all random draws.
         device: `cpu` or `cuda`.
+        settings: further keys of the recipe by their path, such as `config.sparsity`.
         overrides: training keys that replace the recipe's.
         dry_run: make a few updates, estimate the duration of the whole run, write no upstream.
     """
@@ -69,6 +70,7 @@ class CompressionRequest:
     noise_dir: Path | None = None
     seed: int = 0
     device: str = "cpu"
+    settings: Mapping[str, Any] = field(default_factory=dict)
     overrides: dict[str, Any] = field(default_factory=dict)
     dry_run: bool = False
 
@@ -86,14 +88,15 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     Raises:
         UserError: a recipe, teacher, data or device that cannot be used, or training that fails.
     """
-    card = recipe_card(request.recipe)
+    card = with_settings(recipe_card(request.recipe), request.settings)
     name = _upstream_name(request, card)
     trainer_class: type[RecipeTrainer] = resolve(BORDER["recipe trainer"])
     trainer = trainer_class(_training(card, request.overrides), _device(request.device))
     task, data = task_and_data(card, request.data)
     folder = make_folder(request.out or Path("runs") / "compress" / name)
     (folder / LEFT_OUT).unlink(missing_ok=True)
-    clips = [clip for part in data for clip in find_clips(part, home, folder)]
+    corpora = Path(request.data) if task and request.data else None
+    clips = [clip for part in data for clip in find_clips(part, home, folder, corpora)]
     teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600

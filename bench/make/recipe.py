@@ -6,11 +6,7 @@ here.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import re
-from collections.abc import Callable, Sequence
-from glob import has_magic
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +18,12 @@ from bench.api import Head, Utterance
 from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
-from bench.errors import MissingError, UsageError, did_you_mean, one_line
-from bench.progress import warn
-from bench.registry import ROOT, corpus_module, make_head, task_card
+from bench.errors import InvalidDataError, UsageError, did_you_mean
+from bench.registry import ROOT, make_head, task_card
 from bench.schema import Frozen, read_card
-from bench.sound.audio import check_format, open_sound, read_wav
-from bench.sound.lengths import check_length
-from bench.sound.manifests import read_table
-from bench.sound.sox import whole_sound
 from bench.trainer import Distort
 
 RECIPES = ROOT / "upstreams" / "recipes" / "cards"
-# Endings of files that libsndfile reads.
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd"),
-    *(".caf", ".w64", ".rf64", ".nist", ".sph"),
-)
-LEFT_OUT = "left-out.txt"
-LISTED = 10  # files left out that are named on the terminal
-NOT_TRAINING = re.compile(r"(dev|valid|eval|test)([-_.].*)?", re.IGNORECASE)
-PIECE_BYTES = 1 << 14
 
 
 class RecipeCard(Frozen):
@@ -103,128 +85,29 @@ def recipe_card(name: str) -> RecipeCard:
     return card
 
 
-def read_part(clip: Utterance, start: int, num_samples: int) -> Tensor:
-    """Read samples (num_samples,) of a clip from `start`, with its effect as in evaluation."""
-    begin = clip.start + start
-    if clip.effect:
-        return torch.from_numpy(whole_sound(clip)[begin : begin + num_samples])
-    return torch.from_numpy(read_wav(clip.path, start=begin, num_samples=num_samples))
-
-
-def find_clips(data: str, home: Path, folder: Path | None = None) -> list[Utterance]:
-    """Return the clips of `CORPUS:TABLE`, of a folder of audio or of a pattern of folders.
-
-    Links to files and folders are followed, each file once. Hidden files and folders (a name that
-    begins with a dot) and files of other endings are left out, which is said.
+def with_settings(card: RecipeCard, settings: Mapping[str, Any]) -> RecipeCard:
+    """Return a recipe with other values.
 
     Args:
-        data: as above.
-        home: folder of the corpora.
-        folder: where the file `LEFT_OUT` grows, which names every file that is left out; None to
-            name the first ones only.
+        card: the recipe.
+        settings: values by their path below `config` or `training`, such as `config.sparsity`.
 
     Raises:
-        UsageError: a folder that holds a dev or test set beside training data.
-        MissingError: no such folder, or no audio in it.
-        InvalidDataError: audio that is not 16 kHz mono.
+        UsageError: a path that begins otherwise, or goes through a value that is no section.
     """
-    corpus, colon, table = data.partition(":")
-    if colon:
-        module = corpus_module(corpus)
-        module.prepare(home, deb_dir=None)
-        return read_table(module.folder(home), table)
-    clips, left_out, seen = [], [], set[Path]()
-    for place, root in _folders(data):
-        for path in _files(place):
-            is_hidden = any(part.startswith(".") for part in path.relative_to(place).parts)
-            real = path.resolve() if path.exists() else path  # a link to nothing is refused below
-            if is_hidden or path.suffix.lower() not in AUDIO_SUFFIXES or real in seen:
-                reason = "hidden" if is_hidden else "twice" if real in seen else "no audio"
-                left_out.append(f"{path} ({reason})")
-                continue
-            seen.add(real)
-            clips.append(_clip(path, root))
-    if not clips:
-        raise MissingError(f"{data}: no audio files ({', '.join(AUDIO_SUFFIXES)}) in that folder")
-    if left_out:
-        _say_left_out(data, left_out, folder)
-    return clips
-
-
-def _files(place: Path) -> list[Path]:
-    """Return the files in a folder and below, sorted; linked folders are followed, each once."""
-    files, entered = [], set[Path]()
-    for top, folders, names in os.walk(place, followlinks=True):
-        entered.add(Path(top).resolve())
-        folders[:] = sorted(name for name in folders if Path(top, name).resolve() not in entered)
-        entered |= {Path(top, name).resolve() for name in folders}
-        files += [Path(top, name) for name in names]  # also pipes, which are refused by name
-    return sorted(files)
-
-
-def _say_left_out(data: str, left_out: Sequence[str], folder: Path | None) -> None:
-    """Name the files that are left out."""
-    names = ", ".join(left_out[:LISTED])
-    if folder is not None:
-        with (folder / LEFT_OUT).open("a", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{line}\n" for line in left_out)
-    more = f" and {len(left_out) - LISTED} more" if len(left_out) > LISTED else ""
-    where = f"; all in {folder / LEFT_OUT}" if more and folder is not None else ""
-    warn(f"{data}: {len(left_out)} files are left out: {one_line(names, 1_000)}{more}{where}")
-
-
-def _folders(data: str) -> list[tuple[Path, Path]]:
-    """Return folders of audio, each with the folder that the ids of its clips are relative to.
-
-    Raises:
-        UsageError: a folder inside is named like a dev or test set.
-    """
-    folder = Path(data)
-    if has_magic(data):
-        top = Path(folder.anchor)
-        paths = sorted(path for path in top.glob(str(folder.relative_to(top))) if path.is_dir())
-        return [(path, path.parent) for path in paths]
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.is_dir() and NOT_TRAINING.fullmatch(path.name):
+    content = card.model_dump()
+    for path, value in settings.items():
+        *sections, key = path.split(".")
+        place: Any = content
+        for section in sections:
+            place = place.get(section) if isinstance(place, dict) else None
+        if path.split(".")[0] not in ("config", "training") or not isinstance(place, dict):
             raise UsageError(
-                f"{folder}: holds {path.name!r}, which is not training data; name the folders "
-                f"to train on, such as --data '{folder / 'train*'}'"
+                f"--set {path}: expected a key of the recipe's sections config or training, such "
+                f"as config.sparsity=0.4"
             )
-    return [(folder, folder)]
-
-
-def _clip(path: Path, folder: Path) -> Utterance:
-    """Return a whole file as an utterance.
-
-    Its key comes from the header and three pieces of the file, so that a list of a thousand hours
-    needs no full read.
-    """
-    with open_sound(path) as file:
-        check_format(file, path)
-        check_length(file, path)
-        num_samples = file.frames
-    name = path.relative_to(folder).as_posix()
-    return Utterance(
-        id=name,
-        path=path,
-        start=0,
-        num_samples=num_samples,
-        target=None,
-        speaker="",
-        source=folder.name,
-        key=_key(path, f"{name} {num_samples}"),
-    )
-
-
-def _key(path: Path, about: str) -> str:
-    """Return a digest of `about`, and of a file's size, beginning, middle and end."""
-    size = path.stat().st_size
-    sha256 = hashlib.sha256(f"{about} {size}".encode())
-    with path.open("rb") as file:
-        for begin in (0, size // 2, max(size - PIECE_BYTES, 0)):
-            file.seek(begin)
-            sha256.update(file.read(PIECE_BYTES))
-    return sha256.hexdigest()
+        place[key] = value
+    return card.model_copy(update=content)
 
 
 def make_distort(name: str, data: str, home: Path, noise_dir: Path | None = None) -> Distort:
@@ -267,19 +150,32 @@ def data_names(card: RecipeCard) -> tuple[str, ...]:
 def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, tuple[str, ...]]:
     """Return the task of a recipe that prunes for one, and the names of the training data.
 
+    Args:
+        card: of the recipe.
+        data: replaces the recipe's data; for a recipe with a task it is the folder of the corpora,
+            and the data are those of the task.
+
     Raises:
-        UsageError: no such task, or a task together with `data`.
+        UsageError: no such task.
     """
     if card.task is None:
         return None, (data,) if data else data_names(card)
-    if data is not None:
-        raise UsageError(f"recipe {card.name} trains on the task {card.task}: no --data")
     track, _, name = card.task.partition("/")
     task = task_card(name, track)
     return task, (f"{task.corpus}:{task.tables['train']}",)
 
 
 def head_maker(task: TaskCard, clips: list[Utterance]) -> Callable[[int, int], Head]:
-    """Return a function from D and stride to the task's head; classes are those of `clips`."""
+    """Return a function from D and stride to the task's head; classes are those of `clips`.
+
+    Raises:
+        InvalidDataError: a clip without a target, such as a transcript.
+    """
     targets = [clip.target for clip in clips]
+    bare = next((clip for clip in clips if clip.target in (None, "")), None)
+    if bare is not None:
+        raise InvalidDataError(
+            f"{bare.path}: no target for the task {task.track}/{task.name}, such as a transcript "
+            f"or a label: remove it from the training data"
+        )
     return lambda size, stride: make_head(task, size, stride, targets)

@@ -15,7 +15,7 @@ from bench import cli
 from bench.conditions.noise_folders import PACKS, read_clip
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError, explain
-from bench.make.recipe import find_clips
+from bench.make.clips import find_clips
 from bench.measure.cost import safetensors_bytes
 from bench.paths import board_folder, check_file
 from bench.records.record import read_record

@@ -6,7 +6,7 @@ import torch
 import yaml
 from toys import make_utterances, write_tone
 
-from bench.make.recipe import read_part
+from bench.make.clips import read_part
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.recipes.training.objective import Moment

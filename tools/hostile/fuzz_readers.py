@@ -29,7 +29,8 @@ from bench.corpora.package.reader import GameLine
 from bench.features.shard_index import index_digest, read_index
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.grids.spec import read_grid
-from bench.make.recipe import RecipeCard, find_clips
+from bench.make.clips import find_clips
+from bench.make.recipe import RecipeCard
 from bench.records import bundle
 from bench.records.record import dumps, read_record
 from bench.registry import ROOT

@@ -25,7 +25,7 @@ from upstreams.supernet.subnet import search_space
 PAGE = (ROOT / "docs" / "recipes-published.md").read_text()
 SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 METHODS = ("distilhubert", "dphubert", "lighthubert_small", "lighthubert_base", "robust_distil")
-METHODS += ("distil_disc", "distil_fbank")
+METHODS += ("distil_disc", "distil_fbank", "hj_wav2vec2_asr_size")
 
 
 def rows(section):

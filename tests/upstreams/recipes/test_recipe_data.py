@@ -3,13 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
+import official_trees
 import pytest
 import soundfile
 from recipe_toys import ingredients
 from toys import write_tone
 
-from bench.errors import MissingError, UsageError
-from bench.make.recipe import find_clips, read_part
+from bench.errors import InvalidDataError, MissingError, UsageError
+from bench.make.clips import find_clips, read_part
+from bench.make.recipe import head_maker, recipe_card, task_and_data, with_settings
 from bench.sound.audio import read_wav
 from bench.sound.sox import whole_sound
 from upstreams.recipes.distillation import distil
@@ -106,3 +108,28 @@ def test_every_file_that_is_left_out_is_counted_and_named(tmp_path, capsys):
         "flac.flac (twice)",
     }  # fmt: skip
     assert f"{folder}: 5 files are left out: " in capsys.readouterr().err
+
+
+def test_a_task_of_official_corpora_takes_their_folder(tmp_path):
+    card = recipe_card("hj_wav2vec2_asr_macs")
+    task, (name,) = task_and_data(card, str(tmp_path))
+    assert (task.track, task.name, name) == ("superb", "asr", "librispeech:asr/train")
+    official_trees.librispeech(tmp_path / "corpora")
+    clips = find_clips(name, tmp_path / "home", corpora=tmp_path / "corpora")
+    assert len(clips) == 12 and clips[0].target == "THE CAT'S MAT NUMBER A"
+    assert [clip.key for clip in find_clips(name, tmp_path / "home")] == [c.key for c in clips]
+    head = head_maker(task, clips)(8, 320)
+    assert len(head.vocabulary) == 32
+    with pytest.raises(InvalidDataError, match="no target for the task superb/asr"):
+        head_maker(task, [replace(clips[0], target=None)])
+    with pytest.raises(UsageError, match="embedded corpus games"):
+        find_clips("games:asr/train", tmp_path, corpora=tmp_path)
+
+
+def test_keys_of_a_recipe_can_be_set():
+    card = with_settings(recipe_card("dphubert"), {"config.sparsity": 0.1, "training.clip": 1.0})
+    assert card.config["sparsity"] == 0.1 and card.training["clip"] == 1.0
+    assert recipe_card("dphubert").config["sparsity"] == 0.75
+    for path in ("name", "teacher.x", "config.gates.x"):
+        with pytest.raises(UsageError, match=f"--set {path}: expected"):
+            with_settings(card, {path: 1})
