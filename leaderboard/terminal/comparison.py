@@ -221,7 +221,7 @@ def compare_models(
     own = own_runs(runs)
     chosen = track or common_track(names, own, board)
     track_card(chosen)
-    local = board_records(own, chosen, names, condition, session)
+    local = board_records(own, chosen, names, condition, session, tasks)
     upstreams = frozenset(item.record.upstream for item in local)
     metrics = compare_rows(
         names, track=chosen, condition=condition, board=board, local=local, tasks=tasks

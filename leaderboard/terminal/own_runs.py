@@ -8,12 +8,13 @@ from pathlib import Path
 
 from bench.conditions.catalogue import catalogue
 from bench.conditions.scores import rescore_conditions
-from bench.errors import MissingError, UsageError, did_you_mean
+from bench.errors import MissingError, UsageError, UserError, did_you_mean
 from bench.metrics.item_file import ItemFile, Key
 from bench.metrics.items import Items, TrialItems
 from bench.paths import path_name
+from bench.progress import warn
 from bench.records.record import Record
-from bench.registry import track_card, track_names
+from bench.registry import task_card, track_card, track_names
 from bench.reports.run_table import read_runs
 from bench.run.artifacts import evidence
 from bench.session import Session
@@ -111,9 +112,16 @@ def _no_result(name: str, upstream: str, own: OwnRuns, board: Path) -> str:
 
 
 def board_records(
-    own: OwnRuns, track: str, names: Sequence[str], condition: str, session: Session
+    own: OwnRuns,
+    track: str,
+    names: Sequence[str],
+    condition: str,
+    session: Session,
+    tasks: Sequence[str] = (),
 ) -> list[BoardRecord]:
     """Return one's own results on a track; those of the named models with their item counts.
+
+    Runs of a task whose card is gone are left out with a warning.
 
     Args:
         own: one's own runs.
@@ -121,15 +129,24 @@ def board_records(
         names: of the models that are compared.
         condition: or set of conditions in which they are compared.
         session: its home has the corpora, to score predictions item by item.
+        tasks: to compare in; empty for all.
 
     Raises:
         UserError: predictions, head or manifests are not those of the record, or are missing.
     """
-    records = []
+    records, gone = [], set[str]()
     members = catalogue().sets.get(condition, ())
     paired = upstreams_of(names)
     for record, path in own.results:
-        if record.track != track or record.upstream not in paired:
+        is_asked = not tasks or record.task in tasks
+        if record.track != track or record.upstream not in paired or not is_asked:
+            continue
+        try:
+            task_card(record.task, record.track)
+        except UserError as error:
+            if record.task not in gone:
+                warn(f"runs of task {record.task} are left out: {error}")
+            gone.add(record.task)
             continue
         items: dict[Key, Items | TrialItems] = {}
         for part in evidence(path, session.home):

@@ -4,6 +4,8 @@ In this process on toys; as a slow test with the wheel, in its own environment, 
 """
 
 import ast
+import contextlib
+import io
 import json
 import os
 import re
@@ -51,6 +53,15 @@ def write_transcripts(folder):
     return write_csv(folder / "read.csv", rows)
 
 
+def gone_card():
+    """What a comparison says of runs whose task card was removed."""
+    Path("sid.yaml").rename("moved.yaml")
+    with contextlib.redirect_stderr(io.StringIO()) as err:
+        said("compare", "house_fbank", "fbank", "--track", "own")
+    Path("moved.yaml").rename("sid.yaml")
+    return err.getvalue()
+
+
 @pytest.fixture(scope="module")
 def transcript(tmp_path_factory):
     """What the commands of a newcomer print, by step; encoders are the shipped ones."""
@@ -71,6 +82,7 @@ def transcript(tmp_path_factory):
             said("eval", "house_fbank", "--task-card", f"{task}.yaml", "--seeds", "0,1", "-q")
         said("eval", "fbank", "ks", "--track", "own", "--seeds", "0,1", "-q")
         texts["own"] = said("compare", "house_fbank", "fbank", "--track", "own", "--task", "ks")
+        texts["gone"] = gone_card()
         texts["show"] = said("show", "--track", "own")
         scope = {"__name__": "__main__"}
         exec(MODEL.format(task="sid", track="own"), scope)
@@ -101,6 +113,11 @@ def test_own_tasks_are_shown_and_compared(transcript):
     assert {row["task"] for row in named} == {"ks", "sid", "read"} and len(named) == 8
     assert transcript["own"].startswith("track own, clean: house_fbank (your runs, 2 head seeds)")
     assert re.search(r"^ks\taccuracy\t.*\](\t[<\d.]+){2}\t", transcript["own"], re.MULTILINE)
+
+
+def test_runs_whose_task_card_is_gone_are_left_out_of_a_comparison(transcript):
+    assert transcript["gone"].count("runs of task sid are left out: ") == 1
+    assert "--task-card FILE" in transcript["gone"]
 
 
 def test_a_model_in_memory_is_compared_on_own_data(transcript):
