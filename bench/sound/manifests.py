@@ -73,7 +73,9 @@ def _read(path: Path, columns: Mapping[str, str]) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     if not path.exists():
-        raise MissingError(f"no manifest {path}: run 'slim-superb data prepare' with its --track and --task")
+        raise MissingError(
+            f"no manifest {path}: run 'slim-superb data prepare' with its --track and --task"
+        )
     check_file(path)
     try:
         table = pq.read_table(path)
