@@ -149,7 +149,7 @@ def _report_folder(cards: Sequence[TaskCard], data: Path) -> int:
     show(*(look.note for look in looks.values() if look.note))
     refused = sum(any(looks[name].note for name in card.corpora) for card in cards)
     if refused:
-        show(f"{refused} of {len(cards)} tasks refuse this folder without --limit")
+        show(f"{refused} of {len(cards)} tasks refuse this folder")
     return refused
 
 

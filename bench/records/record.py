@@ -34,6 +34,7 @@ from bench.schema import Frozen, parse_model, read_bytes
 
 SCHEMA = 3
 MAX_RECORD_BYTES, MAX_VALUE = 4_000_000, 1e6  # of a file; of a score, which can exceed 1
+UNVERIFIED = "unverified"  # labels of a run on a part of an official corpus
 
 
 class ConditionScore(Frozen):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.errors import one_line
 from bench.metrics.metric import METRICS
-from bench.records.record import ConditionScore, Record
+from bench.records.record import UNVERIFIED, ConditionScore, Record
 from bench.terminal.table import TableColumn, TerminalTable, facts_table
 from bench.terminal.units import ranged, size_text
 
@@ -45,6 +45,7 @@ def remarks(record: Record) -> list[str]:
     texts = {
         "training labels shuffled": record.labels_shuffled,
         "end-to-end ceiling instead of the protocol's head": record.ceiling,
+        "on a part of the official corpus": record.labels == UNVERIFIED,
         f"{record.restriction}: a smoke test, no result": bool(record.restriction),
     }
     return [text for text, applies in texts.items() if applies]

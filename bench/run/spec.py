@@ -14,6 +14,7 @@ from bench.errors import InvalidDataError, UsageError
 from bench.identity import card_digest, run_key, table_digest
 from bench.load.loader import Loaded
 from bench.records.origin import Inputs
+from bench.records.record import UNVERIFIED
 from bench.registry import OWN_TRACK, corpus_module, task_card
 from bench.run.cards import ceiling_card, limited_card
 from bench.seeds import derive_seed
@@ -167,7 +168,7 @@ def labels_of(card: TaskCard, home: Path) -> str:
     """Return the source of a run's targets: the card's, unless an official corpus is not whole."""
     modules = [corpus_module(name) for name in card.corpora]
     if any(getattr(m, "OFFICIAL", False) and m.differences(home) for m in modules):
-        return "unverified"
+        return UNVERIFIED
     return card.labels
 
 

@@ -48,6 +48,7 @@ def test_a_task_runs_from_a_part_of_its_folder_as_planned(task, small_cards, cap
     assert path.stem == f"{task}-s0-limit8-steps5" and (record.limit, record.steps) == (8, 5)
     assert "limited to 8 utterances a split and 5 updates: a smoke test, no result" in said.out
     assert record.track == "superb" and record.labels == "unverified"
+    assert "on a part of the official corpus" in said.out
     card = registry.task_card(task, "superb")
     assert {score.metric for score in record.scores} == set(card.metrics)
     assert {score.condition for score in record.scores} == set(card.conditions)
