@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -104,8 +104,8 @@ class RunGrid:
         """Return a file of one cell: `done`, `error`, `tries` or `lock`."""
         card, conditions = self.cards[cell.task], self.conditions[cell.task]
         spec, engine = self.spec, engine_settings(self.session.engine)
-        rest = (spec.track, spec.seeds, spec.limit, [engine[name] for name in SHARED_SETTINGS])
-        rest += (spec.steps,) if spec.steps is not None else ()
+        rest = [spec.track, spec.seeds, spec.limit, [engine[name] for name in SHARED_SETTINGS]]
+        rest += [spec.steps] if spec.steps is not None else []
         name = cell_key(cell, card, conditions, rest)
         return self.folder / name[:2] / f"{name}.{ending}"
 
@@ -248,8 +248,8 @@ def open_grid(spec: GridSpec, out: Path, first: int | None = None) -> RunGrid:
         remember(Path(place))
     for upstream in spec.upstreams:
         find_entry(upstream, session.cards)
-    name, limits = spec.upstreams[0], {"limit": spec.limit, "steps": spec.steps}
-    cards = {task: run_card(RunSpec(name, task, spec.track, **limits)) for task in spec.tasks}
+    run = RunSpec(spec.upstreams[0], spec.tasks[0], spec.track, limit=spec.limit, steps=spec.steps)
+    cards = {task: run_card(replace(run, task=task)) for task in spec.tasks}
     conditions: dict[str, dict[str, str]] = {task: {} for task in spec.tasks}
     if spec.conditions is not None:
         for task, card in cards.items():

@@ -90,8 +90,9 @@ def _do(grid: RunGrid, cell: GridCell) -> None:
 def evaluate(grid: RunGrid, cell: GridCell) -> list[Path]:
     """Make the records of a cell, one a seed, and return their files."""
     spec = grid.spec
-    limits = {"limit": spec.limit, "steps": spec.steps}
-    run = RunSpec(cell.upstream, cell.task, spec.track, lr=cell.lr, **limits)
+    run = RunSpec(
+        cell.upstream, cell.task, spec.track, lr=cell.lr, limit=spec.limit, steps=spec.steps
+    )
     return [outcome.path for outcome in run_seeds(run, spec.seeds, grid.session)]
 
 
