@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.paths import board_folder
+from bench.paths import board_folder, make_folder
 from bench.progress import show
 
 GROUP = "publish"
@@ -26,5 +26,5 @@ def run(options: argparse.Namespace) -> int:
     from leaderboard.page.stamp import git_stamp
 
     stamp = git_stamp(options.results.parent)
-    show(*build_board(options.results, options.out, stamp).lines())
+    show(*build_board(options.results, make_folder(options.out), stamp).lines())
     return 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from glob import has_magic
 from pathlib import Path
 
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from bench.api import Utterance
 from bench.errors import MissingError, UsageError, one_line
+from bench.identity import key_of
+from bench.load.file_digests import file_digests
 from bench.progress import warn
 from bench.registry import corpus_module
 from bench.sound.audio import check_format, open_sound, read_wav
@@ -29,7 +31,6 @@ AUDIO_SUFFIXES = (
 LEFT_OUT = "left-out.txt"
 LISTED = 10  # files left out that are named on the terminal
 NOT_TRAINING = re.compile(r"(dev|valid|eval|test)([-_.].*)?", re.IGNORECASE)
-PIECE_BYTES = 1 << 14
 
 
 def read_part(clip: Utterance, start: int, num_samples: int) -> Tensor:
@@ -44,6 +45,9 @@ def find_clips(
     data: str, home: Path, folder: Path | None = None, corpora: Path | None = None
 ) -> list[Utterance]:
     """Return the clips of `CORPUS:TABLE`, of a folder of audio or of a pattern of folders.
+
+    A clip is identified by its name and its content; unchanged files are not read again
+    (`bench.load.file_digests`).
 
     Links to files and folders are followed, each file once. Hidden files and folders (a name that
     begins with a dot) and files of other endings are left out, which is said.
@@ -90,7 +94,11 @@ def find_clips(
         raise MissingError(f"{data}: no audio files ({', '.join(AUDIO_SUFFIXES)}) in that folder")
     if left_out:
         _say_left_out(data, left_out, folder)
-    return clips
+    digests = file_digests([clip.path for clip in clips], home)
+    return [
+        replace(clip, key=key_of([clip.id, digest]))
+        for clip, digest in zip(clips, digests, strict=True)
+    ]
 
 
 def _files(place: Path) -> list[Path]:
@@ -136,11 +144,7 @@ def _folders(data: str) -> list[tuple[Path, Path]]:
 
 
 def _clip(path: Path, folder: Path) -> Utterance:
-    """Return a whole file as an utterance.
-
-    Its key comes from the header and three pieces of the file, so that a list of a thousand hours
-    needs no full read.
-    """
+    """Return a whole file as an utterance, still without a key."""
     with open_sound(path) as file:
         check_format(file, path)
         check_length(file, path)
@@ -154,16 +158,5 @@ def _clip(path: Path, folder: Path) -> Utterance:
         target=None,
         speaker="",
         source=folder.name,
-        key=_key(path, f"{name} {num_samples}"),
+        key="",
     )
-
-
-def _key(path: Path, about: str) -> str:
-    """Return a digest of `about`, and of a file's size, beginning, middle and end."""
-    size = path.stat().st_size
-    sha256 = hashlib.sha256(f"{about} {size}".encode())
-    with path.open("rb") as file:
-        for begin in (0, size // 2, max(size - PIECE_BYTES, 0)):
-            file.seek(begin)
-            sha256.update(file.read(PIECE_BYTES))
-    return sha256.hexdigest()

@@ -47,6 +47,7 @@ def _claim_problems(about: BundleCard, path: Path, record: Record) -> Iterator[s
         ("status", record.status, "ok"),
         ("source", record.source, "measured"),
         ("error", record.error, None),
+        ("left_out", record.inputs.left_out, 0),
     ):
         if value != expected:
             yield f"{what} {str(value)[:60]!r}, {expected!r} expected"

@@ -50,7 +50,7 @@ def test_a_pattern_names_the_folders(corpus, tmp_path, monkeypatch):
         find_clips("LibriSpeech/nothing-*", tmp_path)
 
 
-@pytest.mark.parametrize("place", [100, 50_000, 99_900])
+@pytest.mark.parametrize("place", [100, 30_000])
 def test_clips_of_one_name_and_size_are_told_apart_by_their_sound(tmp_path, place):
     sound = np.zeros(100_000, dtype=np.float32)
     keys = []
