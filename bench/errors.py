@@ -145,6 +145,8 @@ def os_error(error: Exception) -> OSError | None:
     """Return an exception as one of the operating system with its code, None where it is none."""
     if isinstance(error, OSError) and error.errno:
         return error
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop from"):  # of pathlib
+        return OSError(errno.ELOOP, "", str(error).partition("'")[2].rstrip("'"))
     if _WRITE_FAILED.search(str(error)):
         return OSError(errno.ENOSPC, "")
     code = None if isinstance(error, OSError) else _OS_ERROR.search(str(error))

@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
 
 from bench.errors import InvalidDataError, UsageError, did_you_mean
-from bench.paths import check_file, write_text
+from bench.paths import check_file, disk_errors, write_text
 
 MAX_YAML_BYTES = 256_000
 MAX_YAML_DEPTH = 20
@@ -267,7 +267,8 @@ def read_bytes(path: Path, max_bytes: int) -> bytes:
     size = check_file(path).st_size
     if size > max_bytes:
         raise InvalidDataError(f"{path}: {size} bytes, at most {max_bytes} expected")
-    return path.read_bytes()
+    with disk_errors(path):
+        return path.read_bytes()
 
 
 def read_model(path: Path, model: type[ModelT], *, max_bytes: int, what: str) -> ModelT:

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 
 from bench.commands._options import add_formats, session_of
+from bench.errors import MissingError
 from bench.paths import board_folder
 
+RUNS = Path("runs")
 GROUP = "compare"
 HELP = "Compare models: your runs, and rows of the shipped board, with paired tests."
 EXAMPLE = (
@@ -30,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--condition", default="clean", help="test set, or a set of conditions (distorted-seen)"
     )
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs"), help="folder of your runs (default runs)"
+        "--runs", type=Path, default=RUNS, help="folder of your runs (default runs)"
     )
     parser.add_argument(
         "--board",
@@ -55,6 +57,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.terminal.table import show_report
     from leaderboard.terminal.comparison import compare_models
 
+    if options.runs != RUNS and not options.runs.is_dir():
+        raise MissingError(f"--runs {options.runs}: no such folder")
     comparison = compare_models(
         options.names,
         runs=options.runs,

@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.conditions.catalogue import expand
 from bench.conditions.scorer import score_conditions
+from bench.errors import UsageError
 from bench.load.catalog import parse_upstream_name
 from bench.load.loader import Loaded
 from bench.load.memory import load_model
@@ -65,6 +66,11 @@ def evaluate(
     Raises:
         UserError: one of `bench.errors`, whose text says in one line what is wrong and what to do.
     """
+    names = [tasks] if isinstance(tasks, str) else list(tasks)
+    for task in names:  # an unknown one is refused before the first is computed
+        task_card(task, track)
+    if not seeds:
+        raise UsageError("seeds: at least one expected")
     session = session or Session()
     if out is not None:
         session = replace(session, out=Path(out))
@@ -75,7 +81,7 @@ def evaluate(
         loaded = upstream if is_loaded else load_model(upstream, name, normalize_wav=normalize_wav)
         session, upstream = replace(session, model=loaded), loaded.name.text()
     records = []
-    for task in [tasks] if isinstance(tasks, str) else tasks:
+    for task in names:
         spec = RunSpec(upstream, task, track, limit=limit)
         records += [
             outcome.record

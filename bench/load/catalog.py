@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench.config import UpstreamCard
-from bench.errors import InvalidDataError, MissingError, UsageError, did_you_mean
+from bench.errors import InvalidDataError, UsageError, did_you_mean
 from bench.load.packages import card_file, installed
-from bench.paths import plain_name
+from bench.paths import check_file, plain_name
 from bench.registry import ROOT
 from bench.schema import read_card
 
@@ -243,8 +243,7 @@ def user_card(path: Path) -> UpstreamCard:
         MissingError: no such file.
         UsageError: an invalid card, or one with the name of a card of this project.
     """
-    if not path.is_file():
-        raise MissingError(f"{path}: no such card")
+    check_file(path, "card")
     card = _read_outside_card(path)
     if card.name in upstream_names():
         raise UsageError(

@@ -23,7 +23,7 @@ from bench.load.downloads import (
     fetch_file,
     fetch_repository,
 )
-from bench.paths import file_sha256, home, user_path, weights_format
+from bench.paths import check_file, file_sha256, home, user_path, weights_format
 from bench.registry import ROOT
 from bench.session import Session
 
@@ -105,8 +105,7 @@ def find_files(entry: Entry, session: Session) -> UpstreamFiles:
     if untrained and card.load is not None and card.checkpoint is None:
         raise UsageError(f"upstream {name.text()!r}: {card.name} has no weights to leave untrained")
     if session.weights is not None and card.checkpoint is None:
-        if not session.weights.is_file():
-            raise MissingError(f"{session.weights}: no such file of weights for {card.name}")
+        check_file(session.weights, f"file of weights for {card.name}")
         return UpstreamFiles(place, WeightsFile(session.weights, file_sha256(session.weights)))
     if card.checkpoint is None or untrained:
         return UpstreamFiles(place, None)
@@ -233,8 +232,7 @@ def path_on_disk(card: UpstreamCard, weights: Path | None, beside: Path | None) 
     source = card.checkpoint
     path = weights or ((beside or Path()) / source.file if source.is_local else None)
     if path is not None:
-        if not path.is_file():
-            raise MissingError(f"{path}: no such file of weights for {card.name}")
+        check_file(path, f"file of weights for {card.name}")
         return path
     roots = [SHIPPED, _folder(card)] if source.shipped else [_folder(card)]
     variable = os.environ.get(FOLDER_VARIABLE)

@@ -23,7 +23,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import Field
 
 from bench.errors import InvalidDataError, MissingError
-from bench.paths import file_sha256, write_text
+from bench.paths import check_file, file_sha256, write_text
 from bench.records.archive import check_size, unpack
 from bench.records.divisions import Division, Flag
 from bench.schema import Frozen
@@ -69,8 +69,9 @@ def opened(path: Path) -> Iterator[Path]:
         _check_sums(path, path)
         yield path
         return
-    if not path.is_file():
+    if not path.exists():
         raise MissingError(f"no bundle {path}: 'slim-superb submit' makes one")
+    check_file(path, "bundle")
     with tempfile.TemporaryDirectory(prefix="slim-superb-") as name:
         folder = Path(name)
         unpack(path, folder, _check_name)

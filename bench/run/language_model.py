@@ -21,7 +21,7 @@ from torch import Tensor
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.features.store import FeatureStore
 from bench.identity import decoding_key
-from bench.paths import file_sha256, write_text
+from bench.paths import check_file, file_sha256, write_text
 from bench.probe.fit import EVAL_BATCH
 from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
@@ -69,8 +69,7 @@ class LmDecoder:
         self, vocabulary: Sequence[str], lm: Path, lexicon: Path, search: BeamSearch
     ) -> None:
         for path, what in ((lm, "language model"), (lexicon, "lexicon")):
-            if not path.is_file():
-                raise MissingError(f"{path}: no such {what}")
+            check_file(path, what)
         try:
             from flashlight.lib.text import decoder, dictionary
             from flashlight.lib.text.decoder.kenlm import KenLM

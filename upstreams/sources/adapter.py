@@ -83,6 +83,7 @@ def as_states(result: Any, model: str) -> tuple[Tensor, ...]:
         are_floats = all(isinstance(item, Tensor) and item.is_floating_point() for item in states)
         shape = next(iter(shapes), ())
         is_uniform = are_floats and len(shapes) == 1 and len(shape) == 3 and shape[0] == 1
+        is_uniform = is_uniform and shape[2] > 0
         if is_uniform and 0 < len(states) <= MAX_STATES:
             return tuple(item.to(torch.float32) for item in states)
     raise InvalidDataError(
@@ -143,7 +144,7 @@ def measure_rule(frames: Callable[[int], int], model: str) -> FrameRule:
     """
     probe = next((size for size in PROBES if frames(size) > 0), None)
     if probe is None:
-        raise InvalidDataError(f"{model}: gives no frames for {PROBES[-1]} samples of sound")
+        raise InvalidDataError(f"{model}: gives no frames, or NaN, for {PROBES[-1]} samples")
     count = frames(probe)
     one = _fewest(frames, probe, count + 1, model)
     together = frames(one) - count

@@ -58,10 +58,10 @@ def load(source: UpstreamSource) -> Upstream:
                 f"{name}: say normalize_wav=True or False: 'do_normalize' of its feature extractor"
             )
         return Adapter(AllStates(model), name, normalize_wav=normalize)
-    if not callable(model):
+    if not callable(model) or isinstance(model, type):
+        found = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
         raise UsageError(
-            f"{name}: expected a torch module or a function of a waveform (1, S), found "
-            f"{type(model).__name__}"
+            f"{name}: expected a torch module or a function of a waveform (1, S), found {found}"
         )
     if _takes_lengths(model):
         model = WithLengths(model)

@@ -59,7 +59,7 @@ def test_frame_rules_are_measured(frames, expected):
 @pytest.mark.parametrize(
     ("frames", "words"),
     [
-        (lambda size: 0, "gives no frames"),
+        (lambda size: 0, "gives no frames, or NaN, for"),
         (lambda size: 1, "more than one a second"),
         (lambda size: size // 640 * 2 + 1, "does not grow evenly"),
         (lambda size: int(size**0.5), "does not grow evenly|the rule measured"),
