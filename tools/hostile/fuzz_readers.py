@@ -255,9 +255,7 @@ def data_of_users(folder):
         "own table (JSONL)": Reader(lines.encode(), look, "own/case.jsonl"),
         "own data (Kaldi)": Reader(
             segments.encode(),
-            lambda path: _listed(
-                survey(str(kaldi), folder, task="asr", name="k", columns={}).place
-            ),
+            lambda path: _listed(survey(str(kaldi), folder, task="asr", name="k", columns={})),
             "own/kaldi/segments",
         ),
         "own task card": Reader(
