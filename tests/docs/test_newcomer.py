@@ -87,6 +87,8 @@ def transcript(tmp_path_factory):
         scope = {"__name__": "__main__"}
         exec(MODEL.format(task="sid", track="own"), scope)
         texts["memory"] = scope["comparison"]
+        exec("\n".join(blocks("README.md", "python")), scope)
+        texts["readme"] = scope["records"][0].upstream
     return texts
 
 
@@ -124,6 +126,7 @@ def test_a_model_in_memory_is_compared_on_own_data(transcript):
     (line,) = transcript["memory"].lines()
     assert line["first"].startswith("memory:frames-") and line["second"] == "house_fbank"
     assert 0 <= line["p_holm"] <= 1
+    assert transcript["readme"].startswith("memory:frames-")
 
 
 @pytest.fixture(scope="module")
