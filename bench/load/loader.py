@@ -84,7 +84,7 @@ def load_upstream(text: str, session: Session | None = None) -> Loaded:
     entry = find_entry(text, session.cards)
     if entry.code is not None and not session.allow_code:  # before anything of it is touched
         raise UsageError(
-            f"{entry.card.name} would run code: {entry.code}; if you trust it as you trust a "
+            f"{text} would run code: {entry.code}; if you trust it as you trust a "
             f"program, say --allow-code"
         )
     files = find_files(entry, session)

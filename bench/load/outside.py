@@ -182,16 +182,29 @@ def loose_digest(upstream: Upstream) -> str | None:
     and arguments, or are paths of this machine.
     """
     sha, count = hashlib.sha256(), 0
+    for path, value in _loose_values(upstream):
+        content = content_of(value)
+        assert content is not None  # as in _loose_values
+        sha.update(f"\n{path} ".encode() + content)
+        count += 1
+    return sha.hexdigest() if count else None
+
+
+def loose_tensors(upstream: Upstream) -> list[Tensor]:
+    """Return the tensors that an upstream holds in no parameter and no persistent buffer."""
+    return [value for _, value in _loose_values(upstream) if isinstance(value, Tensor)]
+
+
+def _loose_values(upstream: Upstream) -> Iterator[tuple[str, Any]]:
+    """Yield what `loose_digest` covers, with the path to it."""
     seen: set[int] = set()
     keep: list[Any] = []  # what is made here must live on: `seen` holds addresses
     stack: list[tuple[str, Any, int]] = [("", upstream, 0)]
     while stack:
         path, value, depth = stack.pop()
-        content = content_of(value)
-        if content is not None:
+        if content_of(value) is not None:
             if depth:
-                sha.update(f"\n{path} ".encode() + content)
-                count += 1
+                yield path, value
             continue
         if id(value) in seen or depth > MAX_DEPTH:
             continue
@@ -199,7 +212,6 @@ def loose_digest(upstream: Upstream) -> str | None:
         parts = _parts(value, is_registered=_is_registered(upstream, value))
         keep.append(parts)
         stack += [(f"{path}.{name}", part, depth + 1) for name, part in sorted(parts, key=_name)]
-    return sha.hexdigest() if count else None
 
 
 def _name(part: tuple[str, Any]) -> str:

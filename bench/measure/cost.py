@@ -59,10 +59,15 @@ class Cost:
 
 
 def num_params(upstream: Upstream) -> int:
-    """Return the number of parameters of the module, tied ones once."""
+    """Return the number of parameters of the module, tied ones once.
+
+    Layers that torch quantised have no parameters: what they pack is in tuples of the state.
+    """
     if isinstance(upstream, Opaque):
         return upstream.num_parameters()
-    return sum(parameter.numel() for parameter in upstream.parameters())
+    packed = [item for item in upstream.state_dict().values() if isinstance(item, tuple)]
+    tensors = [part for item in packed for part in item if isinstance(part, torch.Tensor)]
+    return sum(weights.numel() for weights in (*upstream.parameters(), *tensors))
 
 
 def measure(upstream: Upstream, seconds: float = COST_SECONDS) -> Cost:

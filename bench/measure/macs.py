@@ -38,6 +38,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.api import Opaque, Upstream
 from bench.config import Rule
+from bench.load.outside import loose_tensors
 from bench.load.recurrent import Int8Recurrent
 from bench.measure.operations import FLOPS_PER_MAC, FORMULAS, is_free
 
@@ -60,7 +61,8 @@ class Count:
         attention_terms: terms that rule `superb_slt2022` adds.
         device: `meta`, which follows shapes without computing; or `cpu`.
         uncounted: names of operations that ran, are not free and have no formula.
-        buffer_weights: elements of the stored buffers that enter counted products, as weights do.
+        buffer_weights: elements of the stored buffers, and of the tensors of a function, that enter
+            counted products, as weights do.
     """
 
     plain: int
@@ -107,7 +109,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         buffer_weights: elements of each stored buffer that enters a product, by its storage.
     """
 
-    def __init__(self, upstream: torch.nn.Module, formulas: dict[Any, Callable[..., int]]) -> None:
+    def __init__(self, upstream: Upstream, formulas: dict[Any, Callable[..., int]]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = formulas
         self.unknown: set[str] = set()
@@ -115,6 +117,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.buffer_weights: dict[int, int] = {}
         stored = upstream.state_dict().keys()  # buffers beside these are computed (mel filters)
         buffers = [buffer for name, buffer in upstream.named_buffers() if name in stored]
+        if next(upstream.parameters(), None) is None:  # a function: its tensors are in no module
+            buffers += loose_tensors(upstream)
         self._buffers = {_storage_id(buffer): buffer.numel() for buffer in buffers}
         for parameter in upstream.parameters():
             self._buffers.pop(_storage_id(parameter), None)

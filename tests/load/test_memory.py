@@ -12,7 +12,7 @@ from torch.nn.utils import weight_norm
 import bench
 from bench.errors import InvalidDataError, UsageError
 from bench.load import loader
-from bench.load.fingerprint import identified
+from bench.load.fingerprint import agree, identified
 from bench.load.memory import load_model
 from bench.run import job
 
@@ -72,6 +72,7 @@ def test_the_model_of_the_program_stays_as_it_is():
     model = Frames().train()
     before = copy.deepcopy(model.state_dict())
     load_model(model)
+    load_model(lambda wav: model(wav))
     assert model.training and all(p.requires_grad for p in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
@@ -130,12 +131,18 @@ def test_a_norm_of_weights_can_be_copied():
     [
         (3, UsageError, "expected a torch module or a function"),
         (lambda wav: wav, InvalidDataError, "expected hidden states"),
-        (Frames().train().forward, InvalidDataError, "not deterministic"),
+        (lambda wav: wav[..., None] + torch.rand(1), InvalidDataError, "not deterministic"),
     ],
 )
 def test_what_is_no_upstream_is_told(model, kind, words, tmp_path):
     with pytest.raises(kind, match=words):
         identified(load_model(model), tmp_path)
+
+
+def test_the_module_behind_a_method_is_switched_to_evaluation(tmp_path):
+    model = Frames().train()
+    loaded = identified(load_model(model.forward), tmp_path)
+    assert agree(loaded.fingerprint, identified(load_model(Frames().eval()), tmp_path).fingerprint)
 
 
 def test_its_name_loads_nothing_elsewhere():

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, pad_states
-from bench.errors import InvalidDataError, UsageError, UserError, did_you_mean
+from bench.errors import InvalidDataError, UsageError, UserError, did_you_mean, message_of
+from upstreams.sources.held import unregistered_modules
 
 PROBES = (8_000, 16_000, 48_000)  # samples tried in turn until the model gives frames
 STEPS = 4  # frames over which the stride is measured
@@ -202,26 +203,31 @@ class Adapter(Upstream):
         *,
         normalize_wav: bool = False,
         rule: FrameRule | None = None,
+        is_copy: bool = False,
     ) -> None:
         """Run the function to measure L, D and the frame rule.
 
         Args:
-            encode: maps a waveform (1, S) to an output that `as_states` accepts. A module is
-                frozen, and its parameters become the upstream's.
+            encode: maps a waveform (1, S) to an output that `as_states` accepts. Modules that it
+                is or holds are frozen, and their parameters become the upstream's.
             name: the model, for messages.
             normalize_wav: scale each utterance to zero mean and unit variance first.
             rule: of frames, where it is given by the model; None to measure it.
+            is_copy: of a model whose functions belong to a program that goes on using them.
 
         Raises:
             InvalidDataError: the output has no hidden states, or no frame rule fits.
         """
         super().__init__()
         self.model = encode  # registers the parameters of a module
+        if held := unregistered_modules(encode, through_functions=not is_copy):
+            self.held = nn.ModuleList(held)
         self._name, self._normalize = name, normalize_wav
         self.freeze()
         states = self._states_of_noise(PROBES[1])
         self.num_layers, self.hidden_size = len(states), int(states[0].shape[-1])
-        self._rule = rule or measure_rule(self._count, name)
+        self._failure = ""  # at the last length that was tried; empty where it ran
+        self._rule = rule or self._measured_rule()
         self.stride, self.min_samples = self._rule.stride, self._rule.min_samples
 
     def num_frames(self, num_samples: int) -> int:
@@ -250,6 +256,17 @@ class Adapter(Upstream):
             rows.append(torch.stack(states)[:, 0])  # (L, T, D)
         return pad_states(rows, lengths.device)
 
+    def _measured_rule(self) -> FrameRule:
+        """Measure the frame rule; an error names the length at which the model itself failed.
+
+        Raises:
+            InvalidDataError: no frame rule fits.
+        """
+        try:
+            return measure_rule(self._count, self._name)
+        except InvalidDataError as error:
+            raise InvalidDataError(f"{error}{self._failure}") from error
+
     def _one(self, wav: Tensor) -> tuple[Tensor, ...]:
         """Return the states of one utterance (S,): L tensors (1, T, D)."""
         if self._normalize:
@@ -272,8 +289,10 @@ class Adapter(Upstream):
         try:
             states = self._states_of_noise(num_samples)
             finite = all(bool(state.isfinite().all()) for state in states)
+            self._failure = ""
             return int(states[0].shape[1]) if finite else 0
         except UserError:
             raise
-        except Exception:  # any error of a foreign model on a very short input
+        except Exception as error:  # any error of a foreign model on a very short input
+            self._failure = f"; with {num_samples} samples it fails: {message_of(error)}"
             return 0

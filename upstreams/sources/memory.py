@@ -65,7 +65,7 @@ def load(source: UpstreamSource) -> Upstream:
         )
     if _takes_lengths(model):
         model = WithLengths(model)
-    return Adapter(model, name, normalize_wav=bool(normalize))
+    return Adapter(model, name, normalize_wav=bool(normalize), is_copy=True)
 
 
 def _takes_lengths(model: Any) -> bool:

@@ -8,6 +8,7 @@ program takes a waveform (1, S), (1, 1, S) or (S,) and returns an output that
 
 from __future__ import annotations
 
+import logging
 import types
 import warnings
 from typing import Any
@@ -76,6 +77,7 @@ def load(source: UpstreamSource) -> Upstream:
         raise UsageError("pt2: an archive has its weights and no variants")
     settings = options(source.config, "pt2", normalize_wav=False)
     assert source.place is not None  # bench.load.files found the file
+    logging.disable(logging.WARNING)  # torch logs the traceback of its own first attempt
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # torch warns of torch
@@ -84,6 +86,8 @@ def load(source: UpstreamSource) -> Upstream:
         raise InvalidDataError(
             f"{source.place}: not an archive of torch.export ({message_of(error)})"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)
     model = _Program(program, _sound(program, source.place), source.place)
     return Adapter(model, source.place, normalize_wav=settings["normalize_wav"], rule=model.rule())
 

@@ -12,7 +12,7 @@ from bench.load.loader import load_upstream
 from bench.load.memory import load_model
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.encoder.encoder import Encoder
-from upstreams.sources.hf import FIXED
+from upstreams.sources.hf import FIXED, _section
 
 
 def states(folder, size=6_001):
@@ -71,18 +71,58 @@ problem_type proj_codevector_dim return_dict tdnn_dilation tdnn_dim tdnn_kernel 
 transformers_version use_weighted_layer_sum vocab_size xvector_output_dim _name_or_path
 num_adapter_layers adapter_kernel_size adapter_stride
 """.split()  # noqa: SIM905
-READ = """
-conv_bias conv_dim conv_kernel conv_stride do_stable_layer_norm feat_proj_layer_norm hidden_size
-intermediate_size max_bucket_distance num_attention_heads num_buckets
-num_conv_pos_embedding_groups num_conv_pos_embeddings num_feat_extract_layers num_hidden_layers
-""".split()  # noqa: SIM905
+# Of the whole program or of the output's form; ids of text, which other keys must agree with.
+UNCHANGED = {"return_dict", "is_encoder_decoder", "output_attentions", "output_hidden_states"}
+CHECKED_BY_TRANSFORMERS = {"num_feat_extract_layers"}  # it is the length of `conv_dim`
+
+
+class Recorded(dict):
+    """A mapping that remembers which of its keys were read."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.read = set()
+
+    def __getitem__(self, key):
+        self.read.add(key)
+        return super().__getitem__(key)
+
+    def get(self, key, default=None):
+        self.read.add(key)
+        return super().get(key, default)
 
 
 @pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2", "WavLM"])
 def test_every_key_of_a_configuration_is_read_or_without_effect(kind):
     transformers = pytest.importorskip("transformers")
-    keys = getattr(transformers, f"{kind}Config")().to_dict().keys()
-    assert set(keys) - set(WITHOUT_EFFECT) - set(READ) - set(FIXED) == set()
+    config = Recorded(getattr(transformers, f"{kind}Config")().to_dict())
+    _section(config, normalize=False)
+    others = set(WITHOUT_EFFECT) | set(FIXED) | CHECKED_BY_TRANSFORMERS
+    assert set(config) - config.read - others == set()
+
+
+@pytest.mark.parametrize("kind", ["Hubert", "Wav2Vec2", "WavLM"])
+def test_keys_without_effect_have_none(kind, tmp_path):
+    """Every number and switch of the list above has another value; states are the same."""
+    model = save_hubert(tmp_path / "a", kind)
+    config, changes = model.config.to_dict(), {}
+    for key in set(WITHOUT_EFFECT) & set(config) - UNCHANGED:
+        value = config[key]
+        if isinstance(value, bool):
+            changes[key] = not value
+        elif isinstance(value, int | float):
+            changes[key] = type(value)(value + 1) if isinstance(value, int) else value / 2 + 0.01
+    assert len(changes) > 20
+    other = type(model)(type(model.config)(**(config | changes))).eval()
+    other.load_state_dict(model.state_dict(), strict=False)
+    wav = noise(3_001)[None]
+    with torch.no_grad():
+        for one, two in zip(
+            model(wav, output_hidden_states=True).hidden_states,
+            other(wav, output_hidden_states=True).hidden_states,
+            strict=True,
+        ):
+            assert torch.equal(one, two)
 
 
 def adapted(folder, task, **changes):
