@@ -118,7 +118,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         stored = upstream.state_dict().keys()  # buffers beside these are computed (mel filters)
         buffers = [buffer for name, buffer in upstream.named_buffers() if name in stored]
         if next(upstream.parameters(), None) is None:  # a function: its tensors are in no module
-            buffers += loose_tensors(upstream)
+            computed = set(map(_storage_id, upstream.buffers()))
+            buffers += [x for x in loose_tensors(upstream) if _storage_id(x) not in computed]
         self._buffers = {_storage_id(buffer): buffer.numel() for buffer in buffers}
         for parameter in upstream.parameters():
             self._buffers.pop(_storage_id(parameter), None)
