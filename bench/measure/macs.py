@@ -109,7 +109,9 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         buffer_weights: elements of each stored buffer that enters a product, by its storage.
     """
 
-    def __init__(self, upstream: Upstream, formulas: dict[Any, Callable[..., int]]) -> None:
+    def __init__(
+        self, upstream: Upstream, formulas: dict[Any, Callable[..., int]], device: str
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = formulas
         self.unknown: set[str] = set()
@@ -117,7 +119,8 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.buffer_weights: dict[int, int] = {}
         stored = upstream.state_dict().keys()  # buffers beside these are computed (mel filters)
         buffers = [buffer for name, buffer in upstream.named_buffers() if name in stored]
-        if next(upstream.parameters(), None) is None:  # a function: its tensors are in no module
+        # A function has its tensors in no module, so that it never runs on the meta device.
+        if device == "cpu" and next(upstream.parameters(), None) is None:
             computed = set(map(_storage_id, upstream.buffers()))
             buffers += [x for x in loose_tensors(upstream) if _storage_id(x) not in computed]
         self._buffers = {_storage_id(buffer): buffer.numel() for buffer in buffers}
@@ -191,7 +194,7 @@ def _count_on(upstream: Upstream, num_samples: int, device: Literal["meta", "cpu
     wavs: Tensor = torch.zeros(1, num_samples, device=device)  # (1, S)
     lengths = torch.tensor([num_samples])
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    watch = _Watch(upstream, counter.flop_registry)
+    watch = _Watch(upstream, counter.flop_registry, device)
     attention = _Attention(dropout=upstream.attention_dropout)
     with _nothing_fused(), attention, watch, counter:
         upstream(wavs, lengths)

@@ -211,7 +211,12 @@ def _pretrained(folder: Path, config: Any, kind: Any = None) -> tuple[Any, tuple
         state |= read_checkpoint(file)
     # Weights come as tensors: with the folder's name, transformers would attach an adapter itself.
     model, notes = kind.from_pretrained(
-        None, config=config, state_dict=state, output_loading_info=True, dtype=torch.float32
+        None,
+        config=config,
+        state_dict=state,
+        output_loading_info=True,
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,  # they are refused below, by name
     )
     encoder = _encoder_of(model, folder)
     prefix = next(f"{name}." for name, part in model.named_modules() if part is encoder).lstrip(".")
