@@ -110,7 +110,10 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(
-        self, upstream: Upstream, formulas: dict[Any, Callable[..., int]], device: str
+        self,
+        upstream: Upstream,
+        formulas: dict[Any, Callable[..., int]],
+        function_tensors: list[Tensor],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = formulas
@@ -119,10 +122,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.buffer_weights: dict[int, int] = {}
         stored = upstream.state_dict().keys()  # buffers beside these are computed (mel filters)
         buffers = [buffer for name, buffer in upstream.named_buffers() if name in stored]
-        # A function has its tensors in no module, so that it never runs on the meta device.
-        if device == "cpu" and next(upstream.parameters(), None) is None:
-            computed = set(map(_storage_id, upstream.buffers()))
-            buffers += [x for x in loose_tensors(upstream) if _storage_id(x) not in computed]
+        buffers += function_tensors
         self._buffers = {_storage_id(buffer): buffer.numel() for buffer in buffers}
         for parameter in upstream.parameters():
             self._buffers.pop(_storage_id(parameter), None)
@@ -189,12 +189,17 @@ def meta_copy(upstream: Upstream) -> Upstream:
     return copy.deepcopy(upstream, memo)
 
 
-def _count_on(upstream: Upstream, num_samples: int, device: Literal["meta", "cpu"]) -> Count:
+def _count_on(
+    upstream: Upstream,
+    num_samples: int,
+    device: Literal["meta", "cpu"],
+    function_tensors: list[Tensor],
+) -> Count:
     """Run one utterance through `upstream` on `device` and count."""
     wavs: Tensor = torch.zeros(1, num_samples, device=device)  # (1, S)
     lengths = torch.tensor([num_samples])
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    watch = _Watch(upstream, counter.flop_registry, device)
+    watch = _Watch(upstream, counter.flop_registry, function_tensors)
     attention = _Attention(dropout=upstream.attention_dropout)
     with _nothing_fused(), attention, watch, counter:
         upstream(wavs, lengths)
@@ -223,7 +228,17 @@ def count(upstream: Upstream, num_samples: int) -> Count:
     if isinstance(upstream, Opaque):
         macs = upstream.count_macs(num_samples)
         return Count(macs, 0, "cpu", uncounted=upstream.uncounted_operations())
-    if not any(isinstance(part, (torch.nn.LSTM, Int8Recurrent)) for part in upstream.modules()):
+    tensors = _function_tensors(upstream)
+    is_slow = any(isinstance(part, (torch.nn.LSTM, Int8Recurrent)) for part in upstream.modules())
+    if not (is_slow or tensors):
         with suppress(RuntimeError, TypeError, ValueError, AttributeError):
-            return _count_on(meta_copy(upstream), num_samples, "meta")
-    return _count_on(upstream, num_samples, "cpu")
+            return _count_on(meta_copy(upstream), num_samples, "meta", [])
+    return _count_on(upstream, num_samples, "cpu", tensors)
+
+
+def _function_tensors(upstream: Upstream) -> list[Tensor]:
+    """Return the tensors of an upstream that is a function and has its weights in no module."""
+    if next(upstream.parameters(), None) is not None:
+        return []
+    buffers = set(map(_storage_id, upstream.buffers()))
+    return [item for item in loose_tensors(upstream) if _storage_id(item) not in buffers]
