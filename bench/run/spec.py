@@ -224,8 +224,10 @@ def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -
 
 def folders_are_known(card: TaskCard, home: Path) -> bool:
     """Return whether all corpora of a task are official ones, prepared once from a folder."""
-    corpora = [getattr(corpus_module(name), "CORPUS", None) for name in card.corpora]
-    return all(corpus is not None and corpus.last_root(home) for corpus in corpora)
+    modules = [corpus_module(name) for name in card.corpora]
+    return all(
+        getattr(module, "OFFICIAL", False) and module.CORPUS.last_root(home) for module in modules
+    )
 
 
 def read_split(card: TaskCard, split: str, home: Path) -> tuple[list[Utterance], list[Trial]]:

@@ -5,12 +5,14 @@ from accounting import assert_planned, count_run
 from toy_track import evaluate_seeds, make_toy
 
 from bench.progress import duration
+from bench.registry import task_card, task_names
 from bench.run import job, plan
 from bench.run.plan import plan_run
-from bench.run.spec import RunSpec
+from bench.run.spec import RunSpec, folders_are_known
 from bench.session import Session
 
 SEEDS = (0, 2)
+BUILT_IN = ("quick", "open", "superb")
 
 
 @pytest.fixture
@@ -48,3 +50,10 @@ def test_what_is_stored_is_not_planned_again(toy):
 def test_times_are_in_units_that_people_read():
     texts = {0.04: "0.0 s", 59: "59.0 s", 90: "1.5 min", 48_560: "13.5 h", 2_393_503: "27.7 days"}
     assert {seconds: duration(seconds) for seconds in texts} == texts
+
+
+def test_no_corpus_is_known_to_lie_in_a_folder_of_an_empty_home(tmp_path):
+    """Every built-in task can be asked, also those whose corpus comes out of packages."""
+    cards = [task_card(task, track) for track in BUILT_IN for task in task_names(track)]
+    assert len(cards) > 20
+    assert not any(folders_are_known(card, tmp_path) for card in cards)
