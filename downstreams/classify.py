@@ -29,14 +29,23 @@ class UtteranceClassifier(Head):
         stride: samples per frame; not used.
         targets: labels of the training split; their sorted set gives the classes.
         projection: width between the two linear layers (SUPERB: 256).
+        label_smoothing: share of a target that is spread over all classes (Szegedy et al., 2016,
+            section 7); SUPERB has none.
     """
 
     pools_linearly: ClassVar[bool] = True
 
     def __init__(
-        self, input_size: int, stride: int, targets: Sequence[Any], *, projection: int = 256
+        self,
+        input_size: int,
+        stride: int,
+        targets: Sequence[Any],
+        *,
+        projection: int = 256,
+        label_smoothing: float = 0.0,
     ) -> None:
         nn.Module.__init__(self)
+        self.label_smoothing = label_smoothing
         del stride
         self.labels = Labels(targets)
         self.project = nn.Linear(input_size, projection)
@@ -53,7 +62,7 @@ class UtteranceClassifier(Head):
 
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Return the cross entropy of logits (B, C) and class numbers (B,)."""
-        return nn.functional.cross_entropy(output, targets)
+        return nn.functional.cross_entropy(output, targets, label_smoothing=self.label_smoothing)
 
     def predict(self, output: Tensor) -> list[Any]:
         """Return the most likely label of each utterance."""

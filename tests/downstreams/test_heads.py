@@ -167,3 +167,14 @@ def test_short_utterances_have_an_embedding():
     head = XVector(6, 320, ["a", "b"], width=5, pooled_width=4).eval()
     out = head(torch.randn(2, 3, 6), torch.tensor([3, 1]))
     assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_a_classifier_smooths_its_targets(share):
+    """By the definition: (1 - share) of the target's class, share / C of every class."""
+    head = UtteranceClassifier(3, 320, ["a", "b", "c", "d"], label_smoothing=share)
+    logits = torch.tensor([[2.0, 0.0, -1.0, 0.5], [0.1, 0.3, 0.0, -2.0]])
+    log_p = logits.log_softmax(dim=1)
+    of_target = log_p[torch.arange(2), head.encode(["c", "a"])]
+    expected = -((1 - share) * of_target + share * log_p.mean(dim=1)).mean()
+    torch.testing.assert_close(head.loss(logits, head.encode(["c", "a"])), expected)

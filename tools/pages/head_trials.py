@@ -10,7 +10,7 @@ import json
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev, variance
 from tempfile import TemporaryDirectory
@@ -26,6 +26,7 @@ from bench.probe.fit import Trainer, best_of, predict
 from bench.records.record import Record, read_record
 from bench.registry import task_card
 from bench.run.job import open_job
+from bench.run.plan import head_factory
 from bench.run.run_features import extract
 from bench.run.spec import RunSpec
 from bench.run.stages import best_probe, make_lesson
@@ -38,7 +39,8 @@ PAGE = "heads.md"
 RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 COSINE: dict[str, Any] = {"lr_grid": RATES, "decay": "cosine", "warmup": 75}
 LARGE: dict[str, Any] = {"optimizer": "adamw", "batch_size": 128, "steps": 800, "warmup": 40}
-# Changes to the recipe of a task's card, by name.
+WIDE: dict[str, Any] = {"lr_grid": (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), "steps": 500}
+# Changes to the recipe of a task's card, by name; `head_conf` is the card's.
 CHANGES: Mapping[str, dict[str, Any]] = {
     "card": {},
     "cosine": COSINE,
@@ -48,6 +50,10 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     },
     "cosine, sum x 30, batch 128, weight decay 1": {
         **COSINE, **LARGE, "sum_rate": 30.0, "weight_decay": 1.0,
+    },
+    "cosine, sum x 30, batch 128, weight decay 0.1, label smoothing 0.1, seven rates": {
+        **COSINE, **LARGE, **WIDE, "sum_rate": 30.0, "weight_decay": 0.1,
+        "head_conf": {"label_smoothing": 0.1},
     },
 }  # fmt: skip
 
@@ -104,8 +110,11 @@ def run_trial(task: str, upstream: str, change: str, session: Session) -> HeadTr
     extract(job.features)
     card = job.runs[0].card
     metric = METRICS[card.metrics[0]]
-    recipe = Recipe.model_validate({**card.recipe.model_dump(), **CHANGES[change]})
-    lesson = make_lesson(job.features, job.runs, recipe)
+    changes = dict(CHANGES[change])
+    conf = card.head_conf | changes.pop("head_conf", {})
+    recipe = Recipe.model_validate({**card.recipe.model_dump(), **changes})
+    changed = replace(job.runs[0], card=card.model_copy(update={"head_conf": conf}))
+    lesson = replace(make_lesson(job.features, job.runs, recipe), make_head=head_factory(changed))
     begin = time.process_time()
     with TemporaryDirectory() as folder:
         trainer = Trainer(lesson, recipe.lr_grid, SEEDS, checkpoint=Path(folder) / "state")
