@@ -28,6 +28,7 @@ def evaluate(
     seeds: Sequence[int] = (0,),
     conditions: str | None = None,
     limit: int | None = None,
+    steps: int | None = None,
     out: str | Path | None = None,
     device: str | None = None,
     force: bool = False,
@@ -52,6 +53,7 @@ def evaluate(
         conditions: conditions and sets with commas between them, or `all`; None scores the task's
             own test sets only.
         limit: utterances a split, for a try; such a record is no result.
+        steps: updates of a head at most, for a try; such a record is no result.
         out: folder of records; `runs` where None.
         device: `cpu` or `cuda`; `cpu` where None.
         force: compute finished runs again.
@@ -82,7 +84,7 @@ def evaluate(
         session, upstream = replace(session, model=loaded), loaded.name.text()
     records = []
     for task in names:
-        spec = RunSpec(upstream, task, track, limit=limit)
+        spec = RunSpec(upstream, task, track, limit=limit, steps=steps)
         records += [
             outcome.record
             for outcome in evaluate_task(spec, seeds, session, conditions=conditions, force=force)

@@ -167,3 +167,5 @@ def test_an_altered_model_gets_no_features_and_no_records_of_another(toy, monkey
     assert blind.score().value < first.score().value  # it hears nothing now
     assert len([item for item in folder.iterdir() if item.name != ".locks"]) == 2
     assert len(list(toy.out.glob("toy/memory=mine-*/tone-s0.json"))) == 2
+    (tried,) = bench.evaluate(model, "tone", **ask, limit=8, steps=2)
+    assert tried.restriction == "limited to 8 utterances a split and 2 updates"
