@@ -228,10 +228,12 @@ def parse_json(text: str | bytes) -> Any:
     """Return the value of a JSON text in which no object has a key twice.
 
     Raises:
-        ValueError: not JSON, a key twice, or a number of too many digits.
-        RecursionError: nested too deeply.
+        ValueError: not JSON, a key twice, a number of too many digits, or nested too deeply.
     """
-    return json.loads(text, object_pairs_hook=_each_key_once)
+    try:
+        return json.loads(text, object_pairs_hook=_each_key_once)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def parse_model(raw: bytes, model: type[ModelT], path: Path, *, what: str) -> ModelT:
@@ -252,7 +254,7 @@ def parse_model(raw: bytes, model: type[ModelT], path: Path, *, what: str) -> Mo
     except ValidationError as error:
         reason = _first_problem(error, model, quotes=False) if raw else "the file is empty"
         raise InvalidDataError(f"{path}: not a {what}: {reason}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidDataError(f"{path}: not a {what}: {error}") from error
     return checked
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.reports.run_table import read_runs
 
     path = Path(options.what) if options.what else options.runs
-    if path.is_file():
+    if os.path.lexists(path) and not path.is_dir():
         return _show_record(options, read_record(path), path)
     if options.what is None or path.is_dir():
         return _show_runs(options, read_runs(path), path)

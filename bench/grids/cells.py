@@ -31,6 +31,7 @@ from bench.records.failure import Failure
 from bench.records.record import read_record
 from bench.run.provenance import project_state
 from bench.run.spec import RunSpec, run_card
+from bench.schema import parse_json
 from bench.session import Session
 
 CellStatus = Literal["done", "failed", "running", "waiting"]
@@ -261,7 +262,7 @@ def open_grid(spec: GridSpec, out: Path, first: int | None = None) -> RunGrid:
 def _read(path: Path) -> dict[str, Any]:
     """Return a small JSON file; empty where it is not there or damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

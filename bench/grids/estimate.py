@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -16,10 +15,12 @@ from bench.features.store import FeatureStore, bytes_per_utterance
 from bench.grids.cells import GridCell, RunGrid
 from bench.load.catalog import UpstreamName, find_entry, parse_upstream_name
 from bench.load.loader import Loaded, load_upstream
+from bench.records.record import MAX_RECORD_BYTES
 from bench.registry import ROOT
 from bench.run.plan import planned_tables
 from bench.run.run_features import Features
 from bench.run.spec import Resolved, RunSpec
+from bench.schema import parse_json, read_bytes
 from bench.session import Session
 
 # Seconds on a CPU of stages that no record tells.
@@ -40,12 +41,12 @@ def read_timings(track: str, out: Path) -> Timings:
         path for root in (out, RESULTS) for path in sorted((root / track).glob("*/*.json"))
     ]:
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
+            record = parse_json(read_bytes(path, MAX_RECORD_BYTES))
             task, upstream = record["task"], record["upstream"]
             for stage, seconds in record["provenance"]["seconds_by_stage"].items():
                 for name in (upstream, ""):
                     timings.setdefault((stage, name, task), []).append(float(seconds))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (UserError, ValueError, KeyError, TypeError, AttributeError):
             continue
     return timings
 

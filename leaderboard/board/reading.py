@@ -63,7 +63,7 @@ def read_results(folders: BoardFolders) -> Reading:
         InvalidDataError: a file that is not a record, or lies in the place of another one.
     """
     reading = Reading()
-    for folder in sorted(path for path in folders.results.glob("*") if path.is_dir()):
+    for folder in sorted(path for path in folders.results.glob("[!.]*") if path.is_dir()):
         if not track_card(folder.name).on_board:
             reading.skipped.append(f"track {folder.name}: never on the board")
             continue

@@ -15,6 +15,7 @@ from bench import cli
 from bench.conditions.noise_folders import PACKS, read_clip
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError, explain
+from bench.grids.estimate import read_timings
 from bench.make.clips import find_clips
 from bench.measure.cost import safetensors_bytes
 from bench.paths import board_folder, check_file
@@ -241,3 +242,15 @@ def test_the_size_of_a_file_of_weights_without_writing_it(seed, tmp_path):
     save_file(state, tmp_path / "a.safetensors")
     shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in state.items()}
     assert safetensors_bytes(shapes) == (tmp_path / "a.safetensors").stat().st_size
+
+
+def test_what_is_no_record_is_passed_over_by_an_estimate_and_named_by_show(tmp_path, capsys):
+    folder = tmp_path / "quick/fbank"
+    folder.mkdir(parents=True)
+    (folder / "deep-s0.json").write_text("[" * 100_000)
+    os.mkfifo(folder / "pipe-s0.json")
+    (folder / "annex-s0.json").symlink_to("../.git/annex/objects/x")
+    assert read_timings("quick", tmp_path) == read_timings("quick", tmp_path / "nothing")
+    for name, words in (("pipe-s0.json", "a pipe"), ("annex-s0.json", "git annex get")):
+        assert cli.main(["show", str(folder / name)]) in (3, 4)
+        assert words in capsys.readouterr().err

@@ -9,7 +9,6 @@ are listed with two sentences; each is an utterance, as in the published count.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from bench.corpora.official._layout import OfficialClip, OfficialTable, present, read_lines
 from bench.corpora.official._manifest import OfficialCorpus
 from bench.errors import InvalidDataError
+from bench.schema import parse_json
 
 LISTS, AUDIO = "dataset/slurp", "audio/slurp_real"
 NEAR = "-headset.flac"
@@ -52,7 +52,7 @@ def _list(root: Path, name: str) -> list[OfficialClip]:
     times: Counter[str] = Counter()
     for number, line in enumerate(read_lines(path, f"the list {name}.jsonl of SLURP"), 1):
         try:
-            entry: dict[str, Any] = json.loads(line)
+            entry: dict[str, Any] = parse_json(line)
             target = f"{entry['scenario']}_{entry['action']}"
             files = [str(recording["file"]) for recording in entry["recordings"]]
             text = str(entry["sentence"])
