@@ -151,6 +151,10 @@ mutants: setup-dev ## change the numerical core place by place and count what th
 fuzz: setup-dev ## read 100,000 damaged or hostile files: writes docs/fuzz.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
+.PHONY: checkpoints
+checkpoints: setup-dev ## give 300 generated checkpoints to check, alter 60: docs/checkpoints-generated.md (half an hour)
+	@PYTHONPATH=tests/helpers $(BIN)/python -m tools checkpoints
+
 flips: setup-dev ## flip 800 single bits of bundles and run folders: writes docs/flips.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.flips --cases 400 --write docs/flips.md
 

@@ -221,7 +221,8 @@ def _pretrained(folder: Path, config: Any, kind: Any = None) -> tuple[Any, tuple
     encoder = _encoder_of(model, folder)
     prefix = next(f"{name}." for name, part in model.named_modules() if part is encoder).lstrip(".")
     missing = {str(key) for key in notes["missing_keys"] if str(key).startswith(prefix)}
-    wrong = sorted(missing | {str(key) for key in notes["mismatched_keys"]})
+    misshapen = {key[0] if isinstance(key, tuple) else str(key) for key in notes["mismatched_keys"]}
+    wrong = sorted(missing | misshapen)
     if wrong:
         raise InvalidDataError(
             f"{folder}: weights missing or of another shape: {', '.join(wrong[:3])}"
