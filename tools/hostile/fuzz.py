@@ -199,8 +199,8 @@ def page(lines, cases):
     return (
         f"# Hostile input\n\nWritten by `python -m tools.hostile.fuzz --cases {cases}`. "
         f"{total:,} cases, {bad} findings.{fewer} A reader must return, or "
-        f"refuse the file in one line, within {MAX_SECONDS:g} s. The undamaged files are in `tools/hostile/fuzz_readers.py`, "
-        "and the seeds are fixed.\n\n"
+        f"refuse the file in one line, within {MAX_SECONDS:g} s. The undamaged files are in "
+        "`tools/hostile/fuzz_readers.py`, and the seeds are fixed.\n\n"
         "| reader | cases | read | refused | findings |\n|---|--:|--:|--:|--:|\n" + rows
     )
 
