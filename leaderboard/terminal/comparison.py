@@ -12,7 +12,7 @@ from bench.registry import track_card
 from bench.session import Session
 from bench.terminal.table import Cell, StyledCell, TableColumn, TerminalTable
 from leaderboard.board.compare import ComparedMetric, ComparedPair, compare_rows, upstreams_of
-from leaderboard.terminal.own_runs import board_records, common_track, own_runs
+from leaderboard.terminal.own_runs import board_records, common_track, own_runs, shared_tasks
 
 NOTE = (
     "Intervals and tests cover other speakers and other head seeds (docs/statistics.md); each "
@@ -221,7 +221,8 @@ def compare_models(
     own = own_runs(runs)
     chosen = track or common_track(names, own, board)
     track_card(chosen)
-    local = board_records(own, chosen, names, condition, session, tasks)
+    scored = tasks or shared_tasks(own, chosen, names, board)
+    local = board_records(own, chosen, names, condition, session, scored)
     upstreams = frozenset(item.record.upstream for item in local)
     metrics = compare_rows(
         names, track=chosen, condition=condition, board=board, local=local, tasks=tasks

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +59,23 @@ def shipped_tracks(board: Path, upstream: str) -> set[str]:
     """Return the tracks on which the shipped board has records of an upstream."""
     pattern = f"*/{path_name(upstream)}"
     return {path.parent.name for path in (board / "results").glob(pattern) if path.is_dir()}
+
+
+def shared_tasks(own: OwnRuns, track: str, names: Sequence[str], board: Path) -> list[str]:
+    """Return the tasks of a track in which two of the models or more have results.
+
+    Args:
+        own: one's own runs.
+        track: the track.
+        names: of the models.
+        board: folder of the shipped board.
+    """
+    count = Counter[str]()
+    for upstream in upstreams_of(names):
+        here = {r.task for r, _ in own.results if (r.track, r.upstream) == (track, upstream)}
+        shipped = (board / "results" / track / path_name(upstream)).glob("*-s[0-9]*.json")
+        count.update(here | {re.sub(r"-s\d.*", "", path.stem) for path in shipped})
+    return sorted(task for task, number in count.items() if number > 1)
 
 
 def common_track(names: Sequence[str], own: OwnRuns, board: Path) -> str:
