@@ -148,7 +148,7 @@ def _training(card: RecipeCard, overrides: Mapping[str, Any]) -> dict[str, Any]:
     section = dict(card.training)
     if "hours" in overrides:
         section.pop("updates", None)
-    return section | overrides
+    return {**section, **overrides}
 
 
 def _length(trainer: RecipeTrainer) -> str:

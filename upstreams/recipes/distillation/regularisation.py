@@ -70,7 +70,7 @@ def regularise(encoder: Encoder, options: Regularisation) -> None:
 def _scale_gradient(factor: float) -> Callable[..., None]:
     def hook(module: nn.Module, _inputs: Any, output: Tensor) -> None:
         if module.training and output.requires_grad:
-            output.register_hook(lambda gradient: gradient * factor)
+            output.register_hook(lambda gradient: gradient * factor)  # type: ignore[no-untyped-call]
 
     return hook
 
