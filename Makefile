@@ -20,7 +20,7 @@ TEST_WORKERS ?= 2
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: mutants recipe-curves docs statistics grid torture fuzz flips help setup setup-dev setup-conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
+.PHONY: board-pictures mutants recipe-curves docs statistics grid torture fuzz flips help setup setup-dev setup-conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,8 +96,8 @@ compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER
 	@$(CLI) compress '$(RECIPE)' --seed $(SEED) $(if $(TEACHER),--teacher '$(TEACHER)') \
 	  $(if $(DATA),--data '$(DATA)') $(if $(HOURS),--hours $(HOURS)) $(if $(DEVICE),--device $(DEVICE))
 
-board: setup ## build the board from the committed records into site/
-	@$(CLI) board
+board: setup ## build the board into site/: make board [RESULTS=runs, to show your own runs too]
+	@$(CLI) board $(if $(RESULTS),--runs '$(RESULTS)')
 
 submit: setup ## pack a row for the board: make submit UPSTREAM=ge2e TRACK=open [BY="Your name"]
 	@test -n "$(UPSTREAM)" || { echo "make submit: name UPSTREAM=..." >&2; exit 2; }
@@ -119,6 +119,9 @@ validate-track: setup ## run baselines and controls of a track: make validate-tr
 
 page-speed: setup-dev ## measure the time of interactions on the page: writes docs/page-speed.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.pages.page_speed
+
+board-pictures: setup-dev ## draw the pictures of the board in docs/img from the committed records
+	@$(BIN)/python -m tools.board_pictures
 
 recipe-curves: setup-conditions ## draw learning curves of the house family from its committed logs
 	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg

@@ -82,7 +82,7 @@ def committed(tmp_path_factory):
     from leaderboard.page.build import make_board
     from leaderboard.page.render import html
 
-    board, _ = make_board(BoardFolders.beside(ROOT / "leaderboard/results"), Stamp("", ""))
+    board, _, _ = make_board(BoardFolders.beside(ROOT / "leaderboard/results"), Stamp("", ""))
     path = tmp_path_factory.mktemp("committed") / "index.html"
     path.write_text(html(board), encoding="utf-8")
     return board, path.as_uri()

@@ -125,6 +125,7 @@ class View:
         tables: the scores under `clean`, sets of conditions, and single conditions.
         informative: tasks over which the mean lead is taken.
         layers: the layer curves.
+        own: upstreams that are one's own runs.
     """
 
     key: str
@@ -138,6 +139,7 @@ class View:
     informative: tuple[str, ...]
     tasks: tuple[TaskSection, ...]
     layers: LayerTable
+    own: frozenset[str] = frozenset()
 
     @property
     def usual_seeds(self) -> int:

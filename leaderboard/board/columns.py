@@ -82,7 +82,7 @@ FACTS: tuple[Column, ...] = (
     Column("teacher", "Teacher", "compressed from", "upstream",
            lambda row: BoardCell(row.teacher) if row.teacher else DASH, numeric=False),
     Column("params", "Parameters", "millions", "cost", _params, False, log=True, is_first=True),
-    Column("macs", "MACs", "G a second of audio, rule plain", "cost", _macs, False, log=True,
+    Column("macs", "MACs", "G per second of audio", "cost", _macs, False, log=True,
            is_first=True),
     Column("macs-superb", "MACs, SUPERB", "G, 32 utterances, SUPERB's rule", "cost", _macs_superb,
            False, log=True),
@@ -151,7 +151,7 @@ def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bo
     return Column(
         f"{task}.{metric.name}",
         f"{task.upper()} {metric.label}",
-        f"{metric.direction}{',' + metric.sign if metric.sign else ''}",
+        f"{'%, ' if metric.sign else ''}{metric.direction}",
         "score",
         cell,
         metric.higher_is_better,
@@ -165,11 +165,11 @@ def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bo
 def is_best(metric: Metric, score: BoardScore, tests: ColumnTests, key: str) -> bool:
     """Return whether a score may be set in bold.
 
-    No row is significantly better, the column tells rows apart, and the score is better than
-    chance beyond its interval.
+    No row is significantly better, which is true of at most half of the column, and the score is
+    better than chance beyond its interval.
     """
     ranking = tests.rankings.get(key)
-    if ranking is None or ranking.best > 1 or not tests.tells_apart:
+    if ranking is None or ranking.best > 1 or not tests.is_selective:
         return False
     return beats_chance(metric.name, score.low, score.high, score.chance)
 

@@ -83,7 +83,11 @@ def condition_tables(rows: Sequence[Row], conditions: Sequence[str]) -> tuple[Co
         known = fields.get(name.partition("@")[0], {})
         group = TEST_SETS if known.get("table") or known.get("corpus") else SINGLE
         ladder, number, _ = severity(name)
-        about = str(known.get("about", "a test set of the task's own card"))
+        about = str(
+            known.get(
+                "about", "out-of-domain test set: other speakers and recordings than in training"
+            )
+        )
         group = group if number is None else f"Ladder: {ladder}"
         group = TEST_SETS if not known else group
         singles.append(ConditionScores(name, group, about, (), _single(rows, main, name)))

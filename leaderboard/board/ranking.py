@@ -49,6 +49,12 @@ class ColumnTests:
         """Whether at least one pair of rows differs significantly."""
         return any(ranking.best > 1 for ranking in self.rankings.values())
 
+    @property
+    def is_selective(self) -> bool:
+        """Whether at most half of the rows are not significantly worse than any other."""
+        unbeaten = sum(ranking.best == 1 for ranking in self.rankings.values())
+        return 2 * unbeaten <= len(self.rankings)
+
 
 def compare(one: BoardScore, two: BoardScore) -> Comparison | None:
     """Compare two scores of one column.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.errors import MissingError, printable
@@ -11,6 +11,7 @@ from bench.metrics.metric import METRICS, Metric
 from bench.paths import make_folder, write_text
 from bench.records.record import Record
 from bench.registry import task_card, track_card
+from bench.session import Session
 from leaderboard.board.board import Board, Stamp, TaskSection, View
 from leaderboard.board.columns import all_columns
 from leaderboard.board.conditions import condition_tables
@@ -34,7 +35,9 @@ from leaderboard.board.summaries import (
     superb_score,
 )
 from leaderboard.page.export import exports
+from leaderboard.page.own_rows import OwnRows, add_own_runs
 from leaderboard.page.render import html
+from leaderboard.page.sounds import condition_sounds
 from leaderboard.page.stamp import unknown_stamp
 
 
@@ -173,23 +176,49 @@ def _measured_task(task: str, track: str, names: str, measured: Sequence[Row]) -
     return TaskSection(task, card.title, tuple((label, text) for label, text in about if text))
 
 
-def make_board(folders: BoardFolders, stamp: Stamp | None = None) -> tuple[Board, tuple[str, ...]]:
+@dataclass(frozen=True)
+class PageRequest:
+    """What a page has beside the committed records.
+
+    Attributes:
+        runs: folder of one's own runs; None for none.
+        with_sound: embed sounds of conditions, and of utterances of one's own runs.
+        session: where corpora are.
+    """
+
+    runs: Path | None = None
+    with_sound: bool = False
+    session: Session = field(default_factory=Session)
+
+
+def make_board(
+    folders: BoardFolders, stamp: Stamp | None = None, request: PageRequest | None = None
+) -> tuple[Board, OwnRows, tuple[str, ...]]:
     """Read all folders and make the board.
 
+    Args:
+        folders: of the committed records.
+        stamp: commit and date; None for the date of the newest record.
+        request: what the page has beside them.
+
     Returns:
-        The board; file and reason of every record that is left out.
+        The board; what it has of one's own runs; file and reason of every record that is left out.
 
     Raises:
         MissingError: no record.
         UsageError: a folder of records that is no track, a broken published row.
         InvalidDataError: a broken record, or records that cannot share a column.
     """
-    reading = read_results(folders)
+    reading, own = read_results(folders), OwnRows()
+    if request is not None and request.runs is not None:
+        own = add_own_runs(
+            reading, folders, request.runs, request.session, with_sound=request.with_sound
+        )
     records = [item.record for group in reading.by_track.values() for item in group]
     if not records:
         raise MissingError(
-            f"no record in {folders.results}: name a folder with records, or leave the option out "
-            "for the installed board"
+            f"no record in {folders.results}: name a folder with records of a track on the board; "
+            "'slim-superb board --runs runs' shows your own runs"
         )
     about, published = read_published(folders.published)
     views = []
@@ -197,12 +226,14 @@ def make_board(folders: BoardFolders, stamp: Stamp | None = None) -> tuple[Board
     for track in tracks:
         measured = measured_rows(track, reading.by_track.get(track, []), folders)
         layers = layer_table(folders.results, track, measured)
+        names = own.names.get(track, frozenset())
         if track == TRACK and about is not None:
             reported = reported_rows(about, published)
             ends = anchors(about, published)
-            views.append(make_view(track, measured, reported, about, ends, layers))
+            view = make_view(track, measured, reported, about, ends, layers)
         else:
-            views.append(make_view(track, measured, (), None, None, layers))
+            view = make_view(track, measured, (), None, None, layers)
+        views.append(replace(view, own=names))
     board = Board(
         views=tuple(views),
         stamp=stamp or unknown_stamp(records),
@@ -210,25 +241,31 @@ def make_board(folders: BoardFolders, stamp: Stamp | None = None) -> tuple[Board
         num_records=len(records),
         num_reported=len(published),
     )
-    return board, tuple(reading.skipped)
+    return board, own, tuple(reading.skipped)
 
 
-def build_board(results: Path, out: Path, stamp: Stamp | None = None) -> BuildSummary:
+def build_board(
+    results: Path, out: Path, stamp: Stamp | None = None, request: PageRequest | None = None
+) -> BuildSummary:
     """Write the board of the records below `results`, and of the folders beside it, into `out`.
 
     Args:
         results: folder of tracks.
         out: folder of the board; made if it is missing.
         stamp: commit and date; None for the date of the newest record.
+        request: what the page has beside them.
 
     Raises:
         UsageError: a folder in `results` that is no track.
         InvalidDataError: a broken record, or records that cannot share a column.
         MissingError: no record, or `out` cannot be written.
     """
-    board, skipped = make_board(BoardFolders.beside(results), stamp)
+    board, own, skipped = make_board(BoardFolders.beside(results), stamp, request)
+    tables = [table for view in board.views for table in view.tables]
+    with_sound = request is not None and request.with_sound
+    sounds = condition_sounds(tables, request.session) if request and with_sound else {}
     make_folder(out)
-    contents = {"index.html": html(board), **exports(board)}
+    contents = {"index.html": html(board, sounds, own.tables), **exports(board)}
     for name, content in contents.items():
         write_text(out / name, printable(content))
     files = tuple(out / name for name in contents)

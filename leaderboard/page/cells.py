@@ -8,6 +8,7 @@ from typing import Protocol
 
 from leaderboard.board.board import Column, View
 from leaderboard.board.conditions import ConditionScores
+from leaderboard.board.degradation import severity
 from leaderboard.board.ranking import ColumnTests
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.summaries import mean_lead
@@ -128,6 +129,14 @@ def of_beliefs(columns: Sequence[Column], attribute: str) -> list[str]:
     return texts if known else []
 
 
+def members_text(table: ConditionScores) -> str:
+    """Return the severities of a ladder, or the number of conditions of another set."""
+    rungs = [severity(member) for member in table.members]
+    if len({ladder for ladder, *_ in rungs}) == 1:
+        return ": " + ", ".join(f"{level:g}" for _, level, _ in rungs if level is not None)
+    return f" ({len(rungs)} conditions)" if rungs else ""
+
+
 def grouped(tables: Sequence[ConditionScores]) -> list[tuple[str, list[ConditionScores]]]:
     """Return the tables by group, in order."""
     groups: dict[str, list[ConditionScores]] = {}
@@ -183,7 +192,11 @@ def _lead_cell(score: BoardScore | None, clean: BoardScore | None, most: float) 
     if clean is not None and (clean.low or 0.0) > 0.0:
         change = signed(score.value / clean.value - 1.0)
     shade = round(SHADES * score.value / most) if most > 0.0 else 0
-    return LeadCell(f"{100 * score.value:.1f}", change, max(0, min(SHADES, shade)))
+    return LeadCell(
+        f"{100 * score.value:.1f}".replace("-", "\N{MINUS SIGN}"),
+        change,
+        max(0, min(SHADES, shade)),
+    )
 
 
 def tasks_of(table: ConditionScores, view: View) -> str:

@@ -167,8 +167,8 @@ def tex(text: str) -> str:
 
 
 def _latex_table(view: View) -> str:
-    shown = [i for i, column in enumerate(view.columns) if column.numeric]
-    head = " & ".join(["Upstream", *(tex(view.columns[i].title) for i in shown)])
+    shown = [i for i, column in enumerate(view.columns) if column.is_first]
+    head = " & ".join(["Model", *(tex(view.columns[i].title) for i in shown)])
     lines = [f"% {tex(view.title)}", r"\begin{tabular}{l" + "r" * len(shown) + "}", r"\toprule",
              head + r" \\", r"\midrule"]  # fmt: skip
     for row, cells in zip(view.rows, view.cells, strict=True):
@@ -177,7 +177,7 @@ def _latex_table(view: View) -> str:
 
 
 def latex(board: Board) -> str:
-    """Return one booktabs table a track, on clean speech."""
+    """Return the first columns of every track, on clean speech, as booktabs tables."""
     head = f"% Slim-SUPERB, {tex(str(board.stamp))}; needs booktabs\n"
     return head + "\n".join(_latex_table(view) for view in board.views)
 

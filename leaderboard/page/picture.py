@@ -17,6 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 62.0, 742.0, 16.0, 372.0  # edges of the plane, as in
 MARGIN = 24.0  # between the outermost dots and the edges
 COSTS = ("params", "macs", "macs-superb", "time", "bytes")  # the first one present is drawn
 CROWD = 8  # with as many other competing rows, baselines are left out
+FEW = 3  # with as many competing rows, controls and revoked rows are left out
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ def cost_picture(view: View) -> CostPicture | None:
     ]
     if sum(row.competes and row.family != "baseline" for row, *_ in rows) >= CROWD:
         rows = [item for item in rows if item[0].family != "baseline"]
+    if sum(row.competes for row, *_ in rows) >= FEW:
+        rows = [item for item in rows if item[0].competes]
     if not rows:
         return None
     costs, scores = [cost for *_, cost, _ in rows], [score for *_, score in rows]

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +23,7 @@ from leaderboard.page.cells import (
     column_shades,
     grouped,
     lead_rows,
+    members_text,
     of_beliefs,
     percent,
     px,
@@ -32,6 +33,7 @@ from leaderboard.page.cells import (
 )
 from leaderboard.page.data import page_data
 from leaderboard.page.export import bibtex, references
+from leaderboard.page.own_rows import PredictionTable
 from leaderboard.page.picture import cost_picture
 from leaderboard.page.sections import (
     command,
@@ -50,7 +52,11 @@ PAGE = Path(__file__).with_name("assets")
 MAX_BYTES = 600_000  # a larger page leaves the tables of conditions to the script
 
 
-def html(board: Board, sounds: Mapping[str, str] | None = None) -> str:
+def html(
+    board: Board,
+    sounds: Mapping[str, str] | None = None,
+    predictions: Mapping[tuple[str, str], Sequence[PredictionTable]] | None = None,
+) -> str:
     """Return the whole page, which is readable without JavaScript and refers to nothing outside.
 
     Every section of an upstream has a table of its conditions. If the page would be larger than
@@ -59,6 +65,7 @@ def html(board: Board, sounds: Mapping[str, str] | None = None) -> str:
     Args:
         board: the board.
         sounds: addresses of sounds, `data:`, by name of a condition.
+        predictions: of one's own runs, by (track, upstream).
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -74,7 +81,8 @@ def html(board: Board, sounds: Mapping[str, str] | None = None) -> str:
         function.__name__: function
         for function in (
             *(bars, bibtex, classes, column_shades, command, condition_lines, costs),
-            *(first_of_card, grouped, lead_rows, lossy_tasks, of_beliefs, p_values, percent, px),
+            *(first_of_card, grouped, lead_rows, lossy_tasks, members_text, of_beliefs, p_values),
+            *(percent, px),
             *(reported_lines, runs, seeds_text, signed, task_lines, tasks_of, web),
         )
     }
@@ -98,6 +106,7 @@ def html(board: Board, sounds: Mapping[str, str] | None = None) -> str:
         pictures=pictures,
         citations=[references()[name] for name in ("slim_superb", "superb")],
         sounds=sounds or {},
+        predictions=predictions or {},
         policy=_policy(script, style),
         style=Markup(style),
         script=Markup(script),

@@ -9,10 +9,10 @@ KINDS = {
 }
 # Lines above the rows of a table: what a reader must know before believing a column.
 REFERENCES = (
-    ("Chance: the best guess without the sound", "chance"),
+    ("Chance: the best guess without sound", "chance"),
     ("Best control", "control"),
     ("Ceiling: a small encoder trained end to end", "ceiling"),
-    ("Smallest difference that can be told", "resolution"),
+    ("Smallest detectable difference", "resolution"),
 )
 HOW_TO_READ = (
     "Numbers are means over head seeds, with a 95 % interval over other speakers of the test set "

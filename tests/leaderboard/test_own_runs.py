@@ -1,16 +1,26 @@
 """One's own runs in the terminal: shown, compared with the board, held against it."""
 
+import base64
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
+import soundfile
 from pseudo_terminal import on_terminal, plain
 from run_rows import COMMITTED, record, write
+from toy_track import evaluate_seeds
 
 from bench.cli import main
-from bench.records.record import read_record
+from bench.corpora.noise import packaged
+from bench.records.record import read_record, write_record
+from bench.session import Session
+from leaderboard.board.conditions import LADDERS, SINGLE, ConditionScores
+from leaderboard.page import sounds
+from leaderboard.page.build import PageRequest, build_board
+from leaderboard.page.sounds import condition_sounds
 from leaderboard.terminal.comparison import compare_models
 from leaderboard.terminal.own_runs import common_track, own_runs
 from leaderboard.terminal.yardsticks import comparable_runs, held_against, next_step
@@ -29,6 +39,44 @@ def runs(tmp_path_factory):
     write(folder, record(upstream="other", task="sid", track="quick"))
     (folder / "open" / "mine" / "sid-s0.json").write_text("{}")
     return folder
+
+
+def test_a_page_has_own_runs_beside_the_shipped_rows(toy, tmp_path, monkeypatch, capsys):
+    """Marked as such, with predictions and sound; hidden folders and unfit runs are left out."""
+    monkeypatch.setattr(sounds, "TASK", "tone")
+    monkeypatch.setattr(sounds, "TRACK", "toy")
+    evaluate_seeds(toy, (0, 1))
+    (toy.out / ".grid" / "x").mkdir(parents=True)
+    shipped = tmp_path / "shipped/results/toy"
+    for path in (toy.out / "toy/fbank").glob("*.json"):
+        other = read_record(path).model_copy(update={"upstream": "ge2e"})
+        write_record(other, shipped / "ge2e" / path.name)
+    request = PageRequest(toy.out, True, Session(home=toy.home))
+    build_board(tmp_path / "shipped/results", tmp_path / "site", None, request)
+    page = (tmp_path / "site/index.html").read_text("utf-8")
+    rows = dict(re.findall(r"<tr id=.*?><a href=.*?>(.*?)</a><small>(.*?)</small>", page))
+    assert "your run" in rows["fbank"] and "your run" not in rows["ge2e"]
+    summary = "Predictions: TONE, clean speech, seed 1: 16 utterances, the 16 worst first"
+    table = page.split(summary)[1].split("</table>")[0]
+    errors = [int(text) for text in re.findall(r"<td>(\d+)<td>", table)]
+    assert len(errors) == 16 and errors == sorted(errors, reverse=True)
+    assert table.count('src="data:audio/ogg;base64,') == 8
+    assert main(["board", "--runs", str(tmp_path / "none")]) == 3
+    assert "no such folder of runs" in capsys.readouterr().err
+
+
+def test_sounds_of_conditions_are_never_fetched(toy, monkeypatch):
+    """Clean speech and what needs no noise; the rest is named on stderr."""
+    monkeypatch.setattr(sounds, "TASK", "tone")
+    monkeypatch.setattr(sounds, "TRACK", "toy")
+    groups = [("ladder-clip", LADDERS), ("ladder-music", LADDERS), ("clip-6db", SINGLE)]
+    tables = [ConditionScores(name, group, "", (), {}) for name, group in groups]
+    monkeypatch.setattr(packaged, "prepare", lambda *a, **k: pytest.fail("fetched"))
+    heard = condition_sounds(tables, Session(home=toy.home))
+    assert list(heard) == ["clean", "ladder-clip"]
+    content = base64.b64decode(heard["ladder-clip"].partition(",")[2])
+    wav, rate_hz = soundfile.read(io.BytesIO(content))
+    assert len(wav) / rate_hz < 4 and abs(wav).max() > 0.01
 
 
 def lines_of(captured):

@@ -33,7 +33,7 @@ def test_a_section_opens_with_everything(page):
     details = page.locator("details.up[open]")
     assert details.count() == 1
     text = details.text_content()
-    assert re.search(r"p, row above.*ASR CER [<=] [\d.]+, \S+@\S+; ", text)
+    assert re.search(r"Paired test with the row above.*ASR CER [<=] [\d.]+, \S+@\S+; ", text)
     assert page.locator("#open table.main td[title*='against']").count() == 0  # no key reaches it
     for part in (
         "Provenance",

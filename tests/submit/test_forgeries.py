@@ -124,7 +124,7 @@ def test_times_and_memory_of_a_sender_are_shown_as_such_and_not_ranked(
     assert report.problems == []
     board = tmp_path / "leaderboard"
     accept(bundle, board, "rescored")
-    made, _ = make_board(BoardFolders.beside(board / "results"))
+    made, _, _ = make_board(BoardFolders.beside(board / "results"))
     (view,) = made.views
     by_key = dict(zip([column.key for column in view.columns], view.cells[0], strict=True))
     for key in ("time", "memory"):

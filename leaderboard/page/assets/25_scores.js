@@ -79,7 +79,7 @@ function paintTask(view, task, condition) {
     cell.replaceChildren(...[
       loss == null ? '' : make('small', {}, `\u2212${(100 * loss).toFixed(0)} %`.replace('\u2212-', '+')),
       score.best ? make('b', {}, text) : text,
-      path ? svg('svg', { class: 'iv', viewBox: '0 0 60 8' }, svg('path', { d: path })) : '',
+      path ? svg('svg', { class: 'iv', viewBox: '0 0 60 8', preserveAspectRatio: 'none' }, svg('path', { d: path })) : '',
     ].filter(Boolean));
   }
   const none = heads[index + 1].querySelector('.none') ?? make('small', { class: 'none' });
@@ -88,20 +88,22 @@ function paintTask(view, task, condition) {
   paintReferences(view, table, task, index, condition);
 }
 
+/* The best score of the controls, or of the ceilings, in the unit of the column; null without. */
+function bestOf(view, column, role) {
+  const values = view.rows.filter((row) => row.d === 'control' && row.r?.startsWith(role))
+    .map((row) => valueOf(view, row, column).value).filter((value) => value != null);
+  return values.length ? (column.b ? Math.max(...values) : Math.min(...values)) : null;
+}
+
 /* Chance, best control and ceiling of a condition, above the rows. */
 function paintReferences(view, table, task, index, condition) {
   const column = view.cols[index];
-  const best = (role) => {
-    const values = view.rows.filter((row) => row.d === 'control' && row.r?.startsWith(role))
-      .map((row) => scoreAt(row, task, condition)?.value).filter((value) => value != null);
-    return values.length ? (column.b ? Math.max(...values) : Math.min(...values)) : null;
-  };
   for (const line of table.tHead.querySelectorAll('tr.ref')) {
     const cell = line.cells[index + 1];
     cell.clean ??= { text: cell.textContent };
     const kind = line.dataset.r;
-    const value = kind === 'chance' ? chanceOf(view, task, condition) : kind === 'resolution' || task === 'mean' ? null : best(kind);
-    cell.textContent = !condition ? cell.clean.text : value == null ? '' : (value * column.scale).toFixed(column.digits);
+    const value = kind === 'chance' ? chanceOf(view, task, condition) * column.scale : kind === 'resolution' || task === 'mean' ? null : bestOf(view, column, kind);
+    cell.textContent = !condition ? cell.clean.text : value == null ? '' : value.toFixed(column.digits);
   }
 }
 

@@ -131,6 +131,7 @@ function showTable(view) {
     body.hidden = !any;
   }
   sectionOf(view).querySelector('.empty').hidden = main.shown.length > 0;
+  sectionOf(view).querySelector('.figure')?.toggleAttribute('hidden', !main.shown.length);
   const { key, descending } = order(view);
   main.heads.forEach((head, at) => {
     if (key === (at ? view.cols[at - 1].k : 'name')) head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');

@@ -1,7 +1,8 @@
 /* Score against cost of the rows shown, under the chosen condition, with intervals, the lines of
    teachers and chance, and the curves of supernets. Replaces the picture of leaderboard/page/picture.py. */
-const BOX = { w: 760, h: 420, l: 62, r: 742, t: 16, b: 372 };
+const BOX = innerWidth > 640 ? { w: 760, h: 420, l: 62, r: 742, t: 16, b: 372 } : { w: 360, h: 400, l: 48, r: 356, t: 16, b: 352 };
 const CROWD = 8;
+const FEW = 3;
 const plots = {};
 
 const costColumns = (view) => view.cols.filter((column) => column.l);
@@ -19,6 +20,8 @@ function setUpPlot(view) {
   );
   box.hidden = false;
   plots[view.k] = sectionOf(view).querySelector('svg.pareto');
+  plots[view.k].setAttribute('viewBox', `0 0 ${BOX.w} ${BOX.h}`);
+  plots[view.k].classList.add('js');
 }
 
 function axes(view) {
@@ -43,7 +46,8 @@ function pointsOf(view, x, y) {
     .map((row) => ({ row, x: row.v[ix], y: valueOf(view, row, y).value, ...valueOf(view, row, y) }))
     .filter((point) => point.x != null && point.y != null);
   const others = points.filter((point) => point.row.o && point.row.f !== 'baseline');
-  return others.length >= CROWD ? points.filter((point) => point.row.f !== 'baseline') : points;
+  const chosen = others.length >= CROWD ? points.filter((point) => point.row.f !== 'baseline') : points;
+  return chosen.filter((point) => point.row.o).length >= FEW ? chosen.filter((point) => point.row.o) : chosen;
 }
 
 function frontierOf(points, higher) {
@@ -54,7 +58,7 @@ function frontierOf(points, higher) {
   return sorted.filter((point) => (sign * point.y < best ? ((best = sign * point.y), true) : false));
 }
 
-function scales(points) {
+function scales(points, levels) {
   const costs = points.map((point) => point.x);
   const positive = costs.filter((x) => x > 0);
   const logs = (positive.length ? positive : [1]).map(Math.log10);
@@ -66,12 +70,12 @@ function scales(points) {
   const px = (x) => (x <= 0 ? BOX.l + 18 : start + ((Math.log10(x) - low) / (high - low)) * (BOX.r - start));
   const xTicks = zero ? [[BOX.l + 18, '0']] : [];
   for (let power = Math.floor(low); power <= Math.ceil(high); power += 1) {
-    for (const step of high - low < 2.5 ? [1, 2, 5] : [1]) {
+    for (const step of high - low < 1.2 ? [1, 1.5, 2, 3, 5, 7] : high - low < 2.5 ? [1, 2, 5] : [1]) {
       const tick = step * 10 ** power;
       if (Math.log10(tick) >= low && Math.log10(tick) <= high) xTicks.push([px(tick), String(Number(tick.toPrecision(6)))]);
     }
   }
-  let [bottom, top] = range(points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]));
+  let [bottom, top] = range(points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]).concat(levels.map(([, value]) => value)));
   const air = Math.max((top - bottom) * 0.08, Math.abs(top) * 0.01, 1e-6);
   bottom -= air;
   top += air;
@@ -90,7 +94,7 @@ function niceTicks(low, high) {
 
 /* The first free place for a text; marks it as taken. */
 function place(places, text, taken) {
-  const width = 6.1 * text.length;
+  const width = 7 * text.length;
   const overlap = (a, b) => a[0] < b[2] && b[0] < a[2] && a[1] < b[3] && b[1] < a[3];
   for (const [x, y, anchor] of places) {
     const left = anchor === 'start' ? x : anchor === 'end' ? x - width : x - width / 2;
@@ -130,7 +134,8 @@ function showPlot(view) {
     picture.replaceChildren(svg('text', { x: BOX.w / 2, y: BOX.h / 2, 'text-anchor': 'middle' }, 'No row has both.'));
     return;
   }
-  const { px, py, xTicks, yTicks } = scales(points);
+  const levels = levelsOf(view, y, points);
+  const { px, py, xTicks, yTicks } = scales(points, levels);
   const front = frontierOf(points, y.b);
   const on = new Set(front.map((point) => point.row.k));
   const corners = (list) => list.map((point) => `${px(point.x).toFixed(1)},${py(point.y).toFixed(1)}`).join(' ');
@@ -143,7 +148,7 @@ function showPlot(view) {
   );
   const dots = points.map((point) => ({ ...point, px: px(point.x), py: py(point.y) }));
   const taken = dots.map((dot) => [dot.px - 5, dot.py - 5, dot.px + 5, dot.py + 5]);
-  const nodes = [grid, ...levelLines(view, y, dots, py, taken)];
+  const nodes = [grid, ...levelLines(levels, py, taken)];
   for (const dot of dots) if (dot.low != null) nodes.push(svg('path', { class: 'whisker', d: `M${dot.px.toFixed(1)} ${py(dot.low).toFixed(1)}V${py(dot.high).toFixed(1)}` }));
   const curves = Object.groupBy ? Object.groupBy(points.filter((point) => point.row.c), (point) => point.row.c) : {};
   for (const curve of Object.values(curves)) {
@@ -165,22 +170,36 @@ function drawDot(dot, x, y, isOn, isPinned) {
   return link;
 }
 
-/* Lines with names: at the score of every teacher whose students are shown, and at chance. */
-function levelLines(view, y, dots, py, taken) {
-  const teachers = new Set(dots.map((dot) => dot.row.t).filter(Boolean));
+/* Name and value of each line: the score of every teacher whose students are shown, of the best control, and chance. */
+function levelsOf(view, y, points) {
+  const teachers = new Set(points.map((point) => point.row.t).filter(Boolean));
   const levels = view.rows.filter((row) => row.o && teachers.has(row.g) && row.g === row.n)
     .map((row) => [`teacher: ${row.p}`, valueOf(view, row, y).value]);
+  levels.push(['best control', bestOf(view, y, 'control')]);
   const task = taskOf(view, y);
   if (task) levels.push(['chance', chanceOf(view, task, conditionOf(view)) * y.scale]);
-  const inside = levels.map(([text, value]) => [text, value == null ? NaN : py(value)]).filter(([, at]) => at >= BOX.t && at <= BOX.b);
-  const lines = inside.map(([, at]) => svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: at, y2: at }));
-  const texts = inside.map(([text, at]) => {
+  return levels.filter(([, value]) => value != null);
+}
+
+/* Lines and their names; lines less than a text apart share one. */
+function levelLines(levels, py, taken) {
+  const lines = levels.map(([, value]) => svg('line', { class: 'teacher', x1: BOX.l, x2: BOX.r, y1: py(value), y2: py(value) }));
+  const groups = [];
+  for (const [text, value] of levels.sort((a, b) => py(a[1]) - py(b[1]))) {
+    const last = groups.at(-1);
+    if (last && py(value) - last.at < 13) last.texts.push(last.texts[0].startsWith('teacher') ? text.replace('teacher: ', '') : text);
+    else groups.push({ at: py(value), texts: [text] });
+  }
+  const texts = groups.map(({ at, texts }) => {
+    const text = texts.join(', ');
     const places = [];
-    for (let x = BOX.r; x - 6.1 * text.length >= BOX.l; x -= 24) places.push([x, at - 5, 'end'], [x, at + 13, 'end']);
-    const label = place(places, text, taken);
-    return label ? svg('text', { class: 'of-teacher', ...label }, text) : '';
+    for (let away = 0; away < 120; away += 14) {
+      for (let x = BOX.r; x - 7 * text.length >= BOX.l; x -= 24) places.push([x, at - 5 - away, 'end'], [x, at + 13 + away, 'end']);
+    }
+    const label = place(places, text, taken) ?? { x: BOX.r, y: at - 5, 'text-anchor': 'end' };
+    return svg('text', { class: 'of-teacher', ...label }, text);
   });
-  return [...lines, ...texts.filter(Boolean)];
+  return [...lines, ...texts];
 }
 
 /* A copy that needs no style sheet: for papers, on white. */

@@ -36,8 +36,8 @@ function showCurves(view) {
   const lines = figures.map(([, levels]) => rows.map((row) => [{ index: 0 }, ...levels].map(({ index }, at) => [at, scoreAt(row, task, index)]).filter(([, score]) => score)));
   const chance = chanceOf(view, task, 0);
   const ends = range([chance, ...lines.flat(2).map(([, score]) => score.value)]);
-  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [svgKey(at), ` ${row.p}  `]), rows.length ? 'Compare rows in the main table to see theirs. Dashed: chance.' : '');
-  section.querySelector('.curves').replaceChildren(key, ...figures.map(([ladder, levels], at) => curveFigure(ladder, levels, lines[at], rows, chance, ends)));
+  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [svgKey(at), ` ${row.p}  `]), rows.length ? make('span', {}, `Vertical: ${task === 'mean' ? 'mean lead over chance' : view.cols[view.tasks[task].c].t}, %. Dashed: chance. Compare rows in the main table to see theirs.`) : '');
+  section.querySelector('.curves').replaceChildren(key, ...figures.map(([ladder, levels], at) => curveFigure(ladder, view.conds[levels[0].index][2], levels, lines[at], rows, chance, ends)));
 }
 
 function svgKey(at) {
@@ -45,16 +45,16 @@ function svgKey(at) {
 }
 
 /* One ladder: scores in percent, from clean speech to the most severe rung; all pictures share one axis. */
-function curveFigure(ladder, levels, lines, rows, chance, [low, high]) {
+function curveFigure(ladder, about, levels, lines, rows, chance, [low, high]) {
   const [w, h, l, r, t, b] = [320, 180, 40, 312, 10, 140];
   const px = (at) => l + (at / levels.length) * (r - l);
   const py = (value) => b - ((value - low) / (high - low || 1)) * (b - t);
   const picture = svg('svg', { class: 'curve-plot', viewBox: `0 0 ${w} ${h}`, role: 'img', 'aria-label': `${ladder}: score by severity of ${rows.map((row) => row.n).join(', ')}; the sections of these models have the numbers` });
   for (const tick of niceTicks(100 * low, 100 * high)) picture.append(svg('line', { class: 'grid', x1: l, x2: r, y1: py(tick / 100), y2: py(tick / 100) }), svg('text', { x: l - 6, y: py(tick / 100) + 4, 'text-anchor': 'end' }, String(tick)));
   picture.append(svg('line', { class: 'teacher', x1: l, x2: r, y1: py(chance), y2: py(chance) }));
-  ['clean', ...levels.map(({ level, unit }) => `${level} ${unit}`)].forEach((text, at) => picture.append(svg('text', { x: px(at), y: b + 16, 'text-anchor': at ? (at === levels.length ? 'end' : 'middle') : 'start' }, text)));
+  ['clean', ...levels.map(({ level }) => String(level))].forEach((text, at) => picture.append(svg('text', { x: px(at), y: b + 16, 'text-anchor': at ? (at === levels.length ? 'end' : 'middle') : 'start' }, text)));
   lines.forEach((line, at) => picture.append(svg('polyline', { class: `s${at}`, points: line.map(([i, score]) => `${px(i).toFixed(1)},${py(score.value).toFixed(1)}`).join(' ') })));
-  return make('figure', {}, make('figcaption', {}, `${ladder}, score in %`), picture);
+  return make('figure', {}, make('figcaption', {}, about), picture);
 }
 
 /* The table of a row's conditions, made on opening if the page has no room for all of them. */

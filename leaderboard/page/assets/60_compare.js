@@ -107,13 +107,14 @@ function showCompare(view) {
     });
     return make('tr', {}, make('th', { scope: 'row' }, column.t, make('small', {}, column.a)), make('td', {}, show(column, pins[0].v[at])), ...cells);
   });
-  const heads = pins.slice(1).flatMap((row) => [row.p, 'minus the first', 'paired test']);
+  const heads = pins.slice(1).flatMap((row) => [row.p, `minus ${pins[0].p}`, 'paired test']);
   const head = make('tr', {}, ...['Column', pins[0].p, ...heads].map((text, index) => make('th', { scope: 'col', class: index && !text.startsWith('paired') ? null : 't' }, text)));
   const table = make('table', {}, make('thead', {}, head), make('tbody', {}, ...body));
-  const won = lines.flatMap(({ column, tests }) => tests.map((test, at) => [column.t, verdict(column, test, pins, at)])).filter(([, text]) => text.endsWith('better'));
-  const summary = won.length ? won.map(([title, text]) => `${title}: ${text}`).join('. ') : 'No column tells these rows apart';
-  const legend = `${summary}. Everything else is not told apart. Clean speech; p values are corrected by Holm's rule over the columns. The same in a terminal, also under conditions: slim-superb compare '${pins[0].n}' '${pins[1].n}' --track ${view.k}`;
+  const won = lines.flatMap(({ column, tests }) => tests.map((test, at) => [column.t, verdict(column, test, pins, at), pins[test && (test.difference > 0) === column.b ? 0 : at + 1].p])).filter(([, text]) => text.endsWith('better'));
+  const summary = won.length ? won.map(([title, text, other]) => `${title}: ${text} than ${other}`).join('. ') : 'No column tells these rows apart';
+  const legend = `${summary}. ${won.length ? 'Everything else is not told apart. ' : ''}Scores on clean speech; p values are corrected by Holm\'s rule over the columns of each pair. Also under conditions, in a terminal: `;
+  const command = make('code', {}, `slim-superb compare ${pins.map((row) => `'${row.n}'`).join(' ')} --track ${view.k}`);
   const close = make('button', { type: 'button', name: 'unpin', onclick: () => set({ c: '' }) }, 'Close');
   const scroll = make('div', { class: 'scroll', role: 'region', tabindex: '0', 'aria-label': 'Differences' }, table);
-  section.append(make('section', { class: 'compare', 'aria-label': 'Comparison' }, close, make('h3', {}, `${pins[0].p} and ${pins.slice(1).map((row) => row.p).join(', ')}`), make('p', { class: 'legend' }, legend), scroll));
+  section.append(make('section', { class: 'compare', 'aria-label': 'Comparison' }, close, make('h3', {}, `${pins[0].p} and ${pins.slice(1).map((row) => row.p).join(', ')}`), make('p', { class: 'legend' }, legend, command), scroll));
 }

@@ -18,7 +18,7 @@ function showNumber(view, cell) {
   const section = document.getElementById(row.k);
   const fact = (label) => [...section.querySelectorAll('dt')].find((term) => term.textContent === label)?.nextElementSibling;
   if (column.g === 'cost') add('Costs', fact('Costs')?.textContent);
-  if (column.task) addTask(view, section, column.task, add, fact('Make again')?.textContent, condition && view.conds[condition][0]);
+  if (column.task) addTask(view, section, column.task, add, fact('Command')?.textContent, condition && view.conds[condition][0]);
   add('Provenance', fact('Provenance')?.textContent);
   const dialog = document.getElementById('number');
   const close = make('button', { type: 'button', name: 'close', onclick: () => dialog.close() }, 'Close');
@@ -40,8 +40,10 @@ function addTask(view, section, task, add, command, condition) {
   }
   for (const term of document.querySelectorAll(`#${view.k}-task-${task} dt`)) add(term.textContent, term.nextElementSibling.textContent);
   if (!command) return;
-  add('Make again', make('code', {}, command.replace('TASK', task) + (condition ? ` --conditions ${condition}` : '')));
-  add('Predictions', 'the command writes one for each utterance, below ', make('code', {}, 'predictions/'), ' in the folder of each run');
+  add('Command', make('code', {}, command.replace('TASK', task) + (condition ? ` --conditions ${condition}` : '')));
+  const own = document.querySelector(`[id^="${section.id}-${task}-s"]`);
+  if (own) add('Predictions', make('a', { href: `#${own.id}`, onclick: () => document.getElementById('number').close() }, 'each utterance, worst first'));
+  else add('Predictions', 'the command writes one for each utterance, below ', make('code', {}, 'predictions/'), ' in the folder of each run');
 }
 
 document.getElementById('number').addEventListener('click', (event) => { if (event.target.id === 'number') event.target.close(); });

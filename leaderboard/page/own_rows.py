@@ -1,0 +1,184 @@
+"""One's own runs beside the shipped rows, and their predictions, utterance by utterance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.errors import UserError
+from bench.features.passes import clean_sound
+from bench.metrics.items import Items
+from bench.metrics.metric import METRICS
+from bench.run.artifacts import Evidence, evidence
+from bench.run.evaluate import Judged
+from bench.session import Session
+from leaderboard.board.reading import (
+    BoardFolders,
+    BoardRecord,
+    Reading,
+    check_columns,
+    read_track,
+)
+from leaderboard.board.record_rows import role_of
+from leaderboard.page.sounds import data_address
+from leaderboard.terminal.own_runs import OwnRuns, board_records, own_runs
+
+MAX_LINES = 40  # of a table of predictions
+MAX_SOUNDS = 8  # of a table of predictions
+MAX_SECONDS = 8.0  # of a sound in the page
+
+
+@dataclass(frozen=True)
+class PredictionLine:
+    """One utterance: what was said, what was predicted, and the error in percent.
+
+    Attributes:
+        sound: as an address `data:`; empty without one.
+    """
+
+    utterance: str
+    target: str
+    prediction: str
+    error: str
+    sound: str
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """The predictions of one run on clean speech, worst first.
+
+    Attributes:
+        error: name of the error of an utterance.
+        total: number of utterances.
+    """
+
+    task: str
+    seed: int
+    error: str
+    total: int
+    lines: tuple[PredictionLine, ...]
+
+
+@dataclass
+class OwnRows:
+    """What a board has of one's own runs.
+
+    Attributes:
+        names: upstreams, by track.
+        tables: of predictions, by (track, upstream).
+    """
+
+    names: dict[str, frozenset[str]] = field(default_factory=dict)
+    tables: dict[tuple[str, str], list[PredictionTable]] = field(default_factory=dict)
+
+
+def add_own_runs(
+    reading: Reading, folders: BoardFolders, runs: Path, session: Session, *, with_sound: bool
+) -> OwnRows:
+    """Add one's own runs to the records of the board, their tracks first.
+
+    A shipped row of the same upstream is replaced. A run that cannot share a column with the
+    shipped records is left out and named in `reading.skipped`, as is one without predictions.
+
+    Args:
+        reading: gets the records.
+        folders: of the shipped board.
+        runs: folder of runs.
+        session: its home has the corpora.
+        with_sound: embed the sound of the worst utterances.
+    """
+    own, rows = own_runs(runs), OwnRows()
+    reading.skipped += [f"{path}: {record.restriction}" for record, path in own.limited]
+    shipped = reading.by_track
+    tracks: dict[str, list[BoardRecord]] = {}
+    for track in sorted({record.track for record, _ in own.results}):
+        names = {record.upstream for record, _ in own.results if record.track == track}
+        others = shipped.get(track) or read_track(folders, track, reading.skipped)
+        others = [item for item in others if item.record.upstream not in names]
+        accepted = _accepted(own, track, others, session, reading.skipped)
+        tracks[track] = [*others, *accepted]
+        rows.names[track] = frozenset(item.record.upstream for item in accepted)
+        for item in accepted:
+            if table := _predictions(item, session.home, with_sound=with_sound):
+                rows.tables.setdefault((track, item.record.upstream), []).append(table)
+    shown = {f"track {track}: never on the board" for track in tracks}
+    reading.skipped[:] = [line for line in reading.skipped if line not in shown]
+    reading.by_track = tracks | {name: shipped[name] for name in shipped if name not in tracks}
+    return rows
+
+
+def _accepted(
+    own: OwnRuns,
+    track: str,
+    others: Sequence[BoardRecord],
+    session: Session,
+    skipped: list[str],
+) -> list[BoardRecord]:
+    """Return own results of a track with item counts: the newest of each task and seed."""
+    accepted: dict[tuple[str, str, str, int], BoardRecord] = {}
+    for record, path in own.results:
+        key = (record.upstream, role_of(record), record.task, record.seed)
+        if record.track != track or key in accepted:
+            continue
+        one = OwnRuns(own.folder, [(record, path)])
+        try:
+            (item,) = board_records(one, track, [record.upstream], "clean", session)
+            check_columns([*others, *accepted.values(), item])
+        except UserError as error:
+            skipped.append(f"{path}: {error}")
+            continue
+        accepted[key] = item
+    return list(accepted.values())
+
+
+def _predictions(item: BoardRecord, home: Path, *, with_sound: bool) -> PredictionTable | None:
+    """Return the worst utterances of a run on clean speech; None for trials of verification."""
+    part = next((e for e in evidence(item.path, home) if e.condition == "clean"), None)
+    if part is None:
+        return None
+    metric = METRICS[part.card.metrics[0]]
+    judged = Judged(part.predictions, part.table.utterances, part.table.trials)
+    items = judged.items(metric.name)
+    if not isinstance(items, Items):
+        return None
+    errors = _errors(items, higher_is_better=metric.higher_is_better)
+    worst = sorted(errors, key=lambda name: (-errors[name], name))[:MAX_LINES]
+    utterances = {utterance.id: utterance for utterance in part.table.utterances}
+    audible = [name for name in worst if _seconds(utterances[name]) <= MAX_SECONDS][:MAX_SOUNDS]
+    sounds = {name: data_address(clean_sound(utterances[name])) for name in audible * with_sound}
+    lines = tuple(_line(part, utterances[name], errors[name], sounds) for name in worst)
+    error = f"1 \N{MINUS SIGN} {metric.label}" if metric.higher_is_better else metric.label
+    return PredictionTable(item.record.task, item.record.seed, error, len(errors), lines)
+
+
+def _errors(items: Items, *, higher_is_better: bool) -> dict[str, float]:
+    """Return the error of every utterance, a fraction; 0 where nothing is counted."""
+    rates = {
+        str(name): float(top) / float(bottom) if bottom else float(higher_is_better)
+        for name, top, bottom in zip(items.ids, items.numerators, items.denominators, strict=True)
+    }
+    return {name: 1.0 - rate if higher_is_better else rate for name, rate in rates.items()}
+
+
+def _seconds(utterance: Utterance) -> float:
+    return utterance.num_samples / SAMPLE_RATE_HZ
+
+
+def _line(
+    part: Evidence, utterance: Utterance, error: float, sounds: Mapping[str, str]
+) -> PredictionLine:
+    return PredictionLine(
+        utterance.id,
+        _text(utterance.target),
+        _text(part.predictions[utterance.id]),
+        f"{100 * error:.0f}",
+        sounds.get(utterance.id, ""),
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
