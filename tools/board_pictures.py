@@ -19,11 +19,10 @@ BOARD = ROOT / "leaderboard"
 FOLDER = ROOT / "docs" / "img"
 DIGEST = FOLDER / "board.json"
 COLOURS = 96  # of a picture's palette: enough for text and one scale of blue
-SHOTS = {  # file: width, height, scheme, address, selector of the part; empty is the window
-    "board.png": (1440, 900, "light", "", ""),
-    "board-768.png": (768, 900, "light", "", ""),
-    "board-360.png": (360, 740, "dark", "", ""),
-    "board-cost.png": (1100, 800, "light", "#v=superb", "#superb .figure figure"),
+SHOTS = {  # file: width, height and scheme of the window
+    "board.png": (1440, 900, "light"),
+    "board-768.png": (768, 900, "light"),
+    "board-360.png": (360, 740, "dark"),
 }
 
 
@@ -58,12 +57,11 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as play:
         build_board(BOARD / "results", Path(folder), git_stamp(BOARD))
         browser = play.chromium.launch(executable_path=chromium)
-        for name, (width, height, scheme, address, part) in SHOTS.items():
+        for name, (width, height, scheme) in SHOTS.items():
             size = {"width": width, "height": height}
             page = browser.new_page(viewport=size, color_scheme=scheme)
-            page.goto((Path(folder) / "index.html").as_uri() + address)
-            shot = page.locator(part).screenshot() if part else page.screenshot()
-            (FOLDER / name).write_bytes(small_png(shot))
+            page.goto((Path(folder) / "index.html").as_uri())
+            (FOLDER / name).write_bytes(small_png(page.screenshot()))
             page.close()
         browser.close()
     write_text(DIGEST, json.dumps({"records_sha256": records_sha256()}, indent=2) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -49,7 +50,7 @@ class ColumnTests:
         """Whether at least one pair of rows differs significantly."""
         return any(ranking.best > 1 for ranking in self.rankings.values())
 
-    @property
+    @cached_property
     def is_selective(self) -> bool:
         """Whether at most half of the rows are not significantly worse than any other."""
         unbeaten = sum(ranking.best == 1 for ranking in self.rankings.values())

@@ -35,9 +35,8 @@ from leaderboard.board.summaries import (
     superb_score,
 )
 from leaderboard.page.export import exports
-from leaderboard.page.own_rows import OwnRows, add_own_runs
+from leaderboard.page.predictions import OwnRows
 from leaderboard.page.render import html
-from leaderboard.page.sounds import condition_sounds
 from leaderboard.page.stamp import unknown_stamp
 
 
@@ -211,6 +210,8 @@ def make_board(
     """
     reading, own = read_results(folders), OwnRows()
     if request is not None and request.runs is not None:
+        from leaderboard.page.own_rows import add_own_runs  # imports torch
+
         own = add_own_runs(
             reading, folders, request.runs, request.session, with_sound=request.with_sound
         )
@@ -261,9 +262,12 @@ def build_board(
         MissingError: no record, or `out` cannot be written.
     """
     board, own, skipped = make_board(BoardFolders.beside(results), stamp, request)
-    tables = [table for view in board.views for table in view.tables]
-    with_sound = request is not None and request.with_sound
-    sounds = condition_sounds(tables, request.session) if request and with_sound else {}
+    sounds = {}
+    if request is not None and request.with_sound:
+        from leaderboard.page.sounds import condition_sounds  # imports torch
+
+        tables = [table for view in board.views for table in view.tables]
+        sounds = condition_sounds(tables, request.session)
     make_folder(out)
     contents = {"index.html": html(board, sounds, own.tables), **exports(board)}
     for name, content in contents.items():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,56 +23,13 @@ from leaderboard.board.reading import (
     read_track,
 )
 from leaderboard.board.record_rows import role_of
+from leaderboard.page.predictions import OwnRows, PredictionLine, PredictionTable
 from leaderboard.page.sounds import data_address
 from leaderboard.terminal.own_runs import OwnRuns, board_records, own_runs
 
 MAX_LINES = 40  # of a table of predictions
 MAX_SOUNDS = 8  # of a table of predictions
 MAX_SECONDS = 8.0  # of a sound in the page
-
-
-@dataclass(frozen=True)
-class PredictionLine:
-    """One utterance: what was said, what was predicted, and the error in percent.
-
-    Attributes:
-        sound: as an address `data:`; empty without one.
-    """
-
-    utterance: str
-    target: str
-    prediction: str
-    error: str
-    sound: str
-
-
-@dataclass(frozen=True)
-class PredictionTable:
-    """The predictions of one run on clean speech, worst first.
-
-    Attributes:
-        error: name of the error of an utterance.
-        total: number of utterances.
-    """
-
-    task: str
-    seed: int
-    error: str
-    total: int
-    lines: tuple[PredictionLine, ...]
-
-
-@dataclass
-class OwnRows:
-    """What a board has of one's own runs.
-
-    Attributes:
-        names: upstreams, by track.
-        tables: of predictions, by (track, upstream).
-    """
-
-    names: dict[str, frozenset[str]] = field(default_factory=dict)
-    tables: dict[tuple[str, str], list[PredictionTable]] = field(default_factory=dict)
 
 
 def add_own_runs(
@@ -126,12 +82,13 @@ def _accepted(
             continue
         one = OwnRuns(own.folder, [(record, path)])
         try:
-            (item,) = board_records(one, track, [record.upstream], "clean", session)
-            check_columns([*others, *accepted.values(), item])
+            items = board_records(one, track, [record.upstream], "clean", session)
+            check_columns([*others, *accepted.values(), *items])
         except UserError as error:
             skipped.append(f"{path}: {error}")
             continue
-        accepted[key] = item
+        if items:  # none if the card of the task is gone
+            accepted[key] = items[0]
     return list(accepted.values())
 
 

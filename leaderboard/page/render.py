@@ -33,8 +33,8 @@ from leaderboard.page.cells import (
 )
 from leaderboard.page.data import page_data
 from leaderboard.page.export import bibtex, references
-from leaderboard.page.own_rows import PredictionTable
 from leaderboard.page.picture import cost_picture
+from leaderboard.page.predictions import PredictionTable
 from leaderboard.page.sections import (
     command,
     condition_lines,

@@ -1,5 +1,6 @@
 """Rows as papers report them, and the SUPERB score."""
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 from bench.errors import UsageError
 from leaderboard.board.published import read_published, reported_rows
 from leaderboard.board.summaries import anchors, superb_score
+from leaderboard.page.export import exports, references
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard"
@@ -88,3 +90,20 @@ def test_broken_published_rows_are_refused(tmp_path, change, match):
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | change))
     with pytest.raises(UsageError, match=match):
         read_published(tmp_path / "published")
+
+
+def test_exports_of_the_committed_board_are_whole(committed):
+    """What LaTeX, GitHub and BibTeX would refuse; compiled by hand with pdflatex and bibtex."""
+    board, _ = committed
+    texts = exports(board)
+    for table in texts["board.tex"].split(r"\begin{tabular}")[1:]:
+        columns = re.match(r"\{l(r+)\}", table)[1]
+        lines = [line for line in table.splitlines() if line.endswith(r" \\")]
+        assert len(lines) > 20
+        assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {len(columns)}
+        assert not re.search(r"(?<!\\)[_#%$^~]", "".join(lines))
+    assert len(texts["board.md"].encode()) < 100_000
+    assert max(map(len, texts["board.md"].splitlines())) < 2_000
+    for entry in {*references().values()}:
+        assert {"title", "author", "year"} <= {*re.findall(r"^  (\w+) = \{", entry, re.MULTILINE)}
+        assert entry.count("{") == entry.count("}")
