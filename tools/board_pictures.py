@@ -9,6 +9,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from bench.paths import make_folder, write_text
 from leaderboard.page.build import build_board
@@ -19,7 +20,9 @@ BOARD = ROOT / "leaderboard"
 FOLDER = ROOT / "docs" / "img"
 DIGEST = FOLDER / "board.json"
 COLOURS = 96  # of a picture's palette: enough for text and one scale of blue
-SHOTS = {  # file: width, height and scheme of the window
+SHOTS: dict[
+    str, tuple[int, int, Literal["light", "dark"]]
+] = {  # file: width, height and scheme of the window
     "board.png": (1440, 900, "light"),
     "board-768.png": (768, 900, "light"),
     "board-360.png": (360, 740, "dark"),
@@ -58,8 +61,9 @@ def main() -> int:
         build_board(BOARD / "results", Path(folder), git_stamp(BOARD))
         browser = play.chromium.launch(executable_path=chromium)
         for name, (width, height, scheme) in SHOTS.items():
-            size = {"width": width, "height": height}
-            page = browser.new_page(viewport=size, color_scheme=scheme)
+            page = browser.new_page(
+                viewport={"width": width, "height": height}, color_scheme=scheme
+            )
             page.goto((Path(folder) / "index.html").as_uri())
             (FOLDER / name).write_bytes(small_png(page.screenshot()))
             page.close()

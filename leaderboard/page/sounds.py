@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import soundfile
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
-from bench.conditions.catalogue import catalogue, condition, refusal
-from bench.conditions.distorter import make_distorter, noise_sources
+from bench.conditions.catalogue import catalogue, condition, noise_sources, refusal
+from bench.conditions.distorter import make_distorter
 from bench.conditions.noise_sources import check_source
 from bench.corpora.noise import packaged
 from bench.errors import UserError
