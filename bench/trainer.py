@@ -21,8 +21,9 @@ from bench.api import Head, Upstream, Utterance
 ReadPart = Callable[[Utterance, int, int], Tensor]
 # Hidden states (L, T, D) of whole clips, from their positions in the list of clips.
 StateReader = Callable[[Sequence[int]], list[Tensor]]
-# Distorted sound (S,) from sound (S,) and a generator.
-Distort = Callable[[Tensor, torch.Generator], Tensor]
+# Distorted sound (S,) from sound (S,) and two numbers from 0 to 2**31: the first chooses the
+# condition, the second its draws.
+Distort = Callable[[Tensor, int, int], Tensor]
 # Called with the part of the run that is over, in the trainer's unit, and with the figures of the
 # log where it got a line.
 OnStep = Callable[[float, dict[str, float]], None]

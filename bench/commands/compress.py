@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.paths import home
 from bench.progress import show
+
+if TYPE_CHECKING:
+    from bench.make.compress import CompressionRequest
 
 GROUP = "make"
 HELP = "Train a teacher or a compressed upstream by a recipe, or continue an interrupted run."
@@ -47,6 +53,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--max-updates", type=int, help="length of the run in updates instead of the recipe's"
     )
     parser.add_argument(
+        "--accumulate",
+        type=int,
+        help="parts of a batch that a device passes in turn for an update (less memory)",
+    )
+    parser.add_argument(
         "--threads", type=int, help="of the CPU in training; another number gives other last bits"
     )
     parser.add_argument(
@@ -60,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
     """Train and export."""
     from bench import stopping
     from bench.errors import UsageError
-    from bench.make.compress import CompressionRequest, compress
+    from bench.make.compress import CompressionRequest
 
     stopping.install()
     if options.hours is not None and options.max_updates is not None:
@@ -69,6 +80,7 @@ def run(options: argparse.Namespace) -> int:
         "hours": options.hours,
         "updates": options.max_updates,
         "threads": options.threads,
+        "accumulate": options.accumulate,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     request = CompressionRequest(
@@ -86,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         overrides=overrides,
         dry_run=options.dry_run,
     )
-    path = compress(request, home())
+    path = _compress(request)
     if path is None:
         return 0
     show(
@@ -95,6 +107,36 @@ def run(options: argparse.Namespace) -> int:
         f"next: slim-superb eval --card {path} ks",
     )
     return 0
+
+
+def _compress(request: CompressionRequest) -> Path | None:
+    """Run a recipe; of several processes (torchrun), the first writes and one shows an error.
+
+    Each process stops with its error or because another stopped. Which of them shows it is decided
+    by a file of the launch: the first to make it.
+    """
+    from bench.errors import MissingError, UserError
+    from bench.make.compress import compress
+    from bench.progress import QUIET, set_level
+
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        return compress(request, home())
+    if os.environ["RANK"] != "0":
+        set_level(QUIET)
+    launch = os.environ.get("TORCHELASTIC_RUN_ID", "") + os.environ["MASTER_PORT"]
+    mark = Path(tempfile.gettempdir()) / f"slim-superb-{launch}-{os.getppid()}.error"
+    try:
+        path = compress(request, home())
+        return path if os.environ["RANK"] == "0" else None
+    except (UserError, RuntimeError) as error:
+        try:
+            mark.touch(exist_ok=False)
+        except FileExistsError:
+            raise SystemExit(1) from None
+        if isinstance(error, UserError):
+            raise
+        raise MissingError(f"another process of this training stopped: {error}") from error
 
 
 def _setting(text: str) -> tuple[str, object]:

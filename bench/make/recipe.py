@@ -134,8 +134,7 @@ def make_distort(name: str, data: str, home: Path, noise_dir: Path | None = None
         make_distorter(member, corpus, home=home, noise_dir=noise_dir) for member in members
     ]
 
-    def distort(wav: Tensor, generator: torch.Generator) -> Tensor:
-        index, number = torch.randint(2**31, (2,), generator=generator).tolist()
+    def distort(wav: Tensor, index: int, number: int) -> Tensor:
         distorter = distorters[index % len(distorters)]
         return torch.from_numpy(distorter.distort(wav.numpy(), f"training-{number}"))
 

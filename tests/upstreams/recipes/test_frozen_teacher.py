@@ -80,7 +80,7 @@ def test_kept_states_of_whole_clips_are_what_the_teacher_gives(tmp_path, teacher
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipes_learn_the_same_from_kept_states(tmp_path, teacher, name):
     module, config = RECIPES[name]
-    source = ingredients(tmp_path, config, teacher=teacher, distort=lambda wav, _: 0.5 * wav)
+    source = ingredients(tmp_path, config, teacher=teacher, distort=lambda wav, *_: 0.5 * wav)
     batch = whole_batch(source)
     heard, _ = module.make(source).loss(batch, moment())
     kept = replace(source, keep_states=lambda: kept_by(teacher, source))
@@ -90,7 +90,7 @@ def test_recipes_learn_the_same_from_kept_states(tmp_path, teacher, name):
 
 def test_a_teacher_that_hears_distortions_cannot_be_kept(tmp_path, teacher):
     config = {**RECIPES["robust"][1], "robust": {"setup": "both_same"}}
-    source = ingredients(tmp_path, config, teacher=teacher, distort=lambda wav, _: 0.5 * wav)
+    source = ingredients(tmp_path, config, teacher=teacher, distort=lambda wav, *_: 0.5 * wav)
     source = replace(source, keep_states=lambda: pytest.fail("kept"))
     assert robust.make(source).teacher.reader is None
 

@@ -1,41 +1,18 @@
 """Mixed precision is close to single precision; weights and residual stream stay in single."""
 
-from dataclasses import replace
-
 import pytest
 import torch
-from recipe_toys import MEL, WAVE, first_batch, ingredients, stream
+from recipe_methods import DEEP, RECIPES
+from recipe_toys import first_batch, ingredients, stream
 
 from bench.errors import UsageError
 from bench.schema import make_model
 from upstreams.encoder.state import build, random_state, trainable
-from upstreams.recipes.distillation import distil, frontend, ofa
-from upstreams.recipes.pretraining import pretrain
-from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.pruning import prune
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.precision import resolve_precision
 from upstreams.recipes.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
-STRIDES = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))  # as published
-DEEP = replace(WAVE, conv_layers=tuple((8, *pair) for pair in STRIDES), layer_norm_first=True)
-RECIPES = {
-    "pretrain": (pretrain, {"encoder": config_section(MEL), "codebooks": ["mfcc:8"]}),
-    "distil": (distil, {"targets": [1, 2], "student": {"num_layers": 1}, "start_prob": 0.1}),
-    "frontend": (
-        frontend,
-        {"targets": [1, 2], "student": {"extractor_mode": "mel", "conv_layers": [[40, 400, 320]]}},
-    ),
-    "ofa": (
-        ofa,
-        {
-            "upper": 2,
-            "search_space": {"embed": [8, 16], "layers": [1, 2], "heads": [1, 2], "ffn": [2.0]},
-        },
-    ),
-    "prune": (prune, {"targets": [1, 2], "target": "size", "sparsity": 0.2}),
-}
 
 
 def test_what_auto_means():

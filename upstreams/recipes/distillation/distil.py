@@ -34,7 +34,7 @@ from upstreams.recipes.distillation.students import (
 )
 from upstreams.recipes.distillation.teacher import FrozenTeacher, any_frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.training.masking import mask_spans
+from upstreams.recipes.training.masking import MaskedFrames, draw_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
@@ -121,20 +121,39 @@ class Distillation(Objective):
             nn.init.uniform_(self.mask, generator=torch.Generator().manual_seed(seed))
         self.min_samples = max(encoder.min_samples, self.student.min_samples)
 
-    def student_states(self, batch: ClipBatch, at: Moment) -> tuple[list[Tensor], Tensor, Tensor]:
-        """Return the student's states (B, T, D), and its valid and masked frames (B, T) bool."""
+    def student_states(
+        self, batch: ClipBatch, at: Moment
+    ) -> tuple[list[Tensor], Tensor, MaskedFrames]:
+        """Return the student's states (B, T, D), valid frames (B, T) bool, and masked frames."""
         x, frames = self.student.project(batch.wavs, batch.lengths)
         valid = lengths_to_mask(frames, x.shape[1]).to(x.device)
-        masked = torch.zeros_like(valid)
+        masked = MaskedFrames(torch.zeros_like(valid), 0.0)
         if self.mask is not None:
             start_prob, span = self.options.start_prob, self.options.span
-            x, masked = mask_spans(x, frames, self.mask, start_prob, span, at.generator)
+            drawn = draw_mask(batch, self.student.num_frames, start_prob, span, at.generator)
+            masked = drawn._replace(mask=drawn.mask.to(x.device))
+            x = torch.where(masked.mask.unsqueeze(-1), self.mask.to(x.dtype), x)
         return self.student.transform(x, frames), valid, masked
 
     def compare(
-        self, states: list[Tensor], targets: list[Tensor], valid: Tensor, masked: Tensor
+        self,
+        batch: ClipBatch,
+        states: list[Tensor],
+        targets: list[Tensor],
+        valid: Tensor,
+        masked: MaskedFrames,
     ) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of the student's states against the teacher's, and its parts."""
+        """Return the loss of the student's states against the teacher's, and its parts.
+
+        Raises:
+            UsageError: a shard of an update with `target_norm: dimensions`, whose means are over
+                all frames of the update.
+        """
+        if self.options.target_norm == "dimensions" and batch.rows:
+            raise UsageError(
+                "'target_norm: dimensions' norms over all frames of an update: train in one "
+                "process, without 'accumulate'"
+            )
         last = states[-1]
         targets = [target[:, : valid.shape[1]] for target in targets]
         chosen = [targets[index] for index in self.options.targets]
@@ -144,10 +163,10 @@ class Distillation(Objective):
             regression_loss(prediction, target, self.options.cosine_weight, self.options.cosine)
             for prediction, target in zip(predictions, normed, strict=True)
         ]
-        total = torch.stack(losses).mean()
+        total = torch.stack(losses).mean() * batch.frame_share(self.student.num_frames)
         figures = {"regression": total.item()}
         if self.codes is not None:
-            code_loss = self.codes(last[masked], targets[-1][masked])
+            code_loss = self.codes(last[masked.mask], targets[-1][masked.mask]) * masked.share
             figures["codes"] = code_loss.item()
             total = total + self.options.code_weight * code_loss
         return total, figures
@@ -156,7 +175,7 @@ class Distillation(Objective):
         """Return the regression loss, plus the discriminative loss if `code_weight` is set."""
         targets = self.teacher.states_of(batch).states
         states, valid, masked = self.student_states(batch, at)
-        return self.compare(states, targets, valid, masked)
+        return self.compare(batch, states, targets, valid, masked)
 
     def product(self) -> TrainedUpstream:
         """Return the student without its heads."""

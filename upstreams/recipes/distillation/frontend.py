@@ -120,9 +120,9 @@ class FrontEndTransfer(Objective):
             targets = teacher.transform(target, frames) if at.stage else []
         projected, _ = self.student.project(batch.wavs, batch.lengths)
         valid = lengths_to_mask(frames, projected.shape[1]).to(projected.device)
-        weight = self.options.cosine_weight
+        weight, share = self.options.cosine_weight, batch.frame_share(self.student.num_frames)
         if not at.stage:
-            loss = regression_loss(projected[valid], target[valid], weight)
+            loss = regression_loss(projected[valid], target[valid], weight) * share
             return loss, {"front": loss.item()}
         states = self.student.transform(projected, frames)
         chosen, norm = self.options.targets, self.options.target_norm
@@ -131,7 +131,7 @@ class FrontEndTransfer(Objective):
             standardised([targets[index] for index in chosen], valid, norm),
             strict=True,
         )
-        loss = torch.stack([regression_loss(*pair, weight) for pair in pairs]).mean()
+        loss = torch.stack([regression_loss(*pair, weight) for pair in pairs]).mean() * share
         return loss, {"regression": loss.item()}
 
     def product(self) -> TrainedUpstream:

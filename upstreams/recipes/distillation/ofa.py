@@ -32,7 +32,7 @@ from upstreams.recipes.distillation.students import (
 )
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.training.masking import span_mask
+from upstreams.recipes.training.masking import draw_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
@@ -180,13 +180,14 @@ class OnceForAll(Objective):
         target = torch.stack(upper).mean(dim=0)
         valid = lengths_to_mask(frames, target.shape[1]).to(target.device)
         start_prob, span = self.options.start_prob, self.options.span
-        masked = span_mask(frames, target.shape[1], start_prob, span, at.generator)
-        masked = masked.to(target.device)
+        count = self.supernet.num_frames
+        masked = draw_mask(batch, count, start_prob, span, at.generator).mask.to(target.device)
         subnet = self.subnet_at(at)
         last = self.encode(subnet, batch, masked)
         prediction = last[valid] @ self.head[:, : subnet.embed].T
-        distance = (prediction - target[valid]).abs().mean()
-        return distance, {"embed": float(subnet.embed), "layers": float(subnet.layers)}
+        distance = (prediction - target[valid]).abs().mean() * batch.frame_share(count)
+        share = batch.clip_share
+        return distance, {"embed": share * subnet.embed, "layers": share * subnet.layers}
 
     def product(self) -> TrainedUpstream:
         """Return the whole supernet; its card holds the search space."""

@@ -84,25 +84,30 @@ class RobustDistillation(distil.Distillation):
 
     def inputs(self, batch: ClipBatch, at: Moment) -> tuple[ClipBatch, ClipBatch, Tensor]:
         """Return the inputs of student and teacher, and a mask (B,) of distorted utterances."""
-        share = torch.rand(len(batch.lengths), generator=at.generator)
+        setup, generator = self.robustness.setup, at.generator
+        share = torch.rand(len(batch.whole_lengths), generator=generator)
         distorted = share < self.robustness.distorted_share
         student, teacher = batch.wavs.cpu().clone(), batch.wavs.cpu().clone()
-        for row, size in enumerate(batch.lengths.tolist()):
-            if not distorted[row]:
+        rows = {whole: row for row, whole in enumerate(batch.rows or range(len(distorted)))}
+        for whole in distorted.nonzero().flatten().tolist():
+            # All clips of the update are drawn for, so that shards have the draws of the whole.
+            drawn = [_draw(generator) for _ in range(1 + (setup == "both_independent"))]
+            if whole not in rows:
                 continue
+            row, size = rows[whole], int(batch.whole_lengths[whole])
             clean = batch.wavs[row, :size].cpu()
-            student[row, :size] = self._distorted(clean, at)
-            if self.robustness.setup == "both_same":
+            student[row, :size] = self._distorted(clean, *drawn[0])
+            if setup == "both_same":
                 teacher[row, :size] = student[row, :size]
-            elif self.robustness.setup == "both_independent":
-                teacher[row, :size] = self._distorted(clean, at)
+            elif setup == "both_independent":
+                teacher[row, :size] = self._distorted(clean, *drawn[1])
         device = batch.wavs.device
         inputs = [batch._replace(wavs=wavs.to(device)) for wavs in (student, teacher)]
-        return inputs[0], inputs[1], distorted.to(device)
+        return inputs[0], inputs[1], distorted[list(rows)].to(device)
 
-    def _distorted(self, wav: Tensor, at: Moment) -> Tensor:
+    def _distorted(self, wav: Tensor, *drawn: int) -> Tensor:
         """Distort one utterance."""
-        out = self._distort(wav, at.generator)
+        out = self._distort(wav, *drawn)
         if out.shape != wav.shape:
             raise UsageError(
                 f"a distortion changed the length of an utterance from {len(wav)} to {len(out)} "
@@ -115,11 +120,16 @@ class RobustDistillation(distil.Distillation):
         student, teacher, distorted = self.inputs(batch, at)
         targets = self.teacher.states_of(teacher).states
         states, valid, masked = self.student_states(student, at)
-        total, figures = self.compare(states, targets, valid, masked)
+        total, figures = self.compare(batch, states, targets, valid, masked)
         if self.adversary is None:
             return total, figures
         weights = valid.unsqueeze(-1).to(states[-1].dtype)
         pooled = (states[-1] * weights).sum(1) / weights.sum(1)
+        if self.adversary.kind == "alternating" and batch.rows:
+            raise UsageError(
+                "'domain: alternating' has updates of its own on all clips: train in one process, "
+                "without 'accumulate', or choose 'reversal'"
+            )
         every = self.robustness.domain_every
         if (
             self.adversary.kind == "alternating"
@@ -130,8 +140,15 @@ class RobustDistillation(distil.Distillation):
         weight = self.robustness.domain_weight
         if self.adversary.kind == "reversal":
             weight *= ramp(at.fraction)
-        term, figures["domain"] = self.adversary.term(pooled, distorted, weight)
-        return total + term, figures
+        term, error = self.adversary.term(pooled, distorted, weight)
+        figures["domain"] = error * batch.clip_share
+        return total + term * batch.clip_share, figures
+
+
+def _draw(generator: torch.Generator) -> tuple[int, int]:
+    """Draw the two numbers that a distortion depends on."""
+    index, number = torch.randint(2**31, (2,), generator=generator).tolist()
+    return index, number
 
 
 def make(source: Ingredients) -> Objective:

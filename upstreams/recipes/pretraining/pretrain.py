@@ -24,8 +24,8 @@ from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import State, random_state, trainable, unpack
 from upstreams.recipes.pretraining.units import Codebook, Units, make_units, parse_codebook
-from upstreams.recipes.training.identity import identity
-from upstreams.recipes.training.masking import mask_spans
+from upstreams.recipes.training.checkpoint import identity
+from upstreams.recipes.training.masking import draw_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.precision import at_least_float32
 from upstreams.recipes.training.settings import Section
@@ -132,17 +132,20 @@ class Pretraining(Objective):
         """Return the mean cross-entropy at masked frames, summed over codebooks."""
         x, frames = self.encoder.project(batch.wavs, batch.lengths)
         start_prob, span = self.options.start_prob, self.options.span
-        x, masked = mask_spans(x, frames, self.mask, start_prob, span, at.generator)
+        drawn = draw_mask(batch, self.encoder.num_frames, start_prob, span, at.generator)
+        masked, share = drawn.mask.to(x.device), drawn.share
+        x = torch.where(masked.unsqueeze(-1), self.mask.to(x.dtype), x)
         chosen = self.encoder.transform(x, frames)[-1][masked]
         total = chosen.new_zeros(())
         figures: dict[str, float] = {}
         for index, head in enumerate(self.heads):
             targets = self._targets(index, batch, frames, x.shape[1]).to(x.device)[masked]
             logits = at_least_float32(head(chosen))
-            loss = F.cross_entropy(logits, targets)
+            loss = F.cross_entropy(logits, targets) * share
             total = total + loss
             figures[f"ce{index}"] = loss.item()
-            figures[f"accuracy{index}"] = (logits.argmax(-1) == targets).float().mean().item()
+            correct = (logits.argmax(-1) == targets).float().mean().item()
+            figures[f"accuracy{index}"] = share * correct
         return total, figures
 
     def _targets(self, book: int, batch: ClipBatch, frames: Tensor, max_frames: int) -> Tensor:

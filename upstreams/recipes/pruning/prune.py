@@ -246,8 +246,9 @@ class Pruning(Objective):
             rise = min(at.stage_fraction / self.options.ramp, 1.0) if self.options.ramp else 1.0
             terms = zip(self.constraints, self.sparsities(), self._targets, strict=True)
             for index, (constraint, sparsity, target) in enumerate(terms):
-                total = total + constraint(sparsity, rise * target)
-                figures[f"sparsity{index}"] = float(torch.as_tensor(sparsity).detach())
+                total = total + constraint(sparsity, rise * target) * batch.clip_share
+                expected = float(torch.as_tensor(sparsity).detach())
+                figures[f"sparsity{index}"] = batch.clip_share * expected
         return total, figures
 
     def distance(self, batch: ClipBatch) -> tuple[Tensor, dict[str, float]]:
@@ -264,7 +265,8 @@ class Pruning(Objective):
             regression_loss(linear(state), target, options.cosine_weight, options.cosine)
             for linear, state, target in zip(maps, students, teachers, strict=True)
         ]
-        total = torch.stack(losses).mean()
+        share = batch.frame_share(self.gated.encoder.num_frames)
+        total = torch.stack(losses).mean() * share
         return total, {"regression": total.item()}
 
     def product(self) -> TrainedUpstream:

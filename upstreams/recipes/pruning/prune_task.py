@@ -83,6 +83,7 @@ class TaskPruning(Pruning):
         feats = torch.einsum("l,lbtd->btd", torch.softmax(self.logits, 0), normed)
         output = self.head(feats, frames.to(feats.device))
         loss = self.head.loss(output, self.task.targets_of(batch.indices, feats.device))
+        loss = loss * batch.clip_share
         return loss, {"task": loss.item()}
 
 

@@ -1,7 +1,9 @@
-"""Files of a training run that can be continued: its checkpoint, and its best state so far."""
+"""Files of a training run that can be continued: its checkpoint, its best state, its identity."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -39,3 +41,8 @@ def read_state(path: Path, identity: str, device: torch.device) -> dict[str, Any
             f"remove it to start again"
         )
     return content
+
+
+def identity(*parts: object) -> str:
+    """Return the sha256 hex digest of JSON-able parts, all that a run depends on."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,6 @@ where a published recipe counts them. Schedule, stages and the end of a run foll
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -15,20 +14,18 @@ from pathlib import Path
 import torch
 
 from bench import stopping
-from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.seeds import derive_seed
+from bench.errors import InvalidDataError, UsageError
 from upstreams.recipes.training.checkpoint import BEST, CHECKPOINT, read_state, write_state
-from upstreams.recipes.training.mixing import mix_utterances
+from upstreams.recipes.training.distributed import Processes
 from upstreams.recipes.training.objective import Moment, Objective
-from upstreams.recipes.training.precision import autocast_context
+from upstreams.recipes.training.optimisation import Optimisation, step_generator
 from upstreams.recipes.training.runlog import RunLog
 from upstreams.recipes.training.settings import (
     SECONDS_AN_HOUR,
     TrainingProgress,
     TrainingSettings,
-    of_stage,
 )
-from upstreams.recipes.training.stream import ClipBatch, ClipStream
+from upstreams.recipes.training.stream import ALONE, ClipBatch, ClipStream
 
 
 @dataclass
@@ -44,6 +41,7 @@ class TrainingRun:
         identity: digest of all that the run depends on. A checkpoint with another is refused.
         seed: of all random draws.
         device: of the objective.
+        processes: that share the training; files are written by the first alone.
         export: called with the hours of audio presented, at each of `keep_hours` and at the end.
         progress: the progress of the run.
     """
@@ -57,18 +55,21 @@ class TrainingRun:
     seed: int
     device: torch.device
     export: Callable[[float], None]
+    processes: Processes = ALONE
     progress: TrainingProgress = field(default_factory=TrainingProgress)
 
     def __post_init__(self) -> None:
         """Set up the optimizer and the log."""
         self.objective.to(self.device)
-        self.log = RunLog(self.folder)
-        self._stage = -1
-        settings = self.training
-        lr = of_stage(settings.lr, 0)
-        groups = self.objective.groups(lr, settings.weight_decay)
-        self._peaks = [float(group["lr"]) for group in groups]
-        self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=settings.betas, eps=settings.eps)
+        self.log = RunLog(self.folder if self.is_first else None)
+        self.optimisation = Optimisation(
+            self.objective, self.training, self.processes, self.seed, self.device
+        )
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes files."""
+        return self.processes.rank == 0
 
     @property
     def fraction(self) -> float:
@@ -102,10 +103,10 @@ class TrainingRun:
         self.resume()
         self.log.drop_after(self.progress.step)
         saved = time.monotonic()
-        for epoch, number, batch in self._batches():
+        for epoch, number, shards in self._batches():
             begun = time.monotonic()
             before = self.progress.presented_s
-            figures = self._update(batch)
+            figures = self._update(*shards)
             self.progress.epoch, self.progress.number = epoch, number
             self.progress.wall_s += time.monotonic() - begun
             self.log.add(figures)
@@ -121,7 +122,7 @@ class TrainingRun:
                 self.save()
                 stopping.check()
         self.save()
-        if self.training.keep_best:
+        if self.training.keep_best and self.is_first:
             best = read_state(self.folder / BEST, self.identity, self.device)
             self.objective.load_state_dict(best["objective"])
 
@@ -134,13 +135,13 @@ class TrainingRun:
             UsageError: the run is over after the first update.
         """
         begun, presented_s = time.monotonic(), 0.0
-        for count, (_, _, batch) in enumerate(self._batches()):
+        for count, (_, _, shards) in enumerate(self._batches()):
             if count == 1:
                 begun = time.monotonic()
             if count > updates:
                 break
-            self._update(batch)
-            presented_s += batch.seconds if count else 0.0
+            self._update(*shards)
+            presented_s += shards[0].seconds if count else 0.0
         if not presented_s:
             raise UsageError(
                 f"{self.training.total:g} {self.training.unit} are less than two batches: nothing "
@@ -165,63 +166,38 @@ class TrainingRun:
             fraction=fraction,
             stage=stage,
             stage_fraction=min((fraction - begin) / shares[stage], 1.0),
-            generator=_generator(self.seed, "step", self.progress.step),
+            generator=step_generator(self.seed, "step", self.progress.step),
         )
 
-    def _batches(self) -> Iterator[tuple[int, int, ClipBatch]]:
+    def _batches(self) -> Iterator[tuple[int, int, list[ClipBatch]]]:
         """Yield batches until all audio is presented, each with (epoch, number) of the next."""
         if self.fraction >= 1:
             return
-        for item in self.stream.batches(self.progress.epoch, self.progress.number):
+        place = (self.progress.epoch, self.progress.number)
+        for item in self.stream.batches(*place, self.processes):
             yield item
             if self.fraction >= 1:
                 return
 
-    def _update(self, batch: ClipBatch) -> dict[str, float]:
-        """Make one update; return its figures."""
-        at = self.moment()
-        if at.stage != self._stage:
-            self.objective.begin(at.stage)
-            self._stage = at.stage
-            if self.training.fresh_optimizer:
-                self.optimizer.state.clear()
-        factor = self.training.factor(at.stage_fraction, at.stage)
-        for group, peak in zip(self.optimizer.param_groups, self._peaks, strict=True):
-            group["lr"] = peak * factor
-        if self.training.mixing:
-            generator = _generator(self.seed, "mixing", at.step)
-            batch = mix_utterances(batch, self.training.mixing, generator)
-        batch = batch.to(self.device)
-        torch.manual_seed(derive_seed(self.seed, "dropout", at.step))  # for heads of tasks
-        self.optimizer.zero_grad(set_to_none=True)
+    def _update(self, *shards: ClipBatch) -> dict[str, float]:
+        """Make one update from the shards of this process; return the figures of the update."""
         try:
-            with autocast_context(self.training.precision, self.device):
-                loss, figures = self.objective.loss(batch, at)
-            loss.backward()  # type: ignore[no-untyped-call]
-        except torch.OutOfMemoryError as error:
-            raise MissingError(
-                f"training: {self.device} has not enough memory for batches of "
-                f"{self.training.batch_s:g} s: lower 'batch_s' (the last checkpoint is kept)"
-            ) from error
-        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(parameters, self.training.clip)
-        if not (math.isfinite(loss.item()) and math.isfinite(norm.item())):
+            figures = self.optimisation.update(shards, self.moment())
+        except InvalidDataError as error:
             raise InvalidDataError(
-                f"training failed at update {at.step}: loss {loss.item():g}, gradient "
-                f"{norm.item():g}; the last checkpoint is kept in {self.folder}: lower 'lr' or "
-                f"check the data"
-            )
-        self.optimizer.step()
+                f"training failed at update {self.progress.step}: {error}; the last checkpoint is "
+                f"kept in {self.folder}: lower 'lr' or check the data"
+            ) from error
         self.progress.step += 1
-        self.progress.presented_s += batch.seconds
-        return {"loss": loss.item(), "gradient": norm.item(), **figures}
+        self.progress.presented_s += shards[0].seconds
+        return figures
 
     def _write_log(self) -> dict[str, float]:
         """Write a line of the log; return its means over the updates since the last line."""
         return self.log.write(
             step=self.progress.step,
             hours=self.progress.presented_s / SECONDS_AN_HOUR,
-            lr=self.optimizer.param_groups[0]["lr"],
+            lr=self.optimisation.optimizer.param_groups[0]["lr"],
             wall_s=self.progress.wall_s,
         )
 
@@ -231,7 +207,8 @@ class TrainingRun:
         for hours in (*self.training.keep_hours, *ends):
             if before_s < hours * SECONDS_AN_HOUR <= self.progress.presented_s:
                 self.log.event(step=self.progress.step, hours=hours, validation=self.validate())
-                self.export(hours)
+                if self.is_first:
+                    self.export(hours)
         every = self.training.validate_every
         if (not ends and self.fraction >= 1) or (every and self.progress.step % every == 0):
             self._validate_and_keep()
@@ -243,7 +220,8 @@ class TrainingRun:
         if self.training.keep_best and validation["loss"] < self.progress.best_loss:
             self.progress.best_loss = validation["loss"]
             content = {"identity": self.identity, "objective": self.objective.state_dict()}
-            write_state(self.folder / BEST, content)
+            if self.is_first:
+                write_state(self.folder / BEST, content)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -253,7 +231,7 @@ class TrainingRun:
         at = self.moment()
         self.objective.eval()
         for index, batch in enumerate(self.validation):
-            at = replace(at, generator=_generator(self.seed, "validation", index))
+            at = replace(at, generator=step_generator(self.seed, "validation", index))
             loss, figures = self.objective.loss(batch.to(self.device), at)
             for key, value in {"loss": float(loss), **figures}.items():
                 totals[key] = totals.get(key, 0.0) + value * batch.seconds / seconds
@@ -262,11 +240,13 @@ class TrainingRun:
 
     def save(self) -> None:
         """Write the checkpoint, atomically."""
+        if not self.is_first:
+            return
         content = {
             "identity": self.identity,
             "place": asdict(self.progress),
             "objective": self.objective.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            **self.optimisation.state(),
         }
         write_state(self.folder / CHECKPOINT, content)
 
@@ -283,11 +263,4 @@ class TrainingRun:
         content = read_state(path, self.identity, self.device)
         self.progress = TrainingProgress(**content["place"])
         self.objective.load_state_dict(content["objective"])
-        self._stage = self.moment().stage
-        self.objective.begin(self._stage)
-        self.optimizer.load_state_dict(content["optimizer"])
-
-
-def _generator(*parts: object) -> torch.Generator:
-    """Return a generator on the CPU, seeded by its purpose."""
-    return torch.Generator().manual_seed(derive_seed(*parts))
+        self.optimisation.restore(content, self.moment().stage)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from bench.api import lengths_to_mask
+from upstreams.recipes.training.stream import ClipBatch
 
 
 def span_mask(
@@ -36,26 +40,38 @@ def span_mask(
     return covered & valid
 
 
-def mask_spans(
-    x: Tensor,
-    frames: Tensor,
-    vector: Tensor,
+class MaskedFrames(NamedTuple):
+    """The masked frames of a shard.
+
+    Attributes:
+        mask: (B, T) bool, True on masked frames.
+        share: the shard's part of the masked frames of the update.
+    """
+
+    mask: Tensor
+    share: float
+
+
+def draw_mask(
+    batch: ClipBatch,
+    num_frames: Callable[[int], int],
     start_prob: float,
     span: int,
     generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Replace spans of projected frames by a learned vector.
+) -> MaskedFrames:
+    """Draw the masks of all clips of an update; return those of a shard.
 
     Args:
-        x: (B, T, D).
-        frames: (B,) valid frames.
-        vector: (D,).
+        batch: the shard.
+        num_frames: of an encoder, from samples.
         start_prob: probability that a span starts at a frame.
-        span: frames a span.
+        span: frames masked at a time.
         generator: on the CPU.
-
-    Returns:
-        the frames (B, T, D), and a mask (B, T), True on replaced frames.
     """
-    masked = span_mask(frames, x.shape[1], start_prob, span, generator).to(x.device)
-    return torch.where(masked.unsqueeze(-1), vector.to(x.dtype), x), masked
+    frames = torch.tensor([num_frames(size) for size in batch.whole_lengths.tolist()])
+    mask = span_mask(frames, int(frames.max()), start_prob, span, generator)
+    if not batch.rows:
+        return MaskedFrames(mask, 1.0)
+    rows = list(batch.rows)
+    shard = mask[rows, : int(frames[rows].max())]
+    return MaskedFrames(shard, batch.share(mask.sum(dim=1)))

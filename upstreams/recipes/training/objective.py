@@ -73,8 +73,13 @@ class Objective(nn.Module, ABC):
     def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
         """Return the loss (scalar) and figures for the log.
 
-        Validation calls it without gradients.
+        For a shard of an update both are the shard's part: the sum over shards is that of the
+        update. Validation calls it without gradients.
         """
+
+    def forward(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
+        """Return what `loss` returns; torch's wrapper for several processes calls it."""
+        return self.loss(batch, at)
 
     @abstractmethod
     def product(self) -> TrainedUpstream:

@@ -18,8 +18,8 @@ def autocast_context(precision: Precision, device: torch.device) -> AbstractCont
         precision: `bf16` rounds the operands of products and convolutions (Kalamkar et al.
             2019, 1905.12322: no scaling of the loss is needed); weights, the residual stream and
             losses stay in float32. `fp16` does so in half precision, with a scaled loss
-            (Micikevicius et al. 2018, 1710.03740). `auto` is `bf16` on CUDA and `float32`
-            elsewhere.
+            (Micikevicius et al. 2018, 1710.03740), on CUDA only: elsewhere it is `float32`. `auto`
+            is `bf16` on CUDA and `float32` elsewhere.
         device: of the computation.
     """
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(
@@ -29,7 +29,9 @@ def autocast_context(precision: Precision, device: torch.device) -> AbstractCont
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Return the precision on a device: `auto` resolved, any other unchanged."""
+    """Return the precision on a device: `auto` and `fp16` resolved, any other unchanged."""
+    if precision == "fp16" and device.type != "cuda":
+        return "float32"
     if precision != "auto":
         return precision
     return "bf16" if device.type == "cuda" else "float32"

@@ -16,10 +16,11 @@ LOG = "log.jsonl"
 class RunLog:
     """A writer of `log.jsonl`: means over some updates a line."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LOG
+    def __init__(self, folder: Path | None) -> None:
+        """Take the folder of the run; None writes nothing (a process that is not the first)."""
+        self._path = folder / LOG if folder is not None else None
         self._values: dict[str, list[float]] = {}
-        self._curves = Curves(folder / "tensorboard")
+        self._curves = Curves(folder / "tensorboard") if folder is not None else None
 
     def add(self, figures: dict[str, float]) -> None:
         """Add the figures of one update."""
@@ -33,7 +34,8 @@ class RunLog:
         progress = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
         self._append({key: _short(value) for key, value in {**progress, **means}.items()})
         for key, value in means.items():
-            self._curves.add(key, value, step)
+            if self._curves is not None:
+                self._curves.add(key, value, step)
         return means
 
     def event(self, *, step: int, hours: float, validation: dict[str, float]) -> None:
@@ -43,13 +45,15 @@ class RunLog:
 
     def drop_after(self, step: int) -> None:
         """Remove the lines that a resumed run will write again."""
-        if not self._path.exists():
+        if self._path is None or not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines()
         valid = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
         write_text(self._path, "".join(line + "\n" for line in valid))
 
     def _append(self, line: dict[str, Any]) -> None:
+        if self._path is None:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")

@@ -20,7 +20,7 @@ Section = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is
 
 
 class TrainingSettings(Frozen):
-    """The section `training` of a recipe. All of it is in the checkpoint's identity.
+    """The section `training` of a recipe. All but `accumulate` is in the checkpoint's identity.
 
     Attributes:
         hours: of audio to present, over all epochs; without effect if `updates` is given.
@@ -45,6 +45,9 @@ class TrainingSettings(Frozen):
         validate_every: updates between two computations of the validation loss; 0 computes it at
             `keep_hours` and at the end only.
         keep_best: export the state with the lowest validation loss instead of the last one.
+        accumulate: shards that each process passes in turn for one update; a larger number needs
+            less memory. Like the number of processes it changes last bits only, so it is not in
+            the checkpoint's identity.
         save_s: seconds of wall clock between two checkpoints.
         log_steps: updates between two lines of the log.
         keep_hours: hours of audio at which the upstream is exported too.
@@ -80,6 +83,7 @@ class TrainingSettings(Frozen):
     held_out: int = 0
     validate_every: int = Field(default=0, ge=0)
     keep_best: bool = False
+    accumulate: int = Field(default=1, gt=0)
     save_s: float = 120.0
     log_steps: int = Field(default=50, gt=0)
     keep_hours: tuple[float, ...] = ()

@@ -7,7 +7,7 @@ batch that would have come next.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -18,7 +18,9 @@ from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.errors import InvalidDataError, UsageError
 from bench.seeds import derive_seed
 from bench.trainer import ReadPart
+from upstreams.recipes.training.distributed import Processes
 
+ALONE = Processes()
 # So many batches are drawn at random, sorted by length and cut: little padding, still a random mix.
 BATCHES_A_BUCKET = 40
 STRIDE_SAMPLES = 320  # crops start on the frame grid, so that targets can be cut by frame
@@ -35,17 +37,44 @@ class ClipBatch(NamedTuple):
         lengths: (B,) samples.
         indices: the positions of the clips in the stream's list.
         starts: (B,) the first sample of each part, a multiple of 320.
+        update_lengths: (N,) samples of all clips of the update, of which this is a shard; None for
+            all of them.
+        rows: (B,) the positions of the clips among those N; empty for all.
+        is_idle: the shard has no clip of its own. It repeats the first, with weight 0.
     """
 
     wavs: Tensor
     lengths: Tensor
     indices: tuple[int, ...]
     starts: tuple[int, ...]
+    update_lengths: Tensor | None = None
+    rows: tuple[int, ...] = ()
+    is_idle: bool = False
 
     @property
     def seconds(self) -> float:
-        """The seconds of audio, without padding."""
-        return float(self.lengths.sum()) / SAMPLE_RATE_HZ
+        """The seconds of audio of the update, without padding."""
+        return float(self.whole_lengths.sum()) / SAMPLE_RATE_HZ
+
+    @property
+    def whole_lengths(self) -> Tensor:
+        """(N,) samples of all clips of the update."""
+        return self.lengths if self.update_lengths is None else self.update_lengths
+
+    @property
+    def clip_share(self) -> float:
+        """The shard's part of the clips of the update."""
+        return self.share(torch.ones(len(self.whole_lengths)))
+
+    def frame_share(self, num_frames: Callable[[int], int]) -> float:
+        """Return the shard's part of the frames of the update, from frames by samples."""
+        return self.share(torch.tensor([num_frames(size) for size in self.whole_lengths.tolist()]))
+
+    def share(self, counts: Tensor) -> float:
+        """Return the shard's part of the sum of counts (N,), one for each clip of the update."""
+        if self.update_lengths is None:
+            return 1.0
+        return 0.0 if self.is_idle else float(counts[list(self.rows)].sum() / counts.sum())
 
     def to(self, device: torch.device) -> ClipBatch:
         """Return the batch with its sound on a device; lengths stay on the CPU."""
@@ -168,6 +197,17 @@ class ClipStream:
             return clips > self._batch_clips
         return clips * num_samples > self._batch_samples
 
+    def load_shard(self, parts: Sequence[ClipPart], index: int, count: int) -> ClipBatch:
+        """Read one of `count` shards of a batch; neighbours in length go to different shards."""
+        if count == 1:
+            return self.load(parts)
+        rows = range(index, len(parts), count) or range(1)
+        return self.load([parts[row] for row in rows])._replace(
+            update_lengths=torch.tensor([part.num_samples for part in parts]),
+            rows=tuple(rows),
+            is_idle=index >= len(parts),
+        )
+
     def load(self, parts: Sequence[ClipPart]) -> ClipBatch:
         """Read the sound of a batch."""
         wavs = [self._read(self.clips[part.index], part.start, part.num_samples) for part in parts]
@@ -178,10 +218,20 @@ class ClipStream:
             starts=tuple(part.start for part in parts),
         )
 
-    def batches(self, epoch: int, skip: int) -> Iterator[tuple[int, int, ClipBatch]]:
-        """Yield (epoch, number) of the next batch and a batch, from `skip` of `epoch` on."""
+    def batches(
+        self, epoch: int, skip: int, processes: Processes = ALONE
+    ) -> Iterator[tuple[int, int, list[ClipBatch]]]:
+        """Yield (epoch, number) of the next batch and the shards of a batch for this process.
+
+        Args:
+            epoch: of the first batch.
+            skip: number of the first batch in its epoch.
+            processes: say which shards are read.
+        """
         while True:
             plan = self.plan(epoch)
             for number in range(skip, len(plan)):
-                yield epoch, number + 1, self.load(plan[number])
+                parts, count = plan[number], processes.num_shards
+                shards = [self.load_shard(parts, i, count) for i in processes.own_shards]
+                yield epoch, number + 1, shards
             epoch, skip = epoch + 1, 0

@@ -9,11 +9,13 @@ from typing import Any
 import torch
 
 from bench.api import SAMPLE_RATE_HZ
+from bench.errors import UsageError
 from bench.registry import resolve
 from bench.schema import make_model
 from bench.trainer import Ingredients, OnStep, RecipeTrainer
+from upstreams.recipes.training.checkpoint import identity
+from upstreams.recipes.training.distributed import join
 from upstreams.recipes.training.export import write_card, write_weights
-from upstreams.recipes.training.identity import identity
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective
 from upstreams.recipes.training.precision import resolve_precision
@@ -26,8 +28,14 @@ class ObjectiveTrainer(RecipeTrainer):
 
     def __init__(self, section: Mapping[str, Any], device: torch.device) -> None:
         self._settings = make_model(TrainingSettings, dict(section), "training")
-        self._section = section
+        # Another number of shards sums in another order, but it is the same training.
+        self._section = {key: value for key, value in section.items() if key != "accumulate"}
         self._device = device
+        self._processes = join(device, self._settings.accumulate)
+        if self._settings.keep_targets and self._processes.num_shards > 1:
+            raise UsageError(
+                "training: 'keep_targets' is for one process without 'accumulate': set it to false"
+            )
         self.total, self.unit = self._settings.total, self._settings.unit
         self.keep_targets = self._settings.keep_targets
         self.threads = self._settings.threads
@@ -80,6 +88,7 @@ class ObjectiveTrainer(RecipeTrainer):
             identity=self.identity,
             seed=ingredients.seed,
             device=self._device,
+            processes=self._processes,
             export=export,
         )
 
@@ -103,7 +112,9 @@ class ObjectiveTrainer(RecipeTrainer):
         return self._run.objective.product().config
 
     def write(self, card: Path, about: Mapping[str, Any]) -> None:
-        """Write card and weights of the upstream."""
+        """Write card and weights of the upstream, from the first process."""
+        if self._processes.rank:
+            return
         product = self._run.objective.product()
         weights = card.with_suffix(".safetensors")
         sha256 = write_weights(product, weights)
