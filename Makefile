@@ -139,6 +139,10 @@ statistics: setup ## test intervals and ranks on records and by simulation: writ
 heads: setup ## how heads end, and trials of recipes: make heads [UPSTREAMS='house_teacher;ge2e' TASKS=ks,sid]
 	@$(BIN)/python -m tools heads-page $(if $(UPSTREAMS),--upstreams '$(UPSTREAMS)') $(if $(TASKS),--tasks '$(TASKS)')
 
+.PHONY: dry-runs
+dry-runs: setup ## two updates of every published recipe at full size (10 minutes): docs/dry-runs.md
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools dry-runs
+
 .PHONY: frame-units
 frame-units: setup ## fit the centres of the control mfcc_units (a minute)
 	@$(BIN)/python -m tools frame-units --out upstreams/weights/mfcc_units.safetensors

@@ -13,6 +13,7 @@ uses a downstream task instead of the teacher.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -36,7 +37,7 @@ from upstreams.recipes.distillation.students import (
 )
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.pruning.gated import WHOLE, GatedEncoder, gate_counts
+from upstreams.recipes.pruning.gated import KINDS, WHOLE, GatedEncoder, gate_counts
 from upstreams.recipes.pruning.gates import DECIDED
 from upstreams.recipes.pruning.removal import remove
 from upstreams.recipes.pruning.sizes import (
@@ -197,7 +198,8 @@ class Pruning(Objective):
         """Train gates and multipliers in the first stage only."""
         gates_train = stage == 0
         if not gates_train and self._decide_whole_parts():
-            self._meet_target()
+            kinds = ("heads", "units") if self.options.target == "separate" else KINDS
+            self._meet_target(kinds, -1)
         for module in (self.gated.gates, self.constraints):
             module.requires_grad_(gates_train)
 
@@ -206,14 +208,22 @@ class Pruning(Objective):
         vectors = [gates for kind in WHOLE for gates in self.gated.vectors(kind)]
         return any([gates.decide() for gates in vectors])
 
+    def meet_targets(self) -> None:
+        """Shift all gates so that each expected sparsity is its target, as after a training."""
+        if self.options.target == "separate":
+            self._meet_target(("channels",), 0)
+            self._meet_target(("heads", "units"), 1)
+        else:
+            self._meet_target(KINDS, -1)
+
     @torch.no_grad()
-    def _meet_target(self) -> None:
-        """Shift the other gates so that the expected sparsity is the target again.
+    def _meet_target(self, kinds: Sequence[str], constraint: int) -> None:
+        """Shift gates that are no whole parts so that an expected sparsity is its target again.
 
         A whole part that stays costs more than its expectation before. One shift of all log a
         keeps the order of the gates.
         """
-        kinds = ["heads", "units"] + ["channels"] * (self.options.target != "separate")
+        kinds = [kind for kind in kinds if kind not in WHOLE]
         alphas = [gates.log_alpha for kind in kinds for gates in self.gated.vectors(kind)]
         starts = [alpha.clone() for alpha in alphas]
         low, high = -DECIDED, DECIDED
@@ -221,7 +231,7 @@ class Pruning(Objective):
             middle = (low + high) / 2
             for alpha, start in zip(alphas, starts, strict=True):
                 alpha.copy_(start + middle)
-            too_small = float(self.sparsities()[-1]) > self._targets[-1]
+            too_small = float(self.sparsities()[constraint]) > self._targets[constraint]
             low, high = (middle, high) if too_small else (low, middle)
 
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:

@@ -77,14 +77,21 @@ def transformer_params(config: EncoderConfig, layers: LayerCounts) -> Count:
 
 def macs_per_second(config: EncoderConfig, channels: Sequence[Count], layers: LayerCounts) -> Count:
     """Return the multiply-accumulates of a second of a ten-second utterance, by rule `plain`."""
+    return macs_of(config, channels, layers, SECONDS * SAMPLE_RATE_HZ) / SECONDS
+
+
+def macs_of(
+    config: EncoderConfig, channels: Sequence[Count], layers: LayerCounts, num_samples: int
+) -> Count:
+    """Return the multiply-accumulates of an utterance, by rule `plain`."""
     width = config.embed_dim
     total: Count = 0.0
     before: Count = 1
-    frames = SECONDS * SAMPLE_RATE_HZ
+    frames = num_samples
     for (_, kernel, stride), count in zip(config.conv_layers, channels, strict=True):
         frames = (frames - kernel) // stride + 1
         if config.extractor_mode == "mel":
-            total = total + _mel_macs(config)
+            total = total + _mel_macs(config, num_samples)
         else:
             total = total + frames * before * count * kernel
         before = count
@@ -97,12 +104,12 @@ def macs_per_second(config: EncoderConfig, channels: Sequence[Count], layers: La
         inner = heads * config.head_dim
         products = 4 * frames * width * inner + 2 * frames * frames * inner
         total = total + attention * products + feed_forward * (2 * frames * width * units)
-    return total / SECONDS
+    return total
 
 
-def _mel_macs(config: EncoderConfig) -> int:
-    """Return the products of the mel filters on all frames of the spectrum of ten seconds."""
+def _mel_macs(config: EncoderConfig, num_samples: int) -> int:
+    """Return the products of the mel filters on all frames of the spectrum."""
     channels, _, stride = config.conv_layers[0]
     stack = stride // HOP_SAMPLES
-    samples = SECONDS * SAMPLE_RATE_HZ + stride - HOP_SAMPLES - WINDOW_SAMPLES
+    samples = num_samples + stride - HOP_SAMPLES - WINDOW_SAMPLES
     return (samples // HOP_SAMPLES + 1) * (FFT_SAMPLES // 2 + 1) * (channels // stack)

@@ -92,6 +92,11 @@ class ObjectiveTrainer(RecipeTrainer):
             export=export,
         )
 
+    @property
+    def objective(self) -> Objective:
+        """What is trained."""
+        return self._run.objective
+
     def rehearse(self, updates: int) -> float:
         """Make some updates; return the seconds of wall clock a second of audio."""
         return self._run.rehearse(updates)

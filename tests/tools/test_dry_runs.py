@@ -1,0 +1,26 @@
+"""Dry runs: which recipes they cover, and how the outcome is counted."""
+
+import pytest
+
+from bench.make.recipe import recipe_names
+from tools.pages.dry_runs import DryRun, count_macs, planned, write_page
+from upstreams.encoder.config import EncoderConfig
+
+
+def test_every_published_recipe_is_run():
+    names = {name for name, _ in planned()}
+    assert names == {name for name in recipe_names() if not name.startswith("house_")}
+    teachers = {teacher for _, teacher in planned()}
+    assert {"hubert_base", "wav2vec2_base", "wavlm_base_plus"} <= teachers
+
+
+def test_hubert_base_has_its_multiply_accumulates():
+    assert count_macs(EncoderConfig()) / 1e9 == pytest.approx(1_665.5, abs=0.1)
+
+
+def test_the_page_has_published_figures_beside_ours(tmp_path):
+    runs = [DryRun("dphubert", "hubert_base", 9.6, 23_590_000, 654.1e9)]
+    write_page(runs, tmp_path / "page.md")
+    line = (tmp_path / "page.md").read_text().splitlines()[-1]
+    expected = "| `dphubert` | `hubert_base` | 10 | 23.59 | 23.59 | 654.1 | 654.1 |"
+    assert line == expected
