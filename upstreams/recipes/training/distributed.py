@@ -55,7 +55,7 @@ class Processes:
     def accumulating(self, model: nn.Module, is_last: bool) -> AbstractContextManager[None]:
         """Return the context of a shard's pass: gradients are exchanged after the last only."""
         if isinstance(model, DistributedDataParallel) and not is_last:
-            return model.no_sync()  # type: ignore[no-any-return]
+            return model.no_sync()
         return nullcontext()
 
     def total(self, figures: dict[str, float], device: torch.device) -> dict[str, float]:
