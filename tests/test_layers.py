@@ -28,8 +28,8 @@ ORDER = (
     *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.library"),
     "bench.commands",
     *ROOF,
-    *("tools.benchmarks", "tools.checkpoints", "tools.pages", "tools.corpus", "tools.commands"),
-    *("tools.hostile", "tools.grids", "tools"),
+    *("tools.benchmarks", "tools.checkpoints", "tools.pages", "tools.recipes"),
+    *("tools.corpus", "tools.commands", "tools.hostile", "tools.grids", "tools"),
     *("upstreams.encoder", "upstreams.supernet", "upstreams.formats"),
     *(
         "upstreams.formats.layouts",
@@ -54,7 +54,7 @@ MAX_LINES = 300  # of a file
 MAX_FILES = 14  # of a folder, the folders in it not counted
 FOLDER_LIMITS = {"bench": 16}
 # A file in one of these folders is a plug-in: the name of the file finds it, nothing imports it.
-FILE_PLUGINS = {"bench/commands", "bench/distortions", "tools/benchmarks"}
+FILE_PLUGINS = {"bench/commands", "bench/distortions", "tools/benchmarks", "tools/commands"}
 
 
 def modules() -> dict[str, Path]:

@@ -36,6 +36,8 @@ def run(options: argparse.Namespace) -> int:
     stamp = git_stamp(options.results.parent)
     if options.runs is not None and not options.runs.is_dir():
         raise MissingError(f"{options.runs}: no such folder of runs")
+    if options.out.exists():
+        make_folder(options.out)  # refuses a file before anything is computed
     request = PageRequest(options.runs, not options.no_sound, session_of(options))
-    show(*build_board(options.results, make_folder(options.out), stamp, request).lines())
+    show(*build_board(options.results, options.out, stamp, request).lines())
     return 0

@@ -1,5 +1,6 @@
 """A toy upstream and toy utterances."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,9 @@ def write_tone(folder: Path, name: str, hz: float, num_samples: int, seed: int) 
     time = np.arange(num_samples) / 16_000
     wav = 0.3 * np.sin(2 * np.pi * hz * time) + 0.02 * rng.standard_normal(num_samples)
     path = folder / f"{name}.wav"
-    soundfile.write(path, wav.astype(np.float32), 16_000, subtype="PCM_16")
-    return path
+    part = folder / f"{name}.{os.getpid()}.part"  # processes of one test may write the same tone
+    soundfile.write(part, wav.astype(np.float32), 16_000, subtype="PCM_16", format="WAV")
+    return part.rename(path)
 
 
 def make_utterances(folder: Path, count: int, seed: int = 0) -> list[Utterance]:

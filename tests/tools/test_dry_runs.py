@@ -3,7 +3,7 @@
 import pytest
 
 from bench.make.recipe import recipe_names
-from tools.pages.dry_runs import DryRun, count_macs, planned, write_page
+from tools.recipes.dry_runs import DryRun, count_macs, planned, write_page
 from upstreams.encoder.config import EncoderConfig
 
 

@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run all recipes, then write the page."""
     from bench.progress import say
-    from tools.pages.dry_runs import dry_run, planned, write_page
+    from tools.recipes.dry_runs import dry_run, planned, write_page
 
     chosen = set(filter(None, options.only.split(",")))
     runs = []

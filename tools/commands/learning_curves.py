@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Draw the picture."""
     from bench.metrics.plots import check_picture
-    from tools.pages.learning_curves import plot
+    from tools.recipes.learning_curves import plot
 
     check_picture(options.out)
     plot(options.logs, options.out)
