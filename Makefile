@@ -105,9 +105,9 @@ submit: setup ## pack a row for the board: make submit UPSTREAM=ge2e TRACK=open 
 	@$(CLI) submit '$(UPSTREAM)' --track '$(TRACK)' --runs '$(OUT)' --by '$(BY)' \
 	  --out 'submissions/$(UPSTREAM).tar.gz'
 
-costs: setup ## measure the committed costs again (on an idle machine)
+costs: setup ## measure the committed costs again, where the weights are here (on an idle machine)
 	@for file in leaderboard/costs/*.json; do \
-	  $(CLI) cost "$$(basename "$$file" .json | sed 's/+untrained=/+untrained:/')" --json > "$$file.new" && mv "$$file.new" "$$file" || exit 1; \
+	  $(CLI) cost "$$(basename "$$file" .json | sed 's/+untrained=/+untrained:/')" --json --strict > "$$file.new" && mv "$$file.new" "$$file" || { rm -f "$$file.new"; echo "$$file stays as it is" >&2; }; \
 	done
 
 publish: setup ## build the board for a web server: make publish DEST=folder
