@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import bench.commands
 from bench import DISTRIBUTION, progress, stopping
 from bench.commands._options import add_output_options, set_output
-from bench.errors import UsageError, UserError, did_you_mean, explain
+from bench.errors import UsageError, UserError, did_you_mean, explain, printable
 from bench.paths import home
 from bench.progress import fail, show, warn
 
@@ -117,7 +117,7 @@ def _parser(
     """Build a parser with one sub-command for each module of a package."""
     commands = _command_modules(package)
     summary = (package.__doc__ or "").partition("\n")[0]
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog=prog,
         usage=f"{prog} [-h] [--version] COMMAND ...",
         description=f"{summary}\n{_command_list(commands)}",
@@ -141,6 +141,14 @@ def _parser(
             add_output_options(leaf)
             leaf.set_defaults(function=module.run, parser=leaf)
     return parser
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser whose errors show a stranger's words as text that cannot control a terminal."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with usage and message."""
+        super().error(printable(message))
 
 
 def leaf_parsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
@@ -179,11 +187,15 @@ def _refuse_unknown(command: argparse.ArgumentParser, unknown: Sequence[str]) ->
 
 
 def _check_command(words: Sequence[str], commands: Mapping[str, ModuleType]) -> None:
-    """Refuse an unknown command.
+    """Refuse an unknown command, and words that cannot be a path.
 
     Raises:
-        UsageError: the first word that is no option names no command (with near names).
+        UsageError: a word has a NUL character, or the first one that is no option names no command
+            (with near names).
     """
+    broken = next((word for word in words if "\0" in word), None)
+    if broken is not None:
+        raise UsageError(f"{broken!r}: an argument must not have a NUL character")
     name = next((word for word in words if not word.startswith("-")), None)
     if name is not None and name not in commands:
         raise UsageError(f"unknown command {name!r}: {did_you_mean(name, commands)}")

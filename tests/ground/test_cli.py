@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.cli import GROUPS, ROOT
+from bench.cli import GROUPS, ROOT, main
 from bench.records.checkout import checkout_state, git
 from bench.run import provenance
 
@@ -220,3 +220,13 @@ def test_another_package_called_bench_is_noticed(tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=Path.cwd()
     )
     refused(done, 2, "not Slim-SUPERB's")
+
+
+def test_words_that_could_control_a_terminal_or_cut_a_path_are_shown_as_text(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["eval", "fbank", "ks", "--colour", "\x1b[31mred"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "\x1b" not in said and "unknown argument: --colour \\u001b[31mred" in said
+    assert main(["board", "--out", "site\0"]) == 2
+    assert "'site\\x00': an argument must not have a NUL" in capsys.readouterr().err
