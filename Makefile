@@ -159,7 +159,7 @@ fuzz: setup-dev ## read 100,000 damaged or hostile files: writes docs/fuzz.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
 .PHONY: checkpoints
-checkpoints: setup-dev ## give 300 generated checkpoints to check, alter 60: docs/checkpoints-generated.md (half an hour)
+checkpoints: setup-dev ## give 300 generated checkpoints to check, alter 60: docs/checkpoints-generated.md (some minutes)
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools checkpoints
 
 flips: setup-dev ## flip 800 single bits of bundles and run folders: writes docs/flips.md
