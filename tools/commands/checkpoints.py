@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "Give generated checkpoints to `check`, alter models, and write a page (half an hour)."
+HELP = "Give generated checkpoints to `check`, alter models, and write a page (some minutes)."
 EXAMPLE = "PYTHONPATH=tests/helpers python -m tools checkpoints --cases 300"
 
 
