@@ -1,11 +1,11 @@
 """The command line as a user meets it: fast help, one clear line for a mistake, an exit code."""
 
-import os
 import subprocess
 import sys
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,18 +18,22 @@ COMMANDS = sorted(
 )
 
 
-def call(*arguments, home=None, **environment):
-    env = {**os.environ, "HF_HUB_OFFLINE": "1", **environment}
-    if home is not None:
-        env["SLIM_SUPERB_HOME"] = str(home)
-    return subprocess.run(
-        [sys.executable, "-m", "bench.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=env,
-        check=False,
-        timeout=300,
-    )
+@pytest.fixture
+def call(capsys, monkeypatch, tmp_path):
+    """Run a command in this process, with an empty home; return its exit code and what it wrote."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+
+    def run(*arguments):
+        capsys.readouterr()
+        try:
+            code = main([*map(str, arguments)])
+        except SystemExit as end:
+            code = end.code
+        said = capsys.readouterr()
+        return SimpleNamespace(returncode=code, stdout=said.out, stderr=said.err)
+
+    return run
 
 
 def refused(done, code, *words):
@@ -43,23 +47,19 @@ def refused(done, code, *words):
         assert word in last, last
 
 
-def test_help_shows_the_commands():
-    done = call("--help")
-    assert done.returncode == 0
-    assert all(command in done.stdout for command in COMMANDS)
-
-
-def test_help_groups_every_command():
+def test_help_groups_every_command(call):
     for command in COMMANDS:
         module = import_module(f"bench.commands.{command.replace('-', '_')}")
         assert GROUPS[module.GROUP]
-    text = call("--help").stdout
+    done = call("--help")
+    assert done.returncode == 0 and all(command in done.stdout for command in COMMANDS)
+    text = done.stdout
     assert max(map(len, text.splitlines())) <= 80
     titles = [line.rstrip(":") for line in text.splitlines() if line.rstrip(":") in GROUPS.values()]
     assert titles == [title for group, title in GROUPS.items() if group]
 
 
-def test_version_of_the_distribution_and_commit():
+def test_version_of_the_distribution_and_commit(call):
     done = call("--version")
     assert done.returncode == 0
     name, number, *rest = done.stdout.split()
@@ -121,14 +121,14 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_an_example(command):
+def test_every_command_has_an_example(command, call):
     done = call(command, "--help")
     assert done.returncode == 0
     assert f"example:\n  slim-superb {command}" in done.stdout
 
 
 @pytest.mark.parametrize("what", ["upstreams", "tasks", "tracks"])
-def test_lists(what):
+def test_lists(what, call):
     done = call("list", what)
     assert done.returncode == 0
     assert {"upstreams": "lighthubert_small", "tasks": "asr", "tracks": "quick"}[
@@ -154,57 +154,56 @@ def test_lists(what):
         (["cost", "lighthubert_small@randm:7"], ["randm"]),
     ],
 )
-def test_a_mistake_is_one_clear_line(arguments, words, tmp_path):
-    refused(call(*arguments, home=tmp_path), 2, *words)
+def test_a_mistake_is_one_clear_line(arguments, words, call):
+    refused(call(*arguments), 2, *words)
 
 
-def test_wrong_options_are_a_usage_error():
+def test_wrong_options_are_a_usage_error(call):
     assert call("eval").returncode == 2
     assert call("list", "models").returncode == 2
     assert call("eval", "fbank", "ks", "--seed", "zero").returncode == 2
 
 
-def test_strict_makes_missing_weights_an_error(tmp_path):
-    done = call("eval", "lighthubert_small", "ks", "--strict", home=tmp_path)
+def test_strict_makes_missing_weights_an_error(call, monkeypatch):
+    monkeypatch.delenv("SLIM_SUPERB_WEIGHTS", raising=False)
+    done = call("eval", "lighthubert_small", "ks", "--strict")
     refused(done, 3, "lighthubert_small")
     for hint in ("WEIGHTS", "SLIM_SUPERB_WEIGHTS"):
         assert hint in done.stderr
 
 
-def test_a_weights_file_that_is_none_is_an_error(tmp_path):
+def test_a_weights_file_that_is_none_is_an_error(call, tmp_path):
     bad = tmp_path / "bad.pt"
     bad.write_bytes(b"not a checkpoint")
-    done = call("eval", "lighthubert_small", "ks", "--weights", bad, home=tmp_path)
+    done = call("eval", "lighthubert_small", "ks", "--weights", bad)
     refused(done, 4, "bad.pt")
-    done = call("eval", "lighthubert_small", "ks", "--weights", tmp_path / "no.pt", home=tmp_path)
+    done = call("eval", "lighthubert_small", "ks", "--weights", tmp_path / "no.pt")
     refused(done, 3, "no.pt")
 
 
-def test_no_apt_and_no_packages(tmp_path):
+def test_no_apt_and_no_packages(call, tmp_path, monkeypatch):
     """Neither apt-get nor --deb-dir: a line that says what to do."""
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    done = call("data", "prepare", home=tmp_path, PATH=str(empty))
-    refused(done, 3, "--deb-dir")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused(call("data", "prepare"), 3, "--deb-dir")
 
 
-def test_a_folder_without_the_packages(tmp_path):
-    done = call("data", "prepare", "--deb-dir", tmp_path, home=tmp_path / "home")
+def test_a_folder_without_the_packages(call, tmp_path):
+    done = call("data", "prepare", "--deb-dir", tmp_path)
     refused(done, 3, "flight-of-the-amazon-queen")
 
 
-def test_a_corrupt_package(tmp_path):
+def test_a_corrupt_package(call, tmp_path):
     for name in ("flight-of-the-amazon-queen_1.0.0-9_all.deb", "drascula_1.0+ds4-2_all.deb"):
         (tmp_path / name).write_bytes(b"!<arch>\nnonsense")
-    done = call("data", "prepare", "--deb-dir", tmp_path, home=tmp_path / "home")
+    done = call("data", "prepare", "--deb-dir", tmp_path)
     refused(done, 4, ".deb")
 
 
-def test_score_of_a_file_that_is_no_record(tmp_path):
+def test_score_of_a_file_that_is_no_record(call, tmp_path):
     path = tmp_path / "record.json"
     path.write_text("{}")
-    refused(call("score", path, home=tmp_path), 4, "not a record")
-    refused(call("score", tmp_path / "none.json", home=tmp_path), 3, "no such file")
+    refused(call("score", path), 4, "not a record")
+    refused(call("score", tmp_path / "none.json"), 3, "no such file")
 
 
 def test_another_package_called_bench_is_noticed(tmp_path):
