@@ -2,15 +2,14 @@
 
 import hashlib
 import http.server
-import json
 import os
-import subprocess
-import sys
 import threading
 import tomllib
 import zipfile
 
+import huggingface_hub
 import pytest
+from huggingface_hub import constants
 
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, MissingError, UsageError
@@ -210,35 +209,25 @@ def hub():
     server.server_close()
 
 
-FETCH = """
-import json, sys
-from bench.config import UpstreamCard
-from bench.errors import UserError
-from bench.load.files import find_checkpoint
-try:
-    found = find_checkpoint(UpstreamCard.model_validate_json(sys.argv[1]))
-    print(json.dumps([str(found.path), found.sha256, found.is_vouched]))
-except UserError as error:
-    print(json.dumps([type(error).__name__, str(error)]))
-"""
+@pytest.fixture
+def fetch(monkeypatch):
+    """`find_checkpoint` with other settings of the hub's client, which reads them once."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    huggingface_hub.close_session()
+
+    def run(about, endpoint=constants.ENDPOINT, is_offline=False):
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", is_offline)
+        return find_checkpoint(about)
+
+    yield run
+    huggingface_hub.close_session()
 
 
-def fetch(about, **environment):
-    """`find_checkpoint` in a process of its own: the hub's client reads its settings once."""
-    done = subprocess.run(
-        [sys.executable, "-c", FETCH, about.model_dump_json()],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env=os.environ | {"NO_PROXY": "127.0.0.1"} | environment,
-    )
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def test_download_is_kept_with_its_announced_digest(hub, own_home):
+def test_download_is_kept_with_its_announced_digest(hub, fetch, own_home):
     path = own_home / "weights" / "thing" / "thing.pt"
-    assert fetch(card(), HF_ENDPOINT=hub.address) == [str(path), DIGEST, True]
+    assert fetch(card(), hub.address) == (path, DIGEST, True)
     assert path.read_bytes() == CONTENT
     hub.seen.clear()
     assert find_checkpoint(card()) == (path, DIGEST, True) and not hub.seen
@@ -247,48 +236,48 @@ def test_download_is_kept_with_its_announced_digest(hub, own_home):
         find_checkpoint(card())
 
 
-def test_broken_download_is_resumed(hub, own_home):
+def test_broken_download_is_resumed(hub, fetch):
     hub.plan = {"content": CONTENT * 24, "break_at": 2 * CHUNK + 99, "breaks": 1}
-    found = fetch(card(), HF_ENDPOINT=hub.address)
-    assert found[1] == hashlib.sha256(CONTENT * 24).hexdigest()
+    assert fetch(card(), hub.address).sha256 == hashlib.sha256(CONTENT * 24).hexdigest()
     assert ("GET", f"bytes={2 * CHUNK}-") in hub.seen
 
 
-def test_truncated_download_is_an_error_and_leaves_no_file(hub, own_home):
+def test_truncated_download_is_an_error_and_leaves_no_file(hub, fetch, own_home):
     hub.plan = {"break_at": 5_000, "breaks": 99}
-    kind, text = fetch(card(), HF_ENDPOINT=hub.address)
-    assert kind == "InvalidDataError" and "broke off" in text and "\n" not in text
+    with pytest.raises(InvalidDataError, match="broke off") as error:
+        fetch(card(), hub.address)
+    assert "\n" not in str(error.value)
     assert not (own_home / "weights" / "thing" / "thing.pt").exists()
     hub.plan = {}
-    assert fetch(card(), HF_ENDPOINT=hub.address)[1] == DIGEST
+    assert fetch(card(), hub.address).sha256 == DIGEST
 
 
 @pytest.mark.parametrize("pinned", [None, "0" * 64])
-def test_download_of_another_file_is_an_error_and_leaves_no_file(hub, own_home, pinned):
+def test_download_of_another_file_is_an_error_and_leaves_no_file(hub, fetch, own_home, pinned):
     hub.plan = {} if pinned else {"etag": "1" * 64}
     about = card(hub="someone/model", sha256=pinned)
-    kind, text = fetch(about, HF_ENDPOINT=hub.address)
-    assert kind == "InvalidDataError" and "sha256" in text
+    with pytest.raises(InvalidDataError, match="sha256"):
+        fetch(about, hub.address)
     assert not (own_home / "weights" / "thing" / "thing.pt").exists()
 
 
 @pytest.mark.parametrize(
-    "environment",
+    "settings",
     [
-        {"HF_HUB_OFFLINE": "1"},
-        {"HF_ENDPOINT": "http://127.0.0.1:9"},
-        {"HF_ENDPOINT": "http://nowhere.invalid"},
+        {"is_offline": True},
+        {"endpoint": "http://127.0.0.1:9"},
+        {"endpoint": "http://nowhere.invalid"},
     ],
 )
-def test_no_network_is_one_line(environment):
-    kind, text = fetch(card(), **environment)
-    assert kind == "MissingError" and "cannot be reached" in text and "WEIGHTS=FILE" in text
-    assert "\n" not in text
+def test_no_network_is_one_line(settings, fetch):
+    with pytest.raises(MissingError, match="cannot be reached") as error:
+        fetch(card(), **settings)
+    assert "WEIGHTS=FILE" in str(error.value) and "\n" not in str(error.value)
 
 
-def test_no_such_file_on_the_hub_is_told(hub):
-    kind, text = fetch(card(hub="someone/other"), HF_ENDPOINT=hub.address)
-    assert kind == "MissingError" and text.startswith("thing: the weights cannot be reached")
+def test_no_such_file_on_the_hub_is_told(hub, fetch):
+    with pytest.raises(MissingError, match=r"^thing: the weights cannot be reached"):
+        fetch(card(hub="someone/other"), hub.address)
 
 
 # --- wheels ------------------------------------------------------------------------------------
