@@ -149,15 +149,14 @@ def test_a_broken_file_gives_one_line(tmp_path, old, new, message):
 
 @pytest.mark.corpus
 def test_order_batches_processes_and_workers_change_no_sample(items):
-    tasks = [(name, item) for name in CHAINS for item in items]
+    tasks = [(name, item) for name in CHAINS for item in (*items[:2], *items[-2:])]
     alone = [distorted(task) for task in tasks]
     backwards = [distorted(task) for task in reversed(tasks)][::-1]
     assert alone == backwards
-    batches = [tasks[at : at + 16] for at in range(0, len(tasks), 16)]
     one = {name: distorter(name) for name in CHAINS}
-    assert alone == [digest(one[name](item)) for batch in batches for name, item in batch]
-    # Four new processes, each with another hash seed.
-    with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
+    assert alone == [digest(one[name](item)) for name, item in tasks]
+    # New processes, each with another hash seed.
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         assert alone == list(pool.map(distorted, tasks, chunksize=5))
     assert len(set(alone)) == len(alone)
 

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from trained_toy import score_one
+from trained_toy import make_trained, score_one
 
 from bench.cli import main
 from bench.conditions.scores import rescore_conditions
@@ -12,7 +12,13 @@ from bench.errors import InvalidDataError, MissingError
 from bench.records.record import read_record, write_record
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        yield make_trained(tmp_path_factory.mktemp("trained"), patch)
+
+
+@pytest.fixture(scope="module")
 def scored(trained):
     """A record that was scored under a condition."""
     return score_one(trained.path, "white-5db", trained.session)
@@ -67,9 +73,8 @@ def test_conditions_that_are_not_asked_for_are_left_alone(trained, scored):
     assert found == ([], {})
 
 
-@pytest.mark.parametrize("name", ["clean", "ladder-white"])
 def test_own_runs_are_compared_whatever_else_they_were_scored_on(
-    trained, monkeypatch, capsys, tmp_path, name
+    trained, monkeypatch, capsys, tmp_path
 ):
     record = score_one(trained.path, "ladder-white,gsm", trained.session)
     items = [
@@ -82,11 +87,12 @@ def test_own_runs_are_compared_whatever_else_they_were_scored_on(
     changed = {"upstream": other.name, "conditions": tuple(items)}
     write_record(record.model_copy(update=changed), other / trained.path.name)
     monkeypatch.setenv("SLIM_SUPERB_HOME", str(trained.toy.home))
-    options = ["--track", record.track, "--condition", name, "--runs", trained.path.parents[2]]
-    options += ["--board", tmp_path]
-    assert main(["compare", record.upstream, other.name, *map(str, options)]) == 0
-    shown = capsys.readouterr().out
-    assert "accuracy" in shown and "no test" in shown  # of one head seed nothing is said
+    options = ["--track", record.track, "--runs", str(trained.path.parents[2])]
+    for name in ("clean", "ladder-white"):
+        options += ["--condition", name, "--board", str(tmp_path)]
+        assert main(["compare", record.upstream, other.name, *options]) == 0
+        shown = capsys.readouterr().out
+        assert "accuracy" in shown and "no test" in shown  # of one head seed nothing is said
 
 
 def test_noise_corpora_are_looked_for_in_the_folder_given(trained, scored, tmp_path):

@@ -122,6 +122,7 @@ while rounds > 0 or (rounds < 0 and not (folder / "stop").exists()):
     assert read_table(corpus, "open/asv/train") == first
     assert voices.validate(corpus) == []
     rounds -= 1
+    time.sleep(0.02)
 assert voices.prepare(folder / "home", deb_dir=folder) == corpus
 """
 
