@@ -12,8 +12,9 @@ import pytest
 from grid_parts import TOY, YAML, grid_of
 from toy_track import evaluate_seeds
 
+from bench.cli import main
 from bench.errors import MissingError
-from bench.grids import control
+from bench.grids import control, launch
 
 
 class FakeExecutor:
@@ -69,24 +70,27 @@ def holder_when(grid, front, is_right):
     raise AssertionError(front.stderr.read())
 
 
-def test_a_grid_of_processes_survives_a_kill_and_resumes_after_a_cancel(tmp_path, toy):
+def test_a_grid_of_processes_survives_a_kill_and_resumes_after_a_cancel(
+    tmp_path, toy, monkeypatch, capsys
+):
     file = tmp_path / "grid.yaml"
     file.write_text(YAML)
-    words = (file, "--out", toy.out)
+    words = (str(file), "--out", str(toy.out))
     front = toys(tmp_path, "grid", *words, "--workers", "1", TOY_CELL_SECONDS="30")
     killed = holder_when(grid_of(toy), front, lambda pid: True)
     os.kill(killed, signal.SIGKILL)
     holder_when(grid_of(toy), front, lambda pid: pid != killed)
-    assert toys(tmp_path, "grid", "cancel", *words).wait(60) == 0
+    assert main(["grid", "cancel", *words]) == 0
     text = front.communicate(timeout=60)[1]
     assert front.returncode == 130
     assert "1 workers ended early and are started again" in text
     assert " waiting (cancelled)" in text
     for log in toy.out.glob(".grid/*/worker-*.log"):
         log.unlink()
-    front = toys(tmp_path, "grid", *words, "--workers", "2", TOY_CELL_SECONDS="3")
-    assert "2 cells: 2 done" in front.communicate(timeout=300)[1]
-    assert front.returncode == 0
+    monkeypatch.setenv("TOY_CELL_SECONDS", "3")
+    monkeypatch.setattr(launch, "COMMAND", (sys.executable, str(TOY), str(tmp_path)))
+    assert main(["grid", *words, "--workers", "2"]) == 0
+    assert "2 cells: 2 done" in capsys.readouterr().err
     lines = [line for log in toy.out.glob(".grid/*/*.log") for line in log.read_text().splitlines()]
     begun = [line for line in lines if line.startswith("cell ")]
     assert begun and len(begun) == len(set(begun))  # by one worker each

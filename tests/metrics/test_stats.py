@@ -97,7 +97,7 @@ def test_the_same_again_is_rejected_in_one_case_of_twenty(seeds, spread):
     rng = np.random.default_rng(4)
     rejected, trials = 0, 300
     for _ in range(trials):
-        rows = rows_of(rng, effects=np.zeros(8), spread=spread)
+        rows = rows_of(rng, effects=np.zeros(5), spread=spread)
         pooled = seed_variance(rows)
         found = difference(rows[0][:seeds], rows[1][:seeds], pooled)
         assert (found.p_value < SIGNIFICANT) == (found.low > 0 or found.high < 0)
@@ -109,7 +109,7 @@ def test_an_interval_covers_other_speakers_and_heads():
     rng = np.random.default_rng(5)
     covered, trials = 0, 300
     for _ in range(trials):
-        rows = rows_of(rng, effects=np.zeros(8))
+        rows = rows_of(rng, effects=np.zeros(5))
         found = interval(rows[0], seed_variance(rows))
         covered += found.low <= 0.5 <= found.high
     assert 0.92 <= covered / trials <= 0.98

@@ -17,7 +17,7 @@ from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 from downstreams.speaker import LinearSpeaker
 
-RECIPE = Recipe(lr_grid=(1e-2,), steps=30, batch_size=4, eval_every=10, standardize=True)
+RECIPE = Recipe(lr_grid=(1e-2,), steps=15, batch_size=4, eval_every=5, standardize=True)
 HEADS = {
     "classifier": lambda size, targets: UtteranceClassifier(size, 320, targets, projection=8),
     "speaker": lambda size, targets: LinearSpeaker(size, 320, targets, width=6),

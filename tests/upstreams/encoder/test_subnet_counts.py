@@ -43,17 +43,17 @@ def published_params(subnet):
     return total
 
 
-def test_a_hundred_random_subnets_of_each_space_have_the_size_of_the_closed_form(family):
-    """200 in all: the module's own count, our closed form, and the authors' arithmetic."""
-    drawn = list(family.sample(100, seed=5))
-    assert len(set(drawn)) == 100
+def test_random_subnets_of_each_space_have_the_size_of_the_closed_form(family):
+    """The module's own count, our closed form, and the authors' arithmetic."""
+    drawn = list(family.sample(30, seed=5))
+    assert len(set(drawn)) == 30
     for subnet in drawn:
         measured = sum(parameter.numel() for parameter in on_meta(family, subnet).parameters())
         assert measured == family.params(subnet) == published_params(subnet)
 
 
 def test_macs_are_those_that_are_counted(family):
-    for subnet in (family.ends()[0], *family.sample(2, seed=1)):
+    for subnet in (family.ends()[0], *family.sample(1, seed=1)):
         for num_samples in (400, 16_001):
             actual = count(on_meta(family, subnet), num_samples).macs("plain")
             assert family.macs(subnet, num_samples) == actual
