@@ -75,9 +75,9 @@ class CtcBlstm(Head):
         input_size: D.
         stride: samples per frame.
         targets: transcripts or slot targets of the training split, whose tokens are the vocabulary.
-        projection: width of the first linear layer.
+        projection: width of the first linear layer; 0 omits it.
         hidden: width of each LSTM direction.
-        layers: BiLSTM layers.
+        layers: BiLSTM layers; with 0, and no projection, the head is one linear map.
         dropout: after each BiLSTM layer.
         frame_ms: shortest frame that the LSTM sees, in milliseconds.
         whole_slots: one token a slot, as in `tokens_of`, for corpora that repeat few slot values
@@ -104,11 +104,12 @@ class CtcBlstm(Head):
         self._whole_slots, self._augment = whole_slots, augment
         self.vocabulary = self._read_vocabulary(targets)
         self._index = {token: index for index, token in enumerate(self.vocabulary)}
-        self.project = nn.Linear(input_size * self.frames_joined, projection)
-        sizes = [projection] + [2 * hidden] * (layers - 1)
-        self.recurrent = nn.ModuleList(BiLstm(size, hidden) for size in sizes)
+        joined = input_size * self.frames_joined
+        self.project = nn.Linear(joined, projection) if projection else nn.Identity()
+        sizes = [projection or joined] + [2 * hidden] * layers
+        self.recurrent = nn.ModuleList(BiLstm(size, hidden) for size in sizes[:layers])
         self.dropout = nn.Dropout(dropout)
-        self.classify = nn.Linear(2 * hidden, len(self.vocabulary))
+        self.classify = nn.Linear(sizes[layers], len(self.vocabulary))
 
     def _read_vocabulary(self, targets: Sequence[Any]) -> list[str]:
         """Return the tokens of the training targets; index 0 is the blank."""

@@ -39,7 +39,8 @@ ORDER = (
         "upstreams",
     ),
     *("upstreams.recipes.training", "upstreams.recipes.pretraining"),
-    *("upstreams.recipes.distillation", "upstreams.recipes.pruning"),
+    *("upstreams.recipes.distillation", "upstreams.recipes.finetuning"),
+    "upstreams.recipes.pruning",
     "downstreams",
 )
 PLUGINS = ("upstreams", "downstreams")

@@ -6,6 +6,7 @@ here.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,21 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.api import Head, Utterance
+from bench.api import SAMPLE_RATE_HZ, Head, Utterance
 from bench.conditions.catalogue import catalogue, condition
 from bench.conditions.distorter import make_distorter
 from bench.config import Family, TaskCard
 from bench.errors import InvalidDataError, UsageError, did_you_mean
 from bench.registry import ROOT, make_head, task_card
-from bench.schema import Frozen, read_card
+from bench.schema import Frozen, make_model, read_card
+from bench.seeds import derive_seed
 from bench.trainer import Distort
 
 RECIPES = ROOT / "upstreams" / "recipes" / "cards"
+SUBSET = re.compile(r"(\d+(?:\.\d+)?)(h|min)")
+SUBSET_SEED = 0  # never changed: a subset is known by its name
+SECONDS = {"h": 3_600, "min": 60}
+WHOLE_KEYS = ("subset", "task")  # that `--set` may give, beside those of sections
 
 
 class RecipeCard(Frozen):
@@ -36,7 +42,9 @@ class RecipeCard(Frozen):
         make: `module:attr` of a function from `Ingredients` to an objective.
         data: `CORPUS:TABLE`, a folder of audio, or a pattern of folders (`LibriSpeech/train-*`); or
             a list of these.
-        task: `TRACK/TASK` for recipes that prune for a task: its training table is the data.
+        task: `TRACK/TASK` for recipes that train for a task: its training table is the data.
+        head_conf: arguments of the task's head in which the recipe differs from the task's card.
+        subset: a part of the training table by its name, such as `10h` (`subset_of`).
         teacher: the name of an upstream, for recipes with a teacher.
         paper: address of the paper of the method.
         notes: for the card of the new upstream.
@@ -51,6 +59,8 @@ class RecipeCard(Frozen):
     make: str
     data: str | tuple[str, ...] | None = None
     task: str | None = None
+    head_conf: dict[str, Any] = Field(default_factory=dict)
+    subset: str | None = None
     teacher: str | None = None
     paper: str | None = None
     notes: str = ""
@@ -62,6 +72,10 @@ class RecipeCard(Frozen):
     def _one_source(self) -> RecipeCard:
         if (self.data is None) == (self.task is None):
             raise ValueError("exactly one of 'data' and 'task' must be given")
+        if self.task is None and (self.head_conf or self.subset):
+            raise ValueError("'head_conf' and 'subset' belong to a recipe with 'task'")
+        if self.subset is not None and not SUBSET.fullmatch(self.subset):
+            raise ValueError("'subset' must be hours or minutes of audio, such as 10h or 10min")
         return self
 
 
@@ -90,24 +104,29 @@ def with_settings(card: RecipeCard, settings: Mapping[str, Any]) -> RecipeCard:
 
     Args:
         card: the recipe.
-        settings: values by their path below `config` or `training`, such as `config.sparsity`.
+        settings: values by their path below `config` or `training`, such as `config.sparsity`, or
+            of one of `WHOLE_KEYS`.
 
     Raises:
-        UsageError: a path that begins otherwise, or goes through a value that is no section.
+        UsageError: a path that begins otherwise, or goes through a value that is no section; a
+            value that the key cannot have.
     """
     content = card.model_dump()
     for path, value in settings.items():
+        if path in WHOLE_KEYS:
+            content[path] = value
+            continue
         *sections, key = path.split(".")
         place: Any = content
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None
         if path.split(".")[0] not in ("config", "training") or not isinstance(place, dict):
             raise UsageError(
-                f"--set {path}: expected a key of the recipe's sections config or training, such "
-                f"as config.sparsity=0.4"
+                f"--set {path}: expected {', '.join(WHOLE_KEYS)} or a key of the recipe's sections "
+                f"config or training, such as config.sparsity=0.4"
             )
         place[key] = value
-    return card.model_copy(update=content)
+    return make_model(RecipeCard, content, f"recipe {card.name}")
 
 
 def make_distort(name: str, data: str, home: Path, noise_dir: Path | None = None) -> Distort:
@@ -161,7 +180,36 @@ def task_and_data(card: RecipeCard, data: str | None) -> tuple[TaskCard | None, 
         return None, (data,) if data else data_names(card)
     track, _, name = card.task.partition("/")
     task = task_card(name, track)
+    task = task.model_copy(update={"head_conf": {**task.head_conf, **card.head_conf}})
     return task, (f"{task.corpus}:{task.tables['train']}",)
+
+
+def subset_of(clips: list[Utterance], name: str | None) -> list[Utterance]:
+    """Return a part of the training clips by its name, `10h` or `10min`; all without a name.
+
+    Clips are ordered by a digest of their ids and taken until the time is reached, so a subset does
+    not depend on the seed of a run, and a shorter subset is a part of a longer one.
+
+    Raises:
+        UsageError: fewer hours of clips than the name says.
+    """
+    if name is None:
+        return clips
+    match = SUBSET.fullmatch(name)
+    assert match is not None  # checked with the card
+    rest = float(match[1]) * SECONDS[match[2]] * SAMPLE_RATE_HZ
+    total = sum(clip.num_samples for clip in clips)
+    if total < rest:
+        raise UsageError(
+            f"subset {name!r}: the training table has {total / SAMPLE_RATE_HZ / 3600:.2f} h"
+        )
+    chosen = set()
+    for clip in sorted(clips, key=lambda clip: derive_seed(SUBSET_SEED, "subset", clip.id)):
+        if rest <= 0:
+            break
+        chosen.add(clip.id)
+        rest -= clip.num_samples
+    return [clip for clip in clips if clip.id in chosen]
 
 
 def head_maker(task: TaskCard, clips: list[Utterance]) -> Callable[[int, int], Head]:

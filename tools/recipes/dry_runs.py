@@ -20,11 +20,17 @@ from torch import Tensor
 from bench.api import Utterance
 from bench.load.catalog import upstream_card
 from bench.load.loader import load_upstream
-from bench.make.recipe import RecipeCard, head_maker, recipe_card, recipe_names, with_settings
+from bench.make.recipe import (
+    RecipeCard,
+    head_maker,
+    recipe_card,
+    recipe_names,
+    task_and_data,
+    with_settings,
+)
 from bench.measure.cost import SLT2022_BUCKETS
 from bench.paths import write_text
 from bench.progress import say
-from bench.registry import task_card
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.trainer import Ingredients
@@ -54,6 +60,7 @@ SETTINGS = {
     "training.updates": 2,
     "training.batch_s": 2.4,
     "training.batch_clips": 2,
+    "training.accumulate": 1,
     "training.min_s": 0.0,
     "training.max_s": 1.2,
     "training.precision": "float32",
@@ -103,10 +110,7 @@ def dry_run(name: str, teacher_name: str) -> DryRun:
     trainer = ObjectiveTrainer(card.training, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         clips = [_clip(index, card) for index in range(4)]
-        task = None
-        if card.task is not None:
-            track, _, task_name = card.task.partition("/")
-            task = task_card(task_name, track)
+        task, _ = task_and_data(card, None)
         source = Ingredients(
             config=card.config,
             teacher=teacher,

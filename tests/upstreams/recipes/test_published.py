@@ -25,7 +25,7 @@ from upstreams.supernet.subnet import search_space
 PAGE = (ROOT / "docs" / "recipes-published.md").read_text()
 SECTIONS = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
 METHODS = ("distilhubert", "dphubert", "lighthubert_small", "lighthubert_base", "robust_distil")
-METHODS += ("distil_disc", "distil_fbank", "hj_wav2vec2_asr_size")
+METHODS += ("distil_disc", "distil_fbank", "hj_wav2vec2_asr_size", "finetune_asr")
 
 
 def rows(section):
@@ -52,9 +52,13 @@ def test_students_have_the_published_sizes():
     hubert = EncoderConfig()
     sizes = {
         name: num_parameters(student_config(hubert, recipe_card(name).config["student"]))
-        for name in ("distilhubert", "distil_thin")
+        for name in ("distilhubert", "distil_thin", "distil_wide")
     }
-    assert sizes == {"distilhubert": 23_491_200, "distil_thin": 26_872_960}
+    assert sizes == {
+        "distilhubert": 23_491_200,
+        "distil_thin": 26_872_960,
+        "distil_wide": 30_580_096,
+    }
     student = student_config(hubert, recipe_card("distilhubert").config["student"])
     mel = student_config(student, recipe_card("distil_fbank").config["student"])
     assert 1 - num_parameters(mel) / num_parameters(student) == pytest.approx(

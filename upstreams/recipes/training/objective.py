@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.trainer import TaskPredictor
 from upstreams.encoder.state import State
 from upstreams.recipes.training.stream import ClipBatch
 
@@ -40,7 +41,7 @@ class TrainedUpstream:
     Attributes:
         config: the `config` section of its card.
         state: weights of the encoder, in the layout of `upstreams.encoder.state`.
-        extras: further weights for other recipes (unit heads, mask embedding).
+        extras: further weights (unit heads and mask embedding for other recipes, a task's head).
         load: `module:attr` of the function that loads it.
     """
 
@@ -84,6 +85,10 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def product(self) -> TrainedUpstream:
         """Return the upstream in its present state."""
+
+    def predictor(self) -> TaskPredictor | None:
+        """Return the present state with its own head; None for an objective without a task."""
+        return None
 
     def begin(self, stage: int) -> None:
         """Prepare a stage: before its first update, and again when a run resumes in it."""

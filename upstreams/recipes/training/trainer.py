@@ -12,7 +12,7 @@ from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError
 from bench.registry import resolve
 from bench.schema import make_model
-from bench.trainer import Ingredients, OnStep, RecipeTrainer
+from bench.trainer import Ingredients, OnStep, RecipeTrainer, TaskPredictor
 from upstreams.recipes.training.checkpoint import identity
 from upstreams.recipes.training.distributed import join
 from upstreams.recipes.training.export import write_card, write_weights
@@ -115,6 +115,10 @@ class ObjectiveTrainer(RecipeTrainer):
     def card_config(self) -> Mapping[str, Any]:
         """Return the `config` section of the upstream's card."""
         return self._run.objective.product().config
+
+    def predictor(self) -> TaskPredictor | None:
+        """Return the trained model with its own head; None without a task, or not the first."""
+        return None if self._processes.rank else self._run.objective.predictor()
 
     def write(self, card: Path, about: Mapping[str, Any]) -> None:
         """Write card and weights of the upstream, from the first process."""
