@@ -38,6 +38,7 @@ class Ingredients:
         teacher: a frozen upstream, or None.
         teacher_file: the file of the teacher's weights. It may hold more than the encoder.
         teacher_sha256: the digest of the teacher; empty without a teacher.
+        device: of the training.
         clips: training clips.
         read: reads the sound of a clip.
         seed: of all random draws.
@@ -61,6 +62,22 @@ class Ingredients:
     make_head: Callable[[int, int], Head] | None = None
     keep_states: Callable[[], StateReader] | None = None
     teacher_sha256: str = ""
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class TaskPredictor:
+    """A fine-tuned model with its own head.
+
+    Attributes:
+        predict: returns the prediction (a JSON value) for the sound (S,) of an utterance.
+        encoder_params: parameters of the encoder.
+        head_params: parameters of the head and of its weighted sum.
+    """
+
+    predict: Callable[[Tensor], Any]
+    encoder_params: int
+    head_params: int
 
 
 class RecipeTrainer(ABC):
@@ -134,6 +151,14 @@ class RecipeTrainer(ABC):
     @abstractmethod
     def card_config(self) -> Mapping[str, Any]:
         """Return the `config` section of the upstream's card in the present state of training."""
+
+    @abstractmethod
+    def predictor(self) -> TaskPredictor | None:
+        """Return the trained model with its own head, in the first process.
+
+        Weights are rounded as in the file that `write` makes. None for a recipe without a task,
+        and in other processes.
+        """
 
     @abstractmethod
     def write(self, card: Path, about: Mapping[str, Any]) -> None:

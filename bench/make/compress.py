@@ -20,11 +20,13 @@ from bench.load.catalog import upstream_names, user_card
 from bench.load.fingerprint import identified
 from bench.load.loader import Loaded, load_upstream
 from bench.make.clips import LEFT_OUT, find_clips, read_part
+from bench.make.export import Export, length_text
 from bench.make.recipe import (
     RecipeCard,
     head_maker,
     make_distort,
     recipe_card,
+    subset_of,
     task_and_data,
     with_settings,
 )
@@ -97,15 +99,16 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     (folder / LEFT_OUT).unlink(missing_ok=True)
     corpora = Path(request.data) if task and request.data else None
     clips = [clip for part in data for clip in find_clips(part, home, folder, corpora)]
+    clips = subset_of(clips, card.subset)
     teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
     to_go = "to present" if trainer.unit == "h" else "to make"
-    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {_length(trainer)} {to_go}")
+    say(f"{name}: {len(clips)} clips, {hours:.2f} h; {length_text(trainer)} {to_go}")
     keeper = StateKeeper(teacher, clips, home, request.device)
     keeps_targets = trainer.keep_targets and not request.dry_run
     facts = _facts(card, request, table_digest(clips), teacher)
-    export = _Export(name, card, teacher.name.card if teacher else None, facts, trainer, folder)
+    export = Export(name, card, teacher.name.card if teacher else None, facts, trainer, folder)
     with num_threads(trainer.threads):
         trainer.set_up(
             card.make,
@@ -126,6 +129,7 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
                 ),
                 make_head=head_maker(task, clips) if task else None,
                 keep_states=keeper if keeps_targets else None,
+                device=request.device,
             ),
             facts,
             export.intermediate,
@@ -140,7 +144,10 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
             _rehearse(trainer, request.device)
             return None
         _train(trainer, name)
-    return export.final()
+    path = export.final()
+    if task is not None:
+        export.score(task, path, home)
+    return path
 
 
 def _training(card: RecipeCard, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,11 +156,6 @@ def _training(card: RecipeCard, overrides: Mapping[str, Any]) -> dict[str, Any]:
     if "hours" in overrides:
         section.pop("updates", None)
     return {**section, **overrides}
-
-
-def _length(trainer: RecipeTrainer) -> str:
-    """Return the length of a run as text."""
-    return f"{trainer.total:g} {trainer.unit}"
 
 
 def _upstream_name(request: CompressionRequest, card: RecipeCard) -> str:
@@ -208,54 +210,8 @@ def _facts(
         "seed": request.seed,
     }
     optional = {"distortions": card.distortions, "task": card.task}
+    optional |= {"head_conf": card.head_conf or None, "subset": card.subset}
     return facts | {key: value for key, value in optional.items() if value is not None}
-
-
-@dataclass(frozen=True)
-class _Export:
-    """The new upstream as files.
-
-    Attributes:
-        name: of the upstream.
-        card: the recipe.
-        teacher: the name of the teacher's card.
-        facts: what the outcome depends on.
-        trainer: writes the files.
-        folder: of the run.
-    """
-
-    name: str
-    card: RecipeCard
-    teacher: str | None
-    facts: dict[str, Any]
-    trainer: RecipeTrainer
-    folder: Path
-
-    def final(self) -> Path:
-        """Write the trained upstream; return its card."""
-        return self._write(self.name, self.folder, _length(self.trainer))
-
-    def intermediate(self, hours: float) -> None:
-        """Write the upstream of `hours` of audio to a folder of its own."""
-        self._write(f"{self.name}-{hours:g}h", self.folder / f"at-{hours:g}h", f"{hours:g} h")
-
-    def _write(self, name: str, folder: Path, length: str) -> Path:
-        card, seed = self.card, self.facts["seed"]
-        title = f"{card.title}, training seed {seed}" if seed else card.title
-        about = {"name": name, "title": title, "family": card.family}
-        if self.teacher is not None:
-            about["teacher"] = self.teacher
-        if card.paper is not None:
-            about["paper"] = card.paper
-        about["notes"] = (
-            f"{card.notes.strip()} Made by 'slim-superb compress {card.name} --seed {seed}': "
-            f"{length}{' of audio presented' if length.endswith(' h') else ''}; "
-            f"run {self.trainer.identity[:12]}, "
-            f"data {self.facts['data'][:12]}."
-        ).strip()
-        path = folder / f"{name}.yaml"
-        self.trainer.write(path, about)
-        return path
 
 
 def _rehearse(trainer: RecipeTrainer, device: str) -> None:
@@ -264,7 +220,7 @@ def _rehearse(trainer: RecipeTrainer, device: str) -> None:
     say(f"would export: {trainer.card_config()}")
     speed = f"{REHEARSED_UPDATES} updates: {1 / pace:.1f} s of audio a second on {device}"
     whole = trainer.whole_hours(pace)
-    say(f"{speed}; {_length(trainer)} would take about {whole:.1f} h")
+    say(f"{speed}; {length_text(trainer)} would take about {whole:.1f} h")
 
 
 def _train(trainer: RecipeTrainer, name: str) -> None:

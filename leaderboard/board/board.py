@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bench.metrics.metric import Metric
+from bench.records.own_head import OwnHeadRecord
 from bench.records.record import SCHEMA
 from leaderboard.board.conditions import ConditionScores
 from leaderboard.board.layer_table import LayerTable
@@ -126,6 +127,7 @@ class View:
         informative: tasks over which the mean lead is taken.
         layers: the layer curves.
         own: upstreams that are one's own runs.
+        own_heads: fine-tuned models, scored with their own heads.
     """
 
     key: str
@@ -140,6 +142,7 @@ class View:
     tasks: tuple[TaskSection, ...]
     layers: LayerTable
     own: frozenset[str] = frozenset()
+    own_heads: tuple[OwnHeadRecord, ...] = ()
 
     @property
     def usual_seeds(self) -> int:

@@ -11,6 +11,7 @@ from bench.metrics.item_file import ItemFile, items_path, read_items
 from bench.metrics.metric import METRICS
 from bench.paths import path_name
 from bench.records.cost_report import CostReport, read_cost_report
+from bench.records.own_head import OWN_HEAD, OwnHeadRecord, read_own_head
 from bench.records.record import Record, read_record
 from bench.registry import track_card
 
@@ -114,6 +115,30 @@ def read_track(
         items = read_items(counts) if counts.exists() else ItemFile({})
         records.append(BoardRecord(path, record, items))
     return records
+
+
+def read_own_heads(
+    results: Path, track: str, runs: Path | None = None
+) -> tuple[OwnHeadRecord, ...]:
+    """Read the records of fine-tuned models of a track, committed ones first.
+
+    Args:
+        results: folder of committed records.
+        track: its name.
+        runs: folder of one's own runs; None for none.
+
+    Raises:
+        InvalidDataError: a file is no such record, or lies in the place of another one.
+    """
+    records = []
+    for path in sorted((results / track).glob(f"*/{OWN_HEAD}/*.json")):
+        record = read_own_head(path)
+        place = (track, path.parent.parent.name, path.stem)
+        if (record.track, path_name(record.upstream), record.task) != place:
+            raise InvalidDataError(f"{path}: holds {record.track}/{record.upstream}/{record.task}")
+        records.append(record)
+    own = sorted(runs.glob(f"compress/*/{OWN_HEAD}.json")) if runs is not None else []
+    return (*records, *(record for record in map(read_own_head, own) if record.track == track))
 
 
 def _check_place(record: Record, path: Path) -> None:

@@ -24,7 +24,7 @@ from leaderboard.board.published import (
     read_published,
     reported_rows,
 )
-from leaderboard.board.reading import BoardFolders, read_results
+from leaderboard.board.reading import BoardFolders, read_own_heads, read_results
 from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import Row
 from leaderboard.board.summaries import (
@@ -234,7 +234,8 @@ def make_board(
             view = make_view(track, measured, reported, about, ends, layers)
         else:
             view = make_view(track, measured, (), None, None, layers)
-        views.append(replace(view, own=names))
+        heads = read_own_heads(folders.results, track, request.runs if request else None)
+        views.append(replace(view, own=names, own_heads=heads))
     board = Board(
         views=tuple(views),
         stamp=stamp or unknown_stamp(records),

@@ -14,7 +14,8 @@ from tabulate import tabulate
 
 from leaderboard.board.board import Board, BoardCell, Column, View
 from leaderboard.board.rows import Row
-from leaderboard.page.texts import HOW_TO_READ, KINDS
+from leaderboard.page.sections import own_head_lines
+from leaderboard.page.texts import HOW_TO_READ, HOW_TO_READ_OWN_HEADS, KINDS
 
 # Characters that Markdown or the HTML inside it would read as markup.
 _MARKUP = re.compile(r"([\\`*\[\]|~!#])")
@@ -69,6 +70,18 @@ def _table(view: View) -> str:
     return str(tabulate(body, headers=head, tablefmt="pipe", disable_numparse=True))
 
 
+def _own_heads_table(view: View) -> str:
+    lines = own_head_lines(view.own_heads)
+    names = list(dict.fromkeys(name for line in lines for name in line.scores))
+    body = [
+        [plain(line.record.upstream), plain(line.record.task.upper()), plain(line.metric)]
+        + [plain(line.scores.get(name, "\N{EN DASH}")) for name in names]
+        for line in lines
+    ]
+    head = ["Model", "Task", "Metric", *map(plain, names)]
+    return str(tabulate(body, headers=head, tablefmt="pipe", disable_numparse=True))
+
+
 def markdown(board: Board) -> str:
     """Return the first columns of every track on clean speech as tables that GitHub shows."""
     lines = ["# Slim-SUPERB", "", HOW_TO_READ, ""]
@@ -87,6 +100,9 @@ def markdown(board: Board) -> str:
                 "",
             ]
         lines += [_table(view), ""]
+        if view.own_heads:
+            lines += ["### Fine-tuned models, own head", "", HOW_TO_READ_OWN_HEADS, ""]
+            lines += [_own_heads_table(view), ""]
     return "\n".join(lines)
 
 
@@ -145,6 +161,12 @@ def _row_data(row: Row) -> dict[str, Any]:
     }
 
 
+def _track_data(view: View) -> dict[str, Any]:
+    data = {"track": view.key, "title": view.title, "rows": [_row_data(row) for row in view.rows]}
+    heads = [record.model_dump(mode="json") for record in view.own_heads]
+    return data | ({"fine_tuned_with_own_head": heads} if heads else {})
+
+
 def as_json(board: Board) -> str:
     """Return the whole board as JSON: fractions, unrounded."""
     data = {
@@ -153,10 +175,7 @@ def as_json(board: Board) -> str:
         "date": board.stamp.date,
         "records": board.num_records,
         "protocols": list(board.protocols),
-        "tracks": [
-            {"track": view.key, "title": view.title, "rows": [_row_data(row) for row in view.rows]}
-            for view in board.views
-        ],
+        "tracks": [_track_data(view) for view in board.views],
     }
     return json.dumps(data, indent=1, allow_nan=False) + "\n"
 

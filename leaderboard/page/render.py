@@ -41,12 +41,19 @@ from leaderboard.page.sections import (
     costs,
     first_of_card,
     lossy_tasks,
+    own_head_lines,
     p_values,
     reported_lines,
     runs,
     task_lines,
 )
-from leaderboard.page.texts import HOW_TO_COMPARE_LOSS, HOW_TO_READ, HOW_TO_READ_LAYERS, REFERENCES
+from leaderboard.page.texts import (
+    HOW_TO_COMPARE_LOSS,
+    HOW_TO_READ,
+    HOW_TO_READ_LAYERS,
+    HOW_TO_READ_OWN_HEADS,
+    REFERENCES,
+)
 
 PAGE = Path(__file__).with_name("assets")
 MAX_BYTES = 600_000  # a larger page leaves the tables of conditions to the script
@@ -83,7 +90,7 @@ def html(
             *(bars, bibtex, classes, column_shades, command, condition_lines, costs),
             *(first_of_card, grouped, lead_rows, lossy_tasks, members_text, of_beliefs, p_values),
             *(percent, px),
-            *(reported_lines, runs, seeds_text, signed, task_lines, tasks_of, web),
+            *(own_head_lines, reported_lines, runs, seeds_text, signed, task_lines, tasks_of, web),
         )
     }
     style = _squeezed((PAGE / "board.css").read_text(encoding="utf-8") + _labels(board))
@@ -94,6 +101,7 @@ def html(
         HOW_TO_READ=HOW_TO_READ,
         HOW_TO_COMPARE_LOSS=HOW_TO_COMPARE_LOSS,
         HOW_TO_READ_LAYERS=HOW_TO_READ_LAYERS,
+        HOW_TO_READ_OWN_HEADS=HOW_TO_READ_OWN_HEADS,
         LEVELS=LEVELS,
         FLAGS=FLAGS,
         GROUPS=((SETS, TEST_SETS), (LADDERS,)),

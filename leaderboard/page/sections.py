@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bench.metrics.metric import METRICS, Metric
 from bench.records.cost_report import CostReport, Timing
-from bench.records.record import Record
+from bench.records.own_head import OwnHeadRecord
+from bench.records.record import ConditionScore, Record
 from leaderboard.board.board import BoardCell, Column
 from leaderboard.board.columns import p_text
 from leaderboard.board.rows import Degradation, Row
@@ -114,6 +115,41 @@ def _score_text(row: Row, task: str, metric: Metric) -> str:
     if score.low is not None and score.high is not None:
         ends = f" [{metric.text(score.low)}, {metric.text(score.high)}]"
     return f"{metric.label} {metric.text(score.value)}{ends}, {score.about}"
+
+
+@dataclass(frozen=True)
+class OwnHeadLine:
+    """One metric of one fine-tuned model.
+
+    Attributes:
+        metric: label and direction.
+        scores: by test set, dev first: value, 95 % interval over test speakers, counts.
+    """
+
+    record: OwnHeadRecord
+    metric: str
+    scores: dict[str, str]
+
+
+def own_head_lines(records: Sequence[OwnHeadRecord]) -> list[OwnHeadLine]:
+    """Return a line for each metric of each fine-tuned model, by task and metric."""
+    lines = []
+    for record in records:
+        scores = sorted(record.scores, key=lambda score: score.condition != "dev")
+        for metric in dict.fromkeys(METRICS[score.metric] for score in scores):
+            texts = {s.condition: _own_score(s) for s in scores if s.metric == metric.name}
+            lines.append(OwnHeadLine(record, f"{metric.label}, {metric.direction}", texts))
+    return sorted(lines, key=lambda line: (line.record.task, line.metric))
+
+
+def _own_score(score: ConditionScore) -> str:
+    """Return a score with its interval and counts."""
+    metric, parts = METRICS[score.metric], []
+    if score.low is not None and score.high is not None:
+        parts.append(f"[{metric.text(score.low)}, {metric.text(score.high)}]")
+    if score.numerator is not None and score.denominator is not None:
+        parts.append(f"{score.numerator:,g} of {score.denominator:,g} {metric.unit}")
+    return " ".join([metric.text(score.value), *parts])
 
 
 def command(row: Row) -> str:

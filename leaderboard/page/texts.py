@@ -36,6 +36,12 @@ HOW_TO_READ_LAYERS = (
     "add to it has a 95 % interval over speakers. An upstream whose layers add nothing cannot show "
     "on this task what compression of its layers costs."
 )
+HOW_TO_READ_OWN_HEADS = (
+    "Encoder and head were trained on the task together, and the model is scored with that head. "
+    "Such a score is no property of a frozen encoder: it shares no column with the tables above, "
+    "and nothing here is ranked. A score has its 95 % interval over speakers and its counts; it is "
+    "of one training."
+)
 HOW_TO_COMPARE_LOSS = (
     "Heads are trained on clean speech; only the test sound changes. The condition above the main "
     "table puts every task's score under a set, a ladder or a single condition there, the absolute "

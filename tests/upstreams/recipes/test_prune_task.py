@@ -11,6 +11,7 @@ from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 from upstreams.encoder.config import encoder_config
 from upstreams.encoder.state import build, random_state
+from upstreams.recipes.finetuning.task import features_of
 from upstreams.recipes.pruning import prune_task
 from upstreams.recipes.training.stream import ClipStream
 
@@ -64,6 +65,22 @@ def test_pruning_for_a_task_learns_the_task(with_task, task):
     assert set(figures) == {"task", "sparsity0"}
     product = objective.product()
     assert build(encoder_config(product.config), product.state).hidden_size == 16
+    model = objective.predictor()
+    assert model.head_params == 3 + sum(p.numel() for p in objective.head.parameters())
+    objective.eval()
+    objective.gated.settle()
+    wav = source.read(source.clips[0], 0, source.clips[0].num_samples)
+    inputs = wav[None], torch.tensor([len(wav)])
+    with torch.no_grad():
+        gated = features_of(objective.gated.encoder(*inputs).states, objective.logits)
+    pruned = features_of(model.predict.encoder(*inputs).states, model.predict.logits)
+    assert torch.allclose(gated, pruned, atol=0.02)  # the file has half precision
+    assert (
+        model.predict(wav)
+        == model.predict.head.predict(model.predict.head(pruned, torch.tensor([pruned.shape[1]])))[
+            0
+        ]
+    )
 
 
 def test_a_task_takes_whole_utterances(with_task, tmp_path):
