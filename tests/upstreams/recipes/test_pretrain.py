@@ -1,5 +1,7 @@
 """Pre-training: units, masked prediction against a float64 reference, and that it learns."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from upstreams.cepstra import Cepstra, cosine_transform, differences
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.pretraining import pretrain
 from upstreams.recipes.pretraining.pretrain import config_section
-from upstreams.recipes.pretraining.units import make_units, parse_codebook
+from upstreams.recipes.pretraining.units import frame_counts, make_units, parse_codebook
 from upstreams.recipes.training.masking import span_mask
 
 CONFIG = {"encoder": config_section(MEL), "codebooks": ["mfcc:8", "context:6"], "code_dim": 4}
@@ -44,9 +46,10 @@ def test_cepstra_forget_the_level_and_mfcc_the_mean():
 
 
 def units_of(source, text, teacher=None, seed=0):
-    return make_units(
-        parse_codebook(text), source.clips, source.read, teacher=teacher, top_hz=3_800.0, seed=seed
-    )
+    book = parse_codebook(text)
+    blocks = make_units(book, source.clips, source.read, teacher=teacher, top_hz=3_800.0, seed=seed)
+    ends = np.cumsum(frame_counts(book, source.clips, teacher))
+    return np.split(np.concatenate(list(blocks)), ends[:-1])
 
 
 def test_units_are_one_a_frame_and_the_same_again(tmp_path):
@@ -57,6 +60,53 @@ def test_units_are_one_a_frame_and_the_same_again(tmp_path):
     assert len(set(np.concatenate(units))) > 4
     again = units_of(source, "mfcc:8")
     assert all(np.array_equal(a, b) for a, b in zip(units, again, strict=True))
+
+
+def test_units_do_not_depend_on_the_size_of_blocks(tmp_path, monkeypatch):
+    source = ingredients(tmp_path, {})
+    whole = units_of(source, "mfcc:8")
+    monkeypatch.setattr("upstreams.recipes.pretraining.units.ASSIGN_FRAMES", 7)
+    blocks = units_of(source, "mfcc:8")
+    assert all(np.array_equal(a, b) for a, b in zip(whole, blocks, strict=True))
+
+
+MADE = """
+import resource, sys, pathlib, torch
+from bench.api import Utterance, Upstream
+from bench.trainer import Ingredients
+from upstreams.recipes.pretraining import pretrain
+
+class Made(torch.nn.Module):
+    num_layers, stride = 7, 320
+    blocks = torch.randn(100, 499, 39)
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+    def num_frames(self, samples):
+        return (samples - 400) // 320 + 1
+    def forward(self, wavs, lengths):
+        return [self.blocks[int(wavs[0, 0])][None]] * 7, lengths
+
+clips = [
+    Utterance(str(n), pathlib.Path("x"), 0, 160_000, None, "", "", str(n)) for n in range(36_000)
+]
+read = lambda clip, start, count: torch.full((1,), float(int(clip.id) % 100)).expand(count)
+source = Ingredients({}, Made(), None, clips, read, 0, pathlib.Path(sys.argv[1]), print)
+units = pretrain._units(source, pretrain.parse_codebook("layer6:32"), 8000.0)
+assert len(units) == 36_000 and {len(each) for each in units} == {499}
+assert (units[5] == units[105]).all() and (units[5] != units[6]).any()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_hours_need_less_than_two_gibibytes(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", MADE, tmp_path], capture_output=True, text=True, check=True
+    )
+    peak_kib = int(done.stdout.split()[-1])
+    assert peak_kib < 2 << 20
+    assert next(tmp_path.glob("units-*.npy")).stat().st_size == pytest.approx(36e6, rel=0.01)
 
 
 def test_units_of_context_tell_high_tones_from_low_ones(tmp_path):

@@ -10,10 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
+from filelock import FileLock
 from pydantic import Field, TypeAdapter
 from torch import Tensor, nn
 
@@ -23,7 +26,13 @@ from bench.schema import Frozen, make_model
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import State, random_state, trainable, unpack
-from upstreams.recipes.pretraining.units import Codebook, Units, make_units, parse_codebook
+from upstreams.recipes.pretraining.units import (
+    Codebook,
+    Units,
+    frame_counts,
+    make_units,
+    parse_codebook,
+)
 from upstreams.recipes.training.checkpoint import identity
 from upstreams.recipes.training.masking import draw_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
@@ -189,16 +198,29 @@ def make(source: Ingredients) -> Objective:
 
 
 def _units(source: Ingredients, book: Codebook, top_hz: float) -> list[Units]:
-    """Return the units of one codebook, from their file if it exists."""
+    """Return the units of one codebook, from their file; the first process makes it.
+
+    Units stay in the file and are read where a batch needs them.
+    """
     keys = [clip.key for clip in source.clips]
     teacher = [source.teacher_sha256] if book.of_teacher else []
     digest = identity(asdict(book), top_hz, source.seed, keys, *teacher)
-    path = source.folder / f"units-{book.features}-{book.size}-{digest[:12]}.npz"
-    if path.exists():
-        arrays = np.load(path, allow_pickle=False)
-        return list(np.split(arrays["units"], arrays["ends"][:-1]))
-    source.say(f"clustering {book.features} of {len(source.clips)} clips into {book.size} units")
-    units = make_units(
+    path = source.folder / f"units-{book.features}-{book.size}-{digest[:12]}.npy"
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            clips = len(source.clips)
+            source.say(f"clustering {book.features} of {clips} clips into {book.size} units")
+            _write_units(path, source, book, top_hz)
+    units: Units = np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    ends = np.cumsum(frame_counts(book, source.clips, source.teacher))
+    return [units[begin:end] for begin, end in pairwise([0, *ends.tolist()])]
+
+
+def _write_units(path: Path, source: Ingredients, book: Codebook, top_hz: float) -> None:
+    """Write the units of all frames, in the order of the clips: int16."""
+    if book.of_teacher and source.teacher is not None:
+        source.teacher.to(source.device)
+    blocks = make_units(
         book,
         source.clips,
         source.read,
@@ -206,7 +228,9 @@ def _units(source: Ingredients, book: Codebook, top_hz: float) -> list[Units]:
         top_hz=top_hz,
         seed=source.seed,
     )
+    total = int(frame_counts(book, source.clips, source.teacher).sum())
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        ends = np.cumsum([len(item) for item in units])
-        np.savez_compressed(file, units=np.concatenate(units), ends=ends)
-    return units
+        header = {"descr": "<i2", "fortran_order": False, "shape": (total,)}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(block.astype("<i2").tobytes())

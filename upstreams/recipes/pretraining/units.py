@@ -9,7 +9,7 @@ Kinds of features, all on a grid of 20 ms:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ from bench.errors import UsageError
 from bench.seeds import derive_seed
 from bench.trainer import ReadPart
 from upstreams.cepstra import Cepstra
+from upstreams.encoder.mel import WINDOW_SAMPLES
 from upstreams.recipes.training.stream import STRIDE_SAMPLES
 
 FIT_FRAMES = 200_000
@@ -80,12 +81,24 @@ def _extractor(kind: str, teacher: Upstream | None, top_hz: float) -> Features:
         )
     source = teacher
 
+    device = next(teacher.parameters()).device
+
     def features(wav: Tensor) -> Tensor:
-        states, _ = source(wav[None], torch.tensor([len(wav)]))
-        state: Tensor = states[layer][0]
+        states, _ = source(wav[None].to(device), torch.tensor([len(wav)]))
+        state: Tensor = states[layer][0].cpu()
         return state
 
     return features
+
+
+def frame_counts(
+    codebook: Codebook, clips: Sequence[Utterance], teacher: Upstream | None
+) -> npt.NDArray[np.int64]:
+    """Return the number of frames of each clip, without reading sound."""
+    if codebook.of_teacher and teacher is not None:
+        return np.array([teacher.num_frames(clip.num_samples) for clip in clips], dtype=np.int64)
+    samples = np.array([clip.num_samples for clip in clips], dtype=np.int64)
+    return (samples - WINDOW_SAMPLES) // STRIDE_SAMPLES + 1
 
 
 @torch.no_grad()
@@ -97,8 +110,11 @@ def make_units(
     teacher: Upstream | None,
     top_hz: float,
     seed: int,
-) -> list[Units]:
-    """Cluster all frames of all clips; return the units (T,) of each clip.
+) -> Iterator[Units]:
+    """Cluster a sample of the frames; yield the units of all frames in order, in blocks.
+
+    Clips are read twice: those with frames of the sample for the clusters, then all. The features
+    of one block and the sample are in memory, whatever the number of clips.
 
     Features are not scaled. With unit variance the differences (two of three dimensions of `mfcc`)
     and the high cepstra, which are mostly noise, would dominate.
@@ -109,7 +125,7 @@ def make_units(
         read: reads the sound of a clip.
         teacher: for `layerN`.
         top_hz: upper edge of the cepstra's filter bank.
-        seed: of k-means.
+        seed: of the sample and of k-means.
 
     Raises:
         UsageError: more clusters than frames, or a teacher that does not fit `layerN`.
@@ -117,23 +133,37 @@ def make_units(
     from sklearn.cluster import MiniBatchKMeans
 
     extract = _extractor(codebook.features, teacher, top_hz)
-    features = [extract(read(clip, 0, clip.num_samples)).numpy() for clip in clips]
-    frames = np.concatenate(features)
-    if len(frames) < codebook.size:
-        raise UsageError(f"{codebook.size} clusters of {len(frames)} frames: fewer clusters needed")
+    ends = np.cumsum(frame_counts(codebook, clips, teacher))
+    total = int(ends[-1])
+    if total < codebook.size:
+        raise UsageError(f"{codebook.size} clusters of {total} frames: fewer clusters needed")
+
+    def features(clip: Utterance) -> npt.NDArray[np.float32]:
+        return extract(read(clip, 0, clip.num_samples)).numpy()
+
     rng = np.random.default_rng(derive_seed(seed, "units", codebook.features))
-    chosen = rng.choice(len(frames), size=min(FIT_FRAMES, len(frames)), replace=False)
+    chosen = np.sort(rng.choice(total, size=min(FIT_FRAMES, total), replace=False))
+    sample = []
+    numbers, firsts = np.unique(np.searchsorted(ends, chosen, side="right"), return_index=True)
+    for number, frames in zip(numbers, np.split(chosen, firsts[1:]), strict=True):
+        begin = ends[number - 1] if number else 0
+        sample.append(features(clips[number])[frames - begin])
     means = MiniBatchKMeans(
         codebook.size,
         batch_size=10_000,
         n_init=3,
         max_iter=50,
         random_state=int(rng.integers(2**31)),
-    ).fit(frames[np.sort(chosen)])
-    units = np.concatenate(
-        [
-            means.predict(frames[start : start + ASSIGN_FRAMES])
-            for start in range(0, len(frames), ASSIGN_FRAMES)
-        ]
-    ).astype(np.int16)
-    return np.split(units, np.cumsum([len(item) for item in features])[:-1])
+    ).fit(np.concatenate(sample))
+    waiting: list[npt.NDArray[np.float32]] = []
+    for number, clip in enumerate(clips, start=1):
+        waiting.append(features(clip))
+        if sum(map(len, waiting)) < ASSIGN_FRAMES and number < len(clips):
+            continue
+        block = np.concatenate(waiting)
+        whole = len(block)
+        if number < len(clips):
+            whole -= whole % ASSIGN_FRAMES
+        for start in range(0, whole, ASSIGN_FRAMES):
+            yield means.predict(block[start : start + ASSIGN_FRAMES]).astype(np.int16)
+        waiting = [block[whole:].copy()]
