@@ -166,23 +166,22 @@ class Recipe(Frozen):
     """The training of a downstream head.
 
     Attributes:
-        optimizer: `adam` or `adamw`.
+        optimizer, weight_decay: `adam` or `adamw`, and its decay of weights.
         lr_grid: learning rates; the best on dev is used. Empty where nothing is trained.
-        steps: optimizer updates. 0: the head has no parameter, and dev chooses one hidden state.
+        steps: optimizer updates. 0: nothing is trained, and dev chooses one hidden state.
         batch_size: utterances in an update.
         clip: largest L2 norm of the gradient.
         eval_every: updates between two evaluations on dev.
-        weight_decay: of the optimizer.
-        standardize: z-score every layer and dimension with statistics of the training split. An
-            affine map before a linear layer; one grid of learning rates then fits upstreams whose
-            features differ by orders of magnitude. SUPERB has none: off on track `superb`.
+        standardize: z-score every layer and dimension with statistics of the training split, so
+            that one grid of learning rates fits all upstreams. SUPERB has none.
         crops: pieces of long training utterances instead of the whole.
-        batches: rule by which utterances form batches (`bench.probe.batching`).
-        explore: fraction of the updates that every learning rate of a grid gets; only the best on
-            dev is then trained in full. None trains all of them in full.
+        batches: how utterances form batches (`bench.probe.batching`).
+        explore: fraction of the updates at every learning rate before the best is trained in full.
         decay: `cosine` lets the learning rate fall to 0 at the last update; None keeps it.
         warmup: updates in which the learning rate rises linearly.
         sum_rate: learning rate of the weighted sum, as a multiple of the head's.
+        selection_seeds: heads with seeds of the recipe's own, whose mean dev score chooses one rate
+            for all seeds of a run; the last step is used. 0: each head has its best rate and step.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -202,11 +201,14 @@ class Recipe(Frozen):
     decay: Literal["cosine"] | None = Field(default=None, exclude_if=lambda kind: kind is None)
     warmup: int = Field(default=0, ge=0, exclude_if=lambda updates: updates == 0)
     sum_rate: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1.0)
+    selection_seeds: int = Field(default=0, ge=0, exclude_if=lambda count: count == 0)
 
     @model_validator(mode="after")
     def _rates_if_trained(self) -> Recipe:
         if bool(self.lr_grid) != bool(self.steps):
             raise ValueError("'lr_grid' and 'steps': both, or an empty list and 0")
+        if self.selection_seeds and not self.steps:
+            raise ValueError("'selection_seeds' choose a learning rate, but 'steps' is 0")
         return self
 
 

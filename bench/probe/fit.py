@@ -25,7 +25,7 @@ from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.probe.batching import make_schedule
 from bench.probe.grids import Looped, make_grid
-from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets
+from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets, take
 from bench.probe.schedule import Step
 from bench.progress import warn
 
@@ -46,7 +46,8 @@ class Fitted:
         value: best dev score; None when the loss diverged before the first evaluation.
         state: state dict of the `Probe`; None likewise.
         seed: of the head and its batches.
-        explored: trained for a part of the updates, to choose a learning rate.
+        explored: trained to choose a learning rate.
+        by_seed: scores of the recipe's own seeds, whose mean is `value`.
     """
 
     lr: float
@@ -55,6 +56,7 @@ class Fitted:
     state: dict[str, Tensor] | None
     seed: int = 0
     explored: bool = False
+    by_seed: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,6 @@ class Lesson:
     higher_is_better: bool
     device: str = "cpu"
     num_samples: Sequence[int] = ()
-
-
-def take(encoded: Targets, indices: Sequence[int], device: str) -> Targets:
-    """Return some of the targets that a head encoded."""
-    if isinstance(encoded, Tensor):
-        return encoded[list(indices)].to(device)
-    return [encoded[index] for index in indices]
 
 
 def _dev_batches(
@@ -226,7 +221,8 @@ class Trainer:
                 continue
             value = float(self.lesson.dev_score(predictions))
             values[point.lr, point.seed] = value
-            if point.best_value is None or sign * value > sign * point.best_value:
+            is_better = point.best_value is None or sign * value > sign * point.best_value
+            if is_better or self.lesson.recipe.selection_seeds:  # these use the last step
                 point.best_value, point.best_step = value, self.step
                 point.best_state = {
                     name: tensor.detach().cpu().clone()
@@ -281,10 +277,13 @@ class Trainer:
                 self._save()
                 stopping.check()
             on_step(self.step, self.best_value())
-        return [
-            Fitted(point.lr, point.best_step, point.best_value, point.best_state, point.seed)
-            for point in self.grid.points
-        ]
+        return [self._fitted(point) for point in self.grid.points]
+
+    def _fitted(self, point: Point) -> Fitted:
+        """Return what is kept of a point; no earlier state where the last one is asked for."""
+        if self.lesson.recipe.selection_seeds and point.diverged:
+            return Fitted(point.lr, 0, None, None, point.seed)
+        return Fitted(point.lr, point.best_step, point.best_value, point.best_state, point.seed)
 
 
 def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:
@@ -293,7 +292,7 @@ def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:
     Raises:
         InvalidDataError: all points diverged.
     """
-    alive = [point for point in points if point.state is not None]
+    alive = [point for point in points if point.value is not None]
     if not alive:
         rates = ", ".join(f"{point.lr:g}" for point in points)
         raise InvalidDataError(f"the loss diverged at every learning rate tried ({rates})")

@@ -23,6 +23,13 @@ Targets = Sequence[Tensor] | Tensor
 HeadFactory = Callable[[int], Head]
 
 
+def take(encoded: Targets, indices: Sequence[int], device: str) -> Targets:
+    """Return some of the targets that a head encoded."""
+    if isinstance(encoded, Tensor):
+        return encoded[list(indices)].to(device)
+    return [encoded[index] for index in indices]
+
+
 class Probe(nn.Module):
     """The trained module: the weighted sum and a head.
 

@@ -83,17 +83,18 @@ class ConditionResult(Frozen):
 
 
 class GridPoint(Frozen):
-    """The best dev score of one learning rate.
+    """The dev score of one learning rate.
 
     Attributes:
-        lr: learning rate.
-        step: updates done when dev was best.
-        value: best dev score; None when the point diverged.
+        lr, step: the rate, and the updates done when dev was scored.
+        value: the score; None when the training diverged.
+        by_seed: scores of the heads of the recipe's own seeds, of which `value` is the mean.
     """
 
     lr: float
     step: int
     value: float | None
+    by_seed: tuple[float | None, ...] = Field(default=(), exclude_if=lambda scores: not scores)
 
 
 class SelectionResult(Frozen):
@@ -101,8 +102,8 @@ class SelectionResult(Frozen):
 
     Attributes:
         grid: learning rates that were trained in full.
-        explored: every learning rate after a fraction of the updates, where that decided which one
-            is trained in full (left out otherwise).
+        explored: every learning rate, where that decided which one is trained in full: after a
+            part of the updates, or with heads of the recipe's own seeds (left out otherwise).
     """
 
     split: Literal["dev"] = "dev"

@@ -73,13 +73,15 @@ def run_report(record: Record, path: Path) -> tuple[str | TerminalTable, ...]:
         for score in record.scores
     ]
     choice, cost, provenance = record.selection, record.cost, record.provenance
+    heads = len(choice.explored[0].by_seed) if choice.explored else 0
+    rate = f"lr {choice.lr:g}" + (f" (chosen by {heads} other heads)" if heads else "")
     metric = METRICS[choice.metric]
     stages = ", ".join(f"{name} {value:.0f}" for name, value in provenance.seconds_by_stage.items())
     uncounted = f", without {', '.join(cost.uncounted)}" if cost.uncounted else ""
     facts = [
         (
             f"dev {metric.label}",
-            f"{metric.text(choice.value)}{metric.sign}, step {choice.step}, lr {choice.lr:g}",
+            f"{metric.text(choice.value)}{metric.sign}, step {choice.step}, {rate}",
         ),
         ("head", f"{record.head.params:,} parameters"),
         ("upstream", f"{size_text(cost.params, cost.macs_per_second)}{uncounted}"),

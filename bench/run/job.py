@@ -17,7 +17,7 @@ from bench import stopping
 from bench.engine import one_thread
 from bench.errors import InvalidDataError, UsageError
 from bench.features.tensor_file import read_sealed, write_sealed
-from bench.identity import engine_settings, heads_key, run_lock
+from bench.identity import engine_settings, run_lock
 from bench.load.fingerprint import agree, identified
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
@@ -31,6 +31,7 @@ from bench.run.plan import make_plan
 from bench.run.provenance import Clock
 from bench.run.result import record_of
 from bench.run.run_features import Features, extract, features_of
+from bench.run.selection import forget_rates, shared_rates
 from bench.run.spec import Resolved, RunSpec, prepare_corpora, resolve_run, run_card
 from bench.run.stages import best_probe, predict_tests, save_head, score_tests, train
 from bench.session import Session
@@ -59,7 +60,7 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, session.home) for seed in seeds]
     folder = runs_folder(session.out, spec.track, runs[0].spec.upstream)
     paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
-    return Job(runs, paths, features_of(runs[0], session), clock)
+    return Job(runs, paths, features_of(runs[0], session), clock, session.home)
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Job:
         paths: of their records.
         features: of all runs.
         clock: seconds by stage.
+        home: folder of corpora.
         trained: heads in memory, by run.
     """
 
@@ -80,6 +82,7 @@ class Job:
     paths: Sequence[Path]
     features: Features
     clock: Clock
+    home: Path
     trained: dict[int, list[Fitted]] = field(default_factory=dict)
 
     def names(self) -> list[str]:
@@ -126,8 +129,10 @@ class Job:
     def clear(self, left: Sequence[int], *, force: bool = False) -> None:
         """Rename older records of some runs, with other inputs; with `force` delete their work.
 
-        With `force`, a file that is no record is deleted too.
+        With `force`, a file that is no record is deleted too, and the rate is chosen again.
         """
+        if force:
+            forget_rates(self.features, self.paths[0], self.home)
         for index in left:
             if force and _is_broken(self.paths[index]):
                 self.paths[index].unlink()
@@ -178,7 +183,8 @@ class Job:
             extract(self.features)
         folders = [self._training(index) for index in left]
         with self.clock.stage("head"):
-            points = train(self.features, [self.runs[index] for index in left], folders)
+            shared = shared_rates(self.features, self.paths[0], self.home)
+            points = train(self.features, [self.runs[index] for index in left], folders, shared)
         self.trained |= dict(zip(left, points, strict=True))
         return points
 
@@ -222,13 +228,12 @@ class Job:
 
     def _best(self, points: list[Fitted]) -> Fitted:
         higher = METRICS[self.runs[0].card.selects_by].higher_is_better
-        return best_of(points, higher_is_better=higher)
+        in_full = [point for point in points if not point.explored]
+        return best_of(in_full, higher_is_better=higher)
 
     def _training(self, index: int) -> Path:
-        folder = self.paths[index].with_suffix("") / "training"
-        run = self.runs[index]
-        key = run.key(engine_settings(self.features.store.engine))
-        return folder / heads_key(key, run.loaded.fingerprint)
+        key = self.runs[index].heads_key(engine_settings(self.features.store.engine))
+        return self.paths[index].with_suffix("") / "training" / key
 
     def _predictions(self, index: int) -> Path:
         return self.paths[index].with_suffix("") / "predictions"

@@ -24,8 +24,8 @@ from bench.features.rows import Batch
 from bench.features.stream import Stream
 from bench.load.fingerprint import identified
 from bench.load.loader import load_upstream
-from bench.probe.fit import take
 from bench.probe.grids import make_grid
+from bench.probe.heads import take
 from bench.progress import duration, warn
 from bench.registry import OWN_TRACK, corpus_module, make_head, resolve
 from bench.run.run_features import Features, explored_steps, features_of
@@ -80,11 +80,6 @@ class Plan:
     updates: int
     update_seconds: float
 
-    @property
-    def points(self) -> int:
-        """Heads of the grid: learning rates x seeds."""
-        return len(self.resolved.learning_rates()) * self.seeds
-
     def lines(self) -> list[str]:
         """Return the plan as lines of text."""
         spec, card = self.resolved.spec, self.resolved.card
@@ -119,7 +114,9 @@ class Plan:
         part = explored_steps(recipe, len(rates))
         if not part:
             return f"{recipe.steps:,} updates at {listed}, {self.seeds} seed(s): {total}"
-        first = f"{part:,} updates at each of {listed}, {recipe.steps:,} at the best"
+        shared = recipe.selection_seeds
+        by = f" by {shared} heads that choose for all seeds" if shared else ""
+        first = f"{part:,} updates at each of {listed}{by}, {recipe.steps:,} at the best"
         return f"{first}, {self.seeds} seed(s): {total}"
 
 
@@ -151,7 +148,7 @@ def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = T
             seconds_per_audio_second(upstream, store.engine) if new_seconds or passes else 0.0
         ),
         seeds=len(seeds),
-        updates=total_updates(resolved.card.recipe, len(rates)) * len(seeds),
+        updates=total_updates(resolved.card.recipe, len(rates), len(seeds)),
         update_seconds=_update_seconds(features, seeds) if rates else 0.0,
     )
 
@@ -178,13 +175,12 @@ def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)
 
 
-def total_updates(recipe: Recipe, num_rates: int) -> int:
-    """Return the updates of all heads of one seed.
-
-    Every learning rate is trained in full, or every one in part and the best in full.
-    """
+def total_updates(recipe: Recipe, num_rates: int, num_seeds: int) -> int:
+    """Return the updates of all heads: at every rate, or to explore rates and at the best."""
     part = explored_steps(recipe, num_rates)
-    return part * num_rates + recipe.steps if part else recipe.steps * num_rates
+    explorers = recipe.selection_seeds or num_seeds
+    in_full = num_seeds if part else num_seeds * num_rates
+    return part * num_rates * explorers + recipe.steps * in_full
 
 
 def planned_tables(

@@ -22,7 +22,7 @@ from bench.run.run_features import Features
 def _grid_points(points: Sequence[Fitted], *, explored: bool) -> tuple[GridPoint, ...]:
     """Return the dev scores of all learning rates, explored or trained in full."""
     return tuple(
-        GridPoint(lr=point.lr, step=point.step, value=point.value)
+        GridPoint(lr=point.lr, step=point.step, value=point.value, by_seed=point.by_seed)
         for point in points
         if point.explored == explored
     )

@@ -25,9 +25,10 @@ from bench.session import GB, STORE_GB, Session
 
 def explored_steps(recipe: Recipe, num_rates: int) -> int:
     """Return the updates at each learning rate before the best is trained in full; 0: none."""
-    if recipe.explore is None or num_rates == 1:
+    part = recipe.explore or (1.0 if recipe.selection_seeds else 0.0)
+    if num_rates == 1 or not part:
         return 0
-    return max(1, round(recipe.steps * recipe.explore))
+    return max(1, round(recipe.steps * part))
 
 
 @dataclass(frozen=True)

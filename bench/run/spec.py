@@ -11,7 +11,7 @@ import torch
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.config import TaskCard
 from bench.errors import InvalidDataError, UsageError
-from bench.identity import card_digest, run_key, table_digest
+from bench.identity import card_digest, heads_key, run_key, table_digest
 from bench.load.loader import Loaded
 from bench.records.origin import Inputs
 from bench.records.record import UNVERIFIED
@@ -132,6 +132,10 @@ class Resolved:
             engine: of `bench.identity.engine_settings`.
         """
         return run_key(self.spec.content(), self.inputs().model_dump(), engine)
+
+    def heads_key(self, engine: Mapping[str, str]) -> str:
+        """Return the key of what the run writes while it is not done; `engine` as in `key`."""
+        return heads_key(self.key(engine), self.loaded.fingerprint)
 
     def learning_rates(self) -> tuple[float, ...]:
         """Return the card's learning rates, or the one of the specification."""

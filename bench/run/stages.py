@@ -58,18 +58,22 @@ def make_lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) ->
 
 
 def train(
-    features: Features, runs: Sequence[Resolved], folders: Sequence[Path]
+    features: Features,
+    runs: Sequence[Resolved],
+    folders: Sequence[Path],
+    shared: Sequence[Fitted] = (),
 ) -> list[list[Fitted]]:
     """Train the heads of runs that differ in their seeds only, at every learning rate, together.
 
     Dev selects; test sets are not read. Trained heads are written to each run's folder and not
     trained again. A recipe that explores trains every rate for a part of its updates, and then the
-    best rate from the beginning for all updates.
+    best rate from the beginning for all updates. `shared` chooses one rate for all runs.
 
     Args:
         features: of the runs.
         runs: one per seed.
         folders: one per run, for trained heads.
+        shared: points of `bench.run.selection.shared_rates`; none where each run chooses.
 
     Returns:
         the points of each run, in the order of its learning rates; where the recipe explores, the
@@ -79,18 +83,21 @@ def train(
     recipe, rates = runs[0].card.recipe, runs[0].learning_rates()
     if not recipe.steps:
         return [_states(features, run) for run in runs]
+    higher = METRICS[runs[0].card.selects_by].higher_is_better
+    if shared:
+        lr = best_of(shared, higher_is_better=higher).lr
+        return [[*shared, *full] for full in train_points(features, runs, folders, recipe, [lr])]
     part = explored_steps(recipe, len(rates))
     if not part:
-        return _fit(features, runs, folders, recipe, rates)
+        return train_points(features, runs, folders, recipe, rates)
     partial, places = recipe.model_copy(update={"steps": part}), [f / "explored" for f in folders]
-    tried = _fit(features, runs, places, partial, rates)
-    higher = METRICS[runs[0].card.selects_by].higher_is_better
+    tried = train_points(features, runs, places, partial, rates)
     best = [best_of(points, higher_is_better=higher).lr for points in tried]
     full: dict[int, list[Fitted]] = {}
     for lr in dict.fromkeys(best):
         chosen = [index for index, best_lr in enumerate(best) if best_lr == lr]
         some, places = [runs[index] for index in chosen], [folders[index] for index in chosen]
-        full |= dict(zip(chosen, _fit(features, some, places, recipe, [lr]), strict=True))
+        full |= dict(zip(chosen, train_points(features, some, places, recipe, [lr]), strict=True))
     return [
         [*(replace(point, state=None, explored=True) for point in points), *full[index]]
         for index, points in enumerate(tried)
@@ -116,7 +123,7 @@ def _untrained(features: Features) -> Probe:
 
 
 @stopping.deferred()
-def _fit(
+def train_points(
     features: Features,
     runs: Sequence[Resolved],
     folders: Sequence[Path],
@@ -159,13 +166,13 @@ def _read_points(folder: Path, rates: Sequence[float]) -> list[Fitted] | None:
 
 
 def _curves(folder: Path, checkpoint: Path) -> Curves:
-    """Return the curves of one run, in its folder: `folder` is RUN/training/DIGEST[/explored].
+    """Return the curves of one run, in its folder: `folder` is RUN/training/DIGEST[/PART].
 
     A training without a checkpoint removes older curves; a resumed training adds to them.
     """
-    is_explored = folder.name == "explored"
-    run = folder.parents[2 if is_explored else 1]
-    place = run / "tensorboard" / ("explored" if is_explored else "trained")
+    is_whole = folder.parent.name == "training"
+    run = folder.parents[1 if is_whole else 2]
+    place = run / "tensorboard" / ("trained" if is_whole else folder.name)
     if not checkpoint.exists():
         shutil.rmtree(place, ignore_errors=True)
     return Curves(place)

@@ -84,7 +84,8 @@ def step_problems(record: Record, recipe: Recipe) -> Iterator[str]:
     """Check that dev was scored at the steps at which each learning rate was best."""
     part = explored_steps(recipe, len(recipe.lr_grid))
     for points, steps in ((record.selection.grid, recipe.steps), (record.selection.explored, part)):
-        yield from _late_or_between(points, steps, recipe.eval_every)
+        every = steps if recipe.selection_seeds else recipe.eval_every  # the last step is used
+        yield from _late_or_between(points, steps, every)
 
 
 def _late_or_between(points: Sequence[GridPoint], steps: int, every: int) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 
 from bench.config import Checkpoint, Recipe, UpstreamCard
 from bench.identity import PROTOCOL, card_digest
@@ -14,6 +15,7 @@ from bench.records.bundle import BundleCard
 from bench.records.record import GridPoint, Record
 from bench.registry import task_card, task_names
 from bench.run.cards import ceiling_card
+from bench.run.run_features import explored_steps
 
 
 def record_problems(
@@ -160,7 +162,7 @@ def _published_problems(source: Checkpoint, file_sha256: str) -> Iterator[str]:
 def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
     """Check that the learning rates tried are the recipe's."""
     choice = record.selection
-    explores = recipe.explore is not None and len(recipe.lr_grid) > 1
+    explores = explored_steps(recipe, len(recipe.lr_grid)) > 0
     rates = tuple(point.lr for point in (choice.explored if explores else choice.grid))
     if not recipe.steps and not any(rates):  # nothing is trained: a point is a hidden state
         return
@@ -169,6 +171,10 @@ def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
         yield f"{what} {rates}, {recipe.lr_grid} expected"
     elif choice.explored and not explores:
         yield "explored learning rates, which the card's recipe does not"
+    for point in choice.explored:
+        if len(point.by_seed) != recipe.selection_seeds:
+            count = f"{len(point.by_seed)} seeds, {recipe.selection_seeds} expected"
+            yield f"learning rate {point.lr:g}: dev scores of {count}"
 
 
 def selection_problems(record: Record) -> Iterator[str]:
@@ -185,8 +191,13 @@ def selection_problems(record: Record) -> Iterator[str]:
 
 
 def _explored_problems(record: Record) -> Iterator[str]:
-    """Check that only the explored rate that dev chose was trained in full."""
+    """Check means over seeds, and that only the rate that dev chose was trained in full."""
     choice = record.selection
+    for point in choice.explored:
+        scores = [score for score in point.by_seed if score is not None]
+        mean = fmean(scores) if scores and len(scores) == len(point.by_seed) else None
+        if point.by_seed and point.value != mean:
+            yield f"learning rate {point.lr:g}: dev {point.value}, the mean of its seeds {mean}"
     chosen = {lr for _, lr in _best(choice.explored, choice.metric)}
     full = [point.lr for point in choice.grid]
     if len(full) != 1 or full[0] not in chosen:

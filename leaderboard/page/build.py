@@ -160,6 +160,8 @@ def _measured_task(task: str, track: str, names: str, measured: Sequence[Row]) -
     card = task_card(task, track)
     recipe = card.recipe
     grid = ", ".join(f"{lr:g}" for lr in recipe.lr_grid)
+    heads = recipe.selection_seeds
+    chosen = f"the rate by {heads} heads on dev, the last step" if heads else "the best of dev"
     about = (
         ("Metrics", f"{names} (the first selects on dev)"),
         ("Data", f"corpus {card.corpus}; labels: {card.labels}; version {card.version}"),
@@ -167,7 +169,7 @@ def _measured_task(task: str, track: str, names: str, measured: Sequence[Row]) -
         ("Tables", tests),
         ("Head", f"{card.head}, on {card.features} features"),
         ("Recipe", f"{recipe.optimizer}, learning rates {grid}, {recipe.steps:,} steps of "
-         f"{recipe.batch_size}, the best of dev" if grid else
+         f"{recipe.batch_size}, {chosen}" if grid else
          "nothing is trained; dev chooses one hidden state"),
         ("Deviations from SUPERB", card.deviations),
         ("Source", card.source),

@@ -166,12 +166,12 @@ def command(row: Row) -> str:
 
 def _rates(record: Record) -> str:
     """Return learning rates with their dev scores."""
-    metric = METRICS[record.selection.metric]
-    parts = []
-    for number, point in enumerate(record.selection.grid):
+    choice, parts = record.selection, []
+    metric = METRICS[choice.metric]
+    for number, point in enumerate(choice.explored or choice.grid):
         text = "diverged" if point.value is None else metric.text(point.value)
         name = f"{point.lr:g}" if point.lr else f"state {number}"  # nothing was trained
-        is_chosen = point.lr == record.selection.lr and point.value == record.selection.value
+        is_chosen = point.lr == choice.lr and (choice.explored or point.value == choice.value)
         parts.append(f"[{name}: {text}]" if is_chosen else f"{name}: {text}")
     return ", ".join(parts)
 

@@ -45,6 +45,7 @@ def test_a_whole_card_is_read(tmp_path):
         ("1.0e-3", "1e-3", r"lr_grid.*write 1\.0e-4"),
         ("steps: 10", "steps: ten", "recipe.steps"),
         ("steps: 10", "steps: 0", "'lr_grid' and 'steps'"),
+        ("[1.0e-3], steps: 10", "[], selection_seeds: 2, steps: 0", "'selection_seeds' choose"),
         ("version: 1", "version: '1'", "version"),
         ("clean: c", "test: c", "tables lacks clean"),
         ("features: pooled", "features: all", "features"),

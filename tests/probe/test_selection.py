@@ -9,7 +9,8 @@ from bench.config import Recipe
 from bench.errors import InvalidDataError
 from bench.features.weighted_sum import Moments
 from bench.probe import fit
-from bench.probe.fit import Fitted, Lesson, Trainer, best_of, predict, predict_all, take
+from bench.probe.fit import Fitted, Lesson, Trainer, best_of, predict, predict_all
+from bench.probe.heads import take
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 
@@ -62,6 +63,34 @@ def test_the_best_step_is_kept_in_the_metrics_direction(tmp_path, higher_is_bett
     assert point.state.keys() == last.state.keys()
     for name, tensor in point.state.items():
         assert torch.equal(tensor, last.state[name])
+
+
+@pytest.mark.parametrize("scores", [SCORES, SCORES[::-1]])
+def test_the_last_step_is_kept_where_the_recipe_has_seeds_of_its_own(tmp_path, scores):
+    recipe = RECIPE.model_copy(update={"selection_seeds": 1})
+    (point,) = train(tmp_path / "a", Script(scores), recipe=recipe)
+    assert (point.step, point.value) == (5, scores[-1])
+    once = recipe.model_copy(update={"eval_every": 5})
+    (last,) = train(tmp_path / "b", lambda _: 0.0, recipe=once)
+    assert all(torch.equal(tensor, last.state[name]) for name, tensor in point.state.items())
+
+
+@pytest.mark.parametrize("selection_seeds", [0, 1])
+def test_an_earlier_state_of_a_training_that_diverges_is_kept_by_best_step_alone(
+    tmp_path, selection_seeds
+):
+    recipe = RECIPE.model_copy(update={"selection_seeds": selection_seeds})
+    trainer = Trainer(
+        lesson_of(lambda _: 0.5, recipe=recipe), [1e-2], [0], checkpoint=tmp_path / "a"
+    )
+
+    def diverge(step, best):
+        trainer.grid.points[0].diverged = step >= 2
+
+    (point,) = trainer.run(diverge)
+    expected = (0, None, None) if selection_seeds else (1, 0.5, point.state)
+    assert (point.step, point.value, point.state) == expected
+    assert (point.state is None) == bool(selection_seeds)
 
 
 @pytest.mark.parametrize(("higher_is_better", "best"), [(True, 0.6), (False, 0.2)])

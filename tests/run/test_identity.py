@@ -199,6 +199,7 @@ NEW = dict.fromkeys(
         "decay",
         "warmup",
         "sum_rate",
+        "selection_seeds",
     )
 )
 
@@ -321,6 +322,7 @@ ALTERATIONS = {
     "the decay of the rate": (task(decay="cosine"), CARD_OF_TASK),
     "warm-up": (task(warmup=5), CARD_OF_TASK),
     "the rate of the weighted sum": (task(sum_rate=2.0), CARD_OF_TASK),
+    "selection seeds": (task(selection_seeds=2), CARD_OF_TASK),
     "metrics": (task(metrics=["accuracy", "cer"]), CARD_OF_TASK),
     "the version of the task": (task(version=2), CARD_OF_TASK),
     "the mode of features": (task(features="frames"),

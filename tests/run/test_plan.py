@@ -22,14 +22,21 @@ def toy(tmp_path, monkeypatch):
     return toy
 
 
-@pytest.mark.parametrize("explore", [None, 0.25])
-@pytest.mark.parametrize(("task", "store_gb"), [("tone", 50), ("tone", 0), ("voice", 50),
-                                                ("voice", 0), ("voice", 1e-5)])  # fmt: skip
-def test_a_limited_run_does_what_its_plan_says(toy, monkeypatch, task, store_gb, explore):
-    if explore is not None:
-        card = toy.home.parent / "tasks" / "toy" / f"{task}.yaml"
-        text = card.read_text().replace("lr_grid: [1.0e-3]", "lr_grid: [1.0e-2, 1.0e-3]")
-        card.write_text(text.replace("recipe: {", f"recipe: {{explore: {explore}, "))
+@pytest.mark.parametrize(
+    ("task", "store_gb", "changes"),
+    [
+        *((task, gb, "") for task in ("tone", "voice") for gb in (50, 0)),
+        *((task, gb, "explore: 0.25, ") for task, gb in (("tone", 50), ("voice", 1e-5))),
+        ("tone", 0, "selection_seeds: 3, "),
+        ("voice", 50, "selection_seeds: 2, explore: 0.25, "),
+    ],
+)
+def test_a_limited_run_does_what_its_plan_says(toy, monkeypatch, task, store_gb, changes):
+    card = toy.home.parent / "tasks" / "toy" / f"{task}.yaml"
+    text = card.read_text().replace("recipe: {", f"recipe: {{{changes}")
+    if changes:
+        text = text.replace("lr_grid: [1.0e-3]", "lr_grid: [1.0e-2, 1.0e-3]")
+    card.write_text(text)
     session, done = Session(home=toy.home, out=toy.out, store_gb=store_gb), count_run(monkeypatch)
     before = plan_run(RunSpec("fbank", task, "toy", limit=8, steps=8), SEEDS, session)
     evaluate_seeds(toy, SEEDS, task, limit=8, steps=8, store_gb=store_gb)

@@ -7,6 +7,7 @@ from bundles import about, edit, one_line
 
 from bench.records.record import read_record
 from bench.registry import task_card
+from bench.submit.head_check import step_problems
 from bench.submit.record_check import rate_problems, selection_problems
 from bench.submit.verify import check
 
@@ -47,6 +48,31 @@ def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, ex
     record = read(**selected(grid, explored))
     problems = [*rate_problems(record, recipe), *selection_problems(record)]
     assert (not problems) if expected is None else expected in problems[0]
+
+
+SHARED = [
+    {**point, "step": 30, "value": sum(scores) / 2, "by_seed": scores}
+    for point, scores in zip(GRID, ([0.5, 0.5], [0.5, 1.0]), strict=True)
+]
+
+
+@pytest.mark.parametrize(
+    ("full", "explored", "expected"),
+    [
+        ((1e-3, 0.8), SHARED, None),
+        ((1e-2, 0.8), SHARED, "not the one that dev chose"),
+        ((1e-3, 0.8), [], "explored learning rates ()"),
+        ((1e-3, 0.8), [{**SHARED[0], "by_seed": [0.5]}, SHARED[1]], "scores of 1 seeds, 2"),
+        ((1e-2, 0.8), [{**SHARED[0], "value": 0.9}, SHARED[1]], "the mean of its seeds 0.5"),
+        ((1e-3, 0.8), [{**SHARED[0], "step": 10}, SHARED[1]], "best at step 10"),
+    ],
+)
+def test_a_recipe_with_selection_seeds_has_their_scores(toy, read, full, explored, expected):
+    recipe = task_card("tone", "toy").recipe.model_copy(update={"selection_seeds": 2})
+    record = read(**selected([{"lr": full[0], "step": 30, "value": full[1]}], explored, lr=full[0]))
+    problems = [*rate_problems(record, recipe), *selection_problems(record)]
+    problems += step_problems(record, recipe)
+    assert (not problems) if expected is None else expected in "".join(problems)
 
 
 def test_a_recipe_that_does_not_explore_has_nothing_explored(toy, folder):

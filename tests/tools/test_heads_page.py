@@ -24,7 +24,7 @@ from tools.pages.head_trials import (
 
 ROOT = Path(__file__).parents[2]
 TRIAL = HeadTrial(
-    "ks", "ge2e", "cosine", (1e-2, 3e-3), (1e-3, 1e-2), (0.95, 0.5), (0.6, 0.7), 0.02, 9.0
+    "ks", "ge2e", 1, "cosine", (1e-2, 3e-3), (1e-3, 1e-2), (0.95, 0.5), (0.6, 0.7), 0.02, 9.0
 )
 
 
@@ -56,16 +56,21 @@ def test_the_table_counts_edges_and_last_steps(tmp_path):
     (tmp_path / "results").mkdir()
     line = write_page(tmp_path / "results", tmp_path).read_text("utf-8").splitlines()[-1]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["ks", "cosine", "ge2e", "50 %", "50 %", "65.0", "7.1", "2.0", "9"]
+    assert cells == ["ks", "1", "cosine", "ge2e", "50 %", "50 %", "65.0", "7.1", "2.0", "9"]
 
 
-def test_a_trial_trains_by_the_changed_recipe(tmp_path, monkeypatch):
+@pytest.mark.parametrize("selection_seeds", [0, 2])
+def test_a_trial_trains_by_the_changed_recipe(tmp_path, monkeypatch, selection_seeds):
     toy = make_toy(tmp_path, monkeypatch)
     changed = {"lr_grid": (1e-1, 1e-3), "decay": "cosine", "steps": 20, "sum_rate": 10.0}
+    changed["selection_seeds"] = selection_seeds
     monkeypatch.setattr(head_trials, "CHANGES", CHANGES | {"toy": changed})
     monkeypatch.setattr(head_trials, "RunSpec", lambda name, task, _: RunSpec(name, task, "toy"))
     trial = run_trial("tone", "fbank", "toy", Session(home=toy.home, out=toy.out))
     assert trial.edges == (1e-3, 1e-1)
-    assert len(trial.dev) == len(trial.steps) == len(head_trials.SEEDS)
-    assert all(0 < step <= 1 for step in trial.steps) and set(trial.rates) <= {1e-1, 1e-3}
+    assert len(trial.dev) == len(head_trials.SEEDS) and set(trial.rates) <= {1e-1, 1e-3}
     assert trial.test_sd >= 0
+    assert len(trial.steps) == (0 if selection_seeds else len(head_trials.SEEDS))
+    assert all(0 < step <= 1 for step in trial.steps)
+    if selection_seeds:
+        assert len(set(trial.rates)) == 1

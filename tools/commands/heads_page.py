@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the trials that the file lacks, then write the page."""
     from bench.errors import UsageError, did_you_mean
     from bench.progress import say
+    from bench.registry import task_card
     from bench.session import Session
     from tools.pages.head_trials import (
         CHANGES,
@@ -43,8 +44,8 @@ def run(options: argparse.Namespace) -> int:
     for upstream in filter(None, options.upstreams.split(";")):
         for task in options.tasks.split(","):
             for change in changes:
-                done = {(one.task, one.upstream, one.change) for one in read_trials(file)}
-                if (task, upstream, change) not in done:
+                key = (task, task_card(task, "open").version, change, upstream)
+                if key not in {one.key for one in read_trials(file)}:
                     add_trial(run_trial(task, upstream, change, Session()), file)
                     say(f"tried: {task}, {upstream}, {change}")
     print(write_page(options.results, options.docs))

@@ -18,18 +18,18 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.config import Recipe
+from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
 from bench.metrics.metric import METRICS
 from bench.paths import write_text
-from bench.probe.fit import Trainer, best_of, predict
+from bench.probe.fit import best_of, predict
 from bench.records.record import Record, read_record
 from bench.registry import task_card
 from bench.run.job import open_job
-from bench.run.plan import head_factory
 from bench.run.run_features import extract
+from bench.run.selection import shared_rates
 from bench.run.spec import RunSpec
-from bench.run.stages import best_probe, make_lesson
+from bench.run.stages import best_probe, train
 from bench.session import Session
 
 SEEDS = (0, 1, 2)
@@ -40,6 +40,12 @@ RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 COSINE: dict[str, Any] = {"lr_grid": RATES, "decay": "cosine", "warmup": 75}
 LARGE: dict[str, Any] = {"optimizer": "adamw", "batch_size": 128, "steps": 800, "warmup": 40}
 WIDE: dict[str, Any] = {"lr_grid": (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), "steps": 500}
+SMOOTH: dict[str, Any] = {
+    **COSINE, **LARGE, **WIDE, "sum_rate": 30.0, "weight_decay": 0.1,
+    "head_conf": {"label_smoothing": 0.1},
+}  # fmt: skip
+TEN_RATES = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
+SHARED: dict[str, Any] = {"selection_seeds": 4, "eval_every": 100}
 # Changes to the recipe of a task's card, by name; `head_conf` is the card's.
 CHANGES: Mapping[str, dict[str, Any]] = {
     "card": {},
@@ -51,10 +57,8 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     "cosine, sum x 30, batch 128, weight decay 1": {
         **COSINE, **LARGE, "sum_rate": 30.0, "weight_decay": 1.0,
     },
-    "cosine, sum x 30, batch 128, weight decay 0.1, label smoothing 0.1, seven rates": {
-        **COSINE, **LARGE, **WIDE, "sum_rate": 30.0, "weight_decay": 0.1,
-        "head_conf": {"label_smoothing": 0.1},
-    },
+    "cosine, sum x 30, batch 128, weight decay 0.1, label smoothing 0.1, seven rates": SMOOTH,
+    "the same, ten rates, chosen by 4 seeds": {**SMOOTH, **SHARED, "lr_grid": TEN_RATES},
 }  # fmt: skip
 
 PREFACE = """# How heads are trained
@@ -64,15 +68,17 @@ features (`docs/heads-trials.jsonl`; `python -m tools heads-page --help`).
 
 ## Committed heads of track open
 
-Shares of records whose best learning rate is the largest or the smallest of its grid, and whose
-best step is among the last tenth. s.d.: standard deviation of the main metric over head seeds,
-pooled over upstreams, in points. Controls with permuted labels and ceilings are left out."""
+Shares of records whose learning rate is the largest or the smallest of its grid, and whose best
+step is among the last tenth; a recipe with seeds of its own to choose the rate uses the last step
+of all. s.d.: standard deviation of the main metric over head seeds, pooled over upstreams, in
+points. Controls with permuted labels and ceilings are left out."""
 TRIED = """## Trials
 
-Each line is one recipe on some upstreams, with three head seeds each. Dev is the mean of the
-selected score on dev, which a recipe with more evaluations raises by chance; s.d. is over seeds, on
-dev and on test. CPU seconds are of one upstream and one seed, with the whole grid, on one thread of
-a shared machine. No test score was looked at."""
+Each line is one change to a version of the task's card, tried on some upstreams with three head
+seeds each. Dev is the mean of the selected score on dev, which a recipe with more evaluations
+raises by chance; s.d. is over seeds, on dev and on test. CPU seconds are of one upstream and one
+seed, with the whole grid, on one thread of a shared machine. No test score was looked at."""
+LAST = "last step used"
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,11 @@ class HeadTrial:
     """The heads of some seeds, by one recipe, on one task of one upstream.
 
     Attributes:
+        version: of the task's card, which the change applies to.
         change: key of `CHANGES`.
-        rates: best learning rate of each seed.
+        rates: learning rate of each seed, as dev chose it.
         edges: the smallest and the largest of the grid.
-        steps: best step of each seed, as a share of all updates.
+        steps: best step of each seed, as a share of all updates; empty where the last is used.
         dev: selected dev score of each seed.
         test_sd: standard deviation of the test score over seeds.
         cpu_seconds: of one seed.
@@ -91,6 +98,7 @@ class HeadTrial:
 
     task: str
     upstream: str
+    version: int
     change: str
     rates: tuple[float, ...]
     edges: tuple[float, float]
@@ -98,6 +106,19 @@ class HeadTrial:
     dev: tuple[float, ...]
     test_sd: float
     cpu_seconds: float
+
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        """What a newer trial replaces: task, version, change and upstream."""
+        return self.task, self.version, self.change, self.upstream
+
+
+def changed_card(card: TaskCard, change: str) -> TaskCard:
+    """Return a task card with a change of `CHANGES`."""
+    changes = dict(CHANGES[change])
+    conf = card.head_conf | changes.pop("head_conf", {})
+    recipe = Recipe.model_validate({**card.recipe.model_dump(), **changes})
+    return card.model_copy(update={"head_conf": conf, "recipe": recipe})
 
 
 def run_trial(task: str, upstream: str, change: str, session: Session) -> HeadTrial:
@@ -108,33 +129,28 @@ def run_trial(task: str, upstream: str, change: str, session: Session) -> HeadTr
     """
     job = open_job(RunSpec(upstream, task, "open"), SEEDS, session)
     extract(job.features)
-    card = job.runs[0].card
-    metric = METRICS[card.metrics[0]]
-    changes = dict(CHANGES[change])
-    conf = card.head_conf | changes.pop("head_conf", {})
-    recipe = Recipe.model_validate({**card.recipe.model_dump(), **changes})
-    changed = replace(job.runs[0], card=card.model_copy(update={"head_conf": conf}))
-    lesson = replace(make_lesson(job.features, job.runs, recipe), make_head=head_factory(changed))
+    card = changed_card(job.runs[0].card, change)
+    metric, recipe = METRICS[card.selects_by], card.recipe
+    runs = [replace(run, card=card) for run in job.runs]
+    features = replace(job.features, resolved=runs[0])
     begin = time.process_time()
-    with TemporaryDirectory() as folder:
-        trainer = Trainer(lesson, recipe.lr_grid, SEEDS, checkpoint=Path(folder) / "state")
-        points = trainer.run()
+    with TemporaryDirectory() as name:
+        folders = [Path(name) / str(seed) / "training" / "heads" for seed in SEEDS]
+        shared = shared_rates(features, Path(name) / "trial.json", session.home)
+        trained = train(features, runs, folders, shared)
     seconds = (time.process_time() - begin) / len(SEEDS)
-    count, table = len(recipe.lr_grid), job.runs[0].tables["clean"]
-    best = [
-        best_of(points[at : at + count], higher_is_better=metric.higher_is_better)
-        for at in range(0, len(points), count)
-    ]
-    tests = []
+    in_full = [[point for point in points if not point.explored] for points in trained]
+    best = [best_of(points, higher_is_better=metric.higher_is_better) for points in in_full]
+    table, tests = runs[0].tables["clean"], []
     for point in best:
-        predicted = predict(best_probe(job.features, point), job.features.source("clean"))
+        predicted = predict(best_probe(features, point), features.source("clean"))
         by_id = {item.id: one for item, one in zip(table.utterances, predicted, strict=True)}
-        tests.append(metric.score(by_id, table.utterances, table.trials).value)
+        tests.append(METRICS[card.metrics[0]].score(by_id, table.utterances, table.trials).value)
     return HeadTrial(
-        task, upstream, change,
+        task, upstream, card.version, change,
         rates=tuple(point.lr for point in best),
         edges=(min(recipe.lr_grid), max(recipe.lr_grid)),
-        steps=tuple(point.step / recipe.steps for point in best),
+        steps=() if shared else tuple(point.step / recipe.steps for point in best),
         dev=tuple(point.value or 0.0 for point in best),
         test_sd=stdev(tests),
         cpu_seconds=seconds,
@@ -156,10 +172,9 @@ def read_trials(path: Path) -> list[HeadTrial]:
 
 
 def add_trial(trial: HeadTrial, path: Path) -> None:
-    """Add a trial to a file, in place of an older one of the same task, upstream and change."""
-    key = (trial.task, trial.upstream, trial.change)
-    others = [t for t in read_trials(path) if (t.task, t.upstream, t.change) != key]
-    everything = sorted([*others, trial], key=lambda t: (t.task, t.change, t.upstream))
+    """Add a trial to a file, in place of an older one with the same key."""
+    others = [one for one in read_trials(path) if one.key != trial.key]
+    everything = sorted([*others, trial], key=lambda one: one.key)
     write_text(path, "".join(json.dumps(asdict(one)) + "\n" for one in everything))
 
 
@@ -182,15 +197,16 @@ def _committed(results: Path) -> str:
     rows = []
     for task, records in sorted(by_task.items()):
         steps = task_card(task, "open").recipe.steps
-        grids = [[point.lr for point in record.selection.grid] for record in records]
+        choices = [record.selection for record in records]
+        grids = [[point.lr for point in one.explored or one.grid] for one in choices]
         edges = [
-            record.selection.lr in (min(grid), max(grid))
-            for record, grid in zip(records, grids, strict=True)
+            choice.lr in (min(grid), max(grid)) for choice, grid in zip(choices, grids, strict=True)
         ]
-        late = [record.selection.step > LATE * steps for record in records]
+        is_last = any(point.by_seed for choice in choices for point in choice.explored)
+        late = LAST if is_last else _percent([choice.step > LATE * steps for choice in choices])
         edge = _percent(edges) if len(grids[0]) > 1 else "one rate only"
         spread = f"{100 * _pooled_sd(records):.1f}"
-        rows.append([task, str(len(records)), edge, _percent(late), spread])
+        rows.append([task, str(len(records)), edge, late, spread])
     return _table(["task", "records", "rate at an edge", "step in the last tenth", "s.d."], rows)
 
 
@@ -205,23 +221,24 @@ def _pooled_sd(records: Sequence[Record]) -> float:
 
 
 def _tried(trials: Sequence[HeadTrial]) -> str:
-    """Return the table of trials, by task and change."""
-    groups: dict[tuple[str, str], list[HeadTrial]] = defaultdict(list)
+    """Return the table of trials, by task, version of its card and change."""
+    groups: dict[tuple[str, int, str], list[HeadTrial]] = defaultdict(list)
     for trial in trials:
-        groups[trial.task, trial.change].append(trial)
+        groups[trial.task, trial.version, trial.change].append(trial)
     rows = []
-    for (task, change), some in groups.items():
+    for (task, version, change), some in groups.items():
         pairs = [(rate in trial.edges) for trial in some for rate in trial.rates]
         late = [step > LATE for trial in some for step in trial.steps]
         rows.append([
-            task, change, ", ".join(trial.upstream for trial in some),
-            _percent(pairs), _percent(late),
+            task, str(version), change, ", ".join(trial.upstream for trial in some),
+            _percent(pairs), _percent(late) if late else LAST,
             f"{100 * fmean(fmean(trial.dev) for trial in some):.1f}",
             f"{100 * fmean(variance(trial.dev) for trial in some) ** 0.5:.1f}",
             f"{100 * fmean(trial.test_sd**2 for trial in some) ** 0.5:.1f}",
             f"{fmean(trial.cpu_seconds for trial in some):.0f}",
         ])  # fmt: skip
-    head = ["task", "recipe", "upstreams", "rate at an edge", "step in the last tenth", "dev"]
+    head = ["task", "card", "recipe", "upstreams", "rate at an edge"]
+    head += ["step in the last tenth", "dev"]
     return _table([*head, "s.d. on dev", "s.d. on test", "CPU s"], rows)
 
 
