@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from statistics import fmean
+from types import SimpleNamespace
 
 import pytest
 from toy_track import CLASSIFY, evaluate_seeds, make_toy
@@ -18,6 +19,7 @@ def toy(tmp_path, monkeypatch):
     """The task `tone` with two selection seeds."""
     toy = make_toy(tmp_path, monkeypatch)
     changed = CLASSIFY.replace("recipe: {", "recipe: {selection_seeds: 2, ")
+    changed = changed.replace("steps: 30", "steps: 6").replace("eval_every: 10", "eval_every: 3")
     (tmp_path / "tasks" / "toy" / "tone.yaml").write_text(changed)
     return toy
 
@@ -38,29 +40,18 @@ def trained(monkeypatch):
 
 def test_a_seed_alone_and_among_others_has_the_same_record(toy, trained):
     both = evaluate_seeds(toy, (0, 1))
-    alone = evaluate_seeds(replace_out(toy, "alone"), (1,))
-    assert alone[0].record.comparable() == both[1].record.comparable()
-    rate = both[0].record.selection.lr
-    assert trained == [
-        (SELECTORS, [1e-2, 1e-3]), ([0, 1], [rate]),
-        (SELECTORS, [1e-2, 1e-3]), ([1], [rate]),
-    ]  # fmt: skip
-
-
-def replace_out(toy, name):
-    return type(toy)(**vars(toy) | {"out": toy.out.with_name(name)})
-
-
-def test_the_record_says_how_the_rate_was_chosen(toy):
-    first, second = (outcome.record.selection for outcome in evaluate_seeds(toy, (0, 1)))
+    elsewhere = SimpleNamespace(home=toy.home, out=toy.out.with_name("alone"))
+    (alone,) = evaluate_seeds(elsewhere, (1,))
+    assert alone.record.comparable() == both[1].record.comparable()
+    first, second = (outcome.record.selection for outcome in both)
     assert first.explored == second.explored
-    assert [point.lr for point in first.explored] == [1e-2, 1e-3]
+    assert [(point.lr, point.step) for point in first.explored] == [(1e-2, 6), (1e-3, 6)]
     assert all(point.value == fmean(point.by_seed) for point in first.explored)
-    assert all((len(point.by_seed), point.step) == (2, 30) for point in first.explored)
     best = max(first.explored, key=lambda point: point.value)
     for choice in (first, second):
-        assert (choice.lr, choice.step) == (best.lr, 30)
-        assert [(point.lr, point.step) for point in choice.grid] == [(best.lr, 30)]
+        assert (choice.lr, choice.step, choice.grid[0].step) == (best.lr, 6, 6)
+    explored, rate = (SELECTORS, [1e-2, 1e-3]), [best.lr]
+    assert trained == [explored, ([0, 1], rate), explored, ([1], rate)]
 
 
 def test_the_choice_is_made_once_and_again_by_force(toy, trained, capsys):
@@ -71,27 +62,28 @@ def test_the_choice_is_made_once_and_again_by_force(toy, trained, capsys):
     (file,) = folder.glob("*.sealed")
     assert not any((folder / "training").iterdir())
     file.write_bytes(file.read_bytes()[:-1])
+    evaluate_seeds(toy, (1,), force=True)
+    assert [seeds for seeds, _ in trained[3:]] == [SELECTORS, [1]]
+    file.write_bytes(file.read_bytes()[:-1])
     evaluate_seeds(toy, (2,))
     assert "the learning rate is chosen again" in capsys.readouterr().err
-    evaluate_seeds(toy, (2,), force=True)
-    assert [seeds for seeds, _ in trained[3:]] == [SELECTORS, [2], SELECTORS, [2]]
+    assert [seeds for seeds, _ in trained[5:]] == [SELECTORS, [2]]
 
 
 def test_a_given_rate_needs_no_choice_and_the_last_step_is_used(toy, trained):
     (outcome,) = evaluate_seeds(toy, (0,), lr=1e-3)
     assert trained == [([0], [1e-3])]
     choice = outcome.record.selection
-    assert (choice.explored, choice.lr, choice.step) == ((), 1e-3, 30)
+    assert (choice.explored, choice.lr, choice.step) == ((), 1e-3, 6)
 
 
 def test_shuffled_controls_of_all_seeds_share_a_choice_by_labels_of_its_own(toy, monkeypatch):
-    targets = {}
-    lesson = stages.make_lesson
+    targets, lesson = {}, stages.make_lesson
 
     def watched(features, runs, recipe):
-        made = lesson(features, runs, recipe)
-        targets.update(made.targets)
-        return made
+        one = lesson(features, runs, recipe)
+        targets.update(one.targets)
+        return one
 
     monkeypatch.setattr(stages, "make_lesson", watched)
     first, second = evaluate_seeds(toy, (0, 1), shuffle_labels=True)

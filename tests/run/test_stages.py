@@ -289,6 +289,18 @@ def test_exploring_follows_the_direction_of_the_metric(tmp_path):
     assert second[-1].seed == 1
 
 
+@pytest.mark.parametrize(("metric", "lr"), [("accuracy", 1e-2), ("wer", 1e-1)])
+def test_a_shared_choice_follows_the_direction_of_the_metric(tmp_path, metric, lr):
+    shared = [
+        Fitted(1e-1, 12, 0.2, None, explored=True),
+        Fitted(1e-2, 12, 0.4, None, explored=True),
+    ]
+    features = ToyFeatures(card(metrics=(metric,), recipe=recipe(selection_seeds=1)))
+    (points,) = stages.train(features, [features.resolved], [folder_of(tmp_path)], shared)
+    assert points[:2] == shared
+    assert [(point.lr, point.step, point.explored) for point in points[2:]] == [(lr, 12, False)]
+
+
 def test_one_rate_has_nothing_to_explore(tmp_path):
     (points,) = train(
         ToyFeatures(card(recipe=recipe(lr_grid=(1e-1,), explore=0.5))), folder_of(tmp_path)

@@ -40,12 +40,13 @@ RATES = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
 COSINE: dict[str, Any] = {"lr_grid": RATES, "decay": "cosine", "warmup": 75}
 LARGE: dict[str, Any] = {"optimizer": "adamw", "batch_size": 128, "steps": 800, "warmup": 40}
 WIDE: dict[str, Any] = {"lr_grid": (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4), "steps": 500}
+SMOOTHED = "cosine, sum x 30, batch 128, weight decay 0.1, label smoothing 0.1"
 SMOOTH: dict[str, Any] = {
     **COSINE, **LARGE, **WIDE, "sum_rate": 30.0, "weight_decay": 0.1,
     "head_conf": {"label_smoothing": 0.1},
 }  # fmt: skip
-TEN_RATES = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5)
-SHARED: dict[str, Any] = {"selection_seeds": 4, "eval_every": 100}
+NINE_RATES = (3e-1, *WIDE["lr_grid"], 3e-5)
+SHARED: dict[str, Any] = {"selection_seeds": 3, "eval_every": 100}
 # Changes to the recipe of a task's card, by name; `head_conf` is the card's.
 CHANGES: Mapping[str, dict[str, Any]] = {
     "card": {},
@@ -57,8 +58,11 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     "cosine, sum x 30, batch 128, weight decay 1": {
         **COSINE, **LARGE, "sum_rate": 30.0, "weight_decay": 1.0,
     },
-    "cosine, sum x 30, batch 128, weight decay 0.1, label smoothing 0.1, seven rates": SMOOTH,
-    "the same, ten rates, chosen by 4 seeds": {**SMOOTH, **SHARED, "lr_grid": TEN_RATES},
+    f"{SMOOTHED}, seven rates": SMOOTH,
+    f"{SMOOTHED}, nine rates, one for all seeds": {**SMOOTH, **SHARED, "lr_grid": NINE_RATES},
+    "cosine, sum x 10, batch 128, weight decay 0.1, seven rates, one for all seeds": {
+        **COSINE, **LARGE, **WIDE, **SHARED, "sum_rate": 10.0, "weight_decay": 0.1,
+    },
 }  # fmt: skip
 
 PREFACE = """# How heads are trained
