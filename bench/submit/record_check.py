@@ -171,10 +171,11 @@ def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
         yield f"{what} {rates}, {recipe.lr_grid} expected"
     elif choice.explored and not explores:
         yield "explored learning rates, which the card's recipe does not"
-    for point in choice.explored:
-        if len(point.by_seed) != recipe.selection_seeds:
-            count = f"{len(point.by_seed)} seeds, {recipe.selection_seeds} expected"
-            yield f"learning rate {point.lr:g}: dev scores of {count}"
+    expected = [recipe.selection_seeds] * len(choice.explored) + [0] * len(choice.grid)
+    for point, count in zip((*choice.explored, *choice.grid), expected, strict=True):
+        if len(point.by_seed) != count:
+            seeds = f"{len(point.by_seed)} seeds, {count} expected"
+            yield f"learning rate {point.lr:g}: dev scores of {seeds}"
 
 
 def selection_problems(record: Record) -> Iterator[str]:
