@@ -39,10 +39,10 @@ def test_a_grid_gives_the_records_of_runs_alone(toy, monkeypatch):
 def test_a_failed_cell_is_written_down_and_the_rest_goes_on(toy, monkeypatch, capsys):
     train = job.train
 
-    def fails(features, runs, folders):
+    def fails(features, runs, *rest):
         if features.resolved.card.name == "voice":
             raise InvalidDataError("the tape is torn")
-        return train(features, runs, folders)
+        return train(features, runs, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(job, "train", fails)

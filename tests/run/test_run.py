@@ -166,9 +166,9 @@ def test_only_the_seeds_that_are_missing_are_trained(toy, monkeypatch):
     trained = []
     train = job.train
 
-    def watched(features, runs, folders):
+    def watched(features, runs, *rest):
         trained.extend(resolved.spec.seed for resolved in runs)
-        return train(features, runs, folders)
+        return train(features, runs, *rest)
 
     monkeypatch.setattr(job, "train", watched)
     outcomes = evaluate_seeds(toy, (0, 1, 2))
