@@ -49,6 +49,7 @@ BEYOND_CONTRACTS = {
     ("upstreams", "bench.records.curves"),
     ("upstreams", "bench.sound.torchaudio_guard"),
     ("downstreams", "bench.metrics.metric"),
+    ("downstreams", "bench.features.workers"),
 }
 HARNESS = ("bench", "leaderboard", "tools")
 MAX_LINES = 300  # of a file

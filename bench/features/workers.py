@@ -7,6 +7,7 @@ of workers.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,12 +15,24 @@ from typing import TypeVar
 
 import torch
 
-from bench.engine import available_bytes
+from bench.engine import available_bytes, default_workers
 
 STARTED_PER_WORKER = 4  # items that are computed or wait for their turn; bounds the memory
 MEMORY_SHARE = 0.5  # of the available memory, for all items that are computed at once
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_THREAD = threading.local()
+
+
+def free_workers() -> int:
+    """Return the number of workers that a call may start: one in a worker, a core is taken."""
+    return 1 if getattr(_THREAD, "is_worker", False) else default_workers()
+
+
+def _become_worker() -> None:
+    """Compute with one thread, and start no further workers, in the calling thread."""
+    torch.set_num_threads(1)
+    _THREAD.is_worker = True
 
 
 def workers_that_fit(workers: int, bytes_each: int) -> int:
@@ -50,7 +63,7 @@ def in_order(
                 torch.set_num_threads(threads)
             yield result
         return
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+    pool = ThreadPoolExecutor(workers, initializer=_become_worker)
     started: deque[Future[Result]] = deque()
     try:
         for item in items:

@@ -4,7 +4,8 @@ A point's result is that of its training alone, to rounding: points share the fe
 read, nothing else. `Stacked` trains heads that pool linearly as one batched product over all
 points; `Looped` trains any head, point by point on a batch that was read once: an LSTM's fused
 kernel cannot be batched over weights, and without it three LSTMs of 192 on 16 x 150 frames took
-0.60 CPU seconds forward and backward as batched products, 0.09 fused one after another.
+0.60 CPU seconds forward and backward as batched products, 0.09 fused one after another. A point
+alone leaves cores to the two directions of its LSTM (`downstreams.recurrent`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch.func import functional_call, vmap
 
 from bench.config import Recipe
 from bench.engine import default_workers
+from bench.features.allocation import keep_freed_memory
 from bench.features.rows import Batch, Source
 from bench.features.weighted_sum import Moments
 from bench.features.workers import in_order, workers_that_fit
@@ -210,6 +212,7 @@ def make_grid(
         seeds: of heads.
         device: device of the training.
     """
+    keep_freed_memory()  # a batch is as large as the one before
     points = []
     for seed in seeds:
         for lr in rates:

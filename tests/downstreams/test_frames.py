@@ -1,9 +1,12 @@
 """Joined frames, sequences reversed within their length, labels, and the mean over valid frames."""
 
+import threading
+
 import pytest
 import torch
 
 from bench.errors import InvalidDataError
+from bench.features import workers
 from downstreams.classify import UtteranceClassifier, masked_mean
 from downstreams.frames import frames_to_join, join_frames
 from downstreams.labels import Labels
@@ -54,6 +57,23 @@ def test_padded_frames_of_a_blstm_are_zero():
     assert states.shape == (2, 5, 4)
     assert (states[1, 2:] == 0).all()
     assert (states[0] != 0).all()
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_the_directions_of_a_blstm_use_the_free_cores(cores, monkeypatch):
+    monkeypatch.setattr(workers, "default_workers", lambda: cores)
+    blstm, threads, started = BiLstm(3, 2), [], threading.Barrier(cores)
+
+    def note(*_):
+        threads.append(threading.get_ident())
+        started.wait(timeout=10)  # both are computed at once
+
+    blstm.left_to_right.register_forward_hook(note)
+    blstm.right_to_left.register_forward_hook(note)
+    blstm(torch.randn(2, 5, 3), torch.tensor([5, 2]))
+    assert len(set(threads)) == cores
+    free = workers.in_order(lambda _: workers.free_workers(), range(2), cores)
+    assert list(free) == [1, 1]  # no core is left within a worker
 
 
 def test_the_mean_is_over_valid_frames():

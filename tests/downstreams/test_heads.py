@@ -64,7 +64,7 @@ def test_padding_does_not_matter(make, stride):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
 
 
-def test_bilstm_equals_torch_on_packed_sequences():
+def test_bilstm_and_its_gradients_equal_torch_on_packed_sequences():
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
     ours, reference = BiLstm(6, 5), nn.LSTM(6, 5, batch_first=True, bidirectional=True)
@@ -73,10 +73,17 @@ def test_bilstm_equals_torch_on_packed_sequences():
             getattr(reference, name).copy_(parameter)
         for name, parameter in ours.right_to_left.named_parameters():
             getattr(reference, f"{name}_reverse").copy_(parameter)
-    feats, lengths = torch.randn(4, 20, 6), torch.tensor([20, 7, 13, 1])
+    feats, lengths = torch.randn(4, 20, 6, requires_grad=True), torch.tensor([20, 7, 13, 1])
     packed = pack_padded_sequence(feats, lengths, batch_first=True, enforce_sorted=False)
     expected, _ = pad_packed_sequence(reference(packed)[0], batch_first=True)
-    torch.testing.assert_close(ours(feats, lengths), expected, rtol=1e-5, atol=1e-6)
+    states = ours(feats, lengths)
+    torch.testing.assert_close(states, expected, rtol=1e-5, atol=1e-6)
+    weights = torch.randn_like(expected)
+    gradients, theirs = (
+        torch.autograd.grad((result * weights).sum(), [feats, *module.parameters()])
+        for result, module in ((states, ours), (expected, reference))
+    )
+    torch.testing.assert_close(gradients, theirs, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("make", [UtteranceClassifier, LinearSpeaker])

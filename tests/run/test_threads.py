@@ -108,32 +108,33 @@ def test_an_upstream_that_is_not_reentrant_takes_turns(utterances, tmp_path, mon
         np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("at_once", [2, 3])
-def test_heads_side_by_side_are_the_heads_of_one_worker(at_once, monkeypatch):
-    """With dropout, for which torch has one generator."""
+@pytest.mark.parametrize(("at_once", "seeds"), [(2, [0, 1]), (3, [0, 1]), (2, [0])])
+def test_heads_side_by_side_are_the_heads_of_one_worker(at_once, seeds, monkeypatch):
+    """With dropout, for which torch has one generator; a head alone uses a core a direction."""
     targets = ["ab", "ba", "aab", "b"]
     recipe = Recipe(lr_grid=[1e-3], steps=4, batch_size=4, eval_every=4)
     source = SimpleNamespace(num_layers=3, hidden_size=40)
     conf = {"projection": 64, "hidden": 48, "dropout": 0.3, "augment": True}
 
-    def trained(workers):
-        monkeypatch.setattr(grids, "default_workers", lambda: workers)
+    def trained(count):
+        for module in (grids, workers):
+            monkeypatch.setattr(module, "default_workers", lambda: count)
         generator = torch.Generator().manual_seed(0)
         stacked = torch.randn(3, 4, 60, 40, generator=generator)
         batch = Batch(stacked, torch.tensor([60, 50, 40, 60]))
+        rates = [1e-2, 1e-3][: len(seeds)]
         grid = grids.make_grid(
-            source, lambda size: CtcBlstm(size, 320, targets, **conf), recipe, None, [1e-2, 1e-3],
-            [0, 1],
-        )  # fmt: skip
+            source, lambda size: CtcBlstm(size, 320, targets, **conf), recipe, None, rates, seeds
+        )
         encoded = grid.points[0].probe.head.encode(targets)
-        both = dict.fromkeys((0, 1), batch), dict.fromkeys((0, 1), encoded)
+        both = dict.fromkeys(seeds, batch), dict.fromkeys(seeds, encoded)
         losses = [grid.update(step, *both) for step in range(4)]
         states = [point.probe.eval().state_dict() for point in grid.points]
         return losses, states, [output.log_probs for output in grid.outputs(batch)]
 
     with one_thread():
         expected, found = trained(1), trained(at_once)
-    assert len({float(loss) for loss in expected[0][-1]}) == 4
+    assert len({float(loss) for loss in expected[0][-1]}) == len(seeds) ** 2
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 

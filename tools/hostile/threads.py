@@ -209,7 +209,8 @@ What is fixed:
   side, one a core. Features are written in the order of the manifest.
 - *Conditions.* Distorting and passing an utterance are one piece of work, by one thread.
 - *Heads.* Those that do not pool linearly are trained side by side, each by one thread; their
-  forward passes take turns, because torch has one generator for dropout.
+  forward passes take turns, because torch has one generator for dropout. A CTC head alone computes
+  its two directions side by side.
 - *Loading, training, predicting and scoring* use one thread in torch and in the BLAS of NumPy and
   SciPy, whatever the environment says, and restore the setting afterwards.
 - *The store* is part of it: a change of the last bits raises its revision, and older features are
