@@ -7,6 +7,7 @@ without padding.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -167,17 +168,44 @@ class Encoder(Upstream):
             raise InvalidDataError(
                 f"an utterance of {min(sizes)} samples: at least {self.min_samples} are needed"
             )
+        if wavs.device.type != "cpu" and self.extractor.takes_batches:
+            return self.project_together(wavs, sizes)
         features = [self._extract(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]
         frames = torch.tensor([len(item) for item in features], device=lengths.device)
         x = nn.utils.rnn.pad_sequence(features, batch_first=True)
         # In mixed precision, only products are rounded, not the residual stream that starts here.
         return x.to(self.norm.weight.dtype), frames
 
+    def project_together(self, wavs: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return the same as `project`, to rounding, with the front end on the whole batch.
+
+        Args:
+            wavs: (B, S).
+            sizes: B valid samples.
+        """
+        lengths = torch.tensor(sizes, device=wavs.device)
+        valid = lengths_to_mask(lengths, wavs.shape[1])
+        wavs = wavs.masked_fill(~valid, 0.0)
+        if self.config.normalize_wav:
+            count = lengths.unsqueeze(1)
+            centred = (wavs - wavs.sum(dim=1, keepdim=True) / count).masked_fill(~valid, 0.0)
+            variance = centred.square().sum(dim=1, keepdim=True) / count
+            wavs = centred * (variance + NORM_EPS).rsqrt()
+        frames = torch.tensor(
+            [num_frames(self.config.conv_layers, size) for size in sizes], device=wavs.device
+        )
+        x = self._projected(self.extractor(wavs, lengths))
+        padding = ~lengths_to_mask(frames, x.shape[1]).unsqueeze(2)
+        return x.to(self.norm.weight.dtype).masked_fill(padding, 0.0), frames
+
     def _extract(self, wav: Tensor) -> Tensor:
         """Return front end and projection of one utterance: (S,) to (T, D)."""
         if self.config.normalize_wav:
             wav = F.layer_norm(wav, wav.shape, eps=NORM_EPS)
-        features: Tensor = self.extractor(wav)
+        return self._projected(self.extractor(wav))
+
+    def _projected(self, features: Tensor) -> Tensor:
+        """Return the projection (..., T, D) of the front end's output (..., T, C)."""
         if self.config.feature_scale:
             features = features * self.feature_scale
         if self.feature_norm is not None:

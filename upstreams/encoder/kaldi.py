@@ -69,7 +69,13 @@ class KaldiConfig(Frozen):
 
 
 class KaldiExtractor(nn.Module):
-    """The filter bank: a waveform (S,) to stacked frames (T, bins * stack), without parameters."""
+    """The filter bank: a waveform (S,) to stacked frames (T, bins * stack), without parameters.
+
+    Attributes:
+        takes_batches: False, torchaudio computes one waveform at a time.
+    """
+
+    takes_batches = False
 
     def __init__(self, config: KaldiConfig) -> None:
         super().__init__()

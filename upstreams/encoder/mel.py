@@ -53,8 +53,13 @@ def mel_filters(bins: int, top_hz: float) -> Tensor:
 
 
 class MelExtractor(nn.Module):
-    """The filter bank: a waveform (S,) to log-mel frames (T, bins * stack), without parameters."""
+    """The filter bank: a waveform (S,) to log-mel frames (T, bins * stack), without parameters.
 
+    Attributes:
+        takes_batches: `forward` also takes a batch, padded with zeros.
+    """
+
+    takes_batches = True
     window: Tensor
     filters: Tensor
 
@@ -88,8 +93,9 @@ class MelExtractor(nn.Module):
         filters = mel_filters(channels // self.stack, top_hz)
         self.register_buffer("filters", filters, persistent=False)
 
-    def forward(self, wav: Tensor) -> Tensor:
-        """Return frames (T, C) of a waveform (S,)."""
+    def forward(self, wav: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return frames (T, C) of a waveform (S,), or (B, T, C) of (B, S); lengths are not read."""
+        del lengths
         tail = (self.stack - 1) * HOP_SAMPLES
         spectrum = torch.stft(
             F.pad(wav, (0, tail + FFT_SAMPLES - WINDOW_SAMPLES)),
@@ -102,9 +108,10 @@ class MelExtractor(nn.Module):
         return self._stack(spectrum)
 
     def _stack(self, spectrum: Tensor) -> Tensor:
-        """Return normalised and stacked log-mel energies (T, C) of a spectrum (F, T * stack)."""
-        power = torch.view_as_real(spectrum).square().sum(dim=-1).T  # (T * stack, F)
+        """Return normalised and stacked log-mel energies (..., T, C) of (..., F, T * stack)."""
+        power = torch.view_as_real(spectrum).square().sum(dim=-1).mT  # (..., T * stack, F)
         mel = (power / WINDOW_SAMPLES) @ self.filters
         frames = ((mel + FLOOR).log() - self.mean) / self.std
-        whole = len(frames) // self.stack * self.stack
-        return frames[:whole].reshape(-1, self.stack * frames.shape[1])
+        whole = frames.shape[-2] // self.stack * self.stack
+        width = self.stack * frames.shape[-1]
+        return frames[..., :whole, :].reshape(*frames.shape[:-2], -1, width)

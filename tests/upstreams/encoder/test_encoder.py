@@ -106,6 +106,9 @@ def test_padding_never_matters(mode, normalize):
     wavs += 3.0 * (torch.arange(4_000) >= lengths[:, None])  # padding that is far from silent
     with torch.no_grad():
         batch = encoder(wavs, lengths)
+        by_utterance = encoder.project(wavs, lengths)
+        together = encoder.project_together(wavs, lengths.tolist())  # as on a GPU
+    torch.testing.assert_close(together, by_utterance, atol=1e-5, rtol=1e-5)
     assert len(batch.states) == encoder.num_layers == 3 + 1 + 2
     for row, size in enumerate(lengths.tolist()):
         single = alone(encoder, wavs[row, :size])

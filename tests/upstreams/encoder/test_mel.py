@@ -36,6 +36,15 @@ def test_energies_against_a_plain_fourier_transform():
         assert torch.allclose(actual[frame].double(), expected, atol=1e-4)
 
 
+def test_a_padded_batch_gives_the_frames_of_each_utterance():
+    encoder = build(MEL, random_state(MEL, 1))
+    lengths = torch.tensor([4_000, 1_501, 400])
+    wavs = torch.randn(3, 4_000, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        together = encoder.project_together(wavs, lengths.tolist())
+        torch.testing.assert_close(together, encoder.project(wavs, lengths), atol=1e-5, rtol=1e-5)
+
+
 def test_a_tone_lights_the_filter_around_it():
     tone = torch.sin(2 * math.pi * 1_000 / 16_000 * torch.arange(1_600))
     mel = MelExtractor(80, 320, top_hz=4_000.0, mean=0.0, std=1.0)
