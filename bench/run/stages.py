@@ -17,7 +17,7 @@ from bench.paths import atomic_path
 from bench.probe.fit import Figures, Fitted, Lesson, Trainer, best_of, predict
 from bench.probe.heads import Probe
 from bench.progress import bar, warn
-from bench.records.curves import Curves
+from bench.records.curves import LINES, Curves
 from bench.records.record import ConditionScore
 from bench.run.evaluate import Judged, read_predictions, score_condition, write_predictions
 from bench.run.plan import head_factory
@@ -175,7 +175,8 @@ def _curves(folder: Path, checkpoint: Path) -> Curves:
     place = run / "tensorboard" / ("trained" if is_whole else folder.name)
     if not checkpoint.exists():
         shutil.rmtree(place, ignore_errors=True)
-    return Curves(place)
+        (run / LINES).unlink(missing_ok=True)
+    return Curves(place, None if is_explored else run / LINES)
 
 
 def _with_progress(

@@ -1,4 +1,4 @@
-"""Curves of trainings: TensorBoard events where it is installed, nothing where it is not."""
+"""Curves of trainings: lines of JSON, and TensorBoard events where it is installed."""
 
 import sys
 import types
@@ -10,10 +10,18 @@ from toy_track import evaluate, evaluate_seeds
 from bench.records import curves
 
 
-def test_without_tensorboard_nothing_is_written(toy, monkeypatch):
+def test_without_tensorboard_there_are_lines_alone(toy, monkeypatch):
     monkeypatch.setattr(curves, "find_spec", lambda name: None)
-    evaluate(toy)
+    outcome = evaluate(toy)
     assert not list(toy.out.rglob("tensorboard"))
+    path = outcome.path.with_suffix("") / curves.LINES
+    with path.open("a") as file:
+        file.write('["dev accuracy/lr0.01", 10, 0.5]\n["dev accur')  # a resumed, then a killed one
+    figures = curves.read_lines(path)
+    assert len(figures) == 4 and list(figures["loss/lr0.01"]) == [10, 20, 30]
+    assert figures["dev accuracy/lr0.01"][10] == 0.5
+    point = next(point for point in outcome.record.selection.grid if point.lr == 1e-3)
+    assert max(figures["dev accuracy/lr0.001"].values()) == point.value
 
 
 def test_a_training_gives_loss_and_dev_score_of_every_point(toy, monkeypatch):

@@ -20,6 +20,7 @@ from bundles import toy_bundle
 
 from bench import cli
 from bench.progress import NORMAL, QUIET, set_level
+from bench.records.curves import LINES
 
 REFUSED = 4
 
@@ -95,7 +96,8 @@ def lines(cases, seed=0):
         rows += [("`verify`", what, counter) for what, counter in counts.items()]
         record = toy.out / "toy/fbank/tone-s0.json"
         folder = record.with_suffix("")
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # curves are not shown
+        shutil.rmtree(folder / "tensorboard", ignore_errors=True)  # curves are no evidence
+        (folder / LINES).unlink(missing_ok=True)
         paths = [record, *sorted(path for path in folder.rglob("*") if path.is_file())]
         files = [(f"{KINDS[path.suffix]} `{path.name}`", path) for path in paths]
         counts = flips(["score", str(record)], files, cases, seed)
