@@ -105,10 +105,8 @@ submit: setup ## pack a row for the board: make submit UPSTREAM=ge2e TRACK=open 
 	@$(CLI) submit '$(UPSTREAM)' --track '$(TRACK)' --runs '$(OUT)' --by '$(BY)' \
 	  --out 'submissions/$(UPSTREAM).tar.gz'
 
-costs: setup ## measure the committed costs again, where the weights are here (on an idle machine)
-	@for file in leaderboard/costs/*.json; do \
-	  $(CLI) cost "$$(basename "$$file" .json | sed 's/+untrained=/+untrained:/')" --json --strict > "$$file.new" && mv "$$file.new" "$$file" || { rm -f "$$file.new"; echo "$$file stays as it is" >&2; }; \
-	done
+costs: setup ## measure the committed costs again, in three precisions (on an idle machine): make costs [ONLY=ge2e]
+	@$(BIN)/python -m tools.board_costs '$(ONLY)'
 
 publish: setup ## build the board for a web server: make publish DEST=folder
 	@test -n "$(DEST)" || { echo "make publish: name DEST=..." >&2; exit 2; }
