@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from bench.paths import make_folder, write_text
+from leaderboard.board.board import git_stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import git_stamp
 
 ROOT = Path(__file__).resolve().parents[1]
 BOARD = ROOT / "leaderboard"

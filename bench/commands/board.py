@@ -30,8 +30,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         MissingError: no such folder of runs.
     """
+    from leaderboard.board.board import git_stamp
     from leaderboard.page.build import PageRequest, build_board
-    from leaderboard.page.stamp import git_stamp
 
     stamp = git_stamp(options.results.parent)
     if options.runs is not None and not options.runs.is_dir():

@@ -175,8 +175,9 @@ def _curves(folder: Path, checkpoint: Path) -> Curves:
     place = run / "tensorboard" / ("trained" if is_whole else folder.name)
     if not checkpoint.exists():
         shutil.rmtree(place, ignore_errors=True)
-        (run / LINES).unlink(missing_ok=True)
-    return Curves(place, None if is_explored else run / LINES)
+        if is_whole:
+            (run / LINES).unlink(missing_ok=True)
+    return Curves(place, run / LINES if is_whole else None)
 
 
 def _with_progress(

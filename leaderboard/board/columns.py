@@ -43,14 +43,19 @@ def _macs_superb(row: Row) -> BoardCell:
     return number_cell(row.macs_superb, 1e9, 1)
 
 
-def time_column(rows: Sequence[Row]) -> Column:
-    """Return the column of real-time factors; times on other CPUs than most have no rank or place.
+def usual_cpu(rows: Sequence[Row]) -> str:
+    """Return the CPU of most times; empty without any.
 
     Cost reports that were made before they named a CPU are of an `unknown CPU`.
     """
     timed = [row.cost for row in rows if row.cost is not None and row.cost.timing is not None]
     counts = Counter(cost.cpu_text for cost in timed)
-    cpu = max(counts, key=lambda name: (counts[name], name), default="")
+    return max(counts, key=lambda name: (counts[name], name), default="")
+
+
+def time_column(rows: Sequence[Row]) -> Column:
+    """Return the column of real-time factors; times on other CPUs than most have no rank."""
+    cpu = usual_cpu(rows)
 
     def cell(row: Row) -> BoardCell:
         timing = row.cost.timing if row.cost else None
@@ -63,7 +68,7 @@ def time_column(rows: Sequence[Row]) -> Column:
         elsewhere = bool(sender) or row.cost.cpu_text != cpu
         return BoardCell(f"{timing.rtf:.4f}", note, None if elsewhere else timing.rtf)
 
-    about = f"1 thread, {cpu or 'no CPU'}"
+    about = f"float32, 1 thread, {cpu or 'no CPU'}"
     return Column("time", "Real-time factor", about, "cost", cell, False, log=True)
 
 

@@ -48,6 +48,7 @@ class PublishedRow(Frozen):
         card: upstream card of the same model, if there is one.
         teacher: name of a card or of another published row.
         trained_on: data of the compression.
+        paper: address of the paper of the model.
         sources: of every cell that names none.
         macs: of the 32 utterances, SUPERB's rule.
         scores: by `task metric`.
@@ -60,6 +61,7 @@ class PublishedRow(Frozen):
     teacher: str | None = None
     card: str | None = None
     trained_on: str = ""
+    paper: str
     sources: tuple[str, ...] = Field(min_length=1)
     params: PublishedNumber | None = None
     macs: PublishedNumber | None = None
@@ -203,6 +205,7 @@ def _row(row: PublishedRow, about: SourcesFile, key: str) -> Row:
         rtf=None,
         scores=scores,
         standing=Standing(upstream=row.title, track=TRACK),
+        paper=row.paper,
         note=f"{trained}{_cost_note(row)}{row.notes}".strip(),
         sources=tuple((f"{name}: {about.sources[name].title}", about.sources[name].url)
                       for name in sources),

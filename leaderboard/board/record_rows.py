@@ -7,10 +7,15 @@ from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, UsageError
 from bench.load import catalog
-from bench.load.catalog import parse_upstream_name, upstream_card, upstream_names
+from bench.load.catalog import MODIFIERS, parse_upstream_name, upstream_card, upstream_names
+from bench.metrics.items import Items
+from bench.metrics.metric import METRICS
 from bench.records.cost_report import CostReport
 from bench.records.record import Record
 from bench.records.standing import Standing, standing_path
@@ -95,7 +100,8 @@ def _row(
     record, role = group[0].record, role_of(group[0].record)
     kind: Kind = "control" if role else "measured"
     card_name = _card_name(record.upstream)
-    card, cost = _card(card_name, catalog.CARDS), costs.get(record.upstream)
+    card, by_modifier = _card(card_name, catalog.CARDS), _costs(record.upstream, costs)
+    cost = by_modifier.pop(None, None)
     if cost is not None and cost.params != record.cost.params:
         raise InvalidDataError(
             f"costs of {record.upstream}: {cost.params} parameters, its records say "
@@ -124,9 +130,52 @@ def _row(
         standing=read_card(standing, Standing)
         if standing.exists()
         else Standing(upstream=record.upstream, track=record.track),
+        modified_costs={modifier: item for modifier, item in by_modifier.items() if modifier},
+        right_shares=_right_shares(group),
         records=tuple(item.record for item in group),
+        paper=(card.paper if card else None) or "",
         note=card.notes if card else "",
     )
+
+
+def _right_shares(group: Sequence[BoardRecord]) -> dict[str, NDArray[np.float64]]:
+    """Return how much of each utterance is right, from 0 to 1, by task: a mean over seeds."""
+    shares: dict[str, list[NDArray[np.float64]]] = {}
+    for item in group:
+        metric = METRICS[item.record.score().metric]
+        counts = item.items.items.get(("clean", metric.name))
+        if isinstance(counts, Items):
+            nothing = np.full(len(counts.numerators), float(metric.higher_is_better))
+            rates = np.divide(
+                counts.numerators, counts.denominators, out=nothing, where=counts.denominators > 0
+            )
+            right = rates if metric.higher_is_better else 1.0 - np.minimum(rates, 1.0)
+            shares.setdefault(item.record.task, []).append(right)
+    return {
+        task: np.mean(parts, axis=0)
+        for task, parts in shares.items()
+        if len({len(part) for part in parts}) == 1
+    }
+
+
+def _costs(upstream: str, costs: dict[str, CostReport]) -> dict[str | None, CostReport]:
+    """Return the measured costs of an upstream, by modifier; None is the key of float32.
+
+    Those of its untrained control stand in where they were not measured with its weights: costs do
+    not depend on the values of weights.
+    """
+    try:
+        name = parse_upstream_name(upstream)
+    except UsageError:
+        return {None: costs[upstream]} if upstream in costs else {}
+    modifiers = (None, *MODIFIERS) if name.modifier is None else (name.modifier,)
+    by_modifier = {}
+    for modifier in modifiers:
+        asked = name._replace(modifier=modifier)
+        for text in (asked.text(), asked.untrained().text()):
+            if text in costs:
+                by_modifier.setdefault(None if modifier == name.modifier else modifier, costs[text])
+    return by_modifier
 
 
 def _card_name(upstream: str) -> str:

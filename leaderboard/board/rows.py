@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bench.config import UpstreamCard
 from bench.metrics.jackknife import Influences
 from bench.metrics.statistics import NO_SEEDS, SeedVariance
@@ -92,14 +95,18 @@ class Row:
         role: kind of control or ceiling; empty for other rows.
         card_name: of its card; subnets of one supernet share it.
         card: its card, if this project has one.
+        paper: address of the paper of its model; empty without one.
         family, teacher, weights, tap, protocol: text.
         params: None if a paper does not give it.
         macs_per_second: rule `plain`.
         macs_superb: 32 utterances, rule `superb_slt2022`.
-        cost: cost report, if it was measured.
+        cost: cost report, if it was measured; perhaps of the same architecture without its weights.
+        modified_costs: cost reports of the same upstream under a modifier (`int8`), by modifier.
         rtf: real-time factor: seconds of computing a second of audio, one thread.
         scores: by (task, metric, condition).
         degradations: by (task, condition).
+        right_shares: how much of each utterance is right on clean speech, a mean over seeds, by
+            task; empty for verification and for records without item counts.
         set_runs: main metric over a set of conditions, by (task, name of the set), one entry a
             seed, of records that have no more than the mean.
         records: those that the scores come from.
@@ -126,9 +133,12 @@ class Row:
     rtf: float | None
     scores: Mapping[ScoreKey, BoardScore]
     standing: Standing
+    modified_costs: Mapping[str, CostReport] = field(default_factory=dict)
     degradations: Mapping[tuple[str, str], Degradation] = field(default_factory=dict)
+    right_shares: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
     set_runs: Mapping[tuple[str, str], tuple[Influences, ...]] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
+    paper: str = ""
     note: str = ""
     sources: tuple[tuple[str, str], ...] = ()
 

@@ -12,7 +12,7 @@ from bench.paths import make_folder, write_text
 from bench.records.record import Record
 from bench.registry import task_card, track_card
 from bench.session import Session
-from leaderboard.board.board import Board, Stamp, TaskSection, View
+from leaderboard.board.board import Board, Stamp, TaskSection, View, unknown_stamp
 from leaderboard.board.columns import all_columns
 from leaderboard.board.conditions import condition_tables
 from leaderboard.board.degradation import conditions_of
@@ -35,9 +35,8 @@ from leaderboard.board.summaries import (
     superb_score,
 )
 from leaderboard.page.export import exports
-from leaderboard.page.predictions import OwnRows
 from leaderboard.page.render import html
-from leaderboard.page.stamp import unknown_stamp
+from leaderboard.page.sections import OwnRows
 
 
 @dataclass(frozen=True)
@@ -272,7 +271,7 @@ def build_board(
         tables = [table for view in board.views for table in view.tables]
         sounds = condition_sounds(tables, request.session)
     make_folder(out)
-    contents = {"index.html": html(board, sounds, own.tables), **exports(board)}
+    contents = {"index.html": html(board, sounds, own), **exports(board)}
     for name, content in contents.items():
         write_text(out / name, printable(content))
     files = tuple(out / name for name in contents)

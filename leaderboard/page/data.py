@@ -18,8 +18,8 @@ from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.summaries import mean_lead
 from leaderboard.page.picture import CostPicture
 from leaderboard.page.texts import KINDS
+from leaderboard.page.utterances import DIGITS, levels, utterance_sets
 
-DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 MISSING = "*" * 8
 SHADES = 5
 VALUE_STEP, REACH_STEP = 0.0001, 0.0002  # of a packed score; of the reach of its interval
@@ -184,7 +184,7 @@ def _row_data(row: Row, cells: Sequence[BoardCell]) -> dict[str, Any]:
     return data
 
 
-def _view_data(view: View, picture: CostPicture | None) -> dict[str, Any]:
+def _view_data(view: View, picture: CostPicture | None, *, utterances: bool) -> dict[str, Any]:
     scores = _condition_scores(view)
     tests, coordinates = _tests(view)
     columns = [
@@ -195,9 +195,11 @@ def _view_data(view: View, picture: CostPicture | None) -> dict[str, Any]:
          "ch": c.belief and _rounded(c.belief.chance), "z": tests.get(c.key)}
         for c in view.columns
     ]  # fmt: skip
-    rows = []
+    rows, sets = [], utterance_sets(view) if utterances else {}
     for row, cells in zip(view.rows, view.cells, strict=True):
         data = _row_data(row, cells)
+        if right := levels(row, sets, view.key):
+            data["h"] = right
         data |= {"s": scores[row.key], "z": coordinates[row.key]}
         ends = {
             column.key: [_rounded(cell.low), _rounded(cell.high)]
@@ -228,12 +230,18 @@ def _view_data(view: View, picture: CostPicture | None) -> dict[str, Any]:
         conditions.append([table.name, table.group, table.about, *rung])
     return {"k": view.key, "t": view.title, "y": picture.y.key if picture else "", "cols": columns,
             "rows": rows, "conds": conditions, "tasks": tasks,
-            "inf": list(view.informative)}  # fmt: skip
+            "inf": list(view.informative), "utts": sets}  # fmt: skip
 
 
-def page_data(board: Board, pictures: Mapping[str, CostPicture | None]) -> str:
-    """Return the data of the page's script, as JSON that cannot end its element."""
-    views = [_view_data(view, pictures[view.key]) for view in board.views]
+def page_data(board: Board, pictures: Mapping[str, CostPicture | None], *, utterances: bool) -> str:
+    """Return the data of the page's script, as JSON that cannot end its element.
+
+    Args:
+        board: the board.
+        pictures: by track.
+        utterances: include which utterances each row gets right.
+    """
+    views = [_view_data(view, pictures[view.key], utterances=utterances) for view in board.views]
     data = {"views": views, "kinds": KINDS}
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

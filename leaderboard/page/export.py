@@ -22,8 +22,12 @@ _MARKUP = re.compile(r"([\\`*\[\]|~!#])")
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "\N{EN DASH}": "--", "<": r"\textless{}", ">": r"\textgreater{}",
+    "\N{EN DASH}": "--", "\N{MINUS SIGN}": "$-$",
+    "\N{MULTIPLICATION SIGN}": r"$\times$", "<": r"\textless{}", ">": r"\textgreater{}",
 }  # fmt: skip
+
+# What LaTeX's first fonts lack: all but ASCII and the accented letters of Latin-1.
+_NOT_IN_LATEX = re.compile(r"[^ -~\xc0-\xcf\xd1-\xd6\xd8-\xdd\xdf-\xef\xf1-\xf6\xf8-\xfd\xff]")
 
 
 def exports(board: Board) -> dict[str, str]:
@@ -154,6 +158,9 @@ def _row_data(row: Row) -> dict[str, Any]:
         **{name: getattr(row, name) for name in names},
         "standing": row.standing.model_dump(mode="json"),
         "cost": row.cost.model_dump(mode="json") if row.cost else None,
+        "modified_costs": {
+            name: cost.model_dump(mode="json") for name, cost in row.modified_costs.items()
+        },
         "sources": [list(source) for source in row.sources],
         "note": row.note,
         "scores": scores,
@@ -181,24 +188,37 @@ def as_json(board: Board) -> str:
 
 
 def tex(text: str) -> str:
-    """Return text for LaTeX without commands."""
-    return "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    """Return text for LaTeX without commands; a sign that its usual fonts lack becomes `?`."""
+    signs = "".join(_LATEX.get(sign, sign) for sign in " ".join(text.split()))
+    return _NOT_IN_LATEX.sub("?", signs)
+
+
+LATEX_HEAD = r"""% A document for pdflatex. For a paper, copy the rows that you need into a tabular.
+\documentclass{article}
+\usepackage[a4paper,landscape,margin=12mm]{geometry}
+\usepackage{booktabs,longtable}
+\setlength{\tabcolsep}{4pt}
+\begin{document}\footnotesize
+"""
 
 
 def _latex_table(view: View) -> str:
     shown = [i for i, column in enumerate(view.columns) if column.is_first]
-    head = " & ".join(["Model", *(tex(view.columns[i].title) for i in shown)])
-    lines = [f"% {tex(view.title)}", r"\begin{tabular}{l" + "r" * len(shown) + "}", r"\toprule",
-             head + r" \\", r"\midrule"]  # fmt: skip
+    titles = [tex(view.columns[i].title) for i in shown]
+    lines = [
+        rf"\begin{{longtable}}{{l{'r' * len(shown)}}}",
+        rf"\caption{{{tex(view.title)}: scores on clean speech.}}\\",
+        rf"\toprule {' & '.join(['Model', *titles])} \\ \midrule \endhead",
+    ]
     for row, cells in zip(view.rows, view.cells, strict=True):
         lines.append(" & ".join([tex(name_of(row)), *(tex(cells[i].text) for i in shown)]) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{longtable}", ""])
 
 
 def latex(board: Board) -> str:
-    """Return the first columns of every track, on clean speech, as booktabs tables."""
-    head = f"% Slim-SUPERB, {tex(str(board.stamp))}; needs booktabs\n"
-    return head + "\n".join(_latex_table(view) for view in board.views)
+    """Return a document with the first columns of every track on clean speech."""
+    tables = "\n".join(_latex_table(view) for view in board.views)
+    return f"% Slim-SUPERB, {tex(str(board.stamp))}\n{LATEX_HEAD}{tables}\\end{{document}}\n"
 
 
 @lru_cache(maxsize=1)
@@ -214,19 +234,19 @@ def references() -> dict[str, str]:
 
 
 def bibtex(row: Row) -> str:
-    """Return the entry of the paper that a row's card names; empty without one.
+    """Return the entry of the paper of a row's model; empty without one.
 
-    A paper that is not among the committed entries is named in a note, under the card's title.
+    A paper that is not among the committed entries is named in a note, under the model's title.
     """
-    paper = row.card.paper if row.card is not None else None
-    if row.card is None or paper is None or not re.fullmatch(r"https://[\w./%-]+", paper):
+    if not re.fullmatch(r"https://[\w./%-]+", row.paper):
         return ""
-    if paper in references():
-        return references()[paper]
+    if row.paper in references():
+        return references()[row.paper]
+    title = row.card.title if row.card is not None else row.name
     fields = [
-        f"  title = {{{tex(row.card.title)}}}",
+        f"  title = {{{tex(title)}}}",
         "  author = {{Unknown}}",
         "  howpublished = {Upstream card of Slim-SUPERB}",
-        f"  note = {{Paper: \\url{{{paper}}}}}",
+        f"  note = {{Paper: \\url{{{row.paper}}}}}",
     ]
     return f"@misc{{{row.key},\n" + ",\n".join(fields) + "\n}"

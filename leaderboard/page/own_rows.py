@@ -12,6 +12,8 @@ from bench.errors import UserError
 from bench.features.passes import clean_sound
 from bench.metrics.items import Items
 from bench.metrics.metric import METRICS
+from bench.records.curves import LINES, read_lines
+from bench.records.record import Record
 from bench.run.artifacts import Evidence, evidence
 from bench.run.evaluate import Judged
 from bench.session import Session
@@ -23,7 +25,7 @@ from leaderboard.board.reading import (
     read_track,
 )
 from leaderboard.board.record_rows import role_of
-from leaderboard.page.predictions import OwnRows, PredictionLine, PredictionTable
+from leaderboard.page.sections import LearningCurve, OwnRows, PredictionLine, PredictionTable
 from leaderboard.page.sounds import data_address
 from leaderboard.terminal.own_runs import OwnRuns, board_records, own_runs
 
@@ -59,8 +61,11 @@ def add_own_runs(
         tracks[track] = [*others, *accepted]
         rows.names[track] = frozenset(item.record.upstream for item in accepted)
         for item in accepted:
+            key = (track, item.record.upstream)
             if table := _predictions(item, session.home, with_sound=with_sound):
-                rows.tables.setdefault((track, item.record.upstream), []).append(table)
+                rows.tables.setdefault(key, []).append(table)
+            if curve := learning_curve(item.path, item.record):
+                rows.curves.setdefault(key, []).append(curve)
     shown = {f"track {track}: never on the board" for track in tracks}
     reading.skipped[:] = [line for line in reading.skipped if line not in shown]
     reading.by_track = tracks | {name: shipped[name] for name in shipped if name not in tracks}
@@ -110,6 +115,34 @@ def _predictions(item: BoardRecord, home: Path, *, with_sound: bool) -> Predicti
     lines = tuple(_line(part, utterances[name], errors[name], sounds) for name in worst)
     error = f"1 \N{MINUS SIGN} {metric.label}" if metric.higher_is_better else metric.label
     return PredictionTable(item.record.task, item.record.seed, error, len(errors), lines)
+
+
+def learning_curve(path: Path, record: Record) -> LearningCurve | None:
+    """Return the dev scores of a run by update; None for a run that kept none."""
+    figures = read_lines(path.with_suffix("") / LINES)
+    start = f"dev {record.selection.metric}/lr"
+    by_rate = {
+        name[len(start) :]: steps for name, steps in figures.items() if name[: len(start)] == start
+    }
+    values = [value for steps in by_rate.values() for value in steps.values()]
+    if not values:
+        return None
+    low, high, last = min(values), max(values), max(max(steps) for steps in by_rate.values())
+    lines = tuple(
+        (
+            rate,
+            " ".join(
+                f"{300 * step / last:.1f},{100 - 100 * (value - low) / (high - low or 1.0):.1f}"
+                for step, value in steps.items()
+            ),
+            rate == f"{record.selection.lr:g}",
+        )
+        for rate, steps in by_rate.items()
+    )
+    metric = METRICS[record.selection.metric]
+    return LearningCurve(
+        record.task, record.seed, metric.label, lines, metric.text(low), metric.text(high), last
+    )
 
 
 def _errors(items: Items, *, higher_is_better: bool) -> dict[str, float]:

@@ -10,8 +10,8 @@ from xml.etree.ElementTree import Element, SubElement, indent, tostring
 from bench.errors import UsageError, printable
 from bench.paths import disk_errors, write_text
 from bench.records.checkout import git
+from leaderboard.board.board import git_stamp
 from leaderboard.page.build import build_board
-from leaderboard.page.stamp import git_stamp
 
 MARK = ".slim-superb"  # a file that marks a published folder, which may be replaced
 MAX_ENTRIES = 50

@@ -10,7 +10,8 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,14 +32,14 @@ from leaderboard.page.cells import (
     signed,
     tasks_of,
 )
+from leaderboard.page.costs import cost_sentence, cost_table
 from leaderboard.page.data import page_data
 from leaderboard.page.export import bibtex, references
 from leaderboard.page.picture import cost_picture
-from leaderboard.page.predictions import PredictionTable
 from leaderboard.page.sections import (
+    OwnRows,
     command,
     condition_lines,
-    costs,
     first_of_card,
     lossy_tasks,
     own_head_lines,
@@ -56,23 +57,24 @@ from leaderboard.page.texts import (
 )
 
 PAGE = Path(__file__).with_name("assets")
-MAX_BYTES = 600_000  # a larger page leaves the tables of conditions to the script
+# What a page has while it is smaller: every table of conditions, which the script can make from its
+# data; which utterances each row gets right.
+SIZES = ((600_000, True, True), (850_000, False, True), (None, False, False))
 
 
 def html(
     board: Board,
     sounds: Mapping[str, str] | None = None,
-    predictions: Mapping[tuple[str, str], Sequence[PredictionTable]] | None = None,
+    own: OwnRows | None = None,
 ) -> str:
     """Return the whole page, which is readable without JavaScript and refers to nothing outside.
 
-    Every section of an upstream has a table of its conditions. If the page would be larger than
-    `MAX_BYTES` with them, the script makes them from its data.
+    What is left out of a large page is in `SIZES`.
 
     Args:
         board: the board.
         sounds: addresses of sounds, `data:`, by name of a condition.
-        predictions: of one's own runs, by (track, upstream).
+        own: what the page has of one's own runs.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
@@ -87,7 +89,8 @@ def html(
     environment.filters |= {
         function.__name__: function
         for function in (
-            *(bars, bibtex, classes, column_shades, command, condition_lines, costs),
+            *(bars, bibtex, classes, column_shades, command, condition_lines),
+            *(cost_sentence, cost_table),
             *(first_of_card, grouped, lead_rows, lossy_tasks, members_text, of_beliefs, p_values),
             *(percent, px),
             *(own_head_lines, reported_lines, runs, seeds_text, signed, task_lines, tasks_of, web),
@@ -114,16 +117,18 @@ def html(
         pictures=pictures,
         citations=[references()[name] for name in ("slim_superb", "superb")],
         sounds=sounds or {},
-        predictions=predictions or {},
+        own=own or OwnRows(),
         policy=_policy(script, style),
         style=Markup(style),
         script=Markup(script),
-        data=Markup(page_data(board, pictures)),
     )
-    page = _no_blank_lines(template.render(shown, whole=True)) + "\n"
-    if len(page.encode()) < MAX_BYTES:
-        return page
-    return _no_blank_lines(template.render(shown, whole=False)) + "\n"
+    page_data_of = lru_cache(partial(page_data, board, pictures))
+    for limit, whole, utterances in SIZES:
+        data = Markup(page_data_of(utterances=utterances))
+        page = _no_blank_lines(template.render(shown, data=data, whole=whole)) + "\n"
+        if limit is None or len(page.encode()) < limit:
+            break
+    return page
 
 
 def _labels(board: Board) -> str:

@@ -1,12 +1,11 @@
-"""Texts of the section of one upstream."""
+"""What the section of one upstream has: its texts, and the predictions of one's own runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bench.metrics.metric import METRICS, Metric
-from bench.records.cost_report import CostReport, Timing
 from bench.records.own_head import OwnHeadRecord
 from bench.records.record import ConditionScore, Record
 from leaderboard.board.board import BoardCell, Column
@@ -54,6 +53,72 @@ class ConditionLine:
 
     name: str
     cells: tuple[ConditionCell | None, ...]
+
+
+@dataclass(frozen=True)
+class PredictionLine:
+    """One utterance: what was said, what was predicted, and the error in percent.
+
+    Attributes:
+        sound: as an address `data:`; empty without one.
+    """
+
+    utterance: str
+    target: str
+    prediction: str
+    error: str
+    sound: str
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """The predictions of one run on clean speech, worst first.
+
+    Attributes:
+        error: name of the error of an utterance.
+        total: number of utterances.
+    """
+
+    task: str
+    seed: int
+    error: str
+    total: int
+    lines: tuple[PredictionLine, ...]
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Dev score by update of one run.
+
+    Attributes:
+        lines: of every learning rate: its text, points in a plane of 300 by 100, and whether dev
+            selected it.
+        low, high: the least and the largest dev score, as text.
+        last: number of updates.
+    """
+
+    task: str
+    seed: int
+    metric: str
+    lines: tuple[tuple[str, str, bool], ...]
+    low: str
+    high: str
+    last: int
+
+
+@dataclass
+class OwnRows:
+    """What a board has of one's own runs.
+
+    Attributes:
+        names: upstreams, by track.
+        tables: of predictions, by (track, upstream).
+        curves: of trainings, by (track, upstream).
+    """
+
+    names: dict[str, frozenset[str]] = field(default_factory=dict)
+    tables: dict[tuple[str, str], list[PredictionTable]] = field(default_factory=dict)
+    curves: dict[tuple[str, str], list[LearningCurve]] = field(default_factory=dict)
 
 
 def task_lines(row: Row) -> list[TaskLine]:
@@ -173,38 +238,6 @@ def _rates(record: Record) -> str:
         name = f"{point.lr:g}" if point.lr else f"state {number}"  # nothing was trained
         is_chosen = point.lr == choice.lr and (choice.explored or point.value == choice.value)
         parts.append(f"[{name}: {text}]" if is_chosen else f"{name}: {text}")
-    return ", ".join(parts)
-
-
-def costs(row: Row) -> str:
-    """Return all costs of a row in a sentence."""
-    parts = []
-    if row.params is not None:
-        parts.append(f"{row.params:,} parameters")
-    if row.macs_per_second is not None:
-        parts.append(f"{row.macs_per_second / 1e9:.3f} G MACs a second of audio (plain)")
-    if row.macs_superb is not None:
-        parts.append(f"{row.macs_superb / 1e9:,.1f} G MACs for 32 utterances (SUPERB's rule)")
-    cost = row.cost
-    if cost is not None:
-        by = f" ({row.measured_by})" if row.measured_by else ""
-        parts.append(f"{cost.stored_bytes:,} bytes stored")
-        if cost.timing is not None:
-            parts.append(_time_text(cost, cost.timing))
-        if cost.peak_memory_bytes is not None:
-            parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory{by}")
-    return "; ".join(parts) or "unknown"
-
-
-def _time_text(cost: CostReport, timing: Timing) -> str:
-    """Return a real-time factor with everything that it depends on."""
-    parts = [f"real-time factor {timing.rtf:.4f} on {cost.cpu_text}, 1 thread, float32, batch 1"]
-    parts += [f"{timing.seconds:.0f} s of audio, median of {timing.runs} runs"]
-    parts += [cost.measured_on] if cost.measured_on else ["no date"]
-    parts += ["busy machine"] if timing.busy else []
-    parts += [f"measured by {cost.sent_by}"] if cost.sent_by else []
-    if timing.relative is not None:
-        parts.append(f"{timing.relative:.3f} of HuBERT Base's time beside it")
     return ", ".join(parts)
 
 

@@ -383,7 +383,12 @@ def test_a_telephone_has_a_card_a_row(watched, site):
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     card = page.locator("#open .main tbody tr").first
     box = card.bounding_box()
-    assert box["width"] < 345 and 120 < box["height"] < 260
+    assert box["width"] < 345 and 120 < box["height"] < 260 and box["y"] < 340
+    assert page.locator("#open [name=n]").is_hidden()
+    page.locator("#open [name=options]").click()
+    assert page.locator("#open [name=n]").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    box = card.bounding_box()
     for cell in card.locator("td:visible").all():
         inner = cell.bounding_box()
         assert box["x"] <= inner["x"] and inner["x"] + inner["width"] <= box["x"] + box["width"]

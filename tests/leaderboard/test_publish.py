@@ -16,8 +16,8 @@ from bench.cli import main
 from bench.errors import MissingError, UsageError
 from bench.load.catalog import CARDS
 from bench.paths import board_folder
+from leaderboard.board.board import git_stamp
 from leaderboard.page.publish import feed, publish
-from leaderboard.page.stamp import git_stamp
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard"

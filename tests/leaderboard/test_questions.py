@@ -5,7 +5,10 @@ import re
 import pytest
 
 from bench.metrics.statistics import holm
+from leaderboard.board.columns import usual_cpu
 from leaderboard.board.ranking import compare
+from leaderboard.page.costs import TITLES
+from leaderboard.page.utterances import committed_utterances
 
 CONDITION = "ladder-environment"
 
@@ -122,15 +125,23 @@ def test_what_compression_costs(reader, view):
 
 def test_what_it_costs_on_a_named_cpu(reader, view):
     page = reader.page
+    table, cpu = page.locator("#open-costs"), usual_cpu(view.rows)
+    row = next(row for row in view.rows if row.cost and row.cost.cpu_text == cpu)
+    line = table.locator(f"tr[data-k='{row.key}']").text_content()
+    reports = {"float32": row.cost} | {TITLES[name]: x for name, x in row.modified_costs.items()}
+    for name, cost in reports.items():
+        assert name in table.locator("thead").text_content()
+        assert f"{cost.timing.rtf:.4f}" in line and f"{cost.stored_bytes / 1e6:.1f}" in line
+    assert f"{cpu}, 1 thread" in table.locator("caption").text_content()
+    assert (row.cost.measured_on or "no date") in line
     reader.act(page.locator("#open .menu summary", has_text="Columns").click)
     reader.act(page.check, "#open [name='col-time']")
-    row = next(row for row in view.rows if row.cost is not None)
+    assert row.cost.cpu_text in reader.head("Real-time factor").text_content()
     reader.act(cell(reader.row(row.name), "time", view).click)
-    text, cost = page.locator("#number").text_content(), row.cost
-    assert cost.cpu_text in reader.head("Real-time factor").text_content()
-    assert f"real-time factor {cost.timing.rtf:.4f} on {cost.cpu_text}, 1 thread, float32" in text
-    assert cost.measured_on or "no date" in text
-    assert len(set(re.findall(r"factor (\d\.\d+)", text))) == 1  # one for one row
+    text = page.locator("#number").text_content()
+    for cost in reports.values():
+        assert f"real-time factor {cost.timing.rtf:.4f} on {cost.cpu_text}, 1 thread" in text
+    assert len(re.findall(r"factor (\d\.\d+)", text)) == len(reports)  # one for one precision
 
 
 def test_what_a_number_is(reader, view):
@@ -140,9 +151,20 @@ def test_what_a_number_is(reader, view):
     for part in ("95 % interval", "Rank", "Chance", "mean of 3 seeds, n = ", "sha256", "Recipe",
                  "protocol 20", "Learning rates on dev", "Layer weights", "seed 0, 1, 2",
                  f"slim-superb eval '{row.name}' ks --track open --seeds 0,1,2",
-                 "Predictions"):  # fmt: skip
+                 "Learning curve", "Predictions"):  # fmt: skip
         assert part in text
     assert reader.page.locator("#number svg.bars").count() == 2
+    shares = row.right_shares["ks"]  # what is committed of predictions: which utterances are right
+    assert 100 * shares.mean() == pytest.approx(
+        100 * row.scores["ks", "accuracy", "clean"].value, abs=0.1
+    )
+    all_right, none = (shares == 1).sum(), (shares == 0).sum()
+    part = len(shares) - all_right - none
+    summary = f"{len(shares)}: wholly right {all_right}, in part {part}, not at all {none}"
+    reader.act(reader.page.locator("#number summary", has_text=summary).click)
+    lines = reader.page.locator("#number details tbody tr").all_text_contents()
+    ids = {item.id: at for at, item in enumerate(committed_utterances("open", "ks"))}
+    assert all(shares[ids[re.match(r"queen-\w+-w\d+", text)[0]]] == 0 for text in lines[:5])
 
 
 def test_whether_a_column_can_be_believed(reader, view):

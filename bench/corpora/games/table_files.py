@@ -20,12 +20,14 @@ import zlib
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.corpora.package.reader import GameLine
 from bench.corpora.package.text import normalise
 from bench.errors import InvalidDataError
-from bench.sound.manifests import Trial
+
+if TYPE_CHECKING:
+    from bench.sound.manifests import Trial
 
 FOLDER = Path(__file__).with_name("tables")
 CLIPS, TRIALS, ROWS = FOLDER / "clips.tsv.gz", FOLDER / "trials.tsv.gz", FOLDER / "rows"
@@ -113,6 +115,8 @@ def read_rows(path: Path) -> list[CommittedRow]:
 
 def read_trials() -> dict[str, list[Trial]]:
     """Return the trials of each manifest that has some, in their order."""
+    from bench.sound.manifests import Trial  # imports torch
+
     trials: dict[str, list[Trial]] = defaultdict(list)
     for manifest, label, enrolment, test in read_fields(TRIALS):
         trials[manifest].append(Trial(int(label), enrolment, test))

@@ -23,7 +23,7 @@ function setUpTable(view) {
     button.append(...head.childNodes);
     head.append(button);
   });
-  const heat = [...section.querySelectorAll('.robust tr[data-k]')];
+  const heat = [...section.querySelectorAll('tr[data-k]')];
   tables[view.k] = { table, bodies: [...table.tBodies], rows, order, heads, heat, shown: [] };
   table.classList.add('js');
   for (const bar of table.querySelectorAll('.iv')) bar.setAttribute('preserveAspectRatio', 'none');
@@ -142,7 +142,7 @@ function showTable(view) {
   showColumns(view, main);
 }
 
-/* The tables of conditions follow filters and order of the main table. */
+/* The tables of costs and conditions follow filters and order of the main table. */
 function showHeat(view, main) {
   const place = new Map(main.shown.map((row, index) => [row.k, index]));
   const wanted = [...place.keys()].join();

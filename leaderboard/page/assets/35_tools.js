@@ -25,7 +25,8 @@ function setUpTools(view, box) {
     const options = all(view.rows.map((row) => row[key]));
     return options.length > 2 ? [choice(label, options, changed(key), key)] : [];
   };
-  box.append(make('label', {}, 'Search', search));
+  const open = (event) => event.target.setAttribute('aria-expanded', String(box.classList.toggle('open')));
+  box.append(make('label', { class: 'always' }, 'Search', search), make('button', { type: 'button', class: 'always options', name: 'options', 'aria-expanded': 'false', onclick: open }, 'Options'));
   if (view.conds.length > 1) {
     const options = view.conds.map(([name, group], index) => [index ? name : '', index ? name : 'clean speech', group]);
     box.append(choice('Condition', options, (name) => set({ n: name }), 'n'));
@@ -47,7 +48,7 @@ function setUpTools(view, box) {
     make('button', { type: 'button', name: 'csv', onclick: () => downloadCsv(view) }, 'CSV'),
     make('button', { type: 'button', name: 'bib', onclick: () => downloadBibtex(view) }, 'BibTeX'),
     make('button', { type: 'button', name: 'reset', onclick: () => set({ ...DEFAULTS, v: state.v }) }, 'Reset'),
-    make('p', { class: 'count', role: 'status', 'aria-live': 'polite' }),
+    make('p', { class: 'count always', role: 'status', 'aria-live': 'polite' }),
   );
   box.hidden = false;
 }

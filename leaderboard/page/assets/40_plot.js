@@ -191,7 +191,7 @@ function levelLines(levels, py, taken) {
     else groups.push({ at: py(value), texts: [text] });
   }
   const texts = groups.map(({ at, texts }) => {
-    const text = texts.join(', ');
+    const text = texts.length > 1 && BOX.w < 640 && texts[0].startsWith('teacher') ? 'teachers' : texts.join(', ');
     const places = [];
     for (let away = 0; away < 120; away += 14) {
       for (let x = BOX.r; x - 7 * text.length >= BOX.l; x -= 24) places.push([x, at - 5 - away, 'end'], [x, at + 13 + away, 'end']);
