@@ -61,7 +61,7 @@ def export_onnx(upstream: Upstream, path: Path) -> OnnxExport:
     if path.suffix != ".onnx":
         raise UsageError(f"{path}: an ONNX file ends in .onnx")
     form = resolve(BORDER["onnx form"])(upstream).eval()
-    program = _traced(form, upstream.num_layers)
+    program = _traced(form, upstream)
     with atomic_path(path) as temporary:
         # The exporter chooses the place of the weights by the ending.
         onnx_path = temporary.with_suffix(".onnx")
@@ -74,8 +74,8 @@ def export_onnx(upstream: Upstream, path: Path) -> OnnxExport:
     return OnnxExport(path, path.stat().st_size, upstream.num_layers, lengths, worst)
 
 
-def _traced(form: torch.nn.Module, num_layers: int) -> Any:
-    """Trace the module, for any number of samples.
+def _traced(form: torch.nn.Module, upstream: Upstream) -> Any:
+    """Trace the module, for any number of samples that it takes.
 
     Raises:
         UsageError: a package is missing.
@@ -89,8 +89,9 @@ def _traced(form: torch.nn.Module, num_layers: int) -> Any:
                 form,
                 (torch.zeros(1, TRACED_SAMPLES),),
                 input_names=["wavs"],
-                output_names=[f"state_{index}" for index in range(num_layers)],
-                dynamic_shapes={"wavs": {1: torch.export.Dim("samples")}},
+                output_names=[f"state_{index}" for index in range(upstream.num_layers)],
+                # Without the least number, the exporter fails once to find it and traces again.
+                dynamic_shapes={"wavs": {1: torch.export.Dim("samples", min=upstream.min_samples)}},
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,

@@ -34,7 +34,7 @@ def upstream():
 
 @pytest.fixture(scope="module")
 def program(upstream):
-    return export._traced(OneUtterance(upstream).eval(), upstream.num_layers)
+    return export._traced(OneUtterance(upstream).eval(), upstream)
 
 
 def test_an_encoder_goes_there_and_back(tmp_path, monkeypatch, upstream, program):
