@@ -14,7 +14,7 @@ from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.summaries import mean_lead
 from leaderboard.page.data import SHADES, shade_of
 
-NARROW_SCORES = 3  # columns of scores beside the parameters, on a screen of 768 pixels
+NARROW_SCORES = 3  # tasks beside the parameters and the mean, on a screen of 768 pixels
 
 
 def px(value: float) -> str:
@@ -100,9 +100,11 @@ def classes(view: View) -> list[str]:
 
     `x` is shown on request, `w` not on a narrow screen, `t` text, `g` grey: tells no rows apart.
     """
-    first = [c for c in view.columns if c.is_first and c.group in ("summary", "score")]
-    first.sort(key=lambda c: [c.group != "summary", c.task not in view.informative])
-    shown = {"params", *(column.key for column in first[:NARROW_SCORES])}
+    first = [column for column in view.columns if column.is_first]
+    scores = [column for column in first if column.group == "score"]
+    scores.sort(key=lambda column: column.task not in view.informative)
+    narrow = [column for column in first if column.group == "summary"] + scores[:NARROW_SCORES]
+    shown = {"params", *(column.key for column in narrow)}
     return [
         " ".join(
             name

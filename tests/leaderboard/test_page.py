@@ -368,9 +368,9 @@ def test_without_scripts(watched, site):
     assert page.locator("#open details.up[open] .tasks").is_visible()
 
 
-def test_a_tablet_has_parameters_and_three_scores(watched, site):
+def test_a_tablet_has_parameters_the_mean_and_three_scores(watched, site):
     page = watched(site, width=768, height=1000)
-    assert heads_shown(page) == 5
+    assert heads_shown(page) == 6
     shown = page.locator("#open table.main thead tr.heads th:visible").all_text_contents()
     assert shown[0] == "Model" and "Parameters" in shown[2]
     assert page.evaluate("document.documentElement.scrollWidth") <= 768
