@@ -192,11 +192,12 @@ def write_page(results: Path, docs: Path) -> Path:
 
 
 def _committed(results: Path) -> str:
-    """Return the table of committed heads by task."""
+    """Return the table of committed heads by task, of the present versions of the cards."""
     by_task: dict[str, list[Record]] = defaultdict(list)
     for path in sorted((results / "open").glob("*/*.json")):
         record = read_record(path)
-        if not (record.labels_shuffled or record.ceiling) and record.selection.step:
+        is_head = not (record.labels_shuffled or record.ceiling) and record.selection.step
+        if is_head and record.task_version == task_card(record.task, "open").version:
             by_task[record.task].append(record)
     rows = []
     for task, records in sorted(by_task.items()):
