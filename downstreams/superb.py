@@ -88,12 +88,21 @@ class IntentClassifier(UtteranceClassifier):
         stride: samples per frame; not used.
         targets: labels of the training split.
         projection: width between the two linear layers (SUPERB: 256).
+        label_smoothing: of each cross entropy, as in `UtteranceClassifier`; SUPERB has none.
     """
 
     def __init__(
-        self, input_size: int, stride: int, targets: Sequence[Any], *, projection: int = 256
+        self,
+        input_size: int,
+        stride: int,
+        targets: Sequence[Any],
+        *,
+        projection: int = 256,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(input_size, stride, targets, projection=projection)
+        super().__init__(
+            input_size, stride, targets, projection=projection, label_smoothing=label_smoothing
+        )
         parts = [str(target).split("|") for target in targets]
         if len({len(labels) for labels in parts}) != 1:
             raise InvalidDataError(
@@ -115,7 +124,9 @@ class IntentClassifier(UtteranceClassifier):
     def loss(self, output: Tensor, targets: Tensor) -> Tensor:
         """Return the summed cross entropies of logits (B, C) and class numbers (B, labels)."""
         losses = [
-            nn.functional.cross_entropy(logits, targets[:, place])
+            nn.functional.cross_entropy(
+                logits, targets[:, place], label_smoothing=self.label_smoothing
+            )
             for place, logits in enumerate(self._logits(output))
         ]
         return torch.stack(losses).sum()

@@ -154,13 +154,15 @@ def test_slot_marks_keep_their_spaces():
     assert head._text_of(["B", "E", "-"]) == "BE-"
 
 
-def test_intents_are_predicted_label_by_label():
-    head = IntentClassifier(3, 320, ["on|lamp", "off|lamp", "on|heat"], projection=2)
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_intents_are_predicted_label_by_label(share):
+    targets = ["on|lamp", "off|lamp", "on|heat"]
+    head = IntentClassifier(3, 320, targets, projection=2, label_smoothing=share)
     assert [slot.names for slot in head.slots] == [["off", "on"], ["heat", "lamp"]]
     assert head.classify.out_features == 4
     assert head.encode(["on|heat", "off|lamp"]).tolist() == [[1, 0], [0, 1]]
     logits = torch.tensor([[0.0, 1.0, 3.0, 2.0], [5.0, 1.0, 3.0, 4.0]])
     assert head.predict(logits) == ["on|heat", "off|lamp"]
-    losses = [nn.functional.cross_entropy(logits[:, i : i + 2], t) for i, t in
-              ((0, torch.tensor([1, 0])), (2, torch.tensor([0, 1])))]  # fmt: skip
+    losses = [nn.functional.cross_entropy(logits[:, i : i + 2], t, label_smoothing=share)
+              for i, t in ((0, torch.tensor([1, 0])), (2, torch.tensor([0, 1])))]  # fmt: skip
     torch.testing.assert_close(head.loss(logits, head.encode(["on|heat", "off|lamp"])), sum(losses))
