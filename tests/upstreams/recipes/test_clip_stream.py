@@ -5,6 +5,8 @@ import torch
 from recipe_toys import ingredients, stream
 
 from bench.errors import InvalidDataError, UsageError
+from upstreams.recipes.training.distributed import Processes
+from upstreams.recipes.training.loader import UpdateLoader
 from upstreams.recipes.training.masking import span_mask
 from upstreams.recipes.training.stream import ClipStream
 
@@ -55,14 +57,32 @@ def test_lengths_are_on_a_grid_where_that_leaves_enough(source):
 
 def test_batches_go_on_where_they_stopped(source):
     def first(count, epoch, skip):
-        found = stream(source).batches(epoch, skip)
+        loader = UpdateLoader(stream(source), Processes(), lambda shard, _: shard, loaders)
+        found = loader.updates(epoch, skip, step=0)
         return [
             (place[:2], place[2][0].indices) for place, _ in zip(found, range(count), strict=False)
         ]
 
+    loaders = 0
     every = first(8, 0, 0)
     (epoch, number), _ = every[4]
     assert first(3, epoch, number) == every[5:8]
+    loaders = 2
+    assert first(8, 0, 0) == every
+
+
+def test_a_loader_that_reads_ahead_stops_with_the_error_of_its_sound(source):
+    def prepare(shard, step):
+        if step == 3:
+            raise InvalidDataError("x.wav: truncated")
+        return shard._replace(prepared=(shard.wavs * step,))
+
+    updates = UpdateLoader(stream(source), Processes(), prepare, 2).updates(0, 0, step=1)
+    first, second = next(updates).shards[0], next(updates).shards[0]
+    assert torch.equal(first.prepared[0], first.wavs)
+    assert torch.equal(second.prepared[0], 2 * second.wavs)
+    with pytest.raises(InvalidDataError, match=r"^x.wav: truncated$"):
+        next(updates)
 
 
 def test_clips_that_are_too_short_are_named(source):

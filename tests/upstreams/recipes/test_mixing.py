@@ -5,7 +5,7 @@ import torch
 from recipe_toys import recipe_file
 
 from bench.cli import main
-from upstreams.recipes.training.mixing import mix_utterances
+from upstreams.recipes.training.masking import mix_utterances
 from upstreams.recipes.training.stream import ClipBatch
 
 

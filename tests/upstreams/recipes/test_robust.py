@@ -54,6 +54,10 @@ def test_who_hears_what(make, batch, setup):
             assert torch.equal(teacher, student) == (setup == "both_same")
             assert (mine.wavs[row, size:] == 0).all()
     assert seen == {True, False}
+    # What the loader distorts ahead is what the update would distort.
+    ahead = objective.prepare(batch, moment(5).generator)
+    assert torch.equal(objective.inputs(ahead, moment(5))[0].wavs, mine.wavs)
+    assert torch.equal(objective.inputs(ahead, moment(5))[1].wavs, theirs.wavs)
 
 
 def test_reversal_turns_the_gradient_around():

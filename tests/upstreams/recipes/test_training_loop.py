@@ -1,13 +1,17 @@
 """The training loop: settings, schedule, stages, checkpoints, log, failures."""
 
 import json
+from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
-from recipe_toys import first_batch, ingredients, stream
+from recipe_toys import MEL, first_batch, ingredients, stream
 
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.schema import make_model
+from upstreams.encoder.state import build, random_state
+from upstreams.recipes.distillation import distil
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective, TrainedUpstream
 from upstreams.recipes.training.runlog import RunLog
@@ -160,7 +164,45 @@ def test_the_log_has_means_over_the_updates_that_have_a_figure(tmp_path):
         log.add(figures)
     assert log.write(step=3, hours=0.1, lr=0.01, wall_s=2.0) == {"loss": 3.0, "sparsity": 0.5}
     log.add({"loss": 7.0})
+    log.wait(1.0, 4.0)
+    log.wait(0.0, 4.0)
     assert log.write(step=4, hours=0.1, lr=0.01, wall_s=2.0) == {"loss": 7.0}
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line.get("waiting") for line in lines] == [None, 0.125]
+
+
+def test_reading_ahead_changes_no_weight(tmp_path, source):
+    class Louder(Line):
+        def prepare(self, batch, generator):
+            return batch._replace(prepared=(batch.wavs * torch.rand((), generator=generator),))
+
+        def loss(self, batch, at):
+            wavs = batch.prepared[0] if batch.prepared else self.prepare(batch, at.generator)[0]
+            return super().loss(batch._replace(wavs=wavs), at)
+
+    weights = []
+    for loaders in (0, 2):
+        run, objective, _ = make_run(
+            tmp_path / str(loaders), source, objective=Louder(), loaders=loaders
+        )
+        run.run(lambda *_: None)
+        weights.append(objective.weight.detach())
+        log = (tmp_path / str(loaders) / "log.jsonl").read_text().splitlines()
+        assert 0 <= json.loads(log[0])["waiting"] <= 1
+    assert torch.equal(*weights)
+
+
+@pytest.mark.slow
+def test_compiled_layers_give_the_same_losses(tmp_path):
+    losses = []
+    for compiled in (False, True):
+        source = ingredients(tmp_path, {"targets": [1, 2], "student": {"num_layers": 1}})
+        source = replace(source, teacher=build(MEL, random_state(MEL, 7)))
+        run, _, _ = make_run(
+            tmp_path / "run", source, objective=distil.make(source), compile=compiled
+        )
+        losses.append([run._update(*shards)["loss"] for _, _, shards in islice(run._batches(), 3)])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_too_little_memory_is_one_line(tmp_path, source):

@@ -23,6 +23,8 @@ from upstreams.recipes.distillation.adversary import Adversary, ramp
 from upstreams.recipes.training.objective import Moment, Objective
 from upstreams.recipes.training.stream import ClipBatch
 
+Draw = tuple[int, int]  # the two numbers that a distortion depends on
+
 
 class RobustnessOptions(Frozen):
     """Keys of the recipe's section `robust`.
@@ -82,28 +84,47 @@ class RobustDistillation(distil.Distillation):
             group["params"] = [p for p in group["params"] if id(p) not in excluded]
         return groups
 
+    def prepare(self, batch: ClipBatch, generator: torch.Generator) -> ClipBatch:
+        """Distort the sound of student and teacher."""
+        return batch._replace(prepared=self._sounds(batch, self._draw(batch, generator)))
+
     def inputs(self, batch: ClipBatch, at: Moment) -> tuple[ClipBatch, ClipBatch, Tensor]:
         """Return the inputs of student and teacher, and a mask (B,) of distorted utterances."""
-        setup, generator = self.robustness.setup, at.generator
+        drawn = self._draw(batch, at.generator)
+        student, teacher = batch.prepared or self._sounds(batch, drawn)
+        rows = batch.rows or range(len(batch.whole_lengths))
+        distorted = torch.tensor([whole in drawn for whole in rows])
+        device = batch.wavs.device
+        inputs = [batch._replace(wavs=wavs.to(device)) for wavs in (student, teacher)]
+        return inputs[0], inputs[1], distorted.to(device)
+
+    def _draw(self, batch: ClipBatch, generator: torch.Generator) -> dict[int, list[Draw]]:
+        """Draw the distortions of all clips of the update, so that shards have those of the whole.
+
+        Returns:
+            for each distorted clip, by its position in the update, the draws of student and (with
+            `both_independent`) teacher.
+        """
         share = torch.rand(len(batch.whole_lengths), generator=generator)
-        distorted = share < self.robustness.distorted_share
+        distorted = (share < self.robustness.distorted_share).nonzero().flatten().tolist()
+        count = 1 + (self.robustness.setup == "both_independent")
+        return {whole: [_draw(generator) for _ in range(count)] for whole in distorted}
+
+    def _sounds(self, batch: ClipBatch, drawn: dict[int, list[Draw]]) -> tuple[Tensor, Tensor]:
+        """Return the sounds (B, S) of student and teacher on the CPU."""
+        setup = self.robustness.setup
         student, teacher = batch.wavs.cpu().clone(), batch.wavs.cpu().clone()
-        rows = {whole: row for row, whole in enumerate(batch.rows or range(len(distorted)))}
-        for whole in distorted.nonzero().flatten().tolist():
-            # All clips of the update are drawn for, so that shards have the draws of the whole.
-            drawn = [_draw(generator) for _ in range(1 + (setup == "both_independent"))]
-            if whole not in rows:
+        for row, whole in enumerate(batch.rows or range(len(batch.whole_lengths))):
+            if whole not in drawn:
                 continue
-            row, size = rows[whole], int(batch.whole_lengths[whole])
+            size = int(batch.whole_lengths[whole])
             clean = batch.wavs[row, :size].cpu()
-            student[row, :size] = self._distorted(clean, *drawn[0])
+            student[row, :size] = self._distorted(clean, *drawn[whole][0])
             if setup == "both_same":
                 teacher[row, :size] = student[row, :size]
             elif setup == "both_independent":
-                teacher[row, :size] = self._distorted(clean, *drawn[1])
-        device = batch.wavs.device
-        inputs = [batch._replace(wavs=wavs.to(device)) for wavs in (student, teacher)]
-        return inputs[0], inputs[1], distorted[list(rows)].to(device)
+                teacher[row, :size] = self._distorted(clean, *drawn[whole][1])
+        return student, teacher
 
     def _distorted(self, wav: Tensor, *drawn: int) -> Tensor:
         """Distort one utterance."""
@@ -145,7 +166,7 @@ class RobustDistillation(distil.Distillation):
         return total + term * batch.clip_share, figures
 
 
-def _draw(generator: torch.Generator) -> tuple[int, int]:
+def _draw(generator: torch.Generator) -> Draw:
     """Draw the two numbers that a distortion depends on."""
     index, number = torch.randint(2**31, (2,), generator=generator).tolist()
     return index, number

@@ -11,12 +11,16 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from bench.errors import MissingError, UsageError
+
+TIMEOUT = timedelta(minutes=10)  # of a process that the others wait for; torch's for NCCL
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,23 @@ class Processes:
     def own_shards(self) -> Sequence[int]:
         """The shards of this process."""
         return range(self.rank, self.num_shards, self.count)
+
+    def agree(self, digest: str) -> None:
+        """Check that all processes train the same: configuration, data and number of shards.
+
+        Raises:
+            UsageError: this process or another one differs from the first.
+        """
+        if self.count == 1:
+            return
+        digests: list[Any] = [None] * self.count
+        distributed.all_gather_object(digests, (digest, self.accumulate))
+        others = [rank for rank, other in enumerate(digests) if other != digests[0]]
+        if others:
+            raise UsageError(
+                f"torchrun: process {others[0]} of {self.count} has another recipe, other data or "
+                f"other options than process 0: start all with the same command and files"
+            )
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """Return the module to call for a loss: itself, or one that sums gradients.
@@ -88,7 +109,8 @@ def join(device: torch.device, accumulate: int) -> Processes:
         torch.cuda.set_device(local)
     if not distributed.is_initialized():
         try:
-            distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            kind = "nccl" if device.type == "cuda" else "gloo"
+            distributed.init_process_group(kind, timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
             raise MissingError(
                 f"torchrun: process {rank} of {count} cannot join the others: {error}"

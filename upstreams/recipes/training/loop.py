@@ -17,6 +17,7 @@ from bench import stopping
 from bench.errors import InvalidDataError, UsageError
 from upstreams.recipes.training.checkpoint import BEST, CHECKPOINT, read_state, write_state
 from upstreams.recipes.training.distributed import Processes
+from upstreams.recipes.training.loader import LoadedUpdate, UpdateLoader
 from upstreams.recipes.training.objective import Moment, Objective
 from upstreams.recipes.training.optimisation import Optimisation, step_generator
 from upstreams.recipes.training.runlog import RunLog
@@ -102,14 +103,16 @@ class TrainingRun:
         """
         self.resume()
         self.log.drop_after(self.progress.step)
-        saved = time.monotonic()
+        saved = asked = time.monotonic()
         for epoch, number, shards in self._batches():
-            begun = time.monotonic()
+            waited_s = time.monotonic() - asked
             before = self.progress.presented_s
             figures = self._update(*shards)
             self.progress.epoch, self.progress.number = epoch, number
-            self.progress.wall_s += time.monotonic() - begun
+            took_s = time.monotonic() - asked
+            self.progress.wall_s += took_s
             self.log.add(figures)
+            self.log.wait(waited_s, took_s)
             self._export_after(before)
             if self.progress.step % self.training.log_steps == 0:
                 on_step(self.amount, self._write_log())
@@ -121,6 +124,7 @@ class TrainingRun:
             if stopping.requested():
                 self.save()
                 stopping.check()
+            asked = time.monotonic()
         self.save()
         if self.training.keep_best and self.is_first:
             best = read_state(self.folder / BEST, self.identity, self.device)
@@ -169,15 +173,22 @@ class TrainingRun:
             generator=step_generator(self.seed, "step", self.progress.step),
         )
 
-    def _batches(self) -> Iterator[tuple[int, int, list[ClipBatch]]]:
+    def _batches(self) -> Iterator[LoadedUpdate]:
         """Yield batches until all audio is presented, each with (epoch, number) of the next."""
         if self.fraction >= 1:
             return
-        place = (self.progress.epoch, self.progress.number)
-        for item in self.stream.batches(*place, self.processes):
+        loader = UpdateLoader(self.stream, self.processes, self._prepare, self.training.loaders)
+        place = self.progress
+        for item in loader.updates(place.epoch, place.number, place.step):
             yield item
             if self.fraction >= 1:
                 return
+
+    def _prepare(self, shard: ClipBatch, step: int) -> ClipBatch:
+        """Complete a shard of an update; clips that are mixed first are completed in the update."""
+        if self.training.mixing:
+            return shard
+        return self.objective.prepare(shard, step_generator(self.seed, "step", step))
 
     def _update(self, *shards: ClipBatch) -> dict[str, float]:
         """Make one update from the shards of this process; return the figures of the update."""

@@ -90,6 +90,16 @@ class Objective(nn.Module, ABC):
         """Return the present state with its own head; None for an objective without a task."""
         return None
 
+    def prepare(self, batch: ClipBatch, generator: torch.Generator) -> ClipBatch:
+        """Complete a shard in the loader, such as by distorting sound; the default changes nothing.
+
+        Args:
+            batch: on the CPU.
+            generator: as that of the update's `Moment`, which `loss` gets in the same state.
+        """
+        del generator
+        return batch
+
     def begin(self, stage: int) -> None:
         """Prepare a stage: before its first update, and again when a run resumes in it."""
 

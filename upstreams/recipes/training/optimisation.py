@@ -12,8 +12,9 @@ from torch import nn
 
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.seeds import derive_seed
+from upstreams.encoder.transformer import TransformerLayer
 from upstreams.recipes.training.distributed import Processes
-from upstreams.recipes.training.mixing import mix_utterances
+from upstreams.recipes.training.masking import mix_utterances
 from upstreams.recipes.training.objective import Moment, Objective
 from upstreams.recipes.training.precision import autocast_context, resolve_precision
 from upstreams.recipes.training.settings import TrainingSettings, of_stage
@@ -46,6 +47,10 @@ class Optimisation:
         self.optimizer = torch.optim.AdamW(groups, lr=lr, betas=settings.betas, eps=settings.eps)
         precision = resolve_precision(settings.precision, self.device)
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
+        if settings.compile:
+            for module in self.objective.modules():
+                if isinstance(module, TransformerLayer):
+                    module.compile(dynamic=True)
         self._model: nn.Module = self.objective
         self._stage = -1
 

@@ -20,6 +20,7 @@ class RunLog:
         """Take the folder of the run; None writes nothing (a process that is not the first)."""
         self._path = folder / LOG if folder is not None else None
         self._values: dict[str, list[float]] = {}
+        self._waited_s = self._took_s = 0.0
         self._curves = Curves(folder / "tensorboard") if folder is not None else None
 
     def add(self, figures: dict[str, float]) -> None:
@@ -27,11 +28,22 @@ class RunLog:
         for key, value in figures.items():
             self._values.setdefault(key, []).append(value)
 
+    def wait(self, waited_s: float, took_s: float) -> None:
+        """Add the time that an update waited for its batch, and its whole time."""
+        self._waited_s += waited_s
+        self._took_s += took_s
+
     def write(self, *, step: int, hours: float, lr: float, wall_s: float) -> dict[str, float]:
-        """Write and return the means since the last line, each over the updates that have it."""
+        """Write and return the means since the last line, each over the updates that have it.
+
+        The line has the share of the time in which the training waited for batches (`waiting`).
+        """
         means = {key: fmean(values) for key, values in self._values.items()}
         self._values = {}
         progress = {"step": step, "hours": hours, "lr": lr, "wall_s": wall_s}
+        if self._took_s:
+            progress["waiting"] = round(self._waited_s / self._took_s, 4)
+            self._waited_s = self._took_s = 0.0
         self._append({key: _short(value) for key, value in {**progress, **means}.items()})
         for key, value in means.items():
             if self._curves is not None:

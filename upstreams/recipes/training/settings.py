@@ -20,7 +20,7 @@ Section = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is
 
 
 class TrainingSettings(Frozen):
-    """The section `training` of a recipe. All but `accumulate` is in the checkpoint's identity.
+    """The section `training` of a recipe. All but `accumulate` and `loaders` is in the identity.
 
     Attributes:
         hours: of audio to present, over all epochs; without effect if `updates` is given.
@@ -48,6 +48,8 @@ class TrainingSettings(Frozen):
         accumulate: shards that each process passes in turn for one update; a larger number needs
             less memory. Like the number of processes it changes last bits only, so it is not in
             the checkpoint's identity.
+        loaders: processes that read and distort sound ahead of the training; with 0 it reads its
+            own batches. The batches are the same, so it is not in the identity either.
         save_s: seconds of wall clock between two checkpoints.
         log_steps: updates between two lines of the log.
         keep_hours: hours of audio at which the upstream is exported too.
@@ -56,8 +58,10 @@ class TrainingSettings(Frozen):
             saves time if a run presents clips many times. An hour of audio takes 0.5 GB on disk
             for a teacher of 7 states of 192, 3.6 GB for HuBERT Base.
         mixing: share of the clips that get a part of another clip added, as in WavLM
-            (`mixing.mix_utterances`); not in the validation loss. Units and stored targets stay
+            (`masking.mix_utterances`); not in the validation loss. Units and stored targets stay
             those of the clip. A teacher that is passed each batch gets the mix.
+        compile: compile the layers of the trained encoder with `torch.compile`; it needs a C++
+            compiler, on CUDA Triton. Last bits differ.
         threads: of the CPU. They decide the last bits of the weights.
         precision: `float32`, `bf16`, `fp16` or `auto`, as `precision.autocast_context` reads it.
             On processors with instructions for it (AVX512-BF16, AMX) `bf16` is about twice as
@@ -84,11 +88,13 @@ class TrainingSettings(Frozen):
     validate_every: int = Field(default=0, ge=0)
     keep_best: bool = False
     accumulate: int = Field(default=1, gt=0)
+    loaders: int = Field(default=0, ge=0)
     save_s: float = 120.0
     log_steps: int = Field(default=50, gt=0)
     keep_hours: tuple[float, ...] = ()
     keep_targets: bool = False
     mixing: float = Field(default=0.0, ge=0, le=1)
+    compile: bool = False
     threads: int = Field(default=1, gt=0)
     precision: Precision = "auto"
 

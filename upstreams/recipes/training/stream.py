@@ -7,7 +7,7 @@ batch that would have come next.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -41,6 +41,7 @@ class ClipBatch(NamedTuple):
             all of them.
         rows: (B,) the positions of the clips among those N; empty for all.
         is_idle: the shard has no clip of its own. It repeats the first, with weight 0.
+        prepared: sounds (B, S) that the objective made of `wavs` in the loader; empty without.
     """
 
     wavs: Tensor
@@ -50,6 +51,7 @@ class ClipBatch(NamedTuple):
     update_lengths: Tensor | None = None
     rows: tuple[int, ...] = ()
     is_idle: bool = False
+    prepared: tuple[Tensor, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -78,7 +80,8 @@ class ClipBatch(NamedTuple):
 
     def to(self, device: torch.device) -> ClipBatch:
         """Return the batch with its sound on a device; lengths stay on the CPU."""
-        return self._replace(wavs=self.wavs.to(device))
+        prepared = tuple(wavs.to(device) for wavs in self.prepared)
+        return self._replace(wavs=self.wavs.to(device), prepared=prepared)
 
 
 @dataclass(frozen=True)
@@ -217,21 +220,3 @@ class ClipStream:
             indices=tuple(part.index for part in parts),
             starts=tuple(part.start for part in parts),
         )
-
-    def batches(
-        self, epoch: int, skip: int, processes: Processes = ALONE
-    ) -> Iterator[tuple[int, int, list[ClipBatch]]]:
-        """Yield (epoch, number) of the next batch and the shards of a batch for this process.
-
-        Args:
-            epoch: of the first batch.
-            skip: number of the first batch in its epoch.
-            processes: say which shards are read.
-        """
-        while True:
-            plan = self.plan(epoch)
-            for number in range(skip, len(plan)):
-                parts, count = plan[number], processes.num_shards
-                shards = [self.load_shard(parts, i, count) for i in processes.own_shards]
-                yield epoch, number + 1, shards
-            epoch, skip = epoch + 1, 0

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from bench.api import SAMPLE_RATE_HZ
-from bench.errors import UsageError
 from bench.registry import resolve
 from bench.schema import make_model
 from bench.trainer import Ingredients, OnStep, RecipeTrainer, TaskPredictor
@@ -29,13 +28,10 @@ class ObjectiveTrainer(RecipeTrainer):
     def __init__(self, section: Mapping[str, Any], device: torch.device) -> None:
         self._settings = make_model(TrainingSettings, dict(section), "training")
         # Another number of shards sums in another order, but it is the same training.
-        self._section = {key: value for key, value in section.items() if key != "accumulate"}
+        same = ("accumulate", "loaders")
+        self._section = {key: value for key, value in section.items() if key not in same}
         self._device = device
         self._processes = join(device, self._settings.accumulate)
-        if self._settings.keep_targets and self._processes.num_shards > 1:
-            raise UsageError(
-                "training: 'keep_targets' is for one process without 'accumulate': set it to false"
-            )
         self.total, self.unit = self._settings.total, self._settings.unit
         self.keep_targets = self._settings.keep_targets
         self.threads = self._settings.threads
@@ -59,6 +55,8 @@ class ObjectiveTrainer(RecipeTrainer):
                 "grid_samples": GRID_SAMPLES,
             }
         )
+
+        self._processes.agree(self.identity)
 
         def stream(indices: Sequence[int]) -> ClipStream:
             return ClipStream(
