@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 
 from bench.api import SAMPLE_RATE_HZ, Utterance
 from bench.engine import Engine
@@ -24,6 +24,8 @@ def keep_states(
     teacher: Loaded, clips: Sequence[Utterance], home: Path, device: str
 ) -> StateReader:
     """Pass the clips through the teacher, except those in the feature store.
+
+    Several processes (torchrun) pass a part each and read what all of them stored.
 
     Args:
         teacher: frozen.
@@ -53,7 +55,9 @@ def keep_states(
         engine=Engine(device=device),
         name=teacher.name.text(),
     )
-    missing = store.missing(clips)
+    joined = distributed.is_available() and distributed.is_initialized()
+    rank, count = (distributed.get_rank(), distributed.get_world_size()) if joined else (0, 1)
+    missing = store.missing(clips[rank::count])
     if missing:
         size = sum(bytes_per_utterance(upstream, "frames", clip.num_samples) for clip in missing)
         say(f"keeping the teacher's states of {len(missing)} clips: {size / 1e9:.1f} GB in {home}")
@@ -62,6 +66,9 @@ def keep_states(
         store.extract(
             upstream, missing, lambda clip: progress.update(clip.num_samples / SAMPLE_RATE_HZ)
         )
+    if joined:
+        distributed.barrier()
+        store.refresh()
     features = store.read(clips)
 
     def states(indices: Sequence[int]) -> list[Tensor]:

@@ -1,6 +1,7 @@
 """The teacher's hidden states: computed for each batch, or read from the feature store."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -151,6 +152,30 @@ def test_the_command_keeps_them_once(taught, tmp_path, monkeypatch, capsys):
     assert weights[0].keys() == weights[1].keys()
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     assert taught("young")(out=tmp_path / "dry", dry_run=True) is None
+
+
+def test_each_process_passes_a_part_and_reads_all(tmp_path, teacher, monkeypatch):
+    source, passed, rank = ingredients(tmp_path, {}), [], iter((0, 1))
+    loaded = SimpleNamespace(upstream=teacher, key="k" * 64, name=SimpleNamespace(text=str))
+
+    def keep():
+        return teacher_states.keep_states(loaded, source.clips, tmp_path, "cpu")
+
+    def barrier():  # the first process waits here for the second
+        passed.append(len(list((tmp_path / "features").rglob("frames*/**/*.json"))))
+        if len(passed) == 1:
+            keep()
+
+    for name, value in {
+        "is_initialized": lambda: True, "get_rank": lambda: next(rank),
+        "get_world_size": lambda: 2, "barrier": barrier,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(teacher_states.distributed, name, value)
+    states = keep()(range(12))
+    expected = kept_by(teacher, source)(range(12))
+    for ours, theirs in zip(states, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=0.02)
+    assert passed == [1, 2]
 
 
 def test_what_cannot_be_kept_is_told_in_one_line(taught, monkeypatch):
