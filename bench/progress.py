@@ -18,7 +18,7 @@ from bench.errors import one_line, printable
 
 SECONDS_BETWEEN_LINES = 15.0
 MAX_MESSAGE = 4_000  # characters of a line; a hint may list all conditions
-QUIET, NORMAL, VERBOSE = -1, 0, 1
+SILENT, QUIET, NORMAL, VERBOSE = -2, -1, 0, 1
 YELLOW, RED = "33", "1;31"  # of ANSI terminals
 
 _level = NORMAL
@@ -26,7 +26,7 @@ _is_wide = False
 
 
 def set_level(level: int) -> None:
-    """Set how much is written: `QUIET` warnings only, `NORMAL`, `VERBOSE` details too.
+    """Set how much is written: `SILENT` errors only, `QUIET` warnings too, `NORMAL`, `VERBOSE`.
 
     Bars of other libraries follow through the variables that tqdm reads when it is imported.
     """
@@ -153,8 +153,9 @@ def _write_lines(lines: Iterable[str], colour: str = "") -> None:
 
 
 def warn(*lines: str) -> None:
-    """Write lines to stderr at every level: damage, or a result of another upstream."""
-    _write_lines(lines, YELLOW)
+    """Write lines to stderr, unless `SILENT`: damage, or a result of another upstream."""
+    if _level > SILENT:
+        _write_lines(lines, YELLOW)
 
 
 def fail(*lines: str) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,6 +60,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="parts of a batch that a device passes in turn for an update (less memory)",
     )
     parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="of this machine that share the training, one a GPU with --device cuda (default 1); "
+        "for several machines start 'torchrun ... -m bench compress ...' on each",
+    )
+    parser.add_argument(
+        "--loaders",
+        type=int,
+        help="processes that read and distort sound ahead of the training (0: none)",
+    )
+    parser.add_argument(
         "--threads", type=int, help="of the CPU in training; another number gives other last bits"
     )
     parser.add_argument(
@@ -73,6 +87,8 @@ def run(options: argparse.Namespace) -> int:
     from bench.errors import UsageError
     from bench.make.compress import CompressionRequest
 
+    if options.processes != 1 and "RANK" not in os.environ:
+        return _launch(options.processes)
     stopping.install()
     if options.hours is not None and options.max_updates is not None:
         raise UsageError("--hours and --max-updates both give the length of the run: give one")
@@ -81,6 +97,7 @@ def run(options: argparse.Namespace) -> int:
         "updates": options.max_updates,
         "threads": options.threads,
         "accumulate": options.accumulate,
+        "loaders": options.loaders,
     }
     overrides = {key: value for key, value in given.items() if value is not None}
     request = CompressionRequest(
@@ -109,6 +126,45 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _launch(processes: int) -> int:
+    """Start this command in several processes by torch's launcher; return the exit status.
+
+    The process that fails first writes its line; the launcher ends the others and is silent.
+
+    Raises:
+        UsageError: fewer than one process.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    from bench.errors import UsageError
+
+    if processes < 1:
+        raise UsageError(f"--processes {processes}: expected 1 or more")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a warning of each process
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        run_id=str(os.getpid()),
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "bench", *sys.argv[1:])
+    except ChildFailedError as error:
+        codes = [failure.exitcode for failure in error.failures.values()]
+        return next((code for code in codes if code > 1), 1)
+    except SignalException as error:  # the processes got the signal too, and saved
+        return 128 + int(error.sigval)
+    return 0
+
+
 def _compress(request: CompressionRequest) -> Path | None:
     """Run a recipe; of several processes (torchrun), the first writes and one shows an error.
 
@@ -117,13 +173,13 @@ def _compress(request: CompressionRequest) -> Path | None:
     """
     from bench.errors import MissingError, UserError
     from bench.make.compress import compress
-    from bench.progress import QUIET, set_level
+    from bench.progress import SILENT, set_level
 
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return compress(request, home())
     if os.environ["RANK"] != "0":
-        set_level(QUIET)
+        set_level(SILENT)
     launch = os.environ.get("TORCHELASTIC_RUN_ID", "") + os.environ["MASTER_PORT"]
     mark = Path(tempfile.gettempdir()) / f"slim-superb-{launch}-{os.getppid()}.error"
     try:
