@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from bench.errors import InvalidDataError
+
 SAMPLE_RATE_HZ = 16_000
 
 
@@ -84,6 +86,19 @@ class Upstream(nn.Module, ABC):
     @abstractmethod
     def num_frames(self, num_samples: int) -> int:
         """Return T for an utterance of `num_samples` samples."""
+
+    def sizes(self, lengths: Tensor) -> list[int]:
+        """Return the samples of each utterance of a batch as numbers.
+
+        Raises:
+            InvalidDataError: an utterance is shorter than `min_samples`.
+        """
+        sizes = [int(size) for size in lengths]
+        if min(sizes) < self.min_samples:
+            raise InvalidDataError(
+                f"an utterance of {min(sizes)} samples: at least {self.min_samples} are needed"
+            )
+        return sizes
 
     def freeze(self) -> Upstream:
         """Switch to evaluation mode permanently and return self."""

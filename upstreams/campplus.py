@@ -173,12 +173,7 @@ class CamPlus(Upstream):
         Raises:
             InvalidDataError: an utterance is too short for one frame.
         """
-        if int(lengths.min()) < self.min_samples:
-            raise InvalidDataError(
-                f"an utterance of {int(lengths.min())} samples: at least {self.min_samples} are "
-                f"needed"
-            )
-        pairs = zip(wavs, lengths.tolist(), strict=True)
+        pairs = zip(wavs, self.sizes(lengths), strict=True)
         return pad_states([self._states(wav[:size]) for wav, size in pairs], lengths.device)
 
     def _states(self, wav: Tensor) -> Tensor:

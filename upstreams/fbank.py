@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource
-from bench.errors import InvalidDataError, UsageError
+from bench.errors import UsageError
 from bench.sound.torchaudio_guard import import_torchaudio
 
 MEL_BINS = 80
@@ -56,11 +56,7 @@ class FilterBank(Upstream):
         Raises:
             InvalidDataError: an utterance is shorter than a window.
         """
-        sizes = [int(size) for size in lengths]
-        if min(sizes) < self.min_samples:
-            raise InvalidDataError(
-                f"an utterance of {min(sizes)} samples: at least {self.min_samples} are needed"
-            )
+        sizes = self.sizes(lengths)
         feats = [self._features(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]
         frames = torch.tensor([len(item) for item in feats], device=lengths.device)
         return Hidden((nn.utils.rnn.pad_sequence(feats, batch_first=True),), frames)

@@ -60,11 +60,7 @@ class FrameCode(Upstream):
         Raises:
             InvalidDataError: an utterance is shorter than a window.
         """
-        sizes = [int(size) for size in lengths]
-        if min(sizes) < self.min_samples:
-            raise InvalidDataError(
-                f"an utterance of {min(sizes)} samples: at least {self.min_samples} are needed"
-            )
+        sizes = self.sizes(lengths)
         codes = [
             self._code(self.cepstra.mfcc(wav[:size])) for wav, size in zip(wavs, sizes, strict=True)
         ]

@@ -14,7 +14,6 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from bench.api import Hidden, Upstream, lengths_to_mask
-from bench.errors import InvalidDataError
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.frontend import NORM_EPS, WaveExtractor, num_frames, receptive_field
 from upstreams.encoder.kaldi import WINDOW_SAMPLES, KaldiExtractor
@@ -163,11 +162,7 @@ class Encoder(Upstream):
         Raises:
             InvalidDataError: an utterance is too short for one frame.
         """
-        sizes = [int(size) for size in lengths]
-        if min(sizes) < self.min_samples:
-            raise InvalidDataError(
-                f"an utterance of {min(sizes)} samples: at least {self.min_samples} are needed"
-            )
+        sizes = self.sizes(lengths)
         if wavs.device.type != "cpu" and self.extractor.takes_batches:
             return self.project_together(wavs, sizes)
         features = [self._extract(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]

@@ -241,11 +241,7 @@ class Adapter(Upstream):
             InvalidDataError: an utterance is too short, or states have other shapes than measured.
         """
         rows = []
-        for wav, size in zip(wavs, lengths.tolist(), strict=True):
-            if size < self.min_samples:
-                raise InvalidDataError(
-                    f"an utterance of {size} samples: at least {self.min_samples} are needed"
-                )
+        for wav, size in zip(wavs, self.sizes(lengths), strict=True):
             states = self._one(wav[:size])
             shape = (len(states), states[0].shape[-1], states[0].shape[1])
             expected = (self.num_layers, self.hidden_size, self.num_frames(size))
