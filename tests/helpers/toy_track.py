@@ -5,11 +5,12 @@ from types import SimpleNamespace
 from toys import ToyUpstream, make_utterances
 
 from bench import registry
+from bench.conditions import scorer
 from bench.conditions.scorer import score_conditions
 from bench.load.catalog import parse_upstream_name, upstream_card
 from bench.load.loader import Loaded
 from bench.measure.cost import Cost
-from bench.run import artifacts, job, plan, run, spec
+from bench.run import artifacts, job, plan, provenance, run, spec
 from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.sound.manifests import Trial, write_table, write_trials
@@ -26,7 +27,7 @@ head: downstreams.classify:UtteranceClassifier
 head_conf: {projection: 8}
 metrics: [accuracy]
 features: pooled
-recipe: {lr_grid: [1.0e-2, 1.0e-3], steps: 30, batch_size: 4, eval_every: 10, standardize: true}
+recipe: {lr_grid: [1.0e-2, 1.0e-3], steps: 12, batch_size: 4, eval_every: 4, standardize: true}
 deviations: a toy
 """
 SPEAKER = """
@@ -87,7 +88,11 @@ def write_toy(tmp_path, track=TRACK):
 
 
 def use_toy_upstream(monkeypatch):
-    """Run the toy encoder in the place of every upstream; its costs are made up."""
+    """Run the toy encoder in the place of every upstream; its costs and the commit are made up.
+
+    Git reads the whole checkout for a commit, and a plan times updates: both take longer than such
+    a run.
+    """
     card = upstream_card("fbank")
 
     def load(text, session=None):
@@ -101,6 +106,9 @@ def use_toy_upstream(monkeypatch):
     cost = Cost(params=1, macs_per_second=2.0, layers=3, hidden_size=8, stride=320)
     monkeypatch.setattr(job, "measure", lambda upstream: cost)
     monkeypatch.setattr(job, "real_time_factor", lambda upstream: 0.5)
+    monkeypatch.setattr(plan, "_update_seconds", lambda *_: 0.001)
+    for module in (provenance, scorer):
+        monkeypatch.setattr(module, "project_state", lambda: ("c" * 40, False))
 
 
 def make_toy(tmp_path, monkeypatch, track=TRACK):

@@ -1,6 +1,8 @@
 """A toy upstream and toy utterances."""
 
 import os
+from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -42,13 +44,22 @@ def hidden_states(states, item):
     return states
 
 
-def write_tone(folder: Path, name: str, hz: float, num_samples: int, seed: int) -> Path:
+@cache
+def tone(hz: float, num_samples: int, seed: int) -> tuple[bytes, str]:
+    """A WAV file of a noisy tone, and the digest of its samples."""
     rng = np.random.default_rng(seed)
     time = np.arange(num_samples) / 16_000
     wav = 0.3 * np.sin(2 * np.pi * hz * time) + 0.02 * rng.standard_normal(num_samples)
+    file = BytesIO()
+    soundfile.write(file, wav.astype(np.float32), 16_000, subtype="PCM_16", format="WAV")
+    file.seek(0)
+    return file.getvalue(), samples_digest(soundfile.read(file, dtype="float32")[0])
+
+
+def write_tone(folder: Path, name: str, hz: float, num_samples: int, seed: int) -> Path:
     path = folder / f"{name}.wav"
     part = folder / f"{name}.{os.getpid()}.part"  # processes of one test may write the same tone
-    soundfile.write(part, wav.astype(np.float32), 16_000, subtype="PCM_16", format="WAV")
+    part.write_bytes(tone(hz, num_samples, seed)[0])
     return part.rename(path)
 
 
@@ -60,7 +71,6 @@ def make_utterances(folder: Path, count: int, seed: int = 0) -> list[Utterance]:
         high = index % 2
         num_samples = int(rng.integers(3_200, 9_600))
         path = write_tone(folder, f"u{seed}-{index}", 300 + 900 * high, num_samples, index)
-        wav, _ = soundfile.read(path, dtype="float32")
         found.append(
             Utterance(
                 id=f"u{seed}-{index}",
@@ -70,7 +80,7 @@ def make_utterances(folder: Path, count: int, seed: int = 0) -> list[Utterance]:
                 target="high" if high else "low",
                 speaker=f"s{index % 4}",
                 source="toy",
-                key=samples_digest(wav),
+                key=tone(300 + 900 * high, num_samples, index)[1],
             )
         )
     return found

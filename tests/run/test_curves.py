@@ -16,10 +16,10 @@ def test_without_tensorboard_there_are_lines_alone(toy, monkeypatch):
     assert not list(toy.out.rglob("tensorboard"))
     path = outcome.path.with_suffix("") / curves.LINES
     with path.open("a") as file:
-        file.write('["dev accuracy/lr0.01", 10, 0.5]\n["dev accur')  # a resumed, then a killed one
+        file.write('["dev accuracy/lr0.01", 4, 0.5]\n["dev accur')  # a resumed, then a killed one
     figures = curves.read_lines(path)
-    assert len(figures) == 4 and list(figures["loss/lr0.01"]) == [10, 20, 30]
-    assert figures["dev accuracy/lr0.01"][10] == 0.5
+    assert len(figures) == 4 and list(figures["loss/lr0.01"]) == [4, 8, 12]
+    assert figures["dev accuracy/lr0.01"][4] == 0.5
     point = next(point for point in outcome.record.selection.grid if point.lr == 1e-3)
     assert max(figures["dev accuracy/lr0.001"].values()) == point.value
 
@@ -51,7 +51,7 @@ def test_a_training_gives_loss_and_dev_score_of_every_point(toy, monkeypatch):
         assert names == {
             f"{what}/lr{lr:g}" for what in ("loss", "dev accuracy") for lr in (1e-2, 1e-3)
         }
-        assert [step for name, _, step in figures if name == "loss/lr0.01"] == [10, 20, 30]
+        assert [step for name, _, step in figures if name == "loss/lr0.01"] == [4, 8, 12]
         for point in outcome.record.selection.grid:
             scores = [value for name, value, _ in figures if name == f"dev accuracy/lr{point.lr:g}"]
             assert max(scores) == point.value

@@ -42,7 +42,7 @@ def damage(path, rng):
 def test_a_store_damaged_anywhere_gives_the_same_record(toy, task):
     whole = evaluate(toy, task).record.comparable()
     rng = random.Random(5)
-    for number in range(15):
+    for number in range(6):
         files = [path for path in (toy.home / "features").rglob("*") if path.is_file()]
         damage(rng.choice([path for path in files if ".locks" not in path.parts]), rng)
         again = evaluate(toy, task, seed=0, force=True)
@@ -109,7 +109,7 @@ def test_a_stop_in_training_and_passes_keeps_what_is_there(toy, monkeypatch):
         if requested():
             raise stopping.Stopped
 
-    for updates in (3, 8, 9):
+    for updates in (3, 4, 3):
         flag["left"] = updates
         with monkeypatch.context() as patch:
             patch.setattr(stopping, "requested", requested)

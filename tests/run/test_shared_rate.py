@@ -19,7 +19,7 @@ def toy(tmp_path, monkeypatch):
     """The task `tone` with two selection seeds."""
     toy = make_toy(tmp_path, monkeypatch)
     changed = CLASSIFY.replace("recipe: {", "recipe: {selection_seeds: 2, ")
-    changed = changed.replace("steps: 30", "steps: 6").replace("eval_every: 10", "eval_every: 3")
+    changed = changed.replace("steps: 12", "steps: 6").replace("eval_every: 4", "eval_every: 3")
     (tmp_path / "tasks" / "toy" / "tone.yaml").write_text(changed)
     return toy
 

@@ -46,8 +46,8 @@ def test_passes_of_the_upstream(tmp_path, monkeypatch):
     rates = record.selection.grid
     # A fingerprint and the time are measured by three passes each; then train, dev and tests.
     assert len(rates) == 2 and sum(passed) == 3 + 3 + 4 * 16
-    updates, evaluations = 2 * 30, 2 * 3
-    assert updates * 4 + evaluations * 16 + 2 * 16 == 368
+    updates, evaluations = 2 * 12, 2 * 3
+    assert updates * 4 + evaluations * 16 + 2 * 16 == 224
 
 
 def test_frames_of_an_utterance():
