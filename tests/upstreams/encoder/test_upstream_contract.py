@@ -12,6 +12,7 @@ from upstreams.importers.lighthubert import BASE
 # Too large to be drawn, or of a shape that only their file tells: test_cards.py and the tests of
 # their parts at small sizes cover them.
 LARGEST = 150_000_000
+LARGE = 80_000_000  # takes seconds; the tests of the encoder hold its parts to the contract
 SHAPE_IN_FILE = "upstreams.importers.dphubert:load"
 
 
@@ -72,7 +73,12 @@ def noise(num_samples):
     return 0.1 * torch.randn(num_samples, generator=torch.Generator().manual_seed(num_samples))
 
 
-@pytest.fixture(scope="module", params=NAMES)
+def marked(name):
+    is_large = KNOWN.get(name, (0, 0, 0))[2] > LARGE
+    return pytest.param(name, marks=pytest.mark.slow) if is_large else name
+
+
+@pytest.fixture(scope="module", params=map(marked, NAMES))
 def loaded(request):
     return load_upstream(request.param)
 
