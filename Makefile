@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 # A second environment, with the newest packages: it shows what the next `make lock` would break.
 NEWEST := .venv-newest
 CLI := $(BIN)/slim-superb
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
+# Modules are compiled when they are first imported: compiling all 20,000 takes longer than tests do.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 
 TRACK ?= quick
 SEED ?= 0
@@ -20,7 +21,8 @@ TEST_WORKERS ?= 2
 OUT ?= runs
 
 .DEFAULT_GOAL := help
-.PHONY: board-pictures mutants recipe-curves docs statistics grid torture fuzz flips help setup setup-dev setup-conditions data eval cost costs bench store check compress board submit publish validate-track page-speed tables align test pytest test-newest lock lint type golden clean
+# No target is a file, except those that are called by their path.
+.PHONY: $(shell sed -n 's/^\([a-z-]*\):.*/\1/p' $(firstword $(MAKEFILE_LIST)))
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,17 +33,21 @@ help: ## show this list
 	@echo "            [SEEDS=0,1,2] [STORE_GB=50] [DEVICE=cuda] [PRECISION=bf16]"
 	@echo "            [TRACK=superb DATA=/corpora] [LR=published] [PLAN=1]"
 
-$(VENV)/.made: pyproject.toml $(CONSTRAINTS)
+# $(call install,[EXTRAS]): the packages of a fresh environment, in one call after torch.
+define install
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "setting up $(VENV) (about a minute)"
 	@$(PIP) "$(TORCH)"
-	@$(PIP) --editable .
-	@touch $@
+	@$(PIP) --editable '.$(1)'
+	@touch $(VENV)/.made $@
+endef
 
-$(VENV)/.made-dev: $(VENV)/.made
-	@echo "installing the packages that the tests need"
-	@$(PIP) --editable '.[test]'
-	@touch $@
+$(VENV)/.made: pyproject.toml $(CONSTRAINTS)
+	@echo "setting up $(VENV) (about a minute)"
+	$(install)
+
+$(VENV)/.made-dev: pyproject.toml $(CONSTRAINTS)
+	@echo "setting up $(VENV), with the packages that the tests need"
+	$(call install,[test])
 
 setup: $(VENV)/.made ## make the virtual environment for evaluations
 
@@ -133,15 +139,12 @@ docs: setup-conditions ## write every page that is made of the committed records
 statistics: setup ## test intervals and ranks on records and by simulation: writes docs/statistics.md (minutes)
 	@$(BIN)/python -m tools statistics-page
 
-.PHONY: heads
 heads: setup ## how heads end, and trials of recipes: make heads [UPSTREAMS='house_teacher;ge2e' TASKS=ks,sid]
 	@$(BIN)/python -m tools heads-page $(if $(UPSTREAMS),--upstreams '$(UPSTREAMS)') $(if $(TASKS),--tasks '$(TASKS)')
 
-.PHONY: dry-runs
 dry-runs: setup ## two updates of every published recipe at full size (10 minutes): docs/dry-runs.md
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools dry-runs
 
-.PHONY: frame-units
 frame-units: setup ## fit the centres of the control mfcc_units (a minute)
 	@$(BIN)/python -m tools frame-units --out upstreams/weights/mfcc_units.safetensors
 
@@ -156,7 +159,6 @@ mutants: setup-dev ## change the numerical core place by place and count what th
 fuzz: setup-dev ## read 100,000 damaged or hostile files: writes docs/fuzz.md
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools.hostile.fuzz --cases 100000 --write docs/fuzz.md
 
-.PHONY: checkpoints
 checkpoints: setup-dev ## give 300 generated checkpoints to check, alter 60: docs/checkpoints-generated.md (some minutes)
 	@PYTHONPATH=tests/helpers $(BIN)/python -m tools checkpoints
 
@@ -166,7 +168,6 @@ flips: setup-dev ## flip 800 single bits of bundles and run folders: writes docs
 tables: setup-dev ## write the committed tables of the embedded corpus by the rules in tools/corpus
 	@$(BIN)/python -m tools tables $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
 
-.PHONY: threads
 threads: setup-conditions ## evaluate with 1, 2 and 4 threads, one record must come out: docs/determinism.md
 	@$(BIN)/python -m tools.hostile.threads --write docs/determinism.md
 
@@ -177,7 +178,7 @@ align: setup-dev ## verify every line of the embedded corpus against its sound (
 test: lint type pytest ## run lint, types and all tests, as continuous integration does
 
 pytest: setup-dev ## run all tests except the slow ones
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 # Both targets build the environment from nothing: pip does not upgrade an installed package.
 test-newest: ## run the tests with the newest packages that pyproject.toml allows
