@@ -91,7 +91,7 @@ def combination(parts: Sequence[Influences], weights: Sequence[float]) -> Influe
             f"{' and '.join(map(str, sorted(counts)))} speakers: not the same test set"
         )
     value = float(np.dot(weights, [part.value for part in parts]))
-    changes = np.asarray(weights) @ np.stack([part.changes for part in parts])
+    changes = np.asarray(weights) @ np.array([part.changes for part in parts])
     return Influences(value, changes, min(part.effective for part in parts))
 
 

@@ -181,7 +181,7 @@ def pair_tests(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> Pai
 
     means = [mean_influences(runs) for runs in rows]
     freedom = max(combination(means, [0.0] * len(means)).effective - 1.0, 1.0)
-    changes = np.stack([mean.changes for mean in means])
+    changes = np.array([mean.changes for mean in means])
     squares = np.square(changes).sum(axis=1)
     variance = squares[:, None] + squares[None, :] - 2.0 * (changes @ changes.T)
     # Of equal changes only rounding remains.

@@ -169,7 +169,7 @@ def _costs(upstream: str, costs: dict[str, CostReport]) -> dict[str | None, Cost
     except UsageError:
         return {None: costs[upstream]} if upstream in costs else {}
     modifiers = (None, *MODIFIERS) if name.modifier is None else (name.modifier,)
-    by_modifier = {}
+    by_modifier: dict[str | None, CostReport] = {}
     for modifier in modifiers:
         asked = name._replace(modifier=modifier)
         for text in (asked.text(), asked.untrained().text()):

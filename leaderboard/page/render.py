@@ -11,7 +11,6 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -57,9 +56,9 @@ from leaderboard.page.texts import (
 )
 
 PAGE = Path(__file__).with_name("assets")
-# What a page has while it is smaller: every table of conditions, which the script can make from its
-# data; which utterances each row gets right.
-SIZES = ((600_000, True, True), (850_000, False, True), (None, False, False))
+MAX_BYTES = 600_000  # a larger page leaves the tables of conditions to the script
+SCORE_BYTES = 45  # of a score in these tables, roughly
+MAX_UTTERANCES_BYTES = 850_000  # a larger page does not have which utterances each row gets right
 
 
 def html(
@@ -69,7 +68,8 @@ def html(
 ) -> str:
     """Return the whole page, which is readable without JavaScript and refers to nothing outside.
 
-    What is left out of a large page is in `SIZES`.
+    Every section of an upstream has a table of its conditions, and a number lists utterances; large
+    pages leave these out (`MAX_BYTES`, `MAX_UTTERANCES_BYTES`).
 
     Args:
         board: the board.
@@ -122,13 +122,18 @@ def html(
         style=Markup(style),
         script=Markup(script),
     )
-    page_data_of = lru_cache(partial(page_data, board, pictures))
-    for limit, whole, utterances in SIZES:
-        data = Markup(page_data_of(utterances=utterances))
-        page = _no_blank_lines(template.render(shown, data=data, whole=whole)) + "\n"
-        if limit is None or len(page.encode()) < limit:
-            break
-    return page
+
+    def page(*, whole: bool, utterances: bool) -> str:
+        data = Markup(page_data(board, pictures, utterances=utterances))
+        return _no_blank_lines(template.render(shown, data=data, whole=whole)) + "\n"
+
+    lean = page(whole=False, utterances=True)
+    size = len(lean.encode())
+    if size > MAX_UTTERANCES_BYTES:
+        return page(whole=False, utterances=False)
+    num_scores = sum(len(row.degradations) for view in board.views for row in view.rows)
+    is_small = size + SCORE_BYTES * num_scores < MAX_BYTES
+    return page(whole=True, utterances=True) if is_small else lean
 
 
 def _labels(board: Board) -> str:
