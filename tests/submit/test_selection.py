@@ -11,7 +11,7 @@ from bench.submit.head_check import step_problems
 from bench.submit.record_check import rate_problems, selection_problems
 from bench.submit.verify import check
 
-GRID = [{"lr": 1e-2, "step": 10, "value": 0.5}, {"lr": 1e-3, "step": 10, "value": 0.75}]
+GRID = [{"lr": 1e-2, "step": 4, "value": 0.5}, {"lr": 1e-3, "step": 4, "value": 0.75}]
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def read(toy, folder):
 
 def selected(full, explored=(), **chosen):
     """What a run writes about its choice."""
-    choice = {"metric": "accuracy", "value": 0.8, "step": 30, "lr": 1e-3, **chosen}
+    choice = {"metric": "accuracy", "value": 0.8, "step": 12, "lr": 1e-3, **chosen}
     return {"selection": {"split": "dev", **choice, "grid": full, "explored": list(explored)}}
 
 
@@ -44,14 +44,14 @@ def selected(full, explored=(), **chosen):
 )
 def test_a_recipe_that_explores_trains_only_the_best_in_full(toy, read, full, explored, expected):
     recipe = task_card("tone", "toy").recipe.model_copy(update={"explore": 0.5})
-    grid = [{"lr": lr, "step": 30, "value": value} for lr, value in full]
+    grid = [{"lr": lr, "step": 12, "value": value} for lr, value in full]
     record = read(**selected(grid, explored))
     problems = [*rate_problems(record, recipe), *selection_problems(record)]
     assert (not problems) if expected is None else expected in problems[0]
 
 
 SHARED = [
-    {**point, "step": 30, "value": sum(scores) / 2, "by_seed": scores}
+    {**point, "step": 12, "value": sum(scores) / 2, "by_seed": scores}
     for point, scores in zip(GRID, ([0.5, 0.5], [0.5, 1.0]), strict=True)
 ]
 
@@ -64,12 +64,12 @@ SHARED = [
         ((1e-3, 0.8), [], "explored learning rates ()"),
         ((1e-3, 0.8), [{**SHARED[0], "by_seed": [0.5]}, SHARED[1]], "scores of 1 seeds, 2"),
         ((1e-2, 0.8), [{**SHARED[0], "value": 0.9}, SHARED[1]], "the mean of its seeds 0.5"),
-        ((1e-3, 0.8), [{**SHARED[0], "step": 10}, SHARED[1]], "best at step 10"),
+        ((1e-3, 0.8), [{**SHARED[0], "step": 4}, SHARED[1]], "best at step 4"),
     ],
 )
 def test_a_recipe_with_selection_seeds_has_their_scores(toy, read, full, explored, expected):
     recipe = task_card("tone", "toy").recipe.model_copy(update={"selection_seeds": 2})
-    record = read(**selected([{"lr": full[0], "step": 30, "value": full[1]}], explored, lr=full[0]))
+    record = read(**selected([{"lr": full[0], "step": 12, "value": full[1]}], explored, lr=full[0]))
     problems = [*rate_problems(record, recipe), *selection_problems(record)]
     problems += step_problems(record, recipe)
     assert (not problems) if expected is None else expected in "".join(problems)
