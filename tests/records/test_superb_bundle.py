@@ -10,6 +10,7 @@ from small_superb import make_small_cards
 from bench.cli import main
 from bench.records.bundle import opened
 from bench.registry import corpora_of_track, corpus_module
+from bench.run import job
 from bench.submit.accept import accept
 from bench.submit.verify import _remarks, check
 from leaderboard.board.board import Stamp
@@ -24,6 +25,7 @@ def sent(tmp_path_factory):
     folder = tmp_path_factory.mktemp("superb")
     with pytest.MonkeyPatch.context() as patch:
         make_small_cards(folder, patch)
+        patch.setattr(job, "real_time_factor", lambda upstream: 0.5)
         for make in TREES.values():
             make(folder / "corpora")
         for name in corpora_of_track("superb"):
