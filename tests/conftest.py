@@ -3,12 +3,14 @@
 import os
 import shutil
 import signal
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from filelock import FileLock
 from toy_track import make_toy
 from toys import ToyUpstream, make_utterances
 
@@ -56,36 +58,80 @@ def through_upstream():
     return encode
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _committed_records_are_read_once():
+    """Keep what was read of the committed board, which no test changes, as long as a worker."""
+    from leaderboard.board import reading
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("read_record", "read_items"):
+            read = getattr(reading, name)
+            patch.setattr(reading, name, partial(_read_once, read, cache(read)))
+        yield
+
+
+def _read_once(read, cached, path):
+    return (cached if path.is_relative_to(ROOT / "leaderboard") else read)(path)
+
+
 @pytest.fixture(scope="session")
-def site(tmp_path_factory):
+def shared(tmp_path_factory):
+    """Return a function that makes a folder once for all workers of this run."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name, make):
+        with FileLock(base / f"{name}.lock"):
+            if not (base / name).exists():
+                make(base / f"{name}.part")
+                (base / f"{name}.part").rename(base / name)
+        return base / name
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def site(shared):
     """Address of a page of `PAGE_ROWS` measured rows under eight conditions, and the reported."""
+    return (shared("page", _make_site) / "site/index.html").as_uri()
+
+
+def _make_site(folder):
     from big_board import PAGE_ROWS, make_results
 
     from leaderboard.board.board import Stamp
     from leaderboard.page.build import build_board
 
-    folder = tmp_path_factory.mktemp("page")
     make_results(folder, upstreams=PAGE_ROWS, num_conditions=8)
     shutil.copytree(ROOT / "leaderboard" / "published", folder / "published")
     (folder / "standing/open").mkdir(parents=True)
     text = "upstream: distilhubert@v1\ntrack: open\nrevoked: it saw the test set\n"
     (folder / "standing/open/distilhubert@v1.yaml").write_text(text)
     build_board(folder / "results", folder / "site", Stamp("0123456789ab", "2026-11-21"))
-    return (folder / "site/index.html").as_uri()
 
 
 @pytest.fixture(scope="session")
-def committed(tmp_path_factory):
-    """The board of the committed records, and the address of its page."""
+def committed():
+    """The board of the committed records."""
     from leaderboard.board.board import Stamp
     from leaderboard.board.reading import BoardFolders
     from leaderboard.page.build import make_board
-    from leaderboard.page.render import html
 
     board, _, _ = make_board(BoardFolders.beside(ROOT / "leaderboard/results"), Stamp("", ""))
-    path = tmp_path_factory.mktemp("committed") / "index.html"
-    path.write_text(html(board), encoding="utf-8")
-    return board, path.as_uri()
+    return board
+
+
+@pytest.fixture(scope="session")
+def committed_page(request, shared):
+    """Address of the page of the committed records."""
+    from leaderboard.page.render import html
+
+    def make(folder):
+        folder.mkdir()
+        text = html(request.getfixturevalue("committed"))
+        (folder / "index.html").write_text(text, encoding="utf-8")
+
+    return (shared("committed", make) / "index.html").as_uri()
 
 
 @pytest.fixture(scope="session")

@@ -102,9 +102,9 @@ def test_without_scripts_a_section_has_every_condition(browser, tmp_path):
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_paper_has_the_tables_whole_on_few_pages(watched, committed, scripts):
+def test_paper_has_the_tables_whole_on_few_pages(watched, committed_page, scripts):
     """Of the committed board; without scripts both tracks are printed."""
-    page = watched(committed[1], width=1046, height=718, java_script_enabled=scripts)
+    page = watched(committed_page, width=1046, height=718, java_script_enabled=scripts)
     page.emulate_media(media="print")
     tables = page.locator("#open table.main, #open .robust table.heat").all()
     assert len(tables) == 3

@@ -95,8 +95,7 @@ def test_broken_published_rows_are_refused(tmp_path, change, match):
 
 def test_exports_of_the_committed_board_are_whole(committed, tmp_path):
     """What LaTeX, GitHub and BibTeX would refuse; where LaTeX is installed, it compiles."""
-    board, _ = committed
-    texts = exports(board)
+    texts = exports(committed)
     for table in texts["board.tex"].split(r"\begin{longtable}")[1:]:
         columns = re.match(r"\{l(r+)\}", table)[1]
         lines = [line for line in table.splitlines() if line.endswith(r" \\")]

@@ -15,8 +15,7 @@ CONDITION = "ladder-environment"
 
 @pytest.fixture
 def view(committed):
-    board, _ = committed
-    return next(view for view in board.views if view.key == "open")
+    return next(view for view in committed.views if view.key == "open")
 
 
 class Reader:
@@ -39,8 +38,8 @@ class Reader:
 
 
 @pytest.fixture
-def reader(watched, committed):
-    person = Reader(watched(committed[1]))
+def reader(watched, committed_page):
+    person = Reader(watched(committed_page))
     yield person
     assert person.actions <= 3
 
