@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import Head
+from downstreams.cores import FrameProjection, at_once
 from downstreams.frames import frames_to_join, join_frames
 from downstreams.recurrent import BiLstm
 from downstreams.spec_augment import spec_augment
@@ -105,7 +106,7 @@ class CtcBlstm(Head):
         self.vocabulary = self._read_vocabulary(targets)
         self._index = {token: index for index, token in enumerate(self.vocabulary)}
         joined = input_size * self.frames_joined
-        self.project = nn.Linear(joined, projection) if projection else nn.Identity()
+        self.project = FrameProjection(joined, projection) if projection else nn.Identity()
         sizes = [projection or joined] + [2 * hidden] * layers
         self.recurrent = nn.ModuleList(BiLstm(size, hidden) for size in sizes[:layers])
         self.dropout = nn.Dropout(dropout)
@@ -128,10 +129,20 @@ class CtcBlstm(Head):
         if self._augment and self.training:
             feats = spec_augment(feats, lengths)
         feats, lengths = join_frames(feats, lengths, self.frames_joined)
-        feats = self.project(feats)
-        for layer in self.recurrent:
-            feats = self.dropout(layer(feats, lengths))
-        return CtcOutput(self.classify(feats).log_softmax(dim=2), lengths)
+        states, factors = at_once(feats, lambda: self.project(feats), lambda: self._drops(feats))
+        for layer, factor in zip(self.recurrent, factors, strict=True):
+            states = layer(states, lengths) * factor
+        return CtcOutput(self.classify(states).log_softmax(dim=2), lengths)
+
+    def _drops(self, feats: Tensor) -> list[Tensor | float]:
+        """Return dropout's factors after each layer, (B, T, 2 x hidden); they are drawn at once.
+
+        A draw takes as long as the projection, and torch makes it on one core.
+        """
+        if not self.training or not self.dropout.p:
+            return [1.0] * len(self.recurrent)
+        shape = (*feats.shape[:2], self.classify.in_features)
+        return [self.dropout(feats.new_ones(shape)) for _ in self.recurrent]
 
     def encode(self, targets: Sequence[Any]) -> list[Tensor]:
         """Return the token numbers of each target, without tokens outside the vocabulary.

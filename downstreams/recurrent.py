@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.api import lengths_to_mask
-from bench.features.workers import free_workers, in_order
+from downstreams.cores import at_once
 
 
 def reverse_valid(feats: Tensor, lengths: Tensor) -> Tensor:
@@ -23,11 +23,7 @@ def reverse_valid(feats: Tensor, lengths: Tensor) -> Tensor:
 
 
 class _Directions(torch.autograd.Function):
-    """Two LSTMs on two cores, forward and backward; each has a graph of its own.
-
-    Autograd alone computes all gradients of a CPU in one thread. Each LSTM is computed by one
-    thread whether or not a second core is free, so the bits are the same.
-    """
+    """Two LSTMs on two cores, forward and backward; each has a graph of its own."""
 
     @staticmethod
     def forward(
@@ -58,7 +54,7 @@ class _Directions(torch.autograd.Function):
             return result
 
         ctx.lstms, ctx.lengths, ctx.inputs = lstms, lengths, inputs
-        ctx.states = list(in_order(states, (0, 1), _workers(feats)))
+        ctx.states = at_once(feats, lambda: states(0), lambda: states(1))
         ahead, behind = (result.detach() for result in ctx.states)
         return ahead, reverse_valid(behind, lengths)
 
@@ -71,14 +67,9 @@ class _Directions(torch.autograd.Function):
             wanted = [ctx.inputs[direction], *ctx.lstms[direction].parameters()]
             return torch.autograd.grad(ctx.states[direction], wanted, outer[direction])
 
-        ahead, behind = in_order(inner, (0, 1), _workers(gradients[0]))
+        ahead, behind = at_once(gradients[0], lambda: inner(0), lambda: inner(1))
         of_feats = ahead[0] + reverse_valid(behind[0], ctx.lengths)
         return None, None, of_feats, None, *ahead[1:], *behind[1:]
-
-
-def _workers(tensor: Tensor) -> int:
-    """Return the threads for the two directions of a tensor's batch."""
-    return min(2, free_workers()) if tensor.device.type == "cpu" else 1
 
 
 class BiLstm(nn.Module):
