@@ -39,7 +39,8 @@ class Engine:
         compile: use `torch.compile`.
         workers: threads that each compute one utterance (on a GPU: read its sound); 0 is one a
             core, or `OMP_NUM_THREADS` where that is less.
-        bucket_seconds: audio in a bucket; 0 passes utterances one at a time.
+        bucket_seconds: audio in a bucket; 0 passes utterances one at a time on a CPU, and as many
+            together as fit on a GPU.
     """
 
     device: str = "cpu"

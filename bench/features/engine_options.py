@@ -12,8 +12,6 @@ from bench.session import STORE_GB
 if TYPE_CHECKING:
     from bench.engine import Engine
 
-BUCKET_SECONDS = 120.0
-
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Add the options of the engine and of the feature store."""
@@ -73,7 +71,6 @@ def device_of(options: argparse.Namespace) -> Engine:
         device=options.device,
         compile=options.compile,
         workers=options.workers,
-        bucket_seconds=BUCKET_SECONDS if options.device.startswith("cuda") else 0.0,
     )
 
 

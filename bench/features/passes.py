@@ -22,8 +22,8 @@ from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, MissingError, UsageError, is_out_of_memory
 from bench.features.allocation import keep_freed_memory
-from bench.features.rows import DTYPES, Array, Mode
-from bench.features.workers import in_order, workers_that_fit
+from bench.features.rows import DTYPES, Array, Mode, ahead
+from bench.features.workers import MEMORY_SHARE, in_order, workers_that_fit
 from bench.progress import say
 from bench.sound.audio import Wav, read_wav
 from bench.sound.sox import whole_sound
@@ -32,6 +32,8 @@ MAX_PADDING = 0.05  # of the samples of a bucket
 MAX_SECONDS = 1_800  # of an utterance: the memory of attention grows with the square of its length
 # Memory of one utterance's pass: two activations of 512 channels at the front end's first rate.
 BYTES_PER_SAMPLE = 1_024
+# The same on a GPU, where group norm over a padded batch takes two masked copies, with the states.
+GPU_BYTES_PER_SAMPLE = 4_096
 Sound = Callable[[Utterance], Wav]
 Form = TypeVar("Form")
 
@@ -117,8 +119,10 @@ def upstream_pass(
     with one_thread():  # the layout of weights, too
         module = place(upstream, engine)
     if engine.on_gpu or engine.bucket_seconds:
-        for item, states in _in_buckets(module, utterances, engine, sound):
-            yield item, form(states, item)
+        # The device computes a bucket while the one before is stored.
+        for together in ahead(_in_buckets(module, utterances, engine, sound)):
+            for item, states in together:
+                yield item, form(states, item)
         return
     takes_turns = engine.compile or not upstream.is_reentrant
     turn = threading.Lock() if takes_turns else nullcontext()
@@ -149,11 +153,22 @@ def _workers_that_fit(upstream: Upstream, utterances: Sequence[Utterance], engin
     return workers_that_fit(engine.num_workers, need)
 
 
+def bucket_seconds(engine: Engine) -> float:
+    """Return the audio of a bucket: the engine's, or what fits into half of a GPU's memory.
+
+    The whole memory counts, not what is free now: the same buckets every time give the same bits.
+    """
+    if engine.bucket_seconds or not engine.on_gpu:
+        return engine.bucket_seconds
+    total: int = torch.cuda.get_device_properties(torch.device(engine.device)).total_memory
+    return MEMORY_SHARE * total / (GPU_BYTES_PER_SAMPLE * SAMPLE_RATE_HZ)
+
+
 def _in_buckets(
     module: Any, utterances: Sequence[Utterance], engine: Engine, sound: Sound
-) -> Iterator[tuple[Utterance, Tensor]]:
-    """Yield hidden states (T, L, D) of each utterance, in order of buckets."""
-    cut = buckets(utterances, engine.bucket_seconds)
+) -> Iterator[list[tuple[Utterance, Tensor]]]:
+    """Yield hidden states (T, L, D) of utterances that were computed together."""
+    cut = buckets(utterances, bucket_seconds(engine))
     readers = max(2, engine.num_workers)  # the device computes meanwhile
     wavs = in_order(sound, [item for bucket in cut for item in bucket], readers)
     largest = len(utterances)  # utterances that fit on the device together
@@ -169,7 +184,7 @@ def _in_buckets(
                     raise
                 largest = _half(len(part), bucket[at], engine, error)
                 continue
-            yield from zip(bucket[at : at + len(part)], states, strict=True)
+            yield list(zip(bucket[at : at + len(part)], states, strict=True))
             at += len(part)
 
 
@@ -204,8 +219,10 @@ def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Ten
         states, frames = module(
             padded.to(engine.device, non_blocking=True), lengths.to(engine.device)
         )
-    stacked = torch.stack(states, dim=2).float().cpu()  # (B, T, L, D)
-    return [row[:count] for row, count in zip(stacked, frames.tolist(), strict=True)]
+    stacked = torch.stack(states, dim=2).float()  # (B, T, L, D)
+    host = stacked.to("cpu", non_blocking=engine.on_gpu)  # into pinned memory
+    counts = frames.tolist()  # waits for the device, and so for the copy
+    return [row[:count] for row, count in zip(host, counts, strict=True)]
 
 
 def num_states(upstream: Upstream, mode: Mode) -> int:

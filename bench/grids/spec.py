@@ -9,7 +9,6 @@ from pydantic import Field, model_validator
 
 from bench.config import Precision
 from bench.engine import DEVICE_PATTERN, Engine
-from bench.features.engine_options import BUCKET_SECONDS
 from bench.identity import key_of
 from bench.paths import user_path
 from bench.schema import Frozen, make_model, read_card
@@ -78,15 +77,12 @@ class GridSpec(Frozen):
 
     def session(self, out: Path) -> Session:
         """Return where and how the runs of the grid are done, with a folder of records."""
-        bucket_seconds = BUCKET_SECONDS if self.on_gpu else 0.0
         folders: dict[str, Any] = {
             key: Path(place) for key in PATHS if (place := getattr(self, key))
         }
         return Session(
             out=out,
-            engine=Engine(
-                self.device, self.precision, workers=self.threads, bucket_seconds=bucket_seconds
-            ),
+            engine=Engine(self.device, self.precision, workers=self.threads),
             store_gb=self.store_gb,
             cards=[Path(card) for card in self.cards],
             strict=True,
