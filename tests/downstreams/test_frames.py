@@ -8,6 +8,7 @@ import torch
 from bench.errors import InvalidDataError
 from bench.features import workers
 from downstreams.classify import UtteranceClassifier, masked_mean
+from downstreams.cores import FrameProjection, at_once
 from downstreams.frames import frames_to_join, join_frames
 from downstreams.labels import Labels
 from downstreams.recurrent import BiLstm, reverse_valid
@@ -74,6 +75,26 @@ def test_the_directions_of_a_blstm_use_the_free_cores(cores, monkeypatch):
     assert len(set(threads)) == cores
     free = workers.in_order(lambda _: workers.free_workers(), range(2), cores)
     assert list(free) == [1, 1]  # no core is left within a worker
+
+
+def test_a_frame_projection_has_the_bits_of_a_linear_layer(monkeypatch):
+    monkeypatch.setattr(workers, "default_workers", lambda: 2)
+    ours, linear = FrameProjection(40, 24), torch.nn.Linear(40, 24)
+    linear.load_state_dict(ours.state_dict())
+    feats = torch.randn(3, 50, 40, requires_grad=True)
+    results = []
+    for module in (ours, linear):
+        states, inputs = module(feats), [feats, *module.parameters()]
+        results.append([states, *torch.autograd.grad(states.square().sum(), inputs)])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_work_at_once_keeps_the_mode_of_gradients(monkeypatch):
+    monkeypatch.setattr(workers, "default_workers", lambda: 2)
+    jobs = [torch.is_inference_mode_enabled, torch.is_grad_enabled]
+    with torch.inference_mode():
+        assert at_once(torch.zeros(1), *jobs) == [True, False]
+    assert at_once(torch.zeros(1), *jobs) == [False, True]
 
 
 def test_the_mean_is_over_valid_frames():
