@@ -50,5 +50,5 @@ class FrameProjection(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, D_out) of (B, T, D_in)."""
-        result: Tensor = _Product.apply(x, self.weight, self.bias)
+        result: Tensor = _Product.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return result

@@ -96,5 +96,8 @@ class BiLstm(nn.Module):
         lstms = self.left_to_right, self.right_to_left
         parameters = [one for lstm in lstms for one in lstm.parameters()]
         trains = torch.is_grad_enabled()
-        both = torch.cat(_Directions.apply(lstms, trains, feats, lengths, *parameters), dim=2)
+        states: tuple[Tensor, Tensor] = _Directions.apply(  # type: ignore[no-untyped-call]
+            lstms, trains, feats, lengths, *parameters
+        )
+        both = torch.cat(states, dim=2)
         return both * lengths_to_mask(lengths, both.shape[1]).unsqueeze(2)
