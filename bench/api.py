@@ -93,7 +93,7 @@ class Upstream(nn.Module, ABC):
         Raises:
             InvalidDataError: an utterance is shorter than `min_samples`.
         """
-        sizes = [int(size) for size in lengths]
+        sizes: list[int] = lengths.tolist()  # one wait for a GPU, not one an utterance
         if min(sizes) < self.min_samples:
             raise InvalidDataError(
                 f"an utterance of {min(sizes)} samples: at least {self.min_samples} are needed"
