@@ -61,6 +61,7 @@ SETTINGS = {
     "training.batch_s": 2.4,
     "training.batch_clips": 2,
     "training.accumulate": 1,
+    "training.loaders": 0,
     "training.min_s": 0.0,
     "training.max_s": 1.2,
     "training.precision": "float32",

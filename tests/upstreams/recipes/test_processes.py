@@ -150,6 +150,14 @@ def test_a_loss_that_is_not_finite_in_one_process_stops_all(tmp_path):
     assert "training failed at update 0: loss nan" in results[0][0]
 
 
+def test_processes_that_differ_from_the_first_stop(tmp_path):
+    results = together(tmp_path, 2, lambda processes: processes.agree("same"))
+    assert results == [None, None]
+    results = together(tmp_path, 2, lambda processes: processes.agree(str(processes.rank)))
+    assert results[0] == results[1]
+    assert "process 1 of 2 has another recipe" in results[0][0]
+
+
 def test_a_shard_without_a_clip_adds_nothing(tmp_path):
     objective, source = make_objective(tmp_path, "distil")
     data = stream(source)
