@@ -7,6 +7,7 @@ import torch
 import yaml
 from recipe_toys import recipe_file
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 from bench.cli import main
 from bench.make.recipe import RECIPES, recipe_card, recipe_names
@@ -74,6 +75,25 @@ def test_bad_requests_are_one_line(arguments, told, capsys, tmp_path):
     assert main(["compress", *arguments, "--out", str(tmp_path / "run")]) in (2, 3)
     err = capsys.readouterr().err.strip().splitlines()
     assert told in err[-1] and "Traceback" not in "".join(err)
+
+
+def test_processes_are_started_by_torch_and_end_with_its_status(monkeypatch, capsys):
+    started = []
+
+    def launch(config, program):
+        def run(*words):
+            started.append((config.nproc_per_node, *words))
+            raise ChildFailedError("bench", {1: ProcessFailure(1, 1, 4, "no file")})
+
+        return run
+
+    monkeypatch.setattr("torch.distributed.launcher.api.elastic_launch", launch)
+    words = ["compress", "house_mel", "--processes", "2"]
+    monkeypatch.setattr("sys.argv", ["slim-superb", *words])
+    assert main(words) == 4
+    assert started == [(2, "-m", "bench", *words)]
+    assert main(["compress", "house_mel", "--processes", "0"]) == 2
+    assert "--processes 0: expected 1 or more" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", recipe_names())
