@@ -209,7 +209,7 @@ def _facts(
         "teacher": teacher.digest if teacher else None,
         "seed": request.seed,
     }
-    optional = {"distortions": card.distortions, "task": card.task}
+    optional: dict[str, Any] = {"distortions": card.distortions, "task": card.task}
     optional |= {"head_conf": card.head_conf or None, "subset": card.subset}
     return facts | {key: value for key, value in optional.items() if value is not None}
 
