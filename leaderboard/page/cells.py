@@ -73,14 +73,15 @@ class Bounded(Protocol):
 
 
 def bars(view: View) -> list[list[str]]:
-    """Return the paths of the intervals of the main table, one list a row."""
+    """Return the intervals of the first columns as paths, a list a row; the script adds others."""
     paths: list[list[str]] = [[] for _ in view.rows]
     for at, column in enumerate(view.columns):
         cells = [cells[at] for cells in view.cells]
         ends = [end for cell in cells for end in (cell.low, cell.high) if end is not None]
         chance = column.belief.chance if column.belief and column.task else None
         for path, cell in zip(paths, cells, strict=True):
-            path.append(bar(cell, min(ends), max(ends), chance) if ends else "")
+            shown = bool(ends) and column.is_first
+            path.append(bar(cell, min(ends), max(ends), chance) if shown else "")
     return paths
 
 

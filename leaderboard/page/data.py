@@ -201,16 +201,11 @@ def _view_data(view: View, picture: CostPicture | None, *, utterances: bool) -> 
         if right := levels(row, sets, view.key):
             data["h"] = right
         data |= {"s": scores[row.key], "z": coordinates[row.key]}
-        ends = {
-            column.key: [_rounded(cell.low), _rounded(cell.high)]
-            for column, cell in zip(view.columns, cells, strict=True)
-            if cell.low is not None
-        }
-        ranks = {
-            column.key: [cell.ranking.best, cell.ranking.worst, cell.ranking.of]
-            for column, cell in zip(view.columns, cells, strict=True)
-            if cell.ranking is not None
-        }
+        ends = [
+            0 if cell.low is None else [_rounded(cell.low), _rounded(cell.high)] for cell in cells
+        ]
+        rankings = [cell.ranking for cell in cells]
+        ranks = [0 if item is None else [item.best, item.worst, item.of] for item in rankings]
         rows.append(data | {"e": ends, "b": ranks})
     tasks = {
         task: {

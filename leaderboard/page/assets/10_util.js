@@ -22,7 +22,10 @@ function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
-for (const view of DATA.views) for (const row of view.rows) row.p ??= row.n;
+for (const view of DATA.views) {
+  const byColumn = (items) => Object.fromEntries(view.cols.map((column, at) => [column.k, items[at]]).filter(([, item]) => item));
+  for (const row of view.rows) Object.assign(row, { p: row.p ?? row.n, e: byColumn(row.e), b: byColumn(row.b) });
+}
 const sectionOf = (view) => document.getElementById(view.k);
 
 let toastTimer = 0;

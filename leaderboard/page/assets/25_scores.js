@@ -56,6 +56,21 @@ function barPath(score, [low, high], chance) {
   return `M${x(score.low)} 4H${x(score.high)}M${x(score.value)} 1v6${line}`;
 }
 
+const intervalBar = (path) => svg('svg', { class: 'iv', viewBox: '0 0 60 8', preserveAspectRatio: 'none' }, svg('path', { d: path }));
+
+/* The intervals of columns that are shown on request: the page leaves them out, for its size. */
+function drawHiddenBars(view, rows) {
+  view.cols.forEach((column, at) => {
+    const ends = view.rows.flatMap((row) => row.e[column.k] ?? []);
+    if (column.f || !ends.length) return;
+    for (const row of view.rows) {
+      const [low, high] = row.e[column.k] ?? [null, null];
+      const path = barPath({ value: row.v[at], low, high }, range(ends), column.ch);
+      if (path) rows[row.k].node.cells[at + 1].append(intervalBar(path));
+    }
+  });
+}
+
 /* Write the scores of a condition into the cells of one task; the nodes of clean speech are kept. */
 function paintTask(view, task, condition) {
   const { rows, heads, table } = tables[view.k];
@@ -79,7 +94,7 @@ function paintTask(view, task, condition) {
     cell.replaceChildren(...[
       loss == null ? '' : make('small', {}, `\u2212${(100 * loss).toFixed(0)} %`.replace('\u2212-', '+')),
       score.best ? make('b', {}, text) : text,
-      path ? svg('svg', { class: 'iv', viewBox: '0 0 60 8', preserveAspectRatio: 'none' }, svg('path', { d: path })) : '',
+      path ? intervalBar(path) : '',
     ].filter(Boolean));
   }
   const none = heads[index + 1].querySelector('.none') ?? make('small', { class: 'none' });

@@ -26,6 +26,7 @@ function setUpTable(view) {
   const heat = [...section.querySelectorAll('tr[data-k]')];
   tables[view.k] = { table, bodies: [...table.tBodies], rows, order, heads, heat, shown: [] };
   table.classList.add('js');
+  drawHiddenBars(view, rows);
   for (const bar of table.querySelectorAll('.iv')) bar.setAttribute('preserveAspectRatio', 'none');
   section.querySelector('.every').hidden = true;
   const empty = make('p', { class: 'empty', hidden: true }, 'No row matches. ', make('button', { type: 'button', onclick: () => set({ ...DEFAULTS, v: state.v }) }, 'Reset'));
