@@ -44,7 +44,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
 TRACK, TASK_UPSTREAM = "quick", "lighthubert_small+untrained"
 RECIPE, RECIPE_CLIPS, RECIPE_HOURS = "house_distil", 32, 0.5
 # Of a rehearsal.
-SMALL_UPSTREAMS, SMALL_TASK_UPSTREAM, SMALL_HOURS = ("house_distil",), "fbank", 0.004
+SMALL_UPSTREAMS, SMALL_TASK_UPSTREAM, SMALL_HOURS = ("house_distil",), "fbank", 0.001
 SMALL_LIMIT, SMALL_STEPS, SMALL_UTTERANCES = 8, 2, 2
 
 
@@ -212,7 +212,7 @@ def _tasks(check: GpuCheck) -> str:
     """
     upstream = SMALL_TASK_UPSTREAM if check.rehearse else TASK_UPSTREAM
     limit, steps = (SMALL_LIMIT, SMALL_STEPS) if check.rehearse else (None, None)
-    rows = []
+    rows: list[list[str | float]] = []
     with tempfile.TemporaryDirectory(prefix="slim-superb-gpu-") as folder:
         session = Session(out=Path(folder), engine=check.engine())
         for task in task_names(TRACK):
