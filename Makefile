@@ -190,7 +190,7 @@ lock: ## write constraints.txt again, from the newest packages that pyproject.to
 	@rm -rf $(NEWEST)
 	@$(MAKE) --no-print-directory VENV=$(NEWEST) CONSTRAINTS= setup-dev
 	@$(NEWEST)/bin/python -m pip freeze --all --exclude pip --exclude-editable > $(NEWEST)/versions
-	@{ grep '^#' constraints.txt; sed 's/+[a-z0-9.]*$$//' $(NEWEST)/versions; } > $(NEWEST)/constraints
+	@{ grep '^#' constraints.txt; sed 's/+[a-z0-9.]*$$//' $(NEWEST)/versions | LC_ALL=C sort -f; } > $(NEWEST)/constraints
 	@mv $(NEWEST)/constraints constraints.txt
 
 lint: setup-dev ## run ruff: rules and format
