@@ -65,7 +65,7 @@ class SlotSpotter(Head):
         feats, lengths = join_frames(feats, lengths, self.frames_joined)
         scores = self.classify(self.dropout(self.project(feats)))
         valid = lengths_to_mask(lengths, feats.shape[1]).unsqueeze(2)
-        pooled = scores.masked_fill(~valid, -torch.inf).logsumexp(dim=1)
+        pooled: Tensor = scores.masked_fill(~valid, -torch.inf).logsumexp(dim=1)
         return pooled - lengths.unsqueeze(1).log()
 
     def encode(self, targets: Sequence[Any]) -> Tensor:
