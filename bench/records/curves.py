@@ -45,7 +45,7 @@ def read_lines(path: Path) -> dict[str, dict[int, float]]:
     """Return the figures of a file by name and step, in order; empty without a file.
 
     A resumed training repeats some steps: the last line of a step counts. A line that is cut short
-    is left out.
+    or damaged is left out.
     """
     figures: dict[str, dict[int, float]] = {}
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -53,6 +53,6 @@ def read_lines(path: Path) -> dict[str, dict[int, float]]:
         try:
             name, step, value = json.loads(line)
             figures.setdefault(str(name), {})[int(step)] = float(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             continue
     return {name: dict(sorted(steps.items())) for name, steps in figures.items()}

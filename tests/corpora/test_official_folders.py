@@ -517,8 +517,8 @@ def test_sizes_of_every_table_are_known():
             for corpus, table in card.parts(split):
                 size = corpus_module(corpus).CORPUS.layout.sizes[table]
                 assert size.utterances > 1_000 and size.hours > 0.5
-    assert total_updates(task_card("asr", "superb").recipe, 3) == 212_000
-    assert total_updates(task_card("asv", "superb").recipe, 1) == 200_000
+    assert total_updates(task_card("asr", "superb").recipe, 3, 1) == 212_000
+    assert total_updates(task_card("asv", "superb").recipe, 1, 1) == 200_000
 
 
 def test_the_page_has_the_sizes_that_the_reader_demands():

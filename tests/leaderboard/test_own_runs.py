@@ -62,7 +62,7 @@ def test_a_page_has_own_runs_beside_the_shipped_rows(toy, tmp_path, monkeypatch,
     assert len(errors) == 16 and errors == sorted(errors, reverse=True)
     assert table.count('src="data:audio/ogg;base64,') == 8
     figure = page.split('id="toy-fbank-tone-curve1"')[1].split("</figure>")[0]
-    assert "by update, 0 to 30" in figure and figure.count("<polyline") == 2
+    assert "by update, 0 to 12" in figure and figure.count("<polyline") == 2
     assert figure.count('class="s0"') == figure.count("(selected, solid)") == 1
     assert main(["board", "--runs", str(tmp_path / "none")]) == 3
     assert "no such folder of runs" in capsys.readouterr().err

@@ -16,7 +16,10 @@ def test_without_tensorboard_there_are_lines_alone(toy, monkeypatch):
     assert not list(toy.out.rglob("tensorboard"))
     path = outcome.path.with_suffix("") / curves.LINES
     with path.open("a") as file:
-        file.write('["dev accuracy/lr0.01", 4, 0.5]\n["dev accur')  # a resumed, then a killed one
+        file.write(
+            '["dev accuracy/lr0.01", 4, 0.5]\n["loss/lr0.01", 1e999, 0]\n'
+        )  # resumed, damaged
+        file.write("[" * 10_000 + '\n["dev accur')  # damaged, and killed while it wrote
     figures = curves.read_lines(path)
     assert len(figures) == 4 and list(figures["loss/lr0.01"]) == [4, 8, 12]
     assert figures["dev accuracy/lr0.01"][4] == 0.5

@@ -132,7 +132,8 @@ def test_times_and_memory_of_a_sender_are_shown_as_such_and_not_ranked(
         assert f"by {sender or 'its sender'} on Abacus 3000" in by_key[key].note
     build_board(board / "results", tmp_path / "site")
     page = (tmp_path / "site/index.html").read_text("utf-8")
-    assert f"MB of memory (by {sender or 'its sender'} on Abacus 3000)" in page
+    assert "on Abacus 3000, 1 thread" in page
+    assert f"MB of memory, measured by {sender or 'its sender'}" in page
 
 
 def test_a_report_of_the_board_stays(toy, folder, tmp_path):
