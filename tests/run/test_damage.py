@@ -70,7 +70,9 @@ def interrupted(toy, monkeypatch, stage):
             evaluate(toy)
 
 
-@pytest.mark.parametrize("pattern", ["lr*.sealed", "cost.sealed", "predicted.sealed", "clean.jsonl"])
+@pytest.mark.parametrize(
+    "pattern", ["lr*.sealed", "cost.sealed", "predicted.sealed", "clean.jsonl"]
+)
 def test_what_a_stage_left_is_checked_by_the_next(toy, monkeypatch, capsys, pattern):
     whole = evaluate(toy).record.comparable()
     (toy.out / "toy" / "fbank" / "tone-s0.json").unlink()
