@@ -36,6 +36,8 @@ def _label(row: CommittedRow) -> str:
 def utterance_sets(view: View) -> dict[str, list[object]]:
     """Return by task the prefix of all ids, the rest of each, the labels, and a letter for each.
 
+    Labels are left out where there is one only, or more than letters.
+
     Only tasks of which a row has counts for each utterance of a committed test set.
     """
     sets: dict[str, list[object]] = {}
@@ -45,9 +47,10 @@ def utterance_sets(view: View) -> dict[str, list[object]]:
             prefix = commonprefix([row.id for row in rows])
             rest = " ".join(row.id.removeprefix(prefix) for row in rows)
             labels = [_label(row) for row in rows]
-            names = sorted(set(labels))[: len(DIGITS)]
-            places = "".join(DIGITS[names.index(x)] if x in names else DIGITS[0] for x in labels)
-            sets[task] = [prefix, rest, names, places if len(names) > 1 else ""]
+            names = sorted(set(labels))
+            if not 1 < len(names) <= len(DIGITS):  # nothing to tell, or more than letters
+                names, labels = [], []
+            sets[task] = [prefix, rest, names, "".join(DIGITS[names.index(x)] for x in labels)]
     return sets
 
 
