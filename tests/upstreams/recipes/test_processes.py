@@ -12,11 +12,15 @@ from recipe_toys import ingredients, moment, stream
 
 from bench.errors import UsageError
 from downstreams.classify import UtteranceClassifier
+from downstreams.ctc import CtcBlstm
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.distillation import distil, robust
+from upstreams.recipes.finetuning import finetune
 from upstreams.recipes.pruning import prune_task
 from upstreams.recipes.training.distributed import Processes, join
+from upstreams.recipes.training.export import write_weights
 from upstreams.recipes.training.loop import TrainingRun
+from upstreams.recipes.training.objective import TrainedUpstream
 from upstreams.recipes.training.settings import TrainingSettings
 from upstreams.recipes.training.stream import ClipStream
 
@@ -25,8 +29,11 @@ FORK = multiprocessing.get_context("fork")
 STUDENT = {"targets": [1, 2], "student": {"num_layers": 1}}
 METHODS = RECIPES | {
     "robust": (robust, {**STUDENT, "robust": {"setup": "both_independent", "domain": "reversal"}}),
+    "discriminative": (distil, {**STUDENT, "start_prob": 0.1, "code_weight": 0.5}),
     "prune_task": (prune_task, {"targets": [2], "sparsity": 0.3}),
+    "finetune": (finetune, {"start_prob": 0.1, "head_alone": 0.4}),
 }
+LABELS = ["high", "low"]
 
 
 def distort(wav, index, number):
@@ -35,18 +42,36 @@ def distort(wav, index, number):
 
 def make_objective(folder, name):
     module, config = METHODS[name]
+
+    def make_head(width, stride):
+        if name == "finetune":
+            return CtcBlstm(width, stride, LABELS, projection=0, layers=0, frame_ms=0)
+        return UtteranceClassifier(width, stride, LABELS)
+
     source = ingredients(
         folder,
         config,
         teacher=build(DEEP, random_state(DEEP, 7)),
+        file=unit_heads(folder),
         distort=distort,
-        make_head=lambda *of: UtteranceClassifier(*of, ["high", "low"]),
+        make_head=make_head,
     )
     return module.make(source), source
 
 
-def train(folder, name, processes, run_folder, updates, stop_after=None, total=None):
-    """Train a method; return the loss of each update."""
+def unit_heads(folder):
+    """The file of a teacher's unit heads."""
+    generator = torch.Generator().manual_seed(7)
+    shapes = {"projection.weight": (4, 16), "projection.bias": (4,), "codes": (6, 4)}
+    extras = {f"heads.0.{key}": torch.randn(s, generator=generator) for key, s in shapes.items()}
+    file = folder / "heads.safetensors"
+    if not file.exists():
+        write_weights(TrainedUpstream({}, {}, extras), file)
+    return file
+
+
+def train(folder, name, processes, run_folder, updates, total=None):
+    """Train a method for some updates of the total; return the loss of each."""
     torch.set_num_threads(1)
     torch.manual_seed(0)  # of the head of a task
     objective, source = make_objective(folder, name)
@@ -67,7 +92,7 @@ def train(folder, name, processes, run_folder, updates, stop_after=None, total=N
     for epoch, number, shards in run._batches():
         losses.append(run._update(*shards)["loss"])
         run.progress.epoch, run.progress.number = epoch, number
-        if len(losses) == (stop_after or updates):
+        if len(losses) == updates:
             run.save()
             break
     return losses
@@ -100,8 +125,10 @@ def together(folder, count, task, accumulate=1):
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(count)]
 
 
-def every_method(folder, processes, tag, names, updates):
-    return {name: train(folder, name, processes, folder / tag / name, updates) for name in names}
+def every_method(folder, processes, tag, names, updates, total=None):
+    return {
+        name: train(folder, name, processes, folder / tag / name, updates, total) for name in names
+    }
 
 
 @pytest.mark.parametrize(
@@ -110,6 +137,7 @@ def every_method(folder, processes, tag, names, updates):
 def test_two_processes_with_half_of_each_batch_have_the_losses_of_one(tmp_path, updates):
     names = list(METHODS)
     ingredients(tmp_path, {})
+    unit_heads(tmp_path)
     alone = every_method(tmp_path, Processes(), "one", names, updates)
     parts = every_method(tmp_path, Processes(accumulate=3), "three", names, updates)
     results = together(
@@ -122,16 +150,26 @@ def test_two_processes_with_half_of_each_batch_have_the_losses_of_one(tmp_path, 
     assert results[0] == results[1]
 
 
-def test_a_run_goes_on_with_another_number_of_processes(tmp_path):
+@pytest.mark.parametrize(
+    ("names", "updates"),
+    [
+        pytest.param(["distil"], 9, id="few"),
+        pytest.param(list(METHODS), 48, marks=pytest.mark.slow, id="every"),
+    ],
+)
+def test_a_run_goes_on_with_another_number_of_processes(tmp_path, names, updates):
     ingredients(tmp_path, {})
-    alone = train(tmp_path, "distil", Processes(), tmp_path / "one", 9)
-    where = tmp_path / "changing"
+    unit_heads(tmp_path)
+    alone = every_method(tmp_path, Processes(), "one", names, updates)
 
     def part(processes):
-        return train(tmp_path, "distil", processes, where, 3, total=9)
+        return every_method(tmp_path, processes, "changing", names, updates // 3, updates)
 
-    losses = together(tmp_path, 2, part)[0] + part(Processes()) + together(tmp_path, 2, part)[1]
-    assert losses == pytest.approx(alone, abs=1e-4)
+    parts = together(tmp_path, 2, part)[0], part(Processes()), together(tmp_path, 2, part)[1]
+    for name in names:
+        losses = [loss for part in parts for loss in part[name]]
+        assert len(losses) == updates
+        assert losses == pytest.approx(alone[name], abs=1e-4), name
 
 
 def test_a_loss_that_is_not_finite_in_one_process_stops_all(tmp_path):
