@@ -158,11 +158,13 @@ def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     problems = error.errors(include_url=False)
     # A misspelt key also leaves its right spelling missing: report the misspelt one.
     problem = next((p for p in problems if p["type"] in UNKNOWN_KEY), problems[0])
-    where = ".".join(str(part) for part in problem["loc"])
+    # Of a union the place ends with the name of the type that was tried first.
+    where = ".".join(str(part) for part in problem["loc"] if part not in ("float", "int", "str"))
+    told = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] in UNKNOWN_KEY:
         return f"unknown key '{where}': {_near_keys(model, problem['loc'])}"
     if not where:
-        return str(problem["msg"])
+        return told
     value = problem.get("input")
     is_shown = quotes and problem["type"] != "missing"
     shown = f" (found {str(value)[:60]!r})" if is_shown else ""
@@ -170,7 +172,7 @@ def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     is_bool_for_text = isinstance(value, bool) and problem["type"].startswith("string")
     hint = "; YAML reads 1e-4 as text, write 1.0e-4" if is_text_for_number else ""
     hint = "; YAML reads off as false and on as true, write 'off'" if is_bool_for_text else hint
-    return f"key '{where}': {problem['msg']}{shown}{hint}"
+    return f"key '{where}': {told}{shown}{hint}"
 
 
 def make_model(model: Callable[..., CheckedT], values: Mapping[str, Any], where: str) -> CheckedT:

@@ -94,6 +94,8 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     name = _upstream_name(request, card)
     trainer_class: type[RecipeTrainer] = resolve(BORDER["recipe trainer"])
     trainer = trainer_class(_training(card, request.overrides), _device(request.device))
+    if request.noise_dir and not card.distortions:
+        raise UsageError(f"recipe {card.name} distorts nothing: leave --noise-dir out")
     task, data = task_and_data(card, request.data)
     folder = make_folder(request.out or Path("runs") / "compress" / name)
     (folder / LEFT_OUT).unlink(missing_ok=True)

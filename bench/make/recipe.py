@@ -26,7 +26,7 @@ from bench.seeds import derive_seed
 from bench.trainer import Distort
 
 RECIPES = ROOT / "upstreams" / "recipes" / "cards"
-SUBSET = re.compile(r"(\d+(?:\.\d+)?)(h|min)")
+SUBSET = re.compile(r"(?=.*[1-9])(\d+(?:\.\d+)?)(h|min)")
 SUBSET_SEED = 0  # never changed: a subset is known by its name
 SECONDS = {"h": 3_600, "min": 60}
 WHOLE_KEYS = ("subset", "task")  # that `--set` may give, beside those of sections
@@ -75,7 +75,9 @@ class RecipeCard(Frozen):
         if self.task is None and (self.head_conf or self.subset):
             raise ValueError("'head_conf' and 'subset' belong to a recipe with 'task'")
         if self.subset is not None and not SUBSET.fullmatch(self.subset):
-            raise ValueError("'subset' must be hours or minutes of audio, such as 10h or 10min")
+            raise ValueError(
+                "'subset' must be hours or minutes of audio above 0, such as 10h or 10min"
+            )
         return self
 
 

@@ -47,6 +47,9 @@ def test_a_dry_run_of_less_than_two_batches_has_nothing_to_time(tmp_path, capsys
     command = ["compress", str(path), "--out", str(tmp_path / "run"), "--dry-run"]
     assert main([*command, "--hours", "0.0001"]) == 2
     assert "0.0001 h are less than two batches" in capsys.readouterr().err
+    for setting in ("held_out=8", "held_out=9", "min_s=2.0"):  # of eight clips
+        assert main([*command, "--set", f"training.{setting}"]) == 2
+        assert "training: no clips are left of 8" in capsys.readouterr().err
 
 
 def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
@@ -68,6 +71,7 @@ def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
         (["house_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
         (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
         (["house_mel", "--data", "nowhere"], "no audio files"),
+        (["house_mel", "--noise-dir", "noise"], "distorts nothing"),
         (["house_mel", "--data", "gamez:x"], "unknown corpus"),
     ],
 )

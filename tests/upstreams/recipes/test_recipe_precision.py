@@ -9,7 +9,7 @@ from bench.errors import UsageError
 from bench.schema import make_model
 from upstreams.encoder.state import build, random_state, trainable
 from upstreams.recipes.training.loop import TrainingRun
-from upstreams.recipes.training.precision import resolve_precision
+from upstreams.recipes.training.precision import is_emulated, resolve_precision
 from upstreams.recipes.training.settings import TrainingSettings
 
 CPU = torch.device("cpu")
@@ -19,6 +19,13 @@ def test_what_auto_means():
     assert resolve_precision("auto", CPU) == "float32"
     assert resolve_precision("auto", torch.device("cuda")) == "bf16"
     assert resolve_precision("bf16", CPU) == "bf16"
+
+
+def test_bf16_without_instructions_is_said(monkeypatch):
+    for capability, slow in (("AVX2", True), ("AVX512", False)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda name=capability: name)
+        assert is_emulated("bf16", CPU) is slow
+        assert not is_emulated("float32", CPU) and not is_emulated("bf16", torch.device("cuda"))
 
 
 def run_of(folder, source, objective, precision, hours=0.004):

@@ -75,7 +75,11 @@ def test_schedule():
         ({"hour": 1}, "did you mean 'hours'"),
         ({"hours": "two"}, "key 'hours'"),
         ({"hours": 0}, "key 'hours'"),
-        ({"warmup": 0.7, "decay": 0.6}, "shares of a stage"),
+        ({"lr": "high"}, "key 'lr': Input should be a valid number"),
+        ({"weight_decay": -0.1}, "key 'weight_decay'"),
+        ({"betas": [0.9, 1.5]}, "key 'betas.1'"),
+        ({"held_out": -1}, "key 'held_out'"),
+        ({"warmup": 0.7, "decay": 0.6}, "^training: 'warmup' and 'decay' are shares of a stage"),
     ],
 )
 def test_training_that_does_not_hold(section, told):

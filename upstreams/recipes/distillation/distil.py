@@ -66,13 +66,13 @@ class DistillationOptions(Frozen):
     targets: tuple[int, ...] = (4, 8, 12)
     take: tuple[int, ...] = ()
     target_norm: TargetNorm = "frames"
-    cosine_weight: float = 1.0
+    cosine_weight: float = Field(default=1.0, ge=0)
     cosine: CosineForm = "log_sigmoid"
     regularisation: Regularisation = Regularisation()
-    code_weight: float = 0.0
+    code_weight: float = Field(default=0.0, ge=0)
     code_temperature: float = Field(default=0.1, gt=0)
-    start_prob: float = 0.0
-    span: int = 6
+    start_prob: float = Field(default=0.0, ge=0, lt=1)
+    span: int = Field(default=6, gt=0)
 
 
 class Distillation(Objective):

@@ -68,7 +68,7 @@ class FrontEndOptions(Frozen):
     adapt: float = Field(default=0.4, gt=0, lt=1)
     targets: tuple[int, ...] = (4, 8, 12)
     target_norm: TargetNorm = "frames"
-    cosine_weight: float = 1.0
+    cosine_weight: float = Field(default=1.0, ge=0)
     regularisation: Regularisation = Regularisation()
 
 

@@ -72,8 +72,8 @@ class OnceForAllOptions(Frozen):
     upper: int = 8
     take: tuple[int, ...] = ()
     full_stage: float = Field(default=0.4, gt=0, lt=1)
-    start_prob: float = 0.08
-    span: int = 6
+    start_prob: float = Field(default=0.08, ge=0, lt=1)
+    span: int = Field(default=6, gt=0)
     regularisation: Regularisation = Regularisation()
 
 

@@ -41,8 +41,8 @@ class RobustnessOptions(Frozen):
     setup: Literal["clean_teacher", "both_same", "both_independent"] = "clean_teacher"
     distorted_share: float = Field(default=0.75, gt=0, le=1)
     domain: Literal["none", "alternating", "reversal"] = "none"
-    domain_weight: float = 0.1
-    domain_lr: float = 1.0e-3
+    domain_weight: float = Field(default=0.1, ge=0)
+    domain_lr: float = Field(default=1.0e-3, gt=0)
     domain_every: int = Field(default=1, ge=1)
 
     @model_validator(mode="after")

@@ -57,10 +57,10 @@ class PretrainingOptions(Frozen):
 
     encoder: Section = Field(default_factory=dict)
     codebooks: tuple[str, ...] = Field(default=("mfcc:128", "context:256"), min_length=1)
-    start_prob: float = 0.075
-    span: int = 10
-    code_dim: int = 96
-    units_top_hz: float = 8_000.0
+    start_prob: float = Field(default=0.075, ge=0, lt=1)
+    span: int = Field(default=10, gt=0)
+    code_dim: int = Field(default=96, gt=0)
+    units_top_hz: float = Field(default=8_000.0, gt=0, le=8_000)
 
 
 class UnitHead(nn.Module):

@@ -81,11 +81,11 @@ class PruningOptions(Frozen):
     targets: tuple[int, ...] = (0, 4, 8, 12)
     maps: tuple[int, ...] = ()
     target_norm: TargetNorm = "frames"
-    cosine_weight: float = 1.0
+    cosine_weight: float = Field(default=1.0, ge=0)
     cosine: CosineForm = "log_sigmoid"
     regularisation: Regularisation = Regularisation()
-    ramp: float = 0.2
-    gate_lr: float = 0.02
+    ramp: float = Field(default=0.2, ge=0, le=1)
+    gate_lr: float = Field(default=0.02, gt=0)
     settle: float = Field(default=0.3, ge=0, lt=1)
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -112,6 +113,8 @@ class UpdateLoader:
     def _ahead(
         self, shards: _Shards, planned: Iterator[PlannedUpdate]
     ) -> Iterator[LoadedUpdate | UserError]:
+        # torch warns of more processes than cores, in two lines with a path each; the user chose.
+        warnings.filterwarnings("ignore", "This DataLoader will create")
         # Forked processes have the clips and the distortions without a copy.
         return iter(
             DataLoader(

@@ -37,6 +37,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return "bf16" if device.type == "cuda" else "float32"
 
 
+def is_emulated(precision: Precision, device: torch.device) -> bool:
+    """Return whether the processor computes in this precision without instructions for it."""
+    slow = torch.backends.cpu.get_cpu_capability() == "AVX2"
+    return precision == "bf16" and device.type == "cpu" and slow
+
+
 def at_least_float32(x: Tensor) -> Tensor:
     """Return `x` in float32 or wider, so that losses are not rounded to bfloat16."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

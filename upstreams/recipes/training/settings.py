@@ -15,6 +15,7 @@ from upstreams.recipes.training.precision import Precision
 SECONDS_AN_HOUR = 3_600.0
 # One number, or one for each stage of the objective. YAML has lists where Python has tuples.
 PerStage = float | Annotated[tuple[float, ...], Field(min_length=1), Strict(False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
 # Keys and values inside a section; without content it is empty.
 Section = Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)]
 
@@ -80,16 +81,16 @@ class TrainingSettings(Frozen):
     warmup: PerStage = 0.02
     decay: PerStage = 0.6
     fresh_optimizer: bool = False
-    betas: Annotated[tuple[float, float], Strict(False)] = (0.9, 0.98)
+    betas: Annotated[tuple[Share, Share], Strict(False)] = (0.9, 0.98)
     eps: float = Field(default=1.0e-8, gt=0)
-    weight_decay: float = 0.01
+    weight_decay: float = Field(default=0.01, ge=0)
     clip: float = Field(default=1.0, gt=0)
-    held_out: int = 0
+    held_out: int = Field(default=0, ge=0)
     validate_every: int = Field(default=0, ge=0)
     keep_best: bool = False
     accumulate: int = Field(default=1, gt=0)
     loaders: int = Field(default=0, ge=0)
-    save_s: float = 120.0
+    save_s: float = Field(default=120.0, ge=0)
     log_steps: int = Field(default=50, gt=0)
     keep_hours: tuple[float, ...] = ()
     keep_targets: bool = False

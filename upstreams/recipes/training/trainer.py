@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from bench.api import SAMPLE_RATE_HZ
+from bench.errors import UsageError
 from bench.registry import resolve
 from bench.schema import make_model
 from bench.trainer import Ingredients, OnStep, RecipeTrainer, TaskPredictor
@@ -17,7 +18,7 @@ from upstreams.recipes.training.distributed import join
 from upstreams.recipes.training.export import write_card, write_weights
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective
-from upstreams.recipes.training.precision import resolve_precision
+from upstreams.recipes.training.precision import is_emulated, resolve_precision
 from upstreams.recipes.training.settings import SECONDS_AN_HOUR, TrainingSettings
 from upstreams.recipes.training.stream import GRID_SAMPLES, ClipStream
 
@@ -48,6 +49,11 @@ class ObjectiveTrainer(RecipeTrainer):
         objective: Objective = resolve(make)(ingredients)
         self.num_parameters = sum(p.numel() for p in objective.parameters())
         precision = resolve_precision(settings.precision, self._device)
+        if is_emulated(precision, self._device):
+            ingredients.say(
+                "training: this processor has no instructions for bf16, which takes many times as "
+                "long as float32 on it: --set training.precision=float32"
+            )
         self.identity = identity(
             {
                 **facts,
@@ -76,6 +82,11 @@ class ObjectiveTrainer(RecipeTrainer):
         shortest = settings.min_s * SAMPLE_RATE_HZ
         long_enough = {i for i, clip in enumerate(clips) if clip.num_samples >= shortest}
         training = sorted(long_enough - set(held_out))
+        if not training or len(held_out) < settings.held_out:
+            raise UsageError(
+                f"training: no clips are left of {len(clips)}, with 'held_out' {settings.held_out} "
+                f"and 'min_s' {settings.min_s:g}: lower them, such as --set training.held_out=1"
+            )
         validation = stream(held_out) if held_out else None
         self._run = TrainingRun(
             objective,
