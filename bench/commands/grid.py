@@ -159,7 +159,8 @@ def _run(options: argparse.Namespace, grid: RunGrid) -> int:
     if not executor.starts_workers:
         executor.start(workers)
         return 0
-    watch(part, executor, workers)
+    if not {"waiting", "running"}.isdisjoint(part.scan().values()):
+        watch(part, executor, workers)
     text = _status_text(options, grid)
     if options.json:
         show_text(text)

@@ -163,7 +163,8 @@ class Encoder(Upstream):
             InvalidDataError: an utterance is too short for one frame.
         """
         sizes = self.sizes(lengths)
-        if wavs.device.type != "cpu" and self.extractor.takes_batches:
+        # Costs are counted on the meta device, for what a CPU runs.
+        if wavs.device.type not in ("cpu", "meta") and self.extractor.takes_batches:
             return self.project_together(wavs, sizes)
         features = [self._extract(wav[:size]) for wav, size in zip(wavs, sizes, strict=True)]
         frames = torch.tensor([len(item) for item in features], device=lengths.device)
