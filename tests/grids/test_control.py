@@ -3,9 +3,9 @@
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -52,22 +52,25 @@ def test_a_worker_lost_with_its_machine_does_not_hold_up_the_end(toy, monkeypatc
     assert executor.is_stopped
 
 
-def toys(folder, *words, **options):
-    """Start `slim-superb` on the toy track."""
-    command = [sys.executable, str(TOY), str(folder), *map(str, words)]
-    return subprocess.Popen(command, text=True, env=os.environ | options, stderr=subprocess.PIPE)
-
-
-def holder_when(grid, front, is_right):
+def holder_when(grid, is_right):
     """Wait until a process holds a cell, and return its number."""
-    while front.poll() is None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
         holders = control.status_data(grid)["running_cells"].values()
         matches = [re.match(r"process (\d+) on", holder) for holder in holders]
         pids = [pid for match in matches if match and is_right(pid := int(match[1]))]
         if pids:
             return pids[0]
         time.sleep(0.1)
-    raise AssertionError(front.stderr.read())
+    raise AssertionError(control.status_lines(control.status_data(grid)))
+
+
+def kill_and_cancel(grid, words):
+    """Kill the worker of the grid, and cancel the grid when another one is at work."""
+    killed = holder_when(grid, lambda pid: True)
+    os.kill(killed, signal.SIGKILL)
+    holder_when(grid, lambda pid: pid != killed)
+    return main(["grid", "cancel", *words])
 
 
 def test_a_grid_of_processes_survives_a_kill_and_resumes_after_a_cancel(
@@ -76,19 +79,18 @@ def test_a_grid_of_processes_survives_a_kill_and_resumes_after_a_cancel(
     file = tmp_path / "grid.yaml"
     file.write_text(YAML)
     words = (str(file), "--out", str(toy.out))
-    front = toys(tmp_path, "grid", *words, "--workers", "1", TOY_CELL_SECONDS="30")
-    killed = holder_when(grid_of(toy), front, lambda pid: True)
-    os.kill(killed, signal.SIGKILL)
-    holder_when(grid_of(toy), front, lambda pid: pid != killed)
-    assert main(["grid", "cancel", *words]) == 0
-    text = front.communicate(timeout=60)[1]
-    assert front.returncode == 130
+    monkeypatch.setattr(launch, "COMMAND", (sys.executable, str(TOY), str(tmp_path)))
+    monkeypatch.setenv("TOY_CELL_SECONDS", "30")
+    with ThreadPoolExecutor(1) as beside:
+        cancelled = beside.submit(kill_and_cancel, grid_of(toy), words)
+        assert main(["grid", *words, "--workers", "1"]) == 130
+        assert cancelled.result() == 0
+    text = capsys.readouterr().err
     assert "1 workers ended early and are started again" in text
     assert " waiting (cancelled)" in text
     for log in toy.out.glob(".grid/*/worker-*.log"):
         log.unlink()
-    monkeypatch.setenv("TOY_CELL_SECONDS", "3")
-    monkeypatch.setattr(launch, "COMMAND", (sys.executable, str(TOY), str(tmp_path)))
+    monkeypatch.setenv("TOY_CELL_SECONDS", "2")
     assert main(["grid", *words, "--workers", "2"]) == 0
     assert "2 cells: 2 done" in capsys.readouterr().err
     lines = [line for log in toy.out.glob(".grid/*/*.log") for line in log.read_text().splitlines()]
