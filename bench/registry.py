@@ -80,15 +80,6 @@ def _own_cards() -> Any:
     return importlib.import_module("bench.corpora.own.card")
 
 
-def corpora_of_track(track: str) -> list[str]:
-    """The corpora that the tasks of a track need.
-
-    Raises:
-        UsageError: no such track.
-    """
-    return sorted({one for name in task_names(track) for one in task_card(name, track).corpora})
-
-
 def resolve(target: str) -> Any:
     """Import `module:attr` and return the attribute.
 

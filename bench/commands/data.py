@@ -104,10 +104,6 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
 def _report_folder(cards: Sequence[TaskCard], data: Path) -> int:
     """Print a table of the official corpora in a folder, without reading sound.
 
-    Args:
-        cards: of the tasks.
-        data: the folder.
-
     Returns:
         the number of tasks whose corpora are not whole.
 

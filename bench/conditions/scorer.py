@@ -125,11 +125,7 @@ def _plan(path: Path, names: str, session: Session, tests: Tests, *, force: bool
 
 
 class Scorer:
-    """Scores a trained head under conditions.
-
-    Args:
-        run: with its upstream.
-    """
+    """Scores a trained head under conditions."""
 
     def __init__(self, run: TrainedRun) -> None:
         self.run = run

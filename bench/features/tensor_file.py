@@ -37,10 +37,6 @@ def write_sealed(state: Any, path: Path) -> None:
 def read_sealed(path: Path, device: str = "cpu") -> Any:
     """Read tensors and plain values as data: nothing in the file is executed.
 
-    Args:
-        path: of the file.
-        device: device of the tensors.
-
     Raises:
         InvalidDataError: not such a file, cut short, or changed since it was written.
     """

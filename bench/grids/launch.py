@@ -53,9 +53,6 @@ class Launch:
 class Executor(ABC):
     """A way to start workers.
 
-    Args:
-        launch: the worker.
-
     Attributes:
         starts_workers: False where the user starts them: then nothing is done when `start` returns.
     """

@@ -117,15 +117,6 @@ def parse_upstream_name(text: str) -> UpstreamName:
     return UpstreamName(card, rest or None, seed, modifiers[0] if modifiers else None)
 
 
-def stands_in(loaded: str, asked: str) -> bool:
-    """Return whether the name of what was loaded is the untrained control of what was asked for.
-
-    Raises:
-        UsageError: a malformed name.
-    """
-    return [parse_upstream_name(n).untrained_seed is None for n in (loaded, asked)] == [False, True]
-
-
 def upstream_names() -> list[str]:
     """Return the names of this project's cards, sorted; only file names are read."""
     return sorted(path.stem for path in CARDS.glob("*.yaml"))

@@ -23,11 +23,6 @@ class Balanced(Schedule):
     """Batches drawn with replacement, every class equally likely; an incomplete batch is dropped.
 
     As s3prl's KS: an epoch has as many draws as utterances, in whole batches.
-
-    Args:
-        classes: of the utterances.
-        batch_size: utterances a batch.
-        seeds: of the grid.
     """
 
     def __init__(self, classes: Sequence[Hashable], batch_size: int, seeds: Sequence[int]) -> None:

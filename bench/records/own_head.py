@@ -13,7 +13,6 @@ from typing import Literal
 from pydantic import Field
 
 from bench.config import Family
-from bench.paths import runs_folder
 from bench.records.origin import Provenance
 from bench.records.record import ConditionScore
 from bench.schema import Frozen, read_model
@@ -59,11 +58,6 @@ class OwnHeadRecord(Frozen):
     predictions_sha256: dict[str, str]
     scores: tuple[ConditionScore, ...] = Field(min_length=1)
     provenance: Provenance
-
-
-def own_head_path(root: Path, track: str, upstream: str, task: str) -> Path:
-    """Return the place of a record below a folder of results."""
-    return runs_folder(root, track, upstream) / OWN_HEAD / f"{task}.json"
 
 
 def read_own_head(path: Path) -> OwnHeadRecord:

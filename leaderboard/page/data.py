@@ -51,12 +51,7 @@ def packed(score: BoardScore | None, flags: int) -> str:
 
 
 def shade_of(tests: ColumnTests, key: str) -> int:
-    """Return a shade from 0 to `SHADES`: the share of rows that a row is significantly better than.
-
-    Args:
-        tests: of the column.
-        key: of the row.
-    """
+    """Return a shade, 0 to `SHADES`: the share of rows that a row is significantly better than."""
     ranking = tests.rankings.get(key)
     return 0 if ranking is None else round(SHADES * (ranking.of - ranking.worst) / (ranking.of - 1))
 

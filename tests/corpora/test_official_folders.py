@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import soundfile
 import torch
-from official_trees import TREES, Speech, lose_files
+from official_trees import TREES, Speech, corpora, lose_files
 
 from bench.api import Utterance
 from bench.cli import main
@@ -25,7 +25,7 @@ from bench.corpora.official import (
 from bench.corpora.official._layout import Archive, Size, content_of
 from bench.errors import InvalidDataError, MissingError
 from bench.metrics.metric import METRICS
-from bench.registry import ROOT, corpora_of_track, corpus_module, resolve, task_card, task_names
+from bench.registry import ROOT, corpus_module, resolve, task_card, task_names
 from bench.run.plan import total_updates
 from bench.run.spec import labels_of, prepare_corpora
 from bench.session import Session
@@ -182,7 +182,7 @@ def test_status_tells_of_every_task_whether_its_corpus_is_whole(trees, tmp_path,
         rows = [line.split() for line in said.splitlines() if line.endswith(state)]
         assert {row[0] for row in rows} == set(task_names("superb"))
         assert "8 of 8 tasks refuse this folder" in said
-        for name in corpora_of_track("superb"):
+        for name in corpora():
             layout = corpus_module(name).CORPUS.layout
             assert layout.title in said
             assert {row[3] for row in rows} >= {f"{s.utterances:,}" for s in layout.sizes.values()}

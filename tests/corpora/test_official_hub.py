@@ -8,7 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 from datasets import Dataset
-from official_trees import TREES
+from official_trees import TREES, corpora
 
 from bench.corpora.official import (
     _hub,
@@ -22,7 +22,7 @@ from bench.corpora.official import (
 )
 from bench.corpora.official._layout import HubRows
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.registry import corpora_of_track, corpus_module
+from bench.registry import corpus_module
 from bench.sound.manifests import read_table, read_trials
 
 
@@ -205,7 +205,7 @@ def test_a_row_writes_nowhere_else(place, tmp_path):
 
 
 def test_what_is_said_of_the_hub_is_so():
-    for name in corpora_of_track("superb"):
+    for name in corpora():
         layout = corpus_module(name).CORPUS.layout
         assert (layout.hub is not None) == (layout.from_hub is not None or layout.title == "SLURP")
         if layout.from_hub is not None:

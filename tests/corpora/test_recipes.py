@@ -20,8 +20,9 @@ from bench.cli import main
 from bench.corpora.embedded import games, prompts, voices
 from bench.corpora.games import table_files
 from bench.corpora.noise import packaged
-from bench.corpora.package import corpus_files, corpus_folder, recipe
+from bench.corpora.package import corpus_files, corpus_folder, debian, recipe
 from bench.sound.audio import write_wav
+from bench.sound.manifests import read_table
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE = (
@@ -106,29 +107,24 @@ def test_modules_without_content_exist() -> None:
 
 # A checkout prepares a small corpus, then reads it until it is stopped.
 CHECKOUT = """
-import sys, time
+import sys
 from pathlib import Path
 from bench.corpora.embedded import voices
 from bench.corpora.package.debian import Package
 from bench.sound.manifests import read_table
 
-folder, name, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+folder = Path(sys.argv[1])
 voices.PACKAGES = (Package("klettres-data", "0" * 64, r"[.]ogg$"),)
 voices.MIN_UTTERANCES = 1
 corpus = voices.prepare(folder / "home", deb_dir=folder)
-first = read_table(corpus, "open/asv/train")
-(folder / name).write_text(f"{corpus.name} {first[0].num_samples}")
-while rounds > 0 or (rounds < 0 and not (folder / "stop").exists()):
-    assert read_table(corpus, "open/asv/train") == first
-    assert voices.validate(corpus) == []
-    rounds -= 1
-    time.sleep(0.02)
+print(corpus.name, read_table(corpus, "open/asv/train")[0].num_samples)
+assert voices.validate(corpus) == []
 assert voices.prepare(folder / "home", deb_dir=folder) == corpus
 """
 
 
-def test_two_checkouts_share_a_home(tmp_path) -> None:
-    """One process reads its tables over and over while another recipe prepares its own."""
+def test_two_checkouts_share_a_home(tmp_path, monkeypatch) -> None:
+    """This process reads its tables over and over while another recipe prepares its own."""
     rng = np.random.default_rng(0)
     files = {}
     for number in range(7):
@@ -143,30 +139,28 @@ def test_two_checkouts_share_a_home(tmp_path) -> None:
     assert "MAX_SECONDS = 6.0" in text
     rules.write_text(text.replace("MAX_SECONDS = 6.0", "MAX_SECONDS = 1.6"))
 
-    def start(checkout: Path, name: str, rounds: int) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-c", CHECKOUT, str(tmp_path), name, str(rounds)],
-            env=os.environ | {"PYTHONPATH": str(checkout)},
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    reader = start(ROOT, "reader", -1)
-    try:
-        while not (tmp_path / "reader").exists() and reader.poll() is None:
-            time.sleep(0.1)
-        writer = start(other, "writer", 3)
-        _, errors = writer.communicate(timeout=300)
-        assert writer.returncode == 0, errors
-    finally:
-        (tmp_path / "stop").touch()
-        _, errors = reader.communicate(timeout=60)
-    assert reader.returncode == 0, errors
-    one, two = ((tmp_path / name).read_text().split() for name in ("reader", "writer"))
-    assert one[0] != two[0]
-    assert (one[1], two[1]) == ("28800", "25600")
-    assert {path.name for path in (tmp_path / "home/corpora").iterdir()} == {one[0], two[0]}
+    package = debian.Package("klettres-data", "0" * 64, r"[.]ogg$")
+    monkeypatch.setattr(voices, "PACKAGES", (package,))
+    monkeypatch.setattr(voices, "MIN_UTTERANCES", 1)
+    corpus = voices.prepare(tmp_path / "home", deb_dir=tmp_path)
+    rows = read_table(corpus, "open/asv/train")
+    assert rows[0].num_samples == 28_800
+    writer = subprocess.Popen(
+        [sys.executable, "-c", CHECKOUT, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(other)},
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    while writer.poll() is None:
+        assert read_table(corpus, "open/asv/train") == rows
+        assert voices.validate(corpus) == []
+        time.sleep(0.02)
+    assert writer.returncode == 0
+    name, num_samples = writer.stdout.read().split()
+    assert name != corpus.name and num_samples == "25600"
+    assert voices.prepare(tmp_path / "home", deb_dir=tmp_path) == corpus
+    assert {path.name for path in (tmp_path / "home/corpora").iterdir()} == {name, corpus.name}
 
 
 def make_folder(home: Path, name: str, sounds: str) -> Path:

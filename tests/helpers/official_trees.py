@@ -11,10 +11,17 @@ import soundfile
 from bench import paths
 from bench.corpora.embedded import games
 from bench.corpora.official import audio_snips, speech_commands, voxceleb1_trials
+from bench.registry import task_card, task_names
 
 RATE = 16_000
 # At import: tests have homes of their own.
 AUDIO = games.folder(paths.home()) / "audio"
+
+
+def corpora():
+    """The corpora that the tasks of track superb need."""
+    cards = [task_card(name, "superb") for name in task_names("superb")]
+    return sorted({name for card in cards for name in card.corpora})
 
 
 class Speech:

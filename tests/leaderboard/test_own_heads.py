@@ -8,7 +8,7 @@ import pytest
 
 from bench import registry
 from bench.errors import InvalidDataError
-from bench.records.own_head import OwnHeadRecord, own_head_path
+from bench.records.own_head import OWN_HEAD, OwnHeadRecord
 from bench.records.record import read_record
 from leaderboard.board.board import Stamp
 from leaderboard.board.reading import read_own_heads
@@ -45,7 +45,7 @@ def write(record, path):
 
 def test_fine_tuned_models_have_a_table_of_their_own(results, tmp_path):
     shipped, mine = record_of(results, "shipped_one"), record_of(results, "<b>mine")
-    write(shipped, own_head_path(results, shipped.track, "shipped_one", shipped.task))
+    write(shipped, results / shipped.track / "shipped_one" / OWN_HEAD / f"{shipped.task}.json")
     write(mine, tmp_path / "runs" / "compress" / "mine" / "own-head.json")
     site = tmp_path / "site"
     build_board(results, site, Stamp("0123456789ab", "2026-11-21"), PageRequest(tmp_path / "runs"))
@@ -63,6 +63,6 @@ def test_fine_tuned_models_have_a_table_of_their_own(results, tmp_path):
     names = [r["upstream"] for t in tracks for r in t.get("fine_tuned_with_own_head", [])]
     assert sorted(names) == ["<b>mine", "shipped_one"]
     assert "shipped_one" not in (site / "board.csv").read_text()
-    write(shipped, own_head_path(results, shipped.track, "another", shipped.task))
+    write(shipped, results / shipped.track / "another" / OWN_HEAD / f"{shipped.task}.json")
     with pytest.raises(InvalidDataError, match=r"holds .*/shipped_one/"):
         read_own_heads(results, shipped.track)

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import os
 import threading
+import time
 import tomllib
 import zipfile
 
@@ -213,6 +214,7 @@ def hub():
 def fetch(monkeypatch):
     """`find_checkpoint` with other settings of the hub's client, which reads them once."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # the client's, between its tries
     huggingface_hub.close_session()
 
     def run(about, endpoint=constants.ENDPOINT, is_offline=False):

@@ -331,7 +331,11 @@ def test_peak_memory_of_a_fresh_process(tmp_path, monkeypatch):
     assert found > 90e6
     if sys.platform == "linux":
         assert found < 250e6
-    with pytest.raises(MissingError, match="peak memory of nosuch"):
+    failing = tmp_path / "python"
+    failing.write_text("#!/bin/sh\necho 'a traceback' >&2\necho 'last words' >&2\nexit 1\n")
+    failing.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(failing))
+    with pytest.raises(MissingError, match=r"memory of nosuch: .*: last words"):
         peak_memory_bytes("nosuch", 1.0)
 
 
