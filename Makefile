@@ -136,6 +136,9 @@ docs: setup-conditions ## write every page that is made of the committed records
 	@$(BIN)/python -m tools track-page quick
 	@$(BIN)/python -m tools track-page open
 
+training-throughput: setup-conditions ## time that a training waits for data, with and without loaders (minutes): docs/training-throughput.md
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools training-throughput
+
 statistics: setup ## test intervals and ranks on records and by simulation: writes docs/statistics.md (minutes)
 	@$(BIN)/python -m tools statistics-page
 

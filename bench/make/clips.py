@@ -71,6 +71,8 @@ def find_clips(
         module = corpus_module(corpus)
         if getattr(module, "OFFICIAL", False):
             module.prepare(home, data=corpora)
+            for difference in module.differences(home)[:1]:
+                warn(f"{difference}: the training has the present part only")
         elif corpora is not None:
             raise UsageError(
                 f"--data {corpora}: the recipe's task has the embedded corpus {corpus}, which "

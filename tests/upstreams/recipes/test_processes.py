@@ -121,7 +121,7 @@ def together(folder, count, task, accumulate=1):
     for one in workers:
         one.start()
     for one in workers:
-        one.join(120)
+        one.join(600)
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(count)]
 
 

@@ -110,12 +110,13 @@ def test_every_file_that_is_left_out_is_counted_and_named(tmp_path, capsys):
     assert f"{folder}: 5 files are left out: " in capsys.readouterr().err
 
 
-def test_a_task_of_official_corpora_takes_their_folder(tmp_path):
+def test_a_task_of_official_corpora_takes_their_folder(tmp_path, capsys):
     card = recipe_card("hj_wav2vec2_asr_macs")
     task, (name,) = task_and_data(card, str(tmp_path))
     assert (task.track, task.name, name) == ("superb", "asr", "librispeech:asr/train")
     official_trees.librispeech(tmp_path / "corpora")
     clips = find_clips(name, tmp_path / "home", corpora=tmp_path / "corpora")
+    assert "the official corpus 28,539: the training has the present" in capsys.readouterr().err
     assert len(clips) == 12 and clips[0].target == "THE CAT'S MAT NUMBER A"
     assert [clip.key for clip in find_clips(name, tmp_path / "home")] == [c.key for c in clips]
     head = head_maker(task, clips)(8, 320)
