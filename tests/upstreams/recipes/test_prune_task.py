@@ -2,17 +2,24 @@
 
 from dataclasses import replace
 
+import official_trees
 import pytest
 import torch
+from recipe_methods import DEEP
 from recipe_toys import WAVE, ingredients, moment, stream
 
+from bench.cli import main
 from bench.errors import UsageError
+from bench.records.own_head import read_own_head
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 from upstreams.encoder.config import encoder_config
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.finetuning.task import features_of
+from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.pruning import prune_task
+from upstreams.recipes.training.export import write_card, write_weights
+from upstreams.recipes.training.objective import TrainedUpstream
 from upstreams.recipes.training.stream import ClipStream
 
 
@@ -91,3 +98,27 @@ def test_a_task_takes_whole_utterances(with_task, tmp_path):
         objective.loss(stream(source).load(cut[:1]), moment())
     with pytest.raises(UsageError, match="needs 'task'"):
         prune_task.make(replace(source, make_head=None))
+
+
+def test_a_recipe_for_slurp_ends_with_its_own_intent_accuracy(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLIM_SUPERB_HOME", str(tmp_path / "home"))
+    official_trees.slurp(tmp_path)
+    dense = TrainedUpstream(config_section(DEEP), random_state(DEEP, 0))
+    weights, card = tmp_path / "dense.safetensors", tmp_path / "dense.yaml"
+    about = {"name": "dense", "title": "Dense", "family": "teacher"}
+    write_card(dense, card, weights=weights, sha256=write_weights(dense, weights), about=about)
+    options = ["--data", str(tmp_path), "--teacher-card", str(card), "--out", str(tmp_path / "run")]
+    settings = ["--max-updates", "2", "--loaders", "0", "--set", "config.sparsity=0.3"]
+    assert main(["compress", "hj_wav2vec2_slurp_macs", *options, *settings]) == 0
+    record = read_own_head(tmp_path / "run" / "own-head.json")
+    assert (record.task, record.teacher) == ("slurp", "dense")
+    size = sum(p.numel() for p in build(DEEP, random_state(DEEP, 0)).parameters())
+    assert record.encoder_params < size
+    counts = {(s.condition, s.metric): (s.numerator, s.denominator) for s in record.scores}
+    assert {key: of for key, (_, of) in counts.items()} == {
+        ("dev", "accuracy"): 6,
+        ("clean", "accuracy"): 4,
+        ("far", "accuracy"): 4,
+    }
+    for score in record.scores:
+        assert score.value == score.numerator / score.denominator
