@@ -87,8 +87,15 @@ cost: setup ## measure parameters, MACs, time and memory: make cost UPSTREAM=lig
 	@test -n "$(UPSTREAM)" || { echo "make cost: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) cost '$(UPSTREAM)' $(if $(RULE),--rule $(RULE)) $(if $(JSON),--json)
 
-bench: setup-conditions ## measure speed, memory and disk (half an hour): writes docs/benchmarks.md
-	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools bench $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
+$(VENV)/.made-peers: $(VENV)/.made
+	@echo "installing the libraries that are compared"
+	@$(PIP) --editable '.[peers]'
+	@touch $@
+
+setup-peers: $(VENV)/.made-peers
+
+bench: setup-conditions $(if $(PEERS),setup-peers) ## measure speed (half an hour): docs/benchmarks.md; PEERS=1: other libraries (8 minutes): docs/peers.md
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools bench $(if $(PEERS),--peers) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 store: setup ## show the stored features (slim-superb store verify|prune)
 	@$(CLI) store status

@@ -28,7 +28,7 @@ ORDER = (
     *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.library"),
     "bench.commands",
     *ROOF,
-    *("tools.benchmarks", "tools.checkpoints", "tools.pages", "tools.recipes"),
+    *("tools.benchmarks", "tools.peers", "tools.checkpoints", "tools.pages", "tools.recipes"),
     *("tools.corpus", "tools.commands", "tools.hostile", "tools.grids", "tools"),
     *("upstreams.encoder", "upstreams.supernet", "upstreams.formats"),
     *(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bench.paths import home
+from bench.paths import home, write_text
 
 HELP = "Measure the speed of passes and trainings, and write docs/benchmarks.md."
 EXAMPLE = "python -m tools bench --only reuse"
@@ -14,15 +14,22 @@ EXAMPLE = "python -m tools bench --only reuse"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--only", help="one benchmark, such as reuse; no page is written")
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="other libraries instead (eight minutes): writes docs/peers.md",
+    )
     parser.add_argument("--plan", action="store_true", help="only the plan for official corpora")
     parser.add_argument(
-        "--quick", action="store_true", help="8 utterances, one round; no page is written"
+        "--quick", action="store_true", help="little sound, one round; no page is written"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"), help="the page")
 
 
 def run(options: argparse.Namespace) -> int:
     """Measure and print; write the page of a full run."""
+    if options.peers:
+        return _peers(options)
     from tools.benchmarks._page import page
 
     only = "official" if options.plan else options.only
@@ -30,7 +37,16 @@ def run(options: argparse.Namespace) -> int:
     text = page(home(), only=only, quick=options.quick, plots=options.out.parent if full else None)
     print(text)
     if full:
-        from bench.paths import write_text
-
         write_text(options.out, text + "\n")
+    return 0
+
+
+def _peers(options: argparse.Namespace) -> int:
+    """Measure other libraries; write their page unless the measurement is a quick one."""
+    from tools.peers.page import page
+
+    text = page(home(), quick=options.quick)
+    print(text)
+    if not options.quick:
+        write_text(options.out.with_name("peers.md"), text + "\n")
     return 0

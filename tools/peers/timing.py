@@ -1,0 +1,113 @@
+"""Times of all peers on some sound, in turn, and the differences of their states from ours."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from tools.benchmarks._paired import Times, clock, in_turn
+from tools.peers.peer import Peer, Run
+
+MOST_ROUNDS, LEAST_ROUNDS = 5, 2
+SLOW = 6.0  # times ours in float32 on the probe: not measured further
+PROBE_SAMPLES = 16_000  # of the first sound
+
+
+@dataclass(frozen=True)
+class PeerTimes:
+    """One peer on some sound.
+
+    Attributes:
+        peer: which.
+        together: the number of sounds that pass together: all or one, whichever took less time.
+        ratios: wall and CPU seconds relative to ours in float32, by round.
+        difference: the largest one of a state's value from ours in float32.
+        is_slow: measured once, on a second of the first sound.
+    """
+
+    peer: Peer
+    together: int
+    ratios: Sequence[Times]
+    difference: float
+    is_slow: bool = False
+
+
+def compare(
+    peers: Sequence[Peer], wavs: list[Tensor], threads: int, end: float
+) -> tuple[Times, list[PeerTimes]]:
+    """Time some peers.
+
+    Args:
+        peers: ours in float32 first.
+        wavs: the sounds (S,).
+        threads: for each peer.
+        end: time, of `time.monotonic`, after which no round begins beyond `LEAST_ROUNDS`.
+
+    Returns:
+        median times of ours in float32, and a row a peer.
+    """
+    runs = [peer.prepare(threads) for peer in peers]
+    expected, probe = runs[0](wavs, 1), [wavs[0][:PROBE_SAMPLES]]
+    expected_probe, _ = _timed(runs[0], probe)
+    _, base = _timed(runs[0], probe)
+    rows: dict[int, PeerTimes] = {}
+    functions: dict[int, partial[list[Tensor]]] = {}
+    for place, (peer, run) in enumerate(zip(peers, runs, strict=True)):
+        states, first = _timed(run, probe)
+        if SLOW < first.wall / base.wall < SLOW**2:  # without what the first run prepares
+            states, first = _timed(run, probe)
+        if first.wall > SLOW * base.wall and place:
+            far = difference(states, expected_probe)
+            rows[place] = PeerTimes(peer, 1, [_ratio(first, base)], far, is_slow=True)
+            continue
+        together = _liked(peer, run, wavs)
+        functions[place] = partial(run, wavs, together)
+        rows[place] = PeerTimes(peer, together, [], difference(functions[place](), expected))
+    times = _rounds(functions, end)
+    for place, each in times.items():
+        ratios = [_ratio(one, other) for one, other in zip(each, times[0], strict=True)]
+        rows[place] = PeerTimes(peers[place], rows[place].together, ratios, rows[place].difference)
+    middle = sorted(times[0], key=lambda item: item.wall)[len(times[0]) // 2]
+    return middle, [rows[place] for place in range(len(peers))]
+
+
+def _timed(run: Run, wavs: list[Tensor]) -> tuple[list[Tensor], Times]:
+    """Return the states of some sounds, one after another, and the times of the run."""
+    states: list[Tensor] = []
+    return states, clock(lambda: states.extend(run(wavs, 1)))
+
+
+def _liked(peer: Peer, run: Run, wavs: list[Tensor]) -> int:
+    """Return the number of sounds that pass together: all or one, whichever takes less time."""
+    if not peer.takes_batches or len(wavs) == 1:
+        return 1
+    choices = (1, len(wavs))
+    return min(choices, key=lambda together: clock(lambda: run(wavs, together)).wall)
+
+
+def _rounds(functions: Mapping[int, partial[list[Tensor]]], end: float) -> dict[int, list[Times]]:
+    """Time functions in turn, in as many rounds as there is time for."""
+    times: dict[int, list[Times]] = {place: [] for place in functions}
+    for count in range(MOST_ROUNDS):
+        if count >= LEAST_ROUNDS and time.monotonic() > end:
+            break
+        for place, (once,) in in_turn(functions, 1).items():
+            times[place].append(once)
+    return times
+
+
+def _ratio(one: Times, other: Times) -> Times:
+    return Times(one.cpu / other.cpu, one.wall / other.wall)
+
+
+def difference(states: Sequence[Tensor], expected: Sequence[Tensor]) -> float:
+    """Return the largest difference of values of the last states (L, T, D) that both have."""
+    worst = 0.0
+    for one, other in zip(states, expected, strict=True):
+        count, frames = min(len(one), len(other)), other.shape[1]
+        worst = max(worst, float((one[-count:, :frames] - other[-count:]).abs().max()))
+    return worst
