@@ -92,9 +92,9 @@ $(VENV)/.made-peers: $(VENV)/.made
 	@$(PIP) --editable '.[peers]'
 	@touch $@
 
-setup-peers: $(VENV)/.made-peers
+setup-peers: $(VENV)/.made-peers ## the same with the libraries that are timed beside ours
 
-bench: setup-conditions $(if $(PEERS),setup-peers) ## measure speed (half an hour): docs/benchmarks.md; PEERS=1: other libraries (8 minutes): docs/peers.md
+bench: $(if $(PEERS),setup-peers,setup-conditions) ## measure speed: docs/benchmarks.md (half an hour), or PEERS=1: docs/peers.md
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools bench $(if $(PEERS),--peers) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 store: setup ## show the stored features (slim-superb store verify|prune)
