@@ -77,7 +77,7 @@ def measure(upstream: Upstream, seconds: float = COST_SECONDS) -> Cost:
         upstream: as it runs: cut, frozen, on the CPU.
         seconds: length of the input; attention costs more a second in longer audio.
     """
-    counted = count(upstream, round(seconds * SAMPLE_RATE_HZ))
+    counted = count(upstream, round(seconds * SAMPLE_RATE_HZ), once=True)
     return Cost(
         params=num_params(upstream) + counted.buffer_weights,
         macs_per_second=counted.macs("plain") / seconds,

@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch._ops import HigherOrderOperator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -45,6 +46,8 @@ from bench.measure.operations import FLOPS_PER_MAC, FORMULAS, is_free
 UNCOUNTED_MODULES = re.compile(  # signal processing
     r"torchaudio\.(compliance|functional|transforms)|transformers\.models\.\w+\.feature_extraction"
 )
+
+SMALL_PARAMETERS = 10_000_000  # 10 s of sound pass in half a second or less
 
 # Terms of the challenge's profiler that are linear (n * d) and quadratic (h * n * n) in frames.
 SLT2022_LINEAR_TERMS = 3 + 1
@@ -103,11 +106,15 @@ class _Attention(TorchFunctionMode):
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Observer of every operation that runs: counted, free, or unknown.
 
+    It has torch's formulas and those of `bench.measure.operations`.
+
     Attributes:
+        flops: of all operations with a formula, without those inside `UNCOUNTED_MODULES`.
         unknown: operations that have no formula and are not free.
-        excluded_flops: flops inside `UNCOUNTED_MODULES`.
         buffer_weights: elements of each stored buffer that enters a product, by its storage.
     """
+
+    supports_higher_order_operators = True
 
     def __init__(
         self,
@@ -118,7 +125,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.formulas = formulas
         self.unknown: set[str] = set()
-        self.excluded_flops = 0
+        self.flops = 0
         self.buffer_weights: dict[int, int] = {}
         stored = upstream.state_dict().keys()  # buffers beside these are computed (mel filters)
         buffers = [buffer for name, buffer in upstream.named_buffers() if name in stored]
@@ -128,13 +135,23 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._buffers.pop(_storage_id(parameter), None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
+        return self.observe(func, args, kwargs or {})
+
+    def observe(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operation, or the parts of which it is composed, and count it."""
+        if isinstance(func, HigherOrderOperator):
+            is_branch = func is torch.ops.higher_order.cond
+            return self._largest_branch(*args) if is_branch else NotImplemented
+        if func is not torch.ops.prim.device.default:
+            with self:
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
         result = func(*args, **kwargs)
         formula = self.formulas.get(func._overloadpacket)
         if formula is not None:
-            if _inside_uncounted():
-                self.excluded_flops += int(formula(*args, **kwargs, out_val=result))
-            else:
+            if not _inside_uncounted():
+                self.flops += int(formula(*args, **kwargs, out_val=result))
                 for tensor in (arg for arg in args if isinstance(arg, Tensor)):
                     storage = _storage_id(tensor)
                     if storage in self._buffers:
@@ -142,6 +159,30 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif not is_free(func):
             self.unknown.add(str(func))
         return result
+
+    def _largest_branch(self, _: Any, *rest: Any) -> Any:
+        """Count the branch of `torch.cond` that has more flops; return the result of the last."""
+        *branches, operands = rest
+        before, counts, result = self.flops, [], None
+        for branch in branches:
+            with self:
+                result = branch(*operands)
+            counts.append(self.flops - before)
+            self.flops = before
+        self.flops += max(counts)
+        return result
+
+
+class _LightWatch(_Watch):
+    """The same where `torch.cond` does not run, without an import of torch's compiler."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch imports the compiler in order to keep it away from `_Watch`."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return self.observe(func, args, kwargs or {})
 
 
 def _storage_id(tensor: Tensor) -> int:
@@ -194,18 +235,18 @@ def _count_on(
     num_samples: int,
     device: Literal["meta", "cpu"],
     function_tensors: list[Tensor],
+    kind: type[_Watch] = _Watch,
 ) -> Count:
     """Run one utterance through `upstream` on `device` and count."""
     wavs: Tensor = torch.zeros(1, num_samples, device=device)  # (1, S)
     lengths = torch.tensor([num_samples])
     counter = FlopCounterMode(display=False, custom_mapping=FORMULAS)
-    watch = _Watch(upstream, counter.flop_registry, function_tensors)
+    watch = kind(upstream, counter.flop_registry, function_tensors)
     attention = _Attention(dropout=upstream.attention_dropout)
-    with _nothing_fused(), attention, watch, counter:
+    with _nothing_fused(), attention, watch:
         upstream(wavs, lengths)
-    flops = counter.get_total_flops() - watch.excluded_flops
     return Count(
-        plain=flops // FLOPS_PER_MAC,
+        plain=watch.flops // FLOPS_PER_MAC,
         attention_terms=attention.terms,
         device=device,
         uncounted=tuple(sorted(watch.unknown)),
@@ -213,7 +254,7 @@ def _count_on(
     )
 
 
-def count(upstream: Upstream, num_samples: int) -> Count:
+def count(upstream: Upstream, num_samples: int, *, once: bool = False) -> Count:
     """Count one forward pass, batch 1, of a module as it is.
 
     It runs on the meta device where the module allows that (nothing is computed). A module that
@@ -224,12 +265,20 @@ def count(upstream: Upstream, num_samples: int) -> Count:
     Args:
         upstream: on the CPU; not changed.
         num_samples: length of the input.
+        once: nothing else is counted in this process. A small upstream then runs on the CPU, in
+            less time than torch takes to import what the meta device needs (2 CPU seconds).
     """
     if isinstance(upstream, Opaque):
         macs = upstream.count_macs(num_samples)
         return Count(macs, 0, "cpu", uncounted=upstream.uncounted_operations())
     tensors = _function_tensors(upstream)
     is_slow = any(isinstance(part, (torch.nn.LSTM, Int8Recurrent)) for part in upstream.modules())
+    parameters = sum(parameter.numel() for parameter in upstream.parameters())
+    if once and parameters <= SMALL_PARAMETERS:
+        with suppress(RuntimeError):  # of torch's compiler, in `torch.cond`
+            counted = _count_on(upstream, num_samples, "cpu", tensors, _LightWatch)
+            if not counted.uncounted:
+                return counted
     if not (is_slow or tensors):
         with suppress(RuntimeError, TypeError, ValueError, AttributeError):
             return _count_on(meta_copy(upstream), num_samples, "meta", [])

@@ -107,6 +107,8 @@ FORMULAS: dict[Any, Callable[..., int]] = {
     torch.ops.quantized.linear_dynamic_fp16: _linear_flops,
     torch.ops.quantized.linear_relu_dynamic: _linear_flops,
 }
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # linear maps in the layout of oneDNN
+    FORMULAS[torch.ops.mkldnn._linear_pointwise] = _linear_flops
 
 
 def is_free(func: Any) -> bool:

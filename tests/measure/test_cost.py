@@ -2,9 +2,11 @@
 
 import platform
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
+from published_files import BASE
 from torch import nn
 from toys import ToyUpstream
 
@@ -25,6 +27,7 @@ from bench.measure.cost import (
 from bench.measure.macs import count
 from bench.measure.timing import peak_memory_bytes, time_upstream
 from bench.records.cost_report import BucketMacs, Timing
+from upstreams.encoder.state import build, random_state
 
 
 class Wrapped(Upstream):
@@ -187,6 +190,40 @@ def test_counting_changes_nothing():
     assert all(torch.equal(before[key], value) for key, value in upstream.state_dict().items())
     assert all(not value.is_meta for value in upstream.parameters())
     assert torch.backends.mha.get_fastpath_enabled() is fast
+
+
+def test_an_encoder_counts_alike_on_both_devices_and_in_the_layout_of_onednn():
+    encoder = build(BASE, random_state(BASE, 0))
+    plain = count(encoder, 16_000)
+    assert plain.device == "meta" and not plain.uncounted
+    encoder.lay_out()
+    assert count(encoder, 16_000) == plain
+    assert count(encoder, 16_000, once=True) == replace(plain, device="cpu")
+
+
+def test_counting_a_small_upstream_once_does_not_import_the_compiler(monkeypatch):
+    for name in ("torch._dynamo", "sympy"):
+        monkeypatch.setitem(sys.modules, name, None)  # an import fails
+    encoder = build(BASE, random_state(BASE, 0))
+    assert count(encoder, 16_000, once=True).plain > 0
+
+
+class Branches(nn.Module):
+    """A `torch.cond` of which the cheaper branch runs: one map of two."""
+
+    def __init__(self):
+        super().__init__()
+        self.cheap, self.dear = nn.Linear(320, 320), nn.Linear(320, 640)
+
+    def forward(self, x):
+        branches = (lambda y: self.dear(y).sum(-1, True), lambda y: self.cheap(y).sum(-1, True))
+        return torch.cond(x.sum() > 0, *branches, (x,))
+
+
+@pytest.mark.parametrize("once", [False, True])
+def test_the_larger_branch_counts(once):
+    counted = count(Wrapped(Branches()), 16_000, once=once)
+    assert counted.plain == N * 320 * 640
 
 
 @pytest.fixture(scope="module")
