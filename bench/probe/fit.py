@@ -25,7 +25,7 @@ from bench.features.tensor_file import read_sealed, write_sealed
 from bench.features.weighted_sum import Moments
 from bench.probe.batching import make_schedule
 from bench.probe.grids import Looped, make_grid
-from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets, take
+from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets, take, without_compiler
 from bench.probe.schedule import Step
 from bench.progress import warn
 
@@ -118,7 +118,7 @@ def predict_all(grid: Grid, source: Source, device: str = "cpu") -> list[list[An
 
 def predict(probe: Probe, source: Source, device: str = "cpu") -> list[Any]:
     """Return one trained probe's predictions for every utterance, in order."""
-    alone = Point(0.0, 0, probe, torch.optim.SGD(probe.parameters()))
+    alone = Point(0.0, 0, probe, without_compiler(torch.optim.SGD)(probe.parameters()))
     return predict_all(Looped([alone], clip=1.0), source, device)[0]
 
 

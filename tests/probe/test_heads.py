@@ -1,6 +1,7 @@
 """The grid of heads: its updates are those of plain torch, field by field of the recipe."""
 
 import itertools
+import sys
 
 import pytest
 import torch
@@ -96,6 +97,19 @@ def test_an_optimizer_is_the_one_that_the_recipe_names(name, lr):
             stepping.step()
     torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-5, atol=1e-6)
     assert all(group["fused"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("kind", ["adam", "adamw"])
+def test_an_optimizer_works_without_the_compiler_of_torch(kind, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # an import fails
+    parameter = torch.nn.Parameter(torch.ones(3))
+    optimizer = optimizer_of([parameter], recipe_of(optimizer=kind), 0.1)
+    parameter.grad = torch.ones(3)
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    optimizer.zero_grad()
+    assert parameter.grad is None
+    torch.testing.assert_close(parameter.detach(), torch.full((3,), 0.9))
 
 
 def test_optimizers_differ_in_the_weights_that_they_leave():
