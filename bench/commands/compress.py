@@ -144,7 +144,8 @@ def _launch(processes: int) -> int:
         raise UsageError(f"--processes {processes}: expected 1 or more")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # else a warning of each process
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for part in ("", ".agent.server.api"):  # the second has a level of its own
+        logging.getLogger(f"torch.distributed.elastic{part}").setLevel(logging.CRITICAL)
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,

@@ -1,6 +1,9 @@
 """The training loop: settings, schedule, stages, checkpoints, log, failures."""
 
 import json
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
 from itertools import islice
 
@@ -184,12 +187,17 @@ def test_reading_ahead_changes_no_weight(tmp_path, source):
             wavs = batch.prepared[0] if batch.prepared else self.prepare(batch, at.generator)[0]
             return super().loss(batch._replace(wavs=wavs), at)
 
+    def signal_loaders(*_):  # as Ctrl-C and a scheduler do, to all processes of a group
+        for loader in multiprocessing.active_children():
+            os.kill(loader.pid, signal.SIGINT)
+            os.kill(loader.pid, signal.SIGTERM)
+
     weights = []
     for loaders in (0, 2):
         run, objective, _ = make_run(
             tmp_path / str(loaders), source, objective=Louder(), loaders=loaders
         )
-        run.run(lambda *_: None)
+        run.run(signal_loaders)
         weights.append(objective.weight.detach())
         log = (tmp_path / str(loaders) / "log.jsonl").read_text().splitlines()
         assert 0 <= json.loads(log[0])["waiting"] <= 1

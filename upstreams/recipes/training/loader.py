@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -125,7 +126,13 @@ class UpdateLoader:
                 prefetch_factor=READ_AHEAD,
                 collate_fn=lambda update: update,
                 multiprocessing_context="fork",
-                worker_init_fn=lambda _: torch.set_num_threads(1),
+                worker_init_fn=_leave_signals,
                 generator=torch.Generator(),  # else it would draw from torch's own
             )
         )
+
+
+def _leave_signals(_loader: int) -> None:
+    """Leave a stop to the training, which saves first: a signal may go to all of its processes."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -51,8 +51,8 @@ class ObjectiveTrainer(RecipeTrainer):
         precision = resolve_precision(settings.precision, self._device)
         if is_emulated(precision, self._device):
             ingredients.say(
-                "training: this processor has no instructions for bf16, which takes many times as "
-                "long as float32 on it: --set training.precision=float32"
+                "training: this processor has no instructions for bf16, which takes several times "
+                "as long as float32 on it: --set training.precision=float32"
             )
         self.identity = identity(
             {
