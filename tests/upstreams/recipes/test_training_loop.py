@@ -204,6 +204,18 @@ def test_reading_ahead_changes_no_weight(tmp_path, source):
     assert torch.equal(*weights)
 
 
+def test_a_killed_loader_is_one_line(tmp_path, source):
+    run, _, _ = make_run(tmp_path / "a", source, loaders=1)
+
+    def kill(*_):
+        for loader in multiprocessing.active_children():
+            loader.kill()
+            loader.join()
+
+    with pytest.raises(MissingError, match="a process that reads ahead was killed"):
+        run.run(kill)
+
+
 @pytest.mark.slow
 def test_compiled_layers_give_the_same_losses(tmp_path):
     losses = []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import signal
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bench.errors import UserError
+from bench.errors import MissingError, UserError
 from upstreams.recipes.training.distributed import Processes
 from upstreams.recipes.training.stream import ClipBatch, ClipPart, ClipStream
 
@@ -130,6 +131,24 @@ class UpdateLoader:
                 generator=torch.Generator(),  # else it would draw from torch's own
             )
         )
+
+
+@contextmanager
+def loaders_watched() -> Iterator[None]:
+    """Run a block that reads ahead.
+
+    Raises:
+        MissingError: a process of the loader was killed, which shows at any place of the block.
+    """
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise MissingError(
+            "training: a process that reads ahead was killed, perhaps for want of memory or of "
+            "shared memory (/dev/shm): lower --loaders; the last checkpoint is kept"
+        ) from error
 
 
 def _leave_signals(_loader: int) -> None:

@@ -17,7 +17,7 @@ from bench import stopping
 from bench.errors import InvalidDataError, UsageError
 from upstreams.recipes.training.checkpoint import BEST, CHECKPOINT, read_state, write_state
 from upstreams.recipes.training.distributed import Processes
-from upstreams.recipes.training.loader import LoadedUpdate, UpdateLoader
+from upstreams.recipes.training.loader import LoadedUpdate, UpdateLoader, loaders_watched
 from upstreams.recipes.training.objective import Moment, Objective
 from upstreams.recipes.training.optimisation import Optimisation, step_generator
 from upstreams.recipes.training.runlog import RunLog
@@ -87,6 +87,7 @@ class TrainingRun:
         return self.progress.presented_s / SECONDS_AN_HOUR
 
     @stopping.deferred()
+    @loaders_watched()
     def run(self, on_step: Callable[[float, dict[str, float]], None]) -> None:
         """Train to the end, from the checkpoint if one exists.
 
@@ -97,7 +98,7 @@ class TrainingRun:
         Raises:
             InvalidDataError: a loss that is not finite (the last checkpoint stays), or a damaged
                 checkpoint.
-            MissingError: the device has too little memory.
+            MissingError: the device has too little memory, or a loader was killed.
             UsageError: the checkpoint belongs to another run.
             Stopped: on request, after a checkpoint.
         """
