@@ -31,6 +31,8 @@ class UtteranceClassifier(Head):
         projection: width between the two linear layers (SUPERB: 256).
         label_smoothing: share of a target that is spread over all classes (Szegedy et al., 2016,
             section 7); SUPERB has none.
+        zero_output: start the second layer at 0, so that heads with other seeds start as the same
+            function; SUPERB starts both layers at random.
     """
 
     pools_linearly: ClassVar[bool] = True
@@ -43,6 +45,7 @@ class UtteranceClassifier(Head):
         *,
         projection: int = 256,
         label_smoothing: float = 0.0,
+        zero_output: bool = False,
     ) -> None:
         nn.Module.__init__(self)
         self.label_smoothing = label_smoothing
@@ -50,6 +53,9 @@ class UtteranceClassifier(Head):
         self.labels = Labels(targets)
         self.project = nn.Linear(input_size, projection)
         self.classify = nn.Linear(projection, len(self.labels))
+        if zero_output:
+            for parameter in self.classify.parameters():
+                nn.init.zeros_(parameter)
 
     def forward(self, feats: Tensor, lengths: Tensor) -> Tensor:
         """Return logits (B, C) of features (B, T, D)."""

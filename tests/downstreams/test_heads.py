@@ -185,3 +185,17 @@ def test_a_classifier_smooths_its_targets(share):
     of_target = log_p[torch.arange(2), head.encode(["c", "a"])]
     expected = -((1 - share) * of_target + share * log_p.mean(dim=1)).mean()
     torch.testing.assert_close(head.loss(logits, head.encode(["c", "a"])), expected)
+
+
+def test_classifiers_with_other_seeds_start_as_one_function_where_the_output_starts_at_zero():
+    """The first layers still differ, so that the seeds are seeds of something."""
+    feats, lengths = torch.randn(2, 3, 5), torch.tensor([3, 2])
+    heads = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        heads.append(UtteranceClassifier(5, 320, ["a", "b"], projection=4, zero_output=True))
+    assert all(torch.equal(head(feats, lengths), torch.zeros(2, 2)) for head in heads)
+    assert not torch.equal(heads[0].project.weight, heads[1].project.weight)
+    loss = heads[0].loss(heads[0](feats, lengths), heads[0].encode(["a", "b"]))
+    loss.backward()
+    assert heads[0].classify.weight.grad.any()  # the first update moves it away from 0
