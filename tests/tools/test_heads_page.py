@@ -8,7 +8,6 @@ import pytest
 from toy_track import make_toy
 
 from bench.errors import InvalidDataError
-from bench.run.spec import RunSpec
 from bench.session import Session
 from tools.pages import head_trials
 from tools.pages.head_trials import (
@@ -56,7 +55,7 @@ def test_the_table_counts_edges_and_last_steps(tmp_path):
     (tmp_path / "results").mkdir()
     line = write_page(tmp_path / "results", tmp_path).read_text("utf-8").splitlines()[-1]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells == ["ks", "1", "cosine", "ge2e", "50 %", "50 %", "65.0", "7.1", "2.0", "9"]
+    assert cells == ["ks", "open", "1", "cosine", "ge2e", "50 %", "50 %", "65.0", "7.1", "2.0", "9"]
 
 
 @pytest.mark.parametrize("selection_seeds", [0, 2])
@@ -65,8 +64,8 @@ def test_a_trial_trains_by_the_changed_recipe(tmp_path, monkeypatch, selection_s
     changed = {"lr_grid": (1e-1, 1e-3), "decay": "cosine", "steps": 20, "sum_rate": 10.0}
     changed["selection_seeds"] = selection_seeds
     monkeypatch.setattr(head_trials, "CHANGES", CHANGES | {"toy": changed})
-    monkeypatch.setattr(head_trials, "RunSpec", lambda name, task, _: RunSpec(name, task, "toy"))
-    trial = run_trial("tone", "fbank", "toy", Session(home=toy.home, out=toy.out))
+    trial = run_trial("tone", "toy", "fbank", "toy", Session(home=toy.home, out=toy.out))
+    assert trial.track == "toy"
     assert trial.edges == (1e-3, 1e-1)
     assert len(trial.dev) == len(head_trials.SEEDS) and set(trial.rates) <= {1e-1, 1e-3}
     assert trial.test_sd >= 0

@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where to write")
     parser.add_argument("--upstreams", default="", help="of the trials, ';' between them")
     parser.add_argument("--tasks", default="ks,sid,ic", help="of the trials (default ks,sid,ic)")
+    parser.add_argument("--track", default="open", help="of the trials (default open)")
     parser.add_argument("--changes", default="", help="names of recipes, ';' between them; all")
 
 
@@ -44,9 +45,10 @@ def run(options: argparse.Namespace) -> int:
     for upstream in filter(None, options.upstreams.split(";")):
         for task in options.tasks.split(","):
             for change in changes:
-                key = (task, task_card(task, "open").version, change, upstream)
+                version = task_card(task, options.track).version
+                key = (task, options.track, version, change, upstream)
                 if key not in {one.key for one in read_trials(file)}:
-                    add_trial(run_trial(task, upstream, change, Session()), file)
+                    add_trial(run_trial(task, options.track, upstream, change, Session()), file)
                     say(f"tried: {task}, {upstream}, {change}")
     print(write_page(options.results, options.docs))
     return 0

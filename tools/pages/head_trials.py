@@ -47,6 +47,16 @@ SMOOTH: dict[str, Any] = {
 }  # fmt: skip
 NINE_RATES = (3e-1, *WIDE["lr_grid"], 3e-5)
 SHARED: dict[str, Any] = {"selection_seeds": 3, "eval_every": 100}
+ONE_BATCH = SMOOTHED.replace("batch 128", "all utterances a batch")
+WHOLE: dict[str, Any] = {
+    **SMOOTH, **SHARED, "lr_grid": NINE_RATES, "batch_size": 1024, "steps": 200, "warmup": 20,
+}  # fmt: skip
+FRAMES_40_MS = "40 ms, cosine, sum x 10, batch 32, five rates for a fifth, one for all seeds"
+JOINED: dict[str, Any] = {
+    "optimizer": "adamw", "weight_decay": 0.01, "lr_grid": (8e-3, 4e-3, 2e-3, 1e-3, 5e-4),
+    "batch_size": 32, "explore": 0.2, "decay": "cosine", "sum_rate": 10.0, "selection_seeds": 1,
+    "head_conf": {"frame_ms": 40},
+}  # fmt: skip
 # Changes to the recipe of a task's card, by name; `head_conf` is the card's.
 CHANGES: Mapping[str, dict[str, Any]] = {
     "card": {},
@@ -60,9 +70,15 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     },
     f"{SMOOTHED}, seven rates": SMOOTH,
     f"{SMOOTHED}, nine rates, one for all seeds": {**SMOOTH, **SHARED, "lr_grid": NINE_RATES},
+    f"{ONE_BATCH}, nine rates, one for all seeds": WHOLE,
+    f"{ONE_BATCH}, output from 0, nine rates, one for all seeds": {
+        **WHOLE, "head_conf": {**SMOOTH["head_conf"], "zero_output": True},
+    },
     "cosine, sum x 10, batch 128, weight decay 0.1, seven rates, one for all seeds": {
         **COSINE, **LARGE, **WIDE, **SHARED, "sum_rate": 10.0, "weight_decay": 0.1,
     },
+    f"{FRAMES_40_MS}, 300 updates": {**JOINED, "steps": 300, "warmup": 15, "eval_every": 60},
+    f"{FRAMES_40_MS}, 1,000 updates": {**JOINED, "steps": 1000, "warmup": 50, "eval_every": 200},
 }  # fmt: skip
 
 PREFACE = """# How heads are trained
@@ -98,6 +114,7 @@ class HeadTrial:
         dev: selected dev score of each seed.
         test_sd: standard deviation of the test score over seeds.
         cpu_seconds: of one seed.
+        track: of the task's card.
     """
 
     task: str
@@ -110,11 +127,12 @@ class HeadTrial:
     dev: tuple[float, ...]
     test_sd: float
     cpu_seconds: float
+    track: str = "open"
 
     @property
-    def key(self) -> tuple[str, int, str, str]:
-        """What a newer trial replaces: task, version, change and upstream."""
-        return self.task, self.version, self.change, self.upstream
+    def key(self) -> tuple[str, str, int, str, str]:
+        """What a newer trial replaces: task, track, version, change and upstream."""
+        return self.task, self.track, self.version, self.change, self.upstream
 
 
 def changed_card(card: TaskCard, change: str) -> TaskCard:
@@ -125,13 +143,13 @@ def changed_card(card: TaskCard, change: str) -> TaskCard:
     return card.model_copy(update={"head_conf": conf, "recipe": recipe})
 
 
-def run_trial(task: str, upstream: str, change: str, session: Session) -> HeadTrial:
+def run_trial(task: str, track: str, upstream: str, change: str, session: Session) -> HeadTrial:
     """Train the heads of a trial; features are stored.
 
     Raises:
         UserError: as for a run.
     """
-    job = open_job(RunSpec(upstream, task, "open"), SEEDS, session)
+    job = open_job(RunSpec(upstream, task, track), SEEDS, session)
     extract(job.features)
     card = changed_card(job.runs[0].card, change)
     metric, recipe = METRICS[card.selects_by], card.recipe
@@ -158,6 +176,7 @@ def run_trial(task: str, upstream: str, change: str, session: Session) -> HeadTr
         dev=tuple(point.value or 0.0 for point in best),
         test_sd=stdev(tests),
         cpu_seconds=seconds,
+        track=track,
     )  # fmt: skip
 
 
@@ -226,23 +245,23 @@ def _pooled_sd(records: Sequence[Record]) -> float:
 
 
 def _tried(trials: Sequence[HeadTrial]) -> str:
-    """Return the table of trials, by task, version of its card and change."""
-    groups: dict[tuple[str, int, str], list[HeadTrial]] = defaultdict(list)
+    """Return the table of trials, by task, track, version of its card and change."""
+    groups: dict[tuple[str, str, int, str], list[HeadTrial]] = defaultdict(list)
     for trial in trials:
-        groups[trial.task, trial.version, trial.change].append(trial)
+        groups[trial.task, trial.track, trial.version, trial.change].append(trial)
     rows = []
-    for (task, version, change), some in groups.items():
+    for (task, track, version, change), some in groups.items():
         pairs = [(rate in trial.edges) for trial in some for rate in trial.rates]
         late = [step > LATE for trial in some for step in trial.steps]
         rows.append([
-            task, str(version), change, ", ".join(trial.upstream for trial in some),
+            task, track, str(version), change, ", ".join(trial.upstream for trial in some),
             _percent(pairs), _percent(late) if late else LAST,
             f"{100 * fmean(fmean(trial.dev) for trial in some):.1f}",
             f"{100 * fmean(variance(trial.dev) for trial in some) ** 0.5:.1f}",
             f"{100 * fmean(trial.test_sd**2 for trial in some) ** 0.5:.1f}",
             f"{fmean(trial.cpu_seconds for trial in some):.0f}",
         ])  # fmt: skip
-    head = ["task", "card", "recipe", "upstreams", "rate at an edge"]
+    head = ["task", "track", "card", "recipe", "upstreams", "rate at an edge"]
     head += ["step in the last tenth", "dev"]
     return _table([*head, "s.d. on dev", "s.d. on test", "CPU s"], rows)
 
