@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.errors import UsageError
     from bench.make.compress import CompressionRequest
 
-    if options.processes != 1 and "RANK" not in os.environ:
+    if options.processes != 1 and _num_processes() == 1:
         return _launch(options.processes)
     stopping.install()
     if options.hours is not None and options.max_updates is not None:
@@ -166,6 +166,26 @@ def _launch(processes: int) -> int:
     return 0
 
 
+def _num_processes() -> int:
+    """Return the number of processes that share the training, from the variables of torchrun.
+
+    Raises:
+        UsageError: a number of processes without torchrun's other variables.
+    """
+    from bench.errors import UsageError
+
+    values = {name: os.environ.get(name, "") for name in ("WORLD_SIZE", "RANK", "MASTER_PORT")}
+    if values["WORLD_SIZE"] in ("", "1"):
+        return 1
+    if not all(value.isdecimal() for value in values.values()) or "MASTER_ADDR" not in os.environ:
+        given = ", ".join(f"{name}={value}" for name, value in values.items())
+        raise UsageError(
+            f"the environment has {given}, but torchrun sets numbers for all, and MASTER_ADDR: "
+            f"start with torchrun or --processes, or unset WORLD_SIZE"
+        )
+    return int(values["WORLD_SIZE"])
+
+
 def _compress(request: CompressionRequest) -> Path | None:
     """Run a recipe; of several processes (torchrun), the first writes and one shows an error.
 
@@ -176,8 +196,7 @@ def _compress(request: CompressionRequest) -> Path | None:
     from bench.make.compress import compress
     from bench.progress import SILENT, set_level
 
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    if _num_processes() == 1:
         return compress(request, home())
     if os.environ["RANK"] != "0":
         set_level(SILENT)

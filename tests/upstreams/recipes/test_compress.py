@@ -100,6 +100,17 @@ def test_processes_are_started_by_torch_and_end_with_its_status(monkeypatch, cap
     assert "--processes 0: expected 1 or more" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "variables", [{}, {"RANK": "0"}, {"RANK": "0", "MASTER_ADDR": "here", "MASTER_PORT": "x"}]
+)
+def test_half_of_the_variables_of_torchrun_is_refused(variables, monkeypatch, capsys):
+    for name, value in {"WORLD_SIZE": "2", **variables}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["compress", "house_mel"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "WORLD_SIZE=2, RANK=" in line and "unset WORLD_SIZE" in line
+
+
 @pytest.mark.parametrize("name", recipe_names())
 def test_recipes_hold(name):
     card = recipe_card(name)
