@@ -64,8 +64,7 @@ class SpeakerEncoder(Upstream):
         Raises:
             InvalidDataError: an utterance is empty.
         """
-        if int(lengths.min()) < self.min_samples:
-            raise InvalidDataError("an utterance of 0 samples: at least 1 is needed")
+        self.sizes(lengths)  # none is empty
         mask = lengths_to_mask(lengths.to(wavs.device), wavs.shape[1])
         x = self._mel(self._raise_volume(wavs * mask, lengths.to(wavs.device)))
         states = []

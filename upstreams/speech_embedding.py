@@ -75,9 +75,7 @@ class SpeechEmbedding(Upstream):
         Raises:
             InvalidDataError: an utterance is empty.
         """
-        if int(lengths.min()) < self.min_samples:
-            raise InvalidDataError("an utterance of 0 samples: at least 1 is needed")
-        pairs = zip(wavs, lengths.tolist(), strict=True)
+        pairs = zip(wavs, self.sizes(lengths), strict=True)
         return pad_states([self._frames(wav[:size])[None] for wav, size in pairs], lengths.device)
 
     def _frames(self, wav: Tensor) -> Tensor:

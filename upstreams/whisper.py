@@ -22,7 +22,7 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, pad_states
-from bench.errors import InvalidDataError, UsageError
+from bench.errors import UsageError
 from upstreams.importers.whisper import import_state, read_whisper
 from upstreams.slaney import mel_filters
 
@@ -116,11 +116,9 @@ class WhisperEncoder(Upstream):
         Raises:
             InvalidDataError: an utterance is empty.
         """
-        if int(lengths.min()) < self.min_samples:
-            raise InvalidDataError("an utterance of 0 samples: at least 1 is needed")
         rows = [
             torch.cat([self._window_states(part) for part in wav[:size].split(MAX_SAMPLES)], dim=1)
-            for wav, size in zip(wavs, lengths.tolist(), strict=True)
+            for wav, size in zip(wavs, self.sizes(lengths), strict=True)
         ]  # each (L, T, D)
         return pad_states(rows, lengths.device)
 

@@ -15,7 +15,7 @@ from bench.records.record import Record, read_record, write_record
 from bench.registry import task_card, task_names
 from bench.schema import read_card
 
-PAGE_ROWS = 40  # of the page that the tests of the browser share
+PAGE_ROWS = 24  # of the page that the tests of the browser share
 TEMPLATE = Path(__file__).parents[1] / "golden/results/open/fbank/ks-s0.json"
 SPEAKERS, UTTERANCES, TRIALS = 12, 300, 4_600
 HEAD_SEEDS = 2

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from functools import cache
 from itertools import count
 
 import numpy as np
@@ -24,13 +25,18 @@ def corpora():
     return sorted({name for card in cards for name in card.corpora})
 
 
+@cache
+def longer_clips():
+    """The first clips of the embedded corpus that are longer than a second."""
+    files = sorted(AUDIO.rglob("*.wav"))[:60]
+    return [path for path in files if soundfile.info(path).frames > RATE]
+
+
 class Speech:
     """Pieces of real speech from the embedded corpus; coloured noise where it is not prepared."""
 
     def __init__(self):
-        files = sorted(AUDIO.rglob("*.wav"))[:60]
-        self.files = [path for path in files if soundfile.info(path).frames > RATE]
-        self.numbers = count()
+        self.files, self.numbers = longer_clips(), count()
 
     def __call__(self, seconds: float) -> np.ndarray:
         """Samples (S,) as 16-bit numbers, other ones at every call."""

@@ -13,7 +13,7 @@ from bench import registry
 from bench.cli import main
 from bench.measure.cost import Cost
 from bench.records.record import read_record
-from bench.run import job
+from bench.run import job, plan
 from bench.run.plan import plan_run
 from bench.run.spec import RunSpec
 from bench.session import Session
@@ -21,11 +21,12 @@ from bench.session import Session
 
 @pytest.fixture
 def small_cards(tmp_path, monkeypatch):
-    """The cards of the track with little to train, and costs that nobody waits for."""
+    """The cards of the track with little to train, and costs and times that nobody waits for."""
     make_small_cards(tmp_path, monkeypatch)
     cost = Cost(params=1, macs_per_second=2.0, layers=1, hidden_size=80, stride=160)
     monkeypatch.setattr(job, "measure", lambda upstream: cost)
     monkeypatch.setattr(job, "real_time_factor", lambda upstream: 0.5)
+    monkeypatch.setattr(plan, "_update_seconds", lambda *_: 0.001)
     return tmp_path
 
 
