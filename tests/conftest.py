@@ -122,6 +122,14 @@ def committed():
 
 
 @pytest.fixture(scope="session")
+def house_family():
+    """The family of `house_teacher` on track open, from the committed records."""
+    from tools.pages.family import read_family
+
+    return read_family("house_teacher", "open", ROOT / "leaderboard")
+
+
+@pytest.fixture(scope="session")
 def committed_page(request, shared):
     """Address of the page of the committed records."""
     from leaderboard.page.render import html

@@ -1,7 +1,6 @@
 """Losses of a family along the ladders: who is shown, the table and the picture."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,18 +8,15 @@ import pytest
 from bench.errors import MissingError
 from bench.metrics.jackknife import Influences
 from leaderboard.board.rows import BoardScore, Degradation
-from tools.pages.family import read_family
 from tools.pages.family_ladders import ladder_section, plot_family_ladders, scored_rows
 from tools.pages.ladder_plot import ladders
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNGS = [rung.name for rungs in ladders().values() for rung in rungs]
 
 
 @pytest.fixture(scope="module")
-def family():
+def family(house_family):
     """A teacher that loses 10 % on its first task and 30 % on its second, wherever it is heard."""
-    found = read_family("house_teacher", "open", ROOT / "leaderboard")
     lost = {"ic": 0.1, "ks": 0.3}
     scores = {}
     for task, loss in lost.items():
@@ -33,11 +29,11 @@ def family():
         for task, loss in lost.items()
         for name in RUNGS
     }
-    records = tuple(r for r in found.teacher.records if r.task in lost)
+    records = tuple(r for r in house_family.teacher.records if r.task in lost)
     teacher = replace(
-        found.teacher, scores=scores, degradations=degradations, set_runs={}, records=records
+        house_family.teacher, scores=scores, degradations=degradations, set_runs={}, records=records
     )
-    return replace(found, teacher=teacher, again=(), students=(), controls=(), others=())
+    return replace(house_family, teacher=teacher, again=(), students=(), controls=(), others=())
 
 
 def short_of(row, rung):
