@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.pages import conditions, family_page, statistics_page, validation
+from tools.recipes import throughput
 
 ROOT = Path(__file__).resolve().parents[2]
 BOARD = ROOT / "leaderboard"
@@ -20,6 +21,7 @@ PAGES = {
     "conditions": lambda: conditions.page(rows("open"), "open"),
     "track-open": lambda: validation.page(rows("open"), "open"),
     "track-quick": lambda: validation.page(rows("quick"), "quick"),
+    "training-throughput": lambda: throughput.page(ROOT / "docs" / throughput.LOGS),
 }
 
 
@@ -42,3 +44,11 @@ def test_the_table_of_upstreams_against_themselves_is_that_of_the_records():
     assert statistics_page.observed(tests) in committed, "make statistics"
     assert sum(item.pairs for item in tests) > 900
     assert 0.03 <= sum(item.rejected for item in tests) / sum(item.pairs for item in tests) <= 0.07
+
+
+def test_loaders_shorten_the_wait_and_change_no_loss():
+    machine, runs = throughput.read_logs(ROOT / "docs" / throughput.LOGS)
+    assert [run.loaders for run in runs] == list(throughput.LOADERS)
+    assert {"date", "cpu", "cores"} <= set(machine)
+    assert len({run.loss for run in runs}) == 1
+    assert runs[1].waiting < runs[0].waiting
