@@ -47,3 +47,16 @@ function download(name, type, text) {
 
 const signed = (share, digits = 1) => `${share < 0 ? '\u2212' : '+'}${Math.abs(100 * share).toFixed(digits)}`;
 const range = (values) => [Math.min(...values), Math.max(...values)];
+
+/* Do a task once the next picture is painted. A later task of the same key takes its place; printing waits for none. */
+const waiting = new Map();
+function afterPaint(key, task) {
+  if (!waiting.has(key)) requestAnimationFrame(() => setTimeout(() => finish(key)));
+  waiting.set(key, task);
+}
+function finish(key) {
+  const task = waiting.get(key);
+  waiting.delete(key);
+  task?.();
+}
+addEventListener('beforeprint', () => { for (const key of [...waiting.keys()]) finish(key); });

@@ -1,5 +1,6 @@
 /* The main table of a view: sort, filter, choose columns, pin. Rows of the page are moved, never created. */
 const tables = {};
+const SCREEN_ROWS = 20;
 
 function setUpTable(view) {
   const section = sectionOf(view);
@@ -28,7 +29,7 @@ function setUpTable(view) {
   table.classList.add('js');
   drawHiddenBars(view, rows);
   for (const bar of table.querySelectorAll('.iv')) bar.setAttribute('preserveAspectRatio', 'none');
-  section.querySelector('.every').hidden = true;
+  for (const node of section.querySelectorAll('.every')) node.hidden = true;
   const empty = make('p', { class: 'empty', hidden: true }, 'No row matches. ', make('button', { type: 'button', onclick: () => set({ ...DEFAULTS, v: state.v }) }, 'Reset'));
   section.querySelector('.scroll').after(empty);
   setUpTools(view, section.querySelector('.tools'));
@@ -105,6 +106,15 @@ function sorted(view, main) {
   });
 }
 
+/* Rows of the first screen are placed at once, the others after the next picture: a large table takes longer than a reader waits. */
+function arrange(body, nodes) {
+  const end = nodes.indexOf(nodes.filter((node) => !node.hidden)[SCREEN_ROWS]);
+  const first = nodes.slice(0, end < 0 ? nodes.length : end);
+  const head = body.querySelector('tr.head');
+  if (head) head.after(...first); else body.prepend(...first);
+  afterPaint(body, () => body.append(...nodes.slice(first.length)));
+}
+
 function showTable(view) {
   const main = tables[view.k];
   showCondition(view);
@@ -117,7 +127,6 @@ function showTable(view) {
   main.shown = [];
   for (const body of main.bodies) {
     const inside = list.filter((row) => row.body === body);
-    if (moved || first) body.append(...inside.map((row) => row.node));
     let any = false;
     for (const row of inside) {
       const isPinned = pins.includes(row.data.k);
@@ -131,6 +140,7 @@ function showTable(view) {
       if (visible) { main.shown.push(row.data); any = true; }
     }
     body.hidden = !any;
+    if (moved || first) arrange(body, inside.map((row) => row.node));
   }
   sectionOf(view).querySelector('.empty').hidden = main.shown.length > 0;
   sectionOf(view).querySelector('.figure')?.toggleAttribute('hidden', !main.shown.length);
@@ -139,7 +149,7 @@ function showTable(view) {
     if (key === (at ? view.cols[at - 1].k : 'name')) head.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
     else head.removeAttribute('aria-sort');
   });
-  showHeat(view, main);
+  afterPaint(main, () => showHeat(view, main));
   showColumns(view, main);
 }
 
