@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 # Rows below the first screen, and the tables below, follow after the next picture.
-PAINTED = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(setTimeout, 0, done)))"
+PAINTED = "new Promise((done) => requestAnimationFrame(() => setTimeout(setTimeout, 0, done)))"
 
 
 def names(page, track="open"):

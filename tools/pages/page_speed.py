@@ -39,7 +39,7 @@ def build_times_s() -> tuple[int, list[float]]:
 
 
 def main() -> int:
-    """Write the page; return 1 if an interaction or a build takes longer than its limit, by the median of its tries."""
+    """Write the page; return 1 if a median interaction or the quickest build exceeds its limit."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
     if browser is None:
         sys.stderr.write("page-speed: no chromium found; install your system's package\n")
@@ -88,7 +88,8 @@ builds). The limit is {BUILD_LIMIT_S:.0f} seconds.
 """
     write_text(PAGE, text)
     sys.stdout.write(text)
-    is_slow = any(tries[len(tries) // 2] > LIMIT_MS for name, tries in times_ms.items() if name in ACTIONS)
+    medians_ms = [tries[len(tries) // 2] for name, tries in times_ms.items() if name in ACTIONS]
+    is_slow = max(medians_ms) > LIMIT_MS
     return int(is_slow or builds_s[0] > BUILD_LIMIT_S)
 
 
