@@ -142,23 +142,33 @@ def cost_sentence(row: Row) -> str:
         parts.append(f"{row.macs_per_second / 1e9:.3f} G MACs a second of audio (plain)")
     if row.macs_superb is not None:
         parts.append(f"{row.macs_superb / 1e9:,.1f} G MACs for 32 utterances (SUPERB's rule)")
+    measured: dict[str, list[str]] = {}
     for precision, cost in _costs(row).items():
         note = " (random weights, which cost the same)" if _is_untrained(row, cost) else ""
-        parts.append(f"{TITLES[precision]}{note}: {', '.join(_measured(cost))}")
+        text = f"{TITLES[precision]}{note} {', '.join(_measured(cost))}"
+        measured.setdefault(_circumstances(cost), []).append(text)
+    parts += [f"{where}{'; '.join(texts)}" for where, texts in measured.items()]
     return "; ".join(parts) or "unknown"
 
 
 def _measured(cost: CostReport) -> list[str]:
-    """Return size, real-time factor and memory, with everything that they depend on."""
-    timing, sender = cost.timing, f", measured by {cost.sent_by}" if cost.sent_by else ""
+    """Return size, real-time factor and memory."""
     parts = [f"{cost.stored_bytes:,} bytes stored"]
-    if timing is not None:
-        facts = [f"real-time factor {timing.rtf:.4f} on {cost.cpu_text}", "1 thread", "batch 1"]
-        facts += [f"{timing.seconds:.0f} s of audio", f"median of {timing.runs} runs"]
-        facts += [cost.measured_on or "no date"] + ["busy machine"] * timing.busy
-        if timing.relative is not None:
-            facts.append(f"{timing.relative:.3f} of HuBERT Base's time beside it")
-        parts.append(", ".join(facts) + sender)
+    if cost.timing is not None:
+        parts.append(f"real-time factor {cost.timing.rtf:.4f}")
+        if cost.timing.relative is not None:
+            parts.append(f"{cost.timing.relative:.3f} of HuBERT Base's time beside it")
     if cost.peak_memory_bytes is not None:
-        parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory{sender}")
+        parts.append(f"{cost.peak_memory_bytes / 1e6:.0f} MB of memory")
     return parts
+
+
+def _circumstances(cost: CostReport) -> str:
+    """Return what times and memory depend on, and who measured them; empty without a time."""
+    if (timing := cost.timing) is None:
+        return ""
+    facts = [f"on {cost.cpu_text}", "1 thread", "batch 1", f"{timing.seconds:.0f} s of audio"]
+    facts += [f"median of {timing.runs} runs", cost.measured_on or "no date"]
+    facts += ["busy machine"] * timing.busy
+    facts += [f"measured by {cost.sent_by}"] if cost.sent_by else []
+    return f"{', '.join(facts)}: "

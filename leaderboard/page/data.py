@@ -20,7 +20,7 @@ from leaderboard.page.picture import CostPicture
 from leaderboard.page.texts import KINDS
 from leaderboard.page.utterances import DIGITS, levels, utterance_sets
 
-MISSING = "*" * 8
+MISSING = "*"
 SHADES = 5
 VALUE_STEP, REACH_STEP = 0.0001, 0.0002  # of a packed score; of the reach of its interval
 MAX_COORDINATES = 32  # of a row in the space of influences
@@ -36,17 +36,17 @@ def letters(number: int, count: int) -> str:
 def packed(score: BoardScore | None, flags: int) -> str:
     """Return a score as eight letters: value (3), reach of its interval below and above (2 + 2).
 
-    `__` stands for a reach that is unknown. The last letter has the flags: the shade, plus 8 for a
-    score that others are significantly better than or 16 for one that is not worse than any, plus
-    32 where the row has a relative degradation.
+    One `_` stands for an interval that is unknown. The last letter has the flags: the shade, plus 8
+    for a score that others are significantly better than or 16 for one that is not worse than any,
+    plus 32 where the row has a relative degradation.
     """
     if score is None:
         return MISSING
     text = letters(round(score.value / VALUE_STEP) + 2**16, 3)
     if score.low is None or score.high is None:
-        return f"{text}____{DIGITS[flags]}"
+        return f"{text}_{DIGITS[flags]}"
     reaches = (score.value - score.low, score.high - score.value)
-    steps = (min(round(reach / REACH_STEP), 64**2 - 2) for reach in reaches)
+    steps = (min(round(reach / REACH_STEP), 63 * 64 - 1) for reach in reaches)  # no `_` first
     return text + "".join(letters(step, 2) for step in steps) + DIGITS[flags]
 
 

@@ -1,14 +1,16 @@
-/* Scores under conditions, as leaderboard/page/data.py packs them: eight letters a condition. */
+/* Scores under conditions, as leaderboard/page/data.py packs them: `*` without one, `_` without an interval. */
+const PACKED = /\*|.{3}_.|.{8}/g;
 const DIGITS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_';
 const numberOf = (text) => [...text].reduce((sum, letter) => 64 * sum + DIGITS.indexOf(letter), 0);
 
 /* {value, low, high, shade, best, lossy} of a row in a task ("mean" is one) and a condition by number; null without. */
 function scoreAt(row, task, condition) {
-  const part = row.s[task]?.slice(8 * condition, 8 * condition + 8) ?? '';
-  if (part.length < 8 || part[0] === '*') return null;
+  if (typeof row.s[task] === 'string') row.s[task] = row.s[task].match(PACKED);
+  const part = row.s[task]?.[condition] ?? '*';
+  if (part === '*') return null;
   const value = (numberOf(part.slice(0, 3)) - 65536) * 0.0001;
-  const flags = numberOf(part[7]);
-  const known = part[3] !== '_' || part[4] !== '_';
+  const flags = numberOf(part.at(-1));
+  const known = part.length === 8;
   return {
     value,
     low: known ? value - numberOf(part.slice(3, 5)) * 0.0002 : null,
