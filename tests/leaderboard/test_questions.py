@@ -139,7 +139,8 @@ def test_what_it_costs_on_a_named_cpu(reader, view):
     reader.act(cell(reader.row(row.name), "time", view).click)
     text = page.locator("#number").text_content()
     for cost in reports.values():
-        assert f"real-time factor {cost.timing.rtf:.4f} on {cost.cpu_text}, 1 thread" in text
+        assert f"real-time factor {cost.timing.rtf:.4f}" in text
+        assert f"on {cost.cpu_text}, 1 thread" in text
     assert len(re.findall(r"factor (\d\.\d+)", text)) == len(reports)  # one for one precision
 
 
