@@ -173,7 +173,7 @@ class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-class _LightWatch(_Watch):
+class _LightWatch(_Watch):  # type: ignore[no-untyped-call]
     """The same where `torch.cond` does not run, without an import of torch's compiler."""
 
     @classmethod

@@ -6,7 +6,6 @@ from argparse import Namespace
 import pytest
 import torch
 
-from tools.benchmarks import _paired
 from tools.benchmarks._paired import Times
 from tools.commands import bench as command
 from tools.peers import page, timing
@@ -37,7 +36,6 @@ def takes(monkeypatch):
         function()
         return Times(spent[0] - begin, spent[0] - begin)
 
-    monkeypatch.setattr(_paired, "clock", clock)
     monkeypatch.setattr(timing, "clock", clock)
 
     def passes(seconds, function=states_of):

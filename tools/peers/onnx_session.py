@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def onnx_peers(path: Path, feed: Callable[[list[Tensor]], Any]) -> Iterator[Peer
     from onnxruntime.quantization import quantize_dynamic
 
     small = path.with_stem(f"{path.stem}-int8")
-    # Convolutions stay in float32, as ours do: onnxruntime's int8 ones are slower on a CPU.
+    # Convolutions stay in float32, as in ours.
     with quiet():
         quantize_dynamic(path, small, op_types_to_quantize=["MatMul", "Gemm"])
 
@@ -38,7 +39,7 @@ def onnx_peers(path: Path, feed: Callable[[list[Tensor]], Any]) -> Iterator[Peer
         return lambda wavs, together: in_batches(_pass(opened, feed), wavs, together)
 
     for precision, file in (("float32", path), ("int8", small)):
-        yield Peer(NAME, precision, lambda threads, file=file: session(file, threads), False)
+        yield Peer(NAME, precision, partial(session, file), False)
 
 
 def _pass(session: Any, feed: Callable[[list[Tensor]], Any]) -> Pass:

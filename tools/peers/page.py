@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -63,7 +64,8 @@ def cases(home: Path, *, quick: bool = False) -> list[Case]:
     train = Setting(home, utterances=32).task("asr").train
     wavs = [torch.from_numpy(clean_sound(item)) for item in train]
     size = round((1.0 if quick else EQUAL_SECONDS) * SAMPLE_RATE_HZ)
-    equal = list(torch.cat(wavs)[: EQUAL_COUNT * size].split(size))
+    whole: Any = torch.cat(wavs)
+    equal = list(whole[: EQUAL_COUNT * size].split(size))
     some = wavs[: 1 if quick else UTTERANCES]
     lengths = f"{len(equal)} sounds of {size / SAMPLE_RATE_HZ:g} s"
     windows, short = (whisper.makers(item) for item in (whisper.WINDOW_S, whisper.SHORT_S))

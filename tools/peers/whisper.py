@@ -97,9 +97,7 @@ def _ctranslate2(folder: Path, context_s: float) -> Iterator[Peer]:
         return lambda wavs, together: in_batches(function, wavs, together)
 
     for precision in ("float32", "int8"):
-        yield Peer(
-            "faster-whisper", precision, lambda threads, kind=precision: prepare(kind, threads)
-        )
+        yield Peer("faster-whisper", precision, partial(prepare, precision))
 
 
 def _encoder() -> Any:
@@ -119,7 +117,7 @@ def _encoder() -> Any:
     for name, value in upstream.state_dict().items():
         theirs = [text.removeprefix(NAMES.prefix) for text in NAMES.spell(name)]
         state |= zip(theirs, value.chunk(len(theirs)), strict=True)
-    model = WhisperEncoder(config)
+    model: Any = WhisperEncoder(config)
     expected = model.state_dict().keys()  # keys have no bias there; ours is zero
     model.load_state_dict({name: value for name, value in state.items() if name in expected})
     return model.eval().requires_grad_(False)
@@ -128,9 +126,9 @@ def _encoder() -> Any:
 def _features() -> Any:
     """Return a function from sounds to log-mel frames (B, 80, 3000) by transformers."""
     import_torchaudio()  # which transformers imports without a guard
-    from transformers import WhisperFeatureExtractor
+    import transformers
 
-    extractor = WhisperFeatureExtractor()
+    extractor: Any = transformers.WhisperFeatureExtractor()  # type: ignore[no-untyped-call]
 
     def features(wavs: list[Tensor]) -> Tensor:
         sounds = [wav.numpy() for wav in wavs]
