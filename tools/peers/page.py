@@ -34,7 +34,7 @@ PACKAGES = (
     *("faster-whisper", "ctranslate2"),
 )
 SECONDS = 420.0  # of the whole measurement
-UTTERANCES = 4
+UTTERANCES = 3
 EQUAL_SECONDS, EQUAL_COUNT = 10.0, 2
 THREADS = (1, 2)
 

@@ -52,21 +52,21 @@ def compare(
     """
     runs = [peer.prepare(threads) for peer in peers]
     expected, probe = runs[0](wavs, 1), [wavs[0][:PROBE_SAMPLES]]
-    expected_probe, _ = _timed(runs[0], probe)
-    _, base = _timed(runs[0], probe)
+    expected_probe, _ = _timed(runs[0], probe, 1)
+    _, base = _timed(runs[0], probe, 1)
     rows: dict[int, PeerTimes] = {}
     functions: dict[int, partial[list[Tensor]]] = {}
     for place, (peer, run) in enumerate(zip(peers, runs, strict=True)):
-        states, first = _timed(run, probe)
+        states, first = _timed(run, probe, 1)
         if SLOW < first.wall / base.wall < SLOW**2:  # without what the first run prepares
-            states, first = _timed(run, probe)
+            states, first = _timed(run, probe, 1)
         if first.wall > SLOW * base.wall and place:
             far = difference(states, expected_probe)
             rows[place] = PeerTimes(peer, 1, [_ratio(first, base)], far, is_slow=True)
             continue
-        together = _liked(peer, run, wavs)
+        together, states = _liked(peer, run, wavs)
         functions[place] = partial(run, wavs, together)
-        rows[place] = PeerTimes(peer, together, [], difference(functions[place](), expected))
+        rows[place] = PeerTimes(peer, together, [], difference(states, expected))
     times = _rounds(functions, end)
     for place, each in times.items():
         ratios = [_ratio(one, other) for one, other in zip(each, times[0], strict=True)]
@@ -75,18 +75,18 @@ def compare(
     return middle, [rows[place] for place in range(len(peers))]
 
 
-def _timed(run: Run, wavs: list[Tensor]) -> tuple[list[Tensor], Times]:
-    """Return the states of some sounds, one after another, and the times of the run."""
+def _timed(run: Run, wavs: list[Tensor], together: int) -> tuple[list[Tensor], Times]:
+    """Return the states of some sounds, and the times of the run."""
     states: list[Tensor] = []
-    return states, clock(lambda: states.extend(run(wavs, 1)))
+    return states, clock(lambda: states.extend(run(wavs, together)))
 
 
-def _liked(peer: Peer, run: Run, wavs: list[Tensor]) -> int:
-    """Return the number of sounds that pass together: all or one, whichever takes less time."""
-    if not peer.takes_batches or len(wavs) == 1:
-        return 1
-    choices = (1, len(wavs))
-    return min(choices, key=lambda together: clock(lambda: run(wavs, together)).wall)
+def _liked(peer: Peer, run: Run, wavs: list[Tensor]) -> tuple[int, list[Tensor]]:
+    """Return the number of sounds that pass together, all or one, in less time; and the states."""
+    choices = {1, len(wavs)} if peer.takes_batches else {1}
+    runs = {together: _timed(run, wavs, together) for together in sorted(choices)}
+    together = min(runs, key=lambda count: runs[count][1].wall)
+    return together, runs[together][0]
 
 
 def _rounds(functions: Mapping[int, partial[list[Tensor]]], end: float) -> dict[int, list[Times]]:
