@@ -179,9 +179,9 @@ class CamPlus(Upstream):
     def _states(self, wav: Tensor) -> Tensor:
         """Return the states (L, T, D) of one utterance (S,)."""
         mels: Tensor = self._kaldi.fbank(
-            wav[None], num_mel_bins=MEL_BINS, sample_frequency=float(SAMPLE_RATE_HZ)
+            wav[None].float(), num_mel_bins=MEL_BINS, sample_frequency=float(SAMPLE_RATE_HZ)
         )
-        x = self.head((mels - mels.mean(dim=0)).t()[None])
+        x = self.head((mels - mels.mean(dim=0)).t()[None].to(wav.dtype))
         states: list[Tensor] = []
         for name, layer in self.xvector.named_children():
             if name == "dense":

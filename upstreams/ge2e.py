@@ -17,6 +17,7 @@ from bench.api import Hidden, Upstream, UpstreamSource, lengths_to_mask
 from bench.errors import InvalidDataError, UsageError
 from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.slaney import mel_filters
+from upstreams.spectrum import power_spectrum
 
 MEL_BINS = 40
 WINDOW_SAMPLES = 400  # 25 ms
@@ -86,17 +87,9 @@ class SpeakerEncoder(Upstream):
         """Return mel energies (B, T, 40) of (B, S)."""
         half = WINDOW_SAMPLES // 2
         padded = F.pad(wavs, (half, half))
-        spectrum = torch.stft(
-            padded,
-            n_fft=WINDOW_SAMPLES,
-            hop_length=STRIDE_SAMPLES,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)  # (B, bins, T)
-        mel: Tensor = power.transpose(1, 2) @ self.filters
-        return mel
+        power = power_spectrum(padded, self.window, WINDOW_SAMPLES, STRIDE_SAMPLES)  # (B, bins, T)
+        mel: Tensor = power.transpose(1, 2) @ self.filters.float()
+        return mel.to(wavs.dtype)
 
 
 def _published_name(name: str) -> str:

@@ -21,6 +21,7 @@ from bench.api import Hidden, Upstream, UpstreamSource, pad_states
 from bench.errors import InvalidDataError, UsageError
 from upstreams.formats.tflite import read_tflite
 from upstreams.slaney import mel_filters
+from upstreams.spectrum import power_spectrum
 
 MEL_BINS = 32
 LOW_HZ, HIGH_HZ = 60.0, 3_800.0
@@ -95,18 +96,10 @@ class SpeechEmbedding(Upstream):
 
     def log_mel(self, wav: Tensor) -> Tensor:
         """Return mel energies (mel frames, 32) of (S,) in the network's scale."""
-        spectrum = torch.stft(
-            wav * FULL_SCALE,
-            FFT_SAMPLES,
-            HOP_SAMPLES,
-            WINDOW_SAMPLES,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)  # (lines, mel frames)
-        decibels = 10 * (power.t() @ self.filters).clamp(min=FLOOR).log10()
-        return torch.maximum(decibels, decibels.amax() - RANGE_DB) / 10 + 2
+        power = power_spectrum(wav * FULL_SCALE, self.window, FFT_SAMPLES, HOP_SAMPLES)
+        decibels = 10 * (power.t() @ self.filters.float()).clamp(min=FLOOR).log10()
+        scaled = torch.maximum(decibels, decibels.amax() - RANGE_DB) / 10 + 2
+        return scaled.to(wav.dtype)  # (mel frames, bins)
 
 
 def import_state(constants: Mapping[str, Tensor]) -> dict[str, Tensor]:

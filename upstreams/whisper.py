@@ -25,6 +25,7 @@ from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, pad_stat
 from bench.errors import UsageError
 from upstreams.importers.whisper import import_state, read_whisper
 from upstreams.slaney import mel_filters
+from upstreams.spectrum import power_spectrum
 
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
@@ -139,13 +140,10 @@ class WhisperEncoder(Upstream):
 
     def _log_mel(self, wav: Tensor) -> Tensor:
         """Return log-mel frames (mel bins, T) of (S,), scaled as in Whisper's training."""
-        spectrum = torch.stft(
-            wav, WINDOW_SAMPLES, HOP_SAMPLES, window=self.window, center=True, return_complex=True
-        )
-        power = torch.view_as_real(spectrum[:, :-1]).square().sum(dim=-1)  # (lines, T)
-        mel = (power.t() @ self.filters).clamp(min=FLOOR).log10()
+        power = power_spectrum(wav, self.window, WINDOW_SAMPLES, HOP_SAMPLES, center=True)
+        mel = (power[:, :-1].t() @ self.filters.float()).clamp(min=FLOOR).log10()  # (T, mel bins)
         mel = torch.maximum(mel, mel.amax() - RANGE_LOG10)
-        return ((mel + 4.0) / 4.0).t()
+        return ((mel + 4.0) / 4.0).t().to(wav.dtype)
 
 
 def sinusoids(width: int) -> Tensor:

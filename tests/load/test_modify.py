@@ -33,6 +33,18 @@ def test_a_modified_upstream(modifier, share):
     assert all(item.ok for item in results), results
 
 
+FILTER_BANKS = ["ge2e", "house_fbank", "campplus+untrained"]
+
+
+@pytest.mark.parametrize("name", FILTER_BANKS)
+def test_filter_banks_are_computed_in_float32(name):
+    """CPUs have no Fourier transform in bfloat16."""
+    modified, _ = modify(load_upstream(name).upstream, "bf16-weights")
+    plain = load_upstream(name).upstream
+    for state, reference in zip(encode(modified), encode(plain), strict=True):
+        assert float((state - reference).norm() / reference.norm()) < 0.1
+
+
 def test_sizes_by_hand():
     """int8: a byte a weight and a float a row; the rest as it was."""
     linear = [(3 * 64, 64), (64, 64), (256, 64), (64, 256)] * 2 + [(64, 32)]

@@ -87,7 +87,7 @@ class KaldiExtractor(nn.Module):
         kaldi: Any = import_torchaudio("compliance.kaldi")
         config = self.config
         mel: Tensor = kaldi.fbank(
-            (wav * KALDI_SCALE).unsqueeze(0),
+            (wav.float() * KALDI_SCALE).unsqueeze(0),
             num_mel_bins=config.bins,
             frame_length=25.0,
             frame_shift=10.0,
@@ -98,4 +98,4 @@ class KaldiExtractor(nn.Module):
             mean = torch.tensor(config.mean, device=mel.device)
             mel = (mel - mean) / torch.tensor(config.deviation, device=mel.device)
         short = -len(mel) % config.stack
-        return F.pad(mel, (0, 0, 0, short)).view(-1, config.channels)
+        return F.pad(mel, (0, 0, 0, short)).view(-1, config.channels).to(wav.dtype)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError
+from upstreams.spectrum import power_spectrum
 
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
@@ -97,20 +98,13 @@ class MelExtractor(nn.Module):
         """Return frames (T, C) of a waveform (S,), or (B, T, C) of (B, S); lengths are not read."""
         del lengths
         tail = (self.stack - 1) * HOP_SAMPLES
-        spectrum = torch.stft(
-            F.pad(wav, (0, tail + FFT_SAMPLES - WINDOW_SAMPLES)),
-            n_fft=FFT_SAMPLES,
-            hop_length=HOP_SAMPLES,
-            window=self.window,
-            center=False,
-            return_complex=True,
-        )
-        return self._stack(spectrum)
+        padded = F.pad(wav, (0, tail + FFT_SAMPLES - WINDOW_SAMPLES))
+        power = power_spectrum(padded, self.window, FFT_SAMPLES, HOP_SAMPLES)
+        return self._stack(power.mT).to(wav.dtype)
 
-    def _stack(self, spectrum: Tensor) -> Tensor:
-        """Return normalised and stacked log-mel energies (..., T, C) of (..., F, T * stack)."""
-        power = torch.view_as_real(spectrum).square().sum(dim=-1).mT  # (..., T * stack, F)
-        mel = (power / WINDOW_SAMPLES) @ self.filters
+    def _stack(self, power: Tensor) -> Tensor:
+        """Return normalised and stacked log-mel energies (..., T, C) of (..., T * stack, F)."""
+        mel = (power / WINDOW_SAMPLES) @ self.filters.float()
         frames = ((mel + FLOOR).log() - self.mean) / self.std
         whole = frames.shape[-2] // self.stack * self.stack
         width = self.stack * frames.shape[-1]
