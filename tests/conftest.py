@@ -174,6 +174,8 @@ def watched(browser):
         tab.on("pageerror", lambda error: messages.append(str(error)))
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto(address)
+        if options.get("java_script_enabled", True) and tab.locator("table.main").count():
+            tab.wait_for_selector("table.main.js", state="attached")  # long data are unpacked first
         return tab
 
     yield open_page

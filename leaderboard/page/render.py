@@ -10,6 +10,7 @@ import base64
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,7 @@ PAGE = Path(__file__).with_name("assets")
 MAX_BYTES = 600_000  # a larger page leaves the tables of conditions to the script
 SCORE_BYTES = 45  # of a score in these tables, roughly
 MAX_UTTERANCES_BYTES = 850_000  # a larger page does not have which utterances each row gets right
+MAX_PLAIN_DATA = 100_000  # characters; more of the script's data are deflated
 
 
 def html(
@@ -98,7 +100,7 @@ def html(
     }
     style = _squeezed((PAGE / "board.css").read_text(encoding="utf-8") + _labels(board))
     parts = [path.read_text(encoding="utf-8") for path in sorted(PAGE.glob("*.js"))]
-    script = _lean("(() => {\n'use strict';\n" + "\n".join(parts) + "\n})();")
+    script = _lean("(async () => {\n'use strict';\n" + "\n".join(parts) + "\n})();")
     pictures = {view.key: cost_picture(view) for view in board.views}
     texts = SimpleNamespace(
         HOW_TO_READ=HOW_TO_READ,
@@ -124,7 +126,7 @@ def html(
     )
 
     def page(*, whole: bool, utterances: bool) -> str:
-        data = Markup(page_data(board, pictures, utterances=utterances))
+        data = Markup(_packed(page_data(board, pictures, utterances=utterances)))
         return _no_blank_lines(template.render(shown, data=data, whole=whole)) + "\n"
 
     lean = page(whole=False, utterances=True)
@@ -149,6 +151,13 @@ def _labels(board: Board) -> str:
         if (text := json.dumps(name, ensure_ascii=False))
     )
     return "@media (max-width: 640px) { " + " ".join(rules) + " }"
+
+
+def _packed(data: str) -> str:
+    """Return the script's data: JSON as it is, or as deflated base64 where it is long."""
+    if len(data) <= MAX_PLAIN_DATA:
+        return data
+    return base64.b64encode(zlib.compress(data.encode(), level=9)).decode()
 
 
 def _no_blank_lines(text: str) -> str:

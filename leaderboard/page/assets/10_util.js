@@ -1,4 +1,11 @@
-const DATA = JSON.parse(document.getElementById('data').textContent);
+/* The data of the page: JSON, or deflated base64 where it is long. */
+async function dataText() {
+  const text = document.getElementById('data').textContent;
+  if (text.startsWith('{')) return text;
+  const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate'))).text();
+}
+const DATA = JSON.parse(await dataText());
 /* Without a prototype: an address may ask for a view called "constructor". */
 const VIEWS = Object.assign(Object.create(null), Object.fromEntries(DATA.views.map((view) => [view.k, view])));
 const MAX_PINS = 4;
