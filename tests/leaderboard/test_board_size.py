@@ -14,9 +14,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "leaderboard"
 
 
 @pytest.mark.slow
-def test_a_hundred_upstreams_under_twenty_conditions_fit(tmp_path):
+def test_a_hundred_upstreams_under_every_condition_fit(tmp_path):
     """`make page-speed` measures the time."""
-    count = make_results(tmp_path, upstreams=100, num_conditions=20)
+    count = make_results(tmp_path, upstreams=100, num_conditions=85)
     board = build_board(tmp_path / "results", tmp_path / "site", Stamp("", ""))
     assert board.records == count == 1_400
     size = (tmp_path / "site/index.html").stat().st_size
