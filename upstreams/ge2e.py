@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from bench.api import Hidden, Upstream, UpstreamSource, lengths_to_mask
 from bench.errors import InvalidDataError, UsageError
+from upstreams.encoder.mel import power_spectrum
 from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.slaney import mel_filters
-from upstreams.spectrum import power_spectrum
 
 MEL_BINS = 40
 WINDOW_SAMPLES = 400  # 25 ms

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from bench.api import Hidden, Upstream, UpstreamSource, pad_states
 from bench.errors import InvalidDataError, UsageError
+from upstreams.encoder.mel import power_spectrum
 from upstreams.formats.tflite import read_tflite
 from upstreams.slaney import mel_filters
-from upstreams.spectrum import power_spectrum
 
 MEL_BINS = 32
 LOW_HZ, HIGH_HZ = 60.0, 3_800.0

@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, pad_states
 from bench.errors import UsageError
+from upstreams.encoder.mel import power_spectrum
 from upstreams.importers.whisper import import_state, read_whisper
 from upstreams.slaney import mel_filters
-from upstreams.spectrum import power_spectrum
 
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms

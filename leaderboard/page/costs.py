@@ -164,11 +164,12 @@ def _measured(cost: CostReport) -> list[str]:
 
 
 def _circumstances(cost: CostReport) -> str:
-    """Return what times and memory depend on, and who measured them; empty without a time."""
-    if (timing := cost.timing) is None:
-        return ""
-    facts = [f"on {cost.cpu_text}", "1 thread", "batch 1", f"{timing.seconds:.0f} s of audio"]
-    facts += [f"median of {timing.runs} runs", cost.measured_on or "no date"]
-    facts += ["busy machine"] * timing.busy
-    facts += [f"measured by {cost.sent_by}"] if cost.sent_by else []
-    return f"{', '.join(facts)}: "
+    """Return what times and memory depend on, and who measured them; empty without either."""
+    facts = []
+    if (timing := cost.timing) is not None:
+        facts += [f"on {cost.cpu_text}", "1 thread", "batch 1", f"{timing.seconds:.0f} s of audio"]
+        facts += [f"median of {timing.runs} runs", cost.measured_on or "no date"]
+        facts += ["busy machine"] * timing.busy
+    if cost.sent_by and (timing is not None or cost.peak_memory_bytes is not None):
+        facts.append(f"measured by {cost.sent_by}")
+    return f"{', '.join(facts)}: " if facts else ""

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.errors import UsageError
-from upstreams.spectrum import power_spectrum
 
 WINDOW_SAMPLES = 400  # 25 ms
 HOP_SAMPLES = 160  # 10 ms
@@ -51,6 +50,33 @@ def mel_filters(bins: int, top_hz: float) -> Tensor:
     if not bool((total > 0).all()):
         raise UsageError(f"{bins} mel bins up to {top_hz:g} Hz: some lie between two FFT lines")
     return (triangles / total).to(torch.float32)
+
+
+def power_spectrum(
+    wav: Tensor, window: Tensor, fft_samples: int, hop_samples: int, *, center: bool = False
+) -> Tensor:
+    """Return the power (..., F, T) of the short-time Fourier transform of sound (..., S).
+
+    It is computed in float32 whatever the dtypes: CPUs have no Fourier transform in bfloat16, and a
+    power has a larger range than float16.
+
+    Args:
+        wav: the sound.
+        window: of at most `fft_samples`; padded to them on both sides.
+        fft_samples: length of the transform, in samples; F is half of it, plus one.
+        hop_samples: from one frame to the next.
+        center: True where a frame's centre, and not its start, lies at its sample.
+    """
+    spectrum = torch.stft(
+        wav.float(),
+        fft_samples,
+        hop_samples,
+        window.shape[0],
+        window=window.float(),
+        center=center,
+        return_complex=True,
+    )
+    return torch.view_as_real(spectrum).square().sum(dim=-1)
 
 
 class MelExtractor(nn.Module):
