@@ -16,6 +16,7 @@ from bench.errors import MissingError, UserError
 from upstreams.recipes.training.distributed import Processes
 from upstreams.recipes.training.stream import ClipBatch, ClipPart, ClipStream
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
 READ_AHEAD = 2  # updates that each process of the loader has read or reads
 
 # Completes a shard of the update with a number, such as by distorting its sound.
@@ -118,19 +119,20 @@ class UpdateLoader:
         # torch warns of more processes than cores, in two lines with a path each; the user chose.
         warnings.filterwarnings("ignore", "This DataLoader will create")
         # Forked processes have the clips and the distortions without a copy.
-        return iter(
-            DataLoader(
-                shards,
-                batch_size=None,
-                sampler=planned,
-                num_workers=self.loaders,
-                prefetch_factor=READ_AHEAD,
-                collate_fn=lambda update: update,
-                multiprocessing_context="fork",
-                worker_init_fn=_leave_signals,
-                generator=torch.Generator(),  # else it would draw from torch's own
+        with _signals_held():
+            return iter(
+                DataLoader(
+                    shards,
+                    batch_size=None,
+                    sampler=planned,
+                    num_workers=self.loaders,
+                    prefetch_factor=READ_AHEAD,
+                    collate_fn=lambda update: update,
+                    multiprocessing_context="fork",
+                    worker_init_fn=_leave_signals,
+                    generator=torch.Generator(),  # else it would draw from torch's own
+                )
             )
-        )
 
 
 @contextmanager
@@ -153,5 +155,15 @@ def loaders_watched() -> Iterator[None]:
 
 def _leave_signals(_loader: int) -> None:
     """Leave a stop to the training, which saves first: a signal may go to all of its processes."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Run a block in which no stop arrives; processes that it starts keep it so, from the first."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
