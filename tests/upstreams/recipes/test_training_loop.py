@@ -15,6 +15,7 @@ from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.schema import make_model
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.distillation import distil
+from upstreams.recipes.training import loader
 from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective, TrainedUpstream
 from upstreams.recipes.training.runlog import RunLog
@@ -178,6 +179,19 @@ def test_the_log_has_means_over_the_updates_that_have_a_figure(tmp_path):
     assert [line.get("waiting") for line in lines] == [None, 0.125]
 
 
+def signal_loaders(*_):
+    """Signal as Ctrl-C and a scheduler do, to all processes of a group."""
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, signal.SIGTERM)
+
+
+def test_a_stop_before_a_loader_ignores_it_is_held_back(tmp_path, source, monkeypatch):
+    monkeypatch.setattr(loader, "_leave_signals", lambda _: None)  # as if it came no further
+    run, _, _ = make_run(tmp_path / "a", source, loaders=2)
+    run.run(signal_loaders)
+
+
 def test_reading_ahead_changes_no_weight(tmp_path, source):
     class Louder(Line):
         def prepare(self, batch, generator):
@@ -186,11 +200,6 @@ def test_reading_ahead_changes_no_weight(tmp_path, source):
         def loss(self, batch, at):
             wavs = batch.prepared[0] if batch.prepared else self.prepare(batch, at.generator)[0]
             return super().loss(batch._replace(wavs=wavs), at)
-
-    def signal_loaders(*_):  # as Ctrl-C and a scheduler do, to all processes of a group
-        for loader in multiprocessing.active_children():
-            os.kill(loader.pid, signal.SIGINT)
-            os.kill(loader.pid, signal.SIGTERM)
 
     weights = []
     for loaders in (0, 2):
@@ -208,9 +217,9 @@ def test_a_killed_loader_is_one_line(tmp_path, source):
     run, _, _ = make_run(tmp_path / "a", source, loaders=1)
 
     def kill(*_):
-        for loader in multiprocessing.active_children():
-            loader.kill()
-            loader.join()
+        for process in multiprocessing.active_children():
+            process.kill()
+            process.join()
 
     with pytest.raises(MissingError, match="a process that reads ahead was killed"):
         run.run(kill)

@@ -16,7 +16,7 @@ from bench.errors import MissingError, UserError
 from upstreams.recipes.training.distributed import Processes
 from upstreams.recipes.training.stream import ClipBatch, ClipPart, ClipStream
 
-STOPS = (signal.SIGINT, signal.SIGTERM)
+STOPS = (signal.SIGINT, signal.SIGTERM)  # of Ctrl-C and of a scheduler
 READ_AHEAD = 2  # updates that each process of the loader has read or reads
 
 # Completes a shard of the update with a number, such as by distorting its sound.
