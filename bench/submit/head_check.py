@@ -91,7 +91,8 @@ def step_problems(record: Record, recipe: Recipe) -> Iterator[str]:
 def _late_or_between(points: Sequence[GridPoint], steps: int, every: int) -> Iterator[str]:
     """Yield a line for each point at whose step dev was not scored."""
     for point in points:
-        is_scored = 0 < point.step <= steps and (point.step % every == 0 or point.step == steps)
+        is_last = point.step == steps  # step 0 of a task that trains nothing
+        is_scored = is_last or (0 < point.step < steps and point.step % every == 0)
         has_diverged = point.value is None and point.step == 0
         if not is_scored and not has_diverged:
             yield (

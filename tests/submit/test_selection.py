@@ -75,6 +75,17 @@ def test_a_recipe_with_selection_seeds_has_their_scores(toy, read, full, explore
     assert (not problems) if expected is None else expected in "".join(problems)
 
 
+def test_a_task_that_trains_nothing_is_scored_at_step_0(toy, read):
+    trained = task_card("tone", "toy").recipe
+    words = trained.model_copy(update={"lr_grid": (), "steps": 0, "eval_every": 1})
+    states = [{"lr": 0.0, "step": 0, "value": 0.2}, {"lr": 0.0, "step": 0, "value": 0.4}]
+    assert not list(step_problems(read(**selected(states, step=0, lr=0.0)), words))
+    states[1]["step"] = 1
+    assert "best at step 1" in "".join(step_problems(read(**selected(states)), words))
+    states[1]["step"] = 0
+    assert "best at step 0" in "".join(step_problems(read(**selected(states)), trained))
+
+
 def test_a_recipe_that_does_not_explore_has_nothing_explored(toy, folder):
     edit(selection__explored=GRID)(folder)
     assert any("explored learning rates" in line for line in one_line(folder, toy.home))
