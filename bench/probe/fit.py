@@ -118,7 +118,8 @@ def predict_all(grid: Grid, source: Source, device: str = "cpu") -> list[list[An
 
 def predict(probe: Probe, source: Source, device: str = "cpu") -> list[Any]:
     """Return one trained probe's predictions for every utterance, in order."""
-    alone = Point(0.0, 0, probe, without_compiler(torch.optim.SGD)(probe.parameters()))
+    groups = [{"params": list(probe.parameters())}]  # none: one hidden state, a head without any
+    alone = Point(0.0, 0, probe, without_compiler(torch.optim.SGD)(groups))
     return predict_all(Looped([alone], clip=1.0), source, device)[0]
 
 

@@ -13,6 +13,8 @@ from bench.conditions import scorer, sets
 from bench.conditions.catalogue import condition
 from bench.errors import UsageError
 from bench.identity import table_digest
+from bench.probe.fit import predict
+from bench.probe.heads import Probe
 from bench.run import artifacts, job
 from bench.session import Session
 from bench.sound.manifests import read_table, write_table
@@ -84,6 +86,21 @@ def test_nothing_is_trained_and_dev_chooses_one_state(words):
     assert len(values) == 3 and values[weights.index(1.0)] == max(values)
     assert (record.selection.lr, record.selection.step, record.head.params) == (0.0, 0, 0)
     assert record.score().n == 32
+
+
+class NoUtterance:
+    """Features of no utterance."""
+
+    def __len__(self):
+        return 0
+
+    def lengths(self):
+        return []
+
+
+def test_one_hidden_state_and_a_head_without_parameters_predict():
+    probe = Probe(1, 3, lambda size: WordTemplate(size, 320, [], frames=4), None)
+    assert not list(probe.parameters()) and predict(probe, NoUtterance()) == []
 
 
 def test_every_seed_gives_the_same_score(words):
