@@ -11,13 +11,14 @@ from toys import ToyUpstream
 from bench.errors import UsageError
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.distillation import distil
-from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
+from upstreams.recipes.distillation.codes import CodeLoss, clustered_head, teacher_heads
 from upstreams.recipes.distillation.students import (
     initial_state,
     regression_loss,
     standardised,
     student_config,
 )
+from upstreams.recipes.distillation.teacher import FrozenTeacher
 from upstreams.recipes.pretraining import pretrain
 from upstreams.recipes.pretraining.pretrain import UnitHead, config_section
 from upstreams.recipes.training.export import write_weights
@@ -136,6 +137,31 @@ def test_a_student_learns_and_the_teacher_stays(taught, teacher):
     assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
     product = objective.product()
     assert product.state.keys() == random_state(student_config(MEL, TINY["student"]), 0).keys()
+
+
+def test_codes_of_a_teacher_without_heads_are_centres_of_its_last_state(tmp_path, teacher):
+    config = {**TINY, "code_weight": 0.5, "clusters": 4, "start_prob": 0.2, "span": 2}
+    source = ingredients(tmp_path, config, teacher=teacher)
+    (head,) = distil.make(source).codes.teachers
+    clips = [source.read(clip, 0, clip.num_samples)[None] for clip in source.clips]
+    with torch.no_grad():
+        states = torch.cat([teacher(wav, torch.tensor([wav.shape[1]]))[0][-1][0] for wav in clips])
+    assert torch.allclose(
+        head.projection(states).mean(dim=0), torch.zeros(MEL.embed_dim), atol=1e-4
+    )
+    units = torch.cdist(states - states.mean(dim=0), head.codes).argmin(dim=1)
+    for unit, code in enumerate(head.codes):  # of mini-batches: near the mean of its members
+        members = (states - states.mean(dim=0))[units == unit]
+        assert (members.mean(dim=0) - code).norm() < 0.2 * members.std(dim=0).norm()
+    stored = FrozenTeacher(teacher, lambda indices: [stored_states(teacher, clips[indices[0]])])
+    assert torch.allclose(clustered_head(source, stored, 4).codes, head.codes, atol=1e-5)
+    with pytest.raises(UsageError, match="fewer clusters needed"):
+        clustered_head(source, stored, 2_000)
+
+
+def stored_states(teacher, wav):
+    with torch.no_grad():
+        return torch.stack(teacher(wav, torch.tensor([wav.shape[1]]))[0])[:, 0]
 
 
 def test_a_copy_of_the_teacher_could_not_be_better(taught):

@@ -2,24 +2,30 @@
 
 HuBERT predicts the unit of each frame: p(c) = softmax_c(cos(A h, e_c) / 0.1). The loss is the
 cross-entropy from the teacher's distribution to the student's, at masked frames. The student has
-its own A; the codes e_c are the teacher's. (The paper's exact form is not public; docs/recipes.md
-says how this follows from its abstract.)
+its own A; the codes e_c are the teacher's, or the centres of clusters of its last state. (The
+paper's exact form is not public; docs/recipes.md says how this follows from its abstract.)
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from bench.api import Upstream
 from bench.errors import UsageError
+from bench.seeds import derive_seed
+from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.state import State
 from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.house import read_extras
+from upstreams.recipes.distillation.teacher import FrozenTeacher
 from upstreams.recipes.pretraining.pretrain import TEMPERATURE, UnitHead
+from upstreams.recipes.pretraining.units import FIT_FRAMES, cluster
 from upstreams.recipes.training.precision import at_least_float32
 
 
@@ -43,7 +49,7 @@ def teacher_heads(file: Path | None, config: EncoderConfig) -> list[UnitHead]:
         raise UsageError(
             f"the discriminative loss needs unit heads in the teacher's file, as the recipe "
             f"'pretrain' and HuBERT's authors write them: {file or 'no file'} has none; name "
-            f"another with --teacher-weights"
+            f"another with --teacher-weights, or set 'clusters' in the recipe's 'config'"
         )
     return heads
 
@@ -60,6 +66,46 @@ def _fairseq_head(file: Path | None) -> State:
     if not set(names.values()) <= set(inside):
         return {}
     return {name: inside[published].float() for name, published in names.items()}
+
+
+@torch.no_grad()
+def clustered_head(source: Ingredients, teacher: FrozenTeacher[Upstream], size: int) -> UnitHead:
+    """Make a unit head for a teacher that has none: k-means of its last state, frozen.
+
+    A subtracts the mean of all frames, which every frame shares and which would make all cosines
+    equal; the codes are the centres. The clips of the sample are drawn by the run's seed.
+
+    Args:
+        source: clips, and how they are read.
+        teacher: whose last state is clustered, from the store where it is there.
+        size: number of clusters.
+
+    Raises:
+        UsageError: fewer frames than clusters.
+    """
+    rng = np.random.default_rng(derive_seed(source.seed, "codes"))
+    sample: list[Tensor] = []
+    for index in rng.permutation(len(source.clips)).tolist():
+        if sum(map(len, sample)) >= FIT_FRAMES:
+            break
+        clip = source.clips[index]
+        if teacher.reader is not None:
+            (states,) = teacher.reader([index])
+            sample.append(states[-1].float())
+        else:
+            device = next(teacher.encoder.parameters()).device
+            wav = source.read(clip, 0, clip.num_samples)[None].to(device)
+            sample.append(teacher.encoder(wav, torch.tensor([wav.shape[1]]))[0][-1][0].cpu())
+    frames = torch.cat(sample)[:FIT_FRAMES]
+    if len(frames) < size:
+        raise UsageError(f"'clusters': {size} of {len(frames)} frames: fewer clusters needed")
+    mean = frames.mean(dim=0)
+    head = UnitHead(frames.shape[1], frames.shape[1], size)
+    nn.init.eye_(head.projection.weight)
+    head.projection.bias.copy_(-mean)
+    centres = cluster((frames - mean).numpy(), size, rng).cluster_centers_
+    head.codes.copy_(torch.from_numpy(centres))
+    return head.requires_grad_(False)
 
 
 class CodeLoss(nn.Module):

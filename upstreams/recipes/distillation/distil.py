@@ -19,7 +19,7 @@ from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, trainable, unpack
-from upstreams.recipes.distillation.codes import CodeLoss, teacher_heads
+from upstreams.recipes.distillation.codes import CodeLoss, clustered_head, teacher_heads
 from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
     CosineForm,
@@ -57,6 +57,8 @@ class DistillationOptions(Frozen):
         regularisation: dropout of the student, and the gradient of its front end.
         code_weight: of the discriminative loss; 0 omits it.
         code_temperature: of its distributions; the teacher was trained with 0.1.
+        clusters: codes of a teacher without unit heads, clusters of its last state; 0 reads the
+            heads from the file of its weights.
         start_prob: probability that a masked span starts at a frame of the student's input; 0
             masks nothing.
         span: frames masked at a time.
@@ -71,6 +73,7 @@ class DistillationOptions(Frozen):
     regularisation: Regularisation = Regularisation()
     code_weight: float = Field(default=0.0, ge=0)
     code_temperature: float = Field(default=0.1, gt=0)
+    clusters: int = Field(default=0, ge=0, le=2_000)
     start_prob: float = Field(default=0.0, ge=0, lt=1)
     span: int = Field(default=6, gt=0)
 
@@ -197,7 +200,11 @@ def arguments(
     state = initial_state(config, encoder, take=options.take, seed=source.seed)
     codes: CodeLoss | None = None
     if options.code_weight:
-        heads = teacher_heads(source.teacher_file, shape)
+        heads = (
+            [clustered_head(source, teacher, options.clusters)]
+            if options.clusters
+            else teacher_heads(source.teacher_file, shape)
+        )
         codes = CodeLoss(heads, config.embed_dim, source.seed, options.code_temperature)
     return teacher, config, state, options, codes
 

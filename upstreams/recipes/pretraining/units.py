@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,9 @@ from bench.trainer import ReadPart
 from upstreams.cepstra import Cepstra
 from upstreams.encoder.mel import WINDOW_SAMPLES
 from upstreams.recipes.training.stream import STRIDE_SAMPLES
+
+if TYPE_CHECKING:
+    from sklearn.cluster import MiniBatchKMeans
 
 FIT_FRAMES = 200_000
 ASSIGN_FRAMES = 20_000
@@ -101,6 +105,18 @@ def frame_counts(
     return (samples - WINDOW_SAMPLES) // STRIDE_SAMPLES + 1
 
 
+def cluster(
+    frames: npt.NDArray[np.float32], size: int, rng: np.random.Generator
+) -> MiniBatchKMeans:
+    """Return k-means of frames (T, D), whose first centres `rng` draws."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    means = MiniBatchKMeans(
+        size, batch_size=10_000, n_init=3, max_iter=50, random_state=int(rng.integers(2**31))
+    )
+    return means.fit(frames)
+
+
 @torch.no_grad()
 def make_units(
     codebook: Codebook,
@@ -130,8 +146,6 @@ def make_units(
     Raises:
         UsageError: more clusters than frames, or a teacher that does not fit `layerN`.
     """
-    from sklearn.cluster import MiniBatchKMeans
-
     extract = _extractor(codebook.features, teacher, top_hz)
     ends = np.cumsum(frame_counts(codebook, clips, teacher))
     total = int(ends[-1])
@@ -148,13 +162,7 @@ def make_units(
     for number, frames in zip(numbers, np.split(chosen, firsts[1:]), strict=True):
         begin = ends[number - 1] if number else 0
         sample.append(features(clips[number])[frames - begin])
-    means = MiniBatchKMeans(
-        codebook.size,
-        batch_size=10_000,
-        n_init=3,
-        max_iter=50,
-        random_state=int(rng.integers(2**31)),
-    ).fit(np.concatenate(sample))
+    means = cluster(np.concatenate(sample), codebook.size, rng)
     waiting: list[npt.NDArray[np.float32]] = []
     for number, clip in enumerate(clips, start=1):
         waiting.append(features(clip))
