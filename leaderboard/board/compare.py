@@ -17,6 +17,9 @@ from leaderboard.board.record_rows import measured_rows, role_of
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.scores import set_scores
 
+# Roles of rows whose name no measured row has.
+OWN_NAMES = ("", "control: untrained", "control: no network")
+
 
 @dataclass(frozen=True)
 class ComparedPair:
@@ -187,9 +190,9 @@ def _over_set(
 
 
 def _by_name(track: str, records: Sequence[BoardRecord], folders: BoardFolders) -> dict[str, Row]:
-    """Return rows by name; the role follows the name of a control that another row has too."""
+    """Return rows by name; the role follows the name where it is a measured upstream's too."""
     return {
-        row.name if not row.role or "untrained" in row.role else f"{row.name} ({row.role})": row
+        row.name if row.role in OWN_NAMES else f"{row.name} ({row.role})": row
         for row in measured_rows(track, records, folders)
     }
 

@@ -44,6 +44,16 @@ def test_compare_in_the_terminal(capsys):
         compare_rows(["ge2f", "fbank"], track="open", condition="clean", board=BOARD)
 
 
+def test_a_control_without_a_network_is_named_like_its_upstream():
+    path = BOARD / "results/open/ge2e/ks-s0.json"
+    record = read_record(path).model_copy(update={"upstream": "units", "family": "control"})
+    own = [BoardRecord(Path("runs/ks-s0.json"), record, ItemFile({}))]
+    (line, *_) = compare_rows(
+        ["units", "house_fbank"], track="open", condition="clean", board=BOARD, local=own
+    )
+    assert line.pairs[0].first == "units"
+
+
 @pytest.mark.parametrize(
     ("updates", "what"),
     [({"protocol": "2027.1"}, "protocol"), ({"task_version": 99}, "task version")],
