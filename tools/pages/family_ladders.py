@@ -25,10 +25,23 @@ on all {rungs} rungs and beat chance on clean speech on all these tasks. To test
 
 
 def scored_rows(family: Family) -> list[Row]:
-    """Return the rows with every rung on every task of the family."""
-    names = [rung.name for rungs in ladders().values() for rung in rungs]
-    needed = {(task, name) for task in family.metrics() for name in names}
-    return [row for row in family.rows if row.degradations.keys() >= needed]
+    """Return the rows with every rung on every task of the page."""
+    needed = {(task, name) for task in ladder_metrics(family) for name in _rung_names()}
+    return [row for row in family.rows if needed and row.degradations.keys() >= needed]
+
+
+def ladder_metrics(family: Family) -> dict[str, str]:
+    """Return the main metric of every task that the teacher was measured on under every rung."""
+    scored = family.teacher.degradations.keys()
+    return {
+        task: metric
+        for task, metric in family.metrics().items()
+        if all((task, name) in scored for name in _rung_names())
+    }
+
+
+def _rung_names() -> list[str]:
+    return [rung.name for rungs in ladders().values() for rung in rungs]
 
 
 def ladder_section(family: Family) -> str:
@@ -45,7 +58,7 @@ def ladder_section(family: Family) -> str:
         [f"`{row.name}`", *(percent_range(column.get(row.key)) for column in losses)]
         for row in rows
     ]
-    tasks = ", ".join(task.upper() for task in family.metrics())
+    tasks = ", ".join(task.upper() for task in ladder_metrics(family))
     about = ABOUT.format(tasks=tasks, rungs=len(everything))
     tables = [
         tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
@@ -92,7 +105,7 @@ def _mean_loss(line: dict[str, Loss]) -> float:
 
 
 def _line(row: Row) -> dict[str, Loss]:
-    names = [rung.name for rungs in ladders().values() for rung in rungs]
+    names = _rung_names()
     means = {name: mean_over_tasks(row.degradations, name) for name in names}
     return {name: Loss(s.value, s.low, s.high) for name, s in means.items() if s is not None}
 
@@ -101,7 +114,7 @@ def _over_rungs(family: Family, name: str, rungs: list[Condition]) -> dict[str, 
     """Return the mean over rungs, then over tasks, by row key; `name` is that of their set."""
     members = [rung.name for rung in rungs]
     losses: dict[str, dict[tuple[str, str], Degradation]] = {}
-    for task, metric in family.metrics().items():
+    for task, metric in ladder_metrics(family).items():
         for key, score in set_scores(family.rows, task, metric, name, members).items():
             if (loss := score.loss) is not None:
                 degradation = Degradation(loss.value, loss.low, loss.high)
