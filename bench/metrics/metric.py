@@ -61,6 +61,8 @@ class Metric:
             one on this test set.
         has_interval: False where the jackknife does not cover (`docs/statistics.md`): such scores
             have no interval, test or rank.
+        has_right_items: False where counts of an item are no share of it that is right: a word's
+            part of the average precision depends on all others.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Metric:
     per_item: Collect
     chance: Callable[[Sequence[Utterance]], float]
     has_interval: bool = True
+    has_right_items: bool = True
 
     @property
     def scale(self) -> float:
@@ -259,8 +262,9 @@ SLOT_VALUE_CER = Metric(
 )
 EER = Metric("eer", "EER", "trials", False, _of_trials(TRIAL_RATES["eer"]), always(0.5))
 AVERAGE_PRECISION = Metric(
-    "average_precision", "average precision", "pairs of one word", True, _word_pairs, word_chance
-)
+    "average_precision", "average precision", "pairs of one word", True, _word_pairs, word_chance,
+    has_right_items=False,
+)  # fmt: skip
 # A minimum over thresholds is biased: its intervals cover 84 to 88 % where 95 are meant.
 MIN_DCF = Metric(
     "min_dcf", "min DCF", "cost", False, _of_trials(TRIAL_RATES["min_dcf"]), always(1.0), False

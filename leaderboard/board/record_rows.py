@@ -144,7 +144,7 @@ def _right_shares(group: Sequence[BoardRecord]) -> dict[str, NDArray[np.float64]
     for item in group:
         metric = METRICS[item.record.score().metric]
         counts = item.items.items.get(("clean", metric.name))
-        if isinstance(counts, Items):
+        if metric.has_right_items and isinstance(counts, Items):
             nothing = np.full(len(counts.numerators), float(metric.higher_is_better))
             rates = np.divide(
                 counts.numerators, counts.denominators, out=nothing, where=counts.denominators > 0

@@ -9,10 +9,14 @@ from sklearn.metrics import average_precision_score
 
 from bench.api import Utterance
 from bench.errors import InvalidDataError
+from bench.metrics.item_file import ItemFile
 from bench.metrics.items import Items
 from bench.metrics.jackknife import jackknife
 from bench.metrics.metric import METRICS
 from bench.metrics.words import average_precision_parts, template
+from bench.records.record import read_record
+from leaderboard.board.reading import BoardRecord
+from leaderboard.board.record_rows import _right_shares
 
 METRIC = METRICS["average_precision"]
 
@@ -98,3 +102,18 @@ def test_templates_of_two_sizes_are_refused():
     items = [token(0, "QUEEN", "A"), token(1, "QUEEN", "B")]
     with pytest.raises(InvalidDataError, match="templates of one size"):
         METRIC.score({items[0].id: encoded([[1]]), items[1].id: encoded([[1, 2]])}, items)
+
+
+def test_a_token_of_words_is_right_by_no_share():
+    """Its part of the average precision may lie outside 0 to 1: the page has no digit for it."""
+    path = Path(__file__).resolve().parents[2] / "leaderboard/results/open/ge2e/ks-s0.json"
+    record = read_record(path)
+    parts = np.array([1.6, -0.2])
+    for metric, tasks in (("average_precision", set()), ("accuracy", {record.task})):
+        score = record.score().model_copy(update={"metric": metric})
+        made = record.model_copy(update={"scores": (score,)})
+        items = Items(
+            ids=("a", "b"), numerators=parts, denominators=np.ones(2), clusters=("x", "y")
+        )
+        row = BoardRecord(path, made, ItemFile({("clean", metric): items}))
+        assert _right_shares([row]).keys() == tasks
