@@ -8,7 +8,12 @@ import pytest
 from bench.errors import MissingError
 from bench.metrics.jackknife import Influences
 from leaderboard.board.rows import BoardScore, Degradation
-from tools.pages.family_ladders import ladder_section, plot_family_ladders, scored_rows
+from tools.pages.family_ladders import (
+    ladder_metrics,
+    ladder_section,
+    plot_family_ladders,
+    scored_rows,
+)
 from tools.pages.ladder_plot import ladders
 
 RUNGS = [rung.name for rungs in ladders().values() for rung in rungs]
@@ -50,6 +55,13 @@ def test_only_rows_with_every_rung_are_shown(family):
     both = replace(family, students=(other,))
     assert [row.name for row in scored_rows(both)] == ["house_teacher"]
     assert ladder_section(replace(family, teacher=other)) == ""
+
+
+def test_tasks_without_every_rung_of_the_teacher_are_left_out(family, house_family):
+    teacher = replace(family.teacher, records=house_family.teacher.records)
+    wide = replace(family, teacher=teacher)
+    assert len(wide.metrics()) > 2 and ladder_metrics(wide).keys() == {"ic", "ks"}
+    assert [row.name for row in scored_rows(wide)] == [teacher.name]
 
 
 def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(family):

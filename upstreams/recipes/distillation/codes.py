@@ -81,7 +81,7 @@ def clustered_head(source: Ingredients, teacher: FrozenTeacher[Upstream], size: 
         size: number of clusters.
 
     Raises:
-        UsageError: fewer frames than clusters.
+        UsageError: fewer than two clusters, or more than frames.
     """
     rng = np.random.default_rng(derive_seed(source.seed, "codes"))
     sample: list[Tensor] = []
@@ -97,8 +97,8 @@ def clustered_head(source: Ingredients, teacher: FrozenTeacher[Upstream], size: 
             wav = source.read(clip, 0, clip.num_samples)[None].to(device)
             sample.append(teacher.encoder(wav, torch.tensor([wav.shape[1]]))[0][-1][0].cpu())
     frames = torch.cat(sample)[:FIT_FRAMES]
-    if len(frames) < size:
-        raise UsageError(f"'clusters': {size} of {len(frames)} frames: fewer clusters needed")
+    if not 2 <= size <= len(frames):  # one code is always right
+        raise UsageError(f"'clusters': {size}: expected 2 to {len(frames)}, the sampled frames")
     mean = frames.mean(dim=0)
     head = UnitHead(frames.shape[1], frames.shape[1], size)
     nn.init.eye_(head.projection.weight)
