@@ -200,7 +200,7 @@ def test_what_a_result_is_held_against():
     item = read_record(path)
     others = comparable_runs(item, Path("none"), BOARD)
     table = {row[0]: row[1] for row in held_against(item, others).rows}
-    assert table["its teacher"] == "house_teacher" and table["chance"] == "ignores the sound"
+    assert table["its teacher"] == "house_wave" and table["chance"] == "ignores the sound"
     values = {run.upstream: run.value for run in others if not run.role}
     assert table["best on the board"] == max(values, key=values.get)
     assert "untrained" in table["best control"]

@@ -116,7 +116,7 @@ def test_what_compression_costs(reader, view):
     picture = page.locator("#open svg.pareto")
     assert picture.locator(".dot").count() == picture.locator(".whisker").count() == len(shown)
     lines = picture.locator(".of-teacher").all_text_contents()
-    assert ", ".join(lines).split(", ") == ["teacher: house_teacher", "best control", "chance"]
+    assert ", ".join(lines).split(", ") == ["teacher: house_wave", "best control", "chance"]
     assert picture.locator("polyline.curve").count() == 1  # the subnets of one supernet
     for axis in ("params", "macs", "time", "bytes"):
         assert picture.page.locator(f"#open [name=x] option[value={axis}]").count() == 1

@@ -53,7 +53,7 @@ def losing(row, name, loss):
 def test_only_rows_with_every_rung_are_shown(family):
     other = replace(short_of(family.teacher, "clip-24db"), name="short of one rung")
     both = replace(family, students=(other,))
-    assert [row.name for row in scored_rows(both)] == ["house_teacher"]
+    assert [row.name for row in scored_rows(both)] == ["house_wave"]
     assert ladder_section(replace(family, teacher=other)) == ""
 
 
@@ -84,7 +84,7 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
     (line,) = [
         line
         for line in ladder_section(replace(family, teacher=teacher)).splitlines()
-        if line.startswith("| `house_teacher`")
+        if line.startswith("| `house_wave`")
     ]
     # 2.2 (Student's t, 11) x 0.0043 (root of the sum of squared changes) / 0.5 is 1.9 %.
     assert line.count("20 [18, 22]") == 1 and line.count("| 20  ") == len(ladders())
@@ -96,7 +96,7 @@ def test_the_picture_has_a_panel_a_ladder_and_names_the_best_and_the_worst(famil
     plot_family_ladders(replace(family, students=students), path)
     drawn = path.read_text("utf-8")
     assert all(f"{name}: " in drawn for name in ladders())
-    names = ("house_teacher", "loses 0.1", "loses 0.4", "others", "loses 0.2")
+    names = ("house_wave", "loses 0.1", "loses 0.4", "others", "loses 0.2")
     assert [drawn.count(f">{name}<") for name in names] == [1, 1, 1, 1, 0]
     partly = replace(family, teacher=short_of(family.teacher, RUNGS[0]))
     with pytest.raises(MissingError, match="no ladder was scored"):

@@ -20,7 +20,7 @@ from leaderboard.board.scores import SetScore, set_scores
 from tools.pages.ladder_plot import Loss, plot_ladders
 
 # A filter bank (normalised where the head keeps frames), a published and a trained encoder.
-UPSTREAMS = ("fbank", "fbank@cmvn=off", "ge2e", "house_teacher")
+UPSTREAMS = ("fbank", "fbank@cmvn=off", "ge2e", "house_wave")
 
 PREFACE = """# Losses under distortions, track `{track}`
 

@@ -38,8 +38,7 @@ comparisons, shares and heat maps all use it.
 **What varies.** A score would be another one (1) with other test speakers, (2) with another seed of
 the downstream head, (3) with another training of the upstream. An interval covers 1 and 2. It does
 not cover 3: *a row is one training*, and every statement about a recipe that rests on one training
-says no more than that about this model. Trainings of one recipe differ by more: the rows
-`house_teacher`, `house_teacher-s1` and `house_teacher-s2` differ in nothing but the training seed.
+says no more than that about this model.
 
 **The rule.**
 
