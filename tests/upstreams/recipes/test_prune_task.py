@@ -10,6 +10,7 @@ from recipe_toys import WAVE, ingredients, moment, stream
 
 from bench.cli import main
 from bench.errors import UsageError
+from bench.measure.cost import measure
 from bench.records.own_head import read_own_head
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
@@ -71,7 +72,9 @@ def test_pruning_for_a_task_learns_the_task(with_task, task):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert set(figures) == {"task", "sparsity0"}
     product = objective.product()
-    assert build(encoder_config(product.config), product.state).hidden_size == 16
+    cut = build(encoder_config(product.config), product.state)
+    dense = build(WAVE, random_state(WAVE, 0))
+    assert abs(1 - measure(cut).params / measure(dense).params - 0.3) < 0.01
     model = objective.predictor()
     assert model.head_params == 3 + sum(p.numel() for p in objective.head.parameters())
     objective.eval()
@@ -88,6 +91,14 @@ def test_pruning_for_a_task_learns_the_task(with_task, task):
             0
         ]
     )
+
+
+def test_the_head_depends_on_the_seed_alone(with_task):
+    heads = []
+    for state in (1, 2):
+        torch.manual_seed(state)  # as other work before it leaves it
+        heads.append(prune_task.make(with_task({})).head.state_dict())
+    assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
 
 
 def test_a_task_takes_whole_utterances(with_task, tmp_path):
