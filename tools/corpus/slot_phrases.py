@@ -2,8 +2,8 @@
 
 A phrase is an entity of the gazetteer with three words on both sides (where the line has them) and
 50 ms around. Entities whose words of context overlap or touch share a phrase, so that each word of
-a line is in one phrase at most. Whole lines hold more speech without a slot: a head trained on an
-hour of them learned neither the slots nor their values.
+a line is in one phrase at most. Whole lines were tried first: from an hour of them, a recurrent
+network on a filter bank learned neither the slots nor their values.
 
 Only values that occur at least `MIN_TRAIN` times in the training lines are used, in every split; a
 phrase with a rarer entity is left out. Outside the training split no value occurs more often than
