@@ -14,6 +14,7 @@ from bench.measure.cost import measure
 from bench.records.own_head import read_own_head
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
+from downstreams.spotting import SlotSpotter
 from upstreams.encoder.config import encoder_config
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.finetuning.task import features_of
@@ -35,6 +36,7 @@ def with_task(tmp_path):
             "labels": lambda *of: UtteranceClassifier(*of, classes),
             "transcripts": lambda *of: CtcBlstm(*of, classes, **conf),
             "slots": lambda *of: CtcBlstm(*of, list(map(slot, classes)), whole_slots=True, **conf),
+            "spotted": lambda *of: SlotSpotter(*of, list(map(slot, classes)), projection=16),
         }
         source = ingredients(
             tmp_path,
@@ -42,7 +44,7 @@ def with_task(tmp_path):
             teacher=teacher,
             make_head=heads[task],
         )
-        if task != "slots":
+        if task not in ("slots", "spotted"):
             return source
         return replace(source, clips=[replace(c, target=slot(c.target)) for c in source.clips])
 
@@ -53,7 +55,7 @@ def slot(value):
     return {"text": value, "slots": [["tone", value]]}
 
 
-@pytest.mark.parametrize("task", ["labels", "transcripts", "slots"])
+@pytest.mark.parametrize("task", ["labels", "transcripts", "slots", "spotted"])
 def test_pruning_for_a_task_learns_the_task(with_task, task):
     source = with_task({"gate_lr": 0.1}, task)
     objective = prune_task.make(source)
