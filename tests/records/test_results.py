@@ -68,7 +68,7 @@ def test_every_task_has_been_validated(records, track):
     """Track superb needs corpora that nobody may pass on: its records come from those who have."""
     done = {(record.task, record.upstream) for _, record in records if record.track == track}
     for task in ("asr", "asv", "ic", "ks", "sid", "slu"):
-        for upstream in ("fbank", "ge2e", "lighthubert_small+untrained"):
+        for upstream in ("ge2e", "house_wave", "house_wave+untrained", "random_features"):
             assert (task, upstream) in done, (track, task, upstream)
 
 
