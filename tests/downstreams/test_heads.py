@@ -119,14 +119,6 @@ def test_slot_tokens_and_back():
     assert tokens_of("HI") == ["H", "I"]
 
 
-def test_a_whole_slot_is_one_token():
-    tokens = tokens_of(SLOT, whole_slots=True)
-    assert tokens == ["B-person FRANK E-person", "B-place THE INN E-place"]
-    assert text_of(tokens) == "B-person FRANK E-person B-place THE INN E-place"
-    head = CtcBlstm(4, 320, [SLOT], projection=4, hidden=4, layers=1, whole_slots=True)
-    assert head.vocabulary == ["", *tokens]
-
-
 def test_spotter_finds_a_slot_in_one_frame_and_a_second_of_like_probability():
     none = {"text": "HELLO", "slots": []}
     head = SlotSpotter(3, 320, [SLOT, none], projection=3)

@@ -35,8 +35,7 @@ def with_task(tmp_path):
         heads = {
             "labels": lambda *of: UtteranceClassifier(*of, classes),
             "transcripts": lambda *of: CtcBlstm(*of, classes, **conf),
-            "slots": lambda *of: CtcBlstm(*of, list(map(slot, classes)), whole_slots=True, **conf),
-            "spotted": lambda *of: SlotSpotter(*of, list(map(slot, classes)), projection=16),
+            "slots": lambda *of: SlotSpotter(*of, list(map(slot, classes)), projection=16),
         }
         source = ingredients(
             tmp_path,
@@ -44,7 +43,7 @@ def with_task(tmp_path):
             teacher=teacher,
             make_head=heads[task],
         )
-        if task not in ("slots", "spotted"):
+        if task != "slots":
             return source
         return replace(source, clips=[replace(c, target=slot(c.target)) for c in source.clips])
 
@@ -55,7 +54,7 @@ def slot(value):
     return {"text": value, "slots": [["tone", value]]}
 
 
-@pytest.mark.parametrize("task", ["labels", "transcripts", "slots", "spotted"])
+@pytest.mark.parametrize("task", ["labels", "transcripts", "slots"])
 def test_pruning_for_a_task_learns_the_task(with_task, task):
     source = with_task({"gate_lr": 0.1}, task)
     objective = prune_task.make(source)
