@@ -31,18 +31,16 @@ class ComparedPair:
             row of the column has two head seeds.
         p_holm: its p value, corrected by Holm's rule over all pairs and metrics that were asked
             for; None without a comparison.
-        is_exact: False if one of the two was made before item counts: then no winner is named.
     """
 
     first: str
     second: str
     comparison: Comparison | None
     p_holm: float | None = None
-    is_exact: bool = True
 
     def better(self, *, higher_is_better: bool) -> str | None:
         """Return the name of the better one; None where no test tells the two apart."""
-        if self.comparison is None or not self.is_exact or (self.p_holm or 0.0) >= SIGNIFICANT:
+        if self.comparison is None or (self.p_holm or 0.0) >= SIGNIFICANT:
             return None
         is_first = (self.comparison.difference > 0) == higher_is_better
         return self.first if is_first else self.second
@@ -155,10 +153,9 @@ def _line(
     task: str, metric: str, scores: Mapping[str, BoardScore], *, is_loss: bool = False
 ) -> ComparedMetric:
     pairs = tuple(
-        ComparedPair(one, two, compare(scores[one], scores[two]),
-                     is_exact=scores[one].is_exact and scores[two].is_exact)
+        ComparedPair(one, two, compare(scores[one], scores[two]))
         for one, two in combinations(scores, 2)
-    )  # fmt: skip
+    )
     return ComparedMetric(task, metric, scores, pairs, is_loss)
 
 

@@ -46,7 +46,6 @@ class BoardScore:
         runs: with the influence of each speaker, one entry a seed; empty without item counts.
         spread: variance over head seeds of its column; None if no row has two seeds.
         seeds: number of seeds; 0 for a reported number.
-        is_exact: False for estimates of records that were made before item counts.
         chance: on its test set.
     """
 
@@ -57,7 +56,6 @@ class BoardScore:
     runs: tuple[Influences, ...] = ()
     spread: SeedVariance | None = None
     seeds: int = 0
-    is_exact: bool = True
     chance: float = 0.0
 
     @property
@@ -67,7 +65,7 @@ class BoardScore:
         One run is enough where nothing is trained.
         """
         enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.spread == NO_SEEDS)
-        return self.is_exact and enough and self.spread is not None
+        return enough and self.spread is not None
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,10 @@ class RowRuns:
     Attributes:
         scores: as recorded.
         runs: the same with the influence of each speaker; fewer where item counts are missing.
-        is_exact: as in `BoardScore`.
     """
 
     scores: list[ConditionScore] = field(default_factory=list)
     runs: list[Influences] = field(default_factory=list)
-    is_exact: bool = True
 
     @property
     def whole(self) -> tuple[Influences, ...]:
@@ -88,10 +86,6 @@ def group_runs(group: Sequence[BoardRecord], *, pools: bool) -> GroupRuns:
             runs = scores.setdefault((task, score.metric, score.condition), RowRuns())
             runs.scores.append(score)
             key = (score.condition, score.metric)
-            if key in item.items.estimates:
-                scores[task, score.metric, score.condition] = runs = RowRuns(
-                    runs.scores, runs.runs, is_exact=False
-                )
             part = influences.pop(key, None)
             if part is not None and METRICS[score.metric].has_interval:
                 runs.runs.append(part)
@@ -140,7 +134,6 @@ def _score(runs: RowRuns, spread: SeedVariance | None) -> BoardScore:
         runs=runs.whole,
         spread=spread,
         seeds=len(runs.scores),
-        is_exact=runs.is_exact,
         chance=runs.scores[0].chance,
     )
 
@@ -292,7 +285,6 @@ def _spread_scores(
             runs=runs[key],
             spread=spread,
             seeds=clean.seeds,
-            is_exact=clean.is_exact,
             chance=clean.chance,
         )
     return scores
