@@ -134,7 +134,7 @@ def compare_rows(
     ]
     sets = catalogue().sets
     if not lines and condition in sets:
-        lines = _over_set(list(by_name.values()), rows, condition, sets[condition])
+        lines = _over_set(list(by_name.values()), rows, sets[condition])
     lines = [line for line in lines if line.pairs and (not tasks or line.task in tasks)]
     if not lines:
         which = f" in {', '.join(tasks)}" if tasks else ""
@@ -172,13 +172,13 @@ def _corrected(lines: Sequence[ComparedMetric]) -> list[ComparedMetric]:
 
 
 def _over_set(
-    every: Sequence[Row], rows: Mapping[str, Row], name: str, members: Sequence[str]
+    every: Sequence[Row], rows: Mapping[str, Row], members: Sequence[str]
 ) -> list[ComparedMetric]:
     """Compare mean and degradation of every task that rows have in all conditions of a set."""
     lines = []
     main = {task: metric for row in rows.values() for task, metric in row.main_metrics.items()}
     for task, metric in sorted(main.items()):
-        scores = set_scores(every, task, metric, name, members)
+        scores = set_scores(every, task, metric, members)
         having = {n: scores[row.key] for n, row in rows.items() if row.key in scores}
         lines.append(_line(task, metric, {n: score.mean for n, score in having.items()}))
         losses = {n: score.loss for n, score in having.items() if score.loss is not None}

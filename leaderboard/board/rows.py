@@ -105,8 +105,6 @@ class Row:
         degradations: by (task, condition).
         right_shares: how much of each utterance is right on clean speech, a mean over seeds, by
             task; empty for verification and for records without item counts.
-        set_runs: main metric over a set of conditions, by (task, name of the set), one entry a
-            seed, of records that have no more than the mean.
         records: those that the scores come from.
         standing: division, flags, verification.
         note: remarks for its section.
@@ -134,7 +132,6 @@ class Row:
     modified_costs: Mapping[str, CostReport] = field(default_factory=dict)
     degradations: Mapping[tuple[str, str], Degradation] = field(default_factory=dict)
     right_shares: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    set_runs: Mapping[tuple[str, str], tuple[Influences, ...]] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
     paper: str = ""
     note: str = ""
