@@ -36,7 +36,7 @@ def family(house_family):
     }
     records = tuple(r for r in house_family.teacher.records if r.task in lost)
     teacher = replace(
-        house_family.teacher, scores=scores, degradations=degradations, set_runs={}, records=records
+        house_family.teacher, scores=scores, degradations=degradations, records=records
     )
     return replace(house_family, teacher=teacher, again=(), students=(), controls=(), others=())
 
@@ -70,17 +70,14 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
     (rungs,) = [line for line in text.splitlines() if line.startswith("| white ")]
     assert "20, 10, 5, 0" in rungs
     changes = np.linspace(-0.002, 0.002, 12)
-    runs = {
-        (task, "ladder-white"): tuple(Influences(value, changes, 12.0) for _ in range(3))
-        for task, value in (("ic", 0.55), ("ks", 0.45))
-    }
+    changes_of = {"clean": 0 * changes} | {rung.name: changes for rung in ladders()["white"]}
     scores = {
-        key: replace(s, runs=tuple(Influences(s.value, 0 * changes, 12.0) for _ in range(3)))
-        if key[2] == "clean"
+        key: replace(s, runs=tuple(Influences(s.value, changes_of[key[2]], 12.0) for _ in range(3)))
+        if key[2] in changes_of
         else s
         for key, s in family.teacher.scores.items()
     }
-    teacher = replace(family.teacher, set_runs=runs, scores=scores)
+    teacher = replace(family.teacher, scores=scores)
     (line,) = [
         line
         for line in ladder_section(replace(family, teacher=teacher)).splitlines()

@@ -8,12 +8,8 @@ import numpy as np
 import pytest
 
 from bench.errors import MissingError, UsageError
-from bench.metrics.item_file import ItemFile
 from bench.metrics.jackknife import Influences
 from bench.metrics.statistics import SeedVariance
-from bench.records.record import read_record
-from leaderboard.board.reading import BoardFolders, BoardRecord
-from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import BoardScore
 from tools.pages.family import mean_score, read_family, share_kept
 from tools.pages.family_page import page
@@ -69,21 +65,6 @@ def test_a_mean_over_initialisations_has_the_seeds_of_all():
     assert found.value == pytest.approx(0.3) and len(found.runs) == found.seeds == 6
     assert mean_score([score(0.2), BoardScore(0.4)]).runs == ()
     assert mean_score([]) is None
-
-
-def test_sets_are_read_where_every_seed_has_them():
-    sources = BoardFolders.beside(ROOT / "leaderboard" / "results")
-    changes = np.linspace(-0.01, 0.01, 12)
-    found = []
-    for seed, value in ((0, 0.3), (1, 0.4)):
-        path = sources.results / "open" / "house_distil" / f"ks-s{seed}.json"
-        items = ItemFile({}, {"noises": Influences(value, changes, 12.0)})
-        found.append(BoardRecord(path, read_record(path), items))
-    (row,) = measured_rows("open", found, sources)
-    assert [run.value for run in row.set_runs["ks", "noises"]] == [0.3, 0.4]
-    found[1] = replace(found[1], items=ItemFile({}))
-    (row,) = measured_rows("open", found, sources)
-    assert ("ks", "noises") not in row.set_runs
 
 
 def test_students_of_students_are_of_the_family(house_family):

@@ -149,7 +149,7 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
     )
     sets = []
     for name, members in catalogue().sets.items():
-        scores = set_scores(rows, task, metric, name, members) if len(members) > 1 else {}
+        scores = set_scores(rows, task, metric, members) if len(members) > 1 else {}
         cells = [_set_cell(scores.get(row.key), metric) for row in shown]
         if set(cells) != {"-"}:
             sets.append([name, len(members), *cells])

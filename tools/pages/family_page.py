@@ -132,8 +132,7 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     """Return the section of one set of conditions; empty if no row has all of them."""
     members = catalogue().sets[name]
     over = {
-        task: set_scores(family.rows, task, metric, name, members)
-        for task, metric in metrics.items()
+        task: set_scores(family.rows, task, metric, members) for task, metric in metrics.items()
     }
     body = []
     for row in family.rows:

@@ -55,8 +55,8 @@ says no more than that about this model.
   cancels; its 95 % interval excludes 0. Where several differences are looked at together (a
   column, a comparison), p values are corrected by Holm's rule.
 - *Band*: the ranks that these tests leave open, all pairs of a column corrected together: all bands
-  of a column are right with a probability of 95 %. A row with one head seed, a control, or a record
-  made before item counts has no rank.
+  of a column are right with a probability of 95 %. A row with one head seed or a control has no
+  rank.
 - *Relative degradation*: 1 - (score - chance) / (clean score - chance), the share of the lead over
   chance that is lost. Chance is the best guess that ignores the sound. A row that does not beat
   chance on clean speech, beyond its interval, has none.
@@ -73,8 +73,7 @@ not independent, so that 0 to 10 % are what luck allows for a single line; all l
 
 On `ood` one speaker has half to two thirds of the utterances: the rule then counts two to four
 speakers, and its tests are cautious. Heads of SLU either find the slot types or do not (slot-type
-F1): noise of two values, of which no pair is extreme. ASV is missing: its committed records were
-made before item counts.
+F1): noise of two values, of which no pair is extreme.
 
 ## Simulated
 

@@ -34,10 +34,10 @@ PREFACE = """# Track `{track}`: does it measure something?
 
 Written by `make docs` from the committed records, which `make validate-track TRACK={track}` makes.
 Scores are those of the test set `clean`: means over head seeds with 95 % intervals over other test
-speakers and other head seeds ([statistics](statistics.md)); scores made before item counts have
-none. Heads are selected on dev. Chance is the best guess that ignores the sound. The shuffled
-controls were trained on permuted training labels and selected on true dev labels. In ASV such a
-control keeps much of what its upstream knows, because cosines need no training."""
+speakers and other head seeds ([statistics](statistics.md)). Heads are selected on dev. Chance is
+the best guess that ignores the sound. The shuffled controls were trained on permuted training
+labels and selected on true dev labels. In ASV such a control keeps much of what its upstream knows,
+because cosines need no training."""
 
 
 def specs_of(task: str, track: str) -> list[RunSpec]:
@@ -158,9 +158,8 @@ def _verdict(
         if test is not None:
             low, high = (METRICS[main].text(v, signed=True) for v in (test.low, test.high))
             gap = METRICS[main].text(test.difference, signed=True)
-            estimate = "" if scores[trained.key][main].is_exact else ", an estimate"
             parts.append(f"`{TRAINED}` less `{best.name}` (best bank on dev): "
-                         f"{gap} [{low}, {high}]{estimate}.")  # fmt: skip
+                         f"{gap} [{low}, {high}].")  # fmt: skip
     return "\n\n".join(parts)
 
 
@@ -171,7 +170,7 @@ def _on_dev(row: Row, task: str) -> float:
 def _gain(score: BoardScore, other: BoardScore, metric: str) -> str:
     """Return `better by ...` if the first is better than the second beyond the interval."""
     test = compare(score, other)
-    if test is None or not score.is_exact:
+    if test is None:
         return ""
     sign = 1 if METRICS[metric].higher_is_better else -1
     low, high = sorted((sign * test.low, sign * test.high))
