@@ -112,7 +112,7 @@ class SelfTests:
 
 
 def self_tests(rows: Sequence[Row]) -> Iterator[SelfTests]:
-    """Yield the tests of every column with item counts.
+    """Yield the tests of every column with item counts and heads of several seeds.
 
     Args:
         rows: of one track.
@@ -134,6 +134,8 @@ def self_tests(rows: Sequence[Row]) -> Iterator[SelfTests]:
             for score in tested
             for one, two in combinations(score.runs, 2)
         ]
+        if not p_values:  # nothing is trained: one seed
+            continue
         title = f"{task.upper()} {METRICS[metric].label}, {condition}"
         rejected = sum(p_value < SIGNIFICANT for p_value in p_values)
         yield SelfTests(title, len(tested), len(p_values), rejected, spread)
