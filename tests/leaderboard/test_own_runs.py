@@ -206,7 +206,7 @@ def test_what_a_result_is_held_against():
     assert table["its teacher"] == "house_wave" and table["chance"] == "ignores the sound"
     values = {run.upstream: run.value for run in others if not run.role}
     assert table["best on the board"] == max(values, key=values.get)
-    assert "untrained" in table["best control"]
+    assert table["best control"] == "random_features"
     assert next_step(item, others).startswith("next:\n  slim-superb compare house_distil ")
 
 

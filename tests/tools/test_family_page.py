@@ -76,8 +76,11 @@ def test_students_of_students_are_of_the_family(house_family):
 
 
 def test_every_row_of_the_board_is_on_the_page(house_family):
+    """Controls without a network aside: they are no relatives, and no encoders."""
     text = page(house_family)
     for folder in (ROOT / "leaderboard" / "results" / "open").glob("*/"):
+        if folder.name in ("mfcc_units", "random_features"):
+            continue
         assert f"`{folder.name.replace('+untrained=', '+untrained:')}`" in text
 
 
@@ -118,7 +121,15 @@ def test_the_second_test_set_has_the_scores_and_shares_of_its_own(house_family):
     _, _, section = page(house_family).partition("## On the test set `ood`")
     scores, shares = section.partition("\n## ")[0].strip().split("\n\n")[1:]
     head = [cell.strip() for cell in scores.splitlines()[0].split("|")[1:-1]]
-    assert head == ["upstream", "ASR", "ASV", "IC", "KS", "SLU"]  # its speakers are not SID's
+    assert head == [
+        "upstream",
+        "ASR",
+        "ASV",
+        "IC",
+        "KS",
+        "SLU",
+        "WORDS",
+    ]  # its speakers are not SID's
 
     def cell(table, name):
         (line,) = [line for line in table.splitlines() if line.startswith(f"| `{name}` ")]
