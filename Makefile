@@ -104,7 +104,7 @@ check: setup ## verify the contract of an upstream: make check UPSTREAM=lighthub
 	@test -n "$(UPSTREAM)" || { echo "make check: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) check '$(UPSTREAM)' $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
-compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER=house_teacher] [DATA=DIR]
+compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER=house_wave] [DATA=DIR]
 	@test -n "$(RECIPE)" || { echo "make compress: name RECIPE=... ('slim-superb list recipes')" >&2; exit 2; }
 	@$(CLI) compress '$(RECIPE)' --seed $(SEED) $(if $(TEACHER),--teacher '$(TEACHER)') \
 	  $(if $(DATA),--data '$(DATA)') $(if $(HOURS),--hours $(HOURS)) $(if $(DEVICE),--device $(DEVICE))
@@ -138,7 +138,7 @@ recipe-curves: setup-conditions ## draw learning curves of the house family from
 	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
 docs: setup-conditions ## write every page that is made of the committed records again (two minutes)
-	@$(BIN)/python -m tools family-page house_teacher --track open --plot docs/recipes-family.svg --ladders docs/recipes-ladders.svg
+	@$(BIN)/python -m tools family-page house_wave --track open --plot docs/recipes-family.svg
 	@$(BIN)/python -m tools conditions-page --track open
 	@$(BIN)/python -m tools track-page quick
 	@$(BIN)/python -m tools track-page open
@@ -149,7 +149,7 @@ training-throughput: setup-conditions ## time that a training waits for data, wi
 statistics: setup ## test intervals and ranks on records and by simulation: writes docs/statistics.md (minutes)
 	@$(BIN)/python -m tools statistics-page
 
-heads: setup ## how heads end, and trials of recipes: make heads [UPSTREAMS='house_teacher;ge2e' TASKS=ks,sid]
+heads: setup ## how heads end, and trials of recipes: make heads [UPSTREAMS='house_wave;ge2e' TASKS=ks,sid]
 	@$(BIN)/python -m tools heads-page $(if $(UPSTREAMS),--upstreams '$(UPSTREAMS)') $(if $(TASKS),--tasks '$(TASKS)')
 
 dry-runs: setup ## two updates of every published recipe at full size (10 minutes): docs/dry-runs.md

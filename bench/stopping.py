@@ -74,6 +74,16 @@ def install() -> None:
     signal.signal(signal.SIGTERM, on_signal)
 
 
+def _imports(frame: FrameType | None) -> bool:
+    """Return whether a frame or one that called it imports a module.
+
+    A compiled module whose import is interrupted may crash, or say later that it is there twice.
+    """
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    return frame is not None
+
+
 def install_interrupts() -> None:
     """Let the first Ctrl-C stop this process without loss, and the second one end it at once.
 
@@ -86,7 +96,7 @@ def install_interrupts() -> None:
     def on_interrupt(number: int, frame: FrameType | None) -> None:
         global _interrupts
         _interrupts += 1
-        if _interrupts > 1:
+        if _interrupts > 1 or (not _loops and _imports(frame)):
             os._exit(EXIT_CODE)
         if not _loops:
             raise KeyboardInterrupt

@@ -30,23 +30,16 @@ class CtcOutput(NamedTuple):
     lengths: Tensor
 
 
-def tokens_of(target: Any, *, whole_slots: bool = False) -> list[str]:
+def tokens_of(target: Any) -> list[str]:
     """Return the tokens of a target.
 
     A transcript gives its characters. A slot target is `{"text": ..., "slots": [[type, value],
     ...]}`, slots in order of occurrence: `MEET FRANK NOW` with `[["person", "FRANK"]]` gives the
     characters with tags around the slot, `MEET ` `B-person` `FRANK` `E-person` ` NOW` (SUPERB's
     slot filling, protocol of s3prl's `CharacterTextSlotEncoder`).
-
-    Args:
-        target: a transcript or a slot target.
-        whole_slots: make each slot one token (`B-person FRANK E-person`), and give no tokens to the
-            words around slots; CTC's blank covers these.
     """
     if isinstance(target, str):
         return list(target)
-    if whole_slots:
-        return [f"B-{kind} {value} E-{kind}" for kind, value in target["slots"]]
     rest, tokens = str(target["text"]), []
     for kind, value in target["slots"]:
         before, words, after = _split_at_words(rest, value)
@@ -81,8 +74,6 @@ class CtcBlstm(Head):
         layers: BiLSTM layers; with 0, and no projection, the head is one linear map.
         dropout: after each BiLSTM layer.
         frame_ms: shortest frame that the LSTM sees, in milliseconds.
-        whole_slots: one token a slot, as in `tokens_of`, for corpora that repeat few slot values
-            and are too small to learn characters from. SUPERB does not do this.
         augment: apply SpecAugment to the features in training (SUPERB).
     """
 
@@ -97,12 +88,11 @@ class CtcBlstm(Head):
         layers: int = 2,
         dropout: float = 0.2,
         frame_ms: int = 0,
-        whole_slots: bool = False,
         augment: bool = False,
     ) -> None:
         nn.Module.__init__(self)
         self.frames_joined = frames_to_join(stride, frame_ms)
-        self._whole_slots, self._augment = whole_slots, augment
+        self._augment = augment
         self.vocabulary = self._read_vocabulary(targets)
         self._index = {token: index for index, token in enumerate(self.vocabulary)}
         joined = input_size * self.frames_joined
@@ -118,7 +108,7 @@ class CtcBlstm(Head):
 
     def _tokens_of(self, target: Any) -> list[str]:
         """Return the tokens of one target."""
-        return tokens_of(target, whole_slots=self._whole_slots)
+        return tokens_of(target)
 
     def _text_of(self, tokens: Sequence[str]) -> str:
         """Return the prediction that decoded tokens spell."""

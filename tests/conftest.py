@@ -123,10 +123,10 @@ def committed():
 
 @pytest.fixture(scope="session")
 def house_family():
-    """The family of `house_teacher` on track open, from the committed records."""
+    """The family of `house_wave` on track open, from the committed records."""
     from tools.pages.family import read_family
 
-    return read_family("house_teacher", "open", ROOT / "leaderboard")
+    return read_family("house_wave", "open", ROOT / "leaderboard")
 
 
 @pytest.fixture(scope="session")

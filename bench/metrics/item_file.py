@@ -15,9 +15,7 @@ test sets of one record that is compared with another are in the order of the sa
   on nothing else;
 - `clean/conditions`: names of distortions of this test set, lines of UTF-8, and
   `clean/left_out`: (C, 1 + G) the task's main metric under each of them, on the whole test set and
-  then without each speaker in turn;
-- `clean/only`: as `clean/conditions`, names of metrics, with their `clean/only_left_out`: scores of
-  records that were made before item counts, estimated from resamples; they have no rank.
+  then without each speaker in turn.
 """
 
 from __future__ import annotations
@@ -48,12 +46,10 @@ class ItemFile:
     Attributes:
         items: counts by test set and metric.
         conditions: the main metric under distortions, by name.
-        estimates: scores without item counts, by test set and metric.
     """
 
     items: Mapping[Key, Items | TrialItems]
     conditions: Mapping[str, Influences] = field(default_factory=dict)
-    estimates: Mapping[Key, Influences] = field(default_factory=dict)
 
 
 def items_path(folder: Path, track: str, upstream: str, run: str) -> Path:
@@ -79,10 +75,7 @@ def write_items(file: ItemFile, path: Path) -> None:
                 tensors[f"{test}/speakers"] = _codes(items.clusters)
             tensors[f"{test}/{metric}/numerators"] = _smallest(items.numerators)
             tensors[f"{test}/{metric}/denominators"] = _smallest(items.denominators)
-    tensors |= _left_out("clean", "conditions", "left_out", file.conditions)
-    for test in dict.fromkeys(test for test, _ in file.estimates):
-        scores = {metric: part for (name, metric), part in file.estimates.items() if name == test}
-        tensors |= _left_out(test, "only", "only_left_out", scores)
+    tensors |= _left_out(file.conditions)
     with atomic_path(path) as temporary:
         temporary.write_bytes(zlib.compress(save(tensors), level=9))
 
@@ -112,17 +105,15 @@ def _trial_tensors(items: TrialItems) -> dict[str, NDArray[Any]]:
     }
 
 
-def _left_out(
-    test: str, names: str, values: str, parts: Mapping[str, Influences]
-) -> dict[str, NDArray[Any]]:
+def _left_out(parts: Mapping[str, Influences]) -> dict[str, NDArray[Any]]:
     if not parts:
         return {}
     table = np.stack([np.append(part.value, part.left_out()) for part in parts.values()])
     effective = next(iter(parts.values())).effective
     return {
-        f"{test}/{names}": np.frombuffer("\n".join(parts).encode(), np.uint8),
-        f"{test}/{values}": table.astype(np.float32),
-        f"{test}/{names}_effective": np.array([effective]),
+        "clean/conditions": np.frombuffer("\n".join(parts).encode(), np.uint8),
+        "clean/left_out": table.astype(np.float32),
+        "clean/conditions_effective": np.array([effective]),
     }
 
 
@@ -145,7 +136,6 @@ def read_items(path: Path) -> ItemFile:
 
 def _file(tensors: Mapping[str, NDArray[Any]]) -> ItemFile:
     items: dict[Key, Items | TrialItems] = {}
-    estimates: dict[Key, Influences] = {}
     conditions: dict[str, Influences] = {}
     for name in tensors:
         test, _, rest = name.partition("/")
@@ -154,12 +144,9 @@ def _file(tensors: Mapping[str, NDArray[Any]]) -> ItemFile:
             items[test, metric] = _rate(tensors, test, metric)
         elif metric in TRIAL_RATES:
             items[test, metric] = _trials(tensors, test, metric)
-        elif metric == "only":
-            scores = _table(tensors, test, "only", "only_left_out")
-            estimates |= {(test, name): score for name, score in scores.items()}
-        elif metric == "conditions":
-            conditions = _table(tensors, test, "conditions", "left_out")
-    return ItemFile(items, conditions, estimates)
+        elif name == "clean/conditions":
+            conditions = _conditions(tensors)
+    return ItemFile(items, conditions)
 
 
 def _rate(tensors: Mapping[str, NDArray[Any]], test: str, metric: str) -> Items:
@@ -192,14 +179,12 @@ def _trials(tensors: Mapping[str, NDArray[Any]], test: str, metric: str) -> Tria
     return TrialItems(TRIAL_RATES[metric], scores, labels, first, second, first, second)
 
 
-def _table(
-    tensors: Mapping[str, NDArray[Any]], test: str, names: str, values: str
-) -> dict[str, Influences]:
-    lines = tensors[f"{test}/{names}"].tobytes().decode().split("\n")
-    table = tensors[f"{test}/{values}"].astype(np.float64)
-    (effective,) = tensors[f"{test}/{names}_effective"]
+def _conditions(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Influences]:
+    lines = tensors["clean/conditions"].tobytes().decode().split("\n")
+    table = tensors["clean/left_out"].astype(np.float64)
+    (effective,) = tensors["clean/conditions_effective"]
     if table.ndim != 2 or len(table) != len(lines) or not 1.0 <= effective <= table.shape[1]:
-        raise ValueError(f"{test}/{values}: one row a name expected")
+        raise ValueError("clean/left_out: one row a name expected")
     return {
         line: influences(float(row[0]), row[1:], float(effective))
         for line, row in zip(lines, table, strict=True)
@@ -222,7 +207,6 @@ def all_influences(file: ItemFile, main: str) -> dict[Key, Influences]:
     return {
         **{key: part for key, part in parts.items() if part},
         **{(name, main): part for name, part in file.conditions.items()},
-        **file.estimates,
     }
 
 

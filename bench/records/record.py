@@ -47,8 +47,8 @@ class ConditionScore(Frozen):
         numerator, denominator: the counts behind it; None where a metric has none (EER).
         n: utterances scored (trials for EER).
         low, high: 95 % interval over test speakers, of this one trained head (the board adds the
-            variance between head seeds); None where the metric has none, or for records made
-            before item counts.
+            variance between head seeds); None where the metric has none, or the test set
+            is too small.
         chance: score of the best guess that ignores the sound, on this test set.
     """
 

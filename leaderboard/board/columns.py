@@ -137,8 +137,7 @@ def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bo
             return DASH
         note, ranking, detail = "", tests.rankings.get(row.key), score.about
         if score.low is not None and score.high is not None:
-            estimate = "" if score.is_exact else "; estimate"
-            note = f"[{metric.text(score.low)}, {metric.text(score.high)}]{estimate}"
+            note = f"[{metric.text(score.low)}, {metric.text(score.high)}]"
             detail = rank_text(ranking) if ranking else ""
         return BoardCell(
             metric.text(score.value),

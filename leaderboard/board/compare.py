@@ -31,18 +31,16 @@ class ComparedPair:
             row of the column has two head seeds.
         p_holm: its p value, corrected by Holm's rule over all pairs and metrics that were asked
             for; None without a comparison.
-        is_exact: False if one of the two was made before item counts: then no winner is named.
     """
 
     first: str
     second: str
     comparison: Comparison | None
     p_holm: float | None = None
-    is_exact: bool = True
 
     def better(self, *, higher_is_better: bool) -> str | None:
         """Return the name of the better one; None where no test tells the two apart."""
-        if self.comparison is None or not self.is_exact or (self.p_holm or 0.0) >= SIGNIFICANT:
+        if self.comparison is None or (self.p_holm or 0.0) >= SIGNIFICANT:
             return None
         is_first = (self.comparison.difference > 0) == higher_is_better
         return self.first if is_first else self.second
@@ -136,7 +134,7 @@ def compare_rows(
     ]
     sets = catalogue().sets
     if not lines and condition in sets:
-        lines = _over_set(list(by_name.values()), rows, condition, sets[condition])
+        lines = _over_set(list(by_name.values()), rows, sets[condition])
     lines = [line for line in lines if line.pairs and (not tasks or line.task in tasks)]
     if not lines:
         which = f" in {', '.join(tasks)}" if tasks else ""
@@ -155,10 +153,9 @@ def _line(
     task: str, metric: str, scores: Mapping[str, BoardScore], *, is_loss: bool = False
 ) -> ComparedMetric:
     pairs = tuple(
-        ComparedPair(one, two, compare(scores[one], scores[two]),
-                     is_exact=scores[one].is_exact and scores[two].is_exact)
+        ComparedPair(one, two, compare(scores[one], scores[two]))
         for one, two in combinations(scores, 2)
-    )  # fmt: skip
+    )
     return ComparedMetric(task, metric, scores, pairs, is_loss)
 
 
@@ -175,13 +172,13 @@ def _corrected(lines: Sequence[ComparedMetric]) -> list[ComparedMetric]:
 
 
 def _over_set(
-    every: Sequence[Row], rows: Mapping[str, Row], name: str, members: Sequence[str]
+    every: Sequence[Row], rows: Mapping[str, Row], members: Sequence[str]
 ) -> list[ComparedMetric]:
     """Compare mean and degradation of every task that rows have in all conditions of a set."""
     lines = []
     main = {task: metric for row in rows.values() for task, metric in row.main_metrics.items()}
     for task, metric in sorted(main.items()):
-        scores = set_scores(every, task, metric, name, members)
+        scores = set_scores(every, task, metric, members)
         having = {n: scores[row.key] for n, row in rows.items() if row.key in scores}
         lines.append(_line(task, metric, {n: score.mean for n, score in having.items()}))
         losses = {n: score.loss for n, score in having.items() if score.loss is not None}

@@ -73,7 +73,7 @@ def condition_tables(rows: Sequence[Row], conditions: Sequence[str]) -> tuple[Co
     for name, members in sets.items():
         if len(members) > 1 and measured >= {*members}:
             group = LADDERS if name.startswith("ladder-") else SETS
-            tasks = _of_set(rows, main, name, members)
+            tasks = _of_set(rows, main, members)
             if tasks:
                 tables.append(ConditionScores(name, group, abouts[name], tuple(members), tasks))
     tables.sort(key=lambda table: [("", SETS, LADDERS).index(table.group)])
@@ -111,11 +111,11 @@ def _single(
 
 
 def _of_set(
-    rows: Sequence[Row], main: Mapping[str, str], name: str, members: Sequence[str]
+    rows: Sequence[Row], main: Mapping[str, str], members: Sequence[str]
 ) -> dict[str, TaskCondition]:
     tasks = {}
     for task, metric in main.items():
-        of_rows = set_scores(rows, task, metric, name, members)
+        of_rows = set_scores(rows, task, metric, members)
         if of_rows:
             scores = {key: score.mean for key, score in of_rows.items()}
             losses = {

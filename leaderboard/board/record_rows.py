@@ -64,8 +64,8 @@ def measured_rows(
     scores = board_scores(runs)
     losses = board_degradations(runs, scores)
     return tuple(
-        replace(row, scores=of_row, degradations=lost, set_runs=part.sets)
-        for row, of_row, lost, part in zip(rows, scores, losses, runs, strict=True)
+        replace(row, scores=of_row, degradations=lost)
+        for row, of_row, lost in zip(rows, scores, losses, strict=True)
     )
 
 

@@ -46,7 +46,6 @@ class BoardScore:
         runs: with the influence of each speaker, one entry a seed; empty without item counts.
         spread: variance over head seeds of its column; None if no row has two seeds.
         seeds: number of seeds; 0 for a reported number.
-        is_exact: False for estimates of records that were made before item counts.
         chance: on its test set.
     """
 
@@ -57,7 +56,6 @@ class BoardScore:
     runs: tuple[Influences, ...] = ()
     spread: SeedVariance | None = None
     seeds: int = 0
-    is_exact: bool = True
     chance: float = 0.0
 
     @property
@@ -67,7 +65,7 @@ class BoardScore:
         One run is enough where nothing is trained.
         """
         enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.spread == NO_SEEDS)
-        return self.is_exact and enough and self.spread is not None
+        return enough and self.spread is not None
 
 
 @dataclass(frozen=True)
@@ -107,8 +105,6 @@ class Row:
         degradations: by (task, condition).
         right_shares: how much of each utterance is right on clean speech, a mean over seeds, by
             task; empty for verification and for records without item counts.
-        set_runs: main metric over a set of conditions, by (task, name of the set), one entry a
-            seed, of records that have no more than the mean.
         records: those that the scores come from.
         standing: division, flags, verification.
         note: remarks for its section.
@@ -136,7 +132,6 @@ class Row:
     modified_costs: Mapping[str, CostReport] = field(default_factory=dict)
     degradations: Mapping[tuple[str, str], Degradation] = field(default_factory=dict)
     right_shares: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
-    set_runs: Mapping[tuple[str, str], tuple[Influences, ...]] = field(default_factory=dict)
     records: tuple[Record, ...] = ()
     paper: str = ""
     note: str = ""

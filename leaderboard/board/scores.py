@@ -26,12 +26,10 @@ class RowRuns:
     Attributes:
         scores: as recorded.
         runs: the same with the influence of each speaker; fewer where item counts are missing.
-        is_exact: as in `BoardScore`.
     """
 
     scores: list[ConditionScore] = field(default_factory=list)
     runs: list[Influences] = field(default_factory=list)
-    is_exact: bool = True
 
     @property
     def whole(self) -> tuple[Influences, ...]:
@@ -45,7 +43,6 @@ class GroupRuns:
 
     Attributes:
         scores: by (task, metric, condition).
-        sets: main metric by task and name of a set of conditions, where a file has only its mean.
         main: main metric of every task.
         manifests: digest of the test set, by task and condition.
         pools: whether its seeds count for the seed variance of a column.
@@ -53,7 +50,6 @@ class GroupRuns:
     """
 
     scores: Mapping[ScoreKey, RowRuns]
-    sets: Mapping[Pair, tuple[Influences, ...]]
     main: Mapping[str, str]
     manifests: Mapping[Pair, str]
     pools: bool
@@ -67,14 +63,11 @@ def group_runs(group: Sequence[BoardRecord], *, pools: bool) -> GroupRuns:
         InvalidDataError: item counts of which no score can be made.
     """
     scores: dict[ScoreKey, RowRuns] = {}
-    sets: dict[Pair, list[Influences]] = {}
     main: dict[str, str] = {}
     manifests: dict[Pair, str] = {}
-    seeds: dict[str, int] = {}
     for item in group:
         record, task = item.record, item.record.task
         metric = main.setdefault(task, record.score().metric)
-        seeds[task] = seeds.get(task, 0) + 1
         manifests |= {(task, test): digest for test, digest in record.inputs.manifests.items()}
         influences = all_influences(item.items, metric)
         tested = {score.condition for score in record.scores}
@@ -87,19 +80,11 @@ def group_runs(group: Sequence[BoardRecord], *, pools: bool) -> GroupRuns:
         for score in (*record.scores, *beyond):
             runs = scores.setdefault((task, score.metric, score.condition), RowRuns())
             runs.scores.append(score)
-            key = (score.condition, score.metric)
-            if key in item.items.estimates:
-                scores[task, score.metric, score.condition] = runs = RowRuns(
-                    runs.scores, runs.runs, is_exact=False
-                )
-            part = influences.pop(key, None)
+            part = influences.get((score.condition, score.metric))
             if part is not None and METRICS[score.metric].has_interval:
                 runs.runs.append(part)
-        for (name, _), part in influences.items():
-            sets.setdefault((task, name), []).append(part)
-    whole = {key: tuple(runs) for key, runs in sets.items() if len(runs) == seeds[key[0]]}
     seedless = frozenset(i.record.task for i in group if i.record.selection.lr == 0.0)
-    return GroupRuns(scores, whole, main, manifests, pools, seedless)
+    return GroupRuns(scores, main, manifests, pools, seedless)
 
 
 def pooled(rows: Iterable[tuple[bool, Sequence[Influences]]]) -> SeedVariance | None:
@@ -140,7 +125,6 @@ def _score(runs: RowRuns, spread: SeedVariance | None) -> BoardScore:
         runs=runs.whole,
         spread=spread,
         seeds=len(runs.scores),
-        is_exact=runs.is_exact,
         chance=runs.scores[0].chance,
     )
 
@@ -224,7 +208,7 @@ class SetScore:
 
 
 def set_scores(
-    rows: Sequence[Row], task: str, metric: str, name: str, members: Sequence[str]
+    rows: Sequence[Row], task: str, metric: str, members: Sequence[str]
 ) -> dict[str, SetScore]:
     """Return the scores over a set of conditions of the rows that have all of them, by row key.
 
@@ -232,13 +216,12 @@ def set_scores(
         rows: of one track: their seeds make the seed variance.
         task: the task.
         metric: its main metric.
-        name: of the set.
-        members: its conditions.
+        members: conditions of the set.
     """
     clean_key = (task, metric, "clean")
     needed = {clean_key, *((task, metric, member) for member in members)}
     having = {row.key: row for row in rows if needed <= row.scores.keys()}
-    runs = {key: _set_runs(row, task, metric, name, members) for key, row in having.items()}
+    runs = {key: _set_runs(row, task, metric, members) for key, row in having.items()}
 
     def mean(row: Row) -> float:
         return fmean(row.scores[task, metric, member].value for member in members)
@@ -262,15 +245,13 @@ def set_scores(
     return {key: SetScore(score, losses.get(key)) for key, score in means.items()}
 
 
-def _set_runs(
-    row: Row, task: str, metric: str, name: str, members: Sequence[str]
-) -> tuple[Influences, ...]:
+def _set_runs(row: Row, task: str, metric: str, members: Sequence[str]) -> tuple[Influences, ...]:
     """Return the mean over a set of every seed; none if one lacks the influence of speakers."""
     parts = [row.scores[task, metric, member].runs for member in members]
     seeds = row.scores[task, metric, "clean"].seeds
-    if all(len(part) == seeds for part in parts):
-        return tuple(mean_influences(seed) for seed in zip(*parts, strict=True))
-    return row.set_runs.get((task, name), ())
+    if any(len(part) != seeds for part in parts):
+        return ()
+    return tuple(mean_influences(seed) for seed in zip(*parts, strict=True))
 
 
 def _spread_scores(
@@ -292,7 +273,6 @@ def _spread_scores(
             runs=runs[key],
             spread=spread,
             seeds=clean.seeds,
-            is_exact=clean.is_exact,
             chance=clean.chance,
         )
     return scores

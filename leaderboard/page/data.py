@@ -122,9 +122,9 @@ def _tests(view: View) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
 
     Returns:
         of every column with tests: variance over head seeds, its uncertainty, and the step of the
-        coordinates; of every row: by column, number of seeds, effective number of speakers, whether
-        it is an estimate, and its coordinates. The distance of two rows' coordinates is the
-        standard error over speakers of their difference.
+        coordinates; of every row: by column, number of seeds, effective number of speakers, and its
+        coordinates. The distance of two rows' coordinates is the standard error over speakers of
+        their difference.
     """
     columns: dict[str, Any] = {}
     rows: dict[str, dict[str, Any]] = {row.key: {} for row in view.rows}
@@ -145,10 +145,8 @@ def _tests(view: View) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         columns[column.key] = [spread.between, spread.uncertainty(1.0), step]
         for (name, mean), line in zip(means.items(), changes, strict=True):
             places = "".join(letters(round(x / step) + 2048, 2) for x in line.tolist())
-            score = tested[name]
-            rows[name][column.key] = [
-                len(score.runs), round(mean.effective, 3), int(score.is_exact), places,
-            ]  # fmt: skip
+            seeds = len(tested[name].runs)
+            rows[name][column.key] = [seeds, round(mean.effective, 3), places]
     return columns, rows
 
 

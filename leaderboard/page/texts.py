@@ -23,10 +23,9 @@ HOW_TO_READ = (
     "items, with Holm's correction within the column, which gives each row a band of ranks: rows "
     "whose bands do not overlap are told apart; for two rows whose bands overlap, run `slim-superb "
     "compare`. All bands of a column are right together with a probability of 95 % "
-    "(docs/statistics.md has the tests of these claims). An estimate is from a record made before "
-    "item counts: it has no rank. Controls do not compete: they show the scores of chance, of "
-    "random weights or of a model that was trained for the task itself. Reported rows are numbers "
-    "of papers, never measured here. A dash means not measured."
+    "(docs/statistics.md has the tests of these claims). Controls do not compete: they show the "
+    "scores of chance, of random weights or of a model that was trained for the task itself. "
+    "Reported rows are numbers of papers, never measured here. A dash means not measured."
 )
 HOW_TO_READ_LAYERS = (
     "A multinomial logistic regression on the mean over time of each hidden state, and of all "

@@ -167,7 +167,7 @@ def _test_cells(line: ComparedMetric, pair: ComparedPair) -> tuple[Cell, ...]:
         difference,
         _p_text(test.p_value),
         _p_text(pair.p_holm),
-        verdict if pair.is_exact else "estimate",
+        verdict,
     )
 
 
@@ -186,7 +186,6 @@ def _pair_data(line: ComparedMetric, pair: ComparedPair) -> dict[str, Any]:
         "p": test.p_value if test else None,
         "p_holm": pair.p_holm,
         "better": pair.better(higher_is_better=line.higher_is_better),
-        "is_estimate": not pair.is_exact,
     }
 
 

@@ -31,12 +31,6 @@ def test_tokens_of_slots_are_letters_between_two_tags(text, slots, tokens):
     assert tokens_of({"text": text, "slots": slots}) == tokens
 
 
-def test_tokens_of_whole_slots_leave_out_all_other_words():
-    target = {"text": "A B C", "slots": [["x", "B"], ["y", "C"]]}
-    assert tokens_of(target, whole_slots=True) == ["B-x B E-x", "B-y C E-y"]
-    assert tokens_of("HI", whole_slots=True) == ["H", "I"]
-
-
 @pytest.mark.parametrize(("text", "value"), [("A B", "C"), ("AB", "A"), ("", "A"), ("A B", "B A")])
 def test_a_slot_that_does_not_occur_is_an_error(text, value):
     with pytest.raises(ValueError, match="does not occur"):

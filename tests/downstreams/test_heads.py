@@ -11,6 +11,7 @@ from downstreams.ctc import CtcBlstm, text_of, tokens_of
 from downstreams.frames import join_frames
 from downstreams.recurrent import BiLstm
 from downstreams.speaker import LinearSpeaker, XVector
+from downstreams.spotting import SlotSpotter
 
 SLOT = {"text": "MEET FRANK AT THE INN", "slots": [["person", "FRANK"], ["place", "THE INN"]]}
 
@@ -44,11 +45,12 @@ def test_x_vector_has_superbs_size():
     [
         lambda stride: UtteranceClassifier(6, stride, ["a", "b"], projection=4),
         lambda stride: CtcBlstm(6, stride, ["AB"], projection=5, hidden=4, frame_ms=20),
+        lambda stride: SlotSpotter(6, stride, [SLOT], projection=4, frame_ms=20),
         lambda stride: LinearSpeaker(6, stride, ["a", "b"], width=5),
         lambda stride: EndToEndClassifier(6, stride, ["a", "b"], width=4),
         lambda stride: XVector(6, stride, ["a", "b"], width=5, pooled_width=7, frame_ms=20),
     ],
-    ids=["classifier", "ctc", "speaker", "ceiling", "x-vector"],
+    ids=["classifier", "ctc", "spotter", "speaker", "ceiling", "x-vector"],
 )
 def test_padding_does_not_matter(make, stride):
     head = make(stride).eval()
@@ -117,12 +119,23 @@ def test_slot_tokens_and_back():
     assert tokens_of("HI") == ["H", "I"]
 
 
-def test_a_whole_slot_is_one_token():
-    tokens = tokens_of(SLOT, whole_slots=True)
-    assert tokens == ["B-person FRANK E-person", "B-place THE INN E-place"]
-    assert text_of(tokens) == "B-person FRANK E-person B-place THE INN E-place"
-    head = CtcBlstm(4, 320, [SLOT], projection=4, hidden=4, layers=1, whole_slots=True)
-    assert head.vocabulary == ["", *tokens]
+def test_spotter_finds_a_slot_in_one_frame_and_a_second_of_like_probability():
+    none = {"text": "HELLO", "slots": []}
+    head = SlotSpotter(3, 320, [SLOT, none], projection=3)
+    person, place = "B-person FRANK E-person", "B-place THE INN E-place"
+    assert head.slots.names == ["", person, place]
+    for layer in (head.project, head.classify):
+        nn.init.eye_(layer.weight)
+        nn.init.zeros_(layer.bias)
+    feats, lengths = torch.zeros(4, 20, 3), torch.tensor([20, 20, 20, 10])
+    feats[0, 5, 1] = feats[1, 5, 1] = feats[1, 9, 2] = feats[2, 2, 0] = feats[3, 3, 2] = 9.0
+    feats[3, 15, 1] = 99.0  # padding
+    assert head.predict(head(feats, lengths)) == [person, f"{person} {place}", "", place]
+    expected = torch.tensor([[0.0, 0.5, 0.5], [1.0, 0.0, 0.0]])
+    torch.testing.assert_close(head.encode([SLOT, none]), expected)
+    means = feats[:2].exp().mean(dim=1).log()
+    loss = -(expected * means.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(head.loss(head(feats[:2], lengths[:2]), expected), loss)
 
 
 def test_slot_values_match_whole_words_in_order():

@@ -193,7 +193,7 @@ def test_a_name_as_long_as_a_book(name, capsys):
 
 
 def changed(path, change):
-    record = json.loads((board_folder() / "results/open/fbank/ks-s0.json").read_text())
+    record = json.loads((board_folder() / "results/open/ge2e/ks-s0.json").read_text())
     change(record)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record))

@@ -12,8 +12,8 @@ from bench.registry import ROOT
 from bench.run.evaluate import read_predictions, write_predictions
 from bench.schema import read_card
 
-RECORD = ROOT / "leaderboard/results/quick/fbank/ks-s0.json"
-COSTS = ROOT / "leaderboard/costs/fbank.json"
+RECORD = ROOT / "leaderboard/results/quick/random_features/ks-s0.json"
+COSTS = ROOT / "leaderboard/costs/ge2e.json"
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,20 @@ def test_ctrl_c_while_the_program_starts(seconds):
     assert process.returncode in (0, 130) and "Traceback" not in error
 
 
+def test_ctrl_c_during_an_import_ends_the_process(tmp_path):
+    """A compiled module that is imported in part crashes, or cannot be imported again."""
+    (tmp_path / "stopped.py").write_text("import signal; signal.raise_signal(signal.SIGINT)")
+    code = (
+        "from bench import stopping; stopping.install_interrupts(); import stopped; print('lost')"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 WORK = """
 import sys, time
 from bench import cli, stopping

@@ -87,7 +87,7 @@ def of_scores(key, tasks, **options):
         if name != "clean"
     }
     main = dict.fromkeys(tasks, "accuracy")
-    given = {"set_runs": {}, "pools": True, "main_metrics": main, "degradations": lost} | options
+    given = {"pools": True, "main_metrics": main, "degradations": lost} | options
     return SimpleNamespace(key=key, scores=scores, **given)
 
 
@@ -137,31 +137,26 @@ def test_a_set_counts_where_all_of_it_was_scored():
         of_scores(f"r{i}", {"ks": {"clean": scored(0.6), "a": scored(0.5), "b": scored(0.3)}})
         for i in range(3)
     ]
-    found = set_scores(rows, "ks", "accuracy", "noises", ["a", "b"])
+    found = set_scores(rows, "ks", "accuracy", ["a", "b"])
     mean, loss = found["r0"].mean, found["r0"].loss
     assert (mean.value, loss.value) == pytest.approx((0.4, 0.4))
     assert mean.spread == seed_variance(found[row.key].mean.runs for row in rows)
     expected = interval(loss.runs, loss.spread)
     assert (loss.low, loss.high) == (expected.low, expected.high)
-    assert set_scores(rows, "ks", "accuracy", "noises", ["a", "b", "c"]) == {}
-    assert set_scores(rows, "ic", "accuracy", "noises", ["a", "b"]) == {}
+    assert set_scores(rows, "ks", "accuracy", ["a", "b", "c"]) == {}
+    assert set_scores(rows, "ic", "accuracy", ["a", "b"]) == {}
 
 
-def test_a_set_of_an_old_record_has_the_runs_of_its_mean_only():
-    part = {"clean": scored(0.6), "a": BoardScore(0.5, seeds=3), "b": BoardScore(0.3, seeds=3)}
-    bare = of_scores("bare", {"ks": part})
-    stored = {("ks", "noises"): scored(0.4).runs}
-    row = of_scores("row", {"ks": part}, set_runs=stored)
-    found = set_scores([bare, row], "ks", "accuracy", "noises", ["a", "b"])
-    assert found["bare"].mean.low is None and found["bare"].loss.low is None
-    assert found["row"].mean.runs == stored["ks", "noises"] and found["row"].loss.low < 0.4
+def test_a_set_without_item_counts_has_no_interval():
+    part = {"clean": scored(0.6), "a": scored(0.5), "b": BoardScore(0.3, seeds=3)}
+    (found,) = set_scores([of_scores("r", {"ks": part})], "ks", "accuracy", ["a", "b"]).values()
+    assert (found.mean.value, found.loss.value) == pytest.approx((0.4, 0.4))
+    assert found.mean.low is None and found.loss.low is None
 
 
 def test_who_does_not_beat_chance_has_no_loss():
     part = {"clean": scored(0.15), "a": scored(0.12), "b": scored(0.1)}  # [0.05, 0.25] holds 0.1
-    (found,) = set_scores(
-        [of_scores("r", {"ks": part})], "ks", "accuracy", "n", ["a", "b"]
-    ).values()
+    (found,) = set_scores([of_scores("r", {"ks": part})], "ks", "accuracy", ["a", "b"]).values()
     assert found.mean.value == pytest.approx(0.11) and found.loss is None
 
 

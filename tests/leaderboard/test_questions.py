@@ -61,7 +61,7 @@ def test_which_model_under_two_million_parameters_is_best_for_keywords_in_noise(
         key=lambda row: -part.scores[row.key].value,
     )
     rows = page.locator("#open table.main tbody:not(.controls) tr:visible")
-    assert rows.count() == len(small) > len(measured) > 2
+    assert rows.count() == len(small) > len(measured) > 1
     for at, row in enumerate(measured):
         text = cell(rows.nth(at), "ks.accuracy", view).text_content()
         score, loss = part.scores[row.key], part.losses[row.key]
@@ -80,14 +80,14 @@ def test_is_one_model_better_than_another(reader, view):
     for row in (one, two):
         reader.act(reader.row(row.name).locator(".pin").click)
     pairs = {
-        column: (compare(one.scores[key], two.scores[key]), one.scores[key], two.scores[key])
+        column: compare(one.scores[key], two.scores[key])
         for column in view.columns
         if column.metric and (key := (column.task, column.metric.name, "clean"))
     }
-    pairs = {column: parts for column, parts in pairs.items() if parts[0] is not None}
-    p_values = holm([parts[0].p_value for parts in pairs.values()])
+    pairs = {column: pair for column, pair in pairs.items() if pair is not None}
+    p_values = holm([pair.p_value for pair in pairs.values()])
     lines, winners = reader.page.locator(".compare tbody tr"), 0
-    for (column, (pair, *scores)), p_value in zip(pairs.items(), p_values, strict=True):
+    for (column, pair), p_value in zip(pairs.items(), p_values, strict=True):
         line = lines.filter(has=reader.page.locator(f"th:has-text('{column.title}')")).first
         cells = line.locator("td").all_text_contents()
         texts = re.findall(r"[+\u2212][\d.]+", cells[2])
@@ -99,9 +99,8 @@ def test_is_one_model_better_than_another(reader, view):
         assert float(shown[2]) == pytest.approx(max(p_value, 0.001), abs=0.002)
         better = two if (pair.difference < 0) == column.higher_is_better else one
         words = f"{better.name} is better" if p_value < 0.05 else "not told apart"
-        exact = all(score.is_exact for score in scores)
-        assert cells[3].startswith(words if exact else "estimate: no winner is named")
-        winners += exact and p_value < 0.05
+        assert cells[3].startswith(words)
+        winners += p_value < 0.05
     assert len(pairs) > 5 and winners > 0
     assert reader.page.locator(".compare td b").count() == winners
 
@@ -116,7 +115,7 @@ def test_what_compression_costs(reader, view):
     picture = page.locator("#open svg.pareto")
     assert picture.locator(".dot").count() == picture.locator(".whisker").count() == len(shown)
     lines = picture.locator(".of-teacher").all_text_contents()
-    assert ", ".join(lines).split(", ") == ["teacher: house_teacher", "best control", "chance"]
+    assert ", ".join(lines).split(", ") == ["teacher: house_wave", "best control", "chance"]
     assert picture.locator("polyline.curve").count() == 1  # the subnets of one supernet
     for axis in ("params", "macs", "time", "bytes"):
         assert picture.page.locator(f"#open [name=x] option[value={axis}]").count() == 1
@@ -173,18 +172,12 @@ def test_whether_a_column_can_be_believed(reader, view):
         line.get_attribute("data-r"): line.locator("td").all_text_contents()
         for line in page.locator("#open tr.ref").all()
     }
-    assert list(lines) == ["chance", "control", "ceiling", "resolution"]
+    assert list(lines) == ["chance", "control", "resolution"]
     for at, column in enumerate(view.columns):
         for name, texts in lines.items():
             value = getattr(column.belief, name, None) if column.metric else None
             if value is not None:
                 assert float(texts[at]) == pytest.approx(value, abs=0.006)
     flat = [c.key for c in view.columns if c.belief and c.belief.tells_apart is False]
-    assert flat
-    reader.act(page.locator("#open .menu summary", has_text="Columns").click)
-    reader.act(page.check, f"#open [name='col-{flat[0]}']")
-    at = [column.key for column in view.columns].index(flat[0])
-    grey = page.locator(f"#open .main tbody td:nth-child({at + 2}).g")
-    assert grey.count() == len(view.rows) and grey.locator("b").count() == 0
-    head = page.locator(f"#open .main thead th:nth-child({at + 2})").first
-    assert "tells no rows apart" in head.text_content()
+    heads = page.locator("#open .main thead th", has_text="tells no rows apart")
+    assert heads.count() == len(flat)  # none on this board: every column tells some rows apart

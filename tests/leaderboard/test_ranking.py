@@ -30,11 +30,9 @@ SEEDS = SeedVariance(1e-6, 0.0, 30, 11.0)
 SPREAD = np.random.default_rng(9).normal(0, 0.02, 12)  # over speakers, shared by all rows
 
 
-def score(value, changes=SPREAD, *, seeds=3, spread=SEEDS, is_exact=True):
+def score(value, changes=SPREAD, *, seeds=3, spread=SEEDS):
     runs = tuple(Influences(value, changes, float(len(changes))) for _ in range(seeds))
-    return BoardScore(
-        value, value - 0.1, value + 0.1, "", runs, spread, seeds=seeds, is_exact=is_exact
-    )
+    return BoardScore(value, value - 0.1, value + 0.1, "", runs, spread, seeds=seeds)
 
 
 def row(name, value, changes=SPREAD, *, kind="measured", revoked=None, **options):
@@ -60,7 +58,6 @@ def test_ranks_are_bands_of_what_competes():
         row("control", 0.99, kind="control"),
         row("revoked", 0.99, revoked="why"),
         row("one seed", 0.99, seeds=1),
-        row("estimate", 0.99, is_exact=False),
         row("no item counts", 0.99, seeds=0),
     ]
     tests = column_tests(rows, clean_scores(rows), METRICS["accuracy"])

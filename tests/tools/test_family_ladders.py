@@ -36,7 +36,7 @@ def family(house_family):
     }
     records = tuple(r for r in house_family.teacher.records if r.task in lost)
     teacher = replace(
-        house_family.teacher, scores=scores, degradations=degradations, set_runs={}, records=records
+        house_family.teacher, scores=scores, degradations=degradations, records=records
     )
     return replace(house_family, teacher=teacher, again=(), students=(), controls=(), others=())
 
@@ -53,7 +53,7 @@ def losing(row, name, loss):
 def test_only_rows_with_every_rung_are_shown(family):
     other = replace(short_of(family.teacher, "clip-24db"), name="short of one rung")
     both = replace(family, students=(other,))
-    assert [row.name for row in scored_rows(both)] == ["house_teacher"]
+    assert [row.name for row in scored_rows(both)] == ["house_wave"]
     assert ladder_section(replace(family, teacher=other)) == ""
 
 
@@ -70,21 +70,18 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
     (rungs,) = [line for line in text.splitlines() if line.startswith("| white ")]
     assert "20, 10, 5, 0" in rungs
     changes = np.linspace(-0.002, 0.002, 12)
-    runs = {
-        (task, "ladder-white"): tuple(Influences(value, changes, 12.0) for _ in range(3))
-        for task, value in (("ic", 0.55), ("ks", 0.45))
-    }
+    changes_of = {"clean": 0 * changes} | {rung.name: changes for rung in ladders()["white"]}
     scores = {
-        key: replace(s, runs=tuple(Influences(s.value, 0 * changes, 12.0) for _ in range(3)))
-        if key[2] == "clean"
+        key: replace(s, runs=tuple(Influences(s.value, changes_of[key[2]], 12.0) for _ in range(3)))
+        if key[2] in changes_of
         else s
         for key, s in family.teacher.scores.items()
     }
-    teacher = replace(family.teacher, set_runs=runs, scores=scores)
+    teacher = replace(family.teacher, scores=scores)
     (line,) = [
         line
         for line in ladder_section(replace(family, teacher=teacher)).splitlines()
-        if line.startswith("| `house_teacher`")
+        if line.startswith("| `house_wave`")
     ]
     # 2.2 (Student's t, 11) x 0.0043 (root of the sum of squared changes) / 0.5 is 1.9 %.
     assert line.count("20 [18, 22]") == 1 and line.count("| 20  ") == len(ladders())
@@ -96,7 +93,7 @@ def test_the_picture_has_a_panel_a_ladder_and_names_the_best_and_the_worst(famil
     plot_family_ladders(replace(family, students=students), path)
     drawn = path.read_text("utf-8")
     assert all(f"{name}: " in drawn for name in ladders())
-    names = ("house_teacher", "loses 0.1", "loses 0.4", "others", "loses 0.2")
+    names = ("house_wave", "loses 0.1", "loses 0.4", "others", "loses 0.2")
     assert [drawn.count(f">{name}<") for name in names] == [1, 1, 1, 1, 0]
     partly = replace(family, teacher=short_of(family.teacher, RUNGS[0]))
     with pytest.raises(MissingError, match="no ladder was scored"):

@@ -1,6 +1,6 @@
 """Six checkpoints as people have them, made of weights that this project has: no download.
 
-HuBERT, WavLM, the Lightning file and the ONNX file hold the weights of `house_teacher`, Whisper
+HuBERT, WavLM, the Lightning file and the ONNX file hold the weights of `house_wave`, Whisper
 those of `whisper_tiny_en`; the weights of the Conformer and of the adapter are random.
 """
 
@@ -26,7 +26,7 @@ from upstreams.formats.layouts.huggingface import hf_names
 from upstreams.house import encoder_state
 from upstreams.importers.whisper import LAYOUTS
 
-TEACHER, WHISPER = "house_teacher", "whisper_tiny_en"
+TEACHER, WHISPER = "house_wave", "whisper_tiny_en"
 WHISPER_SECONDS = 5  # a window of 30 s would cost six times as much for commands of a second
 ADAPTER_RANK, ADAPTER_DEVIATION = 4, 0.02
 CARD = {
@@ -39,7 +39,7 @@ CARD = {
 
 
 def _teacher() -> tuple[EncoderConfig, dict[str, Tensor]]:
-    """Return the shape of `house_teacher`, and its tensors in the names of transformers.
+    """Return the shape of `house_wave`, and its tensors in the names of transformers.
 
     Its positional convolution has no weight normalisation: the gain is the norm of the weight.
     """
@@ -82,7 +82,7 @@ def _arguments(config: EncoderConfig) -> dict[str, Any]:
 
 
 def _folder_model(kind: str, folder: Path) -> Any:
-    """Build HuBERT or WavLM with the weights of `house_teacher`, and save its feature extractor."""
+    """Build HuBERT or WavLM with the weights of `house_wave`, and save its feature extractor."""
     transformers, (config, state) = _transformers(), _teacher()
     model = getattr(transformers, f"{kind}Model")(
         getattr(transformers, f"{kind}Config")(**_arguments(config))
@@ -181,7 +181,7 @@ def conformer(folder: Path) -> None:
 
 
 def int8_onnx(folder: Path) -> None:
-    """Export `house_teacher` and quantise it, as onnxruntime's tools do."""
+    """Export `house_wave` and quantise it, as onnxruntime's tools do."""
     from onnxruntime.quantization import quantize_dynamic
 
     export_onnx(load_upstream(TEACHER).upstream, folder / "float.onnx")

@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.paths import board_folder
 
 HELP = "Write the page of a teacher: scores, shares of its gain, losses of its students."
-EXAMPLE = "python -m tools family-page house_teacher --track open"
+EXAMPLE = "python -m tools family-page house_wave --track open"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

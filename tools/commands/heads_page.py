@@ -8,7 +8,7 @@ from pathlib import Path
 from bench.paths import board_folder
 
 HELP = "Write docs/heads.md from committed records and trials; with --upstreams run trials first."
-EXAMPLE = "python -m tools heads-page --upstreams 'house_teacher;ge2e' --tasks ks,sid"
+EXAMPLE = "python -m tools heads-page --upstreams 'house_wave;ge2e' --tasks ks,sid"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

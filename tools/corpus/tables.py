@@ -38,7 +38,7 @@ from tools.corpus.splits import SPLITS, GameClip, shuffled
 
 MINUTES = {
     "asr": {"train": 17.0, "dev": 2.5, "test": 4.0, "ood": 1.5},
-    "slu": {"train": 16.0, "dev": 3.0, "test": 4.0, "ood": 2.0},
+    "slu": {"train": 16.0, "dev": 3.0, "test": 6.0, "ood": 2.0},
     "ic": {"train": 18.0, "dev": 2.5, "ood": 1.5},
     "sid": {"train": 10.0, "dev": 2.5},
     "asv": {"train": 10.0, "dev": 2.0, "ood": 2.5},

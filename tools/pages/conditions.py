@@ -19,8 +19,8 @@ from leaderboard.board.rows import Row
 from leaderboard.board.scores import SetScore, set_scores
 from tools.pages.ladder_plot import Loss, plot_ladders
 
-# A filter bank (normalised where the head keeps frames), a published and a trained encoder.
-UPSTREAMS = ("fbank", "fbank@cmvn=off", "ge2e", "house_teacher")
+# A published encoder, a trained one, and two students of it: without and with distorted speech.
+UPSTREAMS = ("ge2e", "house_wave", "house_distil", "house_robust")
 
 PREFACE = """# Losses under distortions, track `{track}`
 
@@ -32,11 +32,8 @@ beyond its interval, has none. Heads were trained once, on clean speech. Conditi
 `bench/conditions/conditions.yaml`; `slim-superb listen CONDITION --out DIR` lets you hear them.
 
 - Brackets are 95 % intervals over other test speakers and other head seeds
-  ([statistics](statistics.md)). These records were made before item counts: only means over sets
-  have an interval, and those of ASV are estimates. Two single conditions that stand side by side
-  are not tested against each other.
-- `fbank` subtracts the mean of each utterance. A head that averages over time (KS, IC, SID, ASV)
-  would get zeros, so for these tasks the filter bank keeps the mean (`cmvn=off`).
+  ([statistics](statistics.md)). Two cells that stand side by side are not tested against each
+  other: `slim-superb compare` does that.
 - A signal-to-noise ratio compares mean powers over the whole recording. Noise is limited to the
   4 kHz of the corpus.
 - There is **little noise**: {noise}. Each clip is used many times.
@@ -152,7 +149,7 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
     )
     sets = []
     for name, members in catalogue().sets.items():
-        scores = set_scores(rows, task, metric, name, members) if len(members) > 1 else {}
+        scores = set_scores(rows, task, metric, members) if len(members) > 1 else {}
         cells = [_set_cell(scores.get(row.key), metric) for row in shown]
         if set(cells) != {"-"}:
             sets.append([name, len(members), *cells])

@@ -52,8 +52,7 @@ def ladder_section(family: Family) -> str:
     rungs_of = ladders()
     rungs = [[name, items[0].about, _severities(items)] for name, items in rungs_of.items()]
     everything = [rung for items in rungs_of.values() for rung in items]
-    sets = {f"ladder-{name}": items for name, items in rungs_of.items()} | {"ladders": everything}
-    losses = [_over_rungs(family, name, items) for name, items in sets.items()]
+    losses = [_over_rungs(family, items) for items in (*rungs_of.values(), everything)]
     body = [
         [f"`{row.name}`", *(percent_range(column.get(row.key)) for column in losses)]
         for row in rows
@@ -110,13 +109,13 @@ def _line(row: Row) -> dict[str, Loss]:
     return {name: Loss(s.value, s.low, s.high) for name, s in means.items() if s is not None}
 
 
-def _over_rungs(family: Family, name: str, rungs: list[Condition]) -> dict[str, MeanDegradation]:
-    """Return the mean over rungs, then over tasks, by row key; `name` is that of their set."""
+def _over_rungs(family: Family, rungs: list[Condition]) -> dict[str, MeanDegradation]:
+    """Return the mean over rungs, then over tasks, by row key."""
     members = [rung.name for rung in rungs]
     losses: dict[str, dict[tuple[str, str], Degradation]] = {}
     for task, metric in ladder_metrics(family).items():
-        for key, score in set_scores(family.rows, task, metric, name, members).items():
+        for key, score in set_scores(family.rows, task, metric, members).items():
             if (loss := score.loss) is not None:
                 degradation = Degradation(loss.value, loss.low, loss.high)
-                losses.setdefault(key, {})[task, name] = degradation
+                losses.setdefault(key, {})[task, "mean"] = degradation
     return {key: mean for key, part in losses.items() if (mean := mean_degradation(part))}

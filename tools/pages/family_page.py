@@ -26,8 +26,7 @@ How the upstreams were made, and what follows from the numbers: [recipes](recipe
 
 - Means over {seeds} head seeds where nothing else is said, in percent, with the 95 % interval over
   other test speakers and other head seeds ([statistics](statistics.md)).
-- **A cell is one training.** Trainings differ by more than these intervals say: see the rows of
-  `{teacher}` that differ in their training seed only.
+- **A cell is one training.** Trainings differ by more than these intervals say.
 - Rates: {rates}.
 - As fast as HuBERT Base: one CPU thread, in one run with it.
 - Weights: `house` were trained here, `published` by their authors; `none` is a fixed transform,
@@ -132,8 +131,7 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     """Return the section of one set of conditions; empty if no row has all of them."""
     members = catalogue().sets[name]
     over = {
-        task: set_scores(family.rows, task, metric, name, members)
-        for task, metric in metrics.items()
+        task: set_scores(family.rows, task, metric, members) for task, metric in metrics.items()
     }
     body = []
     for row in family.rows:

@@ -97,7 +97,8 @@ TRIED = """## Trials
 Each line is one change to a version of the task's card, tried on some upstreams with three head
 seeds each. Dev is the mean of the selected score on dev, which a recipe with more evaluations
 raises by chance; s.d. is over seeds, on dev and on test. CPU seconds are of one upstream and one
-seed, with the whole grid, on one thread of a shared machine. No test score was looked at."""
+seed, with the whole grid, on one thread of a shared machine. No test score was looked at.
+`house_teacher` and `house_pruned60` were models of an earlier family."""
 LAST = "last step used"
 
 

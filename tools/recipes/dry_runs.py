@@ -36,7 +36,6 @@ from bench.session import Session
 from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import num_parameters
-from upstreams.recipes.pruning.prune import Pruning
 from upstreams.recipes.pruning.sizes import LayerCounts, macs_of
 from upstreams.recipes.training.objective import Objective
 from upstreams.recipes.training.trainer import ObjectiveTrainer
@@ -171,9 +170,7 @@ def _write_codes(folder: Path) -> Path:
 
 
 def _outcome(objective: Objective) -> EncoderConfig:
-    """Return the shape of the upstream, at its target if it is pruned."""
-    if isinstance(objective, Pruning):
-        objective.meet_targets()
+    """Return the shape of the upstream."""
     section = dict(objective.product().config)
     if "supernet" not in section:
         return encoder_config(section)

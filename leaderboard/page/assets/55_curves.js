@@ -96,7 +96,8 @@ function drawRates(cell) {
   const points = [...cell.textContent.matchAll(/(\[?)([\d.e-]+): ([\d.]+)/g)]
     .map(([, mark, rate, score]) => ({ chosen: mark === '[', rate: Math.log10(rate), score: Number(score) }))
     .sort((a, b) => a.rate - b.rate);
-  if (points.length < 3) return;
+  // Where nothing is trained, the numbers are those of hidden states, the first of which is 0.
+  if (points.length < 3 || points.some((point) => !Number.isFinite(point.rate))) return;
   const ends = (key) => [Math.min(...points.map((point) => point[key])), Math.max(...points.map((point) => point[key]))];
   const [[left, right], [low, high]] = [ends('rate'), ends('score')];
   const px = (point) => (4 + (82 * (point.rate - left)) / (right - left)).toFixed(1);

@@ -51,17 +51,17 @@ function pairedTest(view, column, one, two) {
   const [first, second] = [one.z[column.k], two.z[column.k]];
   if (!column.z || !first || !second) return null;
   const [between, uncertaintyOfOne, step] = column.z;
-  const [places, others] = [first[3], second[3]].map((text) => text.match(/../g).map(numberOf));
+  const [places, others] = [first[2], second[2]].map((text) => text.match(/../g).map(numberOf));
   const variance = places.reduce((sum, place, index) => sum + ((place - others[index]) * step) ** 2, 0);
   const factor = 1 / first[0] + 1 / second[0];
   const freedom = Math.max(Math.min(first[1], second[1]) - 1, 1);
   const total = variance + factor * between;
   const at = view.cols.indexOf(column);
   const difference = two.v[at] - one.v[at];
-  if (!total) return { difference, half: 0, p: difference ? 0 : 1, isExact: first[2] && second[2] };
+  if (!total) return { difference, half: 0, p: difference ? 0 : 1 };
   const degrees = total ** 2 / (variance ** 2 / freedom + factor ** 2 * uncertaintyOfOne);
   const error = Math.sqrt(total) * column.scale;
-  return { difference, half: quantile(degrees) * error, p: pOfT(difference / error, degrees), isExact: first[2] && second[2] };
+  return { difference, half: quantile(degrees) * error, p: pOfT(difference / error, degrees) };
 }
 
 /* The lines of the panel: a column, and a test of every later row against the first. */
@@ -77,7 +77,6 @@ function comparisons(view, pins) {
 
 function verdict(column, test, pins, at) {
   if (!test) return column.g === 'score' ? 'not tested' : '';
-  if (!test.isExact) return 'estimate: no winner is named';
   if (test.p >= 0.05) return 'not told apart';
   return `${((test.difference > 0) === column.b ? pins[at + 1] : pins[0]).p} is better`;
 }

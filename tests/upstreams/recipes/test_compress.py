@@ -67,7 +67,7 @@ def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
     [
         (["no_such_recipe"], "unknown recipe"),
         (["house_mel", "--name", "a/b"], "--name 'a/b'"),
-        (["house_mel", "--seed", "1"], "'house_mel-s1' is an upstream of this project"),
+        (["house_mel", "--name", "ge2e"], "'ge2e' is an upstream of this project"),
         (["house_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
         (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
         (["house_mel", "--data", "nowhere"], "no audio files"),

@@ -40,7 +40,7 @@ RECIPE = {
     "make": "upstreams.recipes.finetuning.finetune:make",
     "task": "own/lines",
     "head_conf": {"projection": 0, "layers": 0},
-    "teacher": "house_teacher",
+    "teacher": "house_wave",
     "training": {"batch_s": 4.0, "max_s": 4.0, "grid": False, "log_steps": 1},
 }
 

@@ -133,7 +133,7 @@ def taught(tmp_path):
             name,
             make,
             config=config or RECIPES["distil"][1],
-            teacher="house_teacher",
+            teacher="house_wave",
             training=training,
         )
         request = CompressionRequest(str(path), out=tmp_path / name, teacher_card=elder)

@@ -73,7 +73,6 @@ def unit_heads(folder):
 def train(folder, name, processes, run_folder, updates, total=None):
     """Train a method for some updates of the total; return the loss of each."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)  # of the head of a task
     objective, source = make_objective(folder, name)
     size = {"batch_s": 4.0, "max_s": 4.0, "grid": False} if objective.whole_clips else None
     data = (

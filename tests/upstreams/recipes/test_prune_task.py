@@ -10,9 +10,11 @@ from recipe_toys import WAVE, ingredients, moment, stream
 
 from bench.cli import main
 from bench.errors import UsageError
+from bench.measure.cost import measure
 from bench.records.own_head import read_own_head
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
+from downstreams.spotting import SlotSpotter
 from upstreams.encoder.config import encoder_config
 from upstreams.encoder.state import build, random_state
 from upstreams.recipes.finetuning.task import features_of
@@ -33,7 +35,7 @@ def with_task(tmp_path):
         heads = {
             "labels": lambda *of: UtteranceClassifier(*of, classes),
             "transcripts": lambda *of: CtcBlstm(*of, classes, **conf),
-            "slots": lambda *of: CtcBlstm(*of, list(map(slot, classes)), whole_slots=True, **conf),
+            "slots": lambda *of: SlotSpotter(*of, list(map(slot, classes)), projection=16),
         }
         source = ingredients(
             tmp_path,
@@ -71,7 +73,9 @@ def test_pruning_for_a_task_learns_the_task(with_task, task):
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5])
     assert set(figures) == {"task", "sparsity0"}
     product = objective.product()
-    assert build(encoder_config(product.config), product.state).hidden_size == 16
+    cut = build(encoder_config(product.config), product.state)
+    dense = build(WAVE, random_state(WAVE, 0))
+    assert abs(1 - measure(cut).params / measure(dense).params - 0.3) < 0.01
     model = objective.predictor()
     assert model.head_params == 3 + sum(p.numel() for p in objective.head.parameters())
     objective.eval()
@@ -88,6 +92,14 @@ def test_pruning_for_a_task_learns_the_task(with_task, task):
             0
         ]
     )
+
+
+def test_the_head_depends_on_the_seed_alone(with_task):
+    heads = []
+    for state in (1, 2):
+        torch.manual_seed(state)  # as other work before it leaves it
+        heads.append(prune_task.make(with_task({})).head.state_dict())
+    assert all(torch.equal(heads[0][key], heads[1][key]) for key in heads[0])
 
 
 def test_a_task_takes_whole_utterances(with_task, tmp_path):

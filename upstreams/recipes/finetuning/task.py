@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from bench.api import SAMPLE_RATE_HZ, Head
 from bench.errors import UsageError
+from bench.seeds import derive_seed
 from bench.trainer import Ingredients, TaskPredictor
 from upstreams.encoder.config import encoder_config
 from upstreams.encoder.encoder import Encoder
@@ -66,13 +67,14 @@ class TrainingTask:
 
 
 def training_task(source: Ingredients, encoder: Encoder) -> TrainingTask:
-    """Return the task of a recipe, with a head for an encoder.
+    """Return the task of a recipe, with a head for an encoder, drawn from the recipe's seed.
 
     Raises:
         UsageError: no task.
     """
     if source.make_head is None:
         raise UsageError("this recipe needs 'task' in its YAML")
+    torch.manual_seed(derive_seed(source.seed, "head"))
     head = source.make_head(encoder.hidden_size, encoder.stride)
     targets = head.encode([clip.target for clip in source.clips])
     return TrainingTask(head, targets, [clip.num_samples for clip in source.clips])

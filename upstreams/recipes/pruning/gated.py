@@ -17,7 +17,7 @@ from bench.errors import UsageError
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.frontend import NORM_EPS
-from upstreams.recipes.pruning.gates import Gates
+from upstreams.recipes.pruning.gates import Gates, open_indices
 from upstreams.recipes.pruning.removal import GateValues
 
 KINDS = ("channels", "heads", "units", "attentions", "feed_forwards")
@@ -112,6 +112,12 @@ class GatedEncoder(nn.Module):
         if kind in self.gates:
             return [gates.expected() for gates in self.vectors(kind)]
         return list(gate_counts(self.encoder.config)[kind])
+
+    def open_counts(self) -> dict[str, list[int]]:
+        """Return the numbers of parts in the pruned module, by kind and layer."""
+        values = vars(self.gate_values())
+        counts = {kind: [len(open_indices(gate)) for gate in values[kind]] for kind in KINDS}
+        return gate_counts(self.encoder.config) | {kind: of for kind, of in counts.items() if of}
 
     def _gate(self, kind: str, index: int) -> Tensor | None:
         """Return the present gates of one layer, None before the first are drawn."""

@@ -3,7 +3,7 @@
 A gate z in [0, 1] is drawn as s = sigma((log u / (1 - u) + log a) / beta), stretched to
 (-0.1, 1.1) and clipped, so that it is exactly 0 or 1 with some probability. In the pruned module
 the round(E|z|_0) likeliest gates have a soft value, sigma(0.8 log a / beta), and the others are 0
-(asappresearch/flop; beta 2/3).
+(asappresearch/flop; beta 2/3), with a shift added to log a that meets the target of the pruning.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ EPS = 1e-6
 # P(z > 0) = sigma(log a + this).
 SHIFT = -BETA * math.log(STRETCH / (1 + STRETCH))
 SOFT_SCALE = 0.8
-DECIDED = 20.0  # log a of an open gate; a closed one has the negative
 INIT_STD = 0.01
 
 
@@ -28,7 +27,10 @@ class Gates(nn.Module):
 
     Attributes:
         log_alpha: (N,).
+        shift: added to `log_alpha` in the pruned module only; no checkpoint holds it.
     """
+
+    shift = 0.0
 
     def __init__(self, count: int, drop_rate: float, generator: torch.Generator) -> None:
         """Start with a probability of 0, before stretching, of `drop_rate`."""
@@ -53,20 +55,13 @@ class Gates(nn.Module):
 
     def hard(self) -> Tensor:
         """Return the gates (N,) of the pruned module; at least one is open."""
-        num_open = max(round(self.expected().item()), 1)
-        soft = torch.sigmoid(SOFT_SCALE * self.log_alpha / BETA)
+        log_alpha = self.log_alpha + self.shift
+        expected = torch.sigmoid(log_alpha + SHIFT).sum()
+        num_open = max(round(expected.item()), 1)
+        soft = torch.sigmoid(SOFT_SCALE * log_alpha / BETA)
         is_open = torch.zeros_like(soft)
-        is_open[soft.topk(num_open).indices] = 1
+        is_open[log_alpha.topk(num_open).indices] = 1
         return soft * is_open
-
-    @torch.no_grad()
-    def decide(self) -> bool:
-        """Fix every gate open or closed, as in `hard`; return False if all are fixed already."""
-        if bool((self.log_alpha.abs() == DECIDED).all()):
-            return False
-        is_open = self.hard() > 0
-        self.log_alpha.copy_(torch.where(is_open, DECIDED, -DECIDED))
-        return True
 
 
 def open_indices(gates: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ et al., 2020). s is the expected sparsity, t the target, which rises from zero.
 
 Three targets, as in HJ-Pruning: `size` (one constraint on all parameters), `separate` (one each on
 front end and transformer), `macs` (one on the multiply-accumulates). In the second stage the gates
-are fixed and the weights behind open gates are trained further; then they are cut out. `prune_task`
-uses a downstream task instead of the teacher.
+are fixed, so that the target is met, and the weights behind open gates are trained further; then
+they are cut out. `prune_task` uses a downstream task instead of the teacher.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from upstreams.recipes.distillation.students import (
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.pruning.gated import KINDS, WHOLE, GatedEncoder, gate_counts
-from upstreams.recipes.pruning.gates import DECIDED
 from upstreams.recipes.pruning.removal import remove
 from upstreams.recipes.pruning.sizes import (
     LayerCounts,
@@ -50,6 +49,7 @@ from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstr
 from upstreams.recipes.training.stream import ClipBatch
 
 SHIFT_STEPS = 30  # halvings
+SURE = 20.0  # log a of a gate that is open with certainty
 
 
 class PruningOptions(Frozen):
@@ -196,43 +196,44 @@ class Pruning(Objective):
 
     def begin(self, stage: int) -> None:
         """Train gates and multipliers in the first stage only."""
-        gates_train = stage == 0
-        if not gates_train and self._decide_whole_parts():
-            kinds = ("heads", "units") if self.options.target == "separate" else KINDS
-            self._meet_target(kinds, -1)
         for module in (self.gated.gates, self.constraints):
-            module.requires_grad_(gates_train)
-
-    def _decide_whole_parts(self) -> bool:
-        """Fix the gates of whole parts of layers; return False if there are none to fix."""
-        vectors = [gates for kind in WHOLE for gates in self.gated.vectors(kind)]
-        return any([gates.decide() for gates in vectors])
+            module.requires_grad_(stage == 0)
+        if stage:
+            self.meet_targets()
 
     def meet_targets(self) -> None:
-        """Shift all gates so that each expected sparsity is its target, as after a training."""
+        """Shift the gates so that the pruned module has its target sparsity.
+
+        Training may end beside a target, and numbers of parts are whole. The shift is found from
+        log a alone: a resumed run finds the same. One shift for many gates keeps their order.
+        """
+        kinds: list[Sequence[str]] = [KINDS]
         if self.options.target == "separate":
-            self._meet_target(("channels",), 0)
-            self._meet_target(("heads", "units"), 1)
-        else:
-            self._meet_target(KINDS, -1)
+            kinds = [("channels",), [kind for kind in KINDS if kind != "channels"]]
+        for index, limited in enumerate(kinds):
+            # Finer parts then make up for what coarser ones leave.
+            for coarse in ((), WHOLE, (*WHOLE, "heads")):
+                self._meet_target([kind for kind in limited if kind not in coarse], index)
 
     @torch.no_grad()
     def _meet_target(self, kinds: Sequence[str], constraint: int) -> None:
-        """Shift gates that are no whole parts so that an expected sparsity is its target again.
+        """Give the gates of some kinds the shift with the sparsity nearest to its target."""
+        vectors = [gates for kind in kinds for gates in self.gated.vectors(kind)]
+        if not vectors:
+            return
 
-        A whole part that stays costs more than its expectation before. One shift of all log a
-        keeps the order of the gates.
-        """
-        kinds = [kind for kind in kinds if kind not in WHOLE]
-        alphas = [gates.log_alpha for kind in kinds for gates in self.gated.vectors(kind)]
-        starts = [alpha.clone() for alpha in alphas]
-        low, high = -DECIDED, DECIDED
+        def excess(shift: float) -> float:
+            for gates in vectors:
+                gates.shift = shift
+            size = self._sizes(self.gated.open_counts().__getitem__)[constraint]
+            return float(1 - size / self._dense[constraint] - self._targets[constraint])
+
+        high = SURE + max(float(gates.log_alpha.abs().max()) for gates in vectors)
+        low = -high
         for _ in range(SHIFT_STEPS):
             middle = (low + high) / 2
-            for alpha, start in zip(alphas, starts, strict=True):
-                alpha.copy_(start + middle)
-            too_small = float(self.sparsities()[constraint]) > self._targets[constraint]
-            low, high = (middle, high) if too_small else (low, middle)
+            low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+        excess(min(low, high, key=lambda shift: abs(excess(shift))))
 
     def groups(self, lr: float, weight_decay: float) -> list[dict[str, Any]]:
         """Return parameter groups: `gate_lr` for gates and multipliers, multipliers maximised."""
@@ -250,6 +251,8 @@ class Pruning(Objective):
         if at.stage == 0 and torch.is_grad_enabled():
             self.gated.draw(at.generator)
         else:
+            if at.stage == 0:
+                self.meet_targets()  # as `product` does
             self.gated.settle()
         total, figures = self.distance(batch)
         if at.stage == 0:
@@ -280,7 +283,8 @@ class Pruning(Objective):
         return total, {"regression": total.item()}
 
     def product(self) -> TrainedUpstream:
-        """Return the encoder without the parts behind closed gates."""
+        """Return the encoder without the parts behind closed gates, at its target."""
+        self.meet_targets()
         state = {key: value.detach().cpu() for key, value in unpack(self.gated.encoder).items()}
         config, state = remove(state, self.config, self.gated.gate_values())
         return TrainedUpstream(config_section(config), state)
