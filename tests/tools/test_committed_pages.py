@@ -43,8 +43,13 @@ def test_the_table_of_upstreams_against_themselves_is_that_of_the_records():
     tests = list(statistics_page.self_tests(rows("open")))
     assert statistics_page.observed(tests) in committed, "make statistics"
     assert sum(item.pairs for item in tests) > 500
-    # Heads of one row differ in few items, so that fewer tests reject than the 5 % of the level.
     assert sum(item.rejected for item in tests) / sum(item.pairs for item in tests) <= 0.07
+
+
+@pytest.mark.xfail(strict=True, reason="heads of one row differ in few items: 0.4 % of 750 reject")
+def test_upstreams_against_themselves_are_rejected_as_often_as_the_level_says():
+    tests = list(statistics_page.self_tests(rows("open")))
+    assert sum(item.rejected for item in tests) / sum(item.pairs for item in tests) >= 0.03
 
 
 def test_loaders_shorten_the_wait_and_change_no_loss():

@@ -73,8 +73,7 @@ SLU, 18 % in IC, 12 % in KS and 6 % in SID.)
 {observed}
 
 On `ood` one speaker has half to two thirds of the utterances: the rule then counts two to four
-speakers, and its tests are cautious. Heads of SLU either find the slot types or do not (slot-type
-F1): noise of two values, of which no pair is extreme.
+speakers, and its tests are cautious.
 
 ## Simulated
 

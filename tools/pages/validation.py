@@ -35,9 +35,8 @@ PREFACE = """# Track `{track}`: does it measure something?
 Written by `make docs` from the committed records, which `make validate-track TRACK={track}` makes.
 Scores are those of the test set `clean`: means over head seeds with 95 % intervals over other test
 speakers and other head seeds ([statistics](statistics.md)). Heads are selected on dev. Chance is
-the best guess that ignores the sound. The shuffled controls were trained on permuted training
-labels and selected on true dev labels. In ASV such a control keeps much of what its upstream knows,
-because a random linear map keeps most of the cosines."""
+the best guess that ignores the sound. A shuffled control, where there is one, was trained on
+permuted training labels and selected on true dev labels."""
 
 
 def specs_of(task: str, track: str) -> list[RunSpec]:
