@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench import stopping
 from bench.config import Recipe
+from bench.engine import without_denormals
 from bench.errors import InvalidDataError
 from bench.features.crops import Cropped, at_epoch
 from bench.features.rows import Batch, Rows, Source, ahead
@@ -244,6 +245,7 @@ class Trainer:
         values = [p.best_value for p in self.grid.points if p.best_value is not None]
         return (max if self.lesson.higher_is_better else min)(values, default=None)
 
+    @without_denormals()
     def run(
         self,
         on_step: Callable[[int, float | None], None] = lambda *_: None,
