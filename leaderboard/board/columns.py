@@ -148,7 +148,7 @@ def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bo
             ranking,
             detail,
             score.about,
-            score.seeds,
+            0 if score.is_seedless else score.seeds,
             is_best(metric, score, tests, row.key),
         )
 

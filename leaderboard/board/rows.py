@@ -64,8 +64,13 @@ class BoardScore:
 
         One run is enough where nothing is trained.
         """
-        enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.spread == NO_SEEDS)
+        enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.is_seedless)
         return enough and self.spread is not None
+
+    @property
+    def is_seedless(self) -> bool:
+        """Whether nothing is trained in its task, so that there are no head seeds."""
+        return self.spread == NO_SEEDS
 
 
 @dataclass(frozen=True)

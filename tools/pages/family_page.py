@@ -157,7 +157,8 @@ def _score(score: BoardScore | None, metric: str) -> str:
     if score.low is not None and score.high is not None:
         text += f" [{_points(score.low, metric)}, {_points(score.high, metric)}]"
     plural = "" if score.seeds == 1 else "s"
-    return text if score.seeds == USUAL_SEEDS else f"{text} ({score.seeds} seed{plural})"
+    is_usual = score.seeds == USUAL_SEEDS or score.is_seedless
+    return text if is_usual else f"{text} ({score.seeds} seed{plural})"
 
 
 def _points(value: float, metric: str) -> str:
