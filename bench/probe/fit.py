@@ -30,8 +30,7 @@ from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets, take, wi
 from bench.probe.schedule import Step
 from bench.progress import warn
 
-EVAL_BATCH = 32
-POOLED_EVAL_BATCH = 1_024
+EVAL_BATCH, POOLED_EVAL_BATCH = 32, 1_024
 SECONDS_BETWEEN_SAVES = 15.0
 Figures = Mapping[tuple[float, int], float]  # by learning rate and seed
 OnScores = Callable[[int, Figures, Figures], None]
@@ -167,8 +166,7 @@ class Trainer:
             }
             for point in self.grid.points
         ]
-        state = {"step": self.step, "is_scored": is_scored, "points": points}
-        write_sealed(state, self.checkpoint)
+        write_sealed({"step": self.step, "is_scored": is_scored, "points": points}, self.checkpoint)
         self._saved = time.monotonic()
 
     def _restore(self) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from bench.engine import one_thread
 from bench.probe.fit import Lesson, Trainer
 from bench.run.run_features import Features, extract
+from downstreams import ctc
 from downstreams.recurrent import BiLstm, reverse_valid
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import Setting, scratch
@@ -79,7 +80,7 @@ class _Packed(BiLstm):
 def _train(lesson: Lesson, file: Path, losses: dict[str, float], way: str) -> None:
     file.unlink(missing_ok=True)
     layer = _Packed if way == "packed" else BiLstm
-    with patch("downstreams.ctc.BiLstm", layer):
+    with patch.object(ctc, "BiLstm", layer):
         trainer = Trainer(lesson, [RATE], [0], checkpoint=file)
 
     def keep(_step: int, figures: object, _scores: object) -> None:

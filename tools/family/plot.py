@@ -9,7 +9,7 @@ from typing import Any
 from bench.metrics.metric import METRICS
 from bench.metrics.plots import legend_above, picture
 from leaderboard.board.rows import BoardScore, Row
-from tools.pages.family import Family, mean_score
+from tools.family.members import Family, mean_score
 
 COLUMNS = 3
 MARKERS = "osD^vP*X"

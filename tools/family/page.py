@@ -13,8 +13,9 @@ from bench.paths import write_text
 from leaderboard.board.columns import percent_range
 from leaderboard.board.rows import BoardScore
 from leaderboard.board.scores import SetScore, set_scores
-from tools.pages.family import Family, mean_score, share_kept
-from tools.pages.family_ladders import ladder_section
+from tools.family.claims import claims_section
+from tools.family.ladders import ladder_section
+from tools.family.members import Family, mean_score, share_kept
 
 SETS = ("distorted-seen", "distorted-unseen", "codecs")
 USUAL_SEEDS = 3
@@ -66,6 +67,7 @@ def page(family: Family) -> str:
     parts = [preface, _scores(family, metrics), _shares(family, metrics)]
     parts += [_other_test(family, metrics, name) for name in family.other_tests()]
     parts += [text for name in SETS if (text := _losses(family, metrics, name))]
+    parts.append(claims_section(family))
     parts += [ladders] if (ladders := ladder_section(family)) else []
     return "\n\n".join(parts) + "\n"
 

@@ -12,7 +12,7 @@ from leaderboard.board.columns import percent_range
 from leaderboard.board.degradation import MeanDegradation, mean_degradation, mean_over_tasks
 from leaderboard.board.rows import Degradation, Row
 from leaderboard.board.scores import set_scores
-from tools.pages.family import Family
+from tools.family.members import Family
 from tools.pages.ladder_plot import Loss, ladders, plot_ladders
 
 ABOUT = """## Along the ladders
