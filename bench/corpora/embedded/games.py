@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +24,7 @@ from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debia
 from bench.corpora.package.reader import GameLine
 from bench.corpora.package.rows import clip_row
 from bench.corpora.package.text import normalise
+from bench.engine import default_workers
 from bench.errors import MissingError
 from bench.paths import disk_errors
 from bench.progress import bar
@@ -32,6 +32,7 @@ from bench.sound.audio import read_wav, samples_digest
 from bench.sound.manifests import write_table, write_trials
 
 NEEDED_BYTES = 900_000_000
+WORKERS_A_CORE = 2  # a worker waits for the disk about as long as it computes
 
 PACKAGES = (
     debian.Package(
@@ -112,8 +113,10 @@ def read_lines(packages: Path, deb_dir: Path | None) -> dict[str, GameLine]:
 
 
 def _read_packages(place: Path, deb_dir: Path | None) -> dict[str, dict[str, bytes]]:
-    debs = {item: debian.fetch(item, place, deb_dir) for item in PACKAGES}
-    return {item.name: debian.read(item, path) for item, path in debs.items()}
+    debs = [debian.fetch(item, place, deb_dir) for item in PACKAGES]
+    names = [item.name for item in PACKAGES]
+    with ThreadPoolExecutor(default_workers()) as pool:  # unpacking releases Python's lock
+        return dict(zip(names, pool.map(debian.read, PACKAGES, debs), strict=True))
 
 
 def _lines(files: Mapping[str, Mapping[str, bytes]]) -> dict[str, GameLine]:
@@ -135,13 +138,15 @@ def _by_name(files: Mapping[str, bytes]) -> dict[str, bytes]:
 def decode(lines: Iterable[GameLine], target: Path) -> dict[str, clip_sound.ClipSound]:
     """Write the clips of lines and return their sounds by id, without the undecodable ones.
 
-    It uses threads: decoding, filtering and hashing release Python's lock.
+    It uses threads: decoding, filtering, hashing and writing release Python's lock. A clip is made
+    by one of them, so their number decides no byte.
 
     Raises:
         MissingError: no space or no permission.
     """
     work = list(lines)
-    with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
+    workers = WORKERS_A_CORE * default_workers()
+    with disk_errors(target), ThreadPoolExecutor(workers) as pool:
         results = pool.map(partial(clip_sound.make, folder=target), work)
         sounds = {}
         with bar(total=len(work), label="decode", unit="clip") as progress:
