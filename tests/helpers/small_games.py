@@ -13,6 +13,7 @@ from bench.corpora.package.reader import GameLine
 from bench.sound.manifests import Trial
 
 NUM_CLIPS = 24
+KS = ("ks/train", "ks/dev", "ks/test", "ks/ood")
 
 
 def line(name: str, script: str = "Who are you?", seconds: int = 1) -> GameLine:
@@ -36,12 +37,17 @@ def small_rows() -> dict[str, list[CommittedRow]]:
     """The rows by task: KS has the clips 0 to 11, ASV 8 to 19; the rest is in no table."""
     names = list(small_lines())
     rows = defaultdict(list)
-    for number, name in enumerate(names[:12]):
-        tables = ("open/ks/train", "quick/ks/train") if number < 6 else ("open/ks/test",)
-        rows["ks"].append(CommittedRow(name, name, 800, 8_000, 0, 2, TEXT, tables))
-    for number, name in enumerate(names[8:20], 8):
+    for number in range(12):
+        split = KS[number // 3]
+        tables = (f"open/{split}", f"quick/{split}") if number < 6 else (f"quick/{split}",)
+        rows["ks"].append(
+            CommittedRow(names[number], names[number], 800, 8_000, 0, 2, TEXT, tables)
+        )
+    for number in range(8, 20):
         tables = ("quick/asv/test",) if number < 14 else ("open/asv/test",)
-        rows["asv"].append(CommittedRow(name, name, 0, 16_000, 0, 3, TEXT, tables))
+        rows["asv"].append(
+            CommittedRow(names[number], names[number], 0, 16_000, 0, 3, TEXT, tables)
+        )
     return dict(rows)
 
 
