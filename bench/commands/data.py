@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--track", help="quick (default), open, superb or own")
     add_task_card(parser)
-    parser.add_argument("--task", help="only the corpora of this task")
+    parser.add_argument("--task", help="only what this task needs")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
 
