@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -201,7 +202,7 @@ def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
 
 
 def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -> None:
-    """Prepare the corpora of a task that are not prepared yet.
+    """Prepare what a task needs of its corpora and what is not prepared yet.
 
     Args:
         card: of the task.
@@ -221,9 +222,26 @@ def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -
                     f"--data is for the official corpora of track superb (--track superb), not "
                     f"for {name} of track {card.track}"
                 )
-            module.prepare(session.home, deb_dir=session.deb_dir)
+            needed = needed_tables(name, module, [card])
+            module.prepare(session.home, deb_dir=session.deb_dir, **needed)
         else:
             module.prepare(session.home, data=session.data, partial=partial)
+
+
+def needed_tables(name: str, module: Any, cards: Iterable[TaskCard]) -> dict[str, list[str]]:
+    """Return the tables that tasks need of a corpus, as the argument of its `prepare` and `status`.
+
+    Empty for a corpus that is always prepared as a whole (without `BY_TABLE`).
+    """
+    if not getattr(module, "BY_TABLE", False):
+        return {}
+    parts = {part for card in cards for split in card.tables for part in card.parts(split)}
+    return {"tables": sorted(table for corpus, table in parts if corpus == name)}
+
+
+def comes_by_table(card: TaskCard) -> bool:
+    """Return whether a corpus of the task may hold the tables of other tasks only."""
+    return any(getattr(corpus_module(name), "BY_TABLE", False) for name in card.corpora)
 
 
 def folders_are_known(card: TaskCard, home: Path) -> bool:
