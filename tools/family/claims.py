@@ -12,7 +12,7 @@ from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
 from leaderboard.board.ranking import compare
-from leaderboard.board.rows import Row
+from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.scores import set_scores
 from tools.family.members import Family
 
@@ -113,17 +113,21 @@ def differences(family: Family, one: Row, two: Row, condition: str) -> dict[str,
     """
     found = {}
     for task, metric in family.metrics().items():
-        key = (task, metric, condition)
-        scores = one.scores.get(key), two.scores.get(key)
-        if condition in catalogue().sets:
-            over = set_scores(family.rows, task, metric, catalogue().sets[condition])
-            both = over.get(one.key), over.get(two.key)
-            scores = both[0] and both[0].loss, both[1] and both[1].loss
-        if scores[0] is not None and scores[1] is not None:
-            comparison = compare(scores[0], scores[1])
+        scores = _scores(family, task, metric, condition)
+        if one.key in scores and two.key in scores:
+            comparison = compare(scores[one.key], scores[two.key])
             if comparison is not None:
                 found[task] = comparison
     return found
+
+
+def _scores(family: Family, task: str, metric: str, condition: str) -> dict[str, BoardScore]:
+    """Return what is compared of every row that has it, by row key."""
+    if condition in catalogue().sets:
+        over = set_scores(family.rows, task, metric, catalogue().sets[condition])
+        return {key: score.loss for key, score in over.items() if score.loss is not None}
+    key = (task, metric, condition)
+    return {row.key: row.scores[key] for row in family.rows if key in row.scores}
 
 
 def told_apart(tested: dict[str, Comparison]) -> set[str]:
