@@ -60,10 +60,7 @@ class RunSpec:
             raise UsageError(f"steps {self.steps}: expected 1 or more")
 
     def content(self) -> dict[str, object]:
-        """Return the fields for the key of the run; `steps`, newer than others, only where set.
-
-        `ceiling` was an option when the first records were made.
-        """
+        """Return the fields for the key of the run: `steps` only where set, `ceiling` is gone."""
         fields = {**asdict(self), "ceiling": False}
         if self.steps is None:
             del fields["steps"]
