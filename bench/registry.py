@@ -22,7 +22,6 @@ BORDER = {
     "source loader": "upstreams.sources.{kind}:load",  # for cards without `load`
     "onnx form": "upstreams.onnx.form:OneUtterance",
     "recipe trainer": "upstreams.recipes.training.trainer:ObjectiveTrainer",
-    "ceiling head": "downstreams.ceiling:EndToEndClassifier",
 }
 OWN_TRACK = "own"  # tasks of users, whose cards lie outside this project
 CORPUS_FOLDERS = ("embedded", "official")  # of `bench/corpora`; a file there is a corpus

@@ -124,7 +124,7 @@ def committed():
 @pytest.fixture(scope="session")
 def house_family():
     """The family of `house_wave` on track open, from the committed records."""
-    from tools.pages.family import read_family
+    from tools.family.members import read_family
 
     return read_family("house_wave", "open", ROOT / "leaderboard")
 

@@ -28,8 +28,8 @@ ORDER = (
     *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.library"),
     "bench.commands",
     *ROOF,
-    *("tools.benchmarks", "tools.peers", "tools.checkpoints", "tools.pages", "tools.recipes"),
-    *("tools.corpus", "tools.commands", "tools.hostile", "tools.grids", "tools"),
+    *("tools.benchmarks", "tools.peers", "tools.checkpoints", "tools.pages", "tools.family"),
+    *("tools.recipes", "tools.corpus", "tools.commands", "tools.hostile", "tools.grids", "tools"),
     *("upstreams.encoder", "upstreams.supernet", "upstreams.formats"),
     *(
         "upstreams.formats.layouts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--track", help="quick (default), open, superb or own")
     add_task_card(parser)
-    parser.add_argument("--task", help="only the corpora of this task")
+    parser.add_argument("--task", help="only what this task needs")
     parser.add_argument("--data", type=Path, help="folder of official corpora (track superb)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")
 
@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Prepare, fetch or report; return 4 when there are problems."""
     from bench.registry import OWN_TRACK, corpus_module, task_card, task_names
+    from bench.run.spec import needed_tables
 
     cards = remember_task_cards(options)
     options.track = OWN_TRACK if cards else options.track or DEFAULT_TRACK
@@ -52,7 +53,8 @@ def run(options: argparse.Namespace) -> int:
         if options.action == "fetch":
             _fetch(name, corpus, options)
         else:
-            problems += _report_state(name, corpus, options)
+            needed = needed_tables(name, corpus, task_cards)
+            problems += _report_state(name, corpus, options, needed)
     if options.action == "status":
         _list_other_recipes([corpus_module(name).folder(home()) for name in names])
     return 4 if problems else 0
@@ -71,8 +73,12 @@ def _list_other_recipes(folders: list[Path]) -> None:
         show(f"  Remove a folder that no other checkout uses, for example: rm -r {others[0]}")
 
 
-def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
+def _report_state(
+    name: str, corpus: Any, options: argparse.Namespace, needed: Mapping[str, Sequence[str]]
+) -> int:
     """Prepare a corpus if that is the action, print its state; return the number of problems.
+
+    Only the tables in `needed`, if it has some, are prepared and looked at.
 
     Raises:
         UsageError: `--data` with a corpus that is not an official one.
@@ -85,8 +91,8 @@ def _report_state(name: str, corpus: Any, options: argparse.Namespace) -> int:
         raise UsageError(NOT_OFFICIAL.format(name))
     if options.action == "prepare":
         where = {"data": options.data} if official else {"deb_dir": options.deb_dir}
-        corpus.prepare(home(), **where)
-    status = corpus.status(home())
+        corpus.prepare(home(), **where, **needed)
+    status = corpus.status(home(), **needed)
     show(
         f"{status.name}: {'prepared' if status.prepared else 'not prepared'}, "
         f"{status.num_utterances} utterances, {status.hours:.2f} h, "

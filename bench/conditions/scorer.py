@@ -22,7 +22,8 @@ from bench.load.loader import Loaded
 from bench.probe.fit import predict
 from bench.progress import bar, duration, say
 from bench.records.record import ConditionResult, Record, read_record, write_record
-from bench.run.artifacts import TrainedRun, card_of, load_run, spec_of
+from bench.registry import task_card
+from bench.run.artifacts import TrainedRun, load_run, spec_of
 from bench.run.evaluate import Judged, score_condition, write_predictions
 from bench.run.provenance import project_state
 from bench.run.spec import RunSpec, prepare_corpora
@@ -111,7 +112,7 @@ def _plan(path: Path, names: str, session: Session, tests: Tests, *, force: bool
     record = read_record(path)
     kind = replace(spec_of(record), upstream="", seed=0)
     if kind not in tests:
-        card = card_of(record)
+        card = task_card(record.task, record.track)
         chosen = expand(names, card, has_noise_dir=session.noise_dir is not None)
         prepare_corpora(card, session)
         tests[kind] = {item.name: (item, condition_set(item, record, session)) for item in chosen}

@@ -14,8 +14,8 @@ test sets of one record that is compared with another are in the order of the sa
   of its score among the distinct scores, from 0 for the smallest: error rates of detection depend
   on nothing else;
 - `clean/conditions`: names of distortions of this test set, lines of UTF-8, and
-  `clean/left_out`: (C, 1 + G) the task's main metric under each of them, on the whole test set and
-  then without each speaker in turn.
+  `clean/changes`: (C, 1 + G) the task's main metric under each of them, and then its change without
+  each speaker in turn, scaled as in `bench.metrics.jackknife`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from bench.errors import InvalidDataError, one_line
 from bench.metrics.detection import TRIAL_RATES, Floats
 from bench.metrics.items import Items, TrialItems
-from bench.metrics.jackknife import Influences, has_speakers, influences, jackknife_or_none
+from bench.metrics.jackknife import Influences, has_speakers, jackknife_or_none
 from bench.paths import atomic_path, runs_folder
 
 MAX_BYTES = 8_000_000  # packed, and unpacked
@@ -75,7 +75,7 @@ def write_items(file: ItemFile, path: Path) -> None:
                 tensors[f"{test}/speakers"] = _codes(items.clusters)
             tensors[f"{test}/{metric}/numerators"] = _smallest(items.numerators)
             tensors[f"{test}/{metric}/denominators"] = _smallest(items.denominators)
-    tensors |= _left_out(file.conditions)
+    tensors |= _changes(file.conditions)
     with atomic_path(path) as temporary:
         temporary.write_bytes(zlib.compress(save(tensors), level=9))
 
@@ -105,14 +105,14 @@ def _trial_tensors(items: TrialItems) -> dict[str, NDArray[Any]]:
     }
 
 
-def _left_out(parts: Mapping[str, Influences]) -> dict[str, NDArray[Any]]:
+def _changes(parts: Mapping[str, Influences]) -> dict[str, NDArray[Any]]:
     if not parts:
         return {}
-    table = np.stack([np.append(part.value, part.left_out()) for part in parts.values()])
+    table = np.stack([np.append(part.value, part.changes) for part in parts.values()])
     effective = next(iter(parts.values())).effective
     return {
         "clean/conditions": np.frombuffer("\n".join(parts).encode(), np.uint8),
-        "clean/left_out": table.astype(np.float32),
+        "clean/changes": table.astype(np.float32),
         "clean/conditions_effective": np.array([effective]),
     }
 
@@ -181,12 +181,13 @@ def _trials(tensors: Mapping[str, NDArray[Any]], test: str, metric: str) -> Tria
 
 def _conditions(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Influences]:
     lines = tensors["clean/conditions"].tobytes().decode().split("\n")
-    table = tensors["clean/left_out"].astype(np.float64)
+    table = tensors["clean/changes"].astype(np.float64)
     (effective,) = tensors["clean/conditions_effective"]
-    if table.ndim != 2 or len(table) != len(lines) or not 1.0 <= effective <= table.shape[1]:
-        raise ValueError("clean/left_out: one row a name expected")
+    is_table = table.ndim == 2 and len(table) == len(lines) and bool(np.isfinite(table).all())
+    if not is_table or not 1.0 <= effective <= table.shape[1]:
+        raise ValueError("clean/changes: one row a name of finite numbers expected")
     return {
-        line: influences(float(row[0]), row[1:], float(effective))
+        line: Influences(float(row[0]), row[1:], float(effective))
         for line, row in zip(lines, table, strict=True)
     }
 

@@ -29,8 +29,9 @@ class Influences:
     Attributes:
         value: on the whole test set.
         changes: (G,) change of the value where one of the G clusters (speakers, or utterances
-            where speakers are unknown) is left out, times sqrt((G - 1) / G): the sum of their
-            squares is the jackknife variance of the value.
+            where speakers are unknown) is left out, times sqrt(1 - share of the cluster): the sum
+            of their squares is the variance of the value. For clusters of equal size it is that
+            of the jackknife, which is too large for unequal ones (Bell and McCaffrey 2002).
         effective: number of clusters of equal size that would weigh as unequally,
             (sum of sizes)^2 / sum of squared sizes (Kish 1965); G where all are alike.
     """
@@ -44,24 +45,18 @@ class Influences:
         """The variance of the value over other speakers."""
         return float(np.square(self.changes).sum())
 
-    def left_out(self) -> Floats:
-        """Return the values without each cluster, (G,)."""
-        count = len(self.changes)
-        left_out: Floats = self.value + self.changes / np.sqrt((count - 1) / count)
-        return left_out
-
 
 class TooFewClustersError(InvalidDataError):
     """A test set so small that no interval can be computed; its score is still valid."""
 
 
-def influences(value: float, left_out: Floats, effective: float) -> Influences:
+def influences(value: float, left_out: Floats, sizes: NDArray[Any]) -> Influences:
     """Return the influences of clusters on a value.
 
     Args:
         value: on the whole test set.
         left_out: (G,) the value without each cluster.
-        effective: as in `Influences`.
+        sizes: (G,) what the metric counts in each cluster.
 
     Raises:
         TooFewClustersError: fewer than two, or one without which nothing can be scored.
@@ -72,7 +67,9 @@ def influences(value: float, left_out: Floats, effective: float) -> Influences:
             f"jackknife: {count} speakers or utterances, of which one may hold everything that "
             "the metric counts: at least 2 expected, each of which can be left out"
         )
-    return Influences(value, (left_out - value) * np.sqrt((count - 1) / count), effective)
+    shares = sizes / sizes.sum()
+    effective = float(1.0 / np.square(shares).sum())
+    return Influences(value, (left_out - value) * np.sqrt(1.0 - shares), effective)
 
 
 def combination(parts: Sequence[Influences], weights: Sequence[float]) -> Influences:
@@ -133,7 +130,7 @@ def _of_rate(items: Items) -> Influences:
     value = items.score().value
     below = bottom.sum() - bottom
     left_out = np.divide(top.sum() - top, below, out=np.full(len(below), np.nan), where=below > 0)
-    return influences(value, left_out, _effective(bottom))
+    return influences(value, left_out, bottom)
 
 
 def _of_trials(items: TrialItems) -> Influences:
@@ -157,8 +154,4 @@ def _of_trials(items: TrialItems) -> Influences:
         false_alarms = others.share(weights(out, others.trials))
         misses = 1.0 - targets.share(weights(out, targets.trials))
         parts.append(items.rate(false_alarms, misses))
-    return influences(items.score().value, np.concatenate(parts), _effective(np.bincount(codes)))
-
-
-def _effective(sizes: NDArray[Any]) -> float:
-    return float(np.square(sizes.sum()) / np.square(sizes.astype(np.float64)).sum())
+    return influences(items.score().value, np.concatenate(parts), np.bincount(codes))

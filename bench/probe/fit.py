@@ -18,6 +18,7 @@ from torch import Tensor
 
 from bench import stopping
 from bench.config import Recipe
+from bench.engine import without_denormals
 from bench.errors import InvalidDataError
 from bench.features.crops import Cropped, at_epoch
 from bench.features.rows import Batch, Rows, Source, ahead
@@ -29,8 +30,7 @@ from bench.probe.heads import Grid, HeadFactory, Point, Probe, Targets, take, wi
 from bench.probe.schedule import Step
 from bench.progress import warn
 
-EVAL_BATCH = 32
-POOLED_EVAL_BATCH = 1_024
+EVAL_BATCH, POOLED_EVAL_BATCH = 32, 1_024
 SECONDS_BETWEEN_SAVES = 15.0
 Figures = Mapping[tuple[float, int], float]  # by learning rate and seed
 OnScores = Callable[[int, Figures, Figures], None]
@@ -166,8 +166,7 @@ class Trainer:
             }
             for point in self.grid.points
         ]
-        state = {"step": self.step, "is_scored": is_scored, "points": points}
-        write_sealed(state, self.checkpoint)
+        write_sealed({"step": self.step, "is_scored": is_scored, "points": points}, self.checkpoint)
         self._saved = time.monotonic()
 
     def _restore(self) -> None:
@@ -244,6 +243,7 @@ class Trainer:
         values = [p.best_value for p in self.grid.points if p.best_value is not None]
         return (max if self.lesson.higher_is_better else min)(values, default=None)
 
+    @without_denormals()
     def run(
         self,
         on_step: Callable[[int, float | None], None] = lambda *_: None,

@@ -151,7 +151,7 @@ class RunFields(Frozen):
     Attributes:
         weights: provenance of the upstream's weights; shown beside the numbers.
         labels_shuffled: True for the control whose training labels were permuted.
-        ceiling: True when a small encoder trained end to end replaced the protocol's head.
+        ceiling: of an option that is no more.
         limit, steps: utterances a split and updates of a smoke test, which is no result.
         predictions_sha256: of the predictions file of every condition in `scores`.
         conditions: scores under conditions, beside those on the task's test sets.
@@ -171,7 +171,7 @@ class RunFields(Frozen):
     seed: int
     labels: str
     labels_shuffled: bool = False
-    ceiling: bool = False
+    ceiling: Literal[False] = False
     limit: int | None = None
     steps: int | None = Field(default=None, exclude_if=lambda steps: steps is None)
     scores: tuple[ConditionScore, ...] = Field(min_length=1)

@@ -44,7 +44,6 @@ def remarks(record: Record) -> list[str]:
     """Return what makes a run no plain result; said wherever its scores are shown."""
     texts = {
         "training labels shuffled": record.labels_shuffled,
-        "end-to-end ceiling instead of the protocol's head": record.ceiling,
         "on a part of the official corpus": record.labels == UNVERIFIED,
         f"{record.restriction}: a smoke test, no result": bool(record.restriction),
     }

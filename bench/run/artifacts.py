@@ -22,7 +22,6 @@ from bench.paths import file_sha256
 from bench.probe.heads import Probe
 from bench.records.record import ConditionScore, Record, read_record
 from bench.registry import task_card
-from bench.run.cards import ceiling_card
 from bench.run.evaluate import Judged, read_predictions, scored
 from bench.run.plan import head_factory
 from bench.run.spec import Resolved, RunSpec, Table, read_tables, resolve_run
@@ -37,16 +36,9 @@ def spec_of(record: Record) -> RunSpec:
         record.track,
         record.seed,
         shuffle_labels=record.labels_shuffled,
-        ceiling=record.ceiling,
         limit=record.limit,
         steps=record.steps,
     )
-
-
-def card_of(record: Record) -> TaskCard:
-    """Return the task card of a record's run."""
-    card = task_card(record.task, record.track)
-    return ceiling_card(card) if record.ceiling else card
 
 
 def recorded_predictions(path: Path, condition: str, sha256: str) -> dict[str, Any]:
@@ -121,7 +113,8 @@ def load_run(
             f"{path}: {record.upstream} has the same files and other hidden states than its record "
             f"was made with; evaluate it again"
         )
-    resolved = resolve_run(spec_of(record), card_of(record), loaded, session.home)
+    card = task_card(record.task, record.track)
+    resolved = resolve_run(spec_of(record), card, loaded, session.home)
     for split in ("train", "clean"):
         if resolved.tables[split].sha256 != record.inputs.manifests.get(split):
             raise InvalidDataError(f"{path}: made on another manifest of {split!r}")

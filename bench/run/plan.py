@@ -33,6 +33,7 @@ from bench.run.spec import (
     Resolved,
     RunSpec,
     Table,
+    comes_by_table,
     folders_are_known,
     labels_of,
     prepare_corpora,
@@ -156,8 +157,8 @@ def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = T
 def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     """Plan a run; no feature is computed or stored.
 
-    Official corpora with a known folder are prepared, as in the run. Others have their published
-    sizes.
+    Official corpora with a known folder, and corpora whose packages are here, are prepared, as in
+    the run. Others have their published sizes.
 
     Raises:
         UserError: the upstream cannot be loaded, or as `planned_tables`.
@@ -206,6 +207,10 @@ def planned_tables(
         prepare_corpora(card, session, partial=spec.limit is not None)
     if card.track != OWN_TRACK or corpus_module(card.corpus).is_current(home):
         with suppress(MissingError):
+            if comes_by_table(card):  # another task may have prepared a part of the corpus
+                prepare_corpora(
+                    card, replace(session, deb_dir=session.deb_dir or home / "packages")
+                )
             return read_tables(card, home, spec), True
     tables = {}
     for split in card.tables:

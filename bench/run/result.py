@@ -68,7 +68,6 @@ def record_of(
         seed=spec.seed,
         labels=resolved.labels,
         labels_shuffled=spec.shuffle_labels,
-        ceiling=spec.ceiling,
         limit=spec.limit,
         steps=spec.steps,
         scores=scores,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,10 +17,12 @@ from bench.load.loader import Loaded
 from bench.records.origin import Inputs
 from bench.records.record import UNVERIFIED
 from bench.registry import OWN_TRACK, corpus_module, task_card
-from bench.run.cards import ceiling_card, limited_card
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.sound.manifests import Trial, read_table, read_trials
+
+SMOKE_STEPS = 2_000  # the most updates of a smoke test: the recipes of track superb take days
+SMOKE_EVALUATIONS = 4  # of a smoke test, on dev
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,6 @@ class RunSpec:
         lr: one learning rate instead of the card's grid.
         shuffle_labels: permute the training targets: the control that a probe must beat. Dev is
             not permuted, which favours the control.
-        ceiling: replace the protocol's head by a small encoder trained end to end, on the features
-            of a filter bank, to see if the task can be learned at all. No result.
         limit: use only so many utterances of a split (a smoke test; no result).
         steps: train a head for at most so many updates (a smoke test; no result).
     """
@@ -45,7 +46,6 @@ class RunSpec:
     seed: int = 0
     lr: float | None = None
     shuffle_labels: bool = False
-    ceiling: bool = False
     limit: int | None = None
     steps: int | None = None
 
@@ -60,8 +60,8 @@ class RunSpec:
             raise UsageError(f"steps {self.steps}: expected 1 or more")
 
     def content(self) -> dict[str, object]:
-        """Return the fields for the key of the run; `steps`, newer than others, only where set."""
-        fields = asdict(self)
+        """Return the fields for the key of the run: `steps` only where set, `ceiling` is gone."""
+        fields = {**asdict(self), "ceiling": False}
         if self.steps is None:
             del fields["steps"]
         return fields
@@ -146,26 +146,27 @@ class Resolved:
         parts = [f"{self.card.name}-s{self.spec.seed}"]
         parts += [f"lr{self.spec.lr:g}"] if self.spec.lr is not None else []
         parts += ["shuffled"] if self.spec.shuffle_labels else []
-        parts += ["ceiling"] if self.spec.ceiling else []
         parts += [f"limit{self.spec.limit}"] if self.spec.limit is not None else []
         parts += [f"steps{self.spec.steps}"] if self.spec.steps is not None else []
         return "-".join(parts)
 
 
 def run_card(spec: RunSpec) -> TaskCard:
-    """Return the task card that a run is trained by: that of the ceiling or of a limit where set.
+    """Return the task card that a run is trained by: with fewer updates for a smoke test.
 
     Raises:
-        UsageError: no such task or track, or a ceiling of a task that is no classification.
+        UsageError: no such task or track, or an option of training for a task that trains nothing.
     """
     card = task_card(spec.task, spec.track)
     options = {"--lr": spec.lr, "--shuffle-labels": spec.shuffle_labels, "--steps": spec.steps}
     if not card.recipe.steps and any(options.values()):
         raise UsageError(f"task {card.name} trains nothing: no {', no '.join(options)}")
-    card = ceiling_card(card) if spec.ceiling else card
-    if spec.steps is not None:
-        return limited_card(card, spec.steps)
-    return card if spec.limit is None else limited_card(card)
+    recipe, steps = card.recipe, spec.steps or SMOKE_STEPS
+    if (spec.steps is None and spec.limit is None) or recipe.steps <= steps:
+        return card
+    eval_every = max(1, min(recipe.eval_every, steps // SMOKE_EVALUATIONS))
+    recipe = recipe.model_copy(update={"steps": steps, "eval_every": eval_every})
+    return card.model_copy(update={"recipe": recipe})
 
 
 def labels_of(card: TaskCard, home: Path) -> str:
@@ -201,7 +202,7 @@ def _shuffled(utterances: Sequence[Utterance], seed: int) -> list[Utterance]:
 
 
 def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -> None:
-    """Prepare the corpora of a task that are not prepared yet.
+    """Prepare what a task needs of its corpora and what is not prepared yet.
 
     Args:
         card: of the task.
@@ -221,9 +222,26 @@ def prepare_corpora(card: TaskCard, session: Session, *, partial: bool = True) -
                     f"--data is for the official corpora of track superb (--track superb), not "
                     f"for {name} of track {card.track}"
                 )
-            module.prepare(session.home, deb_dir=session.deb_dir)
+            needed = needed_tables(name, module, [card])
+            module.prepare(session.home, deb_dir=session.deb_dir, **needed)
         else:
             module.prepare(session.home, data=session.data, partial=partial)
+
+
+def needed_tables(name: str, module: Any, cards: Iterable[TaskCard]) -> dict[str, list[str]]:
+    """Return the tables that tasks need of a corpus, as the argument of its `prepare` and `status`.
+
+    Empty for a corpus that is always prepared as a whole (without `BY_TABLE`).
+    """
+    if not getattr(module, "BY_TABLE", False):
+        return {}
+    parts = {part for card in cards for split in card.tables for part in card.parts(split)}
+    return {"tables": sorted(table for corpus, table in parts if corpus == name)}
+
+
+def comes_by_table(card: TaskCard) -> bool:
+    """Return whether a corpus of the task may hold the tables of other tasks only."""
+    return any(getattr(corpus_module(name), "BY_TABLE", False) for name in card.corpora)
 
 
 def folders_are_known(card: TaskCard, home: Path) -> bool:

@@ -15,7 +15,8 @@ from bench.features.passes import num_states
 from bench.identity import card_digest
 from bench.load.loader import Loaded
 from bench.records.record import GridPoint, Record
-from bench.run.artifacts import card_of, head_file, load_head, make_probe, spec_of
+from bench.registry import task_card
+from bench.run.artifacts import head_file, load_head, make_probe, spec_of
 from bench.run.run_features import explored_steps
 from bench.run.spec import resolve_run
 
@@ -44,7 +45,8 @@ def head_problems(
 def _problems(
     path: Path, record: Record, loaded: Loaded, home: Path, remarks: list[str]
 ) -> Iterator[str]:
-    upstream, card, head = loaded.upstream, card_of(record), record.head
+    card = task_card(record.task, record.track)
+    upstream, head = loaded.upstream, record.head
     if record.tap != upstream.tap:
         yield f"tap {record.tap[:40]!r}, {upstream.tap!r} expected of {record.upstream}"
     count = num_states(upstream, card.features)

@@ -14,7 +14,6 @@ from bench.metrics.metric import METRICS
 from bench.records.bundle import BundleCard
 from bench.records.record import GridPoint, Record
 from bench.registry import task_card, task_names
-from bench.run.cards import ceiling_card
 from bench.run.run_features import explored_steps
 
 
@@ -58,7 +57,6 @@ def _claim_problems(about: BundleCard, path: Path, record: Record) -> Iterator[s
         yield f"{record.restriction}: no result"
     stem = f"{record.task}-s{record.seed}"
     stem += "-shuffled" if record.labels_shuffled else ""
-    stem += "-ceiling" if record.ceiling else ""
     if path.stem != stem:
         yield f"holds {stem}, by its content: records/{stem}.json expected"
     if record.task not in task_names(about.track):
@@ -111,20 +109,19 @@ def _against_card(record: Record) -> Iterator[str]:
 def _closed_problems(record: Record) -> Iterator[str]:
     """Check for the head and the learning rates of the task card, as the closed division has."""
     card = task_card(record.task, record.track)
-    used = ceiling_card(card) if record.ceiling else card
-    if record.inputs.task_card_sha256 != card_digest(used):
+    if record.inputs.task_card_sha256 != card_digest(card):
         yield "made by another task card than this checkout's: its head and recipe are not known"
-    yield from rate_problems(record, used.recipe)
+    yield from rate_problems(record, card.recipe)
 
 
 def set_problems(
     about: BundleCard, records: Mapping[Path, Record], card: UpstreamCard
 ) -> Iterator[str]:
     """Check the records, at least one, together: one model, that of the card, each run once."""
-    runs: dict[tuple[str, int, bool, bool], Path] = {}
+    runs: dict[tuple[str, int, bool], Path] = {}
     first = next(iter(records.values()))
     for path, record in records.items():
-        run = (record.task, record.seed, record.labels_shuffled, record.ceiling)
+        run = (record.task, record.seed, record.labels_shuffled)
         if run in runs:
             yield f"{path.name} and {runs[run].name}: one task and seed twice"
         runs[run] = path

@@ -74,7 +74,7 @@ def rerun(
         raise UsageError(f"--rerun {what!r}: expected TASK or TASK:N")
     paths = sorted((bundle / "records").glob(f"{task}-s*.json"))
     records = {path: read_record(path) for path in paths}
-    plain = [path for path in paths if not _is_special(records[path])]
+    plain = [path for path in paths if not records[path].labels_shuffled]
     if not plain:
         raise UsageError(f"--rerun {what!r}: the bundle has no plain record of {task!r}")
     path = min(plain, key=lambda path: records[path].seed)
@@ -83,11 +83,6 @@ def rerun(
         drawn = draw_seed() if seed is None else seed
         return _some(path, records[path], int(number), home, drawn, engine)
     return _all(records[path], home, engine)
-
-
-def _is_special(record: Record) -> bool:
-    """Return whether a record is a control or a ceiling, which `_spec` does not express."""
-    return record.labels_shuffled or record.ceiling
 
 
 def _as_recorded(engine: Engine, record: Record) -> Engine:

@@ -91,16 +91,16 @@ def submit(
 
 
 def _copy_runs(source: Path, target: Path) -> None:
-    """Copy records with predictions and heads; leave out smoke tests and ceilings.
+    """Copy records with predictions and heads; leave out smoke tests.
 
     Raises:
-        MissingError: a record without predictions, or smoke tests and ceilings alone.
+        MissingError: a record without predictions, or smoke tests alone.
     """
     by_path = {path: read_record(path) for path in sorted(source.glob("*.json"))}
-    results = {p: one for p, one in by_path.items() if not (one.restriction or one.ceiling)}
+    results = {p: one for p, one in by_path.items() if not one.restriction}
     if not results:
         raise MissingError(
-            f"{source}: {len(by_path)} records, all of smoke tests (--limit, --steps) or ceilings, "
+            f"{source}: {len(by_path)} records, all of smoke tests (--limit, --steps), "
             "which are no results: run 'slim-superb eval' without these options"
         )
     for path, record in results.items():

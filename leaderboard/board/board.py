@@ -60,14 +60,12 @@ class Belief:
     Attributes:
         chance: score of the best guess that ignores the sound.
         control: best score of a control: shuffled labels, random weights or no network.
-        ceiling: best score of a model that was trained for the task itself.
         resolution: half the width of the 95 % interval of a difference, median over pairs of rows.
         tells_apart: whether the tests tell at least one pair of rows apart; None without tests.
     """
 
     chance: float | None = None
     control: float | None = None
-    ceiling: float | None = None
     resolution: float | None = None
     tells_apart: bool | None = None
 

@@ -148,7 +148,7 @@ def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bo
             ranking,
             detail,
             score.about,
-            score.seeds,
+            0 if score.is_seedless else score.seeds,
             is_best(metric, score, tests, row.key),
         )
 
@@ -188,14 +188,10 @@ def _belief(
     scale = metric.scale
     best = max if metric.higher_is_better else min
 
-    def of(role: str) -> float | None:
-        values = [scores[row.key].value for row in measured if row.role.startswith(role)]
-        return best(values) * scale if values else None
-
+    controls = [scores[row.key].value for row in measured if row.role.startswith("control")]
     return Belief(
         chance=scores[measured[0].key].chance * scale,
-        control=of("control"),
-        ceiling=of("ceiling"),
+        control=best(controls) * scale if controls else None,
         resolution=None if tests.resolution is None else tests.resolution * scale,
         tells_apart=tests.tells_apart if tests.rankings else None,
     )

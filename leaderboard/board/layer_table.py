@@ -81,7 +81,7 @@ def layer_table(results: Path, track: str, rows: Sequence[Row]) -> LayerTable:
     tasks = tuple(sorted(first))
     lines = []
     for row in rows:
-        if any(record.ceiling or record.labels_shuffled for record in row.records):
+        if any(record.labels_shuffled for record in row.records):
             continue
         cells = tuple(_cell(curves.get((row.name, task))) for task in tasks)
         if any(cells):

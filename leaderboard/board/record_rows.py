@@ -27,8 +27,6 @@ from leaderboard.board.scores import board_degradations, board_scores, group_run
 
 def role_of(record: Record) -> str:
     """Return the name of the control that a record belongs to; empty for a measurement."""
-    if record.ceiling:
-        return "ceiling: a small encoder trained end to end"
     if record.labels_shuffled:
         return "control: training labels shuffled"
     if record.family == "control":

@@ -64,8 +64,13 @@ class BoardScore:
 
         One run is enough where nothing is trained.
         """
-        enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.spread == NO_SEEDS)
+        enough = len(self.runs) > 1 or (len(self.runs) == 1 and self.is_seedless)
         return enough and self.spread is not None
+
+    @property
+    def is_seedless(self) -> bool:
+        """Whether nothing is trained in its task, so that there are no head seeds."""
+        return self.spread == NO_SEEDS
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Row:
         key: unique in its track; a valid HTML id.
         name: as on the command line, or the paper's name.
         kind: origin of its numbers.
-        role: kind of control or ceiling; empty for other rows.
+        role: kind of control; empty for other rows.
         card_name: of its card; subnets of one supernet share it.
         card: its card, if this project has one.
         paper: address of the paper of its model; empty without one.
@@ -155,9 +160,7 @@ class Row:
     @property
     def label(self) -> str:
         """A short name for a picture, different from those of the row's controls."""
-        short = {"ceiling": " (ceiling)", "control": " (shuffled)"}
-        is_named_alone = "untrained" in self.role or "no network" in self.role
-        return self.name + ("" if is_named_alone else short.get(self.role.partition(":")[0], ""))
+        return self.name + " (shuffled)" * ("shuffled" in self.role)
 
     @property
     def measured_by(self) -> str:

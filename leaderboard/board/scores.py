@@ -121,7 +121,7 @@ def _score(runs: RowRuns, spread: SeedVariance | None) -> BoardScore:
         value=fmean(score.value for score in runs.scores),
         low=over.low if over else None,
         high=over.high if over else None,
-        about=_counts(runs.scores),
+        about=_counts(runs.scores, is_seedless=spread == NO_SEEDS),
         runs=runs.whole,
         spread=spread,
         seeds=len(runs.scores),
@@ -129,15 +129,16 @@ def _score(runs: RowRuns, spread: SeedVariance | None) -> BoardScore:
     )
 
 
-def _counts(scores: Sequence[ConditionScore]) -> str:
+def _counts(scores: Sequence[ConditionScore], *, is_seedless: bool) -> str:
     """Return the counts of one seed's rate, or the number of seeds and items of a mean."""
+    one = "" if is_seedless else "1 seed, "
     first = scores[0]
     unit = METRICS[first.metric].unit
     if len(scores) > 1:
         return f"mean of {len(scores)} seeds, n = {first.n:,}"
     if first.numerator is None or first.denominator is None:
-        return f"1 seed, n = {first.n:,}"
-    return f"1 seed, {first.numerator:,.6g} / {first.denominator:,.6g} {unit}"
+        return f"{one}n = {first.n:,}"
+    return f"{one}{first.numerator:,.6g} / {first.denominator:,.6g} {unit}"
 
 
 def board_degradations(

@@ -122,7 +122,7 @@ def classes(view: View) -> list[str]:
 
 
 def of_beliefs(columns: Sequence[Column], attribute: str) -> list[str]:
-    """Return one line of chance, control, ceiling or resolution; empty if no column has it."""
+    """Return one line of chance, control or resolution; empty if no column has it."""
     values = [getattr(column.belief, attribute, None) for column in columns]
     texts = [
         "" if value is None else f"{value:.{column.metric.digits if column.metric else 1}f}"

@@ -11,7 +11,6 @@ KINDS = {
 REFERENCES = (
     ("Chance: the best guess without sound", "chance"),
     ("Best control", "control"),
-    ("Ceiling: a small encoder trained end to end", "ceiling"),
     ("Smallest detectable difference", "resolution"),
 )
 HOW_TO_READ = (
@@ -24,7 +23,7 @@ HOW_TO_READ = (
     "whose bands do not overlap are told apart; for two rows whose bands overlap, run `slim-superb "
     "compare`. All bands of a column are right together with a probability of 95 % "
     "(docs/statistics.md has the tests of these claims). Controls do not compete: they show the "
-    "scores of chance, of random weights or of a model that was trained for the task itself. "
+    "scores of chance or of random weights. "
     "Reported rows are numbers of papers, never measured here. A dash means not measured."
 )
 HOW_TO_READ_LAYERS = (

@@ -6,8 +6,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
+from small_games import line
 
 from bench.corpora.embedded import games
 from bench.corpora.games import table_files
@@ -18,12 +18,6 @@ from bench.errors import InvalidDataError
 from bench.sound.manifests import Trial, read_table, read_trials
 
 FILES = table_files.files()
-
-
-def line(name: str, script: str = "Who are you?") -> GameLine:
-    seed = int(name.rpartition("-")[2])
-    audio = np.random.default_rng(seed).integers(90, 166, 11_025, dtype=np.uint8).tobytes()
-    return GameLine(name, "drascula", "DR-HACKER", script, audio, "u8")
 
 
 @pytest.fixture

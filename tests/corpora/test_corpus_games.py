@@ -59,6 +59,16 @@ def test_is_whole(corpus) -> None:
     assert games.status(paths.home()).prepared
 
 
+def test_a_part_is_a_part_of_the_whole(corpus, tmp_path) -> None:
+    """The tables of one task, in another home, from the packages alone."""
+    wanted = ["quick/words/dev", "quick/words/ood"]
+    part = games.prepare(tmp_path, deb_dir=paths.home() / "packages", tables=wanted)
+    assert names(part) == wanted
+    assert 50 < len(list((part / "audio").iterdir())) < 500  # of 5,289
+    for path in (*part.rglob("*.wav"), *part.rglob("*.parquet")):
+        assert path.read_bytes() == (corpus / path.relative_to(part)).read_bytes()
+
+
 def table(task: str, split: str) -> str:
     """Where a split is: some tests are the same on both tracks."""
     shared = split == "test" and task in ("quick/asv", "quick/ic", "quick/sid")

@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from bench.errors import InvalidDataError
-from downstreams.ceiling import EndToEndClassifier
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm, text_of, tokens_of
 from downstreams.frames import join_frames
@@ -47,10 +46,9 @@ def test_x_vector_has_superbs_size():
         lambda stride: CtcBlstm(6, stride, ["AB"], projection=5, hidden=4, frame_ms=20),
         lambda stride: SlotSpotter(6, stride, [SLOT], projection=4, frame_ms=20),
         lambda stride: LinearSpeaker(6, stride, ["a", "b"], width=5),
-        lambda stride: EndToEndClassifier(6, stride, ["a", "b"], width=4),
         lambda stride: XVector(6, stride, ["a", "b"], width=5, pooled_width=7, frame_ms=20),
     ],
-    ids=["classifier", "ctc", "spotter", "speaker", "ceiling", "x-vector"],
+    ids=["classifier", "ctc", "spotter", "speaker", "x-vector"],
 )
 def test_padding_does_not_matter(make, stride):
     head = make(stride).eval()

@@ -101,7 +101,9 @@ def item_counts(record, rng):
             edits = rng.binomial(20, min(part["value"], 1.0), UTTERANCES).astype(float)
             items[key] = Items(np.arange(UTTERANCES), edits, units, speakers)
     distorted = {
-        item["condition"]: influences(item["scores"][0]["value"], rng.random(SPEAKERS), 9.0)
+        item["condition"]: influences(
+            item["scores"][0]["value"], rng.random(SPEAKERS), np.ones(SPEAKERS)
+        )
         for item in record["conditions"]
     }
     return ItemFile(items, distorted)

@@ -91,7 +91,7 @@ TRIALS = {
 }
 TABLE = {
     "clean__conditions": np.frombuffer(b"gsm", np.uint8),
-    "clean__left_out": np.ones((1, 9), np.float32),
+    "clean__changes": np.ones((1, 9), np.float32),
     "clean__conditions_effective": np.array([3.0]),
 }
 
@@ -112,9 +112,9 @@ TABLE = {
         (packed(**TRIALS | {"clean__targets": np.ones(4, np.uint8)}), "as many speakers"),
         (packed(**TRIALS | {"clean__ranks": np.arange(3, dtype=np.uint8)}), "as many speakers"),
         (packed(**TRIALS | {"clean__ranks": np.full(4, np.nan)}), "numbers of speakers"),
-        (packed(**TABLE | {"clean__left_out": np.ones((2, 9))}), "one row a name"),
-        (packed(**TABLE | {"clean__left_out": np.ones(9)}), "one row a name"),
-        (packed(**TABLE | {"clean__left_out": np.full((1, 9), np.inf)}), "jackknife"),
+        (packed(**TABLE | {"clean__changes": np.ones((2, 9))}), "one row a name"),
+        (packed(**TABLE | {"clean__changes": np.ones(9)}), "one row a name"),
+        (packed(**TABLE | {"clean__changes": np.full((1, 9), np.inf)}), "one row a name"),
         (packed(**TABLE | {"clean__conditions_effective": np.array([0.0])}), "one row a name"),
         (packed(**TABLE | {"clean__conditions_effective": np.ones(2)}), "not item counts"),
     ],

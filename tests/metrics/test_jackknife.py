@@ -40,7 +40,9 @@ def test_of_a_mean_it_is_the_textbook_variance():
     assert found.value == pytest.approx(values.mean())
     assert found.variance == pytest.approx(values.var(ddof=1) / 50)
     assert found.effective == pytest.approx(50)
-    assert np.sort(found.left_out()) == pytest.approx(np.sort((values.sum() - values) / 49))
+    left_out = (values.sum() - values) / 49
+    changes = (left_out - found.value) * np.sqrt(49 / 50)
+    assert np.sort(found.changes) == pytest.approx(np.sort(changes))
 
 
 def test_speakers_are_left_out_whole():
@@ -55,8 +57,18 @@ def test_unequal_speakers_count_for_fewer():
     names = np.repeat([f"s{i}" for i in range(6)], [50, 10, 10, 10, 10, 10])
     found = jackknife(ratio(np.ones(100), np.ones(100), names))
     assert found.effective == pytest.approx(100**2 / (50**2 + 5 * 10**2))
+    assert (found.changes == 0.0).all()
     words = np.where(names == "s0", 1.0, 5.0)  # a long speaker of short utterances
     assert jackknife(ratio(np.ones(100), words, names)).effective == pytest.approx(6)
+
+
+def test_the_variance_is_right_where_one_speaker_has_most_utterances():
+    """Independent utterances, 60 % of one speaker: the jackknife gives 1.7 times the variance."""
+    rng, sizes = np.random.default_rng(5), np.array([120, 20, 20, 20, 10, 10])
+    names = np.repeat([f"s{i}" for i in range(6)], sizes)
+    hits = rng.random((2000, 200)) < 0.3
+    found = [jackknife(ratio(row.astype(float), np.ones(200), names)).variance for row in hits]
+    assert np.mean(found) == pytest.approx(0.3 * 0.7 / 200, rel=0.05)
 
 
 @pytest.mark.parametrize("known", [MIN_SPEAKERS - 1, MIN_SPEAKERS])
@@ -78,15 +90,18 @@ def test_trials_are_scored_again_without_each_cluster(cluster, monkeypatch):
         one, two = items.enrolments, items.tests
     else:
         one, two = items.enrolment_speakers, items.test_speakers
-    expected = []
-    for name in np.unique(np.concatenate([one, two])):
+    expected, names = [], np.unique(np.concatenate([one, two]))
+    for name in names:
         rest = (one != name) & (two != name)
         scores, labels = items.scores[rest], items.labels[rest]
         points = operating_points(scores, labels, np.ones(len(scores)))
         expected.append(float(equal_error_rate(*points)))
     found = jackknife(items)
     assert found.value == items.score().value
-    assert found.left_out() == pytest.approx(np.array(expected), abs=1e-12)
+    shares = np.array([(one == name).sum() + (two == name).sum() for name in names])
+    shares = shares / (2 * len(one))
+    changes = (np.array(expected) - found.value) * np.sqrt(1 - shares)
+    assert found.changes == pytest.approx(changes, abs=1e-12)
     monkeypatch.setattr("bench.metrics.jackknife.BLOCK_NUMBERS", 1)
     assert np.array_equal(jackknife(items).changes, found.changes)
 
@@ -108,7 +123,7 @@ def test_means_and_differences_are_those_of_the_influences():
 
 def test_too_little_to_leave_out_is_an_error():
     with pytest.raises(InvalidDataError, match="jackknife: 1 speakers"):
-        influences(0.5, np.array([0.5]), 1.0)
+        influences(0.5, np.array([0.5]), np.ones(1))
     sparse = ratio(np.eye(9)[0], np.eye(9)[0])  # without one utterance nothing is left to score
     with pytest.raises(InvalidDataError, match="may hold everything"):
         jackknife(sparse)

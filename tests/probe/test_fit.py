@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from bench.config import Recipe
-from bench.engine import Engine
+from bench.engine import Engine, without_denormals
 from bench.errors import InvalidDataError
 from bench.features.rows import moments
 from bench.features.store import FeatureStore
 from bench.features.stream import Stream
+from bench.features.workers import in_order
 from bench.probe import fit
 from bench.probe.fit import Lesson, Trainer, best_of, predict
 from downstreams.classify import UtteranceClassifier
@@ -89,6 +90,32 @@ def test_it_learns_what_the_features_hold(lesson, tmp_path):
     assert trainer.run()[0].value == 1.0
     probe = trainer.grid.points[0].probe
     assert predict(probe, trainer.lesson.dev)[:2] == ["low", "high"]
+
+
+def tiny_product(_=None):
+    """A number below the smallest normal one, or 0 where such numbers are rounded to it."""
+    return (torch.full((8,), 1e-30) * 1e-10).max().item()
+
+
+ROUNDS = pytest.mark.skipif(
+    not torch.set_flush_denormal(False), reason="this processor cannot round to zero"
+)
+
+
+@ROUNDS
+@pytest.mark.parametrize("workers", [1, 2])
+def test_all_threads_round_denormal_numbers_to_zero(workers):
+    with without_denormals():
+        assert list(in_order(tiny_product, range(3), workers)) == [0.0] * 3
+    assert min(in_order(tiny_product, range(3), workers)) > 0.0
+
+
+@ROUNDS
+def test_a_training_rounds_denormal_numbers_to_zero_and_its_caller_does_not(run):
+    products = []
+    run(on_step=lambda *_: products.append(tiny_product()))
+    assert set(products) == {0.0}
+    assert tiny_product() > 0.0
 
 
 @pytest.mark.seconds

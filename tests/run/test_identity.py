@@ -155,7 +155,7 @@ class World:
         key = run.key(identity.engine_settings(session.engine))
         record = SimpleNamespace(
             upstream=self.upstream, task=self.task, track="toy", seed=0, limit=None,
-            steps=None, labels_shuffled=False, ceiling=False,
+            steps=None, labels_shuffled=False,
         )  # fmt: skip
         sets = [condition_set(item, record, session) for item in self.conditions]
         lm = [file_sha256(self.folder / name) for name in ("lm.arpa", "lexicon.txt")]
@@ -307,7 +307,7 @@ ALTERATIONS = {
     "a variant": (upstream_to("fbank@deltas=0"), UPSTREAM | NAME | {"cell"}),
     "another upstream": (upstream_to("mine"), UPSTREAM | NAME | {"cell"}),
     # The task's card.
-    "the head": (task(head="downstreams.ceiling:EndToEndClassifier", head_conf={}), CARD_OF_TASK),
+    "the head": (task(head="downstreams.superb:IntentClassifier", head_conf={}), CARD_OF_TASK),
     "the head's arguments": (task(head_conf={"projection": 4}), CARD_OF_TASK),
     "learning rates": (task(lr_grid=[1e-2]), CARD_OF_TASK),
     "updates": (task(steps=40), CARD_OF_TASK),
@@ -353,7 +353,6 @@ ALTERATIONS = {
         "moments", "train sounds", "test sounds", "train table", "test table"}),
     "updates of a smoke test": (spec(steps=8), RUN | NAME),
     "shuffled labels": (spec(shuffle_labels=True), RUN | NAME | {"train table"}),
-    "ceiling": (spec(ceiling=True), ENGINE | NAME),
     "protocol": (patched(identity, "PROTOCOL", "2099.1"), CARD_OF_TASK),
     # The engine.
     "precision": (engine(precision="bf16"), ENGINE | {"cell"}),

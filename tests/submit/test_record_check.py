@@ -26,7 +26,7 @@ def test_a_track_whose_corpora_are_not_here_is_one_line(toy, folder, tmp_path, m
     assert "the corpora of track toy are not here" in line and "data prepare --track toy" in line
 
 
-@pytest.mark.parametrize("name", ["tone-s0-b", "tone-s0-shuffled", "tone-s0-ceiling", "tone-s00"])
+@pytest.mark.parametrize("name", ["tone-s0-b", "tone-s0-shuffled", "tone-s00"])
 def test_a_record_has_the_name_of_its_run(toy, folder, name):
     (folder / "records/tone-s0").rename(folder / f"records/{name}")
     (folder / "records/tone-s0.json").rename(folder / f"records/{name}.json")

@@ -59,8 +59,8 @@ def test_a_whole_rerun_refuses_what_lies_beyond_both_intervals(toy, folder):
 
 def test_a_rerun_is_of_the_plain_record(toy, folder):
     path = folder / "records/tone-s0.json"
-    ceiling = read_record(path).model_copy(update={"ceiling": True})
-    write_record(ceiling, folder / "records/tone-s0-ceiling.json")
+    control = read_record(path).model_copy(update={"labels_shuffled": True})
+    write_record(control, folder / "records/tone-s0-shuffled.json")
     assert rerun(folder, "tone:2", toy.home, 1).problems == ()
     path.unlink()
     with pytest.raises(UsageError, match="no plain record of 'tone'"):

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.pages import conditions, family_page, statistics_page, validation
+from tools.family import page as family_page
+from tools.pages import conditions, statistics_page, validation
 from tools.recipes import throughput
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import pytest
 from bench.errors import MissingError
 from bench.metrics.jackknife import Influences
 from leaderboard.board.rows import BoardScore, Degradation
-from tools.pages.family_ladders import (
+from tools.family.ladders import (
     ladder_metrics,
     ladder_section,
     plot_family_ladders,

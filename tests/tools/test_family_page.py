@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from bench.errors import MissingError, UsageError
+from bench.make.recipe import recipe_names
 from bench.metrics.jackknife import Influences
-from bench.metrics.statistics import SeedVariance
+from bench.metrics.statistics import Comparison, SeedVariance
 from leaderboard.board.rows import BoardScore
-from tools.pages.family import mean_score, read_family, share_kept
-from tools.pages.family_page import page
-from tools.pages.family_plot import _levels, plot_family
+from tools.family.claims import CLAIMS, differences, told_apart
+from tools.family.members import mean_score, read_family, share_kept
+from tools.family.page import page
+from tools.family.plot import _levels, plot_family
 
 ROOT = Path(__file__).resolve().parents[2]
 RNG = np.random.default_rng(3)
@@ -82,6 +84,35 @@ def test_every_row_of_the_board_is_on_the_page(house_family):
         if folder.name in ("mfcc_units", "random_features"):
             continue
         assert f"`{folder.name.replace('+untrained=', '+untrained:')}`" in text
+
+
+def test_claims_are_of_models_that_a_recipe_makes():
+    for claim in CLAIMS:
+        for name in (claim.first, claim.second):
+            recipe, *_ = re.split(r"@|-s\d", name)
+            assert recipe in recipe_names()
+
+
+def test_a_claim_is_the_paired_difference_of_two_rows(house_family):
+    rows = {row.name: row for row in house_family.rows}
+    one, two = rows["house_ofa@min"], rows["house_ofa@max"]
+    tested = differences(house_family, one, two, "clean")
+    key = ("ks", "accuracy", "clean")
+    assert tested["ks"].difference == pytest.approx(one.scores[key].value - two.scores[key].value)
+    assert told_apart(tested) == {"ks"}
+    back = differences(house_family, two, one, "clean")
+    assert back["ks"].low == pytest.approx(-tested["ks"].high)
+    under = differences(house_family, rows["house_robust"], rows["house_distil"], "distorted-seen")
+    assert set(under) == {"ks"} and under["ks"].high < 0  # it loses less
+
+
+def test_several_tasks_are_corrected_together():
+    def item(p):
+        return Comparison(0.1, 0.0, 0.2, p)
+
+    assert told_apart({"ks": item(0.03), "ic": item(0.04)}) == set()
+    assert told_apart({"ks": item(0.03), "ic": item(0.04), "sid": item(0.01)}) == {"sid"}
+    assert told_apart({"ks": item(0.04)}) == {"ks"}
 
 
 def test_a_teacher_must_be_there_with_its_control():

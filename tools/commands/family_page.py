@@ -26,10 +26,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Write the page and its plots."""
     from bench.metrics.plots import check_picture
-    from tools.pages.family import read_family
-    from tools.pages.family_ladders import plot_family_ladders
-    from tools.pages.family_page import write_family
-    from tools.pages.family_plot import plot_family
+    from tools.family.ladders import plot_family_ladders
+    from tools.family.members import read_family
+    from tools.family.page import write_family
+    from tools.family.plot import plot_family
 
     for picture in (options.plot, options.ladders):
         check_picture(picture)

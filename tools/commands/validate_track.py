@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.paths import home
 
-HELP = "Run baselines, controls and a ceiling, which show that a track measures something."
+HELP = "Run baselines and controls, which show that a track measures something."
 EXAMPLE = "python -m tools validate-track quick"
 
 

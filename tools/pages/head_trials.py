@@ -91,7 +91,7 @@ features (`docs/heads-trials.jsonl`; `python -m tools heads-page --help`).
 Shares of records whose learning rate is the largest or the smallest of its grid, and whose best
 step is among the last tenth; a recipe with seeds of its own to choose the rate uses the last step
 of all. s.d.: standard deviation of the main metric over head seeds, pooled over upstreams, in
-points. Controls with permuted labels and ceilings are left out."""
+points. Controls with permuted labels are left out."""
 TRIED = """## Trials
 
 Each line is one change to a version of the task's card, tried on some upstreams with three head
@@ -216,7 +216,7 @@ def _committed(results: Path) -> str:
     by_task: dict[str, list[Record]] = defaultdict(list)
     for path in sorted((results / "open").glob("*/*.json")):
         record = read_record(path)
-        is_head = not (record.labels_shuffled or record.ceiling) and record.selection.step
+        is_head = not record.labels_shuffled and record.selection.step
         if is_head and record.task_version == task_card(record.task, "open").version:
             by_task[record.task].append(record)
     rows = []

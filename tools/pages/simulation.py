@@ -68,8 +68,7 @@ def column(
 def rate_influences(hits: NDArray[np.integer], sizes: NDArray[np.integer]) -> Influences:
     """Return a rate of utterances, counted by speaker, with the influence of each."""
     total, count = hits.sum(), sizes.sum()
-    effective = float(count**2 / np.square(sizes).sum())
-    return influences(float(total / count), (total - hits) / (count - sizes), effective)
+    return influences(float(total / count), (total - hits) / (count - sizes), sizes)
 
 
 @dataclass(frozen=True)

@@ -42,10 +42,12 @@ says no more than that about this model.
 
 **The rule.**
 
-- *Speakers*: each test speaker is left out in turn (the jackknife); the variance is
-  (G - 1) / G times the sum of squared changes of the score, for G speakers. Where speakers are
-  unknown, or fewer than six, utterances are left out. It needs only counts per item, which are
-  committed with every record (`leaderboard/items`), and it is exact: nothing is drawn at random.
+- *Speakers*: each test speaker is left out in turn; the variance is the sum of squared changes of
+  the score, each times one less the speaker's share of the test set. For speakers of equal shares
+  it is the jackknife's; for unequal ones the jackknife's is too large (Bell and McCaffrey 2002).
+  Where speakers are unknown, or fewer than six, utterances are left out. It needs only counts per
+  item, which are committed with every record (`leaderboard/items`), and it is exact: nothing is
+  drawn at random.
 - *Head seeds*: the mean square between the seeds of a row, pooled over the rows of the column,
   less the part that is only the noise of single items (which the first variance has already), and
   divided by the number of seeds of the row.

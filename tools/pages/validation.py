@@ -3,7 +3,7 @@
 For each task: filter banks with and without deltas (and, where the head pools over time, without
 normalisation, which leaves a mean of zero), the trained speaker encoder `ge2e`, controls with
 permuted training labels (three seeds each where heads train in seconds), the untrained
-`lighthubert_small`, a small encoder trained end to end (for classification), and chance.
+`lighthubert_small`, and chance.
 """
 
 from __future__ import annotations

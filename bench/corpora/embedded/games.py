@@ -4,17 +4,17 @@
 with their exact script and the character that speaks. The tracks `quick` and `open` are made of
 them. `prepare` fetches the packages, reads their containers, decodes the clips
 (`bench.corpora.package.clip_sound`) and writes the manifests that the committed tables describe
-(`bench.corpora.games.table_files`).
+(`bench.corpora.games.table_files`): all of them, or those of one task and their clips.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from bench.corpora.package import clip_sound, corpus_files, corpus_folder, debia
 from bench.corpora.package.reader import GameLine
 from bench.corpora.package.rows import clip_row
 from bench.corpora.package.text import normalise
+from bench.engine import default_workers
 from bench.errors import MissingError
 from bench.paths import disk_errors
 from bench.progress import bar
@@ -32,6 +33,7 @@ from bench.sound.audio import read_wav, samples_digest
 from bench.sound.manifests import write_table, write_trials
 
 NEEDED_BYTES = 900_000_000
+WORKERS_A_CORE = 2  # a worker waits for the disk about as long as it computes
 
 PACKAGES = (
     debian.Package(
@@ -49,33 +51,65 @@ PACKAGES = (
 _log = logging.getLogger(__name__)
 
 
-def _make(target: Path, packages: Path, deb_dir: Path | None) -> corpus_folder.CorpusSummary:
-    """Write audio, tables and notices into the folder of the corpus."""
+def _make(
+    target: Path,
+    packages: Path,
+    deb_dir: Path | None,
+    tables: Collection[str] | None = None,
+) -> corpus_folder.CorpusSummary:
+    """Write audio, tables and notices into the folder of the corpus.
+
+    Args:
+        target: the folder; what it holds of other tables stays as it is.
+        packages: folder of downloaded packages.
+        deb_dir: the user's folder of packages, or None.
+        tables: names of the manifests to write; only their clips are decoded. None is all.
+    """
     files = _read_packages(packages, deb_dir)
     clips = table_files.read_clips()
-    lines = _unchanged(_lines(files), clips)
+    lines, tasks = _unchanged(_lines(files), clips), _rows_by_task(tables)
+    used = {row.clip for rows in tasks for row in rows}
+    wanted = {name: line for name, line in lines.items() if tables is None or name in used}
     decoded_from = _sounds_digest(lines.values())
-    corpus_folder.share_clips(target, decoded_from)
+    corpus_folder.share_clips(target, decoded_from, set(map(clip_sound.audio_path, wanted)))
     sounds = {
         name: sound
-        for name, sound in decode(lines.values(), target).items()
+        for name, sound in decode(wanted.values(), target).items()
         if sound.num_samples == clips[name].num_samples
     }
-    if len(sounds) < len(clips):
+    bad = wanted.keys() - sounds.keys()
+    usable = lines.keys() - bad
+    if len(usable) < len(clips):
         _log.warning(
             "%d of %d clips differ from the committed ones and are dropped from every table",
-            len(clips) - len(sounds),
+            len(clips) - len(usable),
             len(clips),
         )
     utterances: set[str] = set()
-    for path in sorted(table_files.ROWS.iterdir()):
-        utterances |= _write_tables(table_files.read_rows(path), lines, sounds, target)
-    _write_trials(target, utterances)
-    dropped = _dropped(clips, sounds)
-    notes.write(target, notes.GAMES, files, dropped, len(sounds))
-    corpus_files.remove_unused(target, {clip_sound.audio_path(name) for name in sounds})
-    seconds = [sounds[name].num_samples / SAMPLE_RATE_HZ for name in lines if name in sounds]
+    for rows in tasks:
+        utterances |= _write_tables(rows, lines, sounds, target)
+    _write_trials(target, utterances, tables)
+    corpus_files.remove_unused(target, set(map(clip_sound.audio_path, clips.keys() - bad)))
+    present = [name for name in lines if (target / clip_sound.audio_path(name)).exists()]
+    dropped = _dropped(clips, usable)
+    notes.write(target, notes.GAMES, files, dropped, len(present))
+    seconds = [clips[name].num_samples / SAMPLE_RATE_HZ for name in present]
     return corpus_folder.CorpusSummary(seconds, dropped, decoded_from)
+
+
+def _rows_by_task(tables: Collection[str] | None) -> list[list[table_files.CommittedRow]]:
+    """Return the rows of each task: of all manifests, or those of some with no other's name."""
+    tasks = [table_files.read_rows(path) for path in sorted(table_files.ROWS.iterdir())]
+    if tables is None:
+        return tasks
+    return [
+        [
+            replace(row, manifests=names)
+            for row in rows
+            if (names := tuple(name for name in row.manifests if name in tables))
+        ]
+        for rows in tasks
+    ]
 
 
 def _unchanged(
@@ -112,8 +146,10 @@ def read_lines(packages: Path, deb_dir: Path | None) -> dict[str, GameLine]:
 
 
 def _read_packages(place: Path, deb_dir: Path | None) -> dict[str, dict[str, bytes]]:
-    debs = {item: debian.fetch(item, place, deb_dir) for item in PACKAGES}
-    return {item.name: debian.read(item, path) for item, path in debs.items()}
+    debs = [debian.fetch(item, place, deb_dir) for item in PACKAGES]
+    names = [item.name for item in PACKAGES]
+    with ThreadPoolExecutor(default_workers()) as pool:  # unpacking releases Python's lock
+        return dict(zip(names, pool.map(debian.read, PACKAGES, debs), strict=True))
 
 
 def _lines(files: Mapping[str, Mapping[str, bytes]]) -> dict[str, GameLine]:
@@ -135,13 +171,15 @@ def _by_name(files: Mapping[str, bytes]) -> dict[str, bytes]:
 def decode(lines: Iterable[GameLine], target: Path) -> dict[str, clip_sound.ClipSound]:
     """Write the clips of lines and return their sounds by id, without the undecodable ones.
 
-    It uses threads: decoding, filtering and hashing release Python's lock.
+    It uses threads: decoding, filtering, hashing and writing release Python's lock. A clip is made
+    by one of them, so their number decides no byte.
 
     Raises:
         MissingError: no space or no permission.
     """
     work = list(lines)
-    with disk_errors(target), ThreadPoolExecutor(os.cpu_count()) as pool:
+    workers = WORKERS_A_CORE * default_workers()
+    with disk_errors(target), ThreadPoolExecutor(workers) as pool:
         results = pool.map(partial(clip_sound.make, folder=target), work)
         sounds = {}
         with bar(total=len(work), label="decode", unit="clip") as progress:
@@ -197,26 +235,29 @@ def _manifest_row(row: table_files.CommittedRow, line: GameLine, key: str) -> di
     )
 
 
-def _write_trials(folder: Path, utterances: set[str]) -> None:
-    """Write the trials between utterances that are in the corpus."""
+def _write_trials(folder: Path, utterances: set[str], tables: Collection[str] | None) -> None:
+    """Write the trials of some manifests, or of all, between utterances that are in the corpus."""
     for name, trials in table_files.read_trials().items():
+        if tables is not None and name not in tables:
+            continue
         both = [trial for trial in trials if {trial.enrolment, trial.test} <= utterances]
         write_trials(folder, name, both)
 
 
 def _dropped(
-    clips: Mapping[str, table_files.CommittedClip], present: Collection[str]
+    clips: Mapping[str, table_files.CommittedClip], usable: Collection[str]
 ) -> dict[str, int]:
     """Return the number of clips by the rule that keeps them from tables with a target."""
     rules = Counter(
-        f"not verified: {clip.verdict}" if name in present else "changed"
+        f"not verified: {clip.verdict}" if name in usable else "changed"
         for name, clip in clips.items()
-        if name not in present or clip.verdict != "ok"
+        if name not in usable or clip.verdict != "ok"
     )
     return dict(sorted(rules.items()))
 
 
 CORPUS = corpus_folder.PackagedCorpus(
-    "games-v1", __name__, NEEDED_BYTES, make=_make, data=table_files.files()
+    "games-v1", __name__, NEEDED_BYTES, make=_make, make_part=_make, data=table_files.files()
 )
+BY_TABLE = True  # `prepare` and `status` take the names of tables
 folder, prepare, status, validate = CORPUS.folder, CORPUS.prepare, CORPUS.status, CORPUS.validate

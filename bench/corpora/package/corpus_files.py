@@ -31,17 +31,22 @@ def write_digests(folder: Path) -> None:
     write_text(folder / DIGESTS, "".join(lines))
 
 
-def link_audio(source: Path, target: Path) -> None:
+def link_audio(source: Path, target: Path, wanted: set[str]) -> None:
     """Hard-link the undamaged sound files of one corpus into another that lacks them.
 
     Writers replace files and never change them in place, so a link is as safe as a copy. Where
     the file system has no hard links, or `source` is being removed, the rest is left out.
+
+    Args:
+        source: the corpus that has the files.
+        target: the corpus that lacks them.
+        wanted: their paths, relative to a corpus.
     """
     (target / "audio").mkdir(parents=True, exist_ok=True)
     digests, _ = _expected(source)
     for name, digest in digests.items():
         try:
-            if name.startswith("audio/") and file_sha256(source / name) == digest:
+            if name in wanted and file_sha256(source / name) == digest:
                 os.link(source / name, target / name)
         except FileExistsError:
             continue

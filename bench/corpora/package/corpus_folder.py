@@ -2,7 +2,8 @@
 
 The name carries the digest of the recipe (`games-v1-0123456789ab`), so checkouts with different
 recipes share one home and none of them touches a folder of another. `corpus.json` is the mark. It
-is written last and removed first, so a folder that has it is complete.
+is written last, and removed first where files are missing, so a folder that has it is complete: it
+has the tables that the mark names, or all where it names none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from bench.errors import MissingError
 from bench.paths import disk_errors, write_text
 
 MARK = "corpus.json"
+TABLES = "tables"  # key of the mark of a part
 DIGEST_LETTERS = 12
 
 _log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class PackagedCorpus:
         needed_bytes: free space that making it takes.
         make: writes audio, tables and notices into a folder. Its arguments are that folder, the
             folder of downloaded packages, and the user's folder of packages or None.
+        make_part: adds the tables that its fourth argument names, with their clips, and keeps the
+            others. None where the corpus is always made as a whole.
         data: files beside the code that decide the content.
     """
 
@@ -83,18 +87,22 @@ class PackagedCorpus:
     module: str
     needed_bytes: int
     make: Callable[[Path, Path, Path | None], CorpusSummary]
+    make_part: Callable[[Path, Path, Path | None, Collection[str]], CorpusSummary] | None = None
     data: tuple[Path, ...] = ()
 
     def folder(self, home: Path) -> Path:
         """Return the folder of the corpus that the present recipe makes."""
         return place(home, self.name, self._recipe())
 
-    def prepare(self, home: Path, *, deb_dir: Path | None = None) -> Path:
-        """Make the corpus unless it is complete; continue an interrupted run.
+    def prepare(
+        self, home: Path, *, deb_dir: Path | None = None, tables: Collection[str] | None = None
+    ) -> Path:
+        """Make what the corpus lacks; continue an interrupted run.
 
         Args:
             home: the folder of everything that can be made again.
             deb_dir: a folder with the .deb files, for systems without apt.
+            tables: names of the tables that are needed; None is all.
 
         Returns:
             the corpus folder.
@@ -104,23 +112,23 @@ class PackagedCorpus:
             InvalidDataError: a package is corrupt or lacks the expected content.
         """
         target = self.folder(home)
-        if not self._is_complete(target):
+        if not self._has(target, tables):
             with alone(target):
-                if not self._is_complete(target):  # another process may have made it meanwhile
-                    begin(target, self.needed_bytes)
-                    self._finish(target, self.make(target, home / "packages", deb_dir))
+                if not self._has(target, tables):  # another process may have made it meanwhile
+                    self._make(target, home / "packages", deb_dir, tables)
         return target
 
-    def status(self, home: Path) -> CorpusStatus:
-        """Return the state of the corpus after a quick look."""
+    def status(self, home: Path, *, tables: Collection[str] | None = None) -> CorpusStatus:
+        """Return the state of the corpus, or of some of its tables, after a quick look."""
         target = self.folder(home)
         mark, size = read_mark(target), folder_bytes(target)
         problems = list(corpus_files.missing(target)) if mark else []
-        if size and not mark:
+        prepared = self._has(target, tables)
+        if size and not prepared and not problems:
             problems.append(f"{target}: not complete; prepare it again")
         return CorpusStatus(
             name=self.name,
-            prepared=self._is_complete(target),
+            prepared=prepared,
             num_utterances=int(mark.get("num_utterances", 0)),
             hours=float(mark.get("hours", 0.0)),
             size_bytes=size,
@@ -138,12 +146,34 @@ class PackagedCorpus:
     def _recipe(self) -> str:
         return recipe.code_digest(self.module, *self.data)
 
-    def _is_complete(self, target: Path) -> bool:
-        same = read_mark(target).get("recipe") == self._recipe()
-        return same and not any(corpus_files.missing(target))
+    def _has(self, target: Path, tables: Collection[str] | None) -> bool:
+        """Return whether the folder has these tables, or all, and no file is missing."""
+        mark = read_mark(target)
+        if mark.get("recipe") != self._recipe() or any(corpus_files.missing(target)):
+            return False
+        return TABLES not in mark or (tables is not None and set(tables) <= set(mark[TABLES]))
 
-    def _finish(self, target: Path, summary: CorpusSummary) -> None:
-        """Write the digests of all files, then the mark."""
+    def _make(
+        self, target: Path, packages: Path, deb_dir: Path | None, tables: Collection[str] | None
+    ) -> None:
+        """Make the tables that are lacking, or the whole corpus, then the digests and the mark.
+
+        Tables are added to an undamaged part under its mark, which stays true: who reads them
+        notices nothing, and a preparation that fails takes nothing away.
+        """
+        check_space(target, self.needed_bytes)
+        present: set[str] = set()
+        if self._has(target, ()):
+            present = set(read_mark(target)[TABLES])
+        else:
+            with disk_errors(target):
+                (target / MARK).unlink(missing_ok=True)
+        part: dict[str, list[str]] = {}
+        if tables is None or self.make_part is None:
+            summary = self.make(target, packages, deb_dir)
+        else:
+            summary = self.make_part(target, packages, deb_dir, set(tables) - present)
+            part = {TABLES: sorted(present.union(tables))}
         corpus_files.write_digests(target)
         mark = {
             "name": self.name,
@@ -152,6 +182,7 @@ class PackagedCorpus:
             "hours": round(sum(summary.seconds) / 3600, 3),
             "dropped": dict(summary.dropped),
             "sounds": summary.sounds,
+            **part,
         }
         write_text(target / MARK, json.dumps(mark, indent=2) + "\n")
 
@@ -196,14 +227,12 @@ def alone(target: Path) -> Iterator[None]:
             yield
 
 
-def begin(target: Path, needed_bytes: int) -> None:
-    """Remove the mark of a damaged corpus and check the free space.
+def check_space(target: Path, needed_bytes: int) -> None:
+    """Check the free space.
 
     Raises:
         MissingError: less than `needed_bytes` on the disk.
     """
-    with disk_errors(target):
-        (target / MARK).unlink(missing_ok=True)
     free = shutil.disk_usage(target).free
     if free + folder_bytes(target) < needed_bytes:
         raise MissingError(
@@ -212,16 +241,17 @@ def begin(target: Path, needed_bytes: int) -> None:
         )
 
 
-def share_clips(target: Path, sounds: str) -> None:
+def share_clips(target: Path, sounds: str, wanted: set[str]) -> None:
     """Link the clips that other recipes decoded from the same sounds by the same code.
 
     Args:
         target: the corpus.
         sounds: as in `CorpusSummary`.
+        wanted: paths of the clips in the corpus.
     """
     for other in other_recipes(target):
         if read_mark(other).get("sounds") == sounds:
-            corpus_files.link_audio(other, target)
+            corpus_files.link_audio(other, target, wanted)
 
 
 def read_mark(target: Path) -> dict[str, Any]:

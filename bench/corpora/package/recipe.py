@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[3]
 # These modules fetch, lock, check or report. No utterance depends on them.
 NO_CONTENT = frozenset(
     {
-        *("bench.api", "bench.errors", "bench.paths", "bench.progress", "bench.schema"),
+        *("bench.api", "bench.engine", "bench.errors", "bench.paths"),
+        *("bench.progress", "bench.schema"),
         *("bench.corpora.package.corpus_files", "bench.corpora.package.corpus_folder"),
         *("bench.corpora.package.debian", "bench.corpora.package.recipe"),
         *("bench.corpora.official._download", "bench.corpora.official._hub"),

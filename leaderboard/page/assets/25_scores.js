@@ -105,21 +105,21 @@ function paintTask(view, task, condition) {
   paintReferences(view, table, task, index, condition);
 }
 
-/* The best score of the controls, or of the ceilings, in the unit of the column; null without. */
-function bestOf(view, column, role) {
-  const values = view.rows.filter((row) => row.d === 'control' && row.r?.startsWith(role))
+/* The best score of the controls, in the unit of the column; null without. */
+function bestOf(view, column) {
+  const values = view.rows.filter((row) => row.d === 'control')
     .map((row) => valueOf(view, row, column).value).filter((value) => value != null);
   return values.length ? (column.b ? Math.max(...values) : Math.min(...values)) : null;
 }
 
-/* Chance, best control and ceiling of a condition, above the rows. */
+/* Chance and best control of a condition, above the rows. */
 function paintReferences(view, table, task, index, condition) {
   const column = view.cols[index];
   for (const line of table.tHead.querySelectorAll('tr.ref')) {
     const cell = line.cells[index + 1];
     cell.clean ??= { text: cell.textContent };
     const kind = line.dataset.r;
-    const value = kind === 'chance' ? chanceOf(view, task, condition) * column.scale : kind === 'resolution' || task === 'mean' ? null : bestOf(view, column, kind);
+    const value = kind === 'chance' ? chanceOf(view, task, condition) * column.scale : kind === 'resolution' || task === 'mean' ? null : bestOf(view, column);
     cell.textContent = !condition ? cell.clean.text : value == null ? '' : value.toFixed(column.digits);
   }
 }

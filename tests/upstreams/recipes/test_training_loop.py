@@ -4,6 +4,7 @@ import json
 import multiprocessing
 import os
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 
@@ -20,6 +21,10 @@ from upstreams.recipes.training.loop import TrainingRun
 from upstreams.recipes.training.objective import Objective, TrainedUpstream
 from upstreams.recipes.training.runlog import RunLog
 from upstreams.recipes.training.settings import TrainingSettings
+
+
+class Killed(BaseException):
+    """What ends a run in a test."""
 
 
 class Line(Objective):
@@ -96,9 +101,6 @@ def test_killed_and_resumed_gives_the_same_weights(tmp_path, source):
     whole.run(lambda *_: None)
     assert exported == [0.002, 0.004]
 
-    class Killed(BaseException):
-        pass
-
     broken, _, _ = make_run(tmp_path / "b", source, save_s=0.0)
 
     def kill(_, __):
@@ -135,6 +137,28 @@ def test_stages_begin_in_order_and_again_on_resume(tmp_path, source):
     ]
     half = len(rates) // 2
     assert max(rates[half:]) > min(rates[1 : half + 1])  # it starts again
+
+
+def test_a_run_killed_between_two_stages_still_begins_the_second_afresh(tmp_path, source):
+    weights = []
+    for name, killed_at in (("whole", None), ("killed", "second")):
+        objective = Line()
+        objective.stages = (0.5, 0.5)
+        run, _, _ = make_run(tmp_path / name, source, objective=objective, fresh_optimizer=True)
+
+        def kill(_, __, run=run, killed_at=killed_at):
+            if killed_at and run.moment().stage == 1:  # after the last update of the first
+                run.save()
+                raise Killed
+
+        with suppress(Killed):
+            run.run(kill)
+        objective = Line()
+        objective.stages = (0.5, 0.5)
+        again, _, _ = make_run(tmp_path / name, source, objective=objective, fresh_optimizer=True)
+        again.run(lambda *_: None)
+        weights.append(objective.weight)
+    assert torch.equal(*weights)
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, source):

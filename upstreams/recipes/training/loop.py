@@ -275,4 +275,4 @@ class TrainingRun:
         content = read_state(path, self.identity, self.device)
         self.progress = TrainingProgress(**content["place"])
         self.objective.load_state_dict(content["objective"])
-        self.optimisation.restore(content, self.moment().stage)
+        self.optimisation.restore(content)

@@ -127,11 +127,13 @@ class Optimisation:
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"optimizer": self.optimizer.state_dict(), "scaler": self._scaler.state_dict()}
+        scaler = self._scaler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler, "stage": self._stage}
 
-    def restore(self, state: Mapping[str, Any], stage: int) -> None:
-        """Continue in a stage from what a checkpoint kept."""
-        self._begin(stage)
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from what a checkpoint kept; the next update may begin another stage."""
+        if state["stage"] >= 0:
+            self._begin(state["stage"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state.get("scaler", {}))
 

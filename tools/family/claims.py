@@ -1,0 +1,151 @@
+"""The section of a family's page on the claims of the papers: paired differences of its members."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+
+from tabulate import tabulate
+
+from bench.conditions.catalogue import catalogue
+from bench.metrics.metric import METRICS
+from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
+from leaderboard.board.ranking import compare
+from leaderboard.board.rows import BoardScore, Row
+from leaderboard.board.scores import set_scores
+from tools.family.members import Family
+
+SEEN, UNSEEN = "distorted-seen", "distorted-unseen"
+TASKS_WANTED = 3  # of a pair of sizes, to count as told apart
+
+SECTION = """## Claims of the papers
+
+Differences in points, the first model less the second, on the same utterances, with 95 % intervals;
+on `clean` of the metric ({lower}: lower is better), on a set of conditions of the share of the lead
+over chance that is lost (lower is better). **Bold**: told apart, corrected by Holm's rule over the
+tasks of the line. A line compares two models; those of another training of the same recipe say how
+much a training alone changes.
+
+{table}
+
+**Sizes.** {pairs} pairs of the teacher and its students differ at least twofold in parameters;
+{told} of them are told apart on {wanted} tasks or more, {once} on one or more."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Two members of a family whose difference answers a claim.
+
+    Attributes:
+        text: the claim.
+        first, second: their names.
+        condition: a test set, or a set of conditions.
+    """
+
+    text: str
+    first: str
+    second: str
+    condition: str = "clean"
+
+
+CLAIMS = (
+    Claim("the discriminative loss helps", "house_distil_disc", "house_distil"),
+    Claim("a filter bank costs little", "house_fbank", "house_distil"),
+    Claim("deep and thin against shallow and wide", "house_distil_thin", "house_distil"),
+    Claim("distorted input narrows the loss, seen", "house_robust", "house_distil", SEEN),
+    Claim("distorted input narrows the loss, unseen", "house_robust", "house_distil", UNSEEN),
+    Claim("at no cost on clean speech", "house_robust", "house_distil"),
+    Claim("an adversary narrows it further, seen", "house_robust_adv", "house_robust", SEEN),
+    Claim("an adversary narrows it further, unseen", "house_robust_adv", "house_robust", UNSEEN),
+    Claim("at no cost on clean speech", "house_robust_adv", "house_robust"),
+    Claim("a subnet 3.5 times smaller keeps the teacher", "house_ofa", "house_wave"),
+    Claim("a subnet keeps the whole supernet", "house_ofa", "house_ofa@max"),
+    Claim("the smallest keeps the whole supernet", "house_ofa@min", "house_ofa@max"),
+    Claim("pruning keeps the teacher", "house_pruned60", "house_wave"),
+    Claim("pruned is better than small", "house_pruned60", "house_distil"),
+    Claim("same MACs: chosen by MACs, or by size", "house_pruned_macs40", "house_pruned60"),
+    Claim("90 % hurts more than 60 %", "house_pruned90", "house_pruned60"),
+    Claim("another training of the same recipe", "house_distil-s1", "house_distil"),
+    Claim("another training of the same recipe", "house_robust-s1", "house_robust"),
+    Claim("the same claim in other trainings, seen", "house_robust-s1", "house_distil-s1", SEEN),
+    Claim(
+        "the same claim in other trainings, unseen", "house_robust-s1", "house_distil-s1", UNSEEN
+    ),
+)
+
+
+def claims_section(family: Family) -> str:
+    """Return the section; claims whose models are not on the board are left out."""
+    rows = {row.name: row for row in family.rows}
+    metrics = family.metrics()
+    body = []
+    for claim in CLAIMS:
+        if claim.first not in rows or claim.second not in rows:
+            continue
+        tested = differences(family, rows[claim.first], rows[claim.second], claim.condition)
+        told = told_apart(tested)
+        cells = [_cell(tested.get(task), task in told) for task in metrics]
+        if tested:
+            pair = f"`{claim.first}` - `{claim.second}`"
+            body.append([claim.text, pair, f"`{claim.condition}`", *cells])
+    head = ["claim", "models", "test", *(task.upper() for task in metrics)]
+    lower = ", ".join(t.upper() for t, m in metrics.items() if not METRICS[m].higher_is_better)
+    counts = [len(told_apart(differences(family, *pair, "clean"))) for pair in _sizes(family)]
+    return SECTION.format(
+        lower=lower,
+        table=tabulate(body, headers=head, tablefmt="github", disable_numparse=True),
+        pairs=len(counts),
+        told=sum(count >= TASKS_WANTED for count in counts),
+        wanted=TASKS_WANTED,
+        once=sum(count > 0 for count in counts),
+    )
+
+
+def differences(family: Family, one: Row, two: Row, condition: str) -> dict[str, Comparison]:
+    """Return the paired difference of two rows in every task that both have, by task.
+
+    Args:
+        family: whose rows make the variance of head seeds under a set of conditions.
+        one: a row of it.
+        two: another one.
+        condition: a test set, or a set of conditions: then of relative degradations.
+    """
+    found = {}
+    for task, metric in family.metrics().items():
+        scores = _scores(family, task, metric, condition)
+        if one.key in scores and two.key in scores:
+            comparison = compare(scores[one.key], scores[two.key])
+            if comparison is not None:
+                found[task] = comparison
+    return found
+
+
+def _scores(family: Family, task: str, metric: str, condition: str) -> dict[str, BoardScore]:
+    """Return what is compared of every row that has it, by row key."""
+    if condition in catalogue().sets:
+        over = set_scores(family.rows, task, metric, catalogue().sets[condition])
+        return {key: score.loss for key, score in over.items() if score.loss is not None}
+    key = (task, metric, condition)
+    return {row.key: row.scores[key] for row in family.rows if key in row.scores}
+
+
+def told_apart(tested: dict[str, Comparison]) -> set[str]:
+    """Return the tasks whose differences are significant, all of them corrected together."""
+    corrected = holm([item.p_value for item in tested.values()])
+    return {task for task, p in zip(tested, corrected, strict=True) if p < SIGNIFICANT}
+
+
+def _sizes(family: Family) -> Iterator[tuple[Row, Row]]:
+    """Yield the pairs of teacher and students whose parameters differ at least twofold."""
+    for one, two in combinations((family.teacher, *family.students), 2):
+        small, large = sorted((one.params or 0.0, two.params or 0.0))
+        if small and large >= 2.0 * small:
+            yield one, two
+
+
+def _cell(item: Comparison | None, is_told: bool) -> str:
+    if item is None:
+        return "-"
+    text = f"{100 * item.difference:+.1f} [{100 * item.low:+.1f}, {100 * item.high:+.1f}]"
+    return f"**{text}**" if is_told else text
