@@ -151,7 +151,7 @@ class RunFields(Frozen):
     Attributes:
         weights: provenance of the upstream's weights; shown beside the numbers.
         labels_shuffled: True for the control whose training labels were permuted.
-        ceiling: of an option that is no more.
+        ceiling: False: of an option that was removed and is in older records.
         limit, steps: utterances a split and updates of a smoke test, which is no result.
         predictions_sha256: of the predictions file of every condition in `scores`.
         conditions: scores under conditions, beside those on the task's test sets.

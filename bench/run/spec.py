@@ -60,8 +60,8 @@ class RunSpec:
             raise UsageError(f"steps {self.steps}: expected 1 or more")
 
     def content(self) -> dict[str, object]:
-        """Return the fields for the key of the run: `steps` only where set, `ceiling` is gone."""
-        fields = {**asdict(self), "ceiling": False}
+        """Return the fields for the key of the run; `steps`, newer than others, only where set."""
+        fields = {**asdict(self), "ceiling": False}  # gone, but in the keys of the first records
         if self.steps is None:
             del fields["steps"]
         return fields

@@ -68,7 +68,7 @@ says no more than that about this model.
 Two heads of one upstream that differ in their seed only, on the committed records of track
 `{track}`: a test at 5 % should reject 5 % of such pairs. {pairs} pairs of {rows} rows at most are
 not independent, so that 0 to 10 % are what luck allows for a single line; all lines together reject
-{share:.1f} % of {total}: fewer than 5 %, since heads of one row differ in few items. (Resampling
+{share:.1f} % of {total}: fewer than 5 %, so the tests are cautious here. (Resampling
 utterances with the head seed held fixed, as in an earlier version, rejected 44 % in ASR, 45 % in
 SLU, 18 % in IC, 12 % in KS and 6 % in SID.)
 
