@@ -20,24 +20,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--board", type=Path, default=board_folder())
     parser.add_argument("--out", type=Path, default=Path("docs/recipes-results.md"))
     parser.add_argument("--plot", type=Path, help="scores against MACs, .svg or .png")
-    parser.add_argument("--ladders", type=Path, help="losses by severity, .svg or .png")
 
 
 def run(options: argparse.Namespace) -> int:
     """Write the page and its plots."""
     from bench.metrics.plots import check_picture
-    from tools.family.ladders import plot_family_ladders
     from tools.family.members import read_family
     from tools.family.page import write_family
     from tools.family.plot import plot_family
 
-    for picture in (options.plot, options.ladders):
-        check_picture(picture)
+    check_picture(options.plot)
     family = read_family(options.teacher, options.track, options.board)
     write_family(family, options.out)
     print(options.out)
-    for draw, path in ((plot_family, options.plot), (plot_family_ladders, options.ladders)):
-        if path is not None:
-            draw(family, path)
-            print(path)
+    if options.plot is not None:
+        plot_family(family, options.plot)
+        print(options.plot)
     return 0
