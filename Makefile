@@ -138,10 +138,7 @@ recipe-curves: setup-conditions ## draw learning curves of the house family from
 	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
 docs: setup-conditions ## write every page that is made of the committed records again (two minutes)
-	@$(BIN)/python -m tools family-page house_wave --track open --plot docs/recipes-family.svg
-	@$(BIN)/python -m tools conditions-page --track open
-	@$(BIN)/python -m tools track-page quick
-	@$(BIN)/python -m tools track-page open
+	@$(BIN)/python -m tools docs
 
 training-throughput: setup-conditions ## time that a training waits for data, with and without loaders (minutes): docs/training-throughput.md
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools training-throughput

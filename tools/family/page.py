@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from tabulate import tabulate
 
 from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
-from bench.paths import write_text
 from leaderboard.board.columns import percent_range
 from leaderboard.board.rows import BoardScore
 from leaderboard.board.scores import SetScore, set_scores
@@ -50,11 +48,6 @@ The metric as the mean over the {count} conditions of the set, and behind it the
 over chance that is lost against clean speech, in percent, with its 95 % interval; none where the
 clean score does not beat chance. Heads were trained on clean speech. To test two against each
 other: `slim-superb compare ONE OTHER --condition {name}`."""
-
-
-def write_family(family: Family, path: Path) -> None:
-    """Write the page."""
-    write_text(path, page(family))
 
 
 def page(family: Family) -> str:
