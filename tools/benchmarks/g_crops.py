@@ -6,8 +6,6 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.config import CropRule, TaskCard
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded, load_upstream
@@ -20,6 +18,7 @@ from bench.run.stages import best_probe, train
 from bench.session import Session
 from tools.benchmarks._paired import spread
 from tools.benchmarks._setting import SEEDS, Setting, scratch
+from tools.markdown import markdown_table
 
 TITLE = "Kept crops"
 UPSTREAM, TASK, TRACK = "ge2e", "sid", "quick"
@@ -42,7 +41,7 @@ def measure(setting: Setting) -> str:
         for name, values in scores.items()
     ]
     head = ["crops kept", "accuracy %, median of 3 seeds (range)", "mean"]
-    return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+    return f"""{markdown_table(rows, head)}
 
 `{UPSTREAM}` on SID of track `{TRACK}`: training on crops of {SECONDS:g} s, one of the kept crops
 an epoch; test utterances are whole. SUPERB's crops of 8 s contain more of an utterance."""

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from bench.api import Utterance
 from bench.conditions.catalogue import catalogue, condition
@@ -19,6 +18,7 @@ from bench.distortions._room import room_response
 from bench.features.passes import clean_sound
 from bench.sound.manifests import read_table
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 
 TITLE = "Distorting"
 AT_LEAST = 30.0
@@ -56,7 +56,7 @@ def measure(setting: Setting) -> str:
         for s in measure_speed(setting.home, utterances=setting.utterances)
     ]
     head = ["effect", "condition", "times real time, one core", "at least", "reached"]
-    table = tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+    table = markdown_table(rows, head)
     return f"""Lines of the corpus under one condition of every effect, one core, CPU time. Noise is
 in memory; its first reading from disk is not counted.
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
-from tabulate import tabulate
-
 from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
@@ -15,6 +13,7 @@ from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.scores import set_scores
 from tools.family.members import Family
+from tools.markdown import markdown_table
 
 SEEN, UNSEEN = "distorted-seen", "distorted-unseen"
 TASKS_WANTED = 3  # of a pair of sizes, to count as told apart
@@ -94,7 +93,7 @@ def claims_section(family: Family) -> str:
     counts = [len(told_apart(differences(family, *pair, "clean"))) for pair in _sizes(family)]
     return SECTION.format(
         lower=lower,
-        table=tabulate(body, headers=head, tablefmt="github", disable_numparse=True),
+        table=markdown_table(body, head),
         pairs=len(counts),
         told=sum(count >= TASKS_WANTED for count in counts),
         wanted=TASKS_WANTED,

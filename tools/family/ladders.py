@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tabulate import tabulate
-
 from bench.conditions.catalogue import Condition
 from leaderboard.board.columns import percent_range
 from leaderboard.board.degradation import MeanDegradation, mean_degradation
 from leaderboard.board.rows import Degradation, Row
 from leaderboard.board.scores import set_scores
 from tools.family.members import Family
+from tools.markdown import markdown_table
 from tools.pages.ladder_plot import ladders
 
 ABOUT = """## Along the ladders
@@ -57,7 +56,7 @@ def ladder_section(family: Family) -> str:
     tasks = ", ".join(task.upper() for task in ladder_metrics(family))
     about = ABOUT.format(tasks=tasks, rungs=len(everything))
     tables = [
-        tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
+        markdown_table(lines, head)
         for lines, head in (
             (rungs, ["ladder", "what", "rungs"]),
             (body, ["upstream", *rungs_of, f"all {len(everything)}"]),

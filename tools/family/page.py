@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from tabulate import tabulate
+from collections.abc import Mapping
 
 from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
@@ -14,6 +12,7 @@ from leaderboard.board.scores import SetScore, set_scores
 from tools.family.claims import claims_section
 from tools.family.ladders import ladder_section
 from tools.family.members import Family, mean_score, share_kept
+from tools.markdown import markdown_table
 
 SETS = ("distorted-seen", "distorted-unseen", "codecs")
 USUAL_SEEDS = 3
@@ -84,7 +83,8 @@ def _scores(family: Family, metrics: Mapping[str, str]) -> str:
         cells = [_score(score, name) for score, name in zip(scores, metrics.values(), strict=True)]
         weights = ", ".join([row.records[0].weights, *row.standing.flags])
         body.append([f"`{row.name}`", weights, *facts, *cells])
-    return "## On clean speech\n\n" + _table(body, [*head, *(task.upper() for task in metrics)])
+    head += [task.upper() for task in metrics]
+    return f"## On clean speech\n\n{markdown_table(body, head)}"
 
 
 def _shares(family: Family, metrics: Mapping[str, str]) -> str:
@@ -102,7 +102,7 @@ def _other_test(family: Family, metrics: Mapping[str, str], test: str) -> str:
         cells = [_score(score, metrics[task]) for task, score in scores.items()]
         if any(scores.values()):
             body.append([f"`{row.name}`", *cells])
-    scored = _table(body, ["upstream", *(task.upper() for task in metrics)])
+    scored = markdown_table(body, ["upstream", *(task.upper() for task in metrics)])
     about = OTHER_TEST.format(name=test)
     return "\n\n".join([about, scored, _shares_on(family, metrics, test)])
 
@@ -119,7 +119,7 @@ def _shares_on(family: Family, metrics: Mapping[str, str], test: str) -> str:
             share = share_kept(score, teacher, control) if score and control else None
             cells.append(percent_range(share))
         body.append([f"`{row.name}`", *cells])
-    return _table(body, ["upstream", *(task.upper() for task in metrics)])
+    return markdown_table(body, ["upstream", *(task.upper() for task in metrics)])
 
 
 def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
@@ -136,7 +136,7 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     if not body:
         return ""
     about = LOSSES.format(name=name, count=len(members))
-    return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
+    return f"{about}\n\n" + markdown_table(body, ["upstream", *(task.upper() for task in metrics)])
 
 
 def _over(score: SetScore | None, metric: str) -> str:
@@ -162,7 +162,3 @@ def _points(value: float, metric: str) -> str:
 
 def _count(value: float | None, unit: float, digits: int = 2) -> str:
     return "-" if value is None else f"{value / unit:.{digits}f}"
-
-
-def _table(body: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError
 from bench.metrics.metric import METRICS
@@ -17,6 +15,7 @@ from leaderboard.board.reading import BoardFolders, read_track
 from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import Row
 from leaderboard.board.scores import SetScore, set_scores
+from tools.markdown import markdown_table
 from tools.pages.ladder_plot import Loss, plot_ladders
 
 # A published encoder, a trained one, and two students of it: without and with distorted speech.
@@ -158,7 +157,7 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
         for name in _conditions(shown, task, metric)
     ]
     tables = [
-        tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+        markdown_table(body, head)
         for body, head in (
             (sets, ["mean over", "conditions", *names]),
             (single, ["condition", *names]),

@@ -16,8 +16,6 @@ from statistics import fmean, stdev, variance
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tabulate import tabulate
-
 from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
 from bench.metrics.metric import METRICS
@@ -31,6 +29,7 @@ from bench.run.selection import shared_rates
 from bench.run.spec import RunSpec
 from bench.run.stages import best_probe, train
 from bench.session import Session
+from tools.markdown import markdown_table
 
 SEEDS = (0, 1, 2)
 LATE = 0.9  # share of the updates from which a step counts as one of the last
@@ -232,7 +231,8 @@ def _committed(results: Path) -> str:
         edge = _percent(edges) if len(grids[0]) > 1 else "one rate only"
         spread = f"{100 * _pooled_sd(records):.1f}"
         rows.append([task, str(len(records)), edge, late, spread])
-    return _table(["task", "records", "rate at an edge", "step in the last tenth", "s.d."], rows)
+    head = ["task", "records", "rate at an edge", "step in the last tenth", "s.d."]
+    return markdown_table(rows, head)
 
 
 def _pooled_sd(records: Sequence[Record]) -> float:
@@ -264,13 +264,9 @@ def _tried(trials: Sequence[HeadTrial]) -> str:
         ])  # fmt: skip
     head = ["task", "track", "card", "recipe", "upstreams", "rate at an edge"]
     head += ["step in the last tenth", "dev"]
-    return _table([*head, "s.d. on dev", "s.d. on test", "CPU s"], rows)
+    return markdown_table(rows, [*head, "s.d. on dev", "s.d. on test", "CPU s"])
 
 
 def _percent(flags: Sequence[bool]) -> str:
     """Return the share of True as text, in percent."""
     return f"{100 * fmean(flags):.0f} %"
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.metrics.degradation import beats_chance
 from bench.metrics.metric import METRICS
 from bench.progress import say
@@ -22,6 +20,7 @@ from bench.run.spec import RunSpec
 from bench.session import Session
 from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
+from tools.markdown import markdown_table
 
 # A fixed transform, random features and units of cepstra: what needs no trained network.
 TRANSFORMS = ("fbank@cmvn=off", "random_features", "mfcc_units")
@@ -99,7 +98,7 @@ def _section(rows: Sequence[Row], task: str, main: str) -> str:
         weights = row.records[0].weights
         body.append([label, weights, seeds, *(_cell(scores[row.key][m], m) for m in metrics)])
     head = ["upstream", "weights", "seeds", *(METRICS[m].label for m in metrics)]
-    table = tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+    table = markdown_table(body, head)
     return f"## {task.upper()}\n\n{table}\n\n" + _verdict(measured, scores, task, main)
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ
@@ -25,6 +24,7 @@ from bench.measure.timing import cpu_name
 from bench.progress import say
 from tools.benchmarks._paired import Times, spread
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 from tools.peers import hubert, whisper
 from tools.peers.peer import OURS, Maker, available
 from tools.peers.timing import SLOW, PeerTimes, compare
@@ -141,7 +141,7 @@ group norm, so that a shorter sound in a batch gets other states.
 "About": one run on a second of sound took more than {SLOW:g} times the seconds of ours, and no more
 were made. A processor without instructions for bf16 or int8 computes them slowly.{absent}
 
-{tabulate(rates, headers=head, tablefmt="github", disable_numparse=True)}
+{markdown_table(rates, head)}
 
 ## Where ours is behind in the same precision
 
@@ -173,7 +173,7 @@ def _table(cells: Sequence[Cell]) -> str:
     for count in THREADS:
         head += [f"together, {count} thread(s)", f"seconds, {count}", f"CPU seconds, {count}"]
     rows = [[*key, *texts, f"{largest[key]:.1e}"] for key, texts in lines.items()]
-    return tabulate(rows, headers=[*head, "difference"], tablefmt="github", disable_numparse=True)
+    return markdown_table(rows, [*head, "difference"])
 
 
 def _behind(cells: Sequence[Cell]) -> Iterator[str]:
