@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.features.store import FeatureStore
 from bench.identity import decoding_key
 from bench.paths import check_file, file_sha256, write_text
 from bench.probe.fit import EVAL_BATCH
@@ -27,7 +26,7 @@ from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
 from bench.run.artifacts import load_run
 from bench.run.evaluate import Judged, score_condition, write_predictions
-from bench.run.run_features import Features, extract
+from bench.run.run_features import Features, extract, features_of
 from bench.session import Session
 
 SILENCE, UNKNOWN = "|", "<unk>"
@@ -121,14 +120,7 @@ class LmDecoder:
         return " ".join(self._words.get_entry(n) for n in hypotheses[0].words if n >= 0)
 
 
-def score_with_lm(
-    path: Path,
-    lm: Path,
-    lexicon: Path,
-    session: Session,
-    *,
-    search: BeamSearch | None = None,
-) -> list[ConditionScore]:
+def score_with_lm(path: Path, lm: Path, lexicon: Path, session: Session) -> list[ConditionScore]:
     """Decode the test sets of a finished run with a language model, and score them.
 
     Predictions and scores are written into `lm/` in the run's folder; the record does not change.
@@ -139,28 +131,19 @@ def score_with_lm(
         lexicon: lines of a word and its letters.
         session: where things are and how the upstream runs; features that the run left on the same
             kind of device are read.
-        search: settings of the beam search.
 
     Raises:
         UsageError: not a run of CTC over letters.
         UserError: as `LmDecoder` and `bench.run.artifacts.load_run`.
     """
-    record, search = read_record(path), search or BeamSearch()
+    record, search = read_record(path), BeamSearch()
     run = load_run(path, record, session)
     head, card = run.probe.head, run.resolved.card
     vocabulary = getattr(head, "vocabulary", ())
     if "wer" not in card.metrics or SILENCE not in vocabulary or UNKNOWN not in vocabulary:
         raise UsageError(f"{path}: a language model decodes speech recognition of track superb")
     decoder = LmDecoder(vocabulary, lm, lexicon, search)
-    loaded = run.resolved.loaded
-    store = FeatureStore(
-        session.features,
-        loaded.key,
-        card.features,
-        engine=run.engine,
-        name=loaded.name.text(),
-    )
-    features = Features(run.resolved, store)
+    features = features_of(run.resolved, replace(session, engine=run.engine))
     folder = path.with_suffix("") / "lm"
     scores: list[ConditionScore] = []
     for condition in card.conditions:
