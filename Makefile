@@ -178,9 +178,9 @@ tables: setup-dev ## write the committed tables of the embedded corpus by the ru
 threads: setup-conditions ## evaluate with 1, 2 and 4 threads, one record must come out: docs/determinism.md
 	@$(BIN)/python -m tools.hostile.threads --write docs/determinism.md
 
-align: setup-dev ## verify every line of the embedded corpus against its sound (then: make tables)
+align: setup-dev ## verify every line of the embedded corpus against its sound, and write the tables
 	@$(PIP) --editable '.[align]'
-	@$(BIN)/python -m tools align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
+	@$(BIN)/python -m tools tables --align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
 
 test: lint type pytest ## run lint, types and all tests, as continuous integration does
 
