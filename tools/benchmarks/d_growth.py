@@ -58,10 +58,10 @@ utterances): distortion, pass and prediction; nothing is trained.
 
 def _medians(functions: Mapping[float, Callable[[], object]], repeats: int) -> Column:
     """The medians of each over the rounds."""
-    times = in_turn({str(key): function for key, function in functions.items()}, repeats)
+    times = in_turn(functions, repeats)
     return [
-        (key, Times(*(statistics.median(part) for part in zip(*times[str(key)], strict=True))))
-        for key in functions
+        (key, Times(*(statistics.median(part) for part in zip(*each, strict=True))))
+        for key, each in times.items()
     ]
 
 

@@ -6,7 +6,6 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,7 +32,7 @@ PACKAGES = (
     *("torch", "torchao", "transformers", "torchaudio", "s3prl", "onnxruntime"),
     *("faster-whisper", "ctranslate2"),
 )
-SECONDS = 420.0  # of the whole measurement
+ROUNDS = 3
 UTTERANCES = 3
 EQUAL_SECONDS, EQUAL_COUNT = 10.0, 2
 THREADS = (1, 2)
@@ -84,19 +83,18 @@ def page(home: Path, *, quick: bool = False) -> str:
         home: folder of corpora.
         quick: as little as runs through all the code.
     """
-    end = time.monotonic() + (0.0 if quick else SECONDS)
     load = os.getloadavg()[0]
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="slim-superb-peers-") as folder:
-        cells = list(measure(cases(home, quick=quick), Path(folder), end, missing))
+        rounds = 1 if quick else ROUNDS
+        cells = list(measure(cases(home, quick=quick), Path(folder), rounds, missing))
     return write_up(cells, missing, load)
 
 
 def measure(
-    all_cases: Sequence[Case], folder: Path, end: float, missing: dict[str, str]
+    all_cases: Sequence[Case], folder: Path, rounds: int, missing: dict[str, str]
 ) -> Iterator[Cell]:
     """Yield the cells; add the libraries that are not installed to `missing`."""
-    left = len(THREADS) * sum(len(case.sounds) for case in all_cases)
     for case in all_cases:
         peers, absent = available(case.makers, folder)
         missing |= absent
@@ -104,11 +102,9 @@ def measure(
             for threads in THREADS:
                 title = f"{case.model}, {sound}"
                 say(f"peers: {title}, {threads} thread(s)")
-                now = time.monotonic()
-                base, rows = compare(peers, wavs, threads, now + (end - now) / left)
+                base, rows = compare(peers, wavs, threads, rounds)
                 seconds = sum(map(len, wavs)) / SAMPLE_RATE_HZ
                 yield Cell(title, threads, seconds, base, rows)
-                left -= 1
 
 
 def write_up(cells: Sequence[Cell], missing: dict[str, str], load: float) -> str:
