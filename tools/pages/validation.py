@@ -15,6 +15,7 @@ from bench.metrics.degradation import beats_chance
 from bench.metrics.metric import METRICS
 from bench.progress import say
 from bench.registry import task_card, task_names
+from bench.reports.run_report import interval_text
 from bench.run.run import run_seeds
 from bench.run.spec import RunSpec
 from bench.session import Session
@@ -109,11 +110,7 @@ def _of_task(row: Row, task: str) -> dict[str, BoardScore]:
 
 
 def _cell(score: BoardScore, metric: str) -> str:
-    text = METRICS[metric].text(score.value)
-    if score.low is None or score.high is None:
-        return text
-    low, high = (METRICS[metric].text(end) for end in (score.low, score.high))
-    return f"{text} [{low}, {high}]"
+    return interval_text(metric, score.value, score.low, score.high)
 
 
 def _verdict(
