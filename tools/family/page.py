@@ -65,8 +65,7 @@ def page(family: Family) -> str:
 
 
 def _titled(metric: str) -> str:
-    better = "higher" if METRICS[metric].higher_is_better else "lower"
-    return f"{METRICS[metric].label} ({better} is better)"
+    return f"{METRICS[metric].label} ({METRICS[metric].direction})"
 
 
 def _scores(family: Family, metrics: Mapping[str, str]) -> str:
