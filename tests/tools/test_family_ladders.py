@@ -9,7 +9,7 @@ from bench.errors import MissingError
 from bench.metrics.jackknife import Influences
 from leaderboard.board.rows import BoardScore, Degradation
 from tools.family.ladders import ladder_metrics, ladder_section, scored_rows
-from tools.pages.ladder_plot import Loss, ladders, plot_ladders
+from tools.pages.ladder_plot import ladders, plot_ladders
 
 RUNGS = [rung.name for rungs in ladders().values() for rung in rungs]
 
@@ -78,7 +78,7 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
 
 
 def test_the_picture_has_a_panel_a_ladder(tmp_path):
-    line = {name: Loss(0.2, 0.1, 0.3) for name in RUNGS}
+    line = {name: Degradation(0.2, 0.1, 0.3) for name in RUNGS}
     path = tmp_path / "ladders.svg"
     plot_ladders({"house_wave": line, "house_robust": line}, "lost, %", path)
     drawn = path.read_text("utf-8")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.conditions.catalogue import catalogue
@@ -16,7 +16,7 @@ from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import Row
 from leaderboard.board.scores import SetScore, set_scores
 from tools.markdown import markdown_table
-from tools.pages.ladder_plot import Loss, plot_ladders
+from tools.pages.ladder_plot import plot_ladders
 
 # A published encoder, a trained one, and two students of it: without and with distorted speech.
 UPSTREAMS = ("ge2e", "house_wave", "house_distil", "house_robust")
@@ -82,7 +82,10 @@ def write_page(board: Path, track: str, docs: Path) -> list[Path]:
     written = [docs / "conditions.md"]
     write_text(written[0], page(rows, track))
     for task, (metric, scored) in tasks.items():
-        lines = {row.name: _line(row, task) for row in scored}
+        lines = {
+            row.name: {name: loss for (of, name), loss in row.degradations.items() if of == task}
+            for row in scored
+        }
         written.append(docs / _plot(task))
         plot_ladders(lines, f"{METRICS[metric].label}: lead over chance lost, %", written[-1])
     return written
@@ -118,14 +121,6 @@ def _conditions(rows: Sequence[Row], task: str, metric: str) -> list[str]:
         for name in conditions_of(rows)
         if name not in tests and any((task, metric, name) in row.scores for row in rows)
     ]
-
-
-def _line(row: Row, task: str) -> Mapping[str, Loss]:
-    return {
-        condition: Loss(loss.value, loss.low, loss.high)
-        for (of, condition), loss in row.degradations.items()
-        if of == task
-    }
 
 
 def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) -> str:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.conditions.catalogue import Condition, catalogue
 from bench.errors import MissingError
 from bench.metrics.plots import legend_above, picture
+from leaderboard.board.rows import Degradation
 
 COLUMNS = 4
 SHIFT = 0.06  # of a rung, between the lines, so that intervals do not cover each other
 
 
-class Loss(NamedTuple):
-    """A loss against clean speech, relative to clean, with its interval if it has one."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-Line = Mapping[str, Loss]  # by condition
+Line = Mapping[str, Degradation]  # by condition
 
 
 def ladders() -> dict[str, list[Condition]]:
