@@ -27,7 +27,7 @@ from bench.run.job import open_job
 from bench.run.run_features import extract
 from bench.run.selection import shared_rates
 from bench.run.spec import RunSpec
-from bench.run.stages import best_probe, train
+from bench.run.stages import best_probe, score_of, train
 from bench.session import Session
 from tools.markdown import markdown_table
 
@@ -166,8 +166,7 @@ def run_trial(task: str, track: str, upstream: str, change: str, session: Sessio
     table, tests = runs[0].tables["clean"], []
     for point in best:
         predicted = predict(best_probe(features, point), features.source("clean"))
-        by_id = {item.id: one for item, one in zip(table.utterances, predicted, strict=True)}
-        tests.append(METRICS[card.metrics[0]].score(by_id, table.utterances, table.trials).value)
+        tests.append(score_of(card.metrics[0], table, predicted))
     return HeadTrial(
         task, upstream, card.version, change,
         rates=tuple(point.lr for point in best),
