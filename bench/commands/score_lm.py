@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     search = BeamSearch(
         beam=options.beam, lm_weight=options.lm_weight, word_score=options.word_score
     )
-    scores = score_with_lm(options.record, options.lm, options.lexicon, session, search=search)
+    scores = score_with_lm(options.record, options.lm, options.lexicon, session, search)
     record = read_record(options.record)
     greedy = {(score.condition, score.metric): score_text(score) for score in record.scores}
     rows = [

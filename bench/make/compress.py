@@ -21,6 +21,7 @@ from bench.load.fingerprint import identified
 from bench.load.loader import Loaded, load_upstream
 from bench.make.clips import LEFT_OUT, find_clips, read_part
 from bench.make.export import Export, length_text
+from bench.make.own_head import score_own_head
 from bench.make.recipe import (
     RecipeCard,
     head_maker,
@@ -147,8 +148,9 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
             return None
         _train(trainer, name)
     path = export.final()
-    if task is not None:
-        export.score(task, path, home)
+    model = trainer.predictor() if task is not None else None
+    if task is not None and model is not None:
+        say(f"own head: {score_own_head(export, task, model, home)}")
     return path
 
 

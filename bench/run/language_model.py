@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.features.store import FeatureStore
 from bench.identity import decoding_key
 from bench.paths import check_file, file_sha256, write_text
 from bench.probe.fit import EVAL_BATCH
@@ -27,7 +26,7 @@ from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
 from bench.run.artifacts import load_run
 from bench.run.evaluate import Judged, score_condition, write_predictions
-from bench.run.run_features import Features, extract
+from bench.run.run_features import Features, extract, features_of
 from bench.session import Session
 
 BOUNDARY, UNKNOWN = "|", "<unk>"
@@ -134,8 +133,7 @@ def score_with_lm(
     lm: Path,
     lexicon: Path,
     session: Session,
-    *,
-    search: BeamSearch | None = None,
+    search: BeamSearch,
 ) -> list[ConditionScore]:
     """Decode dev and the test sets of a finished run with a language model, and score them.
 
@@ -155,7 +153,7 @@ def score_with_lm(
         UsageError: not a run of CTC over letters.
         UserError: as `LmDecoder` and `bench.run.artifacts.load_run`.
     """
-    record, search = read_record(path), search or BeamSearch()
+    record = read_record(path)
     run = load_run(path, record, session)
     head, card = run.probe.head, run.resolved.card
     vocabulary = getattr(head, "vocabulary", ())
@@ -165,15 +163,7 @@ def score_with_lm(
             "of speech recognition"
         )
     decoder = LmDecoder(vocabulary, lm, lexicon, search)
-    loaded = run.resolved.loaded
-    store = FeatureStore(
-        session.features,
-        loaded.key,
-        card.features,
-        engine=run.engine,
-        name=loaded.name.text(),
-    )
-    features = Features(run.resolved, store)
+    features = features_of(run.resolved, replace(session, engine=run.engine))
     folder = path.with_suffix("") / "lm"
     scores: list[ConditionScore] = []
     for condition in ("dev", *card.conditions):

@@ -17,6 +17,7 @@ from bench.registry import task_card, task_names
 from bench.session import Session
 from tools.benchmarks._paired import clock, spread
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 
 TITLE = "The upstream pass against the machine"
 SECONDS = 10
@@ -125,4 +126,4 @@ def _padding(setting: Setting) -> str:
             real = sum(item.num_samples for item in items)
             rows.append([track, task, len(items), len(cut), f"{100 * (1 - real / padded):.1f}"])
     head = ["track", "task", "utterances", "buckets", "padding %"]
-    return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+    return markdown_table(rows, head)

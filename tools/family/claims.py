@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 
-from tabulate import tabulate
-
 from bench.conditions.catalogue import catalogue
 from bench.metrics.jackknife import Influences, mean_influences
 from bench.metrics.metric import METRICS
@@ -17,6 +15,7 @@ from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.scores import set_scores
 from tools.family.members import Family
+from tools.markdown import markdown_table
 
 SEEN, UNSEEN = "distorted-seen", "distorted-unseen"
 MIN_TRAININGS = 2  # of each recipe, to compare recipes and not models
@@ -99,7 +98,7 @@ def claims_section(family: Family) -> str:
     counts = [len(told_apart(differences(family, *pair, "clean"))) for pair in _sizes(family)]
     return SECTION.format(
         lower=lower,
-        table=tabulate(body, headers=head, tablefmt="github", disable_numparse=True),
+        table=markdown_table(body, head),
         pairs=len(counts),
         told=sum(count >= TASKS_WANTED for count in counts),
         wanted=TASKS_WANTED,
@@ -180,8 +179,12 @@ def told_apart(tested: Mapping[str, Comparison]) -> set[str]:
 
 
 def _sizes(family: Family) -> Iterator[tuple[Row, Row]]:
-    """Yield the pairs of teacher and students whose parameters differ at least twofold."""
-    for one, two in combinations((family.teacher, *family.students), 2):
+    """Yield the pairs of teacher and students whose parameters differ at least twofold.
+
+    Of several trainings of a recipe the first one counts.
+    """
+    students = (row for row in family.students if not re.search(r"-s\d+$", row.name))
+    for one, two in combinations((family.teacher, *students), 2):
         small, large = sorted((one.params or 0.0, two.params or 0.0))
         if small and large >= 2.0 * small:
             yield one, two
