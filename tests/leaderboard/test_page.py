@@ -14,6 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # Rows below the first screen, and the tables below, follow after the next picture.
 PAINTED = "new Promise((done) => requestAnimationFrame(() => setTimeout(setTimeout, 0, done)))"
 
+SPACE_AFTER_NUMBER = """(cell) => {
+    const number = [...cell.childNodes].find((node) => node.nodeType === 3 || node.tagName === 'B');
+    const range = document.createRange();
+    range.selectNodeContents(number);
+    return cell.getBoundingClientRect().right - range.getBoundingClientRect().right;
+}"""
 # Changes of the mean under a condition, in percent: in the main table, and in those below.
 CHANGES = """(name) => {
     const number = (cell) =>
@@ -428,6 +434,7 @@ def test_a_telephone_has_a_card_a_row(watched, site):
         assert box["x"] <= inner["x"] and inner["x"] + inner["width"] <= box["x"] + box["width"]
         label = cell.evaluate("node => getComputedStyle(node, '::before').content")
         assert re.fullmatch(r'"\w.+"', label)
+        assert 0 <= cell.evaluate(SPACE_AFTER_NUMBER) < 12  # also below a label that fills the line
     small = page.evaluate(
         """() => [...document.querySelectorAll('#open button, #open select, #open summary')]
             .filter((node) => node.checkVisibility())

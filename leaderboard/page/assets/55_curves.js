@@ -40,7 +40,7 @@ function showCurves(view) {
   const lines = figures.map(([, levels]) => rows.map((row) => [cleanOf(view, row, task, levels[0].index), ...levels.map(({ index }) => scoreAt(row, task, index)?.value)].map((value, at) => [at, value]).filter(([, value]) => value != null)));
   const chance = chanceOf(view, task, 0);
   const ends = range([chance, ...lines.flat(2).map(([, value]) => value)]);
-  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [svgKey(at), ` ${row.p}  `]), rows.length ? make('span', {}, `Vertical: ${task === 'mean' ? 'mean lead over chance' : view.cols[view.tasks[task].c].t}, %. Dashed: chance. Compare rows in the main table to see theirs.`) : '');
+  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [make('span', { class: 'line' }, svgKey(at), ` ${row.p}`), ' ']), rows.length ? make('span', {}, `Vertical: ${task === 'mean' ? 'mean lead over chance' : view.cols[view.tasks[task].c].t}, %. Dashed: chance. Compare rows in the main table to see theirs.`) : '');
   section.querySelector('.curves').replaceChildren(key, ...figures.map(([ladder, levels], at) => curveFigure(ladder, view.conds[levels[0].index][2], levels, lines[at], rows, chance, ends)));
 }
 
