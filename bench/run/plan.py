@@ -44,7 +44,7 @@ from bench.run.spec import (
 from bench.session import GB, Session
 
 # An update is first timed on a part of a batch. Where the whole batch would take no longer than
-# this, it is timed too: the part overestimates small heads, whose time is not proportional.
+# this, or holds means over time, it is timed too: a part overestimates what is small.
 WHOLE_BATCH_SECONDS = 2.0
 PART_UTTERANCES, PART_FRAMES = 2, 50
 
@@ -287,7 +287,7 @@ def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
 
         part = min(PART_UTTERANCES, len(train)), min(PART_FRAMES, frames)
         seconds = timed(*part) * len(train) * frames / (part[0] * part[1])
-        if seconds * len(grid.points) <= WHOLE_BATCH_SECONDS:
+        if store.mode == "pooled" or seconds * len(grid.points) <= WHOLE_BATCH_SECONDS:
             seconds = timed(len(train), frames)
     return seconds
 
