@@ -146,6 +146,8 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
         if request.dry_run:
             _rehearse(trainer, request.device)
             return None
+        if keeps_targets:
+            keeper.fill()
         _train(trainer, name)
     path = export.final()
     model = trainer.predictor() if task is not None else None
