@@ -7,7 +7,7 @@ import torch
 
 from bench.engine import Engine
 from bench.errors import MissingError, UsageError
-from bench.features import passes
+from bench.features import placement
 from tools.pages import gpu
 from tools.pages.gpu import GpuCheck, write_page
 
@@ -46,8 +46,8 @@ def test_the_table_of_throughput_has_a_row_a_precision(monkeypatch):
 
 
 def test_buckets_follow_the_memory_of_the_gpu(monkeypatch):
-    facts = SimpleNamespace(total_memory=2 * 60 * 16_000 * passes.GPU_BYTES_PER_SAMPLE)
+    facts = SimpleNamespace(total_memory=2 * 60 * 16_000 * placement.GPU_BYTES_PER_SAMPLE)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: facts)
-    assert passes.bucket_seconds(Engine("cuda")) == 60.0
-    assert passes.bucket_seconds(Engine("cuda", bucket_seconds=9.0)) == 9.0
-    assert passes.bucket_seconds(Engine("cpu")) == 0.0
+    assert placement.bucket_seconds(Engine("cuda")) == 60.0
+    assert placement.bucket_seconds(Engine("cuda", bucket_seconds=9.0)) == 9.0
+    assert placement.bucket_seconds(Engine("cpu")) == 0.0

@@ -21,7 +21,8 @@ from bench.api import SAMPLE_RATE_HZ, Upstream
 from bench.config import Precision
 from bench.engine import Engine
 from bench.errors import MissingError, UserError
-from bench.features.passes import forward_bucket, place
+from bench.features.passes import forward_bucket
+from bench.features.placement import place
 from bench.library.evaluation import evaluate
 from bench.load.loader import load_upstream
 from bench.make.compress import CompressionRequest, compress
