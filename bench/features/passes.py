@@ -27,6 +27,7 @@ from bench.features.placement import (
     Placed,
     bucket_seconds,
     buckets,
+    in_few_sizes,
     place,
     place_on_all,
 )
@@ -96,6 +97,7 @@ def passes_of_parts(
     if engine.on_gpu or engine.bucket_seconds:
         seconds = bucket_seconds(engine)
         cut = [bucket for part in parts for bucket in buckets(part, seconds)]
+        cut = list(in_few_sizes(cut)) if engine.compile else cut
         yield from _in_buckets(placed, cut, engine, form, sound)
         return
     for part in parts:

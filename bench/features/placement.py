@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -20,6 +20,8 @@ from bench.progress import say
 MAX_PADDING = 0.05  # of the samples of a bucket
 # Memory on a GPU, where group norm over a padded batch takes two masked copies, with the states.
 GPU_BYTES_PER_SAMPLE = 4_096
+# `torch.compile` compiles for each number of utterances in a bucket; lengths are symbols.
+COMPILED_SIZES = (64, 16, 4, 1)
 
 # Passes follow each other, so copies last as long as their upstream; None where it has none.
 _COPIES: WeakKeyDictionary[Upstream, list[Upstream] | None] = WeakKeyDictionary()
@@ -118,3 +120,12 @@ def buckets(utterances: Sequence[Utterance], bucket_seconds: float) -> list[list
         cut[-1].append(item)
         total += item.num_samples
     return cut
+
+
+def in_few_sizes(cut: Iterable[list[Utterance]]) -> Iterator[list[Utterance]]:
+    """Cut buckets into smaller ones of the sizes of `COMPILED_SIZES`, without further padding."""
+    for bucket in cut:
+        while bucket:
+            size = next(size for size in COMPILED_SIZES if size <= len(bucket))
+            yield bucket[:size]
+            bucket = bucket[size:]

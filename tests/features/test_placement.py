@@ -11,7 +11,7 @@ from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError
 from bench.features import passes
 from bench.features.passes import clean_sound, upstream_pass
-from bench.features.placement import place_on_all
+from bench.features.placement import in_few_sizes, place_on_all
 from bench.features.store import FeatureStore
 from bench.load.loader import load_upstream
 
@@ -169,3 +169,10 @@ def hidden(upstream, utterances):
     """Pairs of an utterance's name and its hidden states."""
     passed = upstream_pass(upstream, utterances, TOGETHER, hidden_states)
     return [(item.id, states) for item, states in passed]
+
+
+def test_compiled_buckets_have_few_sizes(utterances):
+    cut = [utterances[:1], utterances[1:24], utterances * 3]
+    found = list(in_few_sizes(cut))
+    assert [item for bucket in found for item in bucket] == [item for b in cut for item in b]
+    assert [len(bucket) for bucket in found] == [1, 16, 4, 1, 1, 1, 64, 4, 4]
