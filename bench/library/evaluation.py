@@ -55,7 +55,7 @@ def evaluate(
         limit: utterances a split, for a try; such a record is no result.
         steps: updates of a head at most, for a try; such a record is no result.
         out: folder of records; `runs` where None.
-        device: `cpu` or `cuda`; `cpu` where None.
+        device: `cpu`, `cuda` (every GPU) or `cuda:N`; `cpu` where None.
         force: compute finished runs again.
         name: of a model in memory, in records; its class where None.
         normalize_wav: whether each utterance is scaled to zero mean and unit variance before a

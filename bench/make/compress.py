@@ -14,7 +14,7 @@ from bench.api import SAMPLE_RATE_HZ
 from bench.config import NAME_PATTERN
 from bench.engine import num_threads
 from bench.errors import UsageError
-from bench.features.passes import set_cuda
+from bench.features.placement import set_cuda
 from bench.identity import table_digest
 from bench.load.catalog import upstream_names, user_card
 from bench.load.fingerprint import identified

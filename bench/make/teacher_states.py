@@ -52,7 +52,8 @@ def keep_states(
         home / "features",
         teacher.key,
         "frames",
-        engine=Engine(device=device),
+        # One GPU: each further one has a process of its own.
+        engine=Engine(f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device),
         name=teacher.name.text(),
     )
     joined = distributed.is_available() and distributed.is_initialized()

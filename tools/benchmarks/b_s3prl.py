@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from bench.engine import Engine
-from bench.features.passes import clean_sound, forward_bucket, place
+from bench.features.passes import clean_sound, forward_bucket
+from bench.features.placement import place
 from bench.sound.audio import Wav
 from bench.sound.torchaudio_guard import import_torchaudio
 from tools.benchmarks import _s3prl as s3prl_parts

@@ -10,7 +10,7 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench.engine import Engine
-from bench.features.passes import buckets, place
+from bench.features.placement import buckets, place
 from bench.load.loader import load_upstream
 from bench.measure.macs import count
 from bench.registry import task_card, task_names

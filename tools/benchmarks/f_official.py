@@ -8,7 +8,7 @@ import torch
 
 from bench.api import Upstream
 from bench.engine import Engine
-from bench.features.passes import place
+from bench.features.placement import place
 from bench.load.loader import load_upstream
 from bench.measure.timing import noise
 from tools.benchmarks._paired import clock

@@ -11,7 +11,8 @@ import torch
 
 from bench.api import Upstream, Utterance
 from bench.engine import Engine, one_thread, usable_cores
-from bench.features.passes import clean_sound, forward_bucket, place, upstream_pass
+from bench.features.passes import clean_sound, forward_bucket, upstream_pass
+from bench.features.placement import place
 from bench.load.loader import load_upstream
 from tools.benchmarks._paired import in_turn, spread
 from tools.benchmarks._setting import Setting

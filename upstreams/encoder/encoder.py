@@ -223,7 +223,7 @@ class Encoder(Upstream):
         if self.reduction is not None:
             x, frames = self.reduction(x), frames // config.time_reduction
         mask: Tensor | None = None
-        if len(set(frames.tolist())) > 1:
+        if bool((frames != frames[0]).any()):
             mask = lengths_to_mask(frames.to(x.device), x.shape[1])[:, None, None, :]
         states = [projected if config.first_state == "projection" else x]
         # Layers share WavLM's bias of relative positions, or ARMHuBERT's attention map.
