@@ -112,7 +112,8 @@ class OwnCorpus:
         if corpus_folder.read_mark(target).get("listing") == key:
             return target
         with corpus_folder.alone(target):
-            self._make(home, listing, key)
+            if corpus_folder.read_mark(target).get("listing") != key:  # not by who was waited for
+                self._make(home, listing, key)
         return target
 
     def _make(self, home: Path, listing: Listing, key: str) -> None:
