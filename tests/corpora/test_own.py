@@ -15,6 +15,7 @@ from bench.corpora.own.card import OwnTaskCard, place_of, remember
 from bench.corpora.own.corpus import OwnCorpus
 from bench.corpora.own.layouts import path_pattern
 from bench.corpora.own.rows import RawRow, SoundFile, check_rows
+from bench.corpora.own.sounds import read_part
 from bench.corpora.own.tables import table_rows
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import read_record
@@ -241,6 +242,10 @@ def test_sound_of_any_kind_becomes_16_khz_mono(capsys):
     for item in items:
         wav, rate = soundfile.read(item.path)
         assert rate == 16_000 and wav.ndim == 1 and abs(wav.size - 4_800) < 1_300  # MP3 pads
+    wav = sound(1, 1, rate=8_000, seconds=0.6)
+    soundfile.write("gsm.wav", wav, 8_000, subtype="GSM610")  # not seekable
+    whole, end = (read_part(Path("gsm.wav"), start, None)[0] for start in (0.0, 0.3))
+    assert np.allclose(whole[4_900:9_500], end[100:4_700], atol=0.01)
     about = " ".join(corpus.about(Path("home")))
     assert "2 of 8000 Hz" in about and "8 resampled to 16000 Hz" in about
     assert "4 of several channels" in about
