@@ -361,6 +361,19 @@ def test_data_that_are_too_few(digits, speakers, task, splits, message):
         card("few", FILES.replace("ks", task), **keys).prepare(Path("home"))
 
 
+def test_a_split_that_unknown_labels_empty_is_refused_with_a_reason():
+    rows = [
+        {"path": p.as_posix(), "speaker": s, "split": ("train", "dev", "test")[min(d, 2)]}
+        for p, d, s in write_digits("fsdd", speakers=SPEAKERS[:2])
+        if d or s == SPEAKERS[0]
+    ]
+    rows += [rows[0] | {"speaker": "other", "id": "other"}]
+    rows = [row | {"speaker": "new"} if row["split"] == "dev" else row for row in rows]
+    write_jsonl("given.jsonl", rows)
+    with pytest.raises(InvalidDataError, match=r"no usable row of dev .*'new' is in dev and in no"):
+        card("sid", "task: sid\ndata: given.jsonl\nlayout: table\n").prepare(Path("home"))
+
+
 def test_a_class_with_one_file_is_trained_on():
     write_digits("fsdd", digits=2, speakers=("one",), takes=10)
     soundfile.write("fsdd/9_one_0.wav", sound(9, 0), 8_000)
