@@ -521,6 +521,14 @@ def test_the_same_sound_in_two_splits_is_said(capsys):
     assert any(line in text for text in corpus.about(Path("home")))
 
 
+def test_speakers_of_the_test_that_also_train_are_counted():
+    write_digits("fsdd", speakers=SPEAKERS[:3])
+    for rule, is_said in ((BY_SPEAKER, False), (BY_UTTERANCE, True)):
+        corpus = card("ks", FILES, splits=rule)
+        prepared(corpus)
+        assert ("in test are also in train" in " ".join(corpus.about(Path("home")))) is is_said
+
+
 def test_a_table_without_the_target_leaves_the_files(capsys):
     files = write_digits("fsdd")
     rows = [{"path": p.name, "text": f"n {d}", "speaker": s} for p, d, s in files]

@@ -161,6 +161,10 @@ def describe(rows: Sequence[DataRow], card: OwnTaskCard) -> list[str]:
     lines = [", ".join(f"{split}: {counts[split]} utterances" for split in SPLITS)]
     speakers = {row.speaker for row in rows} - {""}
     facts = [f"{len(speakers)} speakers" if speakers else "speakers unknown"]
+    of_split = {split: {row.speaker for row in rows if row.split == split} for split in SPLITS}
+    known = (of_split["test"] & of_split["train"]) - {""}
+    if known and card.task != "sid":
+        facts.append(f"{len(known)} of the {len(of_split['test'])} in test are also in train")
     if card.task in ("ks", "ic"):
         sizes = Counter(str(row.target) for row in rows).most_common()
         (large, most), (small, fewest) = sizes[0], sizes[-1]
