@@ -17,6 +17,7 @@ from bench.corpora.own.layouts import path_pattern
 from bench.corpora.own.rows import RawRow, SoundFile, check_rows
 from bench.corpora.own.sounds import read_part
 from bench.corpora.own.tables import table_rows
+from bench.corpora.package import corpus_folder
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import read_record
 from bench.registry import make_head, task_card
@@ -519,6 +520,20 @@ def test_the_same_sound_in_two_splits_is_said(capsys):
     line = "1 sound is in"
     assert f"ks: the same sound: {line}" in capsys.readouterr().err
     assert any(line in text for text in corpus.about(Path("home")))
+
+
+def test_who_waited_for_another_preparation_makes_nothing(monkeypatch, capsys):
+    write_digits("fsdd")
+    corpus, lock = card("ks", FILES, splits=BY_SPEAKER), corpus_folder.alone
+
+    def held_by_another(target):
+        monkeypatch.setattr(corpus_folder, "alone", lock)
+        corpus.prepare(Path("home"))
+        return lock(target)
+
+    monkeypatch.setattr(corpus_folder, "alone", held_by_another)
+    corpus.prepare(Path("home"))
+    assert capsys.readouterr().err.count("ks: prepared in") == 1
 
 
 def test_speakers_of_the_test_that_also_train_are_counted():
