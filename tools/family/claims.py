@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -32,8 +32,8 @@ holds the variance of trainings, pooled over the recipes that were trained more 
 
 {table}
 
-**Sizes.** {pairs} pairs of the teacher and its students differ at least twofold in parameters;
-{told} of them are told apart on {wanted} tasks or more, {once} on one or more."""
+**Sizes.** Models whose parameters differ at least twofold. Of two recipes (the teacher counts as
+one, and of several trainings the first): {between}. Of one supernet: {within}."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,26 @@ def claims_section(family: Family) -> str:
             body.append([claim.text, pair, f"`{claim.condition}`", *_cells(tested, metrics)])
     head = ["claim", "models", "test", *(task.upper() for task in metrics)]
     lower = ", ".join(t.upper() for t, m in metrics.items() if not METRICS[m].higher_is_better)
-    counts = [len(told_apart(differences(family, *pair, "clean"))) for pair in _sizes(family)]
+    between, within = [], []
+    for one, two in _sizes(family):
+        count = len(told_apart(differences(family, one, two, "clean")))
+        is_one_recipe = one.name.partition("@")[0] == two.name.partition("@")[0]
+        (within if is_one_recipe else between).append(count)
     return SECTION.format(
         lower=lower,
         table=markdown_table(body, head),
-        pairs=len(counts),
-        told=sum(count >= TASKS_WANTED for count in counts),
-        wanted=TASKS_WANTED,
-        once=sum(count > 0 for count in counts),
+        between=_size_counts(between),
+        within=_size_counts(within),
+    )
+
+
+def _size_counts(counts: Sequence[int]) -> str:
+    """Return a sentence of pairs, from the number of tasks on which each is told apart."""
+    told = sum(count >= TASKS_WANTED for count in counts)
+    once = sum(count > 0 for count in counts)
+    return (
+        f"{told} of {len(counts)} pairs are told apart on {TASKS_WANTED} tasks or more, {once} on "
+        "one or more"
     )
 
 
