@@ -155,8 +155,6 @@ def set_task(options: argparse.Namespace) -> None:
         )
     if options.task is None and (not names or options.upstream in names):
         options.task, options.upstream = options.upstream, None
-        if not (names or options.card or options.upstream or options.task is None):
-            raise UsageError(f"expected an upstream and a task, found {options.task!r} alone")
     if options.task is None and len(names) == 1:
         options.task = names[0]
     if options.task is None:

@@ -148,7 +148,7 @@ def test_lists(what, call):
         (["eval", "lighthubert_smal", "asr"], ["unknown upstream", "'lighthubert_small'"]),
         (["eval", "fbank", "asrr"], ["unknown task", "did you mean 'asr'"]),
         (["eval", "fbank", "slurp"], ["unknown task", "--track superb"]),
-        (["eval", "fbank"], ["expected an upstream and a task", "'fbank' alone"]),
+        (["eval", "fbank"], ["expected an upstream and a task", "found 'fbank'"]),
         (["eval", "fbank", "asr", "--track", "opn"], ["unknown track", "did you mean 'open'"]),
         (["eval", "fbank+trained", "asr"], ["expected NAME"]),
         (["eval", "fbank@colour=red", "ks"], ["colour"]),
