@@ -158,8 +158,11 @@ frame-units: setup ## fit the centres of the control mfcc_units (a minute)
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
 
-mutants: setup-dev ## change the numerical core place by place and count what the tests see (hours): docs/mutants.md
+mutants: setup-dev ## change the numerical core place by place and count what the tests see (hours): docs/mutants.md [SAMPLE=30 of a file]
 	@$(PIP) --editable '.[mutants]'
+	@# The first run makes the mutants of all files and tests those of the smallest.
+	@$(if $(SAMPLE),OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(TEST_WORKERS) 'downstreams.labels.*')
+	@$(if $(SAMPLE),$(BIN)/python -m tools mutants-sample --number $(SAMPLE))
 	@OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(TEST_WORKERS)
 	@$(BIN)/python -m tools mutants-page --out docs/mutants.md
 
