@@ -24,8 +24,8 @@ SPACE_AFTER_NUMBER = """(cell) => {
 CHANGES = """(name) => {
     const number = (cell) =>
         Number.parseFloat(cell.querySelector('small').textContent.replace('\u2212', '-'));
-    const view = JSON.parse(document.getElementById('data').textContent).views[0];
-    const mean = view.cols.findIndex((item) => item.k === 'mean') + 1;
+    const heads = [...document.querySelectorAll('#open table.main tr.heads th')];
+    const mean = heads.findIndex((head) => head.textContent.includes('Mean'));
     const head = document.querySelector(`#open .robust th[data-n="${name}"]`);
     return [...head.closest('table').querySelectorAll('tr[data-k]')].flatMap((row) => {
         const [above, below] = [document.getElementById(`r-${row.dataset.k}`), row]
