@@ -138,10 +138,7 @@ recipe-curves: setup-conditions ## draw learning curves of the house family from
 	@$(BIN)/python -m tools learning-curves upstreams/recipes/logs/*.jsonl --out docs/recipes-curves.svg
 
 docs: setup-conditions ## write every page that is made of the committed records again (two minutes)
-	@$(BIN)/python -m tools family-page house_wave --track open --plot docs/recipes-family.svg
-	@$(BIN)/python -m tools conditions-page --track open
-	@$(BIN)/python -m tools track-page quick
-	@$(BIN)/python -m tools track-page open
+	@$(BIN)/python -m tools docs
 
 training-throughput: setup-conditions ## time that a training waits for data, with and without loaders (minutes): docs/training-throughput.md
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools training-throughput
@@ -161,8 +158,11 @@ frame-units: setup ## fit the centres of the control mfcc_units (a minute)
 torture: setup-dev ## kill runs at 40 seeded moments; records must be those of whole runs: docs/torture.md
 	@$(BIN)/python -m tools.grids.torture --kills 40 --write docs/torture.md
 
-mutants: setup-dev ## change the numerical core place by place and count what the tests see (hours): docs/mutants.md
+mutants: setup-dev ## change the numerical core place by place and count what the tests see (hours): docs/mutants.md [SAMPLE=30 of a file]
 	@$(PIP) --editable '.[mutants]'
+	@# The first run makes the mutants of all files and tests those of the smallest.
+	@$(if $(SAMPLE),OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(TEST_WORKERS) 'downstreams.labels.*')
+	@$(if $(SAMPLE),$(BIN)/python -m tools mutants-sample --number $(SAMPLE))
 	@OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children $(TEST_WORKERS)
 	@$(BIN)/python -m tools mutants-page --out docs/mutants.md
 
@@ -181,9 +181,9 @@ tables: setup-dev ## write the committed tables of the embedded corpus by the ru
 threads: setup-conditions ## evaluate with 1, 2 and 4 threads, one record must come out: docs/determinism.md
 	@$(BIN)/python -m tools.hostile.threads --write docs/determinism.md
 
-align: setup-dev ## verify every line of the embedded corpus against its sound (then: make tables)
+align: setup-dev ## verify every line of the embedded corpus against its sound, and write the tables
 	@$(PIP) --editable '.[align]'
-	@$(BIN)/python -m tools align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
+	@$(BIN)/python -m tools tables --align $(if $(DEB_DIR),--deb-dir '$(DEB_DIR)')
 
 test: lint type pytest ## run lint, types and all tests, as continuous integration does
 

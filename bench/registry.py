@@ -66,8 +66,10 @@ def task_card(name: str, track: str) -> TaskCard:
         card: TaskCard = _own_cards().own_task(name)
         return card
     if name not in task_names(track):
-        known = task_names(track)
-        raise UsageError(f"unknown task {name!r} on track {track!r}: {did_you_mean(name, known)}")
+        others = [other for other in track_names() if name in task_names(other)]
+        hint = f"it is of --track {' or '.join(others)}" if others else ""
+        hint = hint or did_you_mean(name, task_names(track))
+        raise UsageError(f"unknown task {name!r} on track {track!r}: {hint}")
     card = read_card(TASKS / track / f"{name}.yaml", TaskCard)
     if (card.name, card.track) != (name, track):
         raise UsageError(f"{TASKS / track / name}.yaml: 'name' and 'track' must match the path")

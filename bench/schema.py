@@ -153,7 +153,8 @@ def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     Args:
         error: of pydantic.
         model: the outermost model.
-        quotes: show the wrong value; not for the files of strangers.
+        quotes: show the wrong value, and what YAML makes of it; not for the files of strangers,
+            which are JSON.
     """
     problems = error.errors(include_url=False)
     # A misspelt key also leaves its right spelling missing: report the misspelt one.
@@ -172,7 +173,7 @@ def _first_problem(error: ValidationError, model: Any, *, quotes: bool) -> str:
     is_bool_for_text = isinstance(value, bool) and problem["type"].startswith("string")
     hint = "; YAML reads 1e-4 as text, write 1.0e-4" if is_text_for_number else ""
     hint = "; YAML reads off as false and on as true, write 'off'" if is_bool_for_text else hint
-    return f"key '{where}': {told}{shown}{hint}"
+    return f"key '{where}': {told}{shown}{hint if quotes else ''}"
 
 
 def make_model(model: Callable[..., CheckedT], values: Mapping[str, Any], where: str) -> CheckedT:

@@ -46,8 +46,8 @@ class Ingredients:
         say: shows one line to the user.
         distort: distorts sound; None without `distortions` in the recipe's YAML.
         make_head: builds the task's head from D and the stride; None without `task` in the YAML.
-        keep_states: passes all clips through the teacher once and returns a reader of its hidden
-            states; None for a run that passes each batch through the teacher.
+        keep_states: returns a reader of the teacher's hidden states, for which all clips pass
+            through the teacher once; None for a run that passes each batch through it.
     """
 
     config: Mapping[str, Any]

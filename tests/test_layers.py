@@ -28,6 +28,7 @@ ORDER = (
     *("leaderboard.board", "leaderboard.terminal", "leaderboard.page", "bench.library"),
     "bench.commands",
     *ROOF,
+    "tools.markdown",
     *("tools.benchmarks", "tools.peers", "tools.checkpoints", "tools.pages", "tools.family"),
     *("tools.recipes", "tools.corpus", "tools.commands", "tools.hostile", "tools.grids", "tools"),
     *("upstreams.encoder", "upstreams.supernet", "upstreams.formats"),

@@ -139,7 +139,8 @@ def set_task(options: argparse.Namespace) -> None:
     One word is the upstream where `--task-card` names the task, else the task.
 
     Raises:
-        UsageError: no task or several, or a task card with the track of another.
+        UsageError: no task or several, a task card with the track of another, or one word without
+            a card that says what the other is.
         UserError: as `remember_task_cards`.
     """
     from bench.registry import OWN_TRACK
@@ -148,6 +149,10 @@ def set_task(options: argparse.Namespace) -> None:
     if names and options.track not in (None, OWN_TRACK):
         raise UsageError(f"--track {options.track}: a task card is of track {OWN_TRACK}")
     options.track = OWN_TRACK if names else options.track or DEFAULT_TRACK
+    if not names and not options.card and options.upstream and options.task is None:
+        raise UsageError(
+            f"expected an upstream and a task, such as 'house_fbank ks'; found {options.upstream!r}"
+        )
     if options.task is None and (not names or options.upstream in names):
         options.task, options.upstream = options.upstream, None
     if options.task is None and len(names) == 1:

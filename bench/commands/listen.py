@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("condition", help="name (see 'slim-superb list conditions')")
     parser.add_argument("--utterance", metavar="ID", help="of the test set (default: its longest)")
     parser.add_argument("--task", default="asr", help="task whose test set is used (default asr)")
-    parser.add_argument("--track", default="quick", help="quick (default) or open")
+    parser.add_argument("--track", default="quick", help="quick (default), open or own")
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--noise-dir", type=Path, help="folder of noise corpora (MUSAN, ...)")
     parser.add_argument("--deb-dir", type=Path, help="folder of Debian packages, without apt")

@@ -18,6 +18,8 @@ from bench.run.spec import prepare_corpora, read_split
 from bench.session import Session
 from bench.sound.audio import Wav, write_wav
 
+MAX_STEM = 80  # characters of a file name
+
 
 def listen(
     name: str,
@@ -28,7 +30,7 @@ def listen(
     utterance: str | None,
     out: Path,
 ) -> list[Path]:
-    """Write `<id>.clean.wav`, `<id>.<condition>.wav` and a picture of both.
+    """Write `<id>.clean.wav`, `<id>.<condition>.wav` and a picture of both; `_` for `/` in ids.
 
     Args:
         name: of the condition.
@@ -63,13 +65,14 @@ def listen(
     )
     sounds = {"clean": clean_sound(source), item.name: distorter(source)}
     files = []
+    stem = source.id.replace("/", "_")[-MAX_STEM:]  # ids of a user's corpus are paths of the data
     for label, wav in sounds.items():
-        files.append(out / f"{source.id}.{label}.wav")
+        files.append(out / f"{stem}.{label}.wav")
         write_wav(files[-1], wav)
     if find_spec("matplotlib") is None:
         say("no picture: it needs matplotlib (pip install 'slim-superb[plots]')")
         return files
-    files.append(out / f"{source.id}.{item.name}.png")
+    files.append(out / f"{stem}.{item.name}.png")
     draw_spectrograms(sounds, files[-1])
     return files
 

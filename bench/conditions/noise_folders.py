@@ -64,7 +64,7 @@ PACKS = {
     "rirs-simulated": Pack(
         "RIRS_NOISES, simulated responses", ("RIRS_NOISES/simulated_rirs/**/*.wav",)
     ),
-    "folder": Pack("a folder `folder/` of your own: WAV files, 16 kHz mono", ("folder/**/*.wav",)),
+    "folder": Pack("a folder `folder/` of your own: WAV files", ("folder/**/*.wav",), None, None),
 }
 
 

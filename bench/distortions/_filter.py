@@ -28,7 +28,4 @@ def window_fir(wav: Wav, edges_hz: Sequence[float], *, keep: str) -> Wav:
         taps | 1, list(edges_hz), window=("kaiser", beta), pass_zero=keep, fs=SAMPLE_RATE_HZ
     )
     filtered: Wav = oaconvolve(wav.astype(np.float64), kernel, mode="same").astype(np.float32)
-    if filtered.size != wav.size:  # shorter than the filter: `same` is the longer one's size
-        start = (filtered.size - wav.size) // 2
-        filtered = filtered[start : start + wav.size]
     return filtered

@@ -35,8 +35,14 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add the options of the device, for commands that read the precision from a record."""
     group = parser.add_argument_group("computation")
-    group.add_argument("--device", default="cpu", help="cpu (default), cuda or cuda:N")
-    group.add_argument("--compile", action="store_true", help="torch.compile the upstream")
+    group.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu (default), cuda (every GPU, see CUDA_VISIBLE_DEVICES) or cuda:N (one)",
+    )
+    group.add_argument(
+        "--compile", action="store_true", help="torch.compile the upstream, on one device"
+    )
     group.add_argument(
         "--workers",
         type=int,

@@ -3,15 +3,17 @@
 On a CPU utterances pass alone, each on one thread, and as many side by side as there are cores: no
 padding, and the result depends neither on other utterances nor on the number of cores. On CUDA they
 pass in buckets of similar length; by the upstream's contract (features do not depend on the batch)
-the result is the same to rounding.
+the result is the same to rounding. Each bucket goes to a GPU that is free; the buckets are the same
+whatever the number of GPUs, and so are the features.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,40 +23,27 @@ from torch import Tensor
 from bench.api import SAMPLE_RATE_HZ, Upstream, Utterance
 from bench.engine import Engine, one_thread
 from bench.errors import InvalidDataError, MissingError, UsageError, is_out_of_memory
-from bench.features.allocation import keep_freed_memory
-from bench.features.rows import DTYPES, Array, Mode, ahead
-from bench.features.workers import MEMORY_SHARE, in_order, workers_that_fit
+from bench.features.placement import (
+    Placed,
+    bucket_seconds,
+    buckets,
+    in_few_sizes,
+    place,
+    place_on_all,
+)
+from bench.features.rows import DTYPES, Array, Mode
+from bench.features.workers import in_order, workers_that_fit
 from bench.progress import say
 from bench.sound.audio import Wav, read_wav
 from bench.sound.sox import whole_sound
 
-MAX_PADDING = 0.05  # of the samples of a bucket
 MAX_SECONDS = 1_800  # of an utterance: the memory of attention grows with the square of its length
 # Memory of one utterance's pass: two activations of 512 channels at the front end's first rate.
 BYTES_PER_SAMPLE = 1_024
-# The same on a GPU, where group norm over a padded batch takes two masked copies, with the states.
-GPU_BYTES_PER_SAMPLE = 4_096
+# A device computes a bucket while another thread stores the one before; as many wait on each side.
+THREADS_PER_DEVICE, BUCKETS_PER_THREAD = 2, 2
 Sound = Callable[[Utterance], Wav]
 Form = TypeVar("Form")
-
-
-def place(upstream: Upstream, engine: Engine) -> Any:
-    """Move an upstream to the engine's device, and compile it where the engine says so."""
-    if engine.on_gpu:
-        set_cuda(tf32=engine.precision == "tf32")
-    else:
-        keep_freed_memory()
-    upstream.to(engine.device)
-    if not engine.suffix:  # the reference, for which weights have a special layout
-        upstream.lay_out()
-    return torch.compile(upstream, dynamic=True) if engine.compile else upstream
-
-
-def set_cuda(*, tf32: bool) -> None:
-    """Set how CUDA computes from now on: the same convolutions every time, not the fastest."""
-    torch.backends.cuda.matmul.allow_tf32 = tf32
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
 
 
 def clean_sound(item: Utterance) -> Wav:
@@ -62,24 +51,6 @@ def clean_sound(item: Utterance) -> Wav:
     if item.effect:
         return whole_sound(item)[item.start : item.start + item.num_samples]
     return read_wav(item.path, start=item.start, num_samples=item.num_samples)
-
-
-def buckets(utterances: Sequence[Utterance], bucket_seconds: float) -> list[list[Utterance]]:
-    """Sort utterances by length; cut at a full bucket or at more padding than `MAX_PADDING`."""
-    if not bucket_seconds:
-        return [[item] for item in utterances]
-    cut: list[list[Utterance]] = []
-    total, longest = 0, 0
-    for item in sorted(utterances, key=lambda item: (-item.num_samples, item.key)):
-        padded = longest * (len(cut[-1]) + 1) if cut else 0
-        wasted = padded - total - item.num_samples
-        full = padded > bucket_seconds * SAMPLE_RATE_HZ
-        if not cut or full or wasted > MAX_PADDING * padded:
-            cut.append([])
-            total, longest = 0, item.num_samples
-        cut[-1].append(item)
-        total += item.num_samples
-    return cut
 
 
 def upstream_pass(
@@ -94,7 +65,7 @@ def upstream_pass(
     Args:
         upstream: frozen.
         utterances: to pass; with buckets, the result has the order of buckets.
-        engine: device, precision, cores and buckets.
+        engine: devices, precision, cores and buckets.
         form: makes the form of hidden states (T, L, D) float32 on the CPU; called in the thread
             that computes an utterance, so that only forms wait in memory.
         sound: returns the samples (S,) of an utterance, clean or distorted; called in several
@@ -105,25 +76,61 @@ def upstream_pass(
             unreadable file.
         MissingError: one utterance alone does not fit into memory.
     """
-    for item in utterances:
-        if item.num_samples > MAX_SECONDS * SAMPLE_RATE_HZ:
-            raise InvalidDataError(
-                f"{item.path}: utterance {item.id} has {item.num_samples / SAMPLE_RATE_HZ:.0f} s, "
-                f"at most {MAX_SECONDS} expected: cut the file"
-            )
-        if item.num_samples < upstream.min_samples:
-            raise InvalidDataError(
-                f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
-                f"the upstream needs at least {upstream.min_samples}"
-            )
+    return passes_of_parts(upstream, [utterances], engine, form, sound)
+
+
+def passes_of_parts(
+    upstream: Upstream,
+    parts: Sequence[Sequence[Utterance]],
+    engine: Engine,
+    form: Callable[[Tensor, Utterance], Form],
+    sound: Sound = clean_sound,
+) -> Generator[tuple[Utterance, Form], None, None]:
+    """Yield what `upstream_pass` yields for each part, part after part.
+
+    No bucket has utterances of two parts; GPUs begin with the next part before the last one ends.
+    """
+    for item in (item for part in parts for item in part):
+        _check_length(upstream, item)
     with one_thread():  # the layout of weights, too
-        module = place(upstream, engine)
+        placed = place_on_all(upstream, engine)
     if engine.on_gpu or engine.bucket_seconds:
-        # The device computes a bucket while the one before is stored.
-        for together in ahead(_in_buckets(module, utterances, engine, sound)):
-            for item, states in together:
-                yield item, form(states, item)
+        seconds = bucket_seconds(engine)
+        cut = [bucket for part in parts for bucket in buckets(part, seconds)]
+        cut = list(in_few_sizes(cut)) if engine.compile else cut
+        yield from _in_buckets(placed, cut, engine, form, sound)
         return
+    for part in parts:
+        yield from _alone(placed[0].module, upstream, part, engine, form, sound)
+
+
+def _check_length(upstream: Upstream, item: Utterance) -> None:
+    """Check that an utterance gives a frame and is not too long.
+
+    Raises:
+        InvalidDataError: it is too short or too long.
+    """
+    if item.num_samples > MAX_SECONDS * SAMPLE_RATE_HZ:
+        raise InvalidDataError(
+            f"{item.path}: utterance {item.id} has {item.num_samples / SAMPLE_RATE_HZ:.0f} s, "
+            f"at most {MAX_SECONDS} expected: cut the file"
+        )
+    if item.num_samples < upstream.min_samples:
+        raise InvalidDataError(
+            f"{item.path}: utterance {item.id} has {item.num_samples} samples, "
+            f"the upstream needs at least {upstream.min_samples}"
+        )
+
+
+def _alone(
+    module: Any,
+    upstream: Upstream,
+    utterances: Sequence[Utterance],
+    engine: Engine,
+    form: Callable[[Tensor, Utterance], Form],
+    sound: Sound,
+) -> Iterator[tuple[Utterance, Form]]:
+    """Pass utterances one by one, several side by side in threads of a CPU."""
     takes_turns = engine.compile or not upstream.is_reentrant
     turn = threading.Lock() if takes_turns else nullcontext()
 
@@ -153,39 +160,48 @@ def _workers_that_fit(upstream: Upstream, utterances: Sequence[Utterance], engin
     return workers_that_fit(engine.num_workers, need)
 
 
-def bucket_seconds(engine: Engine) -> float:
-    """Return the audio of a bucket: the engine's, or what fits into half of a GPU's memory.
-
-    The whole memory counts, not what is free now: the same buckets every time give the same bits.
-    """
-    if engine.bucket_seconds or not engine.on_gpu:
-        return engine.bucket_seconds
-    total: int = torch.cuda.get_device_properties(torch.device(engine.device)).total_memory
-    return MEMORY_SHARE * total / (GPU_BYTES_PER_SAMPLE * SAMPLE_RATE_HZ)
-
-
 def _in_buckets(
-    module: Any, utterances: Sequence[Utterance], engine: Engine, sound: Sound
-) -> Iterator[list[tuple[Utterance, Tensor]]]:
-    """Yield hidden states (T, L, D) of utterances that were computed together."""
-    cut = buckets(utterances, bucket_seconds(engine))
-    readers = max(2, engine.num_workers)  # the device computes meanwhile
-    wavs = in_order(sound, [item for bucket in cut for item in bucket], readers)
-    largest = len(utterances)  # utterances that fit on the device together
-    for bucket in cut:
-        sounds = [next(wavs) for _ in bucket]
-        at = 0
-        while at < len(bucket):
-            part = sounds[at : at + largest]
-            try:
-                states = forward_bucket(module, part, engine)
-            except Exception as error:  # each library has its own class
-                if not is_out_of_memory(error):
-                    raise
-                largest = _half(len(part), bucket[at], engine, error)
-                continue
-            yield list(zip(bucket[at : at + len(part)], states, strict=True))
-            at += len(part)
+    placed: Sequence[Placed],
+    cut: Sequence[Sequence[Utterance]],
+    engine: Engine,
+    form: Callable[[Tensor, Utterance], Form],
+    sound: Sound,
+) -> Iterator[tuple[Utterance, Form]]:
+    """Pass buckets, each on a device that is free, in the order of the buckets."""
+    free: SimpleQueue[Placed] = SimpleQueue()
+    for one in placed:
+        free.put(one)
+
+    def passed(bucket: Sequence[Utterance], sounds: Sequence[Wav]) -> list[tuple[Utterance, Form]]:
+        one = free.get()
+        try:
+            states = _states_of_bucket(one, bucket, sounds)
+        finally:
+            free.put(one)
+        return [(item, form(rows, item)) for item, rows in zip(bucket, states, strict=True)]
+
+    readers = max(2, engine.num_workers)  # the devices compute meanwhile
+    threads = THREADS_PER_DEVICE * len(placed)
+    with closing(in_order(sound, (item for bucket in cut for item in bucket), readers)) as wavs:
+        heard = ((bucket, [next(wavs) for _ in bucket]) for bucket in cut)
+        for results in in_order(lambda both: passed(*both), heard, threads, BUCKETS_PER_THREAD):
+            yield from results
+
+
+def _states_of_bucket(
+    one: Placed, bucket: Sequence[Utterance], sounds: Sequence[Wav]
+) -> list[Tensor]:
+    """Return the hidden states (T, L, D) of a bucket, in halves where a device lacks memory."""
+    states: list[Tensor] = []
+    while (at := len(states)) < len(bucket):
+        part = sounds[at : at + one.largest]
+        try:
+            states += forward_bucket(one.module, part, one.engine)
+        except Exception as error:  # each library has its own class
+            if not is_out_of_memory(error):
+                raise
+            one.largest = _half(len(part), bucket[at], one.engine, error)
+    return states
 
 
 def _half(count: int, item: Utterance, engine: Engine, error: Exception) -> int:
@@ -215,14 +231,15 @@ def forward_bucket(module: Any, wavs: Sequence[Wav], engine: Engine) -> list[Ten
     padded = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(w) for w in wavs], batch_first=True)
     if engine.on_gpu:
         padded = padded.pin_memory()
-    with engine.autocast():
+    with engine.on_device(), engine.autocast():
         states, frames = module(
             padded.to(engine.device, non_blocking=True), lengths.to(engine.device)
         )
     stacked = torch.stack(states, dim=2).float()  # (B, T, L, D)
     host = stacked.to("cpu", non_blocking=engine.on_gpu)  # into pinned memory
-    counts = frames.tolist()  # waits for the device, and so for the copy
-    return [row[:count] for row, count in zip(host, counts, strict=True)]
+    if engine.on_gpu:
+        torch.cuda.synchronize(engine.device)
+    return [row[:count] for row, count in zip(host, frames.tolist(), strict=True)]
 
 
 def num_states(upstream: Upstream, mode: Mode) -> int:
@@ -265,7 +282,7 @@ def seconds_per_audio_second(
 ) -> float:
     """Measure the seconds that the upstream takes per second of audio (best of two).
 
-    On a CPU, the time of one utterance alone is divided by the number of workers.
+    The time of one utterance alone is divided by the number of GPUs or, on a CPU, of workers.
     """
     wav = 0.1 * np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE_HZ))
     engine, best = engine or Engine(), float("inf")
@@ -275,4 +292,4 @@ def seconds_per_audio_second(
             begin = time.perf_counter()
             forward_bucket(module, [wav.astype(np.float32)], engine)
             best = min(best, time.perf_counter() - begin)
-    return best / seconds / (1 if engine.on_gpu else engine.num_workers)
+    return best / seconds / (len(engine.devices) if engine.on_gpu else engine.num_workers)

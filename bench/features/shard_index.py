@@ -16,7 +16,7 @@ import numpy as np
 from bench.errors import InvalidDataError
 from bench.features.rows import DTYPES, Array
 
-INDEX_KEYS = {"size_bytes", "sha256", "places"}
+INDEX_KEYS = {"size_bytes", "sha256", "places", "index_sha256"}
 
 
 def index_digest(index: dict[str, Any]) -> str:
@@ -28,17 +28,15 @@ def index_digest(index: dict[str, Any]) -> str:
 def read_index(path: Path) -> dict[str, Any]:
     """Read the index of a shard: `size_bytes`, `sha256`, `places` (key to first row and rows).
 
-    Old indexes have no `index_sha256` and are trusted; older ones have no `sha256` either.
-
     Raises:
         InvalidDataError: not an index, or altered.
         OSError: it cannot be read.
     """
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
-        if not {"size_bytes", "places"} <= set(index) <= INDEX_KEYS | {"index_sha256"}:
+        if set(index) != INDEX_KEYS:
             raise ValueError("its keys are not those of an index")
-        if index.get("index_sha256", index_digest(index)) != index_digest(index):
+        if index["index_sha256"] != index_digest(index):
             raise ValueError("its content has changed (index_sha256)")
         for first, frames in index["places"].values():
             if not 0 <= int(first) <= int(first) + int(frames):
@@ -52,10 +50,7 @@ _verified: set[tuple[Path, int, int]] = set()  # shards that this process has re
 
 
 def shard_problem(shard: Path) -> str:
-    """Read a whole shard and compare it with its index; return the problem, or "" without one.
-
-    Shards whose index has no digest are checked for their shape and for finite numbers.
-    """
+    """Read a whole shard and compare it with its index; return the problem, or "" without one."""
     try:
         stat = shard.stat()
         index = read_index(shard.with_suffix(".json"))
@@ -74,9 +69,7 @@ def shard_problem(shard: Path) -> str:
         return f"holds {rows.dtype}, {expected} expected"
     if rows.ndim != 3 or sum(frames for _, frames in index["places"].values()) != len(rows):
         return f"shape {rows.shape} does not fit its index"
-    if "sha256" not in index and not all(np.isfinite(part).all() for part in rows):
-        return "holds NaN or infinity"
-    if "sha256" in index and rows_digest(rows) != index["sha256"]:
+    if rows_digest(rows) != index["sha256"]:
         return "its content has changed (sha256)"
     _verified.add(identity)
     return ""

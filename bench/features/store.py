@@ -17,7 +17,9 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,7 +30,7 @@ from bench import stopping
 from bench.api import Upstream, Utterance
 from bench.engine import Engine
 from bench.errors import InvalidDataError
-from bench.features.passes import Sound, clean_sound, num_states, stored_form, upstream_pass
+from bench.features.passes import Sound, clean_sound, num_states, passes_of_parts, stored_form
 from bench.features.rows import DTYPES, Array, FeatureSet, Mode
 from bench.features.shard_index import index_digest, read_index, rows_digest, shard_problem
 from bench.identity import features_folder
@@ -171,20 +173,26 @@ class FeatureStore:
                 not finite.
         """
         pooled = self if self.mode == "pooled" else self._sibling("pooled")
-        for shard in _shards(self.missing(utterances), upstream, self.mode):
-            arrays: dict[str, dict[Mode, Array]] = {}
-            forms_of = partial(self._forms, upstream)
-            for item, forms in upstream_pass(upstream, shard, self.engine, forms_of, sound):
-                arrays[item.key] = forms
-                on_utterance(item)
-                if stopping.requested():  # the utterances so far become a smaller shard
-                    break
-            pooled._write_shard(
-                {key: forms["pooled"] for key, forms in arrays.items() if key not in pooled._places}
-            )
-            if self.mode == "frames":
-                self._write_shard({key: forms["frames"] for key, forms in arrays.items()})
-            stopping.check()
+        shards = list(_shards(self.missing(utterances), upstream, self.mode))
+        forms_of = partial(self._forms, upstream)
+        with closing(passes_of_parts(upstream, shards, self.engine, forms_of, sound)) as results:
+            for shard in shards:
+                arrays: dict[str, dict[Mode, Array]] = {}
+                for item, forms in islice(results, len(shard)):
+                    arrays[item.key] = forms
+                    on_utterance(item)
+                    if stopping.requested():  # the utterances so far become a smaller shard
+                        break
+                self._write_both(arrays, pooled)
+                stopping.check()
+
+    def _write_both(self, arrays: dict[str, dict[Mode, Array]], pooled: FeatureStore) -> None:
+        """Write a shard of this store, and the means that the pooled store lacks."""
+        pooled._write_shard(
+            {key: forms["pooled"] for key, forms in arrays.items() if key not in pooled._places}
+        )
+        if self.mode == "frames":
+            self._write_shard({key: forms["frames"] for key, forms in arrays.items()})
 
     def _forms(self, upstream: Upstream, states: Tensor, item: Utterance) -> dict[Mode, Array]:
         """Return what is stored of one utterance: its means, and frames in that mode."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -41,14 +41,18 @@ def workers_that_fit(workers: int, bytes_each: int) -> int:
 
 
 def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Iterator[Result]:
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int,
+    started_per_worker: int = STARTED_PER_WORKER,
+) -> Generator[Result, None, None]:
     """Yield the results of a function, in the order of the items.
 
     Args:
         function: called in several threads at once; torch uses one thread in each call.
         items: any number.
         workers: calls at once; a single one computes in the caller's thread.
+        started_per_worker: items that are computed or wait for their turn.
 
     Raises:
         Exception: as the function; the calls that have not begun are cancelled.
@@ -68,7 +72,7 @@ def in_order(
     try:
         for item in items:
             started.append(pool.submit(function, item))
-            if len(started) == STARTED_PER_WORKER * workers:
+            if len(started) == started_per_worker * workers:
                 yield started.popleft().result()
         while started:
             yield started.popleft().result()

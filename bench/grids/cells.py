@@ -110,15 +110,21 @@ class RunGrid:
         name = cell_key(cell, card, conditions, rest)
         return self.folder / name[:2] / f"{name}.{ending}"
 
+    def run_of(self, cell: GridCell) -> RunSpec:
+        """Return the run of a cell, without its seed."""
+        spec = self.spec
+        return RunSpec(
+            cell.upstream, cell.task, spec.track, lr=cell.lr, limit=spec.limit, steps=spec.steps
+        )
+
     def record_paths(self, cell: GridCell) -> list[Path]:
         """Return the records of a cell, one a seed, if records spell its upstream like the grid."""
         folder = runs_folder(
             self.session.out, self.spec.track, parse_upstream_name(cell.upstream).text()
         )
-        special = f"-lr{cell.lr:g}" if cell.lr is not None else ""
-        special += f"-limit{self.spec.limit}" if self.spec.limit is not None else ""
-        special += f"-steps{self.spec.steps}" if self.spec.steps is not None else ""
-        return [folder / f"{cell.task}-s{seed}{special}.json" for seed in self.spec.seeds]
+        run = self.run_of(cell)
+        names = [replace(run, seed=seed).run_name() for seed in self.spec.seeds]
+        return [folder / f"{name}.json" for name in names]
 
     def is_done(self, cell: GridCell) -> bool:
         """Return whether all records of a cell are there, made by the grid or before it."""

@@ -11,15 +11,15 @@ from bench.api import Utterance
 from bench.conditions.catalogue import TEST_ONLY
 from bench.errors import UserError
 from bench.features.inventory import shards
-from bench.features.store import FeatureStore, bytes_per_utterance
+from bench.features.store import bytes_per_utterance
 from bench.grids.cells import GridCell, RunGrid
 from bench.load.catalog import UpstreamName, find_entry, parse_upstream_name
 from bench.load.loader import Loaded, load_upstream
 from bench.records.record import MAX_RECORD_BYTES
 from bench.registry import ROOT
 from bench.run.plan import planned_tables
-from bench.run.run_features import Features
-from bench.run.spec import Resolved, RunSpec
+from bench.run.run_features import Features, features_of
+from bench.run.spec import Resolved
 from bench.schema import parse_json, read_bytes
 from bench.session import Session
 
@@ -121,12 +121,11 @@ def _bytes(grid: RunGrid, loaded: Loaded) -> dict[tuple[str, str], int]:
     Raises:
         MissingError: a corpus that has no published size and is not prepared.
     """
-    spec, sizes = grid.spec, dict[tuple[str, str], int]()
+    sizes = dict[tuple[str, str], int]()
     for task, card in grid.cards.items():
-        run = RunSpec(loaded.name.text(), task, spec.track, limit=spec.limit, steps=spec.steps)
+        run = grid.run_of(GridCell(loaded.name.text(), task))
         tables, _ = planned_tables(card, grid.session, run)
-        store = FeatureStore(grid.session.features, loaded.key, card.features)
-        features = Features(Resolved(run, card, loaded, tables, card.labels), store, spec.store_gb)
+        features = features_of(Resolved(run, card, loaded, tables, card.labels), grid.session)
         sounds = {name.removesuffix(TEST_ONLY) for name in grid.conditions[task]}
         _add_bytes(sizes, "", features.wanted(), features)
         for name in sounds:

@@ -13,7 +13,6 @@ from bench.grids.cells import CellStatus, GridCell, RunGrid
 from bench.load.catalog import parse_upstream_name
 from bench.progress import say
 from bench.run.run import run_seeds
-from bench.run.spec import RunSpec
 
 SECONDS_BETWEEN_SCANS = 1.0
 
@@ -89,11 +88,8 @@ def _do(grid: RunGrid, cell: GridCell) -> None:
 
 def evaluate(grid: RunGrid, cell: GridCell) -> list[Path]:
     """Make the records of a cell, one a seed, and return their files."""
-    spec = grid.spec
-    run = RunSpec(
-        cell.upstream, cell.task, spec.track, lr=cell.lr, limit=spec.limit, steps=spec.steps
-    )
-    return [outcome.path for outcome in run_seeds(run, spec.seeds, grid.session)]
+    outcomes = run_seeds(grid.run_of(cell), grid.spec.seeds, grid.session)
+    return [outcome.path for outcome in outcomes]
 
 
 def score(grid: RunGrid, cell: GridCell, paths: list[Path]) -> None:

@@ -26,7 +26,7 @@ def evaluate(
     *,
     track: str = "quick",
     seeds: Sequence[int] = (0,),
-    conditions: str | None = None,
+    conditions: str | Iterable[str] | None = None,
     limit: int | None = None,
     steps: int | None = None,
     out: str | Path | None = None,
@@ -50,12 +50,12 @@ def evaluate(
         tasks: one task or several, such as `"ks"` or `["ks", "sid"]`.
         track: of the tasks.
         seeds: of the heads; each has a record.
-        conditions: conditions and sets with commas between them, or `all`; None scores the task's
-            own test sets only.
+        conditions: conditions and sets, as a list or with commas between them, or `all`; None
+            scores the task's own test sets only.
         limit: utterances a split, for a try; such a record is no result.
         steps: updates of a head at most, for a try; such a record is no result.
         out: folder of records; `runs` where None.
-        device: `cpu` or `cuda`; `cpu` where None.
+        device: `cpu`, `cuda` (every GPU) or `cuda:N`; `cpu` where None.
         force: compute finished runs again.
         name: of a model in memory, in records; its class where None.
         normalize_wav: whether each utterance is scaled to zero mean and unit variance before a
@@ -71,8 +71,10 @@ def evaluate(
     names = [tasks] if isinstance(tasks, str) else list(tasks)
     for task in names:  # an unknown one is refused before the first is computed
         task_card(task, track)
-    if not seeds:
-        raise UsageError("seeds: at least one expected")
+    if isinstance(seeds, int) or not seeds:
+        raise UsageError(f"seeds: numbers such as (0, 1) expected, found {seeds!r}")
+    if not isinstance(conditions, str | None):
+        conditions = ",".join(conditions)
     session = session or Session()
     if out is not None:
         session = replace(session, out=Path(out))

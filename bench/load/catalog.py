@@ -27,7 +27,7 @@ from typing import NamedTuple
 from bench.config import UpstreamCard
 from bench.errors import InvalidDataError, UsageError, did_you_mean
 from bench.load.packages import card_file, installed
-from bench.paths import check_file, plain_name
+from bench.paths import check_file, plain_name, user_path
 from bench.registry import ROOT
 from bench.schema import read_card
 
@@ -108,7 +108,7 @@ def parse_upstream_name(text: str) -> UpstreamName:
             near = did_you_mean(kind, KINDS)
             raise UsageError(f"upstream {text!r}: unknown kind {kind!r}: {near}")
         if not card or (at and not variant) or "+" in body or "/" in text or ".." in text:
-            raise UsageError(f"upstream {text!r}: {EXPECTED}")
+            raise UsageError(f"upstream {text!r}: {EXPECTED}{_place_hint(text)}")
     items = variant.split(",")
     modifiers = [item for item in items if item in MODIFIERS]
     if len(modifiers) > 1:
@@ -279,12 +279,15 @@ def _card_of_package(name: str, other_names: Sequence[str]) -> tuple[UpstreamCar
 
 def _place_hint(name: str) -> str:
     """Return a hint how to name the model, folder or card at the path `name`, if one exists."""
-    path, kinds = Path(name), {".onnx": "onnx", ".pt2": "pt2", ".pt": KINDS[-1], ".ts": KINDS[-1]}
-    with suppress(OSError):  # the name is too long for a file
+    kinds = {".onnx": "onnx", ".pt2": "pt2", ".ts": KINDS[-1]}
+    with suppress(OSError, UsageError):  # too long for a file, or nobody's home
+        path = user_path(name)
         if path.suffix in (".yaml", ".yml") and path.is_file():
             return f" (a card is given with --card {name})"
         if path.is_dir():
             return f" (a Transformers folder is given as hf:{name})"
         if path.suffix in kinds and path.is_file():
             return f" (a model file is given as {kinds[path.suffix]}:{name})"
+        if path.is_file():
+            return f" (weights need a card, docs/own-model.md; TorchScript is {KINDS[-1]}:{name})"
     return ""

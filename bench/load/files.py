@@ -166,11 +166,12 @@ def _folder_sha256(path: Path, source: str) -> str:
     if not path.is_dir():
         raise MissingError(f"{source}: no such folder, and not ORG/MODEL on the hub")
     if not (path / "config.json").is_file():
-        adapter = (path / "adapter_config.json").exists()
-        raise InvalidDataError(
-            f"{source}: the folder has no config.json"
-            + (": it holds a PEFT adapter without its base model" if adapter else "")
-        )
+        hint = ""
+        if (path / "adapter_config.json").exists():
+            hint = ": it holds a PEFT adapter without its base model"
+        elif inner := min(path.glob("**/config.json"), default=None):  # of a trainer or a cache
+            hint = f": name a folder in it that has one, such as hf:{inner.parent}"
+        raise InvalidDataError(f"{source}: the folder has no config.json{hint}")
     names = sorted(
         item.name for pattern in HUB_PATTERNS for item in path.glob(pattern) if item.is_file()
     )
@@ -220,9 +221,12 @@ def find_checkpoint(
         path.unlink()
         announced.unlink(missing_ok=True)
     sizes = f" ({size:,} of {whole:,} bytes)" if whole is not None and size != whole else ""
+    advice = "remove it and fetch it again"
+    if weights is not None:
+        advice = "weights of your own need a card of their own (docs/own-model.md)"
     raise InvalidDataError(
-        f"{path}: sha256 {sha256[:16]}…, expected {expected[:16]}…: the file is truncated, "
-        f"corrupt or another one{sizes}; remove it and fetch it again"
+        f"{path}: sha256 {sha256[:16]}…, expected {expected[:16]}… of {card.name}: the file is "
+        f"truncated, corrupt or another one{sizes}; {advice}"
     )
 
 

@@ -14,13 +14,14 @@ from bench.api import SAMPLE_RATE_HZ
 from bench.config import NAME_PATTERN
 from bench.engine import num_threads
 from bench.errors import UsageError
-from bench.features.passes import set_cuda
+from bench.features.placement import set_cuda
 from bench.identity import table_digest
 from bench.load.catalog import upstream_names, user_card
 from bench.load.fingerprint import identified
 from bench.load.loader import Loaded, load_upstream
 from bench.make.clips import LEFT_OUT, find_clips, read_part
 from bench.make.export import Export, length_text
+from bench.make.own_head import score_own_head
 from bench.make.recipe import (
     RecipeCard,
     head_maker,
@@ -145,10 +146,13 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
         if request.dry_run:
             _rehearse(trainer, request.device)
             return None
+        if keeps_targets:
+            keeper.fill()
         _train(trainer, name)
     path = export.final()
-    if task is not None:
-        export.score(task, path, home)
+    model = trainer.predictor() if task is not None else None
+    if task is not None and model is not None:
+        say(f"own head: {score_own_head(export, task, model, home)}")
     return path
 
 

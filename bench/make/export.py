@@ -1,4 +1,4 @@
-"""Write a new upstream as files, and score it with its own head if it was trained for a task."""
+"""Write a new upstream as files: weights and a card."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.config import TaskCard
-from bench.make.own_head import FineTunedRun, score_own_head
 from bench.make.recipe import RecipeCard
-from bench.progress import say
 from bench.trainer import RecipeTrainer
 
 
@@ -41,16 +38,18 @@ class Export:
         """Write the upstream of `hours` of audio to a folder of its own."""
         self._write(f"{self.name}-{hours:g}h", self.folder / f"at-{hours:g}h", f"{hours:g} h")
 
-    def score(self, task: TaskCard, path: Path, home: Path) -> None:
-        """Score the trained model with its own head, in the first process."""
-        model, seed = self.trainer.predictor(), self.facts["seed"]
-        if model is None:
-            return
-        length, teacher = presented_text(length_text(self.trainer)), self.teacher or ""
-        run = FineTunedRun(
-            self.card, task, model, path, teacher, seed, length, self.trainer.identity
-        )
-        say(f"own head: {score_own_head(run, home)}")
+    def origin(self) -> dict[str, Any]:
+        """Return what a record says of the model and its training."""
+        return {
+            "upstream": self.name,
+            "title": self.card.title,
+            "family": self.card.family,
+            "teacher": self.teacher or "",
+            "recipe": self.card.name,
+            "seed": self.facts["seed"],
+            "length": presented_text(length_text(self.trainer)),
+            "subset": self.card.subset or "",
+        }
 
     def _write(self, name: str, folder: Path, length: str) -> Path:
         card, seed = self.card, self.facts["seed"]

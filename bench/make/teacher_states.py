@@ -52,7 +52,8 @@ def keep_states(
         home / "features",
         teacher.key,
         "frames",
-        engine=Engine(device=device),
+        # One GPU: each further one has a process of its own.
+        engine=Engine(f"cuda:{torch.cuda.current_device()}" if device == "cuda" else device),
         name=teacher.name.text(),
     )
     joined = distributed.is_available() and distributed.is_initialized()
@@ -83,6 +84,9 @@ def keep_states(
 class StateKeeper:
     """The `keep_states` of a recipe's ingredients.
 
+    The clips pass when `fill` or a first read asks for it: a recipe that refuses its options does
+    so before hours of a teacher's work.
+
     Attributes:
         is_used: whether the recipe called it.
     """
@@ -93,13 +97,20 @@ class StateKeeper:
         self._teacher, self._clips = teacher, clips
         self._home, self._device = home, device
         self.is_used = False
+        self._reader: StateReader | None = None
 
     def __call__(self) -> StateReader:
-        """Pass the clips through the teacher; return a reader of their states.
+        """Return a reader of the states (L, T, D) of clips; nothing is computed yet."""
+        self.is_used = True
+        return lambda indices: self.fill()(indices)
+
+    def fill(self) -> StateReader:
+        """Pass the clips through the teacher, once; return the reader of their states.
 
         Raises:
             UserError: as `keep_states`.
         """
         assert self._teacher is not None  # only recipes with a teacher call this
-        self.is_used = True
-        return keep_states(self._teacher, self._clips, self._home, self._device)
+        if self._reader is None:
+            self._reader = keep_states(self._teacher, self._clips, self._home, self._device)
+        return self._reader

@@ -18,6 +18,7 @@ import torch
 from bench.api import SAMPLE_RATE_HZ, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from bench.load.downloads import short_reason
+from bench.measure.check import noise
 from bench.paths import atomic_path
 from bench.registry import BORDER, resolve
 
@@ -126,8 +127,7 @@ def _compare(upstream: Upstream, path: Path) -> tuple[float, tuple[int, ...]]:
     lengths = (upstream.min_samples, *(round(s * SAMPLE_RATE_HZ) for s in SECONDS))
     worst = 0.0
     for num_samples in lengths:
-        generator = torch.Generator().manual_seed(num_samples)
-        wavs = 0.1 * torch.randn(1, num_samples, generator=generator)
+        wavs = noise(num_samples)[None]
         with torch.no_grad():
             expected, frames = upstream(wavs, torch.tensor([num_samples]))
             states, _ = exported(wavs, torch.tensor([num_samples]))

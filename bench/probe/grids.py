@@ -19,8 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from bench.config import Recipe
-from bench.engine import default_workers
-from bench.features.allocation import keep_freed_memory
+from bench.engine import default_workers, keep_freed_memory
 from bench.features.rows import Batch, Source
 from bench.features.weighted_sum import Moments
 from bench.features.workers import in_order, workers_that_fit

@@ -65,6 +65,7 @@ def opened(path: Path) -> Iterator[Path]:
     if path.is_symlink():
         raise InvalidDataError(f"{path}: is a link, a folder or an archive expected")
     if path.is_dir():
+        _check_has_sums(path, path)  # first: another folder may hold a million files
         _check_folder(path)
         _check_sums(path, path)
         yield path
@@ -134,18 +135,26 @@ def write_sums(folder: Path) -> None:
     write_text(folder / SUMS, _sums(folder))
 
 
+def _check_has_sums(folder: Path, where: Path) -> None:
+    """Refuse what is no bundle.
+
+    Raises:
+        InvalidDataError: no `SHA256SUMS`.
+    """
+    if not (folder / SUMS).is_file():
+        raise InvalidDataError(f"{where}: no {SUMS}: make the bundle again by 'slim-superb submit'")
+
+
 def _check_sums(folder: Path, where: Path) -> None:
     """Refuse a bundle with a file that is missing, added or altered.
 
     Raises:
         InvalidDataError: the first such file.
     """
-    path = folder / SUMS
-    if not path.is_file():
-        raise InvalidDataError(f"{where}: no {SUMS}: make the bundle again by 'slim-superb submit'")
+    _check_has_sums(folder, where)
     recorded, actual = (
         {line[66:]: line for line in text.splitlines()}
-        for text in (path.read_text(encoding="utf-8", errors="replace"), _sums(folder))
+        for text in ((folder / SUMS).read_text(encoding="utf-8", errors="replace"), _sums(folder))
     )
     for name in sorted(recorded.keys() | actual.keys()):
         if recorded.get(name) != actual.get(name):

@@ -8,7 +8,7 @@ from bench.errors import one_line
 from bench.metrics.metric import METRICS
 from bench.records.record import UNVERIFIED, ConditionScore, Record
 from bench.terminal.table import TableColumn, TerminalTable, facts_table
-from bench.terminal.units import ranged, size_text
+from bench.terminal.units import size_text
 
 SCORE_COLUMNS = (
     TableColumn("test set"),
@@ -21,11 +21,17 @@ SCORE_COLUMNS = (
 )
 
 
+def interval_text(metric: str, value: float, low: float | None, high: float | None) -> str:
+    """Return a value with its 95 % interval, if it has one, in the unit of its metric."""
+    text = METRICS[metric].text
+    if low is None or high is None:
+        return text(value)
+    return f"{text(value)} [{text(low)}, {text(high)}]"
+
+
 def score_text(score: ConditionScore) -> str:
     """Return a score with its 95 % interval over speakers, in the unit of its metric."""
-    metric = METRICS[score.metric]
-    low, high = (None if end is None else metric.text(end) for end in (score.low, score.high))
-    return ranged(metric.text(score.value), low, high)
+    return interval_text(score.metric, score.value, score.low, score.high)
 
 
 def counts_text(score: ConditionScore) -> str:

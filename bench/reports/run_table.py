@@ -11,9 +11,9 @@ from bench.errors import MissingError, UserError
 from bench.metrics.metric import METRICS
 from bench.progress import warn
 from bench.records.record import ConditionScore, Record, read_record
-from bench.reports.run_report import remarks
+from bench.reports.run_report import interval_text, remarks
 from bench.terminal.table import Cell, StyledCell, TableColumn, TerminalTable
-from bench.terminal.units import giga, millions, ranged
+from bench.terminal.units import giga, millions
 
 COLUMNS = (
     TableColumn("no.", is_number=True),
@@ -64,13 +64,6 @@ class RunRow:
     record: str
     rtf: float | None = None
     efficient: bool | None = None
-
-    @property
-    def score_text(self) -> str:
-        """The score with its interval, in the unit of the metric."""
-        metric = METRICS[self.metric]
-        low, high = (None if end is None else metric.text(end) for end in (self.low, self.high))
-        return ranged(metric.text(self.value), low, high)
 
 
 def run_row(record: Record, path: Path, score: ConditionScore | None = None) -> RunRow:
@@ -144,7 +137,7 @@ def _cells(row: RunRow, number: int) -> tuple[Cell, ...]:
         row.track,
         row.condition,
         METRICS[row.metric].label,
-        row.score_text,
+        interval_text(row.metric, row.value, row.low, row.high),
         millions(row.params),
         giga(row.macs_per_second),
         "" if row.rtf is None else f"{row.rtf:.4f}",

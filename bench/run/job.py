@@ -59,7 +59,7 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
         prepare_corpora(card, session, partial=spec.limit is not None)
         runs = [resolve_run(replace(spec, seed=seed), card, loaded, session.home) for seed in seeds]
     folder = runs_folder(session.out, spec.track, runs[0].spec.upstream)
-    paths = [folder / f"{resolved.run_name()}.json" for resolved in runs]
+    paths = [folder / f"{resolved.spec.run_name()}.json" for resolved in runs]
     return Job(runs, paths, features_of(runs[0], session), clock, session.home)
 
 

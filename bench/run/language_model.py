@@ -1,9 +1,9 @@
-"""Decode a finished run of speech recognition with a language model: SUPERB's optional column.
+"""Decode a finished run of speech recognition with a language model, on any track.
 
-The decoder is that of s3prl: flashlight-text's beam search over a lexicon with KenLM,
-with its settings and its files, LibriSpeech's official `4-gram.arpa` (openslr.org/11) and fairseq's
-letter lexicon. It needs `pip install 'slim-superb[lm]'`. A run is decoded greedily; scores with a
-language model are written beside its record.
+The decoder is that of s3prl: flashlight-text's beam search over a lexicon with KenLM, with its
+settings. SUPERB's optional column has LibriSpeech's official `4-gram.arpa` (openslr.org/11) and
+fairseq's letter lexicon. It needs `pip install 'slim-superb[lm]'`. A run is decoded greedily;
+scores with a language model are written beside its record.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from bench.errors import InvalidDataError, MissingError, UsageError
-from bench.features.store import FeatureStore
 from bench.identity import decoding_key
 from bench.paths import check_file, file_sha256, write_text
 from bench.probe.fit import EVAL_BATCH
@@ -27,10 +26,11 @@ from bench.progress import bar
 from bench.records.record import ConditionScore, read_record
 from bench.run.artifacts import load_run
 from bench.run.evaluate import Judged, score_condition, write_predictions
-from bench.run.run_features import Features, extract
+from bench.run.run_features import Features, extract, features_of
 from bench.session import Session
 
-SILENCE, UNKNOWN = "|", "<unk>"
+BOUNDARY, UNKNOWN = "|", "<unk>"
+IMPOSSIBLE = -1e4  # log probability of a symbol that cannot be
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LmDecoder:
     """Decodes log probabilities of letters to words.
 
     Args:
-        vocabulary: V symbols, the blank first.
+        vocabulary: V symbols, the blank first; `|` or, without it, a space ends a word.
         lm: file that KenLM reads (ARPA, or its binary form).
         lexicon: lines of a word and its letters, with `|` at the end.
         search: settings.
@@ -86,7 +86,9 @@ class LmDecoder:
             reason = " ".join(str(error).split())[-200:]
             raise InvalidDataError(f"{lm}: KenLM cannot read it ({reason})") from error
         index = {symbol: number for number, symbol in enumerate(vocabulary)}
-        trie = decoder.Trie(len(vocabulary), index[SILENCE])
+        self._ends_open = BOUNDARY not in index
+        boundary = index.setdefault(BOUNDARY, index.get(" ", 0))
+        trie = decoder.Trie(len(vocabulary), boundary)
         start = model.start(False)
         for word, variants in spellings.items():
             number = words.get_index(word)
@@ -109,12 +111,17 @@ class LmDecoder:
             criterion_type=decoder.CriterionType.CTC,
         )
         unknown = words.get_index(UNKNOWN)
-        arguments: tuple[Any, ...] = (options, trie, model, index[SILENCE], 0, unknown, [], False)
+        arguments: tuple[Any, ...] = (options, trie, model, boundary, 0, unknown, [], False)
         self._words, self._decoder = words, decoder.LexiconDecoder(*arguments)
+        self._end = torch.full((1, len(vocabulary)), IMPOSSIBLE)
+        self._end[0, boundary] = 0.0
 
     def decode(self, log_probs: Tensor) -> str | None:
         """Return the words of log probabilities (T, V); None where the search ends without any."""
-        emissions = log_probs.float().cpu().contiguous()
+        emissions = log_probs.float().cpu()
+        if self._ends_open:  # no boundary after the last word; in the lexicon every word has one
+            emissions = torch.cat([emissions, self._end])
+        emissions = emissions.contiguous()
         hypotheses = self._decoder.decode(emissions.data_ptr(), *emissions.shape)
         if not hypotheses:
             return None
@@ -126,10 +133,11 @@ def score_with_lm(
     lm: Path,
     lexicon: Path,
     session: Session,
-    *,
-    search: BeamSearch | None = None,
+    search: BeamSearch,
 ) -> list[ConditionScore]:
-    """Decode the test sets of a finished run with a language model, and score them.
+    """Decode dev and the test sets of a finished run with a language model, and score them.
+
+    Dev is there to choose the settings of the search.
 
     Predictions and scores are written into `lm/` in the run's folder; the record does not change.
 
@@ -145,25 +153,20 @@ def score_with_lm(
         UsageError: not a run of CTC over letters.
         UserError: as `LmDecoder` and `bench.run.artifacts.load_run`.
     """
-    record, search = read_record(path), search or BeamSearch()
+    record = read_record(path)
     run = load_run(path, record, session)
     head, card = run.probe.head, run.resolved.card
     vocabulary = getattr(head, "vocabulary", ())
-    if "wer" not in card.metrics or SILENCE not in vocabulary or UNKNOWN not in vocabulary:
-        raise UsageError(f"{path}: a language model decodes speech recognition of track superb")
+    if "wer" not in card.metrics or not {BOUNDARY, " "} & set(vocabulary):
+        raise UsageError(
+            f"{path}: task {record.task} has no letters and words; a language model decodes a run "
+            "of speech recognition"
+        )
     decoder = LmDecoder(vocabulary, lm, lexicon, search)
-    loaded = run.resolved.loaded
-    store = FeatureStore(
-        session.features,
-        loaded.key,
-        card.features,
-        engine=run.engine,
-        name=loaded.name.text(),
-    )
-    features = Features(run.resolved, store)
+    features = features_of(run.resolved, replace(session, engine=run.engine))
     folder = path.with_suffix("") / "lm"
     scores: list[ConditionScore] = []
-    for condition in card.conditions:
+    for condition in ("dev", *card.conditions):
         table = run.resolved.tables[condition]
         texts = _decoded(features, condition, run.probe, decoder)
         ids = [item.id for item in table.utterances]

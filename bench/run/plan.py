@@ -44,7 +44,7 @@ from bench.run.spec import (
 from bench.session import GB, Session
 
 # An update is first timed on a part of a batch. Where the whole batch would take no longer than
-# this, it is timed too: the part overestimates small heads, whose time is not proportional.
+# this, or holds means over time, it is timed too: a part overestimates what is small.
 WHOLE_BATCH_SECONDS = 2.0
 PART_UTTERANCES, PART_FRAMES = 2, 50
 
@@ -157,8 +157,8 @@ def make_plan(features: Features, seeds: Sequence[int], *, is_prepared: bool = T
 def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     """Plan a run; no feature is computed or stored.
 
-    Official corpora with a known folder, and corpora whose packages are here, are prepared, as in
-    the run. Others have their published sizes.
+    A user's corpus, official corpora with a known folder, and corpora whose packages are here, are
+    prepared, as in the run. Others have their published sizes.
 
     Raises:
         UserError: the upstream cannot be loaded, or as `planned_tables`.
@@ -190,7 +190,7 @@ def planned_tables(
     """Return the run's tables, and True where they are manifests.
 
     Utterances of the published number and mean length stand in for an official corpus without a
-    folder, and those that the card lists for a user's corpus.
+    folder.
 
     Raises:
         UsageError: `data` of the hub, which a plan does not download, or for another corpus.
@@ -203,15 +203,12 @@ def planned_tables(
             f"--plan downloads nothing: run 'slim-superb data prepare --track {card.track} --task "
             f"{card.name} --data {data}' first, or leave --data out for the published sizes"
         )
-    if data is not None or folders_are_known(card, home):
+    if data is not None or card.track == OWN_TRACK or folders_are_known(card, home):
         prepare_corpora(card, session, partial=spec.limit is not None)
-    if card.track != OWN_TRACK or corpus_module(card.corpus).is_current(home):
-        with suppress(MissingError):
-            if comes_by_table(card):  # another task may have prepared a part of the corpus
-                prepare_corpora(
-                    card, replace(session, deb_dir=session.deb_dir or home / "packages")
-                )
-            return read_tables(card, home, spec), True
+    with suppress(MissingError):
+        if comes_by_table(card):  # another task may have prepared a part of the corpus
+            prepare_corpora(card, replace(session, deb_dir=session.deb_dir or home / "packages"))
+        return read_tables(card, home, spec), True
     tables = {}
     for split in card.tables:
         parts = card.parts(split)
@@ -227,9 +224,6 @@ def _expected_utterances(split: str, corpus: str, table: str) -> list[Utterance]
         MissingError: the corpus has no published sizes.
     """
     module = corpus_module(corpus)
-    if corpus.startswith(f"{OWN_TRACK}/"):
-        planned: list[Utterance] = module.planned(table)
-        return planned
     if not getattr(module, "OFFICIAL", False):
         raise MissingError(f"{corpus}: not prepared: run 'slim-superb data prepare'")
     layout = module.CORPUS.layout
@@ -287,14 +281,12 @@ def _update_seconds(features: Features, seeds: Sequence[int]) -> float:
 
         part = min(PART_UTTERANCES, len(train)), min(PART_FRAMES, frames)
         seconds = timed(*part) * len(train) * frames / (part[0] * part[1])
-        if seconds * len(grid.points) <= WHOLE_BATCH_SECONDS:
+        if store.mode == "pooled" or seconds * len(grid.points) <= WHOLE_BATCH_SECONDS:
             seconds = timed(len(train), frames)
     return seconds
 
 
 def _source_of(card: TaskCard) -> str:
     """Return where the sizes of corpora that are not prepared come from."""
-    if card.track == OWN_TRACK:
-        return "the card"
     layout = corpus_module(card.corpus).CORPUS.layout
     return f"published sizes, all of the mean length (hours: {layout.hours_from})"

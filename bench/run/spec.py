@@ -66,6 +66,15 @@ class RunSpec:
             del fields["steps"]
         return fields
 
+    def run_name(self) -> str:
+        """Return the stem of the record's file: task, seed and every option of the run."""
+        parts = [f"{self.task}-s{self.seed}"]
+        parts += [f"lr{self.lr:g}"] if self.lr is not None else []
+        parts += ["shuffled"] if self.shuffle_labels else []
+        parts += [f"limit{self.limit}"] if self.limit is not None else []
+        parts += [f"steps{self.steps}"] if self.steps is not None else []
+        return "-".join(parts)
+
 
 def seconds_of(utterances: Sequence[Utterance]) -> float:
     """Return the seconds of audio in some utterances."""
@@ -140,15 +149,6 @@ class Resolved:
     def learning_rates(self) -> tuple[float, ...]:
         """Return the card's learning rates, or the one of the specification."""
         return self.card.recipe.lr_grid if self.spec.lr is None else (self.spec.lr,)
-
-    def run_name(self) -> str:
-        """Return the stem of the record's file: task, seed and every option of the run."""
-        parts = [f"{self.card.name}-s{self.spec.seed}"]
-        parts += [f"lr{self.spec.lr:g}"] if self.spec.lr is not None else []
-        parts += ["shuffled"] if self.spec.shuffle_labels else []
-        parts += [f"limit{self.spec.limit}"] if self.spec.limit is not None else []
-        parts += [f"steps{self.spec.steps}"] if self.spec.steps is not None else []
-        return "-".join(parts)
 
 
 def run_card(spec: RunSpec) -> TaskCard:

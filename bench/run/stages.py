@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +23,18 @@ from bench.records.record import ConditionScore
 from bench.run.evaluate import Judged, read_predictions, score_condition, write_predictions
 from bench.run.plan import head_factory
 from bench.run.run_features import Features, explored_steps
-from bench.run.spec import Resolved
+from bench.run.spec import Resolved, Table
 
 
-def _dev_score(resolved: Resolved) -> Any:
+def score_of(metric: str, table: Table, predictions: Sequence[Any]) -> float:
+    """Return the value of a metric for predictions in the order of a table."""
+    by_id = {item.id: one for item, one in zip(table.utterances, predictions, strict=True)}
+    return METRICS[metric].score(by_id, table.utterances, table.trials).value
+
+
+def _dev_score(resolved: Resolved) -> Callable[[Sequence[Any]], float]:
     """Return a function from dev predictions, in order, to the value of the main metric."""
-    metric, dev = METRICS[resolved.card.selects_by], resolved.tables["dev"]
-
-    def score(predictions: list[Any]) -> float:
-        by_id = {
-            item.id: prediction
-            for item, prediction in zip(dev.utterances, predictions, strict=True)
-        }
-        return metric.score(by_id, dev.utterances, dev.trials).value
-
-    return score
+    return partial(score_of, resolved.card.selects_by, resolved.tables["dev"])
 
 
 def make_lesson(features: Features, runs: Sequence[Resolved], recipe: Recipe) -> Lesson:

@@ -119,12 +119,17 @@ def set_problems(
 ) -> Iterator[str]:
     """Check the records, at least one, together: one model, that of the card, each run once."""
     runs: dict[tuple[str, int, bool], Path] = {}
+    heads: dict[tuple[str, str], Path] = {}
     first = next(iter(records.values()))
     for path, record in records.items():
         run = (record.task, record.seed, record.labels_shuffled)
         if run in runs:
             yield f"{path.name} and {runs[run].name}: one task and seed twice"
         runs[run] = path
+        if record.head.sha256 is not None and record.selection.step:  # 0: nothing is trained
+            other = heads.setdefault((record.task, record.head.sha256), path)
+            if other != path:
+                yield f"{path.name}: has the head of {other.name}: no two trainings give one head"
         for name in ("family", "weights", "tap"):
             if getattr(record, name) != getattr(first, name):
                 yield f"{path.name}: {name} differs from the other records'"

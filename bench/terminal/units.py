@@ -16,8 +16,3 @@ def giga(macs: float) -> str:
 def size_text(params: float, macs_per_second: float) -> str:
     """Return the size of an upstream: parameters, and multiply-accumulates a second of audio."""
     return f"{millions(params)} M parameters, {giga(macs_per_second)} G MACs/s"
-
-
-def ranged(value: str, low: str | None, high: str | None) -> str:
-    """Return a value with its 95 % interval in square brackets, if it has one."""
-    return value if low is None or high is None else f"{value} [{low}, {high}]"

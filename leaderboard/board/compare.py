@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -135,13 +136,23 @@ def compare_rows(
     sets = catalogue().sets
     if not lines and condition in sets:
         lines = _over_set(list(by_name.values()), rows, sets[condition])
-    lines = [line for line in lines if line.pairs and (not tasks or line.task in tasks)]
+    shared = [line for line in lines if line.pairs]
+    lines = [line for line in shared if not tasks or line.task in tasks]
     if not lines:
         which = f" in {', '.join(tasks)}" if tasks else ""
+        known = {line.task for line in shared} if shared else _shared_conditions(rows.values())
         raise MissingError(
-            f"{' and '.join(names)} share no score{which} on {condition!r} of track {track}"
+            f"{' and '.join(names)} share no score{which} on {condition!r} of track {track}: "
+            f"{did_you_mean(tasks[0] if shared else condition, known)}"
         )
     return _corrected(sorted(lines, key=lambda line: line.task))
+
+
+def _shared_conditions(rows: Iterable[Row]) -> set[str]:
+    """Return the conditions in which two rows have scores, and the sets that these make."""
+    counts = Counter(name for row in rows for name in {key[2] for key in row.scores})
+    names = {name for name, count in counts.items() if count > 1}
+    return names | {name for name, parts in catalogue().sets.items() if names >= {*parts}}
 
 
 def upstreams_of(names: Sequence[str]) -> set[str]:

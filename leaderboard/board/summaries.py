@@ -76,6 +76,23 @@ def mean_lead(table: ConditionScores, tasks: Collection[str], key: str) -> Board
     return BoardScore(value, fmean(low for low, _ in ends), fmean(high for _, high in ends))
 
 
+def clean_lead(
+    tables: Sequence[ConditionScores], at: int, tasks: Collection[str], key: str
+) -> BoardScore | None:
+    """Return the mean lead on clean speech over the tasks that a condition has.
+
+    A mean lead under the condition is held against it: with the other tasks, which may be harder,
+    a row would gain by noise.
+
+    Args:
+        tables: `clean` first.
+        at: index of the condition.
+        tasks: informative ones.
+        key: of the row.
+    """
+    return mean_lead(tables[0], [task for task in tasks if task in tables[at].tasks], key)
+
+
 @dataclass(frozen=True)
 class Anchors:
     """The two anchors of every metric, by (task, metric).

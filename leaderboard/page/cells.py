@@ -11,7 +11,7 @@ from leaderboard.board.conditions import ConditionScores
 from leaderboard.board.degradation import severity
 from leaderboard.board.ranking import ColumnTests
 from leaderboard.board.rows import BoardScore, Row
-from leaderboard.board.summaries import mean_lead
+from leaderboard.board.summaries import clean_lead, mean_lead
 from leaderboard.page.data import SHADES, shade_of
 
 NARROW_SCORES = 3  # tasks beside the parameters and the mean, on a screen of 768 pixels
@@ -169,7 +169,7 @@ def lead_rows(
 
     Args:
         view: the track.
-        tables: `clean` first, from which changes are taken.
+        tables: `clean` first, from which changes are taken, over the tasks of each condition.
     """
     tasks = _mean_tasks(view)
     means = [{row.key: mean_lead(table, tasks, row.key) for row in view.rows} for table in tables]
@@ -179,10 +179,8 @@ def lead_rows(
         scores = [of_rows[row.key] for of_rows in means]
         if any(score is not None for score in scores[1:]):
             cells = [
-                _lead_cell(
-                    score, scores[0] if number and tasks_of(table, view) == "" else None, most
-                )
-                for number, (score, table) in enumerate(zip(scores, tables, strict=True))
+                _lead_cell(score, clean_lead(tables, at, tasks, row.key) if at else None, most)
+                for at, score in enumerate(scores)
             ]
             rows.append((row, cells))
     return rows

@@ -15,7 +15,7 @@ from leaderboard.board.conditions import ConditionScores, TaskCondition
 from leaderboard.board.degradation import severity
 from leaderboard.board.ranking import ColumnTests
 from leaderboard.board.rows import BoardScore, Row
-from leaderboard.board.summaries import mean_lead
+from leaderboard.board.summaries import clean_lead, mean_lead
 from leaderboard.page.picture import CostPicture
 from leaderboard.page.texts import KINDS
 from leaderboard.page.utterances import DIGITS, levels, utterance_sets
@@ -68,13 +68,9 @@ def _condition_scores(view: View) -> dict[str, dict[str, str]]:
             if text:
                 texts[row.key][task] = text
     if view.informative:
-        means = [
-            {row.key: mean_lead(table, view.informative, row.key) for row in view.rows}
-            for table in view.tables
-        ]
         for row in view.rows:
-            text = "".join(_packed_mean(mean, row.key, means[0]) for mean in means).rstrip("*")
-            if text:
+            text = "".join(_packed_mean(view, at, row.key) for at in range(len(view.tables)))
+            if text := text.rstrip("*"):
                 texts[row.key][MEAN] = text
     return texts
 
@@ -89,14 +85,10 @@ def _packed_task(part: TaskCondition | None, key: str) -> str:
     return packed(score, flags)
 
 
-def _packed_mean(
-    means: Mapping[str, BoardScore | None],
-    key: str,
-    clean: Mapping[str, BoardScore | None],
-) -> str:
-    mean, base = means[key], clean[key]
-    has_loss = base is not None and (base.low or 0.0) > 0.0 and means is not clean
-    return packed(mean, 32 * has_loss)
+def _packed_mean(view: View, at: int, key: str) -> str:
+    base = clean_lead(view.tables, at, view.informative, key)
+    has_loss = at > 0 and base is not None and (base.low or 0.0) > 0.0
+    return packed(mean_lead(view.tables[at], view.informative, key), 32 * has_loss)
 
 
 def _chances(tables: Sequence[ConditionScores], task: str) -> list[float | None]:

@@ -15,7 +15,7 @@ from bench.metrics.item_file import ItemFile, Key
 from bench.metrics.items import Items, TrialItems
 from bench.paths import path_name
 from bench.progress import warn
-from bench.records.record import Record
+from bench.records.record import Record, read_record
 from bench.registry import task_card, track_card, track_names
 from bench.reports.run_table import read_runs
 from bench.run.artifacts import evidence
@@ -122,8 +122,11 @@ def _no_result(name: str, upstream: str, own: OwnRuns, board: Path) -> str:
             f"{name}: its runs in {own.folder} are no results ({', '.join(sorted(limited))}): "
             "evaluate it in full"
         )
+    if not (board / "results").is_dir():
+        return f"{board}: no folder 'results' in it: --board names the folder of a board"
     names = {record.upstream for record, _ in own.results}
-    names |= {path.name.replace("=", ":") for path in (board / "results").glob("*/*")}
+    firsts = {path.parent: path for path in (board / "results").glob("*/*/*.json")}
+    names |= {read_record(path).upstream for path in firsts.values()}
     return (
         f"no result of {name!r} in {own.folder} or on the shipped board: "
         f"{did_you_mean(name, names)}"

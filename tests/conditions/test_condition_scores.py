@@ -20,7 +20,7 @@ from bench.metrics.jackknife import jackknife
 from bench.metrics.metric import METRICS
 from bench.records.record import read_record
 from bench.run.evaluate import read_predictions
-from tools.benchmarks.distortion_speed import measure_speed
+from tools.benchmarks.h_distortions import measure_speed
 
 
 def test_sets_have_a_mean_and_a_worst(trained):

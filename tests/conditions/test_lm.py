@@ -73,6 +73,15 @@ def test_a_likely_word_wins_over_a_likely_letter(files):
     assert alone.decode(spoken) == "THE CAD SAT"
 
 
+def test_a_space_ends_words_of_heads_without_a_mark(files):
+    """Their transcripts have no space at the end; the last word counts all the same."""
+    symbols = ["", " ", *sorted(set("".join(WORDS)))]
+    path = [index for letter in "THE CAT SAT" for index in (symbols.index(letter), 0)]
+    scores = 8.0 * torch.nn.functional.one_hot(torch.tensor(path), len(symbols)).float()
+    decoder = LmDecoder(symbols, *files, BeamSearch())
+    assert decoder.decode(scores.log_softmax(dim=1)) == "THE CAT SAT"
+
+
 def test_a_missing_or_broken_file_is_named(files, tmp_path):
     lm, lexicon = files
     with pytest.raises(MissingError, match="no such language model"):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from toy_track import evaluate, rows
 from toys import make_utterances
@@ -241,6 +242,8 @@ def test_noise_of_a_folder_is_used_and_its_faults_are_reported(trained, tmp_path
         score_one(trained.path, "own-noise", session)
     (tmp_path / "folder").mkdir()
     make_utterances(tmp_path / "folder", 3, seed=9)
+    stereo = np.random.default_rng(0).normal(size=(44_100, 2)) * 0.1
+    soundfile.write(tmp_path / "folder" / "stereo.wav", stereo, 44_100)
     record = score_one(trained.path, "own-noise", session)
     assert record.conditions[0].condition == "own-noise"
 

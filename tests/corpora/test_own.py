@@ -15,7 +15,9 @@ from bench.corpora.own.card import OwnTaskCard, place_of, remember
 from bench.corpora.own.corpus import OwnCorpus
 from bench.corpora.own.layouts import path_pattern
 from bench.corpora.own.rows import RawRow, SoundFile, check_rows
+from bench.corpora.own.sounds import read_part
 from bench.corpora.own.tables import table_rows
+from bench.corpora.package import corpus_folder
 from bench.errors import InvalidDataError, MissingError, UsageError
 from bench.records.record import read_record
 from bench.registry import make_head, task_card
@@ -93,7 +95,7 @@ def test_a_table_with_text_is_a_task_of_speech_recognition(monkeypatch, capsys):
     with Path("read.yaml").open("a") as file:
         file.write(QUICK + head)
     command("eval", "fbank", "--task-card", "read.yaml", "--plan")
-    assert "utterances from the card" in capsys.readouterr().out
+    assert "utterances from manifests" in capsys.readouterr().out
     command("eval", "fbank", "--task-card", "read.yaml", "-q")
     record = read_record(Path("runs/own/fbank/read-s0.json"))
     assert [score.metric for score in record.scores] == ["cer", "wer"]
@@ -241,6 +243,10 @@ def test_sound_of_any_kind_becomes_16_khz_mono(capsys):
     for item in items:
         wav, rate = soundfile.read(item.path)
         assert rate == 16_000 and wav.ndim == 1 and abs(wav.size - 4_800) < 1_300  # MP3 pads
+    wav = sound(1, 1, rate=8_000, seconds=0.6)
+    soundfile.write("gsm.wav", wav, 8_000, subtype="GSM610")  # not seekable
+    whole, end = (read_part(Path("gsm.wav"), start, None)[0] for start in (0.0, 0.3))
+    assert np.allclose(whole[4_900:9_500], end[100:4_700], atol=0.01)
     about = " ".join(corpus.about(Path("home")))
     assert "2 of 8000 Hz" in about and "8 resampled to 16000 Hz" in about
     assert "4 of several channels" in about
@@ -335,6 +341,7 @@ def test_the_record_counts_rows_that_were_left_out(monkeypatch):
     Path("fsdd/0_broken.wav").write_bytes(b"")
     Path("fsdd/1_george_9.m4a").write_bytes(b"x")
     card("ks", FILES + QUICK, splits=BY_SPEAKER, on_bad_row="leave_out")
+    command("eval", "fbank", "ks", "--track", "own", "--plan")  # leaves out what the run does
     command("eval", "fbank", "ks", "--track", "own", "-q")
     assert read_record(Path("runs/own/fbank/ks-s0.json")).inputs.left_out == 2
 
@@ -353,6 +360,19 @@ def test_data_that_are_too_few(digits, speakers, task, splits, message):
     keys = {} if splits is None else {"splits": splits}
     with pytest.raises(InvalidDataError, match=message):
         card("few", FILES.replace("ks", task), **keys).prepare(Path("home"))
+
+
+def test_a_split_that_unknown_labels_empty_is_refused_with_a_reason():
+    rows = [
+        {"path": p.as_posix(), "speaker": s, "split": ("train", "dev", "test")[min(d, 2)]}
+        for p, d, s in write_digits("fsdd", speakers=SPEAKERS[:2])
+        if d or s == SPEAKERS[0]
+    ]
+    rows += [rows[0] | {"speaker": "other", "id": "other"}]
+    rows = [row | {"speaker": "new"} if row["split"] == "dev" else row for row in rows]
+    write_jsonl("given.jsonl", rows)
+    with pytest.raises(InvalidDataError, match=r"no usable row of dev .*'new' is in dev and in no"):
+        card("sid", "task: sid\ndata: given.jsonl\nlayout: table\n").prepare(Path("home"))
 
 
 def test_a_class_with_one_file_is_trained_on():
@@ -500,6 +520,28 @@ def test_the_same_sound_in_two_splits_is_said(capsys):
     line = "1 sound is in"
     assert f"ks: the same sound: {line}" in capsys.readouterr().err
     assert any(line in text for text in corpus.about(Path("home")))
+
+
+def test_who_waited_for_another_preparation_makes_nothing(monkeypatch, capsys):
+    write_digits("fsdd")
+    corpus, lock = card("ks", FILES, splits=BY_SPEAKER), corpus_folder.alone
+
+    def held_by_another(target):
+        monkeypatch.setattr(corpus_folder, "alone", lock)
+        corpus.prepare(Path("home"))
+        return lock(target)
+
+    monkeypatch.setattr(corpus_folder, "alone", held_by_another)
+    corpus.prepare(Path("home"))
+    assert capsys.readouterr().err.count("ks: prepared in") == 1
+
+
+def test_speakers_of_the_test_that_also_train_are_counted():
+    write_digits("fsdd", speakers=SPEAKERS[:3])
+    for rule, is_said in ((BY_SPEAKER, False), (BY_UTTERANCE, True)):
+        corpus = card("ks", FILES, splits=rule)
+        prepared(corpus)
+        assert ("in test are also in train" in " ".join(corpus.about(Path("home")))) is is_said
 
 
 def test_a_table_without_the_target_leaves_the_files(capsys):

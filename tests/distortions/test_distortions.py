@@ -10,8 +10,9 @@ from bench import paths
 from bench.conditions.catalogue import condition
 from bench.corpora.embedded import games
 from bench.distortions._effects import effect_module, effect_names
+from bench.distortions._filter import window_fir
 from bench.distortions._noise import Noise, NoiseClip, check_clip, join, segment
-from bench.distortions._room import room_response
+from bench.distortions._room import convolve, reverberation_time, room_response
 from bench.distortions.band_reject import mel, reject
 from bench.errors import InvalidDataError, UsageError
 from bench.sound.audio import read_wav
@@ -131,6 +132,20 @@ def test_colours_have_their_slope_and_their_band(colour, slope_db, speech):
     assert decibels(density[hertz > 4_100].max() / density[hertz < 3_900].max()) < -50
 
 
+def test_pink_noise_is_shaped_in_the_frequency_domain_by_one_draw():
+    """Its values belong to committed scores: for 4,752 samples 4,800 are drawn, 2^6 3 5^2.
+
+    10 Hz and 4 kHz are frequencies of such a spectrum, and belong to the noise.
+    """
+    wav = rng(5).uniform(-0.5, 0.5, 4_752).astype(np.float32)
+    out = effect_module("coloured").distort(wav, rng(6), snr_db=3.0, colour="pink", band_hz=4e3)
+    hertz = np.fft.rfftfreq(4_800, 1 / RATE)
+    weight = np.where((hertz > 4_000) | (hertz < 10), 0, np.maximum(hertz, 20) ** -0.5)
+    noise = np.fft.irfft(np.fft.rfft(rng(6).standard_normal(4_800)) * weight)[:4_752]
+    scaled = noise * np.sqrt(power(wav) / 10**0.3 / power(noise))
+    assert out - wav == pytest.approx(scaled, abs=1e-6)
+
+
 def schroeder(response):
     """T30, written apart from the code under test."""
     left = decibels(np.cumsum(response[::-1].astype(np.float64) ** 2)[::-1] + 1e-30)
@@ -147,10 +162,45 @@ def test_rooms_have_the_reverberation_time_asked_for(rt60_s):
         assert abs(found / rt60_s - 1) < 0.1, (number, found)
 
 
+@pytest.mark.parametrize(
+    ("rt60_s", "number", "num_samples", "strongest"),
+    [
+        (0.5, 0, 14_221, [(136, 0.3938), (320, 0.3494), (135, 0.3148), (205, 0.2895)]),
+        (1.3, 0, 44_285, [(96, 0.3550), (178, 0.2339), (219, 0.1721), (278, 0.1526)]),
+        # In these two the microphone is drawn beyond a wall and moved back.
+        (0.5, 10, 12_702, [(27, 0.4900), (1, -0.3017), (26, 0.2522), (124, 0.1975)]),
+        (0.5, 42, 15_354, [(26, 0.5065), (43, 0.3574), (58, 0.2936), (99, 0.1988)]),
+    ],
+)
+def test_committed_scores_were_made_in_these_rooms(rt60_s, number, num_samples, strongest):
+    """The sizes, the places and the walls of some rooms, by their strongest reflections."""
+    response = room_response.__wrapped__(rt60_s, "test", number)
+    assert response.size == num_samples
+    places = np.argsort(-np.abs(response))[1:5]
+    assert [(place, response[place]) for place in places.tolist()] == [
+        (place, pytest.approx(height, abs=2e-4)) for place, height in strongest
+    ]
+    assert schroeder(response) == pytest.approx(rt60_s, rel=0.006)
+    assert reverberation_time(response) == pytest.approx(rt60_s, rel=0.006)
+
+
 def test_families_of_rooms_share_none():
     one, two = room_response(0.2, "seen", 0), room_response(0.2, "unseen", 0)
     assert one.size != two.size or not np.allclose(one, two)
     assert one[0] == np.abs(one).max() == 1.0  # direct sound first: words stay in their places
+
+
+def test_speech_in_a_room_is_the_convolution_at_the_power_that_it_had():
+    wav = rng(4).uniform(-0.5, 0.5, 500).astype(np.float32)
+    response = np.zeros(300, dtype=np.float32)
+    response[[0, 40, 299]] = 1.0, -0.5, 0.25
+    wet = np.convolve(wav.astype(float), response)[:500]
+    found = convolve(wav, response)
+    assert found.dtype == np.float32
+    assert found == pytest.approx(wet * np.sqrt(power(wav) / power(wet)), abs=1e-6)
+    assert power(found) == pytest.approx(power(wav), rel=1e-5)
+    silent = np.zeros(500, dtype=np.float32)
+    assert np.array_equal(convolve(silent, response), silent)
 
 
 @pytest.mark.parametrize("bad", [0.0, 5.0, float("nan"), "long"])
@@ -166,6 +216,23 @@ def response_db(effect, low, high):
     _, after = welch(effect(noise), RATE, nperseg=4_096)
     here = (hertz >= low) & (hertz <= high)
     return decibels(after[here].mean() / before[here].mean())
+
+
+def test_a_filter_has_no_delay_and_passes_within_120_hz():
+    pulse = np.zeros(2 * RATE, dtype=np.float32)
+    pulse[RATE] = 1.0
+    out = window_fir(pulse, [1_000.0, 3_000.0], keep="bandpass")
+    around = out[RATE - 1_000 : RATE + 1_001]
+    assert np.argmax(np.abs(out)) == RATE
+    assert around == pytest.approx(around[::-1], abs=1e-7)
+    assert out.size == pulse.size
+    hertz = np.fft.rfftfreq(out.size, 1 / RATE)
+    gain_db = decibels(np.abs(np.fft.rfft(out.astype(float))) ** 2 + 1e-20)
+    passes = (hertz >= 1_060) & (hertz <= 2_940)
+    assert np.abs(gain_db[passes]).max() < 0.01
+    assert gain_db[(hertz <= 940) | (hertz >= 3_060)].max() < -85
+    assert gain_db[hertz == 1_000] == pytest.approx(-6, abs=0.1)
+    assert np.array_equal(window_fir(pulse[RATE : RATE + 1], [500.0], keep="lowpass").shape, [1])
 
 
 def test_low_pass_and_telephone_have_their_edges():
@@ -240,6 +307,30 @@ def test_clipping_and_gain_are_as_deep_as_asked(speech):
     assert decibels(power(quieter) / power(wav)) == pytest.approx(-20, abs=1e-3)
 
 
+@pytest.mark.parametrize("below_peak_db", [0.0, 0.5])
+def test_clipping_at_the_peak_changes_nothing_and_a_little_below_it_little(below_peak_db):
+    wav = rng(2).uniform(-0.5, 0.5, 400).astype(np.float32)
+    clipped = effect_module("clip").distort(wav, rng(), below_peak_db=below_peak_db)
+    limit = np.abs(wav).max() * 10 ** (-below_peak_db / 20)
+    assert clipped == pytest.approx(np.minimum(np.abs(wav), limit) * np.sign(wav), abs=1e-7)
+    assert (np.abs(clipped) < np.abs(wav)).any() == (below_peak_db > 0)
+
+
+@pytest.mark.parametrize("packet_ms", [1.0, 100.0])
+def test_a_packet_has_the_length_asked_for_and_the_last_one_may_be_lost(packet_ms):
+    size = round(16 * packet_ms)
+    wav, whole = np.ones(10 * size + 3, dtype=np.float32), 0
+    for seed in range(20):
+        out = effect_module("packet_loss").distort(
+            wav, rng(seed), loss_rate=0.5, packet_ms=packet_ms
+        )
+        packets = [out[at : at + size] for at in range(0, out.size, size)]
+        assert {len(set(packet.tolist())) for packet in packets} == {1}
+        assert sum(not packet.any() for packet in packets) in (5, 6)
+        whole += not packets[-1].any()
+    assert 0 < whole < 20
+
+
 @pytest.mark.parametrize("factor", [1.1, 1.5])
 def test_speed_shortens_and_raises(factor, speech):
     out = effect_module("speed").distort(speech[0], rng(), factor=factor)
@@ -287,6 +378,16 @@ def test_short_noise_is_repeated_with_cross_fades_and_never_stretched():
     assert np.abs(np.diff(found)).max() < 1.5 * np.abs(np.diff(tone)).max()  # no click at a join
     assert np.sqrt(power(found[4_000:4_500])) > 0.1  # and no hole
     assert join([tone, tone], 3_000).size == 3_000
+
+
+def test_clips_are_joined_by_a_cosine_and_a_sine_over_half_of_the_shorter_one():
+    one, two = np.full(4_000, 0.5, dtype=np.float32), np.full(1_000, 0.25, dtype=np.float32)
+    angle = np.linspace(0, np.pi / 2, 500)
+    fade = 0.5 * np.cos(angle) + 0.25 * np.sin(angle)
+    expected = np.concatenate([one[:3_500], fade, two[500:]])
+    assert join([one, two], 9_000) == pytest.approx(expected, abs=1e-6)
+    assert join([two, one], 9_000)[500:1_000] == pytest.approx(fade[::-1], abs=1e-6)
+    assert join([one, one], 9_000).size == 8_000 - 800  # 50 ms at most
 
 
 @pytest.mark.parametrize(

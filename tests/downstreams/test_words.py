@@ -47,6 +47,13 @@ def test_a_template_is_linear_between_frames_and_ignores_padding():
     assert torch.equal(one, torch.zeros(1, 5, 2))
 
 
+def test_a_target_has_no_number_that_a_loss_could_read():
+    head = WordTemplate(2, 320, [])
+    assert [tuple(each.shape) for each in head.encode(["one", "two"])] == [(0,), (0,)]
+    with pytest.raises(TypeError, match="0 steps"):
+        head.loss(None, None)
+
+
 def test_predictions_keep_the_cosine():
     head, feats = WordTemplate(6, 320, [], frames=8), torch.randn(2, 9, 6)
     output = head(feats, torch.tensor([9, 9]))
@@ -58,6 +65,15 @@ def test_predictions_keep_the_cosine():
     exact = one @ two / np.linalg.norm(one) / np.linalg.norm(two)
     found = packed[0] @ packed[1] / np.linalg.norm(packed[0]) / np.linalg.norm(packed[1])
     assert found == pytest.approx(exact, abs=0.01)
+
+
+def test_each_template_uses_the_whole_range_of_its_integers():
+    templates = torch.tensor([[[0.4, -1.0]], [[2_000.0, 500.0]], [[0.0, 0.0]]]) * 1e-3
+    numbers = [
+        np.frombuffer(base64.b64decode(frame), dtype=np.int8).tolist()
+        for (frame,) in WordTemplate(2, 320, [], frames=1).predict(templates)
+    ]
+    assert numbers == [[51, -127], [127, 32], [0, 0]]
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from bench.grids.estimate import read_timings
 from bench.make.clips import find_clips
 from bench.measure.cost import safetensors_bytes
 from bench.paths import board_folder, check_file
+from bench.records.cost_report import read_cost_report
 from bench.records.record import read_record
 from bench.run.evaluate import read_predictions, write_predictions
 from bench.schema import read_card, read_yaml
@@ -226,6 +227,13 @@ def test_yaml_reads_off_as_false(tmp_path):
     (tmp_path / "card.yaml").write_text(card)
     with pytest.raises(UsageError, match="YAML reads off as false"):
         read_card(tmp_path / "card.yaml", UpstreamCard)
+
+
+def test_a_file_of_json_is_not_read_as_yaml(tmp_path):
+    (tmp_path / "cost.json").write_text('{"upstream": "fbank", "params": "1"}')
+    with pytest.raises(InvalidDataError) as caught:
+        read_cost_report(tmp_path / "cost.json")
+    assert "key 'params'" in str(caught.value) and "YAML" not in str(caught.value)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -47,6 +47,11 @@ def refused(done, code, *words):
         assert word in last, last
 
 
+@pytest.mark.parametrize("word", ["house_distil", "ks"])
+def test_one_word_without_a_card_is_told_that_two_are_needed(call, word):
+    refused(call("eval", word), 2, "an upstream and a task", repr(word))
+
+
 def test_help_groups_every_command(call):
     for command in COMMANDS:
         module = import_module(f"bench.commands.{command.replace('-', '_')}")
@@ -142,6 +147,8 @@ def test_lists(what, call):
         (["evaluate", "fbank", "asr"], ["unknown command 'evaluate'", "did you mean 'eval'"]),
         (["eval", "lighthubert_smal", "asr"], ["unknown upstream", "'lighthubert_small'"]),
         (["eval", "fbank", "asrr"], ["unknown task", "did you mean 'asr'"]),
+        (["eval", "fbank", "slurp"], ["unknown task", "--track superb"]),
+        (["eval", "fbank"], ["expected an upstream and a task", "found 'fbank'"]),
         (["eval", "fbank", "asr", "--track", "opn"], ["unknown track", "did you mean 'open'"]),
         (["eval", "fbank+trained", "asr"], ["expected NAME"]),
         (["eval", "fbank@colour=red", "ks"], ["colour"]),

@@ -31,18 +31,20 @@ def count_run(monkeypatch):
         done.plan = make_plan(*args, **options)
         return done.plan
 
-    def counted_pass(sounds):
-        def run(upstream, utterances, *args):
-            sounds.extend(utterances)
-            return real_pass(upstream, utterances, *args)
+    stream_pass, store_passes = stream.upstream_pass, store.passes_of_parts
 
-        return run
+    def counted_pass(upstream, utterances, *args):
+        done.streamed.extend(utterances)
+        return stream_pass(upstream, utterances, *args)
 
-    real_pass = stream.upstream_pass
+    def counted_passes(upstream, parts, *args):
+        done.stored.extend(item for part in parts for item in part)
+        return store_passes(upstream, parts, *args)
+
     monkeypatch.setattr(stages, "Trainer", CountedTrainer)
     monkeypatch.setattr(job, "make_plan", counted_plan)
-    monkeypatch.setattr(store, "upstream_pass", counted_pass(done.stored))
-    monkeypatch.setattr(stream, "upstream_pass", counted_pass(done.streamed))
+    monkeypatch.setattr(store, "passes_of_parts", counted_passes)
+    monkeypatch.setattr(stream, "upstream_pass", counted_pass)
     return done
 
 

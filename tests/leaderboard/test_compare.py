@@ -42,6 +42,21 @@ def test_compare_in_the_terminal(capsys):
         compare_rows(["ge2f", "fbank@cmvn=off"], track="open", condition="clean", board=BOARD)
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["zzz"], 2, ", fbank@cmvn=off, "),  # as upstreams are called, not as their folders are
+        (["house_distil", "--task", "kss"], 3, "did you mean 'ks'?"),
+        (["house_distil", "--condition", "odd"], 3, "did you mean 'ood'?"),
+        (["house_distil", "--board", "nowhere"], 2, "nowhere: no folder 'results' in it"),
+    ],
+)
+def test_what_cannot_be_compared_is_told_with_names_that_can(words, code, expected, capsys):
+    assert main(["compare", "ge2e", *words]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert expected in line and "conditions.json" not in line
+
+
 def test_a_control_without_a_network_is_named_like_its_upstream():
     path = BOARD / "results/open/ge2e/ks-s0.json"
     record = read_record(path).model_copy(update={"upstream": "units", "family": "control"})

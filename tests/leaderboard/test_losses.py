@@ -13,7 +13,14 @@ from leaderboard.board.conditions import LADDERS, SINGLE, condition_tables
 from leaderboard.board.degradation import reference_pairs
 from leaderboard.board.rows import BoardScore, Degradation
 from leaderboard.board.scores import set_scores
-from leaderboard.board.summaries import degradation_columns, informative_tasks, lead, mean_lead
+from leaderboard.board.summaries import (
+    clean_lead,
+    degradation_columns,
+    informative_tasks,
+    lead,
+    mean_lead,
+)
+from leaderboard.page.cells import lead_rows
 
 
 def lossy(degradations, *, competes=True):
@@ -130,6 +137,17 @@ def test_the_mean_lead_is_over_tasks_that_tell_rows_apart_and_needs_all_of_them(
     assert mean_lead(clean, ("ks", "ic"), "three") is None
     assert mean_lead(clean, ("ks", "sid"), "three").value == pytest.approx(0.2 / 0.9)
     assert lead(METRICS["wer"], 0.25, 1.0) == 0.75 and lead(METRICS["wer"], 1.5, 1.0) == -0.5
+
+
+def test_a_mean_under_a_condition_is_held_against_the_same_tasks_on_clean_speech():
+    """Against all tasks, a row seemed to gain by noise where only its best task was distorted."""
+    tasks = {"ks": {"clean": scored(0.9), "gsm": scored(0.7)}, "ic": {"clean": scored(0.2)}}
+    row = of_scores("one", tasks, competes=True, name="one")
+    tables = condition_tables([row], ["gsm"])
+    assert clean_lead(tables, 1, ("ks", "ic"), "one").value == pytest.approx(0.8 / 0.9)
+    view = SimpleNamespace(informative=("ks", "ic"), rows=[row], tables=tables)
+    ((_, cells),) = lead_rows(view, tables)
+    assert [(cell.text, cell.change) for cell in cells] == [("50.0", ""), ("66.7", "\u221225.0")]
 
 
 def test_a_set_counts_where_all_of_it_was_scored():

@@ -14,6 +14,26 @@ ROOT = Path(__file__).resolve().parents[2]
 # Rows below the first screen, and the tables below, follow after the next picture.
 PAINTED = "new Promise((done) => requestAnimationFrame(() => setTimeout(setTimeout, 0, done)))"
 
+SPACE_AFTER_NUMBER = """(cell) => {
+    const number = [...cell.childNodes].find((node) => node.nodeType === 3 || node.tagName === 'B');
+    const range = document.createRange();
+    range.selectNodeContents(number);
+    return cell.getBoundingClientRect().right - range.getBoundingClientRect().right;
+}"""
+# Changes of the mean under a condition, in percent: in the main table, and in those below.
+CHANGES = """(name) => {
+    const number = (cell) =>
+        Number.parseFloat(cell.querySelector('small').textContent.replace('\u2212', '-'));
+    const heads = [...document.querySelectorAll('#open table.main tr.heads th')];
+    const mean = heads.findIndex((head) => head.textContent.includes('Mean'));
+    const head = document.querySelector(`#open .robust th[data-n="${name}"]`);
+    return [...head.closest('table').querySelectorAll('tr[data-k]')].flatMap((row) => {
+        const [above, below] = [document.getElementById(`r-${row.dataset.k}`), row]
+            .map((line, at) => line.cells[at ? head.cellIndex : mean]);
+        return below.querySelector('small') ? [[number(above), number(below)]] : [];
+    });
+}"""
+
 
 def names(page, track="open"):
     """Names of the rows that are shown, from top to bottom."""
@@ -355,6 +375,18 @@ def test_a_condition_is_seen_in_both_tables(page):
     assert page.locator("#open .key polyline").count() == 4
 
 
+def test_a_mean_moves_in_the_main_table_as_in_those_below(watched, committed_page):
+    """Both hold it against the same tasks on clean speech; some conditions lack tasks."""
+    page = watched(committed_page)
+    heads = page.locator("#open .robust th[data-n]:not([data-n=clean])")
+    for name in heads.evaluate_all("heads => heads.map((head) => head.dataset.n)"):
+        page.select_option("#open [name=n]", name)
+        page.evaluate(PAINTED)
+        pairs = page.evaluate(CHANGES, name)
+        assert len(pairs) > 1
+        assert all(abs(above - below) <= 1 for above, below in pairs)  # digits: 0 and 1
+
+
 def test_revoked_rows_are_struck_and_ranked_nowhere(page):
     row = page.locator("tr.revoked")
     assert row.count() == 1 and "it saw the test set" in row.text_content()
@@ -402,6 +434,7 @@ def test_a_telephone_has_a_card_a_row(watched, site):
         assert box["x"] <= inner["x"] and inner["x"] + inner["width"] <= box["x"] + box["width"]
         label = cell.evaluate("node => getComputedStyle(node, '::before').content")
         assert re.fullmatch(r'"\w.+"', label)
+        assert 0 <= cell.evaluate(SPACE_AFTER_NUMBER) < 12  # also below a label that fills the line
     small = page.evaluate(
         """() => [...document.querySelectorAll('#open button, #open select, #open summary')]
             .filter((node) => node.checkVisibility())

@@ -169,3 +169,16 @@ def test_an_altered_model_gets_no_features_and_no_records_of_another(toy, monkey
     assert len(list(toy.out.glob("toy/memory=mine-*/tone-s0.json"))) == 2
     (tried,) = bench.evaluate(model, "tone", **ask, limit=8, steps=2)
     assert tried.restriction == "limited to 8 utterances a split and 2 updates"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seeds": 1}, r"numbers such as \(0, 1\) expected, found 1"),
+        ({"seeds": ()}, "expected, found"),
+        ({"conditions": ["ladder-white", "none-such"]}, "none-such"),
+    ],
+)
+def test_arguments_that_do_not_hold_are_refused_before_a_run(options, words):
+    with pytest.raises(UsageError, match=words):
+        bench.evaluate("house_distil", "ks", **options)

@@ -1,11 +1,13 @@
 """Chance: the best guess that ignores the sound, on lists small enough to check by eye."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bench.api import Utterance
-from bench.metrics.chance import MAX_CONSTANT, constant_f1, f1, most_frequent
+from bench.errors import InvalidDataError
+from bench.metrics.chance import MAX_CONSTANT, constant_f1, f1, most_frequent, word_chance
 from bench.metrics.metric import METRICS
 
 
@@ -63,3 +65,26 @@ def test_every_metric_knows_its_chance():
     same = {"wer": 1.0, "cer": 1.0, "slot_value_cer": 1.0, "eer": 0.5, "min_dcf": 1.0}
     assert {name: chances[name](labels) for name in same} == same
     assert [name for name, metric in METRICS.items() if not metric.has_interval] == ["min_dcf"]
+
+
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "slot_f1", "slot_type_f1"])
+def test_chance_names_the_utterance_of_another_kind_of_target(name):
+    with pytest.raises(InvalidDataError, match="target of 'u1'"):
+        METRICS[name].chance(utterances("a" if "acc" in name else {"slots": []}, 7))
+
+
+@pytest.mark.parametrize(
+    ("words", "speakers", "expected"),
+    [("aaba", "xxyy", 2 / 4), ("aa", "xy", 1.0), ("ab", "xy", 0.0), ("aaab", "xxyz", 2 / 5)],
+)
+def test_chance_of_words_is_the_share_of_one_word_among_pairs_of_two_speakers(
+    words, speakers, expected
+):
+    tokens = utterances(*words)
+    tokens = [replace(item, speaker=s) for item, s in zip(tokens, speakers, strict=True)]
+    assert word_chance(tokens) == pytest.approx(expected)
+
+
+def test_words_of_one_speaker_have_no_chance():
+    with pytest.raises(InvalidDataError, match="2 tokens: pairs of two speakers"):
+        word_chance(utterances("a", "a"))

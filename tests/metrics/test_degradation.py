@@ -36,7 +36,9 @@ def test_it_is_measured_from_chance_in_either_direction(metric, value, clean, ch
     ("metric", "low", "high", "chance"),
     [
         ("accuracy", 0.05, 0.3, 0.1),  # the interval holds chance
+        ("accuracy", 0.1, 0.3, 0.1),  # it ends at chance
         ("accuracy", 0.0, 0.05, 0.1),  # worse than chance
+        ("eer", 0.4, 0.5, 0.5),
         ("eer", 0.4, 0.55, 0.5),
         ("cer", 1.01, 1.05, 1.0),
         ("accuracy", None, None, 0.1),
@@ -70,10 +72,24 @@ def test_the_influence_of_a_speaker_is_that_of_the_ratio():
     """The delta method against the ratio without each speaker."""
     rng = np.random.default_rng(1)
     count = 200
-    one, two = 0.6 + rng.normal(0, 3e-4, count), 0.4 + rng.normal(0, 3e-4, count)
+    one, two = 0.8 + rng.normal(0, 3e-4, count), 0.4 + rng.normal(0, 3e-4, count)
     scale = np.sqrt((count - 1) / count)
-    clean = Influences(0.6, (one - 0.6) * scale, count)
+    clean = Influences(0.8, (one - 0.8) * scale, count)
     under = Influences(0.4, (two - 0.4) * scale, count)
     (lost,) = degraded_runs([under], [clean], 0.1, 0.1, paired=True)
     exact = 1 - (two - 0.1) / (one - 0.1)
     assert lost.value + lost.changes / scale == pytest.approx(exact, abs=2e-5)
+
+
+def test_the_degradation_of_a_seed_is_near_that_of_its_scores():
+    """It is linear around the means, and the scores of the seeds are near them."""
+    scores = [(0.401, 0.802), (0.398, 0.799), (0.402, 0.797)]
+    under, clean = (
+        [Influences(v, np.zeros(9), effective) for v in values]
+        for values, effective in zip(zip(*scores, strict=True), (9.0, 7.0), strict=True)
+    )
+    lost = degraded_runs(under, clean, 0.2, 0.1, paired=False)
+    exact = [lost_lead(value, 0.2, base, 0.1) for value, base in scores]
+    assert [run.value for run in lost] == pytest.approx(exact, abs=2e-5)
+    assert np.ptp(exact) > 2e-3
+    assert [run.effective for run in lost] == [7.0] * 3

@@ -62,6 +62,7 @@ def test_unequal_speakers_count_for_fewer():
     assert jackknife(ratio(np.ones(100), words, names)).effective == pytest.approx(6)
 
 
+@pytest.mark.seconds
 def test_the_variance_is_right_where_one_speaker_has_most_utterances():
     """Independent utterances, 60 % of one speaker: the jackknife gives 1.7 times the variance."""
     rng, sizes = np.random.default_rng(5), np.array([120, 20, 20, 20, 10, 10])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import interp1d
 from scipy.optimize import brentq
-from sklearn.metrics import roc_curve
+from sklearn.metrics import balanced_accuracy_score, roc_curve
 
 from bench.api import Utterance
 from bench.errors import InvalidDataError, UsageError
@@ -77,6 +77,40 @@ def test_rates_come_with_counts_and_can_exceed_one() -> None:
 def test_accuracy_counts_exact_labels() -> None:
     result = score("accuracy", [("yes", "yes"), ("no", "yes"), ("up", "up"), ("Up", "up")])
     assert (result.value, result.numerator, result.denominator, result.n) == (0.5, 2.0, 4.0, 4)
+
+
+def test_balanced_accuracy_is_scikit_learns_and_keeps_the_hits_by_item() -> None:
+    targets, found = list("aaaaaabbbc"), list("aaaabbbbac")
+    result = score("balanced_accuracy", list(zip(targets, found, strict=True)))
+    assert result.value == pytest.approx(balanced_accuracy_score(targets, found))
+    assert result.denominator == pytest.approx(10)
+    items = metric("balanced_accuracy").per_item(
+        {f"u{i}": name for i, name in enumerate(found)},
+        [utterance(f"u{i}", target) for i, target in enumerate(targets)],
+        (),
+    )
+    weights = [10 / 3 / {"a": 6, "b": 3, "c": 1}[target] for target in targets]
+    assert items.denominators == pytest.approx(weights)
+    assert items.numerators == pytest.approx(
+        [weight * (t == f) for weight, t, f in zip(weights, targets, found, strict=True)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "plain", "signed", "sign", "direction"),
+    [
+        ("accuracy", 0.12345, "12.35", "+12.35", " %", "higher is better"),
+        ("eer", 0.05, "5.00", "+5.00", " %", "lower is better"),
+        ("min_dcf", 0.98765, "0.988", "+0.988", "", "lower is better"),
+        ("cer", -0.5, "-50.00", "-50.00", " %", "lower is better"),
+    ],
+)
+def test_a_value_is_shown_in_percent_and_a_cost_is_not(
+    name: str, value: float, plain: str, signed: str, sign: str, direction: str
+) -> None:
+    shown = metric(name)
+    assert (shown.text(value), shown.text(value, signed=True)) == (plain, signed)
+    assert (shown.sign, shown.direction) == (sign, direction)
 
 
 def slu(*slots: tuple[str, str]) -> dict[str, Any]:

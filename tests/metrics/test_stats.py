@@ -60,6 +60,48 @@ def test_of_seeds_alone_it_is_the_pooled_t_test():
     assert found.high - found.difference == pytest.approx(scipy.stats.t.ppf(0.975, 9) * error)
 
 
+def test_variance_of_seeds_by_hand():
+    """Two rows of two and three seeds and one of one seed, on four speakers."""
+    changes = np.array([0.01, -0.02, 0.0, 0.03])
+    one = [Influences(0.5, changes, 4.0), Influences(0.6, -changes, 4.0)]
+    two = [Influences(v, changes * v, 3.5) for v in (0.1, 0.2, 0.6)]
+    alone = [Influences(0.9, changes, 1.5)]
+    found = seed_variance([one, alone, two])
+    squares = 2 * 0.05**2 + 0.2**2 + 0.1**2 + 0.3**2
+    assert found.total == pytest.approx(squares / 3)
+    assert found.by_speaker == pytest.approx((2 + 0.14) * np.square(changes).sum() / 3)
+    assert (found.freedom, found.speaker_freedom) == (3, 2.5)
+    narrow = [Influences(0.5, changes, 1.2), Influences(0.6, changes, 1.2)]
+    assert seed_variance([narrow]).speaker_freedom == 1.0
+    assert seed_variance([alone]) is None
+
+
+def test_an_interval_of_speakers_and_seeds_by_hand():
+    """Satterthwaite: a sum of variances, each with its degrees of freedom."""
+    seeds = SeedVariance(total=0.004, by_speaker=0.001, freedom=8, speaker_freedom=11.0)
+    assert seeds.between == pytest.approx(0.003)
+    assert SeedVariance(0.001, 0.004, 8, 11.0).between == 0.0
+    assert SeedVariance(0.001, 0.004, 8, 11.0).uncertainty(1.0) == 0.0
+    of_seeds = 0.004**2 / 8 + 0.001**2 / (8 * 11)
+    assert seeds.uncertainty(0.5) == pytest.approx(0.25 * of_seeds)
+    rows = [
+        [Influences(v, np.full(4, 0.02), 12.0) for v in (0.7, 0.9)],
+        [Influences(v, np.full(4, 0.05), 12.0) for v in (0.3, 0.5, 0.7, 0.5)],
+    ]
+    for found, factor, speakers, value in [
+        (interval(rows[0], seeds), 1 / 2, 4 * 0.02**2, 0.8),
+        (difference(*rows, seeds), 1 / 2 + 1 / 4, 4 * 0.03**2, 0.3),
+    ]:
+        variance = speakers + factor * 0.003
+        freedom = variance**2 / (speakers**2 / 11 + factor**2 * of_seeds)
+        assert found.difference == pytest.approx(value)
+        half = scipy.stats.t.ppf(0.975, freedom) * np.sqrt(variance)
+        assert (found.low, found.high) == pytest.approx((value - half, value + half))
+        expected = 2 * scipy.stats.t.sf(value / np.sqrt(variance), freedom)
+        assert found.p_value == pytest.approx(expected)
+
+
+@pytest.mark.seconds
 def test_noise_of_single_items_is_not_counted_twice():
     rng = np.random.default_rng(3)
     names = np.repeat([f"s{i}" for i in range(12)], 25)
@@ -92,6 +134,7 @@ def rows_of(rng, *, effects, seeds=3, spread=0.03, sizes=SIZES, speaker=0.08):
     return rows
 
 
+@pytest.mark.seconds
 @pytest.mark.parametrize(("seeds", "spread"), [(1, 0.03), (3, 0.03), (3, 0.0)])
 def test_the_same_again_is_rejected_in_one_case_of_twenty(seeds, spread):
     rng = np.random.default_rng(4)
@@ -105,6 +148,7 @@ def test_the_same_again_is_rejected_in_one_case_of_twenty(seeds, spread):
     assert 0.02 <= rejected / trials <= 0.08
 
 
+@pytest.mark.seconds
 def test_an_interval_covers_other_speakers_and_heads():
     rng = np.random.default_rng(5)
     covered, trials = 0, 300
@@ -163,3 +207,8 @@ def test_rank_bands() -> None:
     bands = rank_bands(values, p_values, higher_is_better=False)
     assert bands == [(2, 4), (2, 4), (1, 2), (1, 4)]
     assert rank_bands([0.5], np.ones((1, 1)), higher_is_better=True) == [(1, 1)]
+
+
+@pytest.mark.parametrize(("p_value", "ranks"), [(0.0499, [(2, 2), (1, 1)]), (0.05, [(1, 2)] * 2)])
+def test_a_difference_is_significant_below_five_percent(p_value, ranks):
+    assert rank_bands([0.4, 0.6], np.full((2, 2), p_value), higher_is_better=True) == ranks

@@ -52,6 +52,34 @@ def test_the_parts_sum_to_scikit_learns_average_precision():
     assert bottoms.sum() == (words[left] == words[right]).sum()
 
 
+def test_the_tokens_of_a_speaker_gain_what_leaving_it_out_loses():
+    templates, words, speakers = made(count=40)
+    tops, bottoms = average_precision_parts(templates, words, speakers)
+    value, without = tops.sum() / bottoms.sum(), {}
+    for name in np.unique(speakers):
+        rest = speakers != name
+        parts = average_precision_parts(templates[rest], words[rest], speakers[rest])
+        without[name] = parts[0].sum() / parts[1].sum()
+    mean, count = np.mean(list(without.values())), len(without)
+    for name, left_out in without.items():
+        gains = (tops - value * bottoms)[speakers == name]
+        expected = (count - 1) / count * (mean - left_out) * bottoms.sum()
+        assert gains.sum() == pytest.approx(expected)
+        assert np.ptp(gains) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_template_has_its_frames_side_by_side_at_unit_length():
+    assert template(encoded([[3, 0], [-4, 0]]), "u1") == pytest.approx([0.6, 0.0, -0.8, 0.0])
+    assert template(encoded([[0, 0]]), "u1").tolist() == [0.0, 0.0]
+
+
+def test_a_template_has_as_many_numbers_as_allowed_and_no_more(monkeypatch):
+    monkeypatch.setattr("bench.metrics.words.MAX_NUMBERS", 4)
+    assert len(template(encoded([[1, 2], [3, 4]]), "u1")) == 4
+    with pytest.raises(InvalidDataError, match="u1: 5 numbers, 1 to 4 expected"):
+        template(encoded([[1, 2, 3, 4, 5]]), "u1")
+
+
 def test_equal_cosines_share_the_lowest_precision():
     """One pair of one word among six equal pairs: its precision is that of all six."""
     same = np.tile([[1.0, 0.0]], (4, 1))
@@ -96,6 +124,12 @@ def test_predictions_are_frames_of_8_bit_integers():
 def test_malformed_templates_are_refused(prediction):
     with pytest.raises(InvalidDataError, match="who: "):
         template(prediction, "who")
+
+
+def test_a_malformed_template_is_named_by_its_token():
+    items = [token(0, "QUEEN", "A"), token(1, "QUEEN", "B")]
+    with pytest.raises(InvalidDataError, match="prediction of 'line#01': "):
+        METRIC.score({items[0].id: encoded([[1, 2]]), items[1].id: "text"}, items)
 
 
 def test_templates_of_two_sizes_are_refused():

@@ -134,6 +134,17 @@ def test_a_training_ends_when_every_point_has_diverged(tmp_path):
     assert values[0] is not None and values[1:] == [None] * 3
 
 
+@pytest.mark.parametrize(("higher_is_better", "best"), [(True, 0.7), (False, 0.2)])
+def test_the_best_of_all_points_follows_the_direction_of_the_metric(
+    tmp_path, higher_is_better, best
+):
+    trainer = trainer_of(tmp_path / "a", higher_is_better=higher_is_better)
+    assert trainer.best_value() is None
+    for point, value in zip(trainer.grid.points, (0.5, None, 0.7, 0.2), strict=True):
+        point.best_value = value
+    assert trainer.best_value() == best
+
+
 def test_a_damaged_state_is_removed_and_said(tmp_path, capsys):
     expected = trainer_of(tmp_path / "whole").run()
     path = tmp_path / "damaged"

@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +114,12 @@ def test_a_bundle_has_the_files_of_its_sums(tmp_path, kind):
         sums.unlink()
     expected = "no SHA256SUMS" if kind == "unlisted" else "is missing, added or altered"
     with pytest.raises(InvalidDataError, match=expected), opened(tmp_path):
+        pass
+
+
+def test_a_folder_that_is_no_bundle_is_not_walked(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "rglob", lambda *_: pytest.fail("a million files"))
+    with pytest.raises(InvalidDataError, match="no SHA256SUMS"), opened(tmp_path):
         pass
 
 

@@ -17,7 +17,7 @@ from toys import hidden_states
 from bench import stopping
 from bench.engine import Engine
 from bench.errors import InvalidDataError, MissingError
-from bench.features import passes
+from bench.features import passes, placement
 from bench.features.passes import upstream_pass
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.probe import fit
@@ -194,7 +194,7 @@ def test_a_gpu_computes_the_same_way_every_time(switches, monkeypatch, precision
     """As far as it can be seen without one: the switches, and where the upstream goes."""
     placed = []
     engine = Engine(device="cuda:1", precision=precision)
-    passes.place(SimpleNamespace(to=placed.append), engine)
+    placement.place(SimpleNamespace(to=placed.append), engine)
     cudnn, matmul = switches
     assert placed == ["cuda:1"]
     assert cudnn.deterministic and not cudnn.benchmark

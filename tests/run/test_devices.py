@@ -1,5 +1,7 @@
 """Passes, heads, conditions and recipes on every kind of device that this machine has."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toy_track import evaluate
@@ -35,6 +37,18 @@ def test_features_in_buckets_are_those_of_utterances_alone(tmp_path, device, nam
     assert torch.equal(one.lengths, two.lengths)
     largest = one.states.abs().amax(dim=(0, 2), keepdim=True)
     assert float(((one.states - two.states).abs() / largest).max()) < 0.002
+
+
+def test_all_devices_of_a_kind_give_the_features_of_one(tmp_path, device):
+    """To the last bit: the buckets are the same."""
+    utterances, loaded = make_utterances(tmp_path, 24), load_upstream("house_distil")
+    every, stores = Engine(device, bucket_seconds=1.0), []
+    for engine in (every, replace(every, device=every.devices[0])):
+        store = FeatureStore(tmp_path / f"{len(stores)}", loaded.digest, "frames", engine=engine)
+        store.extract(loaded.upstream, utterances)
+        stores.append(store.read(utterances).rows(range(len(utterances))))
+    loaded.upstream.to("cpu")
+    assert torch.equal(stores[0].states, stores[1].states)
 
 
 def test_a_run_and_its_conditions_come_out_the_same_twice(toy, monkeypatch, device):

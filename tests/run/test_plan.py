@@ -1,5 +1,8 @@
 """The plan of a run equals what the run then does, field by field."""
 
+from itertools import count
+from types import SimpleNamespace
+
 import pytest
 from accounting import assert_planned, count_run
 from toy_track import evaluate_seeds, make_toy
@@ -12,6 +15,7 @@ from bench.run.spec import RunSpec, folders_are_known
 from bench.session import Session
 
 SEEDS = (0, 2)
+UPDATE_SECONDS = plan._update_seconds  # the toy track puts a constant in its place
 BUILT_IN = ("quick", "open", "superb")
 
 
@@ -52,6 +56,21 @@ def test_what_is_stored_is_not_planned_again(toy):
     evaluate_seeds(toy, (0,), "voice", limit=8)
     after = plan_run(asked, SEEDS, session)
     assert (after.new_bytes, after.new_seconds, after.upstream_rate) == (0, 0.0, 0.0)
+
+
+def test_a_batch_of_means_is_timed_whole(toy, monkeypatch):
+    """On a busy machine a part of it, times 16, told hours of a run of five minutes."""
+    sizes, clock = [], count(step=1000)
+    grid = SimpleNamespace(
+        points=[SimpleNamespace(probe=SimpleNamespace(head=SimpleNamespace(encode=list)))],
+        update=lambda step, batches, targets: sizes.append(len(batches[0].lengths)),
+    )
+    monkeypatch.setattr(plan, "make_grid", lambda *_: grid)
+    monkeypatch.setattr(plan.time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(plan, "take", lambda *_: None)
+    monkeypatch.setattr(plan, "_update_seconds", UPDATE_SECONDS)
+    plan_run(RunSpec("fbank", "tone", "toy", limit=8), (0,), Session(home=toy.home, out=toy.out))
+    assert sizes[-1] == task_card("tone", "toy").recipe.batch_size
 
 
 def test_times_are_in_units_that_people_read():

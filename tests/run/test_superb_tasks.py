@@ -104,7 +104,9 @@ def test_a_finished_run_is_scored_with_a_language_model(small_cards, capsys, mon
     found = json.loads((path.with_suffix("") / "lm" / "scores.json").read_text())
     assert found["search"]["lm_weight"] == 2.0 and found["run"] in before.decode()
     pairs = {(score["condition"], score["metric"]) for score in found["scores"]}
-    assert pairs == {(name, metric) for name in ("clean", "other") for metric in ("wer", "cer")}
+    assert pairs == {
+        (name, metric) for name in ("dev", "clean", "other") for metric in ("wer", "cer")
+    }
     assert all(score["denominator"] > 0 for score in found["scores"])
     assert main([*asked[:-1], "none.lst"]) == 3
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)

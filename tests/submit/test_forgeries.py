@@ -105,6 +105,18 @@ def test_swapped_heads_of_two_seeds_are_refused(toy, tmp_path, has_digest):
     assert any(f"tone-s0.json: {line}" for line in one_line(bundle, toy.home) if expected in line)
 
 
+def test_a_copy_of_a_run_is_no_other_seed(toy, folder):
+    """Its interval would lack the variance between head seeds."""
+    source, copy = (folder / f"records/tone-s{seed}" for seed in (0, 1))
+    shutil.copytree(source, copy)
+    text = source.with_suffix(".json").read_text("utf-8")
+    data = json.loads(text) | {"seed": 1, "record_sha256": None}
+    copy.with_suffix(".json").write_text(json.dumps(data), encoding="utf-8")
+    assert one_line(folder, toy.home) == [
+        "tone-s1.json: has the head of tone-s0.json: no two trainings give one head"
+    ]
+
+
 def test_a_head_that_was_not_sent_is_a_remark(toy, folder):
     (folder / HEAD).unlink()
     report = check(folder, toy.home)[1]

@@ -9,7 +9,8 @@ from toys import ToyUpstream, hidden_states
 
 from bench.engine import Engine
 from bench.errors import UsageError
-from bench.features.passes import buckets, upstream_pass
+from bench.features.passes import upstream_pass
+from bench.features.placement import buckets
 from bench.features.store import FeatureStore, bytes_per_utterance
 from tools.benchmarks import _page, f_official
 from tools.benchmarks._paired import in_turn, spread

@@ -44,7 +44,7 @@ def test_a_line_without_its_alignment_is_refused(tmp_path) -> None:
     sounds = {line.id: ClipSound(line.id, 16_000, "key", silent=False)}
     other = {line.id: alignment.Alignment("0" * 24, "ok", ((0, 160), (160, 320)))}
     for table in ({}, other):
-        with pytest.raises(InvalidDataError, match="tools align"):
+        with pytest.raises(InvalidDataError, match="tables --align"):
             table_writer.write({line.id: line}, sounds, table, tmp_path)
 
 

@@ -22,5 +22,5 @@ def test_the_page_has_published_figures_beside_ours(tmp_path):
     runs = [DryRun("dphubert", "hubert_base", 9.6, 23_590_000, 654.1e9)]
     write_page(runs, tmp_path / "page.md")
     line = (tmp_path / "page.md").read_text().splitlines()[-1]
-    expected = "| `dphubert` | `hubert_base` | 10 | 23.59 | 23.59 | 654.1 | 654.1 |"
-    assert line == expected
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells == ["`dphubert`", "`hubert_base`", "10", "23.59", "23.59", "654.1", "654.1"]

@@ -1,4 +1,4 @@
-"""Losses of a family along the ladders: who is shown, the table and the picture."""
+"""Losses of a family along the ladders: who is shown, and the table; the picture of ladders."""
 
 from dataclasses import replace
 
@@ -8,13 +8,8 @@ import pytest
 from bench.errors import MissingError
 from bench.metrics.jackknife import Influences
 from leaderboard.board.rows import BoardScore, Degradation
-from tools.family.ladders import (
-    ladder_metrics,
-    ladder_section,
-    plot_family_ladders,
-    scored_rows,
-)
-from tools.pages.ladder_plot import ladders
+from tools.family.ladders import ladder_metrics, ladder_section, scored_rows
+from tools.pages.ladder_plot import ladders, plot_ladders
 
 RUNGS = [rung.name for rungs in ladders().values() for rung in rungs]
 
@@ -43,11 +38,6 @@ def family(house_family):
 
 def short_of(row, rung):
     return replace(row, degradations={k: v for k, v in row.degradations.items() if k[1] != rung})
-
-
-def losing(row, name, loss):
-    same = dict.fromkeys(row.degradations, Degradation(loss, loss - 0.05, loss + 0.05))
-    return replace(row, name=name, degradations=same)
 
 
 def test_only_rows_with_every_rung_are_shown(family):
@@ -87,14 +77,12 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
     assert line.count("20 [18, 22]") == 1 and line.count("| 20  ") == len(ladders())
 
 
-def test_the_picture_has_a_panel_a_ladder_and_names_the_best_and_the_worst(family, tmp_path):
-    students = tuple(losing(family.teacher, f"loses {loss}", loss) for loss in (0.2, 0.4, 0.1))
+def test_the_picture_has_a_panel_a_ladder(tmp_path):
+    line = {name: Degradation(0.2, 0.1, 0.3) for name in RUNGS}
     path = tmp_path / "ladders.svg"
-    plot_family_ladders(replace(family, students=students), path)
+    plot_ladders({"house_wave": line, "house_robust": line}, "lost, %", path)
     drawn = path.read_text("utf-8")
     assert all(f"{name}: " in drawn for name in ladders())
-    names = ("house_wave", "loses 0.1", "loses 0.4", "others", "loses 0.2")
-    assert [drawn.count(f">{name}<") for name in names] == [1, 1, 1, 1, 0]
-    partly = replace(family, teacher=short_of(family.teacher, RUNGS[0]))
+    assert [drawn.count(f">{name}<") for name in ("house_wave", "house_robust")] == [1, 1]
     with pytest.raises(MissingError, match="no ladder was scored"):
-        plot_family_ladders(partly, tmp_path / "none.svg")
+        plot_ladders({"house_wave": {}}, "lost, %", tmp_path / "none.svg")

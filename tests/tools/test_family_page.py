@@ -12,7 +12,7 @@ from bench.make.recipe import recipe_names
 from bench.metrics.jackknife import Influences
 from bench.metrics.statistics import Comparison, SeedVariance
 from leaderboard.board.rows import BoardScore
-from tools.family.claims import CLAIMS, differences, told_apart
+from tools.family.claims import CLAIMS, differences, over_trainings, told_apart
 from tools.family.members import mean_score, read_family, share_kept
 from tools.family.page import page
 from tools.family.plot import _levels, plot_family
@@ -104,6 +104,25 @@ def test_a_claim_is_the_paired_difference_of_two_rows(house_family):
     assert back["ks"].low == pytest.approx(-tested["ks"].high)
     under = differences(house_family, rows["house_robust"], rows["house_distil"], "distorted-seen")
     assert set(under) == {"ks"} and under["ks"].high < 0  # it loses less
+
+
+def test_recipes_are_compared_over_their_trainings(house_family):
+    rows = {row.name: row for row in house_family.rows}
+    of = {
+        "a": "house_distil",
+        "a-s1": "house_distil-s1",
+        "b": "house_robust",
+        "b-s1": "house_fbank",
+    }
+    renamed = tuple(replace(rows[name], name=new) for new, name in of.items())
+    family = replace(house_family, students=renamed, others=())
+    tested = over_trainings(family, "a", "b", "clean")["ks"]
+    values = {name: row.scores["ks", "accuracy", "clean"].value for name, row in rows.items()}
+    first, second = ((values[of[name]] + values[of[f"{name}-s1"]]) / 2 for name in "ab")
+    assert tested.difference == pytest.approx(first - second)
+    alone = differences(family, renamed[0], renamed[2], "clean")["ks"]
+    assert tested.high - tested.low > alone.high - alone.low  # two trainings tell little
+    assert over_trainings(family, "a", "house_wave", "clean") == {}  # one training
 
 
 def test_several_tasks_are_corrected_together():

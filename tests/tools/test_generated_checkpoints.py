@@ -16,6 +16,7 @@ def test_each_loads_as_it_must_or_says_why(tmp_path):
     again = run_cases(SAMPLE, seed=0, kept=kept)  # read, not computed
     assert [item.line for item in again] == [item.line for item in outcomes]
     text = page(outcomes, {"weights": [(True, True, True)]}, seed=0)
-    assert f"{len(SAMPLE)} checkpoints" in text and "| weights | 1 | 1 | 1 | 1 |" in text
+    assert f"{len(SAMPLE)} checkpoints" in text
+    assert text.splitlines()[-1].replace(" ", "") == "|weights|1|1|1|1|"
     assert "Failures" not in text
     assert all(item.damage in text for item in outcomes)

@@ -6,7 +6,14 @@ import tools.commands
 from bench.cli import main
 from bench.registry import ROOT
 from bench.schema import read_yaml
-from tools.pages.mutants import REASONS, ModuleMutants, Survivor, page, read_results
+from tools.pages.mutants import (
+    REASONS,
+    ModuleMutants,
+    Survivor,
+    choose_sample,
+    page,
+    read_results,
+)
 
 
 def write_results(folder, path, codes):
@@ -53,3 +60,20 @@ def test_reasons_are_of_files_that_exist():
     for path, reasons in read_yaml(REASONS).items():
         assert path == "everywhere" or (ROOT / path).exists()
         assert all(isinstance(reason, str) and reason for reason in reasons.values())
+
+
+def test_a_sample_has_as_many_mutants_of_every_file_and_keeps_what_was_run(tmp_path):
+    write_results(tmp_path, "bench/large.py", [None] * 30 + [1] * 10 + [34] * 10)
+    write_results(tmp_path, "bench/small.py", [None, 34, 0])
+    left = choose_sample(tmp_path, 20)
+    codes = {
+        name: json.loads((tmp_path / f"bench/{name}.py.meta").read_text())["exit_code_by_key"]
+        for name in ("large", "small")
+    }
+    assert list(codes["small"].values()) == [None, None, 0]
+    large = list(codes["large"].values())
+    assert large[30:40] == [1] * 10
+    assert set(large[:30] + large[40:]) == {None, 34}
+    assert large.count(None) == 20 - 10
+    assert left == choose_sample(tmp_path, 20) == 10 + 2
+    assert choose_sample(tmp_path, 99) == 40 + 2

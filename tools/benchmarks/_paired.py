@@ -9,7 +9,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Key = TypeVar("Key")
 
 
 class Times(NamedTuple):
@@ -26,9 +28,9 @@ def clock(function: Callable[[], object]) -> Times:
     return Times(time.process_time() - cpu, time.perf_counter() - wall)
 
 
-def in_turn(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, list[Times]]:
+def in_turn(functions: Mapping[Key, Callable[[], object]], repeats: int) -> dict[Key, list[Times]]:
     """Time some functions in turn, `repeats` times round."""
-    found: dict[str, list[Times]] = {name: [] for name in functions}
+    found: dict[Key, list[Times]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
             found[name].append(clock(function))

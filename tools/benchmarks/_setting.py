@@ -14,9 +14,11 @@ import torch
 
 from bench.api import Upstream, Utterance
 from bench.engine import Engine
+from bench.features.crops import Cropped
 from bench.features.passes import clean_sound, forward_bucket
 from bench.features.rows import Batch, Source
 from bench.features.store import FeatureStore
+from bench.features.stream import Stream
 from bench.load.loader import Loaded, load_upstream
 from bench.probe.fit import Lesson, Trainer
 from bench.probe.grids import make_grid
@@ -112,11 +114,11 @@ class Bed:
         recipe = self.resolved.card.recipe
         steps = epochs * self.updates_per_epoch()
         targets = [item.target for item in self.train]
-        few = _First(source, 8)
+        few = min(8, len(source))
         return Lesson(
             source,
             dict.fromkeys(SEEDS, targets),
-            few,
+            Cropped(source, range(few), [1] * few),
             make_head=head_factory(self.resolved),
             recipe=recipe.model_copy(
                 update={"steps": steps, "eval_every": steps, "standardize": False}
@@ -147,13 +149,13 @@ class Bed:
 
     def uncached_epoch(self) -> Callable[[], None]:
         """One epoch with the upstream in every step: one learning rate, one seed, same batches."""
-        recipe, upstream = self.resolved.card.recipe, self.upstream
-        lesson = self.lesson(_Shape(upstream, len(self.train)))
-        grid = make_grid(lesson.train, lesson.make_head, recipe, None, recipe.lr_grid[:1], [0])
+        card, upstream = self.resolved.card, self.upstream
+        recipe, source = card.recipe, Stream(upstream, self.train, card.features, Engine())
+        lesson = self.lesson(source)
+        grid = make_grid(source, lesson.make_head, recipe, None, recipe.lr_grid[:1], [0])
         encoded: Any = grid.points[0].probe.head.encode(lesson.targets[0])
-        lengths = [upstream.num_frames(item.num_samples) for item in self.train]
-        pooled = self.resolved.card.features == "pooled"
-        schedule = Schedule([1] * len(lengths) if pooled else lengths, recipe.batch_size, [0])
+        pooled = card.features == "pooled"
+        schedule = Schedule(source.lengths(), recipe.batch_size, [0])
 
         def epoch() -> None:
             for step in schedule.steps(0, schedule.updates_per_epoch):
@@ -182,64 +184,6 @@ def padded(states: Sequence[torch.Tensor]) -> Batch:
     frames = torch.nn.utils.rnn.pad_sequence(list(states), batch_first=True)  # (B, T, L, D)
     lengths = torch.tensor([len(item) for item in states])
     return Batch(frames.permute(2, 0, 1, 3).contiguous(), lengths)
-
-
-@dataclass(frozen=True)
-class _Shape:
-    """L and D of an upstream, where no features are read."""
-
-    upstream: Upstream
-    count: int
-
-    @property
-    def num_layers(self) -> int:
-        """L."""
-        return self.upstream.num_layers
-
-    @property
-    def hidden_size(self) -> int:
-        """D."""
-        return self.upstream.hidden_size
-
-    def __len__(self) -> int:
-        return self.count
-
-    def lengths(self) -> list[int]:
-        """Not read."""
-        return [1] * self.count
-
-    def rows(self, indices: Sequence[int]) -> Any:
-        """Not read."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class _First:
-    """The first utterances of a source."""
-
-    source: Source
-    count: int
-
-    @property
-    def num_layers(self) -> int:
-        """L."""
-        return self.source.num_layers
-
-    @property
-    def hidden_size(self) -> int:
-        """D."""
-        return self.source.hidden_size
-
-    def __len__(self) -> int:
-        return min(self.count, len(self.source))
-
-    def lengths(self) -> list[int]:
-        """Frames of each utterance."""
-        return self.source.lengths()[: self.count]
-
-    def rows(self, indices: Sequence[int]) -> Any:
-        """Features of some utterances."""
-        return self.source.rows(indices)
 
 
 def larger(setting: Setting, times: int) -> Setting:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from tabulate import tabulate
 
 from bench.engine import Engine
 from bench.features.passes import clean_sound, forward_bucket
 from bench.features.rows import Rows
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import EPOCHS, SEEDS, Bed, Setting, larger, padded, scratch, smaller
+from tools.markdown import markdown_table
 
 TITLE = "One pass, then training from stored features"
 # So many times the setting's utterances: keywords are half a second each, and what a file costs to
@@ -33,7 +33,7 @@ def measure(setting: Setting) -> str:
         "grid of 15 / bare pass",
         "equality",
     ]
-    table = tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+    table = markdown_table(rows, head)
     return f"""{table}
 
 Stored: the pass over the utterances (writing included) and {EPOCHS} epochs of one head. Uncached:

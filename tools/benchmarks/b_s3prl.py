@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 
 from bench.engine import Engine
-from bench.features.passes import clean_sound, forward_bucket, place
+from bench.features.passes import clean_sound, forward_bucket
+from bench.features.placement import place
 from bench.sound.audio import Wav
 from bench.sound.torchaudio_guard import import_torchaudio
 from tools.benchmarks import _s3prl as s3prl_parts
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import EPOCHS, SEEDS, Bed, Setting, scratch, smaller
+from tools.markdown import markdown_table
 
 TITLE = "Against s3prl's own modules"
 BATCH = 32
@@ -54,14 +55,14 @@ def measure(setting: Setting) -> str:
     return f"""LightHuBERT-small with random weights on the same sound: s3prl's expert in
 batches, ours one utterance at a time, as on every CPU.
 
-{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+{markdown_table(rows, head)}
 
 Whole trainings of {EPOCHS} epochs: how many times faster than s3prl's expert, featurizer,
 projector, head and loop, of which one epoch is timed in each round (batches as in each task's
 recipe; ASR and SLU with the recurrent layers of their `open` recipes; the grid is the task's own: 5
 learning rates, 1 for ASR and SLU):
 
-{tabulate(trainings, headers=tasks, tablefmt="github", disable_numparse=True)}"""
+{markdown_table(trainings, tasks)}"""
 
 
 def _equal(wavs: Sequence[Wav]) -> list[Wav]:

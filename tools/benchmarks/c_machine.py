@@ -10,13 +10,14 @@ from tabulate import tabulate
 from torch import Tensor
 
 from bench.engine import Engine
-from bench.features.passes import buckets, place
+from bench.features.placement import buckets, place
 from bench.load.loader import load_upstream
 from bench.measure.macs import count
 from bench.registry import task_card, task_names
 from bench.session import Session
 from tools.benchmarks._paired import clock, spread
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 
 TITLE = "The upstream pass against the machine"
 SECONDS = 10
@@ -125,4 +126,4 @@ def _padding(setting: Setting) -> str:
             real = sum(item.num_samples for item in items)
             rows.append([track, task, len(items), len(cut), f"{100 * (1 - real / padded):.1f}"])
     head = ["track", "task", "utterances", "buckets", "padding %"]
-    return tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+    return markdown_table(rows, head)

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from bench.api import Utterance
 from bench.features.passes import clean_sound
@@ -17,6 +16,7 @@ from bench.metrics.plots import picture
 from bench.sound.audio import Wav
 from tools.benchmarks._paired import Times, in_turn
 from tools.benchmarks._setting import SEEDS, Bed, Setting, larger, scratch
+from tools.markdown import markdown_table
 
 TITLE = "How cost grows"
 TIMES_UTTERANCES = 4  # keywords are half a second each
@@ -58,10 +58,10 @@ utterances): distortion, pass and prediction; nothing is trained.
 
 def _medians(functions: Mapping[float, Callable[[], object]], repeats: int) -> Column:
     """The medians of each over the rounds."""
-    times = in_turn({str(key): function for key, function in functions.items()}, repeats)
+    times = in_turn(functions, repeats)
     return [
-        (key, Times(*(statistics.median(part) for part in zip(*times[str(key)], strict=True))))
-        for key in functions
+        (key, Times(*(statistics.median(part) for part in zip(*each, strict=True))))
+        for key, each in times.items()
     ]
 
 
@@ -130,7 +130,7 @@ def _table(column: Column, what: str, relative: str, *, each: bool) -> str:
         share = f"{times.cpu / (key if each else 1.0) / first:.2f}" if key else "-"
         rows.append([f"{key:.0f}", f"{times.cpu:.2f}", f"{times.wall:.2f}", share])
     headers = [what, "CPU s", "wall s", relative]
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)
+    return markdown_table(rows, headers)
 
 
 def _plot(audio: Column, heads: Column, conditions: Column, path: Path) -> None:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from bench.api import Hidden, Upstream, Utterance
@@ -25,6 +24,7 @@ from bench.paths import home
 from bench.probe.schedule import Schedule
 from bench.registry import task_card
 from tools.benchmarks._setting import TRACK, Setting, scratch
+from tools.markdown import markdown_table
 
 TITLE = "Memory and disk"
 HOURS = 10.0
@@ -71,7 +71,7 @@ def measure(setting: Setting) -> str:
             ]
         )
     head = ["mode", "hours of sound", "GB of features", "peak GiB beyond start", "an epoch"]
-    return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+    return f"""{markdown_table(rows, head)}
 
 ASR lines of the embedded corpus, repeated, and hidden states of LightHuBERT-small's shape
 (13 x 384) from a module that only copies; each mode in a new process. `frames`: the pass, then one

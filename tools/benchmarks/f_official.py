@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from tabulate import tabulate
 
 from bench.api import Upstream
 from bench.engine import Engine
-from bench.features.passes import place
+from bench.features.placement import place
 from bench.load.loader import load_upstream
 from bench.measure.timing import noise
 from tools.benchmarks._paired import clock
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 
 TITLE = "A plan for the official corpora"
 UPSTREAMS = ("hubert_base+untrained", "lighthubert_small+untrained")
@@ -138,7 +138,7 @@ def _upstream(name: str) -> str:
         "ours, kept",
         "audio h, ours, streamed",
     ]
-    table = tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+    table = markdown_table(rows, head)
     return (
         f"`{name.split('+')[0]}` at {1 / rate:.1f} seconds of audio a CPU second: "
         f"**{totals[0] / totals[1]:.0f} times** less audio through the upstream.\n\n{table}"

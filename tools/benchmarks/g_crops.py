@@ -6,20 +6,18 @@ import statistics
 from dataclasses import replace
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.config import CropRule, TaskCard
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded, load_upstream
-from bench.metrics.metric import METRICS
 from bench.probe.fit import best_of, predict
 from bench.registry import task_card
 from bench.run.run_features import Features, extract
 from bench.run.spec import RunSpec, prepare_corpora, resolve_run
-from bench.run.stages import best_probe, train
+from bench.run.stages import best_probe, score_of, train
 from bench.session import Session
 from tools.benchmarks._paired import spread
 from tools.benchmarks._setting import SEEDS, Setting, scratch
+from tools.markdown import markdown_table
 
 TITLE = "Kept crops"
 UPSTREAM, TASK, TRACK = "ge2e", "sid", "quick"
@@ -42,7 +40,7 @@ def measure(setting: Setting) -> str:
         for name, values in scores.items()
     ]
     head = ["crops kept", "accuracy %, median of 3 seeds (range)", "mean"]
-    return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+    return f"""{markdown_table(rows, head)}
 
 `{UPSTREAM}` on SID of track `{TRACK}`: training on crops of {SECONDS:g} s, one of the kept crops
 an epoch; test utterances are whole. SUPERB's crops of 8 s contain more of an utterance."""
@@ -63,8 +61,6 @@ def _scores(
     found = []
     for points in train(features, runs, [root / name / str(seed) for seed in SEEDS]):
         probe = best_probe(features, best_of(points, higher_is_better=True))
-        test = runs[0].tables["clean"].utterances
         predictions = predict(probe, features.source("clean"))
-        by_id = {item.id: answer for item, answer in zip(test, predictions, strict=True)}
-        found.append(METRICS["accuracy"].score(by_id, test, ()).value)
+        found.append(score_of("accuracy", runs[0].tables["clean"], predictions))
     return found

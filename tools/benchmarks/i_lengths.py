@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from bench.api import SAMPLE_RATE_HZ, Upstream
 from bench.load.loader import load_upstream
 from tools.benchmarks._paired import Times, clock, cpu, spread
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 
 TITLE = "New lengths, and mixed precision"
 UPSTREAM = "house_distil"
@@ -52,7 +52,7 @@ def measure(setting: Setting) -> str:
         ratio = statistics.median(each) / statistics.median(base)
         rows.append([what, LENGTHS[name], spread(each, ".1f"), f"{ratio:.2f}"])
     head = ["what", "lengths", "ms a second of sound (range)", "relative to equal lengths"]
-    return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+    return f"""{markdown_table(rows, head)}
 
 `{UPSTREAM}`, one thread, {SOUNDS} sounds of {SECONDS[0]:g} to {SECONDS[1]:g} s, each alone; an
 update is the pass and its gradients. oneDNN prepares a kernel for every shape that it has not met

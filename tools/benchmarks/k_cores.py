@@ -8,14 +8,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from tabulate import tabulate
 
 from bench.api import Upstream, Utterance
 from bench.engine import Engine, one_thread, usable_cores
-from bench.features.passes import clean_sound, forward_bucket, place, upstream_pass
+from bench.features.passes import clean_sound, forward_bucket, upstream_pass
+from bench.features.placement import place
 from bench.load.loader import load_upstream
 from tools.benchmarks._paired import in_turn, spread
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 
 TITLE = "One core and all cores"
 UPSTREAMS = ("house_distil", "lighthubert_small+untrained", "hubert_base+untrained")
@@ -46,7 +47,7 @@ def measure(setting: Setting) -> str:
             rows.append([f"`{name}`", way, spread(cpu), spread(wall), f"{got:.2f}"])
     head = ["upstream", "pass", "CPU seconds", "speed by the clock", "cores that it got"]
     seconds = sum(item.num_samples for item in utterances) / 16_000
-    return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+    return f"""{markdown_table(rows, head)}
 
 {len(utterances)} utterances of ASR, {seconds:.0f} s of sound, read and passed; relative to the loop
 with one thread in the same round (median, lowest, highest). A worker computes one utterance on one

@@ -9,7 +9,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from tabulate import tabulate
 from torch import Tensor, nn
 
 from bench.engine import one_thread
@@ -19,6 +18,7 @@ from downstreams import ctc
 from downstreams.recurrent import BiLstm, reverse_valid
 from tools.benchmarks._paired import cpu, in_turn, spread
 from tools.benchmarks._setting import Setting, scratch
+from tools.markdown import markdown_table
 
 TITLE = "The CTC head"
 UPSTREAM, UTTERANCES, EPOCHS, RATE = "house_wave", 64, 30, 8e-3
@@ -50,7 +50,7 @@ def measure(setting: Setting) -> str:
         rows.append([name, spread(ratios), f"{abs(losses[way] - losses['ours']):.0e}"])
     head = ["recurrence", "times as fast (CPU seconds)", "last loss, less ours"]
     updates = epochs * bed.updates_per_epoch()
-    return f"""{tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)}
+    return f"""{markdown_table(rows, head)}
 
 {updates} updates of the head of ASR on features of `{UPSTREAM}`, {UTTERANCES} utterances, learning
 rate {RATE:g}; the last loss is {losses["ours"]:.3f}. Gradients of a recurrence fall below the

@@ -29,6 +29,17 @@ def weights_of(folder):
     return sorted(file for file in files if "adapter" not in file.name)
 
 
+def tensors_in(content):
+    """Return the mapping of a file, perhaps inside others, that has the tensors of a model."""
+    stack, found = [content], content
+    while stack:
+        item = stack.pop()
+        if sum(isinstance(value, torch.Tensor) for value in item.values()) > 8:
+            found = item
+        stack += [value for value in item.values() if isinstance(value, dict)]
+    return found
+
+
 def edit_tensors(path, edit):
     """Change the tensors of a file; `edit` gets the mapping that has the most of them."""
     from safetensors.torch import load_file, save_file
@@ -39,14 +50,7 @@ def edit_tensors(path, edit):
         save_file(tensors, path, metadata={"format": "pt"})
         return
     content = torch.load(path, weights_only=True)
-    stack, largest = [content], content
-    while stack:
-        item = stack.pop()
-        values = list(item.values())
-        if sum(isinstance(value, torch.Tensor) for value in values) > 8:
-            largest = item
-        stack += [value for value in values if isinstance(value, dict)]
-    edit(largest)
+    edit(tensors_in(content))
     torch.save(content, path)
 
 
@@ -88,12 +92,8 @@ def adapted(tensors):
 
 def another(path):
     content = torch.load(path, weights_only=True)
-    stack, other = [content], None
-    while stack:
-        item = stack.pop()
-        if sum(isinstance(value, torch.Tensor) for value in item.values()) > 8:
-            other = {k: v + 1 if isinstance(v, torch.Tensor) else v for k, v in item.items()}
-        stack += [value for value in item.values() if isinstance(value, dict)]
+    tensors = tensors_in(content).items()
+    other = {k: v + 1 if isinstance(v, torch.Tensor) else v for k, v in tensors}
     torch.save({"first": content, "second": other}, path)
 
 

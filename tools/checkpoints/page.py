@@ -8,6 +8,7 @@ from pathlib import Path
 from alterations import ALTERATIONS, alter_model
 
 from tools.checkpoints.cases import run_cases
+from tools.markdown import markdown_table
 
 HEAD = """# Generated checkpoints
 
@@ -30,16 +31,13 @@ ALTERED = """
 {count} seeded alterations of files and modules, each from the original. The identity is the digest
 of all that decides a model, and the fingerprint of its states. {unseen} alterations changed the
 states and left the identity as it was.
-
-| altered | alterations | other states | other digest | other identity |
-|---|--:|--:|--:|--:|
 """
 
 
 def table(header, counts):
     """Return a table of counts, in the order of their names."""
-    rows = "".join(f"| {name or 'none'} | {counts[name]} |\n" for name in sorted(counts))
-    return f"\n| {header} | cases |\n|---|--:|\n{rows}"
+    rows = [(name or "none", counts[name]) for name in sorted(counts)]
+    return f"\n{markdown_table(rows, (header, 'cases'))}\n"
 
 
 def short(line):
@@ -55,8 +53,8 @@ def refusals(outcomes):
     for (form, name), count in sorted(names.items()):
         line = next(x.line for x in outcomes if (x.kind[0].partition(" (")[0], x.damage) ==
                     (form, name))  # fmt: skip
-        rows.append(f"| {form} | {name} | {count} | {short(line)} |\n")
-    return "| form | damage | cases | line |\n|---|---|--:|---|\n" + "".join(rows)
+        rows.append((form, name, count, short(line)))
+    return markdown_table(rows, ("form", "damage", "cases", "line"))
 
 
 def page(outcomes, altered, seed):
@@ -77,20 +75,18 @@ def page(outcomes, altered, seed):
     envelopes = {item.kind[2] for item in outcomes}
     text += f"\n{len(envelopes)} envelopes, among them: "
     text += ", ".join(f"`{name}`" for name in sorted(envelopes, key=len)[-6:]) + ".\n"
-    text += f"\n## Refusals\n\n{refusals(damaged)}"
+    text += f"\n## Refusals\n\n{refusals(damaged)}\n"
     if failures:
-        text += "\n## Failures\n\n| case | kind | damage | what |\n|--:|---|---|---|\n"
-        for x in failures:
-            kind = ", ".join(filter(None, x.kind))
-            text += f"| {x.number} | {kind} | {x.damage} | {short(x.problem)} |\n"
+        rows = [(x.number, ", ".join(filter(None, x.kind)), x.damage, short(x.problem))
+                for x in failures]  # fmt: skip
+        text += f"\n## Failures\n\n{markdown_table(rows, ('case', 'kind', 'damage', 'what'))}\n"
     text += ALTERED.format(
         count=sum(map(len, altered.values())),
         unseen=sum(is_other and not key for rows in altered.values() for is_other, _, key in rows),
     )
-    for name, rows in altered.items():
-        sums = " | ".join(str(sum(column)) for column in zip(*rows, strict=True))
-        text += f"| {name} | {len(rows)} | {sums} |\n"
-    return text
+    head = ("altered", "alterations", "other states", "other digest", "other identity")
+    sums = [(name, len(rows), *map(sum, zip(*rows, strict=True))) for name, rows in altered.items()]
+    return f"{text}\n{markdown_table(sums, head)}\n"
 
 
 def all_alterations(seed):

@@ -17,9 +17,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peers",
         action="store_true",
-        help="other libraries instead (eight minutes): writes docs/peers.md",
+        help="other libraries instead (some minutes): writes docs/peers.md",
     )
-    parser.add_argument("--plan", action="store_true", help="only the plan for official corpora")
     parser.add_argument(
         "--quick", action="store_true", help="little sound, one round; no page is written"
     )
@@ -32,9 +31,10 @@ def run(options: argparse.Namespace) -> int:
         return _peers(options)
     from tools.benchmarks._page import page
 
-    only = "official" if options.plan else options.only
-    full = only is None and not options.quick
-    text = page(home(), only=only, quick=options.quick, plots=options.out.parent if full else None)
+    full = options.only is None and not options.quick
+    text = page(
+        home(), only=options.only, quick=options.quick, plots=options.out.parent if full else None
+    )
     print(text)
     if full:
         write_text(options.out, text + "\n")

@@ -11,7 +11,7 @@ EXAMPLE = "python -m tools gpu-check --device cuda"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--device", default="cuda", help="cuda (default), cuda:N or cpu")
+    parser.add_argument("--device", default="cuda", help="cuda (every GPU, default), cuda:N or cpu")
     parser.add_argument("--rehearse", action="store_true", help="little work, to try the script")
     parser.add_argument("--out", type=Path, default=Path("docs/gpu.md"), help="the page")
 

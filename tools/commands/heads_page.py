@@ -13,8 +13,6 @@ EXAMPLE = "python -m tools heads-page --upstreams 'house_wave;ge2e' --tasks ks,s
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    results = board_folder() / "results"
-    parser.add_argument("--results", type=Path, default=results, help="folder of records")
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where to write")
     parser.add_argument("--upstreams", default="", help="of the trials, ';' between them")
     parser.add_argument("--tasks", default="ks,sid,ic", help="of the trials (default ks,sid,ic)")
@@ -50,5 +48,5 @@ def run(options: argparse.Namespace) -> int:
                 if key not in {one.key for one in read_trials(file)}:
                     add_trial(run_trial(task, options.track, upstream, change, Session()), file)
                     say(f"tried: {task}, {upstream}, {change}")
-    print(write_page(options.results, options.docs))
+    print(write_page(board_folder() / "results", options.docs))
     return 0

@@ -13,8 +13,6 @@ EXAMPLE = "python -m tools statistics-page"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--board", type=Path, default=board_folder())
-    parser.add_argument("--track", default="open")
     parser.add_argument("--out", type=Path, default=Path("docs/statistics.md"))
 
 
@@ -22,6 +20,6 @@ def run(options: argparse.Namespace) -> int:
     """Write the page."""
     from tools.pages.statistics_page import write_page
 
-    write_page(options.board, options.track, options.out)
+    write_page(board_folder(), "open", options.out)
     print(options.out)
     return 0

@@ -12,9 +12,6 @@ EXAMPLE = "python -m tools training-throughput --docs docs"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of page and logs")
-    parser.add_argument(
-        "--page-only", action="store_true", help="write the page of the kept logs again"
-    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,8 +21,7 @@ def run(options: argparse.Namespace) -> int:
     from bench.paths import home, write_text
     from tools.recipes.throughput import LOGS, measure, write_page
 
-    if not options.page_only:
-        lines = [json.dumps(line) + "\n" for line in measure(home())]
-        write_text(options.docs / LOGS, "".join(lines))
+    lines = [json.dumps(line) + "\n" for line in measure(home())]
+    write_text(options.docs / LOGS, "".join(lines))
     print(write_page(options.docs))
     return 0

@@ -1,8 +1,8 @@
 """Forced alignment of lines with their sound: a verdict and word times, computed once, committed.
 
 `alignment.tsv.gz` holds the id of each line, an identity of its sound and transcript, the verdict
-and the time of each word, but no script. `python -m tools align` makes it again from the packages
-(needs `pocketsphinx`; 2 minutes).
+and the time of each word, but no script. `python -m tools tables --align` makes it again from the
+packages (needs `pocketsphinx`; 2 minutes).
 
 The verdicts, the first that applies:
 

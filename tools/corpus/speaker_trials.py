@@ -8,12 +8,12 @@ speakers, that can make them. No pair of utterances comes twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 
 from bench.corpora.package.rows import order
 from bench.sound.manifests import Trial
-from tools.corpus.splits import GameClip, look_alike
+from tools.corpus.splits import GameClip, in_turn, look_alike
 
 
 def trials(clips: Sequence[GameClip], purpose: str, count: int) -> list[Trial]:
@@ -35,8 +35,8 @@ def trials(clips: Sequence[GameClip], purpose: str, count: int) -> list[Trial]:
         if not look_alike(one, two) and by_speaker[one][0].source == by_speaker[two][0].source
     ]
     half = min(count // 2, sum(map(len, same)), sum(map(len, other)))
-    chosen = [Trial(1, one, two) for one, two in _spread(same, half)]
-    chosen += [Trial(0, one, two) for one, two in _spread(other, half)]
+    chosen = [Trial(1, one, two) for one, two in in_turn(same)[:half]]
+    chosen += [Trial(0, one, two) for one, two in in_turn(other)[:half]]
     return sorted(chosen, key=lambda trial: order(purpose, f"{trial.enrolment}/{trial.test}"))
 
 
@@ -55,14 +55,3 @@ def _pairs(
     else:
         pairs = [(one.id, two.id) for one in ones for two in others]
     return sorted(pairs, key=lambda pair: order(purpose, "/".join(pair)))
-
-
-def _spread(groups: Sequence[list[tuple[str, str]]], count: int) -> Iterator[tuple[str, str]]:
-    """Yield `count` items, one of each group in turn."""
-    depth = 0
-    while count > 0:
-        for group in groups:
-            if depth < len(group) and count > 0:
-                yield group[depth]
-                count -= 1
-        depth += 1

@@ -19,14 +19,17 @@ The audio of `drascula` is the out-of-domain test of unseen speakers, all of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TypeVar
 
 from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.games import drascula_reader
 from bench.corpora.package.rows import order
 from tools.corpus.alignment import Span
 
+Item = TypeVar("Item")
 MARGIN = 800  # samples: 50 ms before the first and after the last word of a part of a clip
 SPLITS = ("train", "dev", "test", "ood")
 
@@ -134,6 +137,12 @@ def split_of(speaker: str, source: str) -> str:
 def look_alike(one: str, other: str) -> bool:
     """Return whether two characters are too similar for an impostor trial."""
     return (min(one, other), max(one, other)) in LOOK_ALIKES
+
+
+def in_turn(groups: Iterable[Sequence[Item]]) -> list[Item]:
+    """Return one item of each group in turn, until all are empty."""
+    rounds = zip_longest(*groups)
+    return [item for items in rounds for item in items if item is not None]
 
 
 def shuffled(purpose: str, clips: Iterable[GameClip]) -> list[GameClip]:

@@ -73,7 +73,7 @@ def _clip(line: GameLine, sound: ClipSound, alignments: Mapping[str, Alignment])
     if alignment is None or alignment.identity != table_files.identity(line):
         raise InvalidDataError(
             f"{line.id}: the alignments hold no line of this sound and transcript: "
-            "run 'python -m tools align' first"
+            "run 'python -m tools tables --align'"
         )
     accepted = alignment.verdict == "ok"
     return GameClip(

@@ -23,9 +23,9 @@ alignment only; a test compares them with the committed tables.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from itertools import chain
 from typing import Any
 
 from bench.api import SAMPLE_RATE_HZ
@@ -34,7 +34,7 @@ from bench.corpora.package.clip_sound import MIN_VOICE_SECONDS
 from bench.corpora.package.rows import order
 from bench.sound.manifests import Trial
 from tools.corpus import keywords, labels, slot_phrases, speaker_trials, words
-from tools.corpus.splits import SPLITS, GameClip, shuffled
+from tools.corpus.splits import SPLITS, GameClip, in_turn, shuffled
 
 MINUTES = {
     "asr": {"train": 17.0, "dev": 2.5, "test": 4.0, "ood": 1.5},
@@ -165,7 +165,8 @@ def _quick_windows(task: str, split: str, windows: Sequence[CommittedRow]) -> li
     groups: dict[str, list[CommittedRow]] = defaultdict(list)
     for row in sorted(windows, key=lambda row: order(f"quick/{task}", row.id)):
         groups[_group(row.target)].append(row)
-    return _fill(_turns(groups), MINUTES[task][split], lambda row: row.num_samples / SAMPLE_RATE_HZ)
+    turns = in_turn(groups[name] for name in sorted(groups))
+    return _fill(turns, MINUTES[task][split], lambda row: row.num_samples / SAMPLE_RATE_HZ)
 
 
 def _group(target: Any) -> str:
@@ -197,14 +198,8 @@ def _quick(task: str, split: str, clips: Sequence[GameClip]) -> list[GameClip]:
         groups: dict[str, list[GameClip]] = defaultdict(list)
         for clip in pool:
             groups[str(_act(clip)) if task == "ic" else clip.speaker].append(clip)
-        pool = _turns(groups)
+        pool = in_turn(groups[name] for name in sorted(groups))
     return _fill(pool, MINUTES[task][split], lambda clip: clip.seconds)
-
-
-def _turns(groups: Mapping[str, Sequence[Any]]) -> list[Any]:
-    """Return one item of each group in turn, groups in the order of their names."""
-    rounds = zip_longest(*(groups[name] for name in sorted(groups)))
-    return [item for items in rounds for item in items if item is not None]
 
 
 def _fill(pool: Iterable[Any], minutes: float, seconds: Callable[[Any], float]) -> list[Any]:

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tabulate import tabulate
-
 from bench.conditions.catalogue import catalogue
+from bench.metrics.jackknife import Influences, mean_influences
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
+from bench.metrics.statistics import SIGNIFICANT, Comparison, difference, holm, seed_variance
 from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
 from leaderboard.board.scores import set_scores
 from tools.family.members import Family
+from tools.markdown import markdown_table
 
 SEEN, UNSEEN = "distorted-seen", "distorted-unseen"
+MIN_TRAININGS = 2  # of each recipe, to compare recipes and not models
 TASKS_WANTED = 3  # of a pair of sizes, to count as told apart
 
 SECTION = """## Claims of the papers
@@ -24,13 +26,14 @@ SECTION = """## Claims of the papers
 Differences in points, the first model less the second, on the same utterances, with 95 % intervals;
 on `clean` of the metric ({lower}: lower is better), on a set of conditions of the share of the lead
 over chance that is lost (lower is better). **Bold**: told apart, corrected by Holm's rule over the
-tasks of the line. A line compares two models; those of another training of the same recipe say how
-much a training alone changes.
+tasks of the line. A line compares two models, and those of another training of one recipe say how
+much a training alone changes; a line of several trainings compares their means, and its interval
+holds the variance of trainings, pooled over the recipes that were trained more than once.
 
 {table}
 
-**Sizes.** {pairs} pairs of the teacher and its students differ at least twofold in parameters;
-{told} of them are told apart on {wanted} tasks or more, {once} on one or more."""
+**Sizes.** Models whose parameters differ at least twofold. Of two recipes (the teacher counts as
+one, and of several trainings the first): {between}. Of one supernet: {within}."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +70,9 @@ CLAIMS = (
     Claim("same MACs: chosen by MACs, or by size", "house_pruned_macs40", "house_pruned60"),
     Claim("90 % hurts more than 60 %", "house_pruned90", "house_pruned60"),
     Claim("another training of the same recipe", "house_distil-s1", "house_distil"),
+    Claim("another training of the same recipe", "house_distil-s2", "house_distil"),
     Claim("another training of the same recipe", "house_robust-s1", "house_robust"),
-    Claim("the same claim in other trainings, seen", "house_robust-s1", "house_distil-s1", SEEN),
-    Claim(
-        "the same claim in other trainings, unseen", "house_robust-s1", "house_distil-s1", UNSEEN
-    ),
+    Claim("another training of the same recipe", "house_robust-s2", "house_robust"),
 )
 
 
@@ -84,21 +85,36 @@ def claims_section(family: Family) -> str:
         if claim.first not in rows or claim.second not in rows:
             continue
         tested = differences(family, rows[claim.first], rows[claim.second], claim.condition)
-        told = told_apart(tested)
-        cells = [_cell(tested.get(task), task in told) for task in metrics]
+        pair = f"`{claim.first}` - `{claim.second}`"
         if tested:
-            pair = f"`{claim.first}` - `{claim.second}`"
-            body.append([claim.text, pair, f"`{claim.condition}`", *cells])
+            body.append([claim.text, pair, f"`{claim.condition}`", *_cells(tested, metrics)])
+        tested = over_trainings(family, claim.first, claim.second, claim.condition)
+        if tested:
+            counts = [len(trainings(family, name)) for name in (claim.first, claim.second)]
+            pair += ", {} and {} trainings".format(*counts)
+            body.append([claim.text, pair, f"`{claim.condition}`", *_cells(tested, metrics)])
     head = ["claim", "models", "test", *(task.upper() for task in metrics)]
     lower = ", ".join(t.upper() for t, m in metrics.items() if not METRICS[m].higher_is_better)
-    counts = [len(told_apart(differences(family, *pair, "clean"))) for pair in _sizes(family)]
+    between, within = [], []
+    for one, two in _sizes(family):
+        count = len(told_apart(differences(family, one, two, "clean")))
+        is_one_recipe = one.name.partition("@")[0] == two.name.partition("@")[0]
+        (within if is_one_recipe else between).append(count)
     return SECTION.format(
         lower=lower,
-        table=tabulate(body, headers=head, tablefmt="github", disable_numparse=True),
-        pairs=len(counts),
-        told=sum(count >= TASKS_WANTED for count in counts),
-        wanted=TASKS_WANTED,
-        once=sum(count > 0 for count in counts),
+        table=markdown_table(body, head),
+        between=_size_counts(between),
+        within=_size_counts(within),
+    )
+
+
+def _size_counts(counts: Sequence[int]) -> str:
+    """Return a sentence of pairs, from the number of tasks on which each is told apart."""
+    told = sum(count >= TASKS_WANTED for count in counts)
+    once = sum(count > 0 for count in counts)
+    return (
+        f"{told} of {len(counts)} pairs are told apart on {TASKS_WANTED} tasks or more, {once} on "
+        "one or more"
     )
 
 
@@ -121,6 +137,44 @@ def differences(family: Family, one: Row, two: Row, condition: str) -> dict[str,
     return found
 
 
+def trainings(family: Family, name: str) -> list[Row]:
+    """Return the rows of a recipe, one a training seed: `NAME`, `NAME-s1`, `NAME-s2`, ..."""
+    pattern = re.compile(rf"{re.escape(name)}(-s\d+)?")
+    return [row for row in family.rows if pattern.fullmatch(row.name)]
+
+
+def over_trainings(
+    family: Family, first: str, second: str, condition: str
+) -> dict[str, Comparison]:
+    """Return the difference of the means of two recipes over their trainings, by task.
+
+    The variance of trainings takes the place that the variance of head seeds has between two rows:
+    a training counts with its mean over head seeds. It is pooled over all recipes of the family.
+
+    Args:
+        family: whose rows are compared.
+        first: a recipe, by the name of its first training.
+        second: another one; tasks in which one of both has fewer than two trainings are left out.
+        condition: as in `differences`.
+    """
+    found = {}
+    recipes = {row.name: trainings(family, row.name) for row in family.rows}
+    for task, metric in family.metrics().items():
+        scores = _scores(family, task, metric, condition)
+        means = {
+            name: [mean_influences(runs) for row in rows if (runs := _runs(scores, row))]
+            for name, rows in recipes.items()
+        }
+        spread = seed_variance(means.values())
+        if spread is not None and min(len(means[first]), len(means[second])) >= MIN_TRAININGS:
+            found[task] = difference(means[first], means[second], spread)
+    return found
+
+
+def _runs(scores: Mapping[str, BoardScore], row: Row) -> tuple[Influences, ...]:
+    return scores[row.key].runs if row.key in scores else ()
+
+
 def _scores(family: Family, task: str, metric: str, condition: str) -> dict[str, BoardScore]:
     """Return what is compared of every row that has it, by row key."""
     if condition in catalogue().sets:
@@ -130,18 +184,28 @@ def _scores(family: Family, task: str, metric: str, condition: str) -> dict[str,
     return {row.key: row.scores[key] for row in family.rows if key in row.scores}
 
 
-def told_apart(tested: dict[str, Comparison]) -> set[str]:
+def told_apart(tested: Mapping[str, Comparison]) -> set[str]:
     """Return the tasks whose differences are significant, all of them corrected together."""
     corrected = holm([item.p_value for item in tested.values()])
     return {task for task, p in zip(tested, corrected, strict=True) if p < SIGNIFICANT}
 
 
 def _sizes(family: Family) -> Iterator[tuple[Row, Row]]:
-    """Yield the pairs of teacher and students whose parameters differ at least twofold."""
-    for one, two in combinations((family.teacher, *family.students), 2):
+    """Yield the pairs of teacher and students whose parameters differ at least twofold.
+
+    Of several trainings of a recipe the first one counts.
+    """
+    students = (row for row in family.students if not re.search(r"-s\d+$", row.name))
+    for one, two in combinations((family.teacher, *students), 2):
         small, large = sorted((one.params or 0.0, two.params or 0.0))
         if small and large >= 2.0 * small:
             yield one, two
+
+
+def _cells(tested: Mapping[str, Comparison], tasks: Iterable[str]) -> list[str]:
+    """Return the cells of a line, one a task."""
+    told = told_apart(tested)
+    return [_cell(tested.get(task), task in told) for task in tasks]
 
 
 def _cell(item: Comparison | None, is_told: bool) -> str:

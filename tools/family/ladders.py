@@ -1,19 +1,15 @@
-"""Losses of a family along the ladders of severity, mean over tasks: a table and a picture."""
+"""Losses of a family along the ladders of severity, mean over tasks."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from statistics import fmean
-
-from tabulate import tabulate
-
 from bench.conditions.catalogue import Condition
 from leaderboard.board.columns import percent_range
-from leaderboard.board.degradation import MeanDegradation, mean_degradation, mean_over_tasks
+from leaderboard.board.degradation import MeanDegradation, mean_degradation
 from leaderboard.board.rows import Degradation, Row
 from leaderboard.board.scores import set_scores
 from tools.family.members import Family
-from tools.pages.ladder_plot import Loss, ladders, plot_ladders
+from tools.markdown import markdown_table
+from tools.pages.ladder_plot import ladders
 
 ABOUT = """## Along the ladders
 
@@ -60,7 +56,7 @@ def ladder_section(family: Family) -> str:
     tasks = ", ".join(task.upper() for task in ladder_metrics(family))
     about = ABOUT.format(tasks=tasks, rungs=len(everything))
     tables = [
-        tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
+        markdown_table(lines, head)
         for lines, head in (
             (rungs, ["ladder", "what", "rungs"]),
             (body, ["upstream", *rungs_of, f"all {len(everything)}"]),
@@ -71,42 +67,6 @@ def ladder_section(family: Family) -> str:
 
 def _severities(rungs: list[Condition]) -> str:
     return ", ".join(f"{rung.severity:g}" for rung in rungs)
-
-
-def plot_family_ladders(family: Family, path: Path) -> None:
-    """Draw the mean over tasks against severity, a panel a ladder, a line a row.
-
-    The teacher, its controls, and the two other rows with the least and the largest loss have names
-    and intervals; the rest is grey.
-
-    Args:
-        family: rows of the page.
-        path: SVG or PNG to write.
-
-    Raises:
-        UsageError: an ending other than `.svg` and `.png`.
-        MissingError: no row has all rungs, matplotlib is not installed, or no such folder.
-    """
-    lines = {row.name: _line(row) for row in scored_rows(family)}
-    fixed = [family.teacher.name, *(row.name for row in family.controls)]
-    rest = sorted(lines.keys() - set(fixed), key=lambda name: _mean_loss(lines[name]))
-    named = dict.fromkeys([*fixed, *rest[:1], *rest[-1:]])
-    plot_ladders(
-        {name: lines[name] for name in named if name in lines},
-        "mean over tasks: lead over chance lost, %",
-        path,
-        {name: lines[name] for name in rest[1:-1]},
-    )
-
-
-def _mean_loss(line: dict[str, Loss]) -> float:
-    return fmean(loss.value for loss in line.values())
-
-
-def _line(row: Row) -> dict[str, Loss]:
-    names = _rung_names()
-    means = {name: mean_over_tasks(row.degradations, name) for name in names}
-    return {name: Loss(s.value, s.low, s.high) for name, s in means.items() if s is not None}
 
 
 def _over_rungs(family: Family, rungs: list[Condition]) -> dict[str, MeanDegradation]:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-from tabulate import tabulate
+from collections.abc import Mapping
 
 from bench.conditions.catalogue import catalogue
 from bench.metrics.metric import METRICS
-from bench.paths import write_text
 from leaderboard.board.columns import percent_range
 from leaderboard.board.rows import BoardScore
 from leaderboard.board.scores import SetScore, set_scores
 from tools.family.claims import claims_section
 from tools.family.ladders import ladder_section
 from tools.family.members import Family, mean_score, share_kept
+from tools.markdown import markdown_table
 
 SETS = ("distorted-seen", "distorted-unseen", "codecs")
 USUAL_SEEDS = 3
@@ -52,11 +49,6 @@ clean score does not beat chance. Heads were trained on clean speech. To test tw
 other: `slim-superb compare ONE OTHER --condition {name}`."""
 
 
-def write_family(family: Family, path: Path) -> None:
-    """Write the page."""
-    write_text(path, page(family))
-
-
 def page(family: Family) -> str:
     """Return the page as Markdown."""
     metrics = family.metrics()
@@ -73,8 +65,7 @@ def page(family: Family) -> str:
 
 
 def _titled(metric: str) -> str:
-    better = "higher" if METRICS[metric].higher_is_better else "lower"
-    return f"{METRICS[metric].label} ({better} is better)"
+    return f"{METRICS[metric].label} ({METRICS[metric].direction})"
 
 
 def _scores(family: Family, metrics: Mapping[str, str]) -> str:
@@ -91,7 +82,8 @@ def _scores(family: Family, metrics: Mapping[str, str]) -> str:
         cells = [_score(score, name) for score, name in zip(scores, metrics.values(), strict=True)]
         weights = ", ".join([row.records[0].weights, *row.standing.flags])
         body.append([f"`{row.name}`", weights, *facts, *cells])
-    return "## On clean speech\n\n" + _table(body, [*head, *(task.upper() for task in metrics)])
+    head += [task.upper() for task in metrics]
+    return f"## On clean speech\n\n{markdown_table(body, head)}"
 
 
 def _shares(family: Family, metrics: Mapping[str, str]) -> str:
@@ -109,7 +101,7 @@ def _other_test(family: Family, metrics: Mapping[str, str], test: str) -> str:
         cells = [_score(score, metrics[task]) for task, score in scores.items()]
         if any(scores.values()):
             body.append([f"`{row.name}`", *cells])
-    scored = _table(body, ["upstream", *(task.upper() for task in metrics)])
+    scored = markdown_table(body, ["upstream", *(task.upper() for task in metrics)])
     about = OTHER_TEST.format(name=test)
     return "\n\n".join([about, scored, _shares_on(family, metrics, test)])
 
@@ -126,7 +118,7 @@ def _shares_on(family: Family, metrics: Mapping[str, str], test: str) -> str:
             share = share_kept(score, teacher, control) if score and control else None
             cells.append(percent_range(share))
         body.append([f"`{row.name}`", *cells])
-    return _table(body, ["upstream", *(task.upper() for task in metrics)])
+    return markdown_table(body, ["upstream", *(task.upper() for task in metrics)])
 
 
 def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
@@ -143,7 +135,7 @@ def _losses(family: Family, metrics: Mapping[str, str], name: str) -> str:
     if not body:
         return ""
     about = LOSSES.format(name=name, count=len(members))
-    return f"{about}\n\n" + _table(body, ["upstream", *(task.upper() for task in metrics)])
+    return f"{about}\n\n" + markdown_table(body, ["upstream", *(task.upper() for task in metrics)])
 
 
 def _over(score: SetScore | None, metric: str) -> str:
@@ -169,7 +161,3 @@ def _points(value: float, metric: str) -> str:
 
 def _count(value: float | None, unit: float, digits: int = 2) -> str:
     return "-" if value is None else f"{value / unit:.{digits}f}"
-
-
-def _table(body: Sequence[Sequence[str]], head: Sequence[str]) -> str:
-    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)

@@ -37,6 +37,7 @@ from bench.errors import UserError  # noqa: E402
 from bench.probe import fit  # noqa: E402
 from bench.records.record import read_record  # noqa: E402
 from bench.run import job  # noqa: E402
+from tools.markdown import markdown_table  # noqa: E402
 
 STAGES = {"features": "extract", "training": "train", "prediction": "predict_tests",
           "scoring": "score_tests"}  # fmt: skip
@@ -252,13 +253,14 @@ def page(lines, disk, options):
     """Return the result as Markdown."""
     good = [line for line in lines if is_good(line)]
     terms = [line["seconds_to_end"] for line in lines if line["signal"] == "SIGTERM"]
-    rows = "\n".join(
-        f"| {n} | {x['signal']} | {x['mode']} | {x['stage']} | {100 * x['share']:.0f} % | "
-        f"{', then '.join(f'{t}, {w}' for t, w in x['cores'])} | "
-        f"{x['records_before']} | {'yes' if x['same'] else 'NO'} | "
-        f"{'yes' if x['untouched'] else 'NO'} | {ending(x)} |"
+    head = ("", "signal", "mode", "stage", "moment", "threads, workers", "records before", "same",
+            "untouched", "end")  # fmt: skip
+    rows = [
+        (n, x["signal"], x["mode"], x["stage"], f"{100 * x['share']:.0f} %",
+         ", then ".join(f"{t}, {w}" for t, w in x["cores"]), x["records_before"],
+         "yes" if x["same"] else "NO", "yes" if x["untouched"] else "NO", ending(x))
         for n, x in enumerate(lines, 1)
-    )
+    ]  # fmt: skip
     longest = f"; the longest of {len(terms)} SIGTERMs took {max(terms):.1f} s" if terms else ""
     longest += " (at most 10 allowed)" if terms else ""
     return (
@@ -272,8 +274,7 @@ def page(lines, disk, options):
         "The whole run had one thread and one worker, the others what the table says."
         "\n\n"
         f"A run on a disk of 60 kB: `{disk}`\n\n"
-        "| | signal | mode | stage | moment | threads, workers | records before | same | untouched "
-        "| end |\n|--:|---|---|---|--:|---|--:|---|---|---|\n" + rows + "\n"
+        f"{markdown_table(rows, head)}\n"
     )
 
 

@@ -21,6 +21,7 @@ from bundles import toy_bundle
 from bench import cli
 from bench.progress import NORMAL, QUIET, set_level
 from bench.records.curves import LINES
+from tools.markdown import markdown_table
 
 REFUSED = 4
 
@@ -113,18 +114,17 @@ def findings(rows):
 
 def page(rows, cases):
     """The result as Markdown."""
-    table = "".join(
-        f"| {command} | {what} | {counter.total()} | {counter['refused']} | {counter['same']} | "
-        f"{counter.total() - counter['refused'] - counter['same']} |\n"
-        for command, what, counter in rows
-    )
+    head = ("command", "file", "flips", "refused", "shown the same", "findings")
+    body = [
+        (command, what, c.total(), c["refused"], c["same"], c.total() - c["refused"] - c["same"])
+        for command, what, c in rows
+    ]
     return (
         f"# Flipped bits\n\nWritten by `python -m tools.hostile.flips --cases {cases}` "
         f"(`make flips`). {cases} single bits of a bundle's archive and {cases} of a run folder "
         "are flipped, at seeded random places of all bytes. The command must refuse the input in "
         "one line, or show what it shows undamaged: some bits of gzip's header have no meaning.\n\n"
-        "| command | file | flips | refused | shown the same | findings |\n"
-        "|---|---|--:|--:|--:|--:|\n" + table
+        f"{markdown_table(body, head)}\n"
     )
 
 

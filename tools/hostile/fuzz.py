@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from bench.errors import UserError
 from tools.hostile.fuzz_readers import readers
+from tools.markdown import markdown_table
 
 MAX_SECONDS = 5.0
 TARGET_CASES = 100_000  # of `make fuzz`
@@ -188,11 +189,11 @@ def page(lines, cases):
     """The result as Markdown."""
     total = sum(line["cases"] for line in lines)
     bad = sum(sum(findings(line).values()) for line in lines)
-    rows = "".join(
-        f"| {x['reader']} | {x['cases']:,} | {x.get('read', 0):,} | {x.get('refused', 0):,} | "
-        f"{sum(findings(x).values())} |\n"
+    counted = ("cases", "read", "refused")
+    rows = [
+        (x["reader"], *(f"{x.get(key, 0):,}" for key in counted), sum(findings(x).values()))
         for x in lines
-    )
+    ]
     fewer = f" `make fuzz` gives {TARGET_CASES:,}; the last run had less time." * (
         cases < TARGET_CASES
     )
@@ -201,7 +202,7 @@ def page(lines, cases):
         f"{total:,} cases, {bad} findings.{fewer} A reader must return, or "
         f"refuse the file in one line, within {MAX_SECONDS:g} s. The undamaged files are in "
         "`tools/hostile/fuzz_readers.py`, and the seeds are fixed.\n\n"
-        "| reader | cases | read | refused | findings |\n|---|--:|--:|--:|--:|\n" + rows
+        f"{markdown_table(rows, ('reader', *counted, 'findings'))}\n"
     )
 
 

@@ -21,6 +21,7 @@ import yaml
 from bench.errors import MissingError
 from bench.paths import home, write_text
 from bench.records.record import read_record
+from tools.markdown import markdown_table
 
 UPSTREAM, TRACK = "house_distil", "quick"
 COMMAND = (sys.executable, "-P", "-m", "bench.cli")
@@ -175,9 +176,7 @@ def table(lines):
     """Return the cells as Markdown."""
     head = ["home", "`OMP_NUM_THREADS`", "command", "scores (%)", "under conditions (%)"]
     head += ["rate, step", "record, head, predictions", "features"]
-    rows = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
-    rows += ["| " + " | ".join(str(value) for value in cells.values()) + " |" for cells in lines]
-    return "\n".join(rows)
+    return markdown_table([list(cells.values()) for cells in lines], head)
 
 
 def is_one(lines):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-
-from tabulate import tabulate
 
 from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError
@@ -17,7 +15,8 @@ from leaderboard.board.reading import BoardFolders, read_track
 from leaderboard.board.record_rows import measured_rows
 from leaderboard.board.rows import Row
 from leaderboard.board.scores import SetScore, set_scores
-from tools.pages.ladder_plot import Loss, plot_ladders
+from tools.markdown import markdown_table
+from tools.pages.ladder_plot import plot_ladders
 
 # A published encoder, a trained one, and two students of it: without and with distorted speech.
 UPSTREAMS = ("ge2e", "house_wave", "house_distil", "house_robust")
@@ -83,7 +82,10 @@ def write_page(board: Path, track: str, docs: Path) -> list[Path]:
     written = [docs / "conditions.md"]
     write_text(written[0], page(rows, track))
     for task, (metric, scored) in tasks.items():
-        lines = {row.name: _line(row, task) for row in scored}
+        lines = {
+            row.name: {name: loss for (of, name), loss in row.degradations.items() if of == task}
+            for row in scored
+        }
         written.append(docs / _plot(task))
         plot_ladders(lines, f"{METRICS[metric].label}: lead over chance lost, %", written[-1])
     return written
@@ -121,14 +123,6 @@ def _conditions(rows: Sequence[Row], task: str, metric: str) -> list[str]:
     ]
 
 
-def _line(row: Row, task: str) -> Mapping[str, Loss]:
-    return {
-        condition: Loss(loss.value, loss.low, loss.high)
-        for (of, condition), loss in row.degradations.items()
-        if of == task
-    }
-
-
 def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) -> str:
     """Return the section of a task: sets, then every condition, one column an upstream.
 
@@ -158,7 +152,7 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
         for name in _conditions(shown, task, metric)
     ]
     tables = [
-        tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+        markdown_table(body, head)
         for body, head in (
             (sets, ["mean over", "conditions", *names]),
             (single, ["condition", *names]),

@@ -16,8 +16,6 @@ from statistics import fmean, stdev, variance
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tabulate import tabulate
-
 from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
 from bench.metrics.metric import METRICS
@@ -29,8 +27,9 @@ from bench.run.job import open_job
 from bench.run.run_features import extract
 from bench.run.selection import shared_rates
 from bench.run.spec import RunSpec
-from bench.run.stages import best_probe, train
+from bench.run.stages import best_probe, score_of, train
 from bench.session import Session
+from tools.markdown import markdown_table
 
 SEEDS = (0, 1, 2)
 LATE = 0.9  # share of the updates from which a step counts as one of the last
@@ -167,8 +166,7 @@ def run_trial(task: str, track: str, upstream: str, change: str, session: Sessio
     table, tests = runs[0].tables["clean"], []
     for point in best:
         predicted = predict(best_probe(features, point), features.source("clean"))
-        by_id = {item.id: one for item, one in zip(table.utterances, predicted, strict=True)}
-        tests.append(METRICS[card.metrics[0]].score(by_id, table.utterances, table.trials).value)
+        tests.append(score_of(card.metrics[0], table, predicted))
     return HeadTrial(
         task, upstream, card.version, change,
         rates=tuple(point.lr for point in best),
@@ -232,7 +230,8 @@ def _committed(results: Path) -> str:
         edge = _percent(edges) if len(grids[0]) > 1 else "one rate only"
         spread = f"{100 * _pooled_sd(records):.1f}"
         rows.append([task, str(len(records)), edge, late, spread])
-    return _table(["task", "records", "rate at an edge", "step in the last tenth", "s.d."], rows)
+    head = ["task", "records", "rate at an edge", "step in the last tenth", "s.d."]
+    return markdown_table(rows, head)
 
 
 def _pooled_sd(records: Sequence[Record]) -> float:
@@ -264,13 +263,9 @@ def _tried(trials: Sequence[HeadTrial]) -> str:
         ])  # fmt: skip
     head = ["task", "track", "card", "recipe", "upstreams", "rate at an edge"]
     head += ["step in the last tenth", "dev"]
-    return _table([*head, "s.d. on dev", "s.d. on test", "CPU s"], rows)
+    return markdown_table(rows, [*head, "s.d. on dev", "s.d. on test", "CPU s"])
 
 
 def _percent(flags: Sequence[bool]) -> str:
     """Return the share of True as text, in percent."""
     return f"{100 * fmean(flags):.0f} %"
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return tabulate(rows, headers=headers, tablefmt="github", disable_numparse=True)

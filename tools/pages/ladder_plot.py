@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from bench.conditions.catalogue import Condition, catalogue
 from bench.errors import MissingError
 from bench.metrics.plots import legend_above, picture
+from leaderboard.board.rows import Degradation
 
 COLUMNS = 4
 SHIFT = 0.06  # of a rung, between the lines, so that intervals do not cover each other
 
 
-class Loss(NamedTuple):
-    """A loss against clean speech, relative to clean, with its interval if it has one."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-
-Line = Mapping[str, Loss]  # by condition
+Line = Mapping[str, Degradation]  # by condition
 
 
 def ladders() -> dict[str, list[Condition]]:
@@ -34,16 +27,13 @@ def ladders() -> dict[str, list[Condition]]:
     return rungs
 
 
-def plot_ladders(
-    lines: Mapping[str, Line], label: str, path: Path, behind: Mapping[str, Line] | None = None
-) -> None:
+def plot_ladders(lines: Mapping[str, Line], label: str, path: Path) -> None:
     """Draw losses against severity, a panel a ladder.
 
     Args:
         lines: losses by upstream; conditions off the ladders are left out.
         label: of the axis.
         path: SVG or PNG to write.
-        behind: drawn in grey, without names and intervals.
 
     Raises:
         UsageError: an ending other than `.svg` and `.png`.
@@ -60,21 +50,9 @@ def plot_ladders(
     rows = -(-len(present) // columns)
     with picture(path, 2.7 * columns, 2.2 * rows + 0.4) as figure:
         for place, (name, rungs) in enumerate(present.items(), start=1):
-            axes = figure.add_subplot(rows, columns, place)
-            _background(axes, rungs, list((behind or {}).values()))
-            _panel(axes, name, rungs, lines)
+            _panel(figure.add_subplot(rows, columns, place), name, rungs, lines)
         legend_above(figure)
         figure.supylabel(label)
-
-
-def _background(axes: Any, rungs: Sequence[Condition], lines: Sequence[Line]) -> None:
-    """Draw the grey lines of one ladder."""
-    for line in lines:
-        points = [(at, line[rung.name].value) for at, rung in enumerate(rungs) if rung.name in line]
-        if points:
-            places, values = zip(*points, strict=True)
-            losses = [100 * value for value in values]
-            axes.plot(places, losses, color="0.75", linewidth=0.7, label="others")
 
 
 def _panel(axes: Any, name: str, rungs: Sequence[Condition], lines: Mapping[str, Line]) -> None:

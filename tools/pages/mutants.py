@@ -9,6 +9,7 @@ the equivalent ones.
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ from bench.schema import read_yaml
 
 REASONS = Path(__file__).with_name("mutants.yaml")
 KILLED = (1, 3, -24, 24, 36, 152, 255)  # exit codes of mutmut: a test failed, or never ended
-NOT_RUN = (None, 34)
+SKIPPED = 34
+NOT_RUN = (None, SKIPPED)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def read_results(folder: Path, reasons: Mapping[str, Mapping[str, str]]) -> list
         MissingError: no results.
     """
     modules = []
-    for meta in sorted(folder.rglob("*.py.meta")):
+    for meta in _metas(folder):
         codes = json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]
         path = meta.relative_to(folder).with_suffix("").as_posix()
         if not codes:
@@ -89,9 +91,46 @@ def read_results(folder: Path, reasons: Mapping[str, Mapping[str, str]]) -> list
         names = [name for name, code in run.items() if code not in KILLED]
         survivors = tuple(_survivors(path, names, reasons.get(path, {}), reasons["everywhere"]))
         modules.append(ModuleMutants(path, len(codes), len(run), survivors))
-    if not modules:
-        raise MissingError(f"no mutants in {folder}: run 'make mutants'")
     return modules
+
+
+def _metas(folder: Path) -> list[Path]:
+    """Return the files of results, one a source file, in order."""
+    metas = sorted(folder.rglob("*.py.meta"))
+    if not metas:
+        raise MissingError(f"no mutants in {folder}: run 'make mutants'")
+    return metas
+
+
+def choose_sample(folder: Path, number: int) -> int:
+    """Leave all mutants but a sample of every file out of the next `mutmut run`.
+
+    mutmut runs what the fastest tests reach first, so that a run that is stopped has seen nothing
+    of the files with slow tests. A sample has the same number of every file. What was run keeps its
+    result and counts, so that a larger number later only adds to the sample.
+
+    Args:
+        folder: `mutants`, in the folder of the sources.
+        number: of mutants of a file; all of a file that has fewer.
+
+    Returns:
+        the number of mutants that are left to run.
+
+    Raises:
+        MissingError: no mutants.
+    """
+    left = 0
+    for meta in _metas(folder):
+        data = json.loads(meta.read_text(encoding="utf-8"))
+        codes = data["exit_code_by_key"]
+        waiting = sorted(name for name, code in codes.items() if code in NOT_RUN)
+        random.Random(0).shuffle(waiting)
+        lacking = max(0, number - len(codes) + len(waiting))
+        for place, name in enumerate(waiting):
+            codes[name] = None if place < lacking else SKIPPED
+        left += min(lacking, len(waiting))
+        write_text(meta, json.dumps(data, indent=4))
+    return left
 
 
 def _survivors(

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, SeedVariance, difference
 from bench.paths import write_text
 from leaderboard.board.rows import Row
+from tools.markdown import markdown_table
 from tools.pages.conditions import read_rows
 from tools.pages.simulation import Population, Rates, simulate, trial_coverage
 
@@ -169,10 +168,6 @@ def write_page(board: Path, track: str, path: Path, *, columns: int = COLUMNS) -
     write_text(path, text)
 
 
-def _table(body: Sequence[Sequence[object]], head: Sequence[str]) -> str:
-    return tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
-
-
 def observed(tests: Sequence[SelfTests]) -> str:
     """Return the table of upstreams against themselves."""
     body = [
@@ -187,7 +182,7 @@ def observed(tests: Sequence[SelfTests]) -> str:
         for item in tests
     ]
     head = ["column", "rows", "pairs", "rejected", "s.d. of head seeds, points"]
-    return _table(body, [*head, "without the noise of items"])
+    return markdown_table(body, [*head, "without the noise of items"])
 
 
 def _simulated(columns: int) -> str:
@@ -197,7 +192,7 @@ def _simulated(columns: int) -> str:
         body.append([name, len(sizes), _effective(sizes), *_percents(rates)])
     head = ["sizes of", "speakers", "effective", "same upstream, other head: rejected"]
     head += ["two equal upstreams: rejected", "intervals that cover", "columns with a wrong band"]
-    return _table(body, head)
+    return markdown_table(body, head)
 
 
 def _effective(sizes: Sequence[int]) -> str:
@@ -218,4 +213,5 @@ def _trials() -> str:
             body.append(
                 [METRICS[metric].label, speakers, f"{truth:.3f}", f"{100 * covered:.1f} %", shown]
             )
-    return _table(body, ["metric", "speakers", "true value", "intervals that cover", "shown"])
+    head = ["metric", "speakers", "true value", "intervals that cover", "shown"]
+    return markdown_table(body, head)

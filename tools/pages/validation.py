@@ -11,17 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
 from bench.metrics.degradation import beats_chance
 from bench.metrics.metric import METRICS
 from bench.progress import say
 from bench.registry import task_card, task_names
+from bench.reports.run_report import interval_text
 from bench.run.run import run_seeds
 from bench.run.spec import RunSpec
 from bench.session import Session
 from leaderboard.board.ranking import compare
 from leaderboard.board.rows import BoardScore, Row
+from tools.markdown import markdown_table
 
 # A fixed transform, random features and units of cepstra: what needs no trained network.
 TRANSFORMS = ("fbank@cmvn=off", "random_features", "mfcc_units")
@@ -99,7 +99,7 @@ def _section(rows: Sequence[Row], task: str, main: str) -> str:
         weights = row.records[0].weights
         body.append([label, weights, seeds, *(_cell(scores[row.key][m], m) for m in metrics)])
     head = ["upstream", "weights", "seeds", *(METRICS[m].label for m in metrics)]
-    table = tabulate(body, headers=head, tablefmt="github", disable_numparse=True)
+    table = markdown_table(body, head)
     return f"## {task.upper()}\n\n{table}\n\n" + _verdict(measured, scores, task, main)
 
 
@@ -110,11 +110,7 @@ def _of_task(row: Row, task: str) -> dict[str, BoardScore]:
 
 
 def _cell(score: BoardScore, metric: str) -> str:
-    text = METRICS[metric].text(score.value)
-    if score.low is None or score.high is None:
-        return text
-    low, high = (METRICS[metric].text(end) for end in (score.low, score.high))
-    return f"{text} [{low}, {high}]"
+    return interval_text(metric, score.value, score.low, score.high)
 
 
 def _verdict(

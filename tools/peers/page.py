@@ -6,7 +6,6 @@ import os
 import platform
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tabulate import tabulate
 from torch import Tensor
 
 from bench.api import SAMPLE_RATE_HZ
@@ -25,6 +23,7 @@ from bench.measure.timing import cpu_name
 from bench.progress import say
 from tools.benchmarks._paired import Times, spread
 from tools.benchmarks._setting import Setting
+from tools.markdown import markdown_table
 from tools.peers import hubert, whisper
 from tools.peers.peer import OURS, Maker, available
 from tools.peers.timing import SLOW, PeerTimes, compare
@@ -33,7 +32,7 @@ PACKAGES = (
     *("torch", "torchao", "transformers", "torchaudio", "s3prl", "onnxruntime"),
     *("faster-whisper", "ctranslate2"),
 )
-SECONDS = 420.0  # of the whole measurement
+ROUNDS = 3
 UTTERANCES = 3
 EQUAL_SECONDS, EQUAL_COUNT = 10.0, 2
 THREADS = (1, 2)
@@ -84,19 +83,18 @@ def page(home: Path, *, quick: bool = False) -> str:
         home: folder of corpora.
         quick: as little as runs through all the code.
     """
-    end = time.monotonic() + (0.0 if quick else SECONDS)
     load = os.getloadavg()[0]
     missing: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="slim-superb-peers-") as folder:
-        cells = list(measure(cases(home, quick=quick), Path(folder), end, missing))
+        rounds = 1 if quick else ROUNDS
+        cells = list(measure(cases(home, quick=quick), Path(folder), rounds, missing))
     return write_up(cells, missing, load)
 
 
 def measure(
-    all_cases: Sequence[Case], folder: Path, end: float, missing: dict[str, str]
+    all_cases: Sequence[Case], folder: Path, rounds: int, missing: dict[str, str]
 ) -> Iterator[Cell]:
     """Yield the cells; add the libraries that are not installed to `missing`."""
-    left = len(THREADS) * sum(len(case.sounds) for case in all_cases)
     for case in all_cases:
         peers, absent = available(case.makers, folder)
         missing |= absent
@@ -104,11 +102,9 @@ def measure(
             for threads in THREADS:
                 title = f"{case.model}, {sound}"
                 say(f"peers: {title}, {threads} thread(s)")
-                now = time.monotonic()
-                base, rows = compare(peers, wavs, threads, now + (end - now) / left)
+                base, rows = compare(peers, wavs, threads, rounds)
                 seconds = sum(map(len, wavs)) / SAMPLE_RATE_HZ
                 yield Cell(title, threads, seconds, base, rows)
-                left -= 1
 
 
 def write_up(cells: Sequence[Cell], missing: dict[str, str], load: float) -> str:
@@ -141,7 +137,7 @@ group norm, so that a shorter sound in a batch gets other states.
 "About": one run on a second of sound took more than {SLOW:g} times the seconds of ours, and no more
 were made. A processor without instructions for bf16 or int8 computes them slowly.{absent}
 
-{tabulate(rates, headers=head, tablefmt="github", disable_numparse=True)}
+{markdown_table(rates, head)}
 
 ## Where ours is behind in the same precision
 
@@ -173,7 +169,7 @@ def _table(cells: Sequence[Cell]) -> str:
     for count in THREADS:
         head += [f"together, {count} thread(s)", f"seconds, {count}", f"CPU seconds, {count}"]
     rows = [[*key, *texts, f"{largest[key]:.1e}"] for key, texts in lines.items()]
-    return tabulate(rows, headers=[*head, "difference"], tablefmt="github", disable_numparse=True)
+    return markdown_table(rows, [*head, "difference"])
 
 
 def _behind(cells: Sequence[Cell]) -> Iterator[str]:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bench.engine import Engine, one_thread
 from bench.errors import UserError
-from bench.features.passes import forward_bucket, place
+from bench.features.passes import forward_bucket
+from bench.features.placement import place
 from bench.features.workers import in_order
 from bench.load.loader import load_upstream
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
 
-from tools.benchmarks._paired import Times, clock
+from tools.benchmarks._paired import Times, clock, in_turn
 from tools.peers.peer import Peer, Run
 
-MOST_ROUNDS, LEAST_ROUNDS = 5, 2
 SLOW = 6.0  # times ours in float32 on the probe: not measured further
 PROBE_SAMPLES = 16_000  # of the first sound
 
@@ -37,7 +35,7 @@ class PeerTimes:
 
 
 def compare(
-    peers: Sequence[Peer], wavs: list[Tensor], threads: int, end: float
+    peers: Sequence[Peer], wavs: list[Tensor], threads: int, rounds: int
 ) -> tuple[Times, list[PeerTimes]]:
     """Time some peers.
 
@@ -45,7 +43,7 @@ def compare(
         peers: ours in float32 first.
         wavs: the sounds (S,).
         threads: for each peer.
-        end: time, of `time.monotonic`, after which no round begins beyond `LEAST_ROUNDS`.
+        rounds: in which all take turns.
 
     Returns:
         median times of ours in float32, and a row a peer.
@@ -67,7 +65,7 @@ def compare(
         together, states = _liked(peer, run, wavs)
         functions[place] = partial(run, wavs, together)
         rows[place] = PeerTimes(peer, together, [], difference(states, expected))
-    times = _rounds(functions, end)
+    times = in_turn(functions, rounds)
     for place, each in times.items():
         ratios = [_ratio(one, other) for one, other in zip(each, times[0], strict=True)]
         rows[place] = PeerTimes(peers[place], rows[place].together, ratios, rows[place].difference)
@@ -87,17 +85,6 @@ def _liked(peer: Peer, run: Run, wavs: list[Tensor]) -> tuple[int, list[Tensor]]
     runs = {together: _timed(run, wavs, together) for together in sorted(choices)}
     together = min(runs, key=lambda count: runs[count][1].wall)
     return together, runs[together][0]
-
-
-def _rounds(functions: Mapping[int, partial[list[Tensor]]], end: float) -> dict[int, list[Times]]:
-    """Time functions in turn, in as many rounds as there is time for."""
-    times: dict[int, list[Times]] = {place: [] for place in functions}
-    for count in range(MOST_ROUNDS):
-        if count >= LEAST_ROUNDS and time.monotonic() > end:
-            break
-        for place, function in functions.items():
-            times[place].append(clock(function))
-    return times
 
 
 def _ratio(one: Times, other: Times) -> Times:

@@ -34,6 +34,7 @@ from bench.progress import say
 from bench.seeds import derive_seed
 from bench.session import Session
 from bench.trainer import Ingredients
+from tools.markdown import markdown_table
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.state import num_parameters
 from upstreams.recipes.pruning.sizes import LayerCounts, macs_of
@@ -189,7 +190,7 @@ def count_macs(config: EncoderConfig) -> float:
 
 def write_page(runs: list[DryRun], path: Path) -> None:
     """Write the page of all dry runs."""
-    rows = [_row(run) for run in runs]
+    head = ["recipe", "teacher", "seconds", "parameters, M", "published", "MACs, G", "published"]
     total = sum(run.seconds for run in runs)
     text = f"""# Dry runs at full size
 
@@ -203,19 +204,17 @@ are moved to the target by one shift for all, where a training finds the value o
 parameters are those of a training, their multiply-accumulates are not. For LightHuBERT it is the
 default subnet. A dash: nothing was published.
 
-| recipe | teacher | seconds | parameters, M | published | MACs, G | published |
-|---|---|---|---|---|---|---|
-{chr(10).join(rows)}
+{markdown_table([_row(run) for run in runs], head)}
 """
     write_text(path, text)
 
 
-def _row(run: DryRun) -> str:
-    """Return the line of one dry run."""
+def _row(run: DryRun) -> list[str]:
+    """Return the cells of one dry run."""
     name = PUBLISHED.get((run.recipe, run.teacher))
     reported = upstream_card(name).reported if name else {}
     params, macs = reported.get("params"), reported.get("macs_superb")
-    cells = [
+    return [
         f"`{run.recipe}`",
         f"`{run.teacher}`",
         f"{run.seconds:.0f}",
@@ -224,4 +223,3 @@ def _row(run: DryRun) -> str:
         f"{run.macs / 1e9:.1f}",
         f"{macs / 1e9:.1f}" if macs else "-",
     ]
-    return f"| {' | '.join(cells)} |"

@@ -16,12 +16,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tabulate import tabulate
-
 from bench.make.compress import CompressionRequest, compress
 from bench.measure.timing import cpu_name
 from bench.paths import write_text
 from bench.progress import say
+from tools.markdown import markdown_table
 from upstreams.recipes.training.runlog import LOG
 
 RECIPE = "house_robust"
@@ -126,7 +125,7 @@ def page(path: Path) -> str:
     ]
     pace = "hours of audio an hour"
     head = ["loaders", "waiting", "first line", pace, "load before", "loss"]
-    table = tabulate(rows, headers=head, tablefmt="github", disable_numparse=True)
+    table = markdown_table(rows, head)
     return f"""# Does a training wait for its data?
 
 `make training-throughput` wrote this page from [the logs]({path.name}) of `{machine["recipe"]}`:

@@ -208,12 +208,13 @@ class Encoder(Upstream):
             features = self.feature_norm(features)
         return features if self.projection is None else self.projection(features)
 
-    def transform(self, x: Tensor, frames: Tensor) -> list[Tensor]:
+    def transform(self, x: Tensor, frames: Tensor | None) -> list[Tensor]:
         """Return all states, whatever the tap: the part of the encoder after the projection.
 
         Args:
             x: (B, T, D), zeros on padding.
-            frames: (B,), valid frames.
+            frames: (B,), valid frames; None where all are valid, as in an exported graph, which a
+                tensor would tie to the length that it was traced with.
         """
         config = self.config
         projected = x
@@ -221,9 +222,10 @@ class Encoder(Upstream):
         if not config.layer_norm_first:
             x = self.norm(x)
         if self.reduction is not None:
-            x, frames = self.reduction(x), frames // config.time_reduction
+            x = self.reduction(x)
+            frames = None if frames is None else frames // config.time_reduction
         mask: Tensor | None = None
-        if len(set(frames.tolist())) > 1:
+        if frames is not None and (frames != frames[0]).any():
             mask = lengths_to_mask(frames.to(x.device), x.shape[1])[:, None, None, :]
         states = [projected if config.first_state == "projection" else x]
         # Layers share WavLM's bias of relative positions, or ARMHuBERT's attention map.

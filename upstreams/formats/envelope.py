@@ -74,7 +74,7 @@ def _encoders(data: Mapping[Any, Any], marker: str, place: str) -> Iterator[Loca
     if place.count(" ") >= MAX_DEPTH:
         return
     if any(isinstance(key, str) and key.endswith(marker) for key in data):
-        tensors = _unwrapped(data)
+        tensors = unwrapped(data)
         for name in tensors:
             prefix = name.removesuffix(marker)
             if name.endswith(marker) and (not prefix or prefix.endswith(".")):
@@ -85,7 +85,7 @@ def _encoders(data: Mapping[Any, Any], marker: str, place: str) -> Iterator[Loca
             yield from _encoders(value, marker, f"{place}{str(key)[:60]} ")
 
 
-def _unwrapped(data: Mapping[Any, Any]) -> dict[str, Any]:
+def unwrapped(data: Mapping[Any, Any]) -> dict[str, Any]:
     """Return a state dict without the wrappers' parts of its names.
 
     Raises:

@@ -71,8 +71,15 @@ def normalizes(folder: Path, stated: bool | None) -> bool:
     rate, normalize = data.get("sampling_rate", SAMPLE_RATE_HZ), data.get("do_normalize", True)
     if rate != SAMPLE_RATE_HZ:
         raise InvalidDataError(f"{path}: sampling_rate {rate}, {SAMPLE_RATE_HZ} expected")
-    if not isinstance(normalize, bool) or (stated is not None and stated is not normalize):
-        raise InvalidDataError(f"{path}: do_normalize is {normalize!r}, the card says {stated!r}")
+    if data.get("feature_size", 1) != 1:
+        raise InvalidDataError(
+            f"{path}: feature_size {data['feature_size']}: an extractor of mel frames, but the "
+            f"model hears waveforms: save its own extractor there"
+        )
+    if not isinstance(normalize, bool):
+        raise InvalidDataError(f"{path}: do_normalize: true or false expected, found {normalize!r}")
+    if stated is not None and stated is not normalize:
+        raise InvalidDataError(f"{path}: do_normalize is {normalize}, the card says {stated!r}")
     return normalize
 
 

@@ -102,9 +102,10 @@ class Imported(NamedTuple):
 def import_encoder(data: Any, config: EncoderConfig) -> Imported:
     """Take an encoder's state out of a file of any layout, strictly.
 
-    Two parts may be absent from a file, and the encoder then does not have them: the mask embedding
-    of pre-training, which is not used, and the biases of convolutions, which the file of HuBERT
-    Large has in Hugging Face's layout but not in the authors'.
+    Three parts may be absent from a file, and the encoder then does not have them: the mask
+    embedding of pre-training, which is not used, the biases of convolutions, which the file of
+    HuBERT Large has in Hugging Face's layout but not in the authors', and the gain of the
+    positional convolution, where `remove_weight_norm` multiplied it into the weight.
 
     Args:
         data: content of the file.
@@ -128,6 +129,9 @@ def import_encoder(data: Any, config: EncoderConfig) -> Imported:
     biases = {theirs for ours, theirs in names.items() if ours.endswith(".conv.bias")}
     if biases and biases.isdisjoint(tensors):
         config = replace(config, conv_bias=False)
+    folded = replace(config, pos_conv_gain=False)
+    if published.names(folded).get("pos_conv.weight") in tensors:
+        config = folded
     state = take(tensors, published.names(config), config, published.extras)
     others = [name for name in published.outside if name not in beside]
     others += [name for name in tensors if published.extras and name.startswith(published.extras)]

@@ -10,20 +10,6 @@ from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.taps import select
 
 
-class _OneLength:
-    """A replacement for the tensor of valid frames (1,), of which only equality is used.
-
-    A tensor would tie the graph to the length that it was traced with.
-    """
-
-    def tolist(self) -> list[int]:
-        """Return a list of one item, so that the encoder uses no mask."""
-        return [0]
-
-    def __floordiv__(self, _: int) -> _OneLength:
-        return self
-
-
 class OneUtterance(nn.Module):
     """An encoder as a function of a waveform alone.
 
@@ -49,5 +35,5 @@ class OneUtterance(nn.Module):
         """Return all hidden states of (1, S): L tensors (1, T, D)."""
         encoder = self.encoder
         x = encoder._extract(wavs[0])[None]
-        states = encoder.transform(x, _OneLength())  # type: ignore[arg-type]
+        states = encoder.transform(x, None)
         return tuple(select(encoder.config, states, encoder._layer_projection))

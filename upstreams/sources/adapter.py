@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, pad_states
+from bench.api import Hidden, Upstream, pad_states
 from bench.errors import InvalidDataError, UsageError, UserError, did_you_mean, message_of
+from upstreams.sources.frame_rule import FrameRule, measure_rule
 from upstreams.sources.held import unregistered_modules
 
-PROBES = (8_000, 16_000, 48_000)  # samples tried in turn until the model gives frames
-STEPS = 4  # frames over which the stride is measured
-LONGEST_STRIDE = SAMPLE_RATE_HZ  # one frame a second
-CHECKED = (9_017, 16_000, 24_321)  # samples at which the measured rule is checked
+PROBE_SAMPLES = 16_000  # of the first sound that a model gets
 MAX_STATES = 200
 NORM_EPS = 1e-5
 
@@ -105,92 +102,9 @@ def _description(result: Any) -> str:
         first = ", ".join(_description(item) for item in result[:3])
         return f"{len(result)} items: {first}{', ...' if len(result) > 3 else ''}"
     if isinstance(result, Mapping):
-        return f"a mapping with the keys {', '.join(map(str, list(result)[:5]))}"
+        keys = ", ".join(map(str, list(result)[:5]))
+        return f"a mapping with the keys {keys} (transformers: output_hidden_states=True)"
     return type(result).__name__
-
-
-@dataclass(frozen=True)
-class FrameRule:
-    """The number of frames of a model: floor((S - first) / stride) + 1, from `min_samples` on.
-
-    Attributes:
-        stride: samples per frame.
-        first: samples of the first frame by this formula; 0 or less if the model pads its input.
-        min_samples: the shortest input that gives a frame.
-        together: frames that are added at once, in a model that reduces time and expands it again.
-    """
-
-    stride: int
-    first: int
-    min_samples: int
-    together: int = 1
-
-    def num_frames(self, num_samples: int) -> int:
-        """Return T for an utterance of S samples."""
-        if num_samples < self.min_samples:
-            return 0
-        times = (num_samples - self.first) // (self.stride * self.together) + 1
-        return times * self.together
-
-
-def measure_rule(frames: Callable[[int], int], model: str) -> FrameRule:
-    """Measure the frame rule of a model.
-
-    Args:
-        frames: returns T for S samples, 0 if the model gives no frame or fails.
-        model: the model, for messages.
-
-    Raises:
-        InvalidDataError: the model gives no frames, or their number does not follow such a rule.
-    """
-    probe = next((size for size in PROBES if frames(size) > 0), None)
-    if probe is None:
-        raise InvalidDataError(f"{model}: gives no frames, or NaN, for {PROBES[-1]} samples")
-    count = frames(probe)
-    one = _fewest(frames, probe, count + 1, model)
-    together = frames(one) - count
-    more = _fewest(frames, one, count + 1 + STEPS * together, model)
-    if (more - one) % (STEPS * together) or count % together:
-        raise InvalidDataError(f"{model}: its number of frames does not grow evenly with length")
-    stride = (more - one) // (STEPS * together)
-    first = one - count * stride
-    rule = FrameRule(stride, first, _shortest(frames, max(first, 1)), together)
-    for size in CHECKED:
-        if frames(size) != rule.num_frames(size):
-            raise InvalidDataError(
-                f"{model}: {size} samples give {frames(size)} frames; the rule measured (stride "
-                f"{stride}, first frame {first} samples) says {rule.num_frames(size)}"
-            )
-    return rule
-
-
-def _fewest(frames: Callable[[int], int], low: int, count: int, model: str) -> int:
-    """Return the fewest samples that give `count` frames; `low` samples give fewer."""
-    start, high = low, low + 640
-    while frames(high) < count:
-        low, high = high, high + 2 * (high - start)
-        if high - start > LONGEST_STRIDE * (STEPS + 1):
-            raise InvalidDataError(
-                f"{model}: {high} samples give {frames(high)} frames; more than one a second "
-                f"expected"
-            )
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if frames(middle) >= count else (middle, high)
-    return high
-
-
-def _shortest(frames: Callable[[int], int], start: int) -> int:
-    """Return the fewest samples, at least `start`, that give a frame; `PROBES[-1]` samples do."""
-    if frames(start) >= 1:
-        return start
-    low, high = start, start * 2
-    while frames(high) < 1:
-        low, high = high, high * 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if frames(middle) >= 1 else (middle, high)
-    return high
 
 
 class Adapter(Upstream):
@@ -216,7 +130,8 @@ class Adapter(Upstream):
             is_copy: of a model whose functions belong to a program that goes on using them.
 
         Raises:
-            InvalidDataError: the output has no hidden states, or no frame rule fits.
+            InvalidDataError: the model fails, its output has no hidden states, or no frame rule
+                fits.
         """
         super().__init__()
         self.model = encode  # registers the parameters of a module
@@ -224,7 +139,15 @@ class Adapter(Upstream):
             self.held = nn.ModuleList(held)
         self._name, self._normalize = name, normalize_wav
         self.freeze()
-        states = self._states_of_noise(PROBES[1])
+        try:
+            states = self._states_of_noise(PROBE_SAMPLES)
+        except UserError:
+            raise
+        except Exception as error:  # of a foreign model, of any class
+            raise InvalidDataError(
+                f"{name}: fails on a sound (1, {PROBE_SAMPLES}) in float32: "
+                f"{type(error).__name__}: {message_of(error)}"
+            ) from error
         self.num_layers, self.hidden_size = len(states), int(states[0].shape[-1])
         self._failure = ""  # at the last length that was tried; empty where it ran
         self._rule = rule or self._measured_rule()
@@ -284,6 +207,12 @@ class Adapter(Upstream):
         """
         try:
             states = self._states_of_noise(num_samples)
+            if states[0].shape[-1] != self.hidden_size:
+                raise InvalidDataError(
+                    f"{self._name}: the width of its states changes with the length of the sound: "
+                    f"expected (1, T, D), found {tuple(states[0].shape)} for {num_samples} "
+                    f"samples: swap the last two axes"
+                )
             finite = all(bool(state.isfinite().all()) for state in states)
             self._failure = ""
             return int(states[0].shape[1]) if finite else 0

@@ -14,6 +14,7 @@ from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError, message_of
 from bench.sound.torchaudio_guard import import_torchaudio
 from upstreams.formats.checkpoint import read_checkpoint
+from upstreams.formats.envelope import unwrapped
 from upstreams.formats.hf_folder import (
     ADAPTER,
     UNLIMITED_BYTES,
@@ -208,7 +209,7 @@ def _pretrained(folder: Path, config: Any, kind: Any = None) -> tuple[Any, tuple
             kind = type(_built(config))
     state: dict[str, Any] = {}
     for file in weight_files(folder):
-        state |= read_checkpoint(file)
+        state |= unwrapped(read_checkpoint(file))
     # Weights come as tensors: with the folder's name, transformers would attach an adapter itself.
     model, notes = kind.from_pretrained(
         None,
@@ -225,10 +226,41 @@ def _pretrained(folder: Path, config: Any, kind: Any = None) -> tuple[Any, tuple
     wrong = sorted(missing | misshapen)
     if wrong:
         raise InvalidDataError(
-            f"{folder}: weights missing or of another shape: {', '.join(wrong[:3])}"
+            f"{folder}: weights missing or of another shape: {', '.join(wrong[:3])}; its files "
+            f"have {', '.join(sorted(state)[:3])}: save it by the model's save_pretrained"
+        )
+    unknown = {key: state[key] for key in notes["unexpected_keys"] if key in state}
+    has_root = any(key.startswith(f"{model.base_model_prefix}.") for key in state)
+    root = f"{model.base_model_prefix}." if has_root else ""
+    if unheard := _inside(encoder, root + prefix.removeprefix(root), unknown):
+        raise InvalidDataError(
+            f"{folder}: the model of its config.json does not run {', '.join(unheard[:3])}: "
+            f"correct the configuration, or merge the adapter and save the model again"
         )
     unused = [name for name, _ in model.named_parameters() if not name.startswith(prefix)]
     return model, tuple(dict.fromkeys(map(_part_name, [*notes["unexpected_keys"], *unused])))
+
+
+def _inside(encoder: Any, prefix: str, tensors: Mapping[str, Any]) -> list[str]:
+    """Return the names of weights that belong into a part of the encoder, which lacks them.
+
+    Vectors, and tables that the encoder computes itself, are in files of older versions.
+
+    Args:
+        encoder: of transformers.
+        prefix: before its names in the file.
+        tensors: by their names in the file, those that the model did not take.
+    """
+    parts = {name.partition(".")[0] for name, _ in encoder.named_parameters()}
+    computed = {f"{prefix}{name}" for name, _ in encoder.named_buffers()}
+    return sorted(
+        key
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
+        and key.removeprefix(prefix).partition(".")[0] in parts
+        and key not in computed
+        and tensor.dim() > 1
+    )
 
 
 def _part_name(key: str) -> str:

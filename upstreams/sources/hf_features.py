@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from bench.api import SAMPLE_RATE_HZ, Upstream
 from bench.errors import InvalidDataError, message_of
 from upstreams.formats.hf_folder import folder_extractor
-from upstreams.sources.adapter import Adapter, FrameRule
+from upstreams.sources.adapter import Adapter
+from upstreams.sources.frame_rule import FrameRule
 from upstreams.sources.windows import in_windows, stride_of
 
 MEL_HOP_SAMPLES = 160  # 10 ms

@@ -26,7 +26,8 @@ from bench.api import Opaque, Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError
 from upstreams.onnx.graph import OnnxGraph
 from upstreams.onnx.inputs import OnnxInputs
-from upstreams.sources.adapter import Adapter, FrameRule, as_states, options
+from upstreams.sources.adapter import Adapter, as_states, options
+from upstreams.sources.frame_rule import FrameRule
 from upstreams.sources.windows import in_windows, stride_of
 
 MAX_BYTES = 4 << 30

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from bench.api import Upstream, UpstreamSource
 from bench.errors import InvalidDataError, UsageError, message_of
-from upstreams.sources.adapter import Adapter, FrameRule, as_states, options
+from upstreams.sources.adapter import Adapter, as_states, options
+from upstreams.sources.frame_rule import FrameRule
 from upstreams.sources.windows import in_windows, stride_of
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)

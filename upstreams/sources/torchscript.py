@@ -52,7 +52,8 @@ def load(source: UpstreamSource) -> Upstream:
         script = _read(source.place)
     except Exception as error:  # torch raises many classes on a corrupt archive
         raise InvalidDataError(
-            f"{source.place}: not a TorchScript archive ({message_of(error)})"
+            f"{source.place}: not a TorchScript archive; a file of weights needs a card that names "
+            f"it ({message_of(error)})"
         ) from error
     if not hasattr(script, settings["method"]):
         raise UsageError(f"{source.place}: the archive has no method {settings['method']!r}")

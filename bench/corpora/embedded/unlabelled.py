@@ -59,7 +59,7 @@ THIS IS A MODIFIED VERSION of the sounds of some Debian packages: single clips w
 - tuxpaint-stamps-default (Tux Paint stamps, (C) their authors, GPL-2+)
 - fillets-ng-data-cs, fillets-ng-data-nl (Fish Fillets NG, (C) ALTAR interactive and others, GPL-2+)
 - hedgewars-data ((C) the Hedgewars project and the authors named in its notice)
-- asterisk-prompt-it-menardi-wav ((C) Paola Menardi and others, see its notice)
+- asterisk-prompt-it-menardi-wav ((C) Marco Menardi, Paola Dal Zot, CC-BY-SA-3.0)
 - klettres-data, ktuberling-data, asterisk-core-sounds-it-wav and -ru-wav (see the corpus voices)
 
 The copyright files of all packages stand unchanged in this folder; whoever passes this audio on

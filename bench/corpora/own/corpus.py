@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.api import SAMPLE_RATE_HZ, Utterance
+from bench.api import SAMPLE_RATE_HZ
 from bench.corpora.own.card import OwnTaskCard, place_of
 from bench.corpora.own.data_sets import read_datasets
 from bench.corpora.own.layouts import read_files, read_kaldi
@@ -33,7 +33,6 @@ from bench.identity import key_of
 from bench.paths import disk_errors, write_text
 from bench.progress import say, warn
 from bench.registry import OWN_TRACK
-from bench.sound.audio import open_sound
 from bench.sound.manifests import Trial, write_table, write_trials
 
 READERS = {
@@ -112,7 +111,8 @@ class OwnCorpus:
         if corpus_folder.read_mark(target).get("listing") == key:
             return target
         with corpus_folder.alone(target):
-            self._make(home, listing, key)
+            if corpus_folder.read_mark(target).get("listing") != key:  # not by who was waited for
+                self._make(home, listing, key)
         return target
 
     def _make(self, home: Path, listing: Listing, key: str) -> None:
@@ -171,15 +171,6 @@ class OwnCorpus:
             bad += lines.bad
             notes.append(f"{split}: {len(trials[split])} trials")
         return Ready(listed.rows, trials, bad, notes)
-
-    def planned(self, table: str) -> list[Utterance]:
-        """Return the utterances of a table, with lengths from headers, for a plan.
-
-        Raises:
-            UserError: as `prepare`, except for sound that cannot be read.
-        """
-        rows = self._ready(self.listing(), None).rows
-        return [_planned(row, self.name) for row in rows if row.split == table]
 
     def status(self, home: Path) -> CorpusStatus:
         """Return the state of the manifests; their data may have changed or be invalid."""
@@ -274,13 +265,3 @@ def _table_row(row: DataRow, sounds: Mapping[str, Converted | str], name: str) -
         "text": row.text,
         "key": sound.key,
     }
-
-
-def _planned(row: DataRow, name: str) -> Utterance:
-    """Return an utterance whose sound was not read."""
-    with row.sound.opened() as path, open_sound(path) as file:
-        end_s = row.end_s or file.frames / file.samplerate
-    num_samples = max(1, round((end_s - row.start_s) * SAMPLE_RATE_HZ))
-    return Utterance(
-        row.id, Path(row.where), 0, num_samples, row.target, row.speaker, name, row.clip
-    )

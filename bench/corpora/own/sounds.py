@@ -81,10 +81,14 @@ def read_part(path: Path, start_s: float, end_s: float | None) -> tuple[Wav, tup
         if start_s >= seconds or (end_s or 0.0) > seconds + MAX_OVERRUN_S:
             raise InvalidDataError(f"{start_s:g} to {end_s or 'its end'} s of {seconds:.2f} s")
         first = round(start_s * rate)
-        file.seek(first)
-        count = -1 if end_s is None else max(0, round(end_s * rate) - first)
+        end = file.frames if end_s is None else min(round(end_s * rate), file.frames)
+        if file.seekable():
+            file.seek(first)
+        else:  # GSM in WAV, for one
+            file.read(first)
+        count = max(0, end - first)
         wav: Wav = file.read(count, dtype="float32", always_2d=True).mean(axis=1)
-        check_read(wav, file.frames - first if count < 0 else min(count, file.frames - first), file)
+        check_read(wav, count, file)
         about = (rate, file.channels, file.subtype)
     check_peak(wav, path)
     wav = resample(check_wav(wav, str(path)), rate)

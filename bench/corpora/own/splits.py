@@ -59,7 +59,7 @@ def with_splits(rows: Sequence[DataRow], place: CardPlace) -> Listing:
         )
     listing = _in_train(rows) if card.task in CLASS_TASKS else Listing(list(rows))
     listing.notes += notes
-    _check_size(listing.rows, card.name, card.task)
+    _check_size(listing, card.name, card.task)
     return listing
 
 
@@ -136,16 +136,18 @@ def _in_train(rows: Sequence[DataRow]) -> Listing:
     return Listing([row for row in rows if row.target in labels], bad)
 
 
-def _check_size(rows: Sequence[DataRow], name: str, task: str) -> None:
+def _check_size(listing: Listing, name: str, task: str) -> None:
     """Refuse splits in which nothing can be learned or told apart.
 
     Raises:
         InvalidDataError: an empty split, or one class.
     """
+    rows = listing.rows
+    reason = "".join(f" ({bad.where}: {bad.what})" for bad in listing.bad[:1])
     for split in SPLITS:
         members = [row for row in rows if row.split == split]
         if not members:
-            raise InvalidDataError(f"task {name}: no usable row of {split}")
+            raise InvalidDataError(f"task {name}: no usable row of {split}{reason}")
         if task == "asv" and len({row.speaker for row in members}) < 2:
             raise InvalidDataError(f"task {name}: {split} has one speaker, at least 2 expected")
     train = {str(row.target) for row in rows if row.split == "train"}
@@ -159,6 +161,10 @@ def describe(rows: Sequence[DataRow], card: OwnTaskCard) -> list[str]:
     lines = [", ".join(f"{split}: {counts[split]} utterances" for split in SPLITS)]
     speakers = {row.speaker for row in rows} - {""}
     facts = [f"{len(speakers)} speakers" if speakers else "speakers unknown"]
+    of_split = {split: {row.speaker for row in rows if row.split == split} for split in SPLITS}
+    known = (of_split["test"] & of_split["train"]) - {""}
+    if known and card.task != "sid":
+        facts.append(f"{len(known)} of the {len(of_split['test'])} in test are also in train")
     if card.task in ("ks", "ic"):
         sizes = Counter(str(row.target) for row in rows).most_common()
         (large, most), (small, fewest) = sizes[0], sizes[-1]

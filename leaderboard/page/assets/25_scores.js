@@ -43,11 +43,25 @@ function valueOf(view, row, column) {
   return { value: scaled(score?.value), low: scaled(score?.low), high: scaled(score?.high) };
 }
 
+/* The tasks of the mean that were measured in a condition. */
+const meanTasks = (view, condition) => ((view.parts ??= [])[condition] ??= view.inf.filter((task) => view.rows.some((row) => scoreAt(row, task, condition))));
+
+/* The clean score that a score under a condition is held against, of the mean over the same tasks; null without. */
+function cleanOf(view, row, task, condition) {
+  if (task !== 'mean') return scoreAt(row, task, 0)?.value ?? null;
+  const leads = meanTasks(view, condition).map((name) => {
+    const [score, chance, best] = [scoreAt(row, name, 0), chanceOf(view, name, 0), Number(view.cols[view.tasks[name].c].b)];
+    return score ? (score.value - chance) / (best - chance) : NaN;
+  });
+  const mean = leads.reduce((sum, lead) => sum + lead, 0) / leads.length;
+  return Number.isNaN(mean) ? null : mean;
+}
+
 /* The share of its lead over chance that a row loses in a condition; null for a row that has no lead. */
 function lossOf(view, row, task, condition) {
-  const [score, clean] = [scoreAt(row, task, condition), scoreAt(row, task, 0)];
-  if (!condition || !score?.lossy || !clean) return null;
-  return 1 - (score.value - chanceOf(view, task, condition)) / (clean.value - chanceOf(view, task, 0));
+  const [score, clean] = [scoreAt(row, task, condition), cleanOf(view, row, task, condition)];
+  if (!condition || !score?.lossy || clean == null) return null;
+  return 1 - (score.value - chanceOf(view, task, condition)) / (clean - chanceOf(view, task, 0));
 }
 
 /* An interval as the path of a small picture, as leaderboard/page/cells.py draws it. */
@@ -100,9 +114,10 @@ function paintTask(view, task, condition) {
     ].filter(Boolean));
   }
   const none = heads[index + 1].querySelector('.none') ?? make('small', { class: 'none' });
-  none.textContent = { 0: 'tells no rows apart', '-': condition ? 'no tests' : '' }[told] ?? '';
+  const over = task === 'mean' && condition ? meanTasks(view, condition) : view.inf;
+  none.textContent = over.length < view.inf.length ? `of ${over.join(', ').toUpperCase() || 'no task'}` : ({ 0: 'tells no rows apart', '-': condition ? 'no tests' : '' }[told] ?? '');
   if (!none.parentNode) heads[index + 1].firstChild.append(none);
-  paintReferences(view, table, task, index, condition);
+  paintReferences(view, table, task, index, condition, scores);
 }
 
 /* The best score of the controls, in the unit of the column; null without. */
@@ -113,13 +128,13 @@ function bestOf(view, column) {
 }
 
 /* Chance and best control of a condition, above the rows. */
-function paintReferences(view, table, task, index, condition) {
+function paintReferences(view, table, task, index, condition, scores) {
   const column = view.cols[index];
   for (const line of table.tHead.querySelectorAll('tr.ref')) {
     const cell = line.cells[index + 1];
     cell.clean ??= { text: cell.textContent };
     const kind = line.dataset.r;
-    const value = kind === 'chance' ? chanceOf(view, task, condition) * column.scale : kind === 'resolution' || task === 'mean' ? null : bestOf(view, column);
+    const value = kind === 'chance' ? ([...scores.values()].some(Boolean) ? chanceOf(view, task, condition) * column.scale : null) : kind === 'resolution' || task === 'mean' ? null : bestOf(view, column);
     cell.textContent = !condition ? cell.clean.text : value == null ? '' : value.toFixed(column.digits);
   }
 }
@@ -132,5 +147,5 @@ function showCondition(view) {
   const tasks = [...Object.keys(view.tasks), ...(view.cols.some((column) => column.k === 'mean') ? ['mean'] : [])];
   for (const task of tasks) paintTask(view, task, condition);
   for (const row of view.rows) main.rows[row.k].node.classList.toggle('absent', condition > 0 && tasks.every((task) => !scoreAt(row, task, condition)));
-  main.table.querySelector('caption span').textContent = condition ? `${state.n}: ${view.conds[condition][2]}; change of the lead over chance beside each score` : 'clean speech';
+  main.table.querySelector('caption span').textContent = condition ? `${state.n}: ${view.conds[condition][2].replace(/\.$/, '')}; change of the lead over chance beside each score` : 'clean speech';
 }

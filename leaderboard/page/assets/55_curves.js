@@ -4,7 +4,8 @@ function setUpCurves(view) {
   const box = section.querySelector('.robust-tools');
   if (!box) return;
   const tasks = Object.keys(view.tasks).map((task) => [task, view.cols[view.tasks[task].c].t]);
-  const first = view.inf.length ? [['', `mean over ${view.inf.join(', ').toUpperCase()}`]] : [];
+  const over = rungTasks(view);
+  const first = over.length ? [['', `mean over ${over.join(', ').toUpperCase()}`]] : [];
   box.append(choice('Curves of', [...first, ...tasks], (task) => set({ r: task }), 'r'));
   box.hidden = false;
   for (const head of section.querySelectorAll('.robust th[data-n]')) {
@@ -15,11 +16,14 @@ function setUpCurves(view) {
   }
 }
 
+/* The tasks of the mean that were measured in rungs of ladders. */
+const rungTasks = (view) => view.inf.filter((task) => view.conds.some(([, , , ladder], index) => ladder && meanTasks(view, index).includes(task)));
+
 function showCurves(view) {
   const section = sectionOf(view);
   const box = section.querySelector('.robust-tools');
   if (!box) return;
-  const task = Object.hasOwn(view.tasks, state.r) ? state.r : view.inf.length ? 'mean' : Object.keys(view.tasks)[0];
+  const task = Object.hasOwn(view.tasks, state.r) ? state.r : rungTasks(view).length ? 'mean' : Object.keys(view.tasks)[0];
   box.querySelector('[name=r]').value = task === 'mean' ? '' : task;
   const wanted = [task, state.c, ...tables[view.k].shown.map((row) => row.k)].join();
   if (tables[view.k].curves === wanted) return;
@@ -33,10 +37,10 @@ function showCurves(view) {
   const shown = tables[view.k].shown.filter((row) => (pins.length ? pins.includes(row.k) : row.o));
   const rows = shown.filter((row) => Object.values(ladders).some((levels) => measured(row, levels))).slice(0, MAX_PINS);
   const figures = Object.entries(ladders).filter(([, levels]) => levels.length > 1 && rows.some((row) => measured(row, levels)));
-  const lines = figures.map(([, levels]) => rows.map((row) => [{ index: 0 }, ...levels].map(({ index }, at) => [at, scoreAt(row, task, index)]).filter(([, score]) => score)));
+  const lines = figures.map(([, levels]) => rows.map((row) => [cleanOf(view, row, task, levels[0].index), ...levels.map(({ index }) => scoreAt(row, task, index)?.value)].map((value, at) => [at, value]).filter(([, value]) => value != null)));
   const chance = chanceOf(view, task, 0);
-  const ends = range([chance, ...lines.flat(2).map(([, score]) => score.value)]);
-  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [svgKey(at), ` ${row.p}  `]), rows.length ? make('span', {}, `Vertical: ${task === 'mean' ? 'mean lead over chance' : view.cols[view.tasks[task].c].t}, %. Dashed: chance. Compare rows in the main table to see theirs.`) : '');
+  const ends = range([chance, ...lines.flat(2).map(([, value]) => value)]);
+  const key = make('p', { class: 'legend key' }, ...rows.flatMap((row, at) => [make('span', { class: 'line' }, svgKey(at), ` ${row.p}`), ' ']), rows.length ? make('span', {}, `Vertical: ${task === 'mean' ? 'mean lead over chance' : view.cols[view.tasks[task].c].t}, %. Dashed: chance. Compare rows in the main table to see theirs.`) : '');
   section.querySelector('.curves').replaceChildren(key, ...figures.map(([ladder, levels], at) => curveFigure(ladder, view.conds[levels[0].index][2], levels, lines[at], rows, chance, ends)));
 }
 
@@ -53,7 +57,7 @@ function curveFigure(ladder, about, levels, lines, rows, chance, [low, high]) {
   for (const tick of niceTicks(100 * low, 100 * high)) picture.append(svg('line', { class: 'grid', x1: l, x2: r, y1: py(tick / 100), y2: py(tick / 100) }), svg('text', { x: l - 6, y: py(tick / 100) + 4, 'text-anchor': 'end' }, String(tick)));
   picture.append(svg('line', { class: 'teacher', x1: l, x2: r, y1: py(chance), y2: py(chance) }));
   ['clean', ...levels.map(({ level }) => String(level))].forEach((text, at) => picture.append(svg('text', { x: px(at), y: b + 16, 'text-anchor': at ? (at === levels.length ? 'end' : 'middle') : 'start' }, text)));
-  lines.forEach((line, at) => picture.append(svg('polyline', { class: `s${at}`, points: line.map(([i, score]) => `${px(i).toFixed(1)},${py(score.value).toFixed(1)}`).join(' ') })));
+  lines.forEach((line, at) => picture.append(svg('polyline', { class: `s${at}`, points: line.map(([i, value]) => `${px(i).toFixed(1)},${py(value).toFixed(1)}`).join(' ') })));
   return make('figure', {}, make('figcaption', {}, about), picture);
 }
 

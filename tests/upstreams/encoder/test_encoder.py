@@ -6,6 +6,7 @@ import pytest
 import torch
 from references import alone, noise, relative_error, transformers_model
 from torch import nn
+from torch._dynamo.testing import CompileCounter
 
 from bench.errors import InvalidDataError, UsageError
 from upstreams.encoder.config import EncoderConfig, encoder_config
@@ -207,3 +208,19 @@ def test_more_parameters_than_any_encoder_has():
 def test_config_from_a_card():
     config = encoder_config({"num_layers": 2, "heads": [2, 4], "conv_layers": [[8, 10, 5]]})
     assert (config.heads, config.ffn, config.conv_layers) == ((2, 4), (3072, 3072), ((8, 10, 5),))
+
+
+@pytest.mark.seconds
+@torch.inference_mode()
+def test_compiled_layers_take_new_lengths_without_a_new_graph():
+    config, counter = replace(TINY, heads=(3,), ffn=(64,)), CompileCounter()
+    encoder = build(config, random_state(config, 0)).freeze()
+    compiled = torch.compile(encoder.transform, dynamic=True, backend=counter)
+    graphs = []
+    for longest in (30, 41, 52, 63):
+        x, frames = torch.randn(2, longest, 48), torch.tensor([longest, longest - 3])
+        x[1, longest - 3 :] = 0.0
+        for state, expected in zip(compiled(x, frames), encoder.transform(x, frames), strict=True):
+            assert float((state - expected).abs().max()) <= 1e-5 * float(expected.abs().max())
+        graphs.append(counter.frame_count)
+    assert graphs[0] > 0 and graphs[-1] == graphs[1]

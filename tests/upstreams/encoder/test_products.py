@@ -8,7 +8,7 @@ import torch.nn.functional as F  # noqa: N812
 from references import alone, noise, relative_error
 
 from bench.engine import Engine
-from bench.features.passes import place
+from bench.features.placement import place
 from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.products import Linear, can_pack
 from upstreams.encoder.state import build, random_state

@@ -11,9 +11,12 @@ from bench.api import UpstreamSource
 from bench.errors import InvalidDataError
 from bench.load.catalog import upstream_card
 from bench.sound.torchaudio_guard import import_torchaudio
-from upstreams.encoder.state import build
+from upstreams.encoder.state import build, random_state
 from upstreams.formats.checkpoint import read_checkpoint
 from upstreams.formats.layout import find_layout, import_encoder
+from upstreams.formats.layouts.fairseq import fairseq_names
+from upstreams.formats.layouts.huggingface import hf_names
+from upstreams.formats.layouts.torchaudio import torchaudio_names
 from upstreams.importers.hubert import load
 
 SHAPES = pytest.mark.parametrize("config", [BASE, LARGE], ids=["base", "large"])
@@ -243,3 +246,18 @@ def test_torchaudios_joint_projection_damaged(name, value, words):
     with pytest.raises(InvalidDataError, match=words) as caught:
         import_encoder(data, config)
     assert "\n" not in str(caught.value)
+
+
+@SHAPES
+@pytest.mark.parametrize("names", [hf_names, fairseq_names, torchaudio_names])
+def test_a_positional_convolution_without_weight_normalisation(names, config):
+    """As `remove_weight_norm` leaves it: the same states, one gain less."""
+    state = random_state(config, 1)
+    encoder = build(config, state)
+    file = {theirs: state[ours] for ours, theirs in names(config).items()}
+    gain, direction = (names(config)[f"pos_conv.{part}"] for part in ("gain", "direction"))
+    weight = torch._weight_norm(file.pop(direction), file.pop(gain), 2)
+    folded = build(*import_encoder(file | {direction.removesuffix("_v"): weight}, config))
+    check(folded, lambda wav: alone(encoder, wav).states)
+    fewer = sum(x.numel() for x in encoder.parameters()) - config.pos_conv_kernel
+    assert sum(x.numel() for x in folded.parameters()) == fewer

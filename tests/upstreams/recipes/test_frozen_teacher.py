@@ -154,6 +154,12 @@ def test_the_command_keeps_them_once(taught, tmp_path, monkeypatch, capsys):
     assert taught("young")(out=tmp_path / "dry", dry_run=True) is None
 
 
+def test_options_are_refused_before_any_clip_passes(taught, monkeypatch):
+    monkeypatch.setattr(teacher_states, "keep_states", lambda *_: pytest.fail("passed"))
+    with pytest.raises(UsageError, match="'targets' must name hidden states"):
+        taught("wide", config={"targets": [9], "student": {"num_layers": 1}})()
+
+
 def test_each_process_passes_a_part_and_reads_all(tmp_path, teacher, monkeypatch):
     source, passed, rank = ingredients(tmp_path, {}), [], iter((0, 1))
     loaded = SimpleNamespace(upstream=teacher, key="k" * 64, name=SimpleNamespace(text=str))

@@ -9,7 +9,8 @@ from torch import nn
 
 from bench.errors import InvalidDataError
 from bench.measure.cost import measure
-from upstreams.sources.adapter import Adapter, as_states, measure_rule
+from upstreams.sources.adapter import Adapter, as_states
+from upstreams.sources.frame_rule import measure_rule
 
 
 @pytest.mark.parametrize(
@@ -156,3 +157,21 @@ def test_a_model_of_one_length_names_what_it_says_of_others():
 
     with pytest.raises(InvalidDataError, match=r"with \d+ samples it fails: only one length"):
         Adapter(encode, "fixed")
+
+
+def test_a_model_whose_last_axis_is_time_is_refused():
+    with pytest.raises(InvalidDataError, match="swap the last two axes"):
+        Adapter(lambda wavs: TwoStates()(wavs)[0].transpose(1, 2), "m")
+
+
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        (TwoStates().half(), "m: fails on .* float32: RuntimeError"),
+        (lambda wavs, more: wavs, "m: fails on .*: TypeError"),
+    ],
+)
+def test_a_model_that_fails_is_one_line(model, words):
+    with pytest.raises(InvalidDataError, match=words) as caught:
+        Adapter(model, "m")
+    assert "\n" not in str(caught.value)

@@ -239,6 +239,76 @@ def test_heads_of_task_models_are_left_out_by_name(tmp_path, kind, head):
     assert load_upstream(f"hf:{tmp_path}").upstream.left_out
 
 
+def rewrite(folder, change):
+    """Write the weights of a folder again, as `change` of their mapping gives them."""
+    from safetensors.torch import load_file, save_file
+
+    path = folder / "model.safetensors"
+    tensors = {name: x.contiguous() for name, x in change(load_file(path)).items()}
+    save_file(tensors, path, {"format": "pt"})
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_wrappers_of_a_model_that_transformers_runs_are_taken_off(tmp_path, prefix):
+    model = disturbed(save_hubert(tmp_path, "Wav2Vec2Conformer"), tmp_path)
+    rewrite(tmp_path, lambda tensors: {prefix + name: x for name, x in tensors.items()})
+    assert same(tmp_path, model)
+
+
+def with_loralib(tensors):
+    name = "encoder.layers.0.attention.q_proj.lora_A"
+    return tensors | {name: torch.ones(2, 32)}
+
+
+def with_peft(tensors):
+    base = {name.replace("q_proj.", "q_proj.base_layer."): x for name, x in tensors.items()}
+    return base | {"encoder.layers.0.attention.q_proj.lora_A.default.weight": torch.ones(2, 32)}
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "words"),
+    [
+        (dict, {"num_hidden_layers": 1}, r"does not run encoder\.layers\.1\."),
+        (with_loralib, {}, "does not run .*lora_A"),
+        (with_peft, {}, "an adapter that is not merged"),
+        (lambda tensors: {f"student.{name}": x for name, x in tensors.items()}, {},
+         "its files have student"),
+    ],
+    ids=["more layers", "lora", "peft", "prefix"],
+)  # fmt: skip
+@pytest.mark.parametrize("task", [False, True], ids=["encoder", "task model"])
+def test_weights_that_transformers_would_drop_or_draw_are_refused(
+    tmp_path, change, config, words, task
+):
+    import_torchaudio()
+    import transformers
+
+    model = save_hubert(tmp_path, "Data2VecAudio", feat_extract_norm="layer")
+    rewrite(tmp_path, change)
+    if task:  # with a head, names have the model's prefix
+        head = transformers.Data2VecAudioForCTC(model.config).lm_head.state_dict()
+        rewrite(tmp_path, lambda tensors: {f"data2vec_audio.{n}": x for n, x in tensors.items()}
+                | {f"lm_head.{name}": x for name, x in head.items()})  # fmt: skip
+        words = words.replace("have student", "have data2vec_audio.student")
+        words = words.replace("run encoder", "run data2vec_audio.encoder")
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | config))
+    with pytest.raises(InvalidDataError, match=words):
+        load_upstream(f"hf:{tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [({"do_normalize": "true"}, "found 'true'"), ({"feature_size": 80}, "hears waveforms")],
+)
+def test_a_file_of_the_extractor_that_fits_no_waveform_is_refused(tmp_path, setting, words):
+    save_hubert(tmp_path)
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | setting))
+    with pytest.raises(InvalidDataError, match=words):
+        load_upstream(f"hf:{tmp_path}")
+
+
 def test_the_last_state_of_a_conformer_is_after_its_norm(tmp_path):
     assert same(tmp_path, disturbed(save_hubert(tmp_path, "Wav2Vec2Conformer"), tmp_path))
 

@@ -226,10 +226,17 @@ def test_an_expert_reads_data_only(tmp_path):
         ("onnx:two.onnx+untrained", UsageError, "has its weights"),
         ("onnx:two.onn@int9", MissingError, "expected a file"),
         ("two.onnx", UsageError, "given as onnx:two.onnx"),
+        ("./two.onnx", UsageError, "given as onnx:./two.onnx"),
+        ("trainer/checkpoint-5", UsageError, "given as hf:trainer/checkpoint-5"),
+        ("student.pt", UsageError, "weights need a card"),
+        ("hf:trainer", InvalidDataError, "no config.json: .* such as hf:.*/checkpoint-5"),
     ],
 )
 def test_invalid_places_are_refused(files, monkeypatch, name, error, words):
     monkeypatch.chdir(files)
+    (files / "trainer" / "checkpoint-5").mkdir(parents=True, exist_ok=True)
+    (files / "trainer" / "checkpoint-5" / "config.json").touch()
+    (files / "student.pt").touch()
     with pytest.raises(error, match=words):
         load_upstream(name)
 

@@ -36,7 +36,7 @@ _FIXED = {
     "mask_embedding": "mask_emb",
     "pos_conv.gain": "encoder.pos_conv.0.weight_g",
     "pos_conv.direction": "encoder.pos_conv.0.weight_v",
-    "pos_conv.bias": "encoder.pos_conv.0.bias",
+    "pos_conv": "encoder.pos_conv.0",
     "positions.table": "encoder.layers.0.self_attn.relative_attention_bias.weight",
     "predict.inner": "output_layer.0",
     "predict.weight": "output_layer.2.weight",

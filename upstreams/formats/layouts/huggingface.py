@@ -32,7 +32,7 @@ _FIXED = {
     "mask_embedding": "masked_spec_embed",
     "pos_conv.gain": "encoder.pos_conv_embed.conv.weight_g",
     "pos_conv.direction": "encoder.pos_conv_embed.conv.weight_v",
-    "pos_conv.bias": "encoder.pos_conv_embed.conv.bias",
+    "pos_conv": "encoder.pos_conv_embed.conv",
     "positions.table": "encoder.layers.0.attention.rel_attn_embed.weight",
 }
 MARKER = "encoder.pos_conv_embed.conv.bias"

@@ -25,7 +25,7 @@ _FIXED = {
     "mask_embedding": "mask_generator.mask_embedding",
     "pos_conv.gain": "encoder.transformer.pos_conv_embed.conv.weight_g",
     "pos_conv.direction": "encoder.transformer.pos_conv_embed.conv.weight_v",
-    "pos_conv.bias": "encoder.transformer.pos_conv_embed.conv.bias",
+    "pos_conv": "encoder.transformer.pos_conv_embed.conv",
     "positions.table": "encoder.transformer.layers.0.attention.rel_attn_embed.weight",
 }
 MARKER = "encoder.transformer.pos_conv_embed.conv.bias"
