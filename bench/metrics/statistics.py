@@ -72,11 +72,15 @@ class SeedVariance:
 
     @property
     def uncertainty(self) -> float:
-        """Sum of the squared mean squares in `between` over their degrees of freedom."""
-        if self.between <= 0.0:
-            return 0.0
+        """What head seeds add to the squared variance over its degrees of freedom.
+
+        Where `between` is positive, the sum of the squared mean squares over their own; where it
+        is negative, the same of their ratio: for a variance of 1.
+        """
         rows = self.freedom * self.speaker_freedom
-        return self.total**2 / self.freedom + self.by_speaker**2 / rows
+        if self.between < 0.0:
+            return 1.0 / self.freedom + 1.0 / rows
+        return self.total**2 / self.freedom + self.by_speaker**2 / rows if self.between else 0.0
 
     def combined(
         self, over_speakers: Floats, factor: Floats | float, freedom: float
@@ -89,10 +93,10 @@ class SeedVariance:
             freedom: degrees of freedom of `over_speakers`.
         """
         both = np.maximum(over_speakers + factor * self.between, self.least * over_speakers)
-        if self.between <= 0.0:
-            return both, np.full_like(both, freedom)
-        uncertainty = over_speakers**2 / freedom + np.square(factor) * self.uncertainty
-        return both, both**2 / uncertainty
+        if self.between < 0.0:
+            return both, np.full_like(both, 1.0 / (1.0 / freedom + self.uncertainty))
+        squares = over_speakers**2 / freedom + np.square(factor) * self.uncertainty
+        return both, np.divide(both**2, squares, out=np.full_like(both, freedom), where=squares > 0)
 
 
 # Of a task in which nothing is trained: the one run of a row is all that there can be.
