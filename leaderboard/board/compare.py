@@ -114,7 +114,7 @@ def compare_rows(
 
     Raises:
         UsageError: no such row, fewer than two, or one twice.
-        MissingError: no two rows share a score in this condition.
+        MissingError: no two rows share a score in this condition, or in one of these tasks.
         InvalidDataError: records of the rows that cannot share a column.
     """
     if len(names) < 2 or len(set(names)) < len(names):
@@ -138,12 +138,13 @@ def compare_rows(
         lines = _over_set(list(by_name.values()), rows, sets[condition])
     shared = [line for line in lines if line.pairs]
     lines = [line for line in shared if not tasks or line.task in tasks]
-    if not lines:
-        which = f" in {', '.join(tasks)}" if tasks else ""
+    missing = [task for task in tasks if task not in {line.task for line in lines}]
+    if missing or not lines:
+        which = f" in {', '.join(missing)}" if missing else ""
         known = {line.task for line in shared} if shared else _shared_conditions(rows.values())
         raise MissingError(
             f"{' and '.join(names)} share no score{which} on {condition!r} of track {track}: "
-            f"{did_you_mean(tasks[0] if shared else condition, known)}"
+            f"{did_you_mean(missing[0] if shared else condition, known)}"
         )
     return _corrected(sorted(lines, key=lambda line: line.task))
 
