@@ -50,8 +50,9 @@ says no more than that about this model.
 - *Head seeds*: the mean square between the seeds of a row, pooled over the rows of the column,
   less the part that is only the noise of single items (which the first variance has already), and
   divided by the number of seeds of the row. It may be negative: what one head gains at some items
-  it loses at others, so that their rates differ less than coins would. It then takes off of the
-  first variance, at most in the ratio of the two.
+  it loses at others, so that their rates differ less than coins would; and in ASV a trial is left
+  out with either of its speakers, so that its noise counts twice. It then takes off of the first
+  variance, at most in the ratio of the two.
 - *Interval*: Student's t. The degrees of freedom are those of Satterthwaite (1946) for the sum
   (for the product, where head seeds take off),
   with (sum of sizes)^2 / (sum of squared sizes) - 1 for speakers of unequal sizes, never below 1.
