@@ -20,6 +20,9 @@ from bench.metrics.jackknife import Influences, combination, mean_influences
 
 SIGNIFICANT = 0.05
 LEVEL = 0.975  # quantile of a two-sided interval of 95 %
+# Degrees of freedom of head seeds that take off variance: eight rows of three seeds. With fewer,
+# a ratio of two mean squares is too uncertain.
+ENOUGH = 16
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,11 @@ class SeedVariance:
     def between(self) -> float:
         """Variance that all items of a seed share: what the variance over speakers lacks.
 
-        Negative where seeds differ less than the noise of their items would let them: what one
-        head gains at some items it loses at others.
+        Negative where seeds differ less than the noise of their items would let them (what one
+        head gains at some items it loses at others), if enough seeds say so.
         """
-        return self.total - self.by_speaker
+        rest = self.total - self.by_speaker
+        return rest if self.freedom >= ENOUGH else max(0.0, rest)
 
     @property
     def least(self) -> float:
@@ -72,15 +76,11 @@ class SeedVariance:
 
     @property
     def uncertainty(self) -> float:
-        """What head seeds add to the squared variance over its degrees of freedom.
-
-        Where `between` is positive, the sum of the squared mean squares over their own; where it
-        is negative, the same of their ratio: for a variance of 1.
-        """
+        """Sum of the squared mean squares over their degrees of freedom, where `between` adds."""
+        if self.between <= 0.0:
+            return 0.0
         rows = self.freedom * self.speaker_freedom
-        if self.between < 0.0:
-            return 1.0 / self.freedom + 1.0 / rows
-        return self.total**2 / self.freedom + self.by_speaker**2 / rows if self.between else 0.0
+        return self.total**2 / self.freedom + self.by_speaker**2 / rows
 
     def combined(
         self, over_speakers: Floats, factor: Floats | float, freedom: float
@@ -94,7 +94,7 @@ class SeedVariance:
         """
         both = np.maximum(over_speakers + factor * self.between, self.least * over_speakers)
         if self.between < 0.0:
-            return both, np.full_like(both, 1.0 / (1.0 / freedom + self.uncertainty))
+            return both, np.full_like(both, freedom)
         squares = over_speakers**2 / freedom + np.square(factor) * self.uncertainty
         return both, np.divide(both**2, squares, out=np.full_like(both, freedom), where=squares > 0)
 

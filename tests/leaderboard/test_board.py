@@ -84,9 +84,9 @@ def test_summary_says_what_was_left_out(tmp_path):
 
 def test_scores_are_means_over_seeds_with_intervals_as_numbers_and_as_bars(tmp_path):
     page, text = built(GOLDEN / "results", tmp_path)
-    assert "| 62.00 (54.70\N{EN DASH}69.30) " in text
+    assert "| 62.00 (52.57\N{EN DASH}71.43) " in text
     assert re.search(r'62\.00<svg class=iv viewBox="0 0 60 8"><path d="M[\d.]+ 4H', page)
-    assert "accuracy 62.00 [54.70, 69.30], mean of 3 seeds, n = 100" in page
+    assert "accuracy 62.00 [52.57, 71.43], mean of 3 seeds, n = 100" in page
     assert "WER 125.00, 1 seed, 250 / 200 words" in page  # without item counts
     assert "min DCF 0.750, 1 seed, n = 2,000" in page  # a metric without intervals
 

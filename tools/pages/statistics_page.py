@@ -52,9 +52,8 @@ says no more than that about this model.
   divided by the number of seeds of the row. It may be negative: what one head gains at some items
   it loses at others, so that their rates differ less than coins would; and in ASV a trial is left
   out with either of its speakers, so that its noise counts twice. It then takes off of the first
-  variance, at most in the ratio of the two.
-- *Interval*: Student's t. The degrees of freedom are those of Satterthwaite (1946) for the sum
-  (for the product, where head seeds take off),
+  variance, at most in the ratio of the two, if eight rows of three seeds or more say so.
+- *Interval*: Student's t. The degrees of freedom are those of Satterthwaite (1946) for the sum,
   with (sum of sizes)^2 / (sum of squared sizes) - 1 for speakers of unequal sizes, never below 1.
 - *Told apart*: the difference of two rows, on the same items, so that what is hard for both
   cancels; its 95 % interval excludes 0. Where several differences are looked at together (a

@@ -59,7 +59,7 @@ function pairedTest(view, column, one, two) {
   const at = view.cols.indexOf(column);
   const difference = two.v[at] - one.v[at];
   if (!total) return { difference, half: 0, p: difference ? 0 : 1 };
-  const degrees = between < 0 ? 1 / (1 / freedom + uncertaintyOfOne)
+  const degrees = between < 0 ? freedom
     : total ** 2 / (variance ** 2 / freedom + factor ** 2 * uncertaintyOfOne);
   const error = Math.sqrt(total) * column.scale;
   return { difference, half: quantile(degrees) * error, p: pOfT(difference / error, degrees) };
