@@ -18,9 +18,16 @@ from bench.features.workers import free_workers, in_order
 def at_once(like: Tensor, *jobs: Callable[[], Any]) -> list[Any]:
     """Return the results of jobs, computed at once where `like` is on a CPU with free cores."""
     is_inference, has_gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    # A thread has settings of its own, autocast among them.
+    device = like.device.type
+    mixed = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
 
     def result(job: Callable[[], Any]) -> Any:
-        with torch.inference_mode(is_inference), torch.set_grad_enabled(has_gradients):
+        with (
+            torch.inference_mode(is_inference),
+            torch.set_grad_enabled(has_gradients),
+            torch.autocast(device, mixed[1], mixed[0]),
+        ):
             return job()
 
     workers = min(len(jobs), free_workers()) if like.device.type == "cpu" else 1
@@ -50,5 +57,7 @@ class FrameProjection(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, T, D_out) of (B, T, D_in)."""
+        if torch.is_autocast_enabled(x.device.type):  # gradients would have two precisions
+            return super().forward(x)
         result: Tensor = _Product.apply(x, self.weight, self.bias)  # type: ignore[no-untyped-call]
         return result

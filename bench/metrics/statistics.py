@@ -20,6 +20,9 @@ from bench.metrics.jackknife import Influences, combination, mean_influences
 
 SIGNIFICANT = 0.05
 LEVEL = 0.975  # quantile of a two-sided interval of 95 %
+# Degrees of freedom of head seeds that take off variance: eight rows of three seeds. With fewer,
+# a ratio of two mean squares is too uncertain.
+ENOUGH = 16
 
 
 @dataclass(frozen=True)
@@ -58,20 +61,42 @@ class SeedVariance:
 
     @property
     def between(self) -> float:
-        """Variance that all items of a seed share: what the variance over speakers lacks."""
-        return max(0.0, self.total - self.by_speaker)
+        """Variance that all items of a seed share: what the variance over speakers lacks.
 
-    def uncertainty(self, factor: float) -> float:
-        """Return the sum of squared mean squares over their degrees of freedom.
-
-        Args:
-            factor: of the variance, such as 1 / seeds.
+        Negative where seeds differ less than the noise of their items would let them (what one
+        head gains at some items it loses at others), if enough seeds say so.
         """
-        if self.between == 0.0:
+        rest = self.total - self.by_speaker
+        return rest if self.freedom >= ENOUGH else max(0.0, rest)
+
+    @property
+    def least(self) -> float:
+        """Share of the variance over speakers that a negative `between` leaves at least."""
+        return self.total / self.by_speaker if self.between < 0.0 else 1.0
+
+    @property
+    def uncertainty(self) -> float:
+        """Sum of the squared mean squares over their degrees of freedom, where `between` adds."""
+        if self.between <= 0.0:
             return 0.0
         rows = self.freedom * self.speaker_freedom
-        parts = self.total**2 / self.freedom + self.by_speaker**2 / rows
-        return factor**2 * parts
+        return self.total**2 / self.freedom + self.by_speaker**2 / rows
+
+    def combined(
+        self, over_speakers: Floats, factor: Floats | float, freedom: float
+    ) -> tuple[Floats, Floats]:
+        """Return the variance over speakers and head seeds, and its degrees of freedom.
+
+        Args:
+            over_speakers: variance over speakers, any shape.
+            factor: of the variance of head seeds, as in `contrast`; the same shape, or one.
+            freedom: degrees of freedom of `over_speakers`.
+        """
+        both = np.maximum(over_speakers + factor * self.between, self.least * over_speakers)
+        if self.between < 0.0:
+            return both, np.full_like(both, freedom)
+        squares = over_speakers**2 / freedom + np.square(factor) * self.uncertainty
+        return both, np.divide(both**2, squares, out=np.full_like(both, freedom), where=squares > 0)
 
 
 # Of a task in which nothing is trained: the one run of a row is all that there can be.
@@ -115,9 +140,8 @@ def contrast(value: Influences, factor: float, seeds: SeedVariance | None) -> Co
     freedom = max(value.effective - 1.0, 1.0)
     variance = value.variance
     if seeds is not None:
-        uncertainty = variance**2 / freedom + seeds.uncertainty(factor)
-        variance += factor * seeds.between
-        freedom = variance**2 / uncertainty if uncertainty else freedom
+        both, degrees = seeds.combined(np.array(variance), factor, freedom)
+        variance, freedom = float(both), float(degrees)
     point = value.value
     if variance == 0.0:
         return Comparison(point, point, point, float(point == 0.0))
@@ -188,13 +212,11 @@ def pair_tests(rows: Sequence[Sequence[Influences]], seeds: SeedVariance) -> Pai
     variance[variance < 1e-12 * (squares[:, None] + squares[None, :])] = 0.0
     inverse = np.array([1.0 / len(runs) for runs in rows])
     factor = inverse[:, None] + inverse[None, :]
-    uncertainty = variance**2 / freedom + factor**2 * seeds.uncertainty(1.0)
-    variance = variance + factor * seeds.between
+    variance, degrees = seeds.combined(variance, factor, freedom)
     values = np.array([mean.value for mean in means])
     gap = np.abs(values[:, None] - values[None, :])
     differs = variance > 0.0
     safe = np.where(differs, variance, 1.0)
-    degrees = safe**2 / np.where(differs, uncertainty, 1.0)
     p_values: Floats = np.where(differs, 2.0 * stdtr(degrees, -gap / np.sqrt(safe)), gap == 0.0)
     half_widths: Floats = stdtrit(degrees, LEVEL) * np.sqrt(np.where(differs, variance, 0.0))
     return PairTests(p_values, half_widths)

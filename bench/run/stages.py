@@ -25,6 +25,9 @@ from bench.run.plan import head_factory
 from bench.run.run_features import Features, explored_steps
 from bench.run.spec import Resolved, Table
 
+# Share of the way from chance to a perfect score from which on a head has learned something.
+LEARNED = 0.05
+
 
 def score_of(metric: str, table: Table, predictions: Sequence[Any]) -> float:
     """Return the value of a metric for predictions in the order of a table."""
@@ -84,6 +87,7 @@ def train(
     higher = METRICS[runs[0].card.selects_by].higher_is_better
     if shared:
         lr = best_of(shared, higher_is_better=higher).lr
+        _warn_of_a_guess(runs[0], shared)
         return [[*shared, *full] for full in train_points(features, runs, folders, recipe, [lr])]
     part = explored_steps(recipe, len(rates))
     if not part:
@@ -91,6 +95,7 @@ def train(
     partial, places = recipe.model_copy(update={"steps": part}), [f / "explored" for f in folders]
     tried = train_points(features, runs, places, partial, rates)
     best = [best_of(points, higher_is_better=higher).lr for points in tried]
+    _warn_of_a_guess(runs[0], [point for points in tried for point in points])
     full: dict[int, list[Fitted]] = {}
     for lr in dict.fromkeys(best):
         chosen = [index for index, best_lr in enumerate(best) if best_lr == lr]
@@ -100,6 +105,21 @@ def train(
         [*(replace(point, state=None, explored=True) for point in points), *full[index]]
         for index, points in enumerate(tried)
     ]
+
+
+def _warn_of_a_guess(run: Resolved, points: Sequence[Fitted]) -> None:
+    """Warn where no explored head has learned anything: all its learning rates are then alike."""
+    metric = METRICS[run.card.selects_by]
+    best = best_of(points, higher_is_better=metric.higher_is_better)
+    chance, perfect = metric.chance(run.tables["dev"].utterances), float(metric.higher_is_better)
+    if best.value is None or chance == perfect:
+        return
+    if (best.value - chance) / (perfect - chance) < LEARNED:
+        warn(
+            f"learning rate {best.lr:g} is a guess: after {best.step} updates no rate has learned "
+            f"anything ({metric.label} {metric.text(best.value)} on dev, {metric.text(chance)} "
+            "without the sound); give the recipe more 'steps', or choose a rate with --lr"
+        )
 
 
 def _states(features: Features, run: Resolved) -> list[Fitted]:

@@ -12,6 +12,7 @@ from bench.conditions.catalogue import catalogue
 from bench.errors import MissingError, UsageError, did_you_mean
 from bench.metrics.metric import METRICS
 from bench.metrics.statistics import SIGNIFICANT, Comparison, holm
+from bench.progress import warn
 from leaderboard.board.ranking import compare
 from leaderboard.board.reading import BoardFolders, BoardRecord, check_columns, read_track
 from leaderboard.board.record_rows import measured_rows, role_of
@@ -114,7 +115,7 @@ def compare_rows(
 
     Raises:
         UsageError: no such row, fewer than two, or one twice.
-        MissingError: no two rows share a score in this condition.
+        MissingError: no two rows share a score in this condition and one of these tasks.
         InvalidDataError: records of the rows that cannot share a column.
     """
     if len(names) < 2 or len(set(names)) < len(names):
@@ -138,13 +139,17 @@ def compare_rows(
         lines = _over_set(list(by_name.values()), rows, sets[condition])
     shared = [line for line in lines if line.pairs]
     lines = [line for line in shared if not tasks or line.task in tasks]
-    if not lines:
-        which = f" in {', '.join(tasks)}" if tasks else ""
+    missing = [task for task in tasks if task not in {line.task for line in lines}]
+    if missing or not lines:
+        which = f" in {', '.join(missing)}" if missing else ""
         known = {line.task for line in shared} if shared else _shared_conditions(rows.values())
-        raise MissingError(
+        text = (
             f"{' and '.join(names)} share no score{which} on {condition!r} of track {track}: "
-            f"{did_you_mean(tasks[0] if shared else condition, known)}"
+            f"{did_you_mean(missing[0] if shared else condition, known)}"
         )
+        if not lines:
+            raise MissingError(text)
+        warn(text)
     return _corrected(sorted(lines, key=lambda line: line.task))
 
 

@@ -261,8 +261,10 @@ def _spread_scores(
     value: Callable[[Row], float],
     clean_key: ScoreKey,
 ) -> dict[str, BoardScore]:
-    """Return a score a row, with the seed variance of all of them."""
+    """Return a score a row, with the seed variance of all of them (none where none is trained)."""
     spread = pooled((row.pools, runs[key]) for key, row in rows.items())
+    if any(row.scores[clean_key].is_seedless for row in rows.values()):
+        spread = NO_SEEDS
     scores = {}
     for key, row in rows.items():
         over = interval(runs[key], spread) if runs[key] else None

@@ -113,10 +113,10 @@ def _tests(view: View) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """Return what a paired test of any two rows needs.
 
     Returns:
-        of every column with tests: variance over head seeds, its uncertainty, and the step of the
-        coordinates; of every row: by column, number of seeds, effective number of speakers, and its
-        coordinates. The distance of two rows' coordinates is the standard error over speakers of
-        their difference.
+        of every column with tests: variance over head seeds, its uncertainty, the least share of
+        the variance over speakers, and the step of the coordinates; of every row: by column,
+        number of seeds, effective number of speakers, and its coordinates. The distance of two
+        rows' coordinates is the standard error over speakers of their difference.
     """
     columns: dict[str, Any] = {}
     rows: dict[str, dict[str, Any]] = {row.key: {} for row in view.rows}
@@ -134,7 +134,7 @@ def _tests(view: View) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
         if changes.shape[1] > MAX_COORDINATES:  # a rotation keeps all distances
             changes = changes @ np.linalg.svd(changes, full_matrices=False)[2].T
         step = float(np.abs(changes).max()) / 2047 or 1.0
-        columns[column.key] = [spread.between, spread.uncertainty(1.0), step]
+        columns[column.key] = [spread.between, spread.uncertainty, spread.least, step]
         for (name, mean), line in zip(means.items(), changes, strict=True):
             places = "".join(letters(round(x / step) + 2048, 2) for x in line.tolist())
             seeds = len(tested[name].runs)

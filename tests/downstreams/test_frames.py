@@ -77,16 +77,34 @@ def test_the_directions_of_a_blstm_use_the_free_cores(cores, monkeypatch):
     assert list(free) == [1, 1]  # no core is left within a worker
 
 
-def test_a_frame_projection_has_the_bits_of_a_linear_layer(monkeypatch):
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_a_frame_projection_has_the_bits_of_a_linear_layer(is_mixed, monkeypatch):
     monkeypatch.setattr(workers, "default_workers", lambda: 2)
     ours, linear = FrameProjection(40, 24), torch.nn.Linear(40, 24)
     linear.load_state_dict(ours.state_dict())
     feats = torch.randn(3, 50, 40, requires_grad=True)
     results = []
     for module in (ours, linear):
-        states, inputs = module(feats), [feats, *module.parameters()]
-        results.append([states, *torch.autograd.grad(states.square().sum(), inputs)])
+        with torch.autocast("cpu", torch.bfloat16, is_mixed):  # as recipes with a task train heads
+            states, inputs = module(feats), [feats, *module.parameters()]
+        loss = states.float().square().sum()
+        results.append([states, *torch.autograd.grad(loss, inputs)])
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_a_blstm_in_mixed_precision_is_the_same_on_any_number_of_cores(monkeypatch):
+    """A thread starts without autocast: the second core would compute in float32."""
+    blstm, feats, lengths = BiLstm(8, 4), torch.randn(2, 9, 8), torch.tensor([9, 5])
+    whole, results = blstm(feats, lengths), []
+    for cores in (1, 2):
+        monkeypatch.setattr(workers, "default_workers", lambda cores=cores: cores)
+        with torch.autocast("cpu", torch.bfloat16):
+            states = blstm(feats, lengths)
+        loss = states.float().square().sum()
+        results.append([states, *torch.autograd.grad(loss, [*blstm.parameters()])])
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    assert not torch.equal(results[0][0], whole)  # it is mixed
+    torch.testing.assert_close(results[0][0].float(), whole, atol=2e-2, rtol=0)
 
 
 def test_work_at_once_keeps_the_mode_of_gradients(monkeypatch):

@@ -62,14 +62,14 @@ def test_names_are_completed_in_every_command():
 
 def test_the_shell_is_answered(tmp_path):
     """As the script of `argcomplete` asks: the line in the environment, the answer in a file."""
-    line = "slim-superb eval house_fba"
+    line = "slim-superb eval house_wa"
     answer = tmp_path / "answer"
     environment = {
         "_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(answer), "COMP_LINE": line,
         "COMP_POINT": str(len(line)), "_ARGCOMPLETE_IFS": "\n", "_ARGCOMPLETE_SHELL": "bash",
     }  # fmt: skip
     subprocess.run([sys.executable, "-m", "bench"], env={**os.environ, **environment}, check=False)
-    assert answer.read_text().split() == ["house_fbank"]
+    assert answer.read_text().split() == ["house_wave"]
 
 
 @pytest.mark.parametrize("shell", SHELLS)

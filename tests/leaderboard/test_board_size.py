@@ -20,7 +20,7 @@ def test_a_hundred_upstreams_under_every_condition_fit(tmp_path):
     board = build_board(tmp_path / "results", tmp_path / "site", Stamp("", ""))
     assert board.records == count == 1_400
     size = (tmp_path / "site/index.html").stat().st_size
-    assert 200_000 < size < 900_000
+    assert 200_000 < size < 1_000_000
 
 
 def test_no_two_scripts_of_the_page_share_a_name():

@@ -47,6 +47,7 @@ def test_compare_in_the_terminal(capsys):
     [
         (["zzz"], 2, ", fbank@cmvn=off, "),  # as upstreams are called, not as their folders are
         (["house_distil", "--task", "kss"], 3, "did you mean 'ks'?"),
+        (["house_distil", "--task", "ks,sld"], 0, "no score in sld on 'clean' of track open: did "),
         (["house_distil", "--condition", "odd"], 3, "did you mean 'ood'?"),
         (["house_distil", "--board", "nowhere"], 2, "nowhere: no folder 'results' in it"),
     ],

@@ -8,7 +8,7 @@ import pytest
 
 from bench.metrics.jackknife import Influences
 from bench.metrics.metric import METRICS
-from bench.metrics.statistics import SeedVariance, interval, seed_variance
+from bench.metrics.statistics import NO_SEEDS, SeedVariance, interval, seed_variance
 from leaderboard.board.conditions import LADDERS, SINGLE, condition_tables
 from leaderboard.board.degradation import reference_pairs
 from leaderboard.board.rows import BoardScore, Degradation
@@ -163,6 +163,17 @@ def test_a_set_counts_where_all_of_it_was_scored():
     assert (loss.low, loss.high) == (expected.low, expected.high)
     assert set_scores(rows, "ks", "accuracy", ["a", "b", "c"]) == {}
     assert set_scores(rows, "ic", "accuracy", ["a", "b"]) == {}
+
+
+def test_a_set_of_a_task_without_training_has_an_interval_from_one_run():
+    """There are no head seeds in it, so none are missing."""
+    part = {
+        name: replace(scored(value), runs=scored(value).runs[:1], seeds=1, spread=NO_SEEDS)
+        for name, value in (("clean", 0.6), ("a", 0.5), ("b", 0.3))
+    }
+    (found,) = set_scores([of_scores("r", {"words": part})], "words", "accuracy", "ab").values()
+    for score in (found.mean, found.loss):
+        assert score.is_tested and score.low < score.value < score.high
 
 
 def test_a_set_without_item_counts_has_no_interval():

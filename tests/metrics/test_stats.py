@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -80,10 +82,9 @@ def test_an_interval_of_speakers_and_seeds_by_hand():
     """Satterthwaite: a sum of variances, each with its degrees of freedom."""
     seeds = SeedVariance(total=0.004, by_speaker=0.001, freedom=8, speaker_freedom=11.0)
     assert seeds.between == pytest.approx(0.003)
-    assert SeedVariance(0.001, 0.004, 8, 11.0).between == 0.0
-    assert SeedVariance(0.001, 0.004, 8, 11.0).uncertainty(1.0) == 0.0
+    assert seeds.least == 1.0
     of_seeds = 0.004**2 / 8 + 0.001**2 / (8 * 11)
-    assert seeds.uncertainty(0.5) == pytest.approx(0.25 * of_seeds)
+    assert seeds.uncertainty == pytest.approx(of_seeds)
     rows = [
         [Influences(v, np.full(4, 0.02), 12.0) for v in (0.7, 0.9)],
         [Influences(v, np.full(4, 0.05), 12.0) for v in (0.3, 0.5, 0.7, 0.5)],
@@ -99,6 +100,44 @@ def test_an_interval_of_speakers_and_seeds_by_hand():
         assert (found.low, found.high) == pytest.approx((value - half, value + half))
         expected = 2 * scipy.stats.t.sf(value / np.sqrt(variance), freedom)
         assert found.p_value == pytest.approx(expected)
+
+
+def test_seeds_that_differ_less_than_their_items_let_them_take_off_variance():
+    """Down to the ratio of the two, with the degrees of freedom of speakers."""
+    few = SeedVariance(total=0.001, by_speaker=0.004, freedom=15, speaker_freedom=11.0)
+    assert (few.between, few.least, few.uncertainty) == (0.0, 1.0, 0.0)
+    seeds = replace(few, freedom=16)
+    assert (seeds.between, seeds.least, seeds.uncertainty) == (-0.003, 0.25, 0.0)
+    quantile = scipy.stats.t.ppf(0.975, 11)
+    for size, expected in ((0.05, 4 * 0.05**2 - 0.003 / 2), (0.01, 4 * 0.01**2 / 4)):
+        row = [Influences(v, np.full(4, size), 12.0) for v in (0.7, 0.9)]
+        found = interval(row, seeds)
+        half = quantile * np.sqrt(expected)
+        assert found.high == pytest.approx(0.8 + half)
+        tested = difference(row, [Influences(0.3, np.zeros(4), 12.0)] * 2, seeds)
+        both = max(4 * size**2 - 0.003, size**2)
+        assert tested.high == pytest.approx(0.5 + quantile * np.sqrt(both))
+        others = [row, [Influences(0.3, np.zeros(4), 12.0)] * 2]
+        assert pair_tests(others, seeds).p_values[0, 1] == pytest.approx(tested.p_value)
+
+
+def test_coins_and_no_seeds_are_unbiased_between():
+    """Over many columns the variance between equal seeds is 0 in the mean, not above it."""
+    rng = np.random.default_rng(8)
+    names = np.repeat([f"s{i}" for i in range(12)], 25)
+
+    def column() -> float:
+        rows = [
+            [jackknife(ratio(rng.random(300) < 0.5, None, names)) for _ in range(3)]
+            for _ in range(8)
+        ]
+        seeds = seed_variance(rows)
+        assert seeds is not None
+        return seeds.between / seeds.by_speaker
+
+    draws = [column() for _ in range(80)]
+    assert min(draws) < 0.0
+    assert np.mean(draws) == pytest.approx(0.0, abs=0.15)
 
 
 @pytest.mark.seconds

@@ -272,6 +272,16 @@ def test_exploring_trains_every_rate_a_little_and_the_best_in_full(tmp_path):
     assert not (folder / "lr1e-09.sealed").exists()
 
 
+def test_a_rate_of_heads_that_learned_nothing_is_called_a_guess(tmp_path, capsys):
+    """So it is where all rates are too small for a few updates; else nothing is said."""
+    for rates, is_guess in (((1e-9, 1e-1), False), ((1e-9, 1e-8), True)):
+        exploring = card(recipe=recipe(lr_grid=rates, explore=0.5))
+        train(ToyFeatures(exploring), folder_of(tmp_path, f"{rates[1]:g}"))
+        said = capsys.readouterr().err
+        assert ("learning rate 1e-0" in said) == is_guess
+        assert ("accuracy 50.00 on dev, 50.00 without the sound" in said) == is_guess
+
+
 def test_exploring_follows_the_direction_of_the_metric(tmp_path):
     """By word errors the lowest wins; each seed goes on with its own best rate."""
     exploring = card(metrics=("wer",), recipe=recipe(lr_grid=(1e-9, 1e-1), explore=0.5))

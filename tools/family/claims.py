@@ -55,7 +55,8 @@ class Claim:
 CLAIMS = (
     Claim("the discriminative loss helps", "house_distil_disc", "house_distil"),
     Claim("a filter bank costs little", "house_fbank", "house_distil"),
-    Claim("deep and thin against shallow and wide", "house_distil_thin", "house_distil"),
+    Claim("deep and thin against shallow and wide", "house_distil_thin", "house_distil_wide"),
+    Claim("starting from the teacher's layers helps", "house_distil", "house_distil_wide"),
     Claim("distorted input narrows the loss, seen", "house_robust", "house_distil", SEEN),
     Claim("distorted input narrows the loss, unseen", "house_robust", "house_distil", UNSEEN),
     Claim("at no cost on clean speech", "house_robust", "house_distil"),
@@ -63,6 +64,7 @@ CLAIMS = (
     Claim("an adversary narrows it further, unseen", "house_robust_adv", "house_robust", UNSEEN),
     Claim("at no cost on clean speech", "house_robust_adv", "house_robust"),
     Claim("a subnet 3.5 times smaller keeps the teacher", "house_ofa", "house_wave"),
+    Claim("a subnet is as good as a student of its size", "house_ofa", "house_fbank"),
     Claim("a subnet keeps the whole supernet", "house_ofa", "house_ofa@max"),
     Claim("the smallest keeps the whole supernet", "house_ofa@min", "house_ofa@max"),
     Claim("pruning keeps the teacher", "house_pruned60", "house_wave"),
@@ -71,6 +73,8 @@ CLAIMS = (
     Claim("90 % hurts more than 60 %", "house_pruned90", "house_pruned60"),
     Claim("another training of the same recipe", "house_distil-s1", "house_distil"),
     Claim("another training of the same recipe", "house_distil-s2", "house_distil"),
+    Claim("another training of the same recipe", "house_fbank-s1", "house_fbank"),
+    Claim("another training of the same recipe", "house_fbank-s2", "house_fbank"),
     Claim("another training of the same recipe", "house_robust-s1", "house_robust"),
     Claim("another training of the same recipe", "house_robust-s2", "house_robust"),
 )

@@ -86,6 +86,8 @@ def write_page(board: Path, track: str, docs: Path) -> list[Path]:
             row.name: {name: loss for (of, name), loss in row.degradations.items() if of == task}
             for row in scored
         }
+        if not _has_ladder(scored, task, metric):
+            continue
         written.append(docs / _plot(task))
         plot_ladders(lines, f"{METRICS[metric].label}: lead over chance lost, %", written[-1])
     return written
@@ -123,6 +125,11 @@ def _conditions(rows: Sequence[Row], task: str, metric: str) -> list[str]:
     ]
 
 
+def _has_ladder(rows: Sequence[Row], task: str, metric: str) -> bool:
+    """Return whether some rung of a ladder was scored, which is what the picture shows."""
+    return any(catalogue().conditions[name].ladder for name in _conditions(rows, task, metric))
+
+
 def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) -> str:
     """Return the section of a task: sets, then every condition, one column an upstream.
 
@@ -139,8 +146,10 @@ def _section(rows: Sequence[Row], shown: Sequence[Row], task: str, metric: str) 
         f"## {task.upper()}: {METRICS[metric].label}\n\n"
         f"Chance on clean speech: {METRICS[metric].text(clean[0].chance)}. On clean speech: "
         + ", ".join(f"{name} {text}" for name, text in zip(names, texts, strict=True))
-        + f".\n\n![relative degradation by severity]({_plot(task)})"
+        + "."
     )
+    if _has_ladder(shown, task, metric):
+        about += f"\n\n![relative degradation by severity]({_plot(task)})"
     sets = []
     for name, members in catalogue().sets.items():
         scores = set_scores(rows, task, metric, members) if len(members) > 1 else {}

@@ -49,7 +49,10 @@ says no more than that about this model.
   drawn at random.
 - *Head seeds*: the mean square between the seeds of a row, pooled over the rows of the column,
   less the part that is only the noise of single items (which the first variance has already), and
-  divided by the number of seeds of the row.
+  divided by the number of seeds of the row. It may be negative: what one head gains at some items
+  it loses at others, so that their rates differ less than coins would; and in ASV a trial is left
+  out with either of its speakers, so that its noise counts twice. It then takes off of the first
+  variance, at most in the ratio of the two, if eight rows of three seeds or more say so.
 - *Interval*: Student's t. The degrees of freedom are those of Satterthwaite (1946) for the sum,
   with (sum of sizes)^2 / (sum of squared sizes) - 1 for speakers of unequal sizes, never below 1.
 - *Told apart*: the difference of two rows, on the same items, so that what is hard for both
@@ -177,7 +180,7 @@ def observed(tests: Sequence[SelfTests]) -> str:
             item.pairs,
             f"{item.rejected} ({100 * item.rejected / item.pairs:.0f} %)",
             f"{100 * item.spread.total**0.5:.2f}",
-            f"{100 * item.spread.between**0.5:.2f}",
+            f"{100 * max(item.spread.between, 0.0) ** 0.5:.2f}",
         ]
         for item in tests
     ]

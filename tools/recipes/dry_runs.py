@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -99,15 +100,24 @@ def planned() -> Iterator[tuple[str, str]]:
             yield from ((name, other) for other in OTHER_TEACHERS.get(name, ()))
 
 
-def dry_run(name: str, teacher_name: str) -> DryRun:
+def dry_run(
+    name: str, teacher_name: str | None, settings: Mapping[str, Any] = MappingProxyType({})
+) -> DryRun:
     """Make two updates of a recipe.
+
+    Args:
+        name: of the recipe.
+        teacher_name: None for a recipe without a teacher.
+        settings: keys of the recipe by their path, over `SETTINGS`.
 
     Raises:
         UserError: a recipe that does not run.
     """
     begun = time.monotonic()
-    card = with_settings(recipe_card(name), SETTINGS)
-    teacher = load_upstream(f"{teacher_name}+untrained", Session()).upstream
+    card = with_settings(recipe_card(name), {**SETTINGS, **settings})
+    teacher = None
+    if teacher_name is not None:
+        teacher = load_upstream(f"{teacher_name}+untrained", Session()).upstream
     trainer = ObjectiveTrainer(card.training, torch.device("cpu"))
     with tempfile.TemporaryDirectory() as folder:
         clips = [_clip(index, card) for index in range(4)]
@@ -128,7 +138,11 @@ def dry_run(name: str, teacher_name: str) -> DryRun:
         trainer.rehearse(1)
     config = _outcome(trainer.objective)
     return DryRun(
-        name, teacher_name, time.monotonic() - begun, num_parameters(config), count_macs(config)
+        name,
+        teacher_name or "-",
+        time.monotonic() - begun,
+        num_parameters(config),
+        count_macs(config),
     )
 
 

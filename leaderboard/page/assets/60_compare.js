@@ -50,16 +50,17 @@ function holm(pValues) {
 function pairedTest(view, column, one, two) {
   const [first, second] = [one.z[column.k], two.z[column.k]];
   if (!column.z || !first || !second) return null;
-  const [between, uncertaintyOfOne, step] = column.z;
+  const [between, uncertaintyOfOne, least, step] = column.z;
   const [places, others] = [first[2], second[2]].map((text) => text.match(/../g).map(numberOf));
   const variance = places.reduce((sum, place, index) => sum + ((place - others[index]) * step) ** 2, 0);
   const factor = 1 / first[0] + 1 / second[0];
   const freedom = Math.max(Math.min(first[1], second[1]) - 1, 1);
-  const total = variance + factor * between;
+  const total = Math.max(variance + factor * between, least * variance);
   const at = view.cols.indexOf(column);
   const difference = two.v[at] - one.v[at];
   if (!total) return { difference, half: 0, p: difference ? 0 : 1 };
-  const degrees = total ** 2 / (variance ** 2 / freedom + factor ** 2 * uncertaintyOfOne);
+  const degrees = between < 0 ? freedom
+    : total ** 2 / (variance ** 2 / freedom + factor ** 2 * uncertaintyOfOne);
   const error = Math.sqrt(total) * column.scale;
   return { difference, half: quantile(degrees) * error, p: pOfT(difference / error, degrees) };
 }

@@ -27,6 +27,7 @@ from upstreams.recipes.distillation.students import (
     TargetNorm,
     check_grid,
     check_targets,
+    check_whole,
     initial_state,
     regression_loss,
     standardised,
@@ -149,14 +150,9 @@ class Distillation(Objective):
         """Return the loss of the student's states against the teacher's, and its parts.
 
         Raises:
-            UsageError: a shard of an update with `target_norm: dimensions`, whose means are over
-                all frames of the update.
+            UsageError: as `students.check_whole`.
         """
-        if self.options.target_norm == "dimensions" and batch.rows:
-            raise UsageError(
-                "'target_norm: dimensions' norms over all frames of an update: train in one "
-                "process, without 'accumulate'"
-            )
+        check_whole(batch, self.options.target_norm)
         last = states[-1]
         targets = [target[:, : valid.shape[1]] for target in targets]
         chosen = [targets[index] for index in self.options.targets]

@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from pydantic import Field
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -26,8 +25,11 @@ from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, pack, trainable, unpack
 from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
+    TargetNorm,
     check_grid,
+    check_whole,
     initial_state,
+    standardised,
     student_config,
 )
 from upstreams.recipes.distillation.teacher import FrozenTeacher, frozen_teacher
@@ -55,7 +57,7 @@ class OnceForAllOptions(Frozen):
         default: the subnet that the card names, in the spelling of a variant.
         target: what of the teacher is averaged: hidden `states`, or `layer_results`
             (`FrozenTeacher.layer_results`).
-        target_norm: `frames` layer-norms each before the mean; `none` does not.
+        target_norm: how each is normed before the mean (`students.standardised`).
         upper: number of the teacher's last layers in the mean.
         take: teacher layers that the supernet starts from; empty starts from random weights.
         full_stage: share of the audio for the first stage.
@@ -68,7 +70,7 @@ class OnceForAllOptions(Frozen):
     search_space: Section = Field(default_factory=dict)
     default: str = "max"
     target: Literal["states", "layer_results"] = "states"
-    target_norm: Literal["frames", "none"] = "frames"
+    target_norm: TargetNorm = "frames"
     upper: int = 8
     take: tuple[int, ...] = ()
     full_stage: float = Field(default=0.4, gt=0, lt=1)
@@ -170,22 +172,25 @@ class OnceForAll(Objective):
         return out
 
     def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """Return the L1 distance to the mean of the teacher's upper layers."""
+        """Return the L1 distance to the mean of the teacher's upper layers.
+
+        Raises:
+            UsageError: as `students.check_whole`.
+        """
         of_states = self.options.target == "states"
         teach = self.teacher.states_of if of_states else self.teacher.layer_results
         states, frames = teach(batch)
         upper = states[-self.options.upper :]
-        if self.options.target_norm == "frames":
-            upper = [F.layer_norm(s, s.shape[-1:]) for s in upper]
-        target = torch.stack(upper).mean(dim=0)
-        valid = lengths_to_mask(frames, target.shape[1]).to(target.device)
+        valid = lengths_to_mask(frames, upper[0].shape[1]).to(upper[0].device)
+        check_whole(batch, self.options.target_norm)
+        target = torch.stack(standardised(upper, valid, self.options.target_norm)).mean(dim=0)
         start_prob, span = self.options.start_prob, self.options.span
         count = self.supernet.num_frames
-        masked = draw_mask(batch, count, start_prob, span, at.generator).mask.to(target.device)
+        masked = draw_mask(batch, count, start_prob, span, at.generator).mask.to(valid.device)
         subnet = self.subnet_at(at)
         last = self.encode(subnet, batch, masked)
         prediction = last[valid] @ self.head[:, : subnet.embed].T
-        distance = (prediction - target[valid]).abs().mean() * batch.frame_share(count)
+        distance = (prediction - target).abs().mean() * batch.frame_share(count)
         share = batch.clip_share
         return distance, {"embed": share * subnet.embed, "layers": share * subnet.layers}
 

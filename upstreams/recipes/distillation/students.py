@@ -17,6 +17,7 @@ from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, random_state, unpack
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.precision import at_least_float32
+from upstreams.recipes.training.stream import ClipBatch
 
 TargetNorm = Literal["frames", "dimensions", "none"]
 CosineForm = Literal["log_sigmoid", "raw"]
@@ -169,6 +170,19 @@ def regression_loss(
     cosine = F.cosine_similarity(predicted, target, dim=-1)
     gain = F.logsigmoid(cosine) if form == "log_sigmoid" else cosine
     return distance - cosine_weight * gain.mean()
+
+
+def check_whole(batch: ClipBatch, norm: TargetNorm) -> None:
+    """Check that a norm over the frames of an update sees all of them.
+
+    Raises:
+        UsageError: a shard of an update with the norm `dimensions`.
+    """
+    if norm == "dimensions" and batch.rows:
+        raise UsageError(
+            "'target_norm: dimensions' norms over all frames of an update: train in one "
+            "process, without 'accumulate'"
+        )
 
 
 def standardised(
