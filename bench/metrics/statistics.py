@@ -2,7 +2,8 @@
 
 The value of a row varies with the speakers of the test set and with the seed of the downstream
 head. The variance is that of the speakers, from the jackknife (`bench.metrics.jackknife`), plus
-that of head seeds, pooled over the rows of a column and divided by the row's number of seeds.
+that of head seeds, pooled over the rows of a column and divided by the row's number of seeds. What
+head seeds add is negative where they differ less than the noise of their items would let them.
 Student's t has the degrees of freedom of Satterthwaite (1946). The variance between trainings of
 one upstream is in none of them: a row is one training.
 """
