@@ -20,7 +20,8 @@ from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
 from bench.metrics.metric import METRICS
 from bench.paths import write_text
-from bench.probe.fit import best_of, predict
+from bench.probe.choice import best_of
+from bench.probe.fit import predict
 from bench.records.record import Record, read_record
 from bench.registry import task_card
 from bench.run.job import open_job
@@ -72,6 +73,10 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     f"{ONE_BATCH}, nine rates, one for all seeds": WHOLE,
     f"{ONE_BATCH}, output from 0, nine rates, one for all seeds": {
         **WHOLE, "head_conf": {**SMOOTH["head_conf"], "zero_output": True},
+    },
+    f"{ONE_BATCH}, output from 0, nine rates, one for all seeds, one standard error": {
+        **WHOLE, "head_conf": {**SMOOTH["head_conf"], "zero_output": True},
+        "one_standard_error": True,
     },
     "cosine, sum x 10, batch 128, weight decay 0.1, seven rates, one for all seeds": {
         **COSINE, **LARGE, **WIDE, **SHARED, "sum_rate": 10.0, "weight_decay": 0.1,
