@@ -262,8 +262,7 @@ class TaskCard(Frozen):
 
     @model_validator(mode="after")
     def _has_splits(self) -> TaskCard:
-        missing = {"train", "dev", "clean"} - set(self.tables)
-        if missing:
+        if missing := {"train", "dev", "clean"} - set(self.tables):
             raise ValueError(f"tables lacks {', '.join(sorted(missing))}")
         return self
 
@@ -275,11 +274,8 @@ class TaskCard(Frozen):
     def parts(self, split: str) -> list[tuple[str, str]]:
         """Return corpus and table of each manifest of a split."""
         names = self.tables[split]
-        pairs = []
-        for name in (names,) if isinstance(names, str) else names:
-            corpus, colon, table = name.partition(":")
-            pairs.append((corpus, table) if colon else (self.corpus, name))
-        return pairs
+        parts = [name.partition(":") for name in ([names] if isinstance(names, str) else names)]
+        return [(one, table) if colon else (self.corpus, one) for one, colon, table in parts]
 
     @property
     def corpora(self) -> tuple[str, ...]:
