@@ -74,10 +74,6 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     f"{ONE_BATCH}, output from 0, nine rates, one for all seeds": {
         **WHOLE, "head_conf": {**SMOOTH["head_conf"], "zero_output": True},
     },
-    f"{ONE_BATCH}, output from 0, nine rates, one for all seeds, one standard error": {
-        **WHOLE, "head_conf": {**SMOOTH["head_conf"], "zero_output": True},
-        "one_standard_error": True,
-    },
     "cosine, sum x 10, batch 128, weight decay 0.1, seven rates, one for all seeds": {
         **COSINE, **LARGE, **WIDE, **SHARED, "sum_rate": 10.0, "weight_decay": 0.1,
     },
