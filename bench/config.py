@@ -182,6 +182,7 @@ class Recipe(Frozen):
         sum_rate: learning rate of the weighted sum, as a multiple of the head's.
         selection_seeds: heads with seeds of the recipe's own, whose mean dev score chooses one rate
             for all seeds of a run; the last step is used. 0: each head has its best rate and step.
+        one_standard_error: they choose the smallest rate within one standard error of the best.
     """
 
     optimizer: Literal["adam", "adamw"] = "adam"
@@ -202,6 +203,7 @@ class Recipe(Frozen):
     warmup: int = Field(default=0, ge=0, exclude_if=lambda updates: updates == 0)
     sum_rate: float = Field(default=1.0, gt=0, exclude_if=lambda factor: factor == 1.0)
     selection_seeds: int = Field(default=0, ge=0, exclude_if=lambda count: count == 0)
+    one_standard_error: bool = Field(default=False, exclude_if=lambda rule: not rule)
 
     @model_validator(mode="after")
     def _rates_if_trained(self) -> Recipe:
@@ -209,6 +211,8 @@ class Recipe(Frozen):
             raise ValueError("'lr_grid' and 'steps': both, or an empty list and 0")
         if self.selection_seeds and not self.steps:
             raise ValueError("'selection_seeds' choose a learning rate, but 'steps' is 0")
+        if self.one_standard_error and self.selection_seeds < 2:
+            raise ValueError("'one_standard_error' needs 2 'selection_seeds' or more")
         return self
 
 
@@ -258,8 +262,7 @@ class TaskCard(Frozen):
 
     @model_validator(mode="after")
     def _has_splits(self) -> TaskCard:
-        missing = {"train", "dev", "clean"} - set(self.tables)
-        if missing:
+        if missing := {"train", "dev", "clean"} - set(self.tables):
             raise ValueError(f"tables lacks {', '.join(sorted(missing))}")
         return self
 
@@ -271,11 +274,8 @@ class TaskCard(Frozen):
     def parts(self, split: str) -> list[tuple[str, str]]:
         """Return corpus and table of each manifest of a split."""
         names = self.tables[split]
-        pairs = []
-        for name in (names,) if isinstance(names, str) else names:
-            corpus, colon, table = name.partition(":")
-            pairs.append((corpus, table) if colon else (self.corpus, name))
-        return pairs
+        parts = [name.partition(":") for name in ([names] if isinstance(names, str) else names)]
+        return [(one, table) if colon else (self.corpus, one) for one, colon, table in parts]
 
     @property
     def corpora(self) -> tuple[str, ...]:

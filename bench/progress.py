@@ -103,6 +103,9 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
             notebook, "IProgress", None
         ):  # ipywidgets is installed; with a width, it draws none
             make, drawn = notebook.tqdm, "{bar}"
+    # A run of a few minutes counts in hours too.
+    is_short = isinstance(total, float) and total < 10.0
+    done = "{n:.2f}/{total:.2f}" if is_short else "{n:.0f}/{total:.0f}"
     return make(
         total=total,
         desc=one_line(label),
@@ -114,7 +117,7 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
         ascii=not is_live,
         mininterval=0.2 if is_live else SECONDS_BETWEEN_LINES,
         maxinterval=10.0 if is_live else 4 * SECONDS_BETWEEN_LINES,
-        bar_format="{desc:<28} {percentage:3.0f}% |" + drawn + "| {n:.0f}/{total:.0f} {unit} "
+        bar_format="{desc:<28} {percentage:3.0f}% |" + drawn + "| " + done + " {unit} "
         "[{elapsed}<{remaining}, {rate_fmt}{postfix}]",
     )
 

@@ -27,7 +27,7 @@ from bench.trainer import TaskPredictor
 def score_own_head(export: Export, task: TaskCard, model: TaskPredictor, home: Path) -> Path:
     """Score a fine-tuned model; write `own-head.json` and predictions beside its weights.
 
-    A model that has its record already is not scored again.
+    A model that has its record already, under this name, is not scored again.
 
     Args:
         export: the trained model as files.
@@ -47,7 +47,8 @@ def score_own_head(export: Export, task: TaskCard, model: TaskPredictor, home: P
     weights_sha256 = file_sha256(export.folder / f"{export.name}.safetensors")
     if path.exists():
         record = read_own_head(path)
-        if (record.weights_sha256, record.manifests) == (weights_sha256, manifests):
+        scored = (record.upstream, record.weights_sha256, record.manifests)
+        if scored == (export.name, weights_sha256, manifests):
             return path
     clock, scores = Clock(), list[ConditionScore]()
     digests: dict[str, str] = {}

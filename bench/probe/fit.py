@@ -285,16 +285,3 @@ class Trainer:
         if self.lesson.recipe.selection_seeds and point.diverged:
             return Fitted(point.lr, 0, None, None, point.seed)
         return Fitted(point.lr, point.best_step, point.best_value, point.best_state, point.seed)
-
-
-def best_of(points: Sequence[Fitted], *, higher_is_better: bool) -> Fitted:
-    """Return the grid point with the best dev score; on a tie, the earlier one in the grid.
-
-    Raises:
-        InvalidDataError: all points diverged.
-    """
-    alive = [point for point in points if point.value is not None]
-    if not alive:
-        rates = ", ".join(f"{point.lr:g}" for point in points)
-        raise InvalidDataError(f"the loss diverged at every learning rate tried ({rates})")
-    return (max if higher_is_better else min)(alive, key=lambda point: point.value or 0.0)

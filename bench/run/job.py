@@ -23,7 +23,8 @@ from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
 from bench.metrics.metric import METRICS
 from bench.paths import file_sha256, runs_folder
-from bench.probe.fit import Fitted, best_of
+from bench.probe.choice import best_of
+from bench.probe.fit import Fitted
 from bench.progress import say, warn
 from bench.records.record import Record, UpstreamCost, read_record, write_record
 from bench.run.artifacts import head_file

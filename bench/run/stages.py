@@ -15,7 +15,8 @@ from bench.errors import InvalidDataError
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.metrics.metric import METRICS
 from bench.paths import atomic_path
-from bench.probe.fit import Figures, Fitted, Lesson, Trainer, best_of, predict
+from bench.probe.choice import best_of, smallest_as_good
+from bench.probe.fit import Figures, Fitted, Lesson, Trainer, predict
 from bench.probe.heads import Probe
 from bench.progress import bar, warn
 from bench.records.curves import LINES, Curves
@@ -86,7 +87,8 @@ def train(
         return [_states(features, run) for run in runs]
     higher = METRICS[runs[0].card.selects_by].higher_is_better
     if shared:
-        lr = best_of(shared, higher_is_better=higher).lr
+        choose = smallest_as_good if recipe.one_standard_error else best_of
+        lr = choose(shared, higher_is_better=higher).lr
         _warn_of_a_guess(runs[0], shared)
         return [[*shared, *full] for full in train_points(features, runs, folders, recipe, [lr])]
     part = explored_steps(recipe, len(rates))

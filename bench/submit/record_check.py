@@ -11,8 +11,9 @@ from bench.config import Checkpoint, Recipe, UpstreamCard
 from bench.identity import PROTOCOL, card_digest
 from bench.load.catalog import parse_upstream_name
 from bench.metrics.metric import METRICS
+from bench.probe.choice import smallest_as_good
 from bench.records.bundle import BundleCard
-from bench.records.record import GridPoint, Record
+from bench.records.record import GridPoint, Record, SelectionResult
 from bench.registry import task_card, task_names
 from bench.run.run_features import explored_steps
 
@@ -178,6 +179,12 @@ def rate_problems(record: Record, recipe: Recipe) -> Iterator[str]:
         if len(point.by_seed) != count:
             seeds = f"{len(point.by_seed)} seeds, {count} expected"
             yield f"learning rate {point.lr:g}: dev scores of {seeds}"
+            return
+    is_by_error = recipe.one_standard_error
+    chosen = _within_error(choice) if is_by_error else _best_rates(choice)
+    if choice.explored and choice.lr not in chosen:
+        rule = "smallest within one standard error of the best" if is_by_error else "best"
+        yield f"learning rate {choice.lr:g} is not the one that dev chose, the {rule}"
 
 
 def selection_problems(record: Record) -> Iterator[str]:
@@ -201,11 +208,25 @@ def _explored_problems(record: Record) -> Iterator[str]:
         mean = fmean(scores) if scores and len(scores) == len(point.by_seed) else None
         if point.by_seed and point.value != mean:
             yield f"learning rate {point.lr:g}: dev {point.value}, the mean of its seeds {mean}"
-    chosen = {lr for _, lr in _best(choice.explored, choice.metric)}
+    chosen = _best_rates(choice) | _within_error(choice)
     full = [point.lr for point in choice.grid]
     if len(full) != 1 or full[0] not in chosen:
         shown = ", ".join(f"{lr:g}" for lr in full) or "none"
         yield f"trained in full: {shown}, which is not the one that dev chose from the explored"
+
+
+def _best_rates(choice: SelectionResult) -> set[float]:
+    """Return the explored learning rates with the best dev score."""
+    return {lr for _, lr in _best(choice.explored, choice.metric)}
+
+
+def _within_error(choice: SelectionResult) -> set[float]:
+    """Return the smallest learning rate within one standard error of the best; {} without seeds."""
+    points = [point for point in choice.explored if point.value is not None]
+    if not points or min(len(point.by_seed) for point in points) < 2:
+        return set()
+    higher = METRICS[choice.metric].higher_is_better
+    return {smallest_as_good(points, higher_is_better=higher).lr}
 
 
 def _best(points: Sequence[GridPoint], metric: str) -> list[tuple[float, float]]:

@@ -36,6 +36,17 @@ def test_a_bar_without_a_terminal_is_lines_now_and_then(monkeypatch, capsys):
     assert len(capsys.readouterr().err.splitlines()) <= 3  # 15 s apart
 
 
+@pytest.mark.parametrize(
+    ("total", "part", "shown"),
+    [(0.25, 0.125, "0.12/0.25 h"), (12.0, 3.0, "3/12 h"), (4, 1, "1/4 h")],
+)
+def test_a_bar_of_few_hours_shows_parts_of_them(monkeypatch, capsys, total, part, shown):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with bar(total=total, label="work", unit="h") as own:
+        own.update(part)
+    assert shown in capsys.readouterr().err
+
+
 def test_a_bar_in_a_notebook_is_drawn_in_place(monkeypatch, capsys):
     shell = SimpleNamespace(config={"IPKernelApp": {}})
     monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))

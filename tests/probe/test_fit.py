@@ -13,7 +13,8 @@ from bench.features.store import FeatureStore
 from bench.features.stream import Stream
 from bench.features.workers import in_order
 from bench.probe import fit
-from bench.probe.fit import Lesson, Trainer, best_of, predict
+from bench.probe.choice import best_of
+from bench.probe.fit import Lesson, Trainer, predict
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
 from downstreams.speaker import LinearSpeaker

@@ -9,7 +9,8 @@ from bench.config import Recipe
 from bench.errors import InvalidDataError
 from bench.features.weighted_sum import Moments
 from bench.probe import fit
-from bench.probe.fit import Fitted, Lesson, Trainer, best_of, predict, predict_all
+from bench.probe.choice import best_of, smallest_as_good
+from bench.probe.fit import Fitted, Lesson, Trainer, predict, predict_all
 from bench.probe.heads import take
 from downstreams.classify import UtteranceClassifier
 from downstreams.ctc import CtcBlstm
@@ -219,6 +220,29 @@ def test_the_best_point_of_a_grid_in_either_direction():
     assert best_of([lost, worst], higher_is_better=True) is worst
     with pytest.raises(InvalidDataError, match=r"every learning rate tried \(0\.1, 0\.2\)$"):
         best_of([lost, Fitted(0.2, 0, None, None)], higher_is_better=True)
+
+
+def seeded(lr, *scores):
+    """A point of the mean of some seeds."""
+    value = None if None in scores else sum(scores) / len(scores)
+    return Fitted(lr, 1, value, None, by_seed=scores)
+
+
+@pytest.mark.parametrize(
+    ("points", "higher", "lr"),
+    [
+        # The best rate is 0.7 with an error of 0.1: 0.61 is as good, 0.59 is not.
+        ([(0.3, 0.5, 0.8, 0.8), (0.1, 0.61, 0.61, 0.61), (0.01, 0.59, 0.59, 0.59)], True, 0.1),
+        ([(0.3, 0.5, 0.2, 0.2), (0.1, 0.39, 0.39, 0.39), (0.01, 0.41, 0.41, 0.41)], False, 0.1),
+        ([(0.1, 0.61, 0.61, 0.61), (0.3, 0.5, 0.8, 0.8)], True, 0.1),
+        ([(0.3, 0.7, 0.7), (0.1, 0.69, 0.69)], True, 0.3),
+        ([(0.3, 0.7, 0.7), (0.1, 0.7, 0.7)], True, 0.1),
+        ([(0.3, 0.6, 0.8), (0.1, 0.9, None), (0.01, 0.6, 0.7)], True, 0.01),
+    ],
+)
+def test_the_smallest_rate_within_one_standard_error_of_the_best(points, higher, lr):
+    points = [seeded(*point) for point in points]
+    assert smallest_as_good(points, higher_is_better=higher).lr == lr
 
 
 def test_a_request_to_stop_while_dev_is_scored_is_not_lost(tmp_path, monkeypatch):

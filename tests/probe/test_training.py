@@ -336,7 +336,7 @@ RECIPE_CHANGES = {
     "sum_rate": 2.0,
 }
 OF_FEATURES = {"standardize", "crops", "explore"}  # used before a training, or around it
-OF_SELECTION = {"eval_every", "selection_seeds"}
+OF_SELECTION = {"eval_every", "selection_seeds", "one_standard_error"}
 
 
 def test_every_field_of_a_recipe_changes_the_weights(tmp_path):

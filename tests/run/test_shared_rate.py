@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 from toy_track import CLASSIFY, evaluate_seeds, make_toy
 
-from bench.probe.fit import Fitted, best_of
+from bench.probe.choice import best_of
+from bench.probe.fit import Fitted
 from bench.run import selection, stages
 from bench.seeds import derive_seed
 
@@ -98,3 +99,21 @@ def test_a_rate_that_diverged_for_one_seed_is_not_chosen():
     fine = selection._mean([replace(head, lr=0.2, step=10, value=0.25) for head in heads])
     assert (fine.value, fine.by_seed) == (0.25, (0.25, 0.25))
     assert best_of([lost, fine], higher_is_better=True) is fine
+
+
+@pytest.mark.parametrize(("by_error", "lr"), [(False, 1e-2), (True, 1e-3)])
+def test_a_run_trains_the_rate_of_the_rule_of_its_recipe(toy, trained, monkeypatch, by_error, lr):
+    scores = {1e-2: (0.5, 1.0), 1e-3: (0.6, 0.6)}  # the best mean is within 0.25 of the other
+
+    def rates(*_):
+        return [Fitted(r, 6, fmean(s), None, explored=True, by_seed=s) for r, s in scores.items()]
+
+    monkeypatch.setattr(selection, "_score_rates", rates)
+    card = toy.home.parent / "tasks" / "toy" / "tone.yaml"
+    text = card.read_text().replace(
+        "selection_seeds: 2", "selection_seeds: 2, one_standard_error: true"
+    )
+    if by_error:
+        card.write_text(text)
+    (outcome,) = evaluate_seeds(toy, (0,))
+    assert (trained, outcome.record.selection.lr) == ([([0], [lr])], lr)

@@ -118,3 +118,32 @@ def test_dev_chooses_in_the_open_division_too(toy, folder):
     edit(**FREE, selection__lr=0.5, selection__value=0.25)(folder)
     (line,) = one_line(folder, toy.home)
     assert "learning rate 0.5 is not the one that dev chose" in line
+
+
+# 0.75 with an error of 0.25: dev tells the two rates apart by the best alone.
+@pytest.mark.parametrize(
+    ("by_error", "lr", "expected"),
+    [
+        (False, 1e-2, None),
+        (False, 1e-3, "0.001 is not the one that dev chose, the best"),
+        (True, 1e-3, None),
+        (
+            True,
+            1e-2,
+            "0.01 is not the one that dev chose, the smallest within one standard error of the "
+            "best",
+        ),
+    ],
+)
+def test_a_closed_record_has_the_rate_of_the_rule_of_its_card(toy, read, by_error, lr, expected):
+    scores = ([0.5, 1.0], [0.5, 0.5])
+    explored = [
+        {**point, "value": sum(some) / 2, "by_seed": some}
+        for point, some in zip(SHARED, scores, strict=True)
+    ]
+    rule = {"selection_seeds": 2, "one_standard_error": by_error}
+    recipe = task_card("tone", "toy").recipe.model_copy(update=rule)
+    record = read(**selected([{"lr": lr, "step": 12, "value": 0.8}], explored, lr=lr))
+    assert not list(selection_problems(record))
+    problems = list(rate_problems(record, recipe))
+    assert problems == ([] if expected is None else [f"learning rate {expected}"])

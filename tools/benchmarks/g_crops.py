@@ -9,7 +9,8 @@ from pathlib import Path
 from bench.config import CropRule, TaskCard
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded, load_upstream
-from bench.probe.fit import best_of, predict
+from bench.probe.choice import best_of
+from bench.probe.fit import predict
 from bench.registry import task_card
 from bench.run.run_features import Features, extract
 from bench.run.spec import RunSpec, prepare_corpora, resolve_run

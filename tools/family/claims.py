@@ -70,10 +70,13 @@ CLAIMS = (
     Claim("pruning keeps the teacher", "house_pruned60", "house_wave"),
     Claim("pruned is better than small", "house_pruned60", "house_distil"),
     Claim("same MACs: chosen by MACs, or by size", "house_pruned_macs40", "house_pruned60"),
+    Claim("pruning with a task keeps the teacher", "house_pruned_asr50", "house_wave"),
+    Claim("pruned with a task is better than small", "house_pruned_asr50", "house_distil"),
     Claim("90 % hurts more than 60 %", "house_pruned90", "house_pruned60"),
     Claim("another training of the same recipe", "house_distil-s1", "house_distil"),
     Claim("another training of the same recipe", "house_distil-s2", "house_distil"),
     Claim("another training of the same recipe", "house_fbank-s1", "house_fbank"),
+    Claim("another training of the same recipe", "house_fbank-s2", "house_fbank"),
     Claim("another training of the same recipe", "house_robust-s1", "house_robust"),
     Claim("another training of the same recipe", "house_robust-s2", "house_robust"),
 )

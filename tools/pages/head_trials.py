@@ -20,7 +20,8 @@ from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
 from bench.metrics.metric import METRICS
 from bench.paths import write_text
-from bench.probe.fit import best_of, predict
+from bench.probe.choice import best_of
+from bench.probe.fit import predict
 from bench.records.record import Record, read_record
 from bench.registry import task_card
 from bench.run.job import open_job
@@ -75,6 +76,9 @@ CHANGES: Mapping[str, dict[str, Any]] = {
     },
     "cosine, sum x 10, batch 128, weight decay 0.1, seven rates, one for all seeds": {
         **COSINE, **LARGE, **WIDE, **SHARED, "sum_rate": 10.0, "weight_decay": 0.1,
+    },
+    "five rates, three heads choose by one standard error": {
+        "lr_grid": (3e-2, 1e-2, 3e-3, 1e-3, 3e-4), "selection_seeds": 3, "one_standard_error": True,
     },
     f"{FRAMES_40_MS}, 300 updates": {**JOINED, "steps": 300, "warmup": 15, "eval_every": 60},
     f"{FRAMES_40_MS}, 1,000 updates": {**JOINED, "steps": 1000, "warmup": 50, "eval_every": 200},

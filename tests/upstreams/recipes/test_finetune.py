@@ -160,6 +160,9 @@ def test_a_fine_tuned_model_has_a_record_of_its_own(lines, tmp_path, capsys):
     written = Path("run/own-head.json").read_bytes()
     assert main(command) == 0  # is done: not scored again
     assert Path("run/own-head.json").read_bytes() == written
+    assert main([*command, "--name", "tune"]) == 0
+    renamed = read_own_head(Path("run/own-head.json"))
+    assert renamed.upstream == "tune" and renamed.scores == record.scores
     assert corpus_module("own/lines").is_current(tmp_path / "home")
 
 
