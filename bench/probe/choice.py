@@ -50,7 +50,7 @@ def smallest_as_good(points: Sequence[Point], *, higher_is_better: bool) -> Poin
     luck.
 
     Args:
-        points: means over at least two seeds.
+        points: means over seeds; a single score has no error.
         higher_is_better: direction of the metric.
 
     Raises:
@@ -58,13 +58,7 @@ def smallest_as_good(points: Sequence[Point], *, higher_is_better: bool) -> Poin
     """
     best = best_of(points, higher_is_better=higher_is_better)
     scores = [score for score in best.by_seed if score is not None]
-    error = stdev(scores) / sqrt(len(scores))
-    as_good = [p for p in points if p.value is not None and abs(p.value - _value(best)) <= error]
+    error = stdev(scores) / sqrt(len(scores)) if len(scores) > 1 else 0.0
+    alive = [(point.value, point) for point in points if point.value is not None]
+    as_good = [point for value, point in alive if abs(value - (best.value or 0.0)) <= error]
     return min(as_good, key=lambda point: point.lr)
-
-
-def _value(point: Scored) -> float:
-    """Return the score of a point that did not diverge."""
-    if point.value is None:
-        raise AssertionError("best_of returned a diverged point")
-    return point.value

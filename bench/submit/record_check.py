@@ -221,12 +221,11 @@ def _best_rates(choice: SelectionResult) -> set[float]:
 
 
 def _within_error(choice: SelectionResult) -> set[float]:
-    """Return the smallest learning rate within one standard error of the best; {} without seeds."""
-    points = [point for point in choice.explored if point.value is not None]
-    if not points or min(len(point.by_seed) for point in points) < 2:
-        return set()
+    """Return the smallest rate within one standard error of the best; {} if all diverged."""
     higher = METRICS[choice.metric].higher_is_better
-    return {smallest_as_good(points, higher_is_better=higher).lr}
+    if all(point.value is None for point in choice.explored):
+        return set()
+    return {smallest_as_good(choice.explored, higher_is_better=higher).lr}
 
 
 def _best(points: Sequence[GridPoint], metric: str) -> list[tuple[float, float]]:

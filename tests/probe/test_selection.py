@@ -238,6 +238,7 @@ def seeded(lr, *scores):
         ([(0.3, 0.7, 0.7), (0.1, 0.69, 0.69)], True, 0.3),
         ([(0.3, 0.7, 0.7), (0.1, 0.7, 0.7)], True, 0.1),
         ([(0.3, 0.6, 0.8), (0.1, 0.9, None), (0.01, 0.6, 0.7)], True, 0.01),
+        ([(0.3, 0.7), (0.1, 0.6), (0.01, 0.7)], True, 0.01),
     ],
 )
 def test_the_smallest_rate_within_one_standard_error_of_the_best(points, higher, lr):

@@ -65,6 +65,7 @@ SHARED = [
         ((1e-3, 0.8), [{**SHARED[0], "by_seed": [0.5]}, SHARED[1]], "scores of 1 seeds, 2"),
         ((1e-2, 0.8), [{**SHARED[0], "value": 0.9}, SHARED[1]], "the mean of its seeds 0.5"),
         ((1e-3, 0.8), [{**SHARED[0], "step": 4}, SHARED[1]], "best at step 4"),
+        ((1e-3, 0.8), [SHARED[0], {**SHARED[1], "by_seed": [None, 0.75]}], "the mean of its seeds"),
     ],
 )
 def test_a_recipe_with_selection_seeds_has_their_scores(toy, read, full, explored, expected):
