@@ -76,6 +76,7 @@ CLAIMS = (
     Claim("another training of the same recipe", "house_distil-s1", "house_distil"),
     Claim("another training of the same recipe", "house_distil-s2", "house_distil"),
     Claim("another training of the same recipe", "house_distil_disc-s1", "house_distil_disc"),
+    Claim("another training of the same recipe", "house_distil_disc-s2", "house_distil_disc"),
     Claim("another training of the same recipe", "house_fbank-s1", "house_fbank"),
     Claim("another training of the same recipe", "house_fbank-s2", "house_fbank"),
     Claim("another training of the same recipe", "house_robust-s1", "house_robust"),
