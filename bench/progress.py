@@ -103,7 +103,7 @@ def bar(*, total: float, label: str, unit: str, scale: bool = False) -> Any:
             notebook, "IProgress", None
         ):  # ipywidgets is installed; with a width, it draws none
             make, drawn = notebook.tqdm, "{bar}"
-    # A run of a few minutes counts in hours too.
+    # A training of a few minutes is counted in hours too: whole ones would show 0.
     is_short = isinstance(total, float) and total < 10.0
     done = "{n:.2f}/{total:.2f}" if is_short else "{n:.0f}/{total:.0f}"
     return make(
