@@ -103,7 +103,8 @@ def claims_section(family: Family) -> str:
             body.append([claim.text, pair, f"`{claim.condition}`", *_cells(tested, metrics)])
     head = ["claim", "models", "test", *(task.upper() for task in metrics)]
     lower = ", ".join(t.upper() for t, m in metrics.items() if not METRICS[m].higher_is_better)
-    between, within = [], []
+    between: list[int] = []
+    within: list[int] = []
     for one, two in _sizes(family):
         count = len(told_apart(differences(family, one, two, "clean")))
         is_one_recipe = one.name.partition("@")[0] == two.name.partition("@")[0]

@@ -117,8 +117,14 @@ def simulate(population: Population, columns: int, seed: int) -> Rates:
         wrong.append(any(band != (1, ROWS) for band in bands))
         # All are equal, so the first is the best as much as any other.
         missed.append(not may_be_best(values, p_values, higher_is_better=True)[0])
-    shares = (float(np.mean(part)) for part in (heads, rates, covered, wrong, missed))
-    return Rates(*shares, columns)
+    return Rates(
+        float(np.mean(heads)),
+        float(np.mean(rates)),
+        float(np.mean(covered)),
+        float(np.mean(wrong)),
+        float(np.mean(missed)),
+        columns,
+    )
 
 
 # A linear model of embeddings: speakers and utterances are normal vectors. These numbers give an
