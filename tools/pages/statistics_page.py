@@ -13,6 +13,7 @@ from bench.paths import write_text
 from leaderboard.board.rows import Row
 from tools.markdown import markdown_table
 from tools.pages.conditions import read_rows
+from tools.pages.levels import column_levels, levels_table
 from tools.pages.simulation import Population, Rates, simulate, trial_coverage
 
 COLUMNS = 200  # of a simulation: a share of 5 % of columns is known to 1.5 points
@@ -81,6 +82,15 @@ SLU, 18 % in IC, 12 % in KS and 6 % in SID.)
 
 On `ood` one speaker has half to two thirds of the utterances: the rule then counts two to four
 speakers, and its tests are cautious.
+
+## What a column tells apart
+
+The main metrics of track `{track}` on clean speech. All pairs of a column are corrected together,
+so that more rows ask for a larger difference: the last column says how many standard errors the
+first pair needs. With few speakers that is a lot, whatever the models know. *Levels* are the most
+rows whose bands do not overlap.
+
+{levels}
 
 ## Simulated
 
@@ -157,7 +167,8 @@ def write_page(board: Path, track: str, path: Path, *, columns: int = COLUMNS) -
         path: of the page.
         columns: of a simulation.
     """
-    tests = list(self_tests(read_rows(board, track)))
+    rows = read_rows(board, track)
+    tests = list(self_tests(rows))
     pairs = sum(item.pairs for item in tests)
     text = PAGE.format(
         track=track,
@@ -166,6 +177,7 @@ def write_page(board: Path, track: str, path: Path, *, columns: int = COLUMNS) -
         total=pairs,
         share=100 * sum(item.rejected for item in tests) / pairs,
         observed=observed(tests),
+        levels=levels_table(column_levels(rows)),
         columns=columns,
         simulated=_simulated(columns),
         sets=TRIAL_SETS,
