@@ -16,9 +16,9 @@ from torch import Tensor
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream
 from bench.config import UpstreamCard
 from bench.measure.claims import CLAIM_RULES, beside_claim, claim_problem
-from bench.measure.cost import measure, standard_macs
-from bench.measure.macs import count
+from bench.measure.cost import COST_SECONDS, measure, standard_macs
 from bench.terminal.table import StyledCell, TableColumn, TerminalTable
+from bench.terminal.units import giga
 
 PADDING_TOLERANCE = 1e-4  # largest difference, relative to the largest value of the state
 LENGTHS = (16_000, 9_017, 24_321, 7_683)  # samples; odd ones, so that rounding shows
@@ -233,9 +233,9 @@ def _macs(subject: _Subject) -> str:
     """MACs of the 32 standard utterances are what the authors report, or the card explains."""
     card = subject.card
     if card is None or "macs_superb" not in card.reported:
-        counted = count(subject.upstream, SAMPLE_RATE_HZ)
-        rate = f"{counted.macs('plain') / 1e9:.3f} G in a second, rule plain"
-        without = f", without {', '.join(counted.uncounted)}" if counted.uncounted else ""
+        cost = measure(subject.upstream)
+        rate = f"{giga(cost.macs_per_second)} G a second ({COST_SECONDS:g} s, rule plain)"
+        without = f", without {', '.join(cost.uncounted)}" if cost.uncounted else ""
         return f"{rate}{without} (the card reports none)"
     totals = {item.rule: item.total for item in standard_macs(subject.upstream)}
     line = _claim(subject, "macs_superb", totals[card.macs_rule])

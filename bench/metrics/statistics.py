@@ -233,6 +233,30 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
+def may_be_best(
+    values: Sequence[float], p_values: NDArray[np.float64], *, higher_is_better: bool
+) -> list[bool]:
+    """Return for each of N systems whether it may be the best one.
+
+    A system is left out where another one is better in a one-sided test at 5 % / (N - 1), and no
+    lower one remains: the system that is truly the best is kept with a probability of 95 %, because
+    only its own N - 1 tests can leave it out. (Selecting a subset, Gupta 1965; comparisons with the
+    best, Hsu 1984.) It asks less than `rank_bands`, whose N (N - 1) / 2 tests are corrected
+    together.
+
+    Args:
+        values: (N,) rates.
+        p_values: (N, N) symmetric, two-sided; of the difference of each pair being 0.
+        higher_is_better: direction of the metric.
+    """
+    scores = np.array(values) if higher_is_better else -np.array(values)
+    is_better = scores[None, :] > scores[:, None]  # the column's system than the row's
+    smallest = np.where(is_better, p_values, 1.0).min(axis=1) / 2.0
+    remains = smallest >= SIGNIFICANT / max(len(scores) - 1, 1)
+    result: list[bool] = (scores >= scores[remains].min()).tolist()
+    return result
+
+
 def rank_bands(
     values: Sequence[float], p_values: NDArray[np.float64], *, higher_is_better: bool
 ) -> list[tuple[int, int]]:

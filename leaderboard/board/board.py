@@ -34,7 +34,7 @@ class BoardCell:
         detail: further text, shown on hover.
         counts: numerator and denominator of a score, for the exports.
         seeds: number of seeds that a score is the mean of; 0 for everything else.
-        is_best: True if no row is significantly better, in a column that tells rows apart, and the
+        is_best: True if the row may be the best, in a column where at most half may be, and the
             score is better than chance beyond its interval.
     """
 

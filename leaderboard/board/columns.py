@@ -169,11 +169,11 @@ def score_column(task: str, metric: Metric, rows: Sequence[Row], *, is_first: bo
 def is_best(metric: Metric, score: BoardScore, tests: ColumnTests, key: str) -> bool:
     """Return whether a score may be set in bold.
 
-    No row is significantly better, which is true of at most half of the column, and the score is
+    The row may be the best one, which is true of at most half of the column, and the score is
     better than chance beyond its interval.
     """
     ranking = tests.rankings.get(key)
-    if ranking is None or ranking.best > 1 or not tests.is_selective:
+    if ranking is None or not ranking.may_be_best or not tests.is_selective:
         return False
     return beats_chance(metric.name, score.low, score.high, score.chance)
 

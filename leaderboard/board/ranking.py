@@ -9,7 +9,14 @@ from functools import cached_property
 import numpy as np
 
 from bench.metrics.metric import Metric
-from bench.metrics.statistics import Comparison, difference, holm, pair_tests, rank_bands
+from bench.metrics.statistics import (
+    Comparison,
+    difference,
+    holm,
+    may_be_best,
+    pair_tests,
+    rank_bands,
+)
 from leaderboard.board.rows import BoardScore, Row
 
 
@@ -18,8 +25,9 @@ class Ranking:
     """The rank of a row in one column.
 
     Attributes:
-        best, worst: range of ranks that the tests leave open; a best of 1 means that no row is
-            significantly better.
+        best, worst: range of ranks that the tests of all pairs together leave open.
+        may_be_best: the tests of the row against all others leave that open
+            (`bench.metrics.statistics.may_be_best`).
         of: number of ranked rows.
         above: name of the row just above; empty for the first.
         p_above: p value of the paired test against that row, Holm-corrected within the column.
@@ -27,6 +35,7 @@ class Ranking:
 
     best: int
     worst: int
+    may_be_best: bool
     of: int
     above: str
     p_above: float | None
@@ -52,9 +61,9 @@ class ColumnTests:
 
     @cached_property
     def is_selective(self) -> bool:
-        """Whether at most half of the rows are not significantly worse than any other."""
-        unbeaten = sum(ranking.best == 1 for ranking in self.rankings.values())
-        return 2 * unbeaten <= len(self.rankings)
+        """Whether at most half of the rows may be the best."""
+        candidates = sum(ranking.may_be_best for ranking in self.rankings.values())
+        return 2 * candidates <= len(self.rankings)
 
 
 def compare(one: BoardScore, two: BoardScore) -> Comparison | None:
@@ -96,12 +105,14 @@ def column_tests(
         return ColumnTests()
     tests = pair_tests([score.runs for _, score in ranked], spread)
     values = [score.value for _, score in ranked]
-    bands = rank_bands(values, tests.p_values, higher_is_better=metric.higher_is_better)
+    upwards = metric.higher_is_better
+    bands = rank_bands(values, tests.p_values, higher_is_better=upwards)
+    candidates = may_be_best(values, tests.p_values, higher_is_better=upwards)
     neighbours = holm([float(tests.p_values[i, i - 1]) for i in range(1, len(ranked))])
     rankings = {}
     for i, (row, _) in enumerate(ranked):
         above = ranked[i - 1][0].name if i else ""
         p_above = neighbours[i - 1] if i else None
-        rankings[row.key] = Ranking(*bands[i], len(ranked), above, p_above)
+        rankings[row.key] = Ranking(*bands[i], candidates[i], len(ranked), above, p_above)
     pairs = tests.half_widths[np.triu_indices(len(ranked), k=1)]
     return ColumnTests(rankings, float(np.median(pairs)))

@@ -36,9 +36,8 @@ def letters(number: int, count: int) -> str:
 def packed(score: BoardScore | None, flags: int) -> str:
     """Return a score as eight letters: value (3), reach of its interval below and above (2 + 2).
 
-    One `_` stands for an interval that is unknown. The last letter has the flags: the shade, plus 8
-    for a score that others are significantly better than or 16 for one that is not worse than any,
-    plus 32 where the row has a relative degradation.
+    One `_` stands for an interval that is unknown. The last letter has the flags: the shade, plus
+    16 for a score in bold, plus 32 where the row has a relative degradation.
     """
     if score is None:
         return MISSING
@@ -78,11 +77,9 @@ def _condition_scores(view: View) -> dict[str, dict[str, str]]:
 def _packed_task(part: TaskCondition | None, key: str) -> str:
     if part is None or key not in part.scores:
         return MISSING
-    score, ranking = part.scores[key], part.tests.rankings.get(key)
-    flags = shade_of(part.tests, key) + (32 if key in part.losses else 0)
-    if ranking is not None:
-        flags += 16 if is_best(part.metric, score, part.tests, key) else 8
-    return packed(score, flags)
+    score = part.scores[key]
+    flags = shade_of(part.tests, key) + 16 * is_best(part.metric, score, part.tests, key)
+    return packed(score, flags + 32 * (key in part.losses))
 
 
 def _packed_mean(view: View, at: int, key: str) -> str:

@@ -10,7 +10,8 @@ from bench.config import UpstreamCard
 from bench.load.loader import load_upstream
 from bench.measure.check import CHECKS, check, check_report
 from bench.measure.claims import claim_problem
-from bench.measure.cost import SLT2022_BUCKETS, standard_macs
+from bench.measure.cost import SLT2022_BUCKETS, measure, standard_macs
+from bench.terminal.units import giga
 
 
 class Altered(ToyUpstream):
@@ -202,6 +203,14 @@ def test_macs_are_compared_in_the_rule_that_the_card_names():
     ):
         about = card(macs_superb=float(f"{said:.3e}")).model_copy(update={"macs_rule": rule})
         assert ("MACs" not in failures(upstream, about)) == ok
+
+
+def test_macs_without_a_claim_are_those_of_the_cost_report():
+    upstream = load_upstream("house_wave+untrained").upstream
+    wanted = giga(measure(upstream).macs_per_second)
+    assert wanted != giga(measure(upstream, seconds=1.0).macs_per_second)
+    (line,) = (result.detail for result in check(upstream) if result.name == "MACs")
+    assert wanted in line
 
 
 def test_what_a_card_explains_it_reports():

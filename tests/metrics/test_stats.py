@@ -18,6 +18,7 @@ from bench.metrics.statistics import (
     difference,
     holm,
     interval,
+    may_be_best,
     pair_tests,
     rank_bands,
     seed_variance,
@@ -251,3 +252,16 @@ def test_rank_bands() -> None:
 @pytest.mark.parametrize(("p_value", "ranks"), [(0.0499, [(2, 2), (1, 1)]), (0.05, [(1, 2)] * 2)])
 def test_a_difference_is_significant_below_five_percent(p_value, ranks):
     assert rank_bands([0.4, 0.6], np.full((2, 2), p_value), higher_is_better=True) == ranks
+
+
+def test_rows_that_may_be_the_best_by_hand():
+    """Of three rows two tests can leave one out, each one-sided at 2.5 %."""
+    p_values = np.array([[1.0, 0.06, 0.001], [0.06, 1.0, 0.04], [0.001, 0.04, 1.0]])
+    values = [0.9, 0.8, 0.5]
+    assert may_be_best(values, p_values, higher_is_better=True) == [True, True, False]
+    # Of errors the last is the best, and 0.04 / 2 leaves the second out.
+    assert may_be_best(values, p_values, higher_is_better=False) == [False, False, True]
+    # The second is left out by its own tests (0.01), but the third, below it, is not.
+    p_values = np.array([[1.0, 0.01, 0.2], [0.01, 1.0, 0.5], [0.2, 0.5, 1.0]])
+    assert may_be_best(values, p_values, higher_is_better=True) == [True, True, True]
+    assert may_be_best([0.5], np.ones((1, 1)), higher_is_better=True) == [True]

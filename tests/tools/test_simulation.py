@@ -5,6 +5,7 @@ import pytest
 
 from bench.metrics.items import Items
 from bench.metrics.jackknife import jackknife
+from tools.pages.levels import most_apart
 from tools.pages.simulation import Population, column, rate_influences, simulate, trials
 
 SIZES = (67, 50, 28, 28, 23, 21, 21, 20, 19, 12, 11, 5)
@@ -13,7 +14,7 @@ SIZES = (67, 50, 28, 28, 23, 21, 21, 20, 19, 12, 11, 5)
 def test_equal_rows_are_told_apart_in_one_case_of_twenty():
     rates = simulate(Population(SIZES), 40, seed=1)
     assert 0.01 <= rates.same_head <= 0.08 and 0.02 <= rates.same_rate <= 0.09
-    assert 0.9 <= rates.coverage <= 0.99 and rates.bands <= 0.15
+    assert 0.9 <= rates.coverage <= 0.99 and rates.bands <= 0.15 and rates.missed <= 0.15
 
 
 def test_counts_by_speaker_are_those_of_utterances():
@@ -42,3 +43,9 @@ def test_trials_are_half_of_one_speaker_and_as_hard_as_on_track_open():
     assert items.labels.mean() == 0.5
     assert np.array_equal(items.labels, items.enrolment_speakers == items.test_speakers)
     assert 0.2 < items.score().value < 0.33
+
+
+def test_levels_are_bands_that_do_not_overlap():
+    assert most_apart([]) == 0
+    assert most_apart([(1, 2), (1, 2), (3, 5), (2, 6), (4, 6), (6, 6)]) == 3
+    assert most_apart([(1, 9), (1, 1), (2, 2), (3, 9)]) == 3

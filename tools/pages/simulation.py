@@ -18,6 +18,7 @@ from bench.metrics.statistics import (
     SIGNIFICANT,
     difference,
     interval,
+    may_be_best,
     pair_tests,
     rank_bands,
     seed_variance,
@@ -80,6 +81,7 @@ class Rates:
         same_rate: tests of two upstreams of equal rates that reject.
         coverage: intervals that hold the true rate.
         bands: columns with a band that does not hold the true rank.
+        missed: columns whose best row is not among those that may be the best.
         columns: how many columns were drawn.
     """
 
@@ -87,6 +89,7 @@ class Rates:
     same_rate: float
     coverage: float
     bands: float
+    missed: float
     columns: int
 
 
@@ -99,7 +102,7 @@ def simulate(population: Population, columns: int, seed: int) -> Rates:
         seed: of numpy's generator.
     """
     rng = np.random.default_rng(seed)
-    heads, rates, covered, wrong = [], [], [], []
+    heads, rates, covered, wrong, missed = [], [], [], [], []
     for _ in range(columns):
         rows = column(population, [0.0] * ROWS, rng)
         pooled = seed_variance(rows)
@@ -112,10 +115,16 @@ def simulate(population: Population, columns: int, seed: int) -> Rates:
         values = [item.difference for item in ends]
         bands = rank_bands(values, p_values, higher_is_better=True)
         wrong.append(any(band != (1, ROWS) for band in bands))
-    same_head, same_rate, coverage, wrong_bands = (
-        float(np.mean(part)) for part in (heads, rates, covered, wrong)
+        # All are equal, so the first is the best as much as any other.
+        missed.append(not may_be_best(values, p_values, higher_is_better=True)[0])
+    return Rates(
+        float(np.mean(heads)),
+        float(np.mean(rates)),
+        float(np.mean(covered)),
+        float(np.mean(wrong)),
+        float(np.mean(missed)),
+        columns,
     )
-    return Rates(same_head, same_rate, coverage, wrong_bands, columns)
 
 
 # A linear model of embeddings: speakers and utterances are normal vectors. These numbers give an
