@@ -75,8 +75,8 @@ Two heads of one upstream that differ in their seed only, on the committed recor
 `{track}`: a test at 5 % should reject 5 % of such pairs. {pairs} pairs of {rows} rows at most are
 not independent, so that 0 to 10 % are what luck allows for a single line; all lines together reject
 {share:.1f} % of {total}: fewer than 5 %, so the tests are cautious here. By task: {by_task}.
-Tasks with few utterances reject least: two heads that differ at few of them have a small difference
-and a small standard error together, and many pairs do not differ at all. (Resampling utterances
+Where two heads differ at few utterances, few pairs are rejected: the difference and its standard
+error are small together, and many pairs do not differ at all. (Resampling utterances
 with the head seed held fixed, as in an earlier version, rejected 44 % in ASR, 45 % in SLU, 18 % in
 IC, 12 % in KS and 6 % in SID.)
 
