@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tools.family import page as family_page
-from tools.pages import conditions, statistics_page, validation
+from tools.pages import conditions, levels, statistics_page, validation
 from tools.recipes import throughput
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +43,7 @@ def test_the_table_of_upstreams_against_themselves_is_that_of_the_records():
     committed = (ROOT / "docs/statistics.md").read_text(encoding="utf-8")
     tests = list(statistics_page.self_tests(rows("open")))
     assert statistics_page.observed(tests) in committed, "make statistics"
+    assert levels.levels_table(levels.column_levels(rows("open"))) in committed
     assert sum(item.pairs for item in tests) > 500
     assert 0.03 <= sum(i.rejected for i in tests) / sum(i.pairs for i in tests) <= 0.07
 

@@ -5,6 +5,7 @@ import pytest
 
 from bench.metrics.items import Items
 from bench.metrics.jackknife import jackknife
+from tools.pages.levels import most_apart
 from tools.pages.simulation import Population, column, rate_influences, simulate, trials
 
 SIZES = (67, 50, 28, 28, 23, 21, 21, 20, 19, 12, 11, 5)
@@ -42,3 +43,9 @@ def test_trials_are_half_of_one_speaker_and_as_hard_as_on_track_open():
     assert items.labels.mean() == 0.5
     assert np.array_equal(items.labels, items.enrolment_speakers == items.test_speakers)
     assert 0.2 < items.score().value < 0.33
+
+
+def test_levels_are_bands_that_do_not_overlap():
+    assert most_apart([]) == 0
+    assert most_apart([(1, 2), (1, 2), (3, 5), (2, 6), (4, 6), (6, 6)]) == 3
+    assert most_apart([(1, 9), (1, 1), (2, 2), (3, 9)]) == 3
