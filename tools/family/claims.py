@@ -80,8 +80,6 @@ CLAIMS = (
     Claim("another training of the same recipe", "house_distil_disc-s2", "house_distil_disc"),
     Claim("another training of the same recipe", "house_fbank-s1", "house_fbank"),
     Claim("another training of the same recipe", "house_fbank-s2", "house_fbank"),
-    Claim("another training of the same recipe", "house_ofa-s1", "house_ofa"),
-    Claim("another training of the same recipe", "house_ofa-s2", "house_ofa"),
     Claim("another training of the same recipe", "house_pruned60-s1", "house_pruned60"),
     Claim("another training of the same recipe", "house_pruned60-s2", "house_pruned60"),
     Claim("another training of the same recipe", "house_pruned_macs40-s1", "house_pruned_macs40"),
