@@ -24,7 +24,7 @@ from upstreams.whisper import WhisperEncoder
 TargetNorm = Literal["frames", "dimensions", "none"]
 CosineForm = Literal["log_sigmoid", "raw"]
 # Whisper has a frame for every 20 ms that has begun, convolutions have one for every full window.
-SPARE_FRAMES = 3
+SPARE_FRAMES = 2
 MIN_STD = 1e-3  # of a dimension that hardly varies
 
 
