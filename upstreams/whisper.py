@@ -11,7 +11,6 @@ Files: CTranslate2's `model.bin` (faster-whisper), a state dict of transformers,
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import Tensor, nn
 from bench.api import SAMPLE_RATE_HZ, Hidden, Upstream, UpstreamSource, pad_states
 from bench.errors import UsageError
 from upstreams.encoder.mel import power_spectrum
+from upstreams.encoder.positions import sinusoids
 from upstreams.importers.whisper import import_state, read_whisper
 from upstreams.slaney import mel_filters
 
@@ -102,7 +102,7 @@ class WhisperEncoder(Upstream):
         self.conv2 = nn.Conv1d(width, width, 3, stride=2, padding=1)
         self.layers = nn.ModuleList(WhisperLayer(width) for _ in range(shape.num_layers))
         self.norm = nn.LayerNorm(width)
-        self.register_buffer("positions", sinusoids(width))
+        self.register_buffer("positions", sinusoids(MAX_FRAMES, width))
         filters = mel_filters(shape.mel_bins, WINDOW_SAMPLES)
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW_SAMPLES), persistent=False)
@@ -117,14 +117,24 @@ class WhisperEncoder(Upstream):
         Raises:
             InvalidDataError: an utterance is empty.
         """
+        return self.states(wavs, lengths, self.num_layers)
+
+    def states(self, wavs: Tensor, lengths: Tensor, count: int) -> Hidden:
+        """Return the first `count` states of `forward`, without the layers above them.
+
+        Raises:
+            InvalidDataError: an utterance is empty.
+        """
         rows = [
-            torch.cat([self._window_states(part) for part in wav[:size].split(MAX_SAMPLES)], dim=1)
+            torch.cat(
+                [self._window_states(part, count) for part in wav[:size].split(MAX_SAMPLES)], dim=1
+            )
             for wav, size in zip(wavs, self.sizes(lengths), strict=True)
         ]  # each (L, T, D)
         return pad_states(rows, lengths.device)
 
-    def _window_states(self, wav: Tensor) -> Tensor:
-        """Return the states (L, T, D) of at most 30 s of sound (S,)."""
+    def _window_states(self, wav: Tensor, count: int) -> Tensor:
+        """Return the first states (count, T, D) of at most 30 s of sound (S,)."""
         frames = self.num_frames(wav.shape[0])
         silence = round(self.context_s * SAMPLE_RATE_HZ)
         total = min(MAX_SAMPLES, self.num_frames(wav.shape[0] + silence) * STRIDE_SAMPLES)
@@ -132,10 +142,11 @@ class WhisperEncoder(Upstream):
         x = F.gelu(self.conv2(F.gelu(self.conv1(x)))).transpose(1, 2)
         x = x + self.positions[: x.shape[1]]
         states = [x]
-        for layer in self.layers:
+        for layer in self.layers[: count - 1]:
             x = layer(x)
             states.append(x)
-        states[-1] = self.norm(x)
+        if count == self.num_layers:
+            states[-1] = self.norm(x)
         return torch.cat(states)[:, :frames]
 
     def _log_mel(self, wav: Tensor) -> Tensor:
@@ -144,14 +155,6 @@ class WhisperEncoder(Upstream):
         mel = (power[:, :-1].t() @ self.filters.float()).clamp(min=FLOOR).log10()  # (T, mel bins)
         mel = torch.maximum(mel, mel.amax() - RANGE_LOG10)
         return ((mel + 4.0) / 4.0).t().to(wav.dtype)
-
-
-def sinusoids(width: int) -> Tensor:
-    """Return Whisper's positions (MAX_FRAMES, D): sines, then cosines, of 1 to 10,000 frames."""
-    step = math.log(10_000.0) / (width // 2 - 1)
-    rates = torch.exp(-step * torch.arange(width // 2, dtype=torch.float32))
-    angles = torch.arange(MAX_FRAMES, dtype=torch.float32)[:, None] * rates
-    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def _shape(config: Mapping[str, Any]) -> WhisperShape:

@@ -6,6 +6,9 @@ from bench.make.recipe import recipe_card, recipe_names
 from tools.recipes.dry_runs import DryRun, count_macs, dry_run, planned, write_page
 from upstreams.encoder.config import EncoderConfig
 
+# Parameters: the family is small; a copy of Whisper's four layers has 7.1 M before its front end.
+HOUSE, WHISPER_TINY = 5_000_000, 8_000_000
+
 
 def test_every_published_recipe_is_run():
     names = {name for name, _ in planned()}
@@ -26,7 +29,8 @@ def test_every_house_recipe_makes_updates_in_its_precision(name):
         "training.precision": card.training.get("precision", "float32"),
         **few.get(name, {}),
     }
-    assert dry_run(name, card.teacher, settings).params < 5_000_000
+    largest = WHISPER_TINY if card.teacher == "whisper_tiny_en" else HOUSE
+    assert dry_run(name, card.teacher, settings).params < largest
 
 
 def test_hubert_base_has_its_multiply_accumulates():

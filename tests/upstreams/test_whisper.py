@@ -13,10 +13,11 @@ from bench.load.loader import load_upstream
 from bench.measure.check import check
 from bench.measure.cost import measure, num_params
 from bench.sound.torchaudio_guard import import_torchaudio
+from upstreams.encoder.positions import sinusoids
 from upstreams.formats.ctranslate2 import read_ctranslate2
 from upstreams.importers.whisper import CTRANSLATE2, LAYOUTS
 from upstreams.slaney import mel_filters
-from upstreams.whisper import WhisperEncoder, load, sinusoids
+from upstreams.whisper import WhisperEncoder, load
 
 SHAPE = {"width": 128, "num_layers": 2}
 NAMES = ("whisper_tiny_en", "whisper_tiny_en@context=30")
@@ -123,7 +124,7 @@ def test_the_filters_and_positions_are_whispers():
     transformers = pytest.importorskip("transformers")
     filters = torch.tensor(transformers.WhisperFeatureExtractor().mel_filters)
     assert relative_error(mel_filters(80, 400), filters.float()) <= 1e-6
-    table = sinusoids(128)
+    table = sinusoids(1_500, 128)
     assert table.shape == (1_500, 128) and float(table[0, 64:].min()) == 1.0
 
 

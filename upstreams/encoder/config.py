@@ -64,6 +64,8 @@ class EncoderConfig:
             that each layer still has (gates are stored for all of them); empty for all heads.
         attention_dropout: attention was trained with dropout (HuBERT Large and WavLM Large: not).
             Nothing is dropped here, but SUPERB's rule of counting MACs depends on it.
+        sinusoidal_positions: absolute positions are added to the input of the first layer
+            (Whisper); the positional convolution remains.
         reuses: for each layer, whether it takes the attention map of the closest layer below that
             computes one, and has no queries and keys (ARMHuBERT); empty for none.
         time_reduction: frames joined to one before the first layer (FitHuBERT); 1 for none.
@@ -102,6 +104,7 @@ class EncoderConfig:
     relative_distance: Count = 800
     kept_heads: LayersOf[LayersOf[Count]] = ()
     attention_dropout: bool = True
+    sinusoidal_positions: bool = False
     reuses: LayersOf[bool] = ()
     time_reduction: Size = 1
     layer_projection: Count = 0

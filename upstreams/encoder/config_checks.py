@@ -29,6 +29,11 @@ def check_config(config: EncoderConfig) -> None:
             f"encoder config: embed_dim {config.embed_dim} is not a multiple of "
             f"pos_conv_groups {config.pos_conv_groups}"
         )
+    if config.sinusoidal_positions and (config.embed_dim % 2 or config.embed_dim < 4):
+        raise UsageError(
+            f"encoder config: 'sinusoidal_positions' are pairs of a sine and a cosine, at least "
+            f"two: an even embed_dim expected, found {config.embed_dim}"
+        )
     _check_front_end(config)
     if config.relative_buckets:
         _check_relative_positions(config)

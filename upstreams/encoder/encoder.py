@@ -18,7 +18,7 @@ from upstreams.encoder.config import EncoderConfig
 from upstreams.encoder.frontend import NORM_EPS, WaveExtractor, num_frames, receptive_field
 from upstreams.encoder.kaldi import WINDOW_SAMPLES, KaldiExtractor
 from upstreams.encoder.mel import MelExtractor
-from upstreams.encoder.positions import PositionGate, RelativePositions
+from upstreams.encoder.positions import PositionGate, RelativePositions, sinusoids
 from upstreams.encoder.products import Linear, pack_linear_maps
 from upstreams.encoder.reuse import MappedAttention, ReusingAttention
 from upstreams.encoder.taps import expansion, num_states, projected_layers, select, state_width
@@ -208,6 +208,13 @@ class Encoder(Upstream):
             features = self.feature_norm(features)
         return features if self.projection is None else self.projection(features)
 
+    def with_positions(self, x: Tensor) -> Tensor:
+        """Return the projection (B, T, D) with its positions: of a pre-norm encoder, state 0."""
+        located: Tensor = x + self.pos_conv(x)
+        if self.config.sinusoidal_positions:
+            located = located + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
+        return located
+
     def transform(self, x: Tensor, frames: Tensor | None) -> list[Tensor]:
         """Return all states, whatever the tap: the part of the encoder after the projection.
 
@@ -218,7 +225,7 @@ class Encoder(Upstream):
         """
         config = self.config
         projected = x
-        x = x + self.pos_conv(x)
+        x = self.with_positions(x)
         if not config.layer_norm_first:
             x = self.norm(x)
         if self.reduction is not None:

@@ -1,6 +1,7 @@
-"""WavLM's relative positions: a bias on the attention scores, gated by the input at the query.
+"""Positions of frames: WavLM's relative ones, and the transformer's sinusoids.
 
-Chen et al., WavLM (IEEE JSTSP 2022), section III-B. All layers share one table of biases, indexed
+WavLM's are a bias on the attention scores, gated by the input at the query (Chen et al., WavLM,
+IEEE JSTSP 2022, section III-B). All layers share one table of biases, indexed
 by the bucket of the distance between two frames (T5's buckets, formula 5). In every layer, each
 head has a gate computed from the layer's input (formulas 2 to 4).
 """
@@ -16,6 +17,18 @@ from torch import Tensor, nn
 from upstreams.encoder.products import Linear
 
 GATE_WIDTH = 8  # two gates, each the sum of four outputs
+
+
+def sinusoids(frames: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Return absolute positions (T, D): sines, then cosines.
+
+    Their periods are 2 pi to 20,000 pi frames, as in Vaswani et al. (2017), section 3.5; the order
+    and D / 2 - 1 steps between the periods are Whisper's (Radford et al., 2022).
+    """
+    step = math.log(10_000.0) / (width // 2 - 1)
+    rates = torch.exp(-step * torch.arange(width // 2, dtype=torch.float32, device=device))
+    angles = torch.arange(frames, dtype=torch.float32, device=device)[:, None] * rates
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 def position_buckets(frames: int, buckets: int, distance: int, device: torch.device) -> Tensor:

@@ -11,6 +11,7 @@ from torch._dynamo.testing import CompileCounter
 from bench.errors import InvalidDataError, UsageError
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.encoder import Encoder
+from upstreams.encoder.positions import sinusoids
 from upstreams.encoder.state import build, num_parameters, random_state
 from upstreams.formats.layout import import_encoder
 
@@ -192,6 +193,10 @@ def test_too_short_is_told():
         ({"conv_layers": [[512, 10, 0]]}, "key 'conv_layers.0.2'"),
         ({"extractor_mode": "batch_norm"}, "key 'extractor_mode'"),
         ({"pos_conv_groups": 0}, "key 'pos_conv_groups'"),
+        (
+            {"sinusoidal_positions": True, "embed_dim": 45, "pos_conv_groups": 5},
+            "an even embed_dim expected, found 45",
+        ),
     ],
 )
 def test_invalid_configs_are_refused(section, words):
@@ -208,6 +213,15 @@ def test_more_parameters_than_any_encoder_has():
 def test_config_from_a_card():
     config = encoder_config({"num_layers": 2, "heads": [2, 4], "conv_layers": [[8, 10, 5]]})
     assert (config.heads, config.ffn, config.conv_layers) == ((2, 4), (3072, 3072), ((8, 10, 5),))
+
+
+@torch.inference_mode()
+def test_sinusoids_are_added_to_the_input_of_the_layers():
+    config = replace(TINY, layer_norm_first=True)
+    state, x = random_state(config, 0), torch.randn(2, 9, 48)
+    without = build(config, state).transform(x, None)[0]
+    located = build(replace(config, sinusoidal_positions=True), state).transform(x, None)[0]
+    assert torch.allclose(located - without, sinusoids(9, 48).expand(2, 9, 48), atol=1e-6)
 
 
 @pytest.mark.seconds

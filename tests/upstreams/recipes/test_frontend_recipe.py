@@ -4,15 +4,19 @@ from dataclasses import replace
 
 import pytest
 import torch
-from recipe_toys import MEL, WAVE, first_batch, ingredients, moment
+from recipe_toys import MEL, WAVE, first_batch, ingredients, moment, stream
 
+from bench.api import UpstreamSource
 from bench.errors import UsageError
 from upstreams.encoder.config import encoder_config
+from upstreams.encoder.positions import sinusoids
 from upstreams.encoder.state import build, random_state, unpack
-from upstreams.recipes.distillation import frontend
+from upstreams.recipes.distillation import distil, frontend
+from upstreams.recipes.distillation.whisper_layers import layer_config, layer_state
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.export import write_weights
 from upstreams.recipes.training.objective import TrainedUpstream
+from upstreams.whisper import load
 
 BANK = {
     "extractor_mode": "mel",
@@ -27,6 +31,27 @@ BANK = {
 NARROW = replace(
     WAVE, conv_layers=((8, 10, 5), *((8, 3, 2),) * 4, *((8, 2, 2),) * 2), pos_conv_gain=True
 )
+
+
+# Convolutions in front of Whisper's layers.
+WAVEFORM = {
+    "conv_layers": [list(layer) for layer in NARROW.conv_layers],
+    "pos_conv_kernel": 6,
+    "pos_conv_groups": 4,
+    "pos_conv_gain": False,
+    "normalize_wav": True,
+}
+
+
+@pytest.fixture
+def whisper():
+    upstream = load(UpstreamSource(config={"width": 128, "num_layers": 2}, variant="context=0"))
+    with torch.no_grad():
+        for name, parameter in upstream.named_parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+            if name.endswith("joint.bias"):
+                parameter[128:256] = 0
+    return upstream
 
 
 @pytest.fixture
@@ -128,3 +153,88 @@ def test_what_lies_beside_the_teachers_weights_is_handed_on(tmp_path):
     published = tmp_path / "published.pt"
     torch.save({"model": {}, "cfg": {}}, published)
     assert frontend.make(replace(source, teacher_file=published)).product().extras == {}
+
+
+def test_an_encoder_has_whispers_layers(whisper):
+    config, wav = layer_config(whisper), 0.1 * torch.randn(1, 8_000)
+    state = random_state(config, 0)
+    state |= {name: torch.zeros_like(state[name]) for name in state if name.startswith("pos_conv")}
+    taken = layer_state(whisper)
+    assert set(taken) == {name for name in state if name.startswith(("layers.", "norm."))}
+    encoder = build(replace(config, pos_conv_gain=False), _without_gain(state | taken))
+    with torch.no_grad():
+        expected = whisper(wav, torch.tensor([8_000])).states
+        x = expected[0] - sinusoids(expected[0].shape[1], 128)
+        states = encoder.transform(x, None)
+    assert len(states) == 3
+    for mine, theirs in zip(states, expected, strict=True):
+        assert torch.allclose(mine, theirs, atol=1e-4)
+
+
+def _without_gain(state):
+    """The state with the positional convolution as one weight."""
+    kept = {name: value for name, value in state.items() if not name.startswith("pos_conv.")}
+    return kept | {
+        "pos_conv.weight": state["pos_conv.direction"],
+        "pos_conv.bias": state["pos_conv.bias"],
+    }
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_convolutions_learn_the_input_of_whispers_layers(whisper, tmp_path, stage):
+    config = {"student": WAVEFORM, "targets": [0, 1, 2], "target_norm": "dimensions"}
+    source = ingredients(tmp_path, config, teacher=whisper)
+    objective = frontend.make(source)
+    layer = objective.student.layers[1]
+    assert torch.equal(layer.ffn_in.weight, whisper.layers[1].ffn_in.weight)
+    before = layer.ffn_in.weight.clone()
+    batch, losses = first_batch(source), []
+    optimizer = torch.optim.AdamW(objective.groups(3e-3, 0.0))
+    objective.begin(stage)
+    for _ in range(20):
+        loss, figures = objective.loss(batch, moment(0, stage=stage))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0]
+    assert set(figures) == ({"regression"} if stage else {"front"})
+    assert torch.equal(before, layer.ffn_in.weight) == (stage == 0)
+
+
+def test_the_first_stage_is_over_when_the_frames_are_whispers(whisper, tmp_path):
+    """The loss of the front end is lowest for the input of Whisper's first layer."""
+    config = {"student": WAVEFORM, "targets": [1]}
+    source = ingredients(tmp_path, config, teacher=whisper)
+    objective, batch = frontend.make(source), first_batch(source)
+    states = whisper(batch.wavs, batch.lengths).states[0]
+    frames = torch.tensor([objective.student.num_frames(size) for size in batch.lengths.tolist()])
+    exact = states[:, : frames.max()]
+    objective.student.project = lambda *_: (exact, frames)
+    objective.student.with_positions = lambda x: x
+    least, _ = objective.loss(batch, moment())
+    share = batch.frame_share(objective.student.num_frames)
+    assert least.item() == pytest.approx(0.3133 * share, abs=1e-3)  # -log sigmoid(1)
+
+
+def test_a_student_of_whispers_widths_may_start_from_its_layers(whisper, tmp_path):
+    shape = {"embed_dim": 128, "heads": 2, "ffn": 512, "num_layers": 1, "layer_norm_first": True}
+    student = WAVEFORM | shape
+    config = {"student": student, "targets": [2], "take": [1]}
+    student = distil.make(ingredients(tmp_path, config, teacher=whisper)).student
+    assert torch.equal(student.layers[0].ffn_out.weight, whisper.layers[1].ffn_out.weight)
+
+
+def test_frames_that_are_normed_over_an_update_need_all_of_them(make, whisper, tmp_path):
+    source = ingredients(tmp_path, {"student": WAVEFORM, "targets": [1]}, teacher=whisper)
+    data = stream(source)
+    shard = data.load_shard(data.plan(0)[0], 0, 2)
+    for objective in (frontend.make(source), make(target_norm="dimensions")):
+        with pytest.raises(UsageError, match="over all frames of an update"):
+            objective.loss(shard, moment())
+    make(target_norm="frames").loss(shard, moment())
+
+
+def test_keys_of_the_positional_convolution_are_of_whispers_students_alone(make):
+    with pytest.raises(UsageError, match="gives the new front end"):
+        make(student=BANK | {"pos_conv_kernel": 6})

@@ -22,6 +22,7 @@ from upstreams.encoder.state import State, trainable, unpack
 from upstreams.recipes.distillation.codes import CodeLoss, clustered_head, teacher_heads
 from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
+    SPARE_FRAMES,
     CosineForm,
     TargetHeads,
     TargetNorm,
@@ -39,9 +40,6 @@ from upstreams.recipes.training.masking import MaskedFrames, draw_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
-
-# Whisper has a frame for every 20 ms that has begun, convolutions have one for every full window.
-SPARE_FRAMES = 2
 
 
 class DistillationOptions(Frozen):

@@ -2,8 +2,10 @@
 
 Two stages. First only the front end and its projection learn, to match the teacher's projected
 frames (front-end adaptation); then the whole encoder learns the teacher's hidden states. It starts
-with the teacher's layers, so it has their widths. The extras in the teacher's file (unit heads, for
-the discriminative loss) are passed on, because the hidden states have the same meaning.
+with the teacher's layers, so it has their widths. The teacher may be a Whisper: convolutions over
+the waveform, with a positional convolution, then learn the input of Whisper's first layer. The
+extras in the teacher's file (unit heads, for the discriminative loss) are passed on, because the
+hidden states have the same meaning.
 """
 
 from __future__ import annotations
@@ -22,19 +24,24 @@ from upstreams.encoder.state import State, trainable, unpack
 from upstreams.house import read_extras
 from upstreams.recipes.distillation.regularisation import Regularisation, regularise
 from upstreams.recipes.distillation.students import (
+    MIN_STD,
+    SPARE_FRAMES,
     TargetNorm,
     check_grid,
     check_targets,
+    check_whole,
     initial_state,
     regression_loss,
     standardised,
     student_config,
     teacher_of,
 )
+from upstreams.recipes.distillation.whisper_layers import layer_config
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
+from upstreams.whisper import WhisperEncoder
 
 FRONT_KEYS = frozenset(
     {
@@ -50,13 +57,16 @@ FRONT_KEYS = frozenset(
     }
 )
 FRONT = ("extractor", "feature_norm", "feature_scale", "projection")
+# A Whisper has no positional convolution: the student's is part of the new front end.
+POSITION_KEYS = frozenset({"pos_conv_gain", "pos_conv_groups", "pos_conv_kernel"})
 
 
 class FrontEndOptions(Frozen):
     """The recipe's `config`.
 
     Attributes:
-        student: keys of `EncoderConfig` of the new front end, some of `FRONT_KEYS`.
+        student: keys of `EncoderConfig` of the new front end, some of `FRONT_KEYS`; with a Whisper
+            as the teacher also of `POSITION_KEYS`.
         adapt: share of the audio for the first stage.
         targets: hidden states to match in the second stage.
         target_norm: how states are normed in the second stage (`students.standardised`).
@@ -77,7 +87,7 @@ class FrontEndTransfer(Objective):
 
     def __init__(
         self,
-        teacher: Encoder,
+        teacher: Encoder | WhisperEncoder,
         config: EncoderConfig,
         state: State,
         options: FrontEndOptions,
@@ -104,31 +114,52 @@ class FrontEndTransfer(Objective):
         self._extras = extras or {}
         self.student = trainable(config, state)
         regularise(self.student, options.regularisation)
-        check_grid(teacher, self.student)
+        self._from_whisper = isinstance(teacher, WhisperEncoder)
+        check_grid(teacher, self.student, spare=SPARE_FRAMES if self._from_whisper else 0)
         self.min_samples = max(teacher.min_samples, self.student.min_samples)
 
     def begin(self, stage: int) -> None:
         """Train only the front end in the first stage, everything in the second."""
+        front = (*FRONT, "pos_conv") if self._from_whisper else FRONT
         for name, parameter in self.student.named_parameters():
-            parameter.requires_grad_(stage > 0 or name.partition(".")[0] in FRONT)
+            parameter.requires_grad_(stage > 0 or name.partition(".")[0] in front)
+
+    @torch.no_grad()
+    def targets(self, batch: ClipBatch, *, whole: bool) -> tuple[Tensor, list[Tensor]]:
+        """Return what the new front end learns (B, T, D), and all states if `whole`."""
+        teacher = self._teacher[0].to(batch.wavs.device)
+        if isinstance(teacher, WhisperEncoder):
+            count = teacher.num_layers if whole else 1
+            states = list(teacher.states(batch.wavs, batch.lengths, count).states)
+            return states[0], states
+        projected, frames = teacher.project(batch.wavs, batch.lengths)
+        return projected, teacher.transform(projected, frames) if whole else []
 
     def loss(self, batch: ClipBatch, at: Moment) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of projected frames in the first stage, of states in the second."""
-        teacher = self._teacher[0].to(batch.wavs.device)
-        with torch.no_grad():
-            target, frames = teacher.project(batch.wavs, batch.lengths)
-            targets = teacher.transform(target, frames) if at.stage else []
-        projected, _ = self.student.project(batch.wavs, batch.lengths)
-        valid = lengths_to_mask(frames, projected.shape[1]).to(projected.device)
+        """Return the loss of the front end's frames in the first stage, of states in the second.
+
+        Raises:
+            UsageError: as `students.check_whole`.
+        """
+        chosen, norm = self.options.targets, self.options.target_norm
+        check_whole(batch, "dimensions" if self._from_whisper else norm)
+        target, targets = self.targets(batch, whole=at.stage > 0)
+        projected, frames = self.student.project(batch.wavs, batch.lengths)
+        count = projected.shape[1]
+        valid = lengths_to_mask(frames, count).to(projected.device)
         weight, share = self.options.cosine_weight, batch.frame_share(self.student.num_frames)
         if not at.stage:
-            loss = regression_loss(projected[valid], target[valid], weight) * share
+            predicted, target = projected[valid], target[:, :count][valid]
+            if self._from_whisper:
+                predicted = self.student.with_positions(projected)[valid]
+                scale = target.std(dim=0, correction=0).clamp_min(MIN_STD)
+                predicted, target = ((x - target.mean(dim=0)) / scale for x in (predicted, target))
+            loss = regression_loss(predicted, target, weight) * share
             return loss, {"front": loss.item()}
         states = self.student.transform(projected, frames)
-        chosen, norm = self.options.targets, self.options.target_norm
         pairs = zip(
             standardised([states[index] for index in chosen], valid, norm),
-            standardised([targets[index] for index in chosen], valid, norm),
+            standardised([targets[index][:, :count] for index in chosen], valid, norm),
             strict=True,
         )
         loss = torch.stack([regression_loss(*pair, weight) for pair in pairs]).mean() * share
@@ -146,13 +177,17 @@ def make(source: Ingredients) -> Objective:
         UsageError: an invalid configuration, or a teacher that does not fit.
     """
     options = make_model(FrontEndOptions, dict(source.config), "recipe config")
-    teacher, front = teacher_of(source), options.student
-    if not front or not set(front) <= FRONT_KEYS:
+    whisper = source.teacher if isinstance(source.teacher, WhisperEncoder) else None
+    teacher = whisper or teacher_of(source)
+    front, keys = options.student, FRONT_KEYS | (POSITION_KEYS if whisper else frozenset())
+    if not front or not set(front) <= keys:
         raise UsageError(
-            f"'student' gives the new front end: some of {', '.join(sorted(FRONT_KEYS))}; "
+            f"'student' gives the new front end: some of {', '.join(sorted(keys))}; "
             f"found {', '.join(sorted(front)) or 'nothing'}"
         )
-    config = student_config(teacher.config, front)
+    shape = layer_config(teacher) if isinstance(teacher, WhisperEncoder) else teacher.config
+    config = student_config(shape, front)
     layers = range(config.num_layers)
     state = initial_state(config, teacher, take=layers, seed=source.seed)
-    return FrontEndTransfer(teacher, config, state, options, read_extras(source.teacher_file))
+    extras = None if whisper else read_extras(source.teacher_file)
+    return FrontEndTransfer(teacher, config, state, options, extras)

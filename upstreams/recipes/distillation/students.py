@@ -15,12 +15,16 @@ from bench.trainer import Ingredients
 from upstreams.encoder.config import EncoderConfig, encoder_config
 from upstreams.encoder.encoder import Encoder
 from upstreams.encoder.state import State, random_state, unpack
+from upstreams.recipes.distillation.whisper_layers import layer_state
 from upstreams.recipes.pretraining.pretrain import config_section
 from upstreams.recipes.training.precision import at_least_float32
 from upstreams.recipes.training.stream import ClipBatch
+from upstreams.whisper import WhisperEncoder
 
 TargetNorm = Literal["frames", "dimensions", "none"]
 CosineForm = Literal["log_sigmoid", "raw"]
+# Whisper has a frame for every 20 ms that has begun, convolutions have one for every full window.
+SPARE_FRAMES = 2
 MIN_STD = 1e-3  # of a dimension that hardly varies
 
 
@@ -93,7 +97,7 @@ def initial_state(
 
     Args:
         config: of the student.
-        teacher: weights are taken from it, if it is an `Encoder`.
+        teacher: weights are taken from it, if it is an `Encoder` or a Whisper.
         take: the teacher's layer (from 0) for each layer of the student; empty takes no weights.
         seed: of the random weights.
 
@@ -104,17 +108,18 @@ def initial_state(
     state = random_state(config, seed)
     if not take:
         return state
-    if not isinstance(teacher, Encoder):
+    if not isinstance(teacher, Encoder | WhisperEncoder):
         raise UsageError(
             f"'take': the layers of a {type(teacher).__name__} are of another architecture: leave "
             f"it empty"
         )
-    if len(take) != config.num_layers or not set(take) <= set(range(teacher.config.num_layers)):
+    depth = len(teacher.layers)
+    if len(take) != config.num_layers or not set(take) <= set(range(depth)):
         raise UsageError(
-            f"'take' must name one of the teacher's {teacher.config.num_layers} layers (from 0) "
+            f"'take' must name one of the teacher's {depth} layers (from 0) "
             f"for each of the student's {config.num_layers}, found {list(take)}"
         )
-    teacher_state = unpack(teacher)
+    teacher_state = unpack(teacher) if isinstance(teacher, Encoder) else layer_state(teacher)
     taken = 0
     for name in state:
         parts = name.split(".")
