@@ -78,13 +78,10 @@ def test_the_layers_are_the_teachers_and_only_the_front_end_learns_first(make, t
     assert all(p.requires_grad for p in objective.student.parameters())
 
 
-@pytest.mark.parametrize("stage", [0, 1])
-def test_both_stages_learn(make, tmp_path, stage):
-    objective = make()
-    batch = first_batch(ingredients(tmp_path, {}))
+def learn(objective, batch, stage):
+    """Make twenty updates of a stage, whose loss must fall."""
     optimizer = torch.optim.AdamW(objective.groups(3e-3, 0.0))
     objective.begin(stage)
-    before = {name: value.clone() for name, value in objective.student.state_dict().items()}
     losses = []
     for _ in range(20):
         loss, figures = objective.loss(batch, moment(0, stage=stage))
@@ -94,6 +91,14 @@ def test_both_stages_learn(make, tmp_path, stage):
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert set(figures) == ({"regression"} if stage else {"front"})
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_both_stages_learn(make, tmp_path, stage):
+    objective = make()
+    batch = first_batch(ingredients(tmp_path, {}))
+    before = {name: value.clone() for name, value in objective.student.state_dict().items()}
+    learn(objective, batch, stage)
     changed = {
         name.partition(".")[0]
         for name, value in objective.student.state_dict().items()
@@ -156,12 +161,11 @@ def test_what_lies_beside_the_teachers_weights_is_handed_on(tmp_path):
 
 
 def test_an_encoder_has_whispers_layers(whisper):
-    config, wav = layer_config(whisper), 0.1 * torch.randn(1, 8_000)
-    state = random_state(config, 0)
-    state |= {name: torch.zeros_like(state[name]) for name in state if name.startswith("pos_conv")}
-    taken = layer_state(whisper)
+    config = replace(layer_config(whisper), pos_conv_gain=False)
+    state, taken, wav = random_state(config, 0), layer_state(whisper), 0.1 * torch.randn(1, 8_000)
     assert set(taken) == {name for name in state if name.startswith(("layers.", "norm."))}
-    encoder = build(replace(config, pos_conv_gain=False), _without_gain(state | taken))
+    silent = {name: torch.zeros_like(state[name]) for name in state if name.startswith("pos_conv")}
+    encoder = build(config, state | taken | silent)
     with torch.no_grad():
         expected = whisper(wav, torch.tensor([8_000])).states
         x = expected[0] - sinusoids(expected[0].shape[1], 128)
@@ -169,15 +173,6 @@ def test_an_encoder_has_whispers_layers(whisper):
     assert len(states) == 3
     for mine, theirs in zip(states, expected, strict=True):
         assert torch.allclose(mine, theirs, atol=1e-4)
-
-
-def _without_gain(state):
-    """The state with the positional convolution as one weight."""
-    kept = {name: value for name, value in state.items() if not name.startswith("pos_conv.")}
-    return kept | {
-        "pos_conv.weight": state["pos_conv.direction"],
-        "pos_conv.bias": state["pos_conv.bias"],
-    }
 
 
 @pytest.mark.parametrize("stage", [0, 1])
@@ -188,17 +183,7 @@ def test_convolutions_learn_the_input_of_whispers_layers(whisper, tmp_path, stag
     layer = objective.student.layers[1]
     assert torch.equal(layer.ffn_in.weight, whisper.layers[1].ffn_in.weight)
     before = layer.ffn_in.weight.clone()
-    batch, losses = first_batch(source), []
-    optimizer = torch.optim.AdamW(objective.groups(3e-3, 0.0))
-    objective.begin(stage)
-    for _ in range(20):
-        loss, figures = objective.loss(batch, moment(0, stage=stage))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    assert set(figures) == ({"regression"} if stage else {"front"})
+    learn(objective, first_batch(source), stage)
     assert torch.equal(before, layer.ffn_in.weight) == (stage == 0)
 
 
