@@ -275,7 +275,10 @@ def how_to_supply(card: UpstreamCard) -> str:
     if source.is_local:
         return f"put {source.file} beside the card, or give it with --weights path"
     if source.made_by is not None:
-        return f"train it again and evaluate the card that this writes: {source.made_by}"
+        return (
+            f"train it again and give the card that this writes (eval --card, compress "
+            f"--teacher-card): {source.made_by}"
+        )
     origin = f"the wheel {source.wheel}"
     if source.hub is not None:
         origin = f"https://huggingface.co/{source.hub}/resolve/{source.revision}/{source.file}"
