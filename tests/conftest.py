@@ -123,10 +123,10 @@ def committed():
 
 @pytest.fixture(scope="session")
 def house_family():
-    """The family of `house_wave` on track open, from the committed records."""
+    """The family of `whisper_tiny_en` on track open, from the committed records."""
     from tools.family.members import read_family
 
-    return read_family("house_wave", "open", ROOT / "leaderboard")
+    return read_family("whisper_tiny_en", "open", ROOT / "leaderboard")
 
 
 @pytest.fixture(scope="session")

@@ -275,10 +275,8 @@ def how_to_supply(card: UpstreamCard) -> str:
     if source.is_local:
         return f"put {source.file} beside the card, or give it with --weights path"
     if source.made_by is not None:
-        return (
-            f"train it again and give the card that this writes (eval --card, compress "
-            f"--teacher-card): {source.made_by}"
-        )
+        where = "(eval --card, compress --teacher-card)"
+        return f"train it again and give the card that this writes {where}: {source.made_by}"
     origin = f"the wheel {source.wheel}"
     if source.hub is not None:
         origin = f"https://huggingface.co/{source.hub}/resolve/{source.revision}/{source.file}"

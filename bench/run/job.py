@@ -21,9 +21,7 @@ from bench.identity import engine_settings, run_lock
 from bench.load.fingerprint import agree, identified
 from bench.load.loader import load_upstream
 from bench.measure.cost import measure, real_time_factor
-from bench.metrics.metric import METRICS
 from bench.paths import file_sha256, runs_folder
-from bench.probe.choice import best_of
 from bench.probe.fit import Fitted
 from bench.progress import say, warn
 from bench.records.record import Record, UpstreamCost, read_record, write_record
@@ -34,7 +32,7 @@ from bench.run.result import record_of
 from bench.run.run_features import Features, extract, features_of
 from bench.run.selection import forget_rates, shared_rates
 from bench.run.spec import Resolved, RunSpec, prepare_corpora, resolve_run, run_card
-from bench.run.stages import best_probe, predict_tests, save_head, score_tests, train
+from bench.run.stages import best_in_full, best_probe, predict_tests, save_head, score_tests, train
 from bench.session import Session
 
 
@@ -202,7 +200,7 @@ class Job:
             return {str(name): str(sha256) for name, sha256 in written.items()}
         features = replace(self.features, resolved=self.runs[index])
         points = self.train(group)[list(group).index(index)]
-        probe = best_probe(features, self._best(points))
+        probe = best_probe(features, best_in_full(points, self.runs[0].card))
         save_head(probe, head_file(self.paths[index]))
         with self.clock.stage("predict"):
             digests = predict_tests(features, probe, self._predictions(index))
@@ -218,7 +216,7 @@ class Job:
         features = replace(self.features, resolved=self.runs[index])
         with self.clock.stage("score"):
             scores = score_tests(self.runs[index], self._predictions(index))
-        best = self._best(points)
+        best = best_in_full(points, self.runs[0].card)
         probe = best_probe(features, best)
         head_sha256 = file_sha256(head_file(self.paths[index]))
         record = record_of(
@@ -226,11 +224,6 @@ class Job:
         )
         write_record(record, self.paths[index])
         return record
-
-    def _best(self, points: list[Fitted]) -> Fitted:
-        higher = METRICS[self.runs[0].card.selects_by].higher_is_better
-        in_full = [point for point in points if not point.explored]
-        return best_of(in_full, higher_is_better=higher)
 
     def _training(self, index: int) -> Path:
         key = self.runs[index].heads_key(engine_settings(self.features.store.engine))

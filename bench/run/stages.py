@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import stopping
-from bench.config import Recipe
+from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
 from bench.features.tensor_file import read_sealed, write_sealed
 from bench.metrics.metric import METRICS
@@ -223,6 +223,16 @@ def _with_progress(
     for curve in curves.values():
         curve.close()
     return points
+
+
+def best_in_full(points: Sequence[Fitted], card: TaskCard) -> Fitted:
+    """Return the head with the best dev score of those that were trained in full.
+
+    Raises:
+        InvalidDataError: all of them diverged.
+    """
+    in_full = [point for point in points if not point.explored]
+    return best_of(in_full, higher_is_better=METRICS[card.selects_by].higher_is_better)
 
 
 def best_probe(features: Features, best: Fitted) -> Probe:

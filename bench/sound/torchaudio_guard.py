@@ -14,8 +14,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from threading import Lock
 from types import ModuleType
 from typing import Any
+
+# A first import that fails takes torchaudio out of `sys.modules`, under the hands of other threads.
+_ONE_AT_A_TIME = Lock()
 
 
 def _without_extension() -> ModuleType:
@@ -40,11 +44,12 @@ def import_torchaudio(submodule: str = "") -> Any:
         ImportError: torchaudio is not installed, or fails for another reason.
     """
     name = f"torchaudio.{submodule}" if submodule else "torchaudio"
-    if "torchaudio" not in sys.modules:
-        try:
-            importlib.import_module("torchaudio")
-        except (OSError, RuntimeError):  # a library is missing; CUDA versions differ
-            for loaded in [key for key in sys.modules if key.split(".")[0] == "torchaudio"]:
-                del sys.modules[loaded]
-            sys.modules["torchaudio._extension"] = _without_extension()
-    return importlib.import_module(name)
+    with _ONE_AT_A_TIME:
+        if "torchaudio" not in sys.modules:
+            try:
+                importlib.import_module("torchaudio")
+            except (OSError, RuntimeError):  # a library is missing; CUDA versions differ
+                for loaded in [key for key in sys.modules if key.split(".")[0] == "torchaudio"]:
+                    del sys.modules[loaded]
+                sys.modules["torchaudio._extension"] = _without_extension()
+        return importlib.import_module(name)

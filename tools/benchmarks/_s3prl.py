@@ -94,7 +94,7 @@ def _classifier(bed: Bed) -> tuple[nn.Module, LossOf]:
 def _ctc(bed: Bed) -> tuple[nn.Module, LossOf]:
     """Its recurrent layers, as wide and as many as those of the task's own recipe, with CTC.
 
-    As in its ASR and slot filling, whose answers (letters; letters and slots) ours encode.
+    As in its ASR, whose answers (letters) ours encode.
     """
     from s3prl.downstream.asr.model import RNNs
 

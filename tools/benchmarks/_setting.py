@@ -154,7 +154,7 @@ class Bed:
         lesson = self.lesson(source)
         grid = make_grid(source, lesson.make_head, recipe, None, recipe.lr_grid[:1], [0])
         encoded: Any = grid.points[0].probe.head.encode(lesson.targets[0])
-        pooled = card.features == "pooled"
+        is_tensor = isinstance(encoded, torch.Tensor)  # of ASR it is a list of lines
         schedule = Schedule(source.lengths(), recipe.batch_size, [0])
 
         def epoch() -> None:
@@ -162,7 +162,7 @@ class Bed:
                 chosen = [step.group[place] for place in step.positions[0]]
                 wavs = [clean_sound(self.train[index]) for index in chosen]
                 batch = padded(forward_bucket(upstream, wavs, Engine()))
-                targets = encoded[chosen] if pooled else [encoded[index] for index in chosen]
+                targets = encoded[chosen] if is_tensor else [encoded[index] for index in chosen]
                 with torch.enable_grad():
                     _frame_level_update(grid, batch, targets)
 

@@ -30,7 +30,7 @@ def measure(setting: Setting) -> str:
         "task",
         "audio s",
         f"uncached / stored, {EPOCHS} epochs, one head",
-        "grid of 15 / bare pass",
+        "grid / bare pass",
         "equality",
     ]
     table = markdown_table(rows, head)
@@ -38,10 +38,10 @@ def measure(setting: Setting) -> str:
 
 Stored: the pass over the utterances (writing included) and {EPOCHS} epochs of one head. Uncached:
 the same head, batch size and updates with the upstream in every step; one epoch is timed in each
-round and multiplied by {EPOCHS}. Grid: pass and training of 5 learning rates x 3 seeds (ASR and
-SLU: of 1 x 3, their cards' grid), divided by the pass alone. CPU seconds; {setting.utterances}
-utterances of the training split (KS {POOLED["ks"]} times as many, ASR and SLU {fewer.utterances}, a
-whole batch of their recipes), {setting.repeats} rounds in turn, median (lowest to highest).
+round and multiplied by {EPOCHS}. Grid: pass and training of the card's learning rates x 3 seeds,
+divided by the pass alone. CPU seconds; {setting.utterances} utterances of the training split (KS
+{POOLED["ks"]} times as many, ASR and SLU {fewer.utterances}), {setting.repeats} rounds in turn,
+median (lowest to highest).
 
 {_full_size(setting)}
 

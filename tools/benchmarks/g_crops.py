@@ -9,12 +9,11 @@ from pathlib import Path
 from bench.config import CropRule, TaskCard
 from bench.features.store import FeatureStore
 from bench.load.loader import Loaded, load_upstream
-from bench.probe.choice import best_of
 from bench.probe.fit import predict
 from bench.registry import task_card
 from bench.run.run_features import Features, extract
 from bench.run.spec import RunSpec, prepare_corpora, resolve_run
-from bench.run.stages import best_probe, score_of, train
+from bench.run.stages import best_in_full, best_probe, score_of, train
 from bench.session import Session
 from tools.benchmarks._paired import spread
 from tools.benchmarks._setting import SEEDS, Setting, scratch
@@ -61,7 +60,7 @@ def _scores(
     extract(features)
     found = []
     for points in train(features, runs, [root / name / str(seed) for seed in SEEDS]):
-        probe = best_probe(features, best_of(points, higher_is_better=True))
+        probe = best_probe(features, best_in_full(points, chosen))
         predictions = predict(probe, features.source("clean"))
         found.append(score_of("accuracy", runs[0].tables["clean"], predictions))
     return found

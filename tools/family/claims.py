@@ -18,7 +18,7 @@ from tools.family.members import Family
 from tools.markdown import markdown_table
 
 SEEN, UNSEEN = "distorted-seen", "distorted-unseen"
-MIN_TRAININGS = 2  # of a recipe, to compare recipes and not models; the teacher has one
+MIN_TRAININGS = 2  # of a recipe, to compare recipes and not models; a teacher has one
 TASKS_WANTED = 3  # of a pair of sizes, to count as told apart
 
 SECTION = """## Claims of the papers
@@ -28,8 +28,8 @@ on `clean` of the metric ({lower}: lower is better), on a set of conditions of t
 over chance that is lost (lower is better). **Bold**: told apart, corrected by Holm's rule over the
 tasks of the line. A line compares two models, and those of another training of one recipe say how
 much a training alone changes; a line of several trainings compares their means, and its interval
-holds the variance of trainings, pooled over the recipes that were trained more than once. The
-teacher was trained once; that variance counts for it as well.
+holds the variance of trainings, pooled over the recipes that were trained more than once. Teachers
+were trained once; that variance counts for them as well.
 
 {table}
 
@@ -53,7 +53,16 @@ class Claim:
     condition: str = "clean"
 
 
+WHISPER_PAIR = ("house_whisper_robust", "house_whisper_distil")
 CLAIMS = (
+    Claim("other front ends keep the teacher", "house_whisper_wave", "whisper_tiny_en"),
+    Claim("other front ends keep the teacher", "house_whisper_fbank", "whisper_tiny_en"),
+    Claim("a filter bank costs little", "house_whisper_fbank", "house_whisper_wave"),
+    Claim("half of the layers keep the teacher", "house_whisper_distil", "house_whisper_fbank"),
+    Claim("distorted input narrows the loss, seen", *WHISPER_PAIR, SEEN),
+    Claim("distorted input narrows the loss, unseen", *WHISPER_PAIR, UNSEEN),
+    Claim("at no cost on clean speech", *WHISPER_PAIR),
+    Claim("pruning keeps the teacher", "house_whisper_pruned60", "house_whisper_wave"),
     Claim("the discriminative loss helps", "house_distil_disc", "house_distil"),
     Claim("a filter bank costs little", "house_fbank", "house_distil"),
     Claim("deep and thin against shallow and wide", "house_distil_thin", "house_distil_wide"),
@@ -169,11 +178,13 @@ def over_trainings(
         family: whose rows are compared.
         first: a recipe, by the name of its first training.
         second: another one; tasks in which one of both has fewer than two trainings are left out,
-            unless it is the teacher.
+            unless it is the teacher of the first.
         condition: as in `differences`.
     """
     found = {}
     recipes = {row.name: trainings(family, row.name) for row in family.rows}
+    is_teacher = any(row.teacher == second for row in recipes[first])
+    needed = {first: MIN_TRAININGS, second: 1 if is_teacher else MIN_TRAININGS}
     for task, metric in family.metrics().items():
         scores = _scores(family, task, metric, condition)
         means = {
@@ -181,8 +192,7 @@ def over_trainings(
             for name, rows in recipes.items()
         }
         spread = seed_variance(means.values())
-        enough = {first: MIN_TRAININGS, second: MIN_TRAININGS} | {family.teacher.name: 1}
-        if spread is not None and all(len(means[name]) >= enough[name] for name in (first, second)):
+        if spread is not None and all(len(means[name]) >= needed[name] for name in needed):
             found[task] = difference(means[first], means[second], spread)
     return found
 

@@ -22,18 +22,21 @@ on all {rungs} rungs and beat chance on clean speech on all these tasks. To test
 
 def scored_rows(family: Family) -> list[Row]:
     """Return the rows with every rung on every task of the page."""
-    needed = {(task, name) for task in ladder_metrics(family) for name in _rung_names()}
+    needed = {key for task in ladder_metrics(family) for key in _rungs_of(task)}
     return [row for row in family.rows if needed and row.degradations.keys() >= needed]
 
 
 def ladder_metrics(family: Family) -> dict[str, str]:
-    """Return the main metric of every task that the teacher was measured on under every rung."""
-    scored = family.teacher.degradations.keys()
+    """Return the main metric of every task on which some row was measured under every rung."""
     return {
         task: metric
         for task, metric in family.metrics().items()
-        if all((task, name) in scored for name in _rung_names())
+        if any(row.degradations.keys() >= _rungs_of(task) for row in family.rows)
     }
+
+
+def _rungs_of(task: str) -> set[tuple[str, str]]:
+    return {(task, name) for name in _rung_names()}
 
 
 def _rung_names() -> list[str]:

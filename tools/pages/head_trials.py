@@ -18,9 +18,7 @@ from typing import Any
 
 from bench.config import Recipe, TaskCard
 from bench.errors import InvalidDataError
-from bench.metrics.metric import METRICS
 from bench.paths import write_text
-from bench.probe.choice import best_of
 from bench.probe.fit import predict
 from bench.records.record import Record, read_record
 from bench.registry import task_card
@@ -28,7 +26,7 @@ from bench.run.job import open_job
 from bench.run.run_features import extract
 from bench.run.selection import shared_rates
 from bench.run.spec import RunSpec
-from bench.run.stages import best_probe, score_of, train
+from bench.run.stages import best_in_full, best_probe, score_of, train
 from bench.session import Session
 from tools.markdown import markdown_table
 
@@ -156,7 +154,7 @@ def run_trial(task: str, track: str, upstream: str, change: str, session: Sessio
     job = open_job(RunSpec(upstream, task, track), SEEDS, session)
     extract(job.features)
     card = changed_card(job.runs[0].card, change)
-    metric, recipe = METRICS[card.selects_by], card.recipe
+    recipe = card.recipe
     runs = [replace(run, card=card) for run in job.runs]
     features = replace(job.features, resolved=runs[0])
     begin = time.process_time()
@@ -165,8 +163,7 @@ def run_trial(task: str, track: str, upstream: str, change: str, session: Sessio
         shared = shared_rates(features, Path(name) / "trial.json", session.home)
         trained = train(features, runs, folders, shared)
     seconds = (time.process_time() - begin) / len(SEEDS)
-    in_full = [[point for point in points if not point.explored] for points in trained]
-    best = [best_of(points, higher_is_better=metric.higher_is_better) for points in in_full]
+    best = [best_in_full(points, card) for points in trained]
     table, tests = runs[0].tables["clean"], []
     for point in best:
         predicted = predict(best_probe(features, point), features.source("clean"))

@@ -143,7 +143,7 @@ def self_tests(rows: Sequence[Row]) -> Iterator[SelfTests]:
             for row in rows
             if row.pools and (task, metric, condition) in row.scores
         ]
-        tested = [score for score in scores if score.is_tested]
+        tested = [score for score in scores if score.is_tested and not score.is_seedless]
         if not tested:
             continue
         spread = tested[0].spread
@@ -153,8 +153,6 @@ def self_tests(rows: Sequence[Row]) -> Iterator[SelfTests]:
             for score in tested
             for one, two in combinations(score.runs, 2)
         ]
-        if not p_values:  # nothing is trained: one seed
-            continue
         title = f"{task.upper()} {METRICS[metric].label}, {condition}"
         rejected = sum(p_value < SIGNIFICANT for p_value in p_values)
         yield SelfTests(title, len(tested), len(p_values), rejected, spread)
