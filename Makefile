@@ -94,7 +94,7 @@ $(VENV)/.made-peers: $(VENV)/.made
 
 setup-peers: $(VENV)/.made-peers ## the same with the libraries that are timed beside ours
 
-bench: $(if $(PEERS),setup-peers,setup-conditions) ## measure speed: docs/benchmarks.md (half an hour), or PEERS=1: docs/peers.md
+bench: $(if $(PEERS),setup-peers,setup-conditions) ## measure speed: docs/benchmarks.md (an hour or more), or PEERS=1: docs/peers.md
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m tools bench $(if $(PEERS),--peers) $(if $(QUICK),--quick) $(if $(ONLY),--only $(ONLY))
 
 store: setup ## show the stored features (slim-superb store verify|prune)

@@ -18,7 +18,7 @@ from threading import Lock
 from types import ModuleType
 from typing import Any
 
-# A first import that fails takes torchaudio out of `sys.modules`, under the hands of other threads.
+# A first import that fails removes torchaudio from `sys.modules`; other threads wait meanwhile.
 _ONE_AT_A_TIME = Lock()
 
 
