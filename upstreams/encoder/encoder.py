@@ -212,7 +212,9 @@ class Encoder(Upstream):
         """Return the projection (B, T, D) with its positions: of a pre-norm encoder, state 0."""
         located: Tensor = x + self.pos_conv(x)
         if self.config.sinusoidal_positions:
-            located = located + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
+            width = self.config.sinusoidal_width or x.shape[2]
+            positions = sinusoids(x.shape[1], width, x.device)[:, : x.shape[2]]
+            located = located + positions.to(x.dtype)
         return located
 
     def transform(self, x: Tensor, frames: Tensor | None) -> list[Tensor]:
