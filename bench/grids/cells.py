@@ -118,7 +118,10 @@ class RunGrid:
         )
 
     def record_paths(self, cell: GridCell) -> list[Path]:
-        """Return the records of a cell, one a distinct seed, if records spell its upstream like the grid."""
+        """Return the records of a cell, if records spell its upstream like the grid.
+
+        There is one a seed, and one alone of a task that trains nothing.
+        """
         folder = runs_folder(
             self.session.out, self.spec.track, parse_upstream_name(cell.upstream).text()
         )

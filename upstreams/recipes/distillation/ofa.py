@@ -248,9 +248,10 @@ def _sorted_teacher(teacher: Encoder, config: EncoderConfig) -> Encoder:
     """
     shape = teacher.config
     heads, ffn = config.heads[0], config.ffn[0]
-    if shape.relative_buckets or len(set(shape.heads) | set(shape.ffn)) > 2:
+    if shape.relative_buckets or len(set(zip(shape.heads, shape.ffn, strict=True))) > 1:
         raise UsageError(
-            "'by_importance': the teacher must have layers of equal widths and no relative positions"
+            "'by_importance': a teacher with layers of one shape and without relative positions "
+            "expected"
         )
     if heads > shape.heads[0] or ffn > shape.ffn[0]:
         raise UsageError(
