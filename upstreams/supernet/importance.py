@@ -55,16 +55,14 @@ def _head_order(state: Mapping[str, Tensor], prefix: str, config: EncoderConfig)
 
     The importance of a head is the norm of the product of its value and output weights.
     """
-    value = state[f"{prefix}attention.value.weight"].split(config.head_dim)
-    out = state[f"{prefix}attention.out.weight"].split(config.head_dim, dim=1)
-    norms = torch.stack([(after @ before).norm() for before, after in zip(value, out, strict=True)])
-    order = norms.argsort(descending=True, stable=True)
-    rows = torch.arange(len(value) * config.head_dim).view(-1, config.head_dim)
-    return rows[order].flatten()
+    value, out = (state[f"{prefix}attention.{name}.weight"] for name in ("value", "out"))
+    rows = torch.arange(len(value)).view(-1, config.head_dim)
+    norms = torch.stack([torch.linalg.matrix_norm(out[:, head] @ value[head]) for head in rows])
+    return rows[norms.argsort(descending=True, stable=True)].flatten()
 
 
 def _unit_order(state: Mapping[str, Tensor], prefix: str) -> Tensor:
     """Return the feed-forward units, the most important first."""
-    before = state[f"{prefix}ffn_in.weight"].norm(dim=1)
-    after = state[f"{prefix}ffn_out.weight"].norm(dim=0)
+    before = torch.linalg.vector_norm(state[f"{prefix}ffn_in.weight"], dim=1)
+    after = torch.linalg.vector_norm(state[f"{prefix}ffn_out.weight"], dim=0)
     return (before * after).argsort(descending=True, stable=True)
