@@ -63,6 +63,6 @@ def _head_order(state: Mapping[str, Tensor], prefix: str, config: EncoderConfig)
 
 def _unit_order(state: Mapping[str, Tensor], prefix: str) -> Tensor:
     """Return the feed-forward units, the most important first."""
-    before = torch.linalg.vector_norm(state[f"{prefix}ffn_in.weight"], dim=1)
-    after = torch.linalg.vector_norm(state[f"{prefix}ffn_out.weight"], dim=0)
+    before: Tensor = torch.linalg.vector_norm(state[f"{prefix}ffn_in.weight"], dim=1)
+    after: Tensor = torch.linalg.vector_norm(state[f"{prefix}ffn_out.weight"], dim=0)
     return (before * after).argsort(descending=True, stable=True)
