@@ -19,6 +19,11 @@ def test_every_model_with_weights_is_measured_in_three_precisions():
         "house_thin+untrained",
     ]
     assert names[5:] == [
-        *("ge2e@bf16-weights", "ge2e@int8", "house_whisper_ofa@max,bf16-weights", "house_whisper_ofa@max,int8"),
+        *(
+            "ge2e@bf16-weights",
+            "ge2e@int8",
+            "house_whisper_ofa@max,bf16-weights",
+            "house_whisper_ofa@max,int8",
+        ),
         *("house_thin@bf16-weights+untrained", "house_thin@int8+untrained"),
     ]
