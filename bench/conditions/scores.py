@@ -13,7 +13,7 @@ from bench.metrics.jackknife import Influences, jackknife_or_none
 from bench.records.record import ConditionResult, ConditionScore, Record
 from bench.registry import task_card
 from bench.run.artifacts import recorded_predictions, spec_of
-from bench.run.evaluate import Judged, score_condition
+from bench.run.evaluate import Judged, scored
 from bench.run.spec import Table, prepare_corpora, read_tables
 from bench.session import Session
 
@@ -65,10 +65,14 @@ def rescore_conditions(
         table = _recorded_table(item, result, record, session, tables)
         predictions = recorded_predictions(path, item.name, result.predictions_sha256)
         judged = Judged(predictions, table.utterances, table.trials)
-        if not _are_same(result.scores, score_condition(card, item.name, judged)):
+        counts = {metric: judged.items(metric) for metric in card.metrics}
+        scores = [
+            scored(metric, item.name, items, table.utterances) for metric, items in counts.items()
+        ]
+        if not _are_same(result.scores, scores):
             differing.append(item.name)
         if item.steps and not item.test_only:
-            parts = jackknife_or_none(judged.items(card.metrics[0]))
+            parts = jackknife_or_none(counts[card.metrics[0]])
             if parts:
                 distorted[item.name] = parts
     return Rescored(differing, distorted)

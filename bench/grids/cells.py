@@ -118,12 +118,16 @@ class RunGrid:
         )
 
     def record_paths(self, cell: GridCell) -> list[Path]:
-        """Return the records of a cell, one a seed, if records spell its upstream like the grid."""
+        """Return the records of a cell, if records spell its upstream like the grid.
+
+        There is one a seed, and one alone of a task that trains nothing.
+        """
         folder = runs_folder(
             self.session.out, self.spec.track, parse_upstream_name(cell.upstream).text()
         )
         run = self.run_of(cell)
-        names = [replace(run, seed=seed).run_name() for seed in self.spec.seeds]
+        seeds = self.cards[cell.task].recipe.distinct_seeds(self.spec.seeds)
+        names = [replace(run, seed=seed).run_name() for seed in seeds]
         return [folder / f"{name}.json" for name in names]
 
     def is_done(self, cell: GridCell) -> bool:

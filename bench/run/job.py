@@ -41,7 +41,7 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
 
     Args:
         spec: the run; its seed is ignored.
-        seeds: of the heads.
+        seeds: of the heads; of a task that trains nothing, the first is that of the only run.
         session: folders, and how the upstream runs.
 
     Raises:
@@ -56,7 +56,10 @@ def open_job(spec: RunSpec, seeds: Sequence[int], session: Session) -> Job:
         loaded = identified(loaded, session.home)
     with clock.stage("corpus"):
         prepare_corpora(card, session, partial=spec.limit is not None)
-        runs = [resolve_run(replace(spec, seed=seed), card, loaded, session.home) for seed in seeds]
+        runs = [
+            resolve_run(replace(spec, seed=seed), card, loaded, session.home)
+            for seed in card.recipe.distinct_seeds(seeds)
+        ]
     folder = runs_folder(session.out, spec.track, runs[0].spec.upstream)
     paths = [folder / f"{resolved.spec.run_name()}.json" for resolved in runs]
     return Job(runs, paths, features_of(runs[0], session), clock, session.home)

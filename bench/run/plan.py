@@ -173,6 +173,7 @@ def plan_run(spec: RunSpec, seeds: Sequence[int], session: Session) -> Plan:
     tables, is_prepared = planned_tables(card, session, spec)
     named = replace(spec, upstream=loaded.name.text())
     resolved = Resolved(named, card, loaded, tables, labels_of(card, session.home))
+    seeds = card.recipe.distinct_seeds(seeds)
     return make_plan(features_of(resolved, session), seeds, is_prepared=is_prepared)
 
 

@@ -46,7 +46,7 @@ def run_seeds(
 
     Args:
         spec: the run; its seed is ignored.
-        seeds: of the heads; each has a record.
+        seeds: of the heads; each has a record (one for a task that trains nothing).
         session: folders, and how the upstream runs.
         force: compute finished runs again, whatever engine they had.
 
@@ -57,7 +57,7 @@ def run_seeds(
     job = open_job(spec, seeds, session)
     store = job.features.store
     with held(session.out / LOCKS, job.names()), using(store.root, store.key):
-        done: list[Record | None] = [None] * len(seeds) if force else job.done()
+        done: list[Record | None] = [None] * len(job.runs) if force else job.done()
         left = [index for index, record in enumerate(done) if record is None]
         if left:
             job.clear(left, force=force)

@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toy_track import evaluate, rows, score_one
+from grid_parts import grid_of
+from toy_track import evaluate, evaluate_seeds, rows, score_one
 
 from bench import registry
 from bench.conditions import scorer, sets
@@ -16,6 +17,8 @@ from bench.identity import table_digest
 from bench.probe.fit import predict
 from bench.probe.heads import Probe
 from bench.run import artifacts, job
+from bench.run.plan import plan_run
+from bench.run.spec import RunSpec
 from bench.session import Session
 from bench.sound.manifests import read_table, write_table
 from downstreams.words import WordTemplate
@@ -102,6 +105,16 @@ def test_nothing_is_trained_and_dev_chooses_one_state(words):
     assert len(values) == 3 and values[weights.index(1.0)] == max(values)
     assert (record.selection.lr, record.selection.step, record.head.params) == (0.0, 0, 0)
     assert record.score().n == 32
+
+
+def test_head_seeds_make_one_record_where_nothing_is_trained(words):
+    outcomes = evaluate_seeds(words, (0, 1, 2), "words")
+    assert [outcome.path.name for outcome in outcomes] == ["words-s0.json"]
+    assert all(outcome.was_done for outcome in evaluate_seeds(words, (0, 1, 2), "words"))
+    planned = plan_run(RunSpec("fbank", "words", "toy"), (0, 1, 2), Session(home=words.home))
+    assert planned.seeds == 1
+    grid = grid_of(words, tasks=("words",), seeds=(0, 1, 2))
+    assert set(grid.scan().values()) == {"done"}
 
 
 class NoUtterance:

@@ -115,8 +115,12 @@ def test_what_compression_costs(reader, view):
     picture = page.locator("#open svg.pareto")
     assert picture.locator(".dot").count() == picture.locator(".whisker").count() == len(shown)
     lines = picture.locator(".of-teacher").all_text_contents()
-    assert ", ".join(lines).split(", ") == ["teacher: house_wave", "best control", "chance"]
-    assert picture.locator("polyline.curve").count() == 1  # the subnets of one supernet
+    teachers = {row.teacher for row in shown}
+    assert ", ".join(lines).startswith("teacher: ") and len(teachers) == 2
+    marked = ", ".join(lines).removeprefix("teacher: ").split(", ")
+    assert sorted(marked) == sorted([*teachers, "best control", "chance"])
+    supernets = {row.name.partition("@")[0] for row in shown}
+    assert picture.locator("polyline.curve").count() == len(supernets)
     for axis in ("params", "macs", "time", "bytes"):
         assert picture.page.locator(f"#open [name=x] option[value={axis}]").count() == 1
 

@@ -129,7 +129,10 @@ def test_unreachable_weights_give_the_control_under_its_own_name(no_network):
 
 
 def test_a_trained_encoder_of_the_same_family_is_named(no_network):
-    assert "(once-for-all) that are here: house_ofa\n" in load_upstream("lighthubert_small").warning
+    assert (
+        "(once-for-all) that are here: house_whisper_ofa\n"
+        in load_upstream("lighthubert_small").warning
+    )
 
 
 def test_a_weights_folder_that_is_not_there_is_no_reason_for_the_control(tmp_path, monkeypatch):

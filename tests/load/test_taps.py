@@ -36,7 +36,7 @@ def test_a_tap_that_the_upstream_lacks_names_those_that_it_has(tap):
     ("name", "canonical"),
     [
         ("house_distil@tap=layer0", "house_distil@tap=layer0"),
-        ("house_ofa@min,tap=last", "house_ofa@min,tap=last"),
+        ("house_whisper_ofa@min,tap=last", "house_whisper_ofa@min,tap=last"),
         ("fbank@cmvn=off,tap=last", "fbank@cmvn=off,tap=last"),
         ("ge2e@tap=layer1+untrained", "ge2e@tap=layer1+untrained"),
         ("house_distil@tap=paper", "house_distil"),

@@ -228,7 +228,7 @@ def test_table_shows_hints_for_failures_only():
     assert "FAILED" not in str(check_report(check(ToyUpstream())))
 
 
-@pytest.mark.parametrize("name", ["fbank", "ge2e+untrained", "house_ofa@min+untrained"])
+@pytest.mark.parametrize("name", ["fbank", "ge2e+untrained", "house_whisper_ofa@min+untrained"])
 def test_upstreams_of_the_cards_keep_the_contract(name):
     loaded = load_upstream(name)
     results = check(loaded.upstream, loaded.card)

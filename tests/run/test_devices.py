@@ -21,7 +21,7 @@ NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 pytestmark = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_GPU)])
 
 
-@pytest.mark.parametrize("name", ["house_distil", "house_fbank", "house_ofa@min"])
+@pytest.mark.parametrize("name", ["house_distil", "house_fbank", "house_whisper_ofa@min"])
 def test_features_in_buckets_are_those_of_utterances_alone(tmp_path, device, name):
     """Padded, and on the other device: to 0.2 % of the largest value of a hidden state."""
     utterances, loaded = make_utterances(tmp_path, 6), load_upstream(name)

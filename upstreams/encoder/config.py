@@ -66,6 +66,8 @@ class EncoderConfig:
             Nothing is dropped here, but SUPERB's rule of counting MACs depends on it.
         sinusoidal_positions: absolute positions are added to the input of the first layer
             (Whisper); the positional convolution remains.
+        sinusoidal_width: D of these positions, of which the first embed_dim columns are added (a
+            subnet of a wider supernet); 0 for embed_dim.
         reuses: for each layer, whether it takes the attention map of the closest layer below that
             computes one, and has no queries and keys (ARMHuBERT); empty for none.
         time_reduction: frames joined to one before the first layer (FitHuBERT); 1 for none.
@@ -105,6 +107,7 @@ class EncoderConfig:
     kept_heads: LayersOf[LayersOf[Count]] = ()
     attention_dropout: bool = True
     sinusoidal_positions: bool = False
+    sinusoidal_width: Count = 0
     reuses: LayersOf[bool] = ()
     time_reduction: Size = 1
     layer_projection: Count = 0

@@ -29,11 +29,8 @@ def check_config(config: EncoderConfig) -> None:
             f"encoder config: embed_dim {config.embed_dim} is not a multiple of "
             f"pos_conv_groups {config.pos_conv_groups}"
         )
-    if config.sinusoidal_positions and (config.embed_dim % 2 or config.embed_dim < 4):
-        raise UsageError(
-            f"encoder config: 'sinusoidal_positions' are pairs of a sine and a cosine, at least "
-            f"two: an even embed_dim expected, found {config.embed_dim}"
-        )
+    if config.sinusoidal_positions:
+        _check_sinusoids(config)
     _check_front_end(config)
     if config.relative_buckets:
         _check_relative_positions(config)
@@ -45,6 +42,25 @@ def check_config(config: EncoderConfig) -> None:
     if config.reuses:
         _check_reuses(config)
     check_tap(config)
+
+
+def _check_sinusoids(config: EncoderConfig) -> None:
+    """Check the width of absolute positions.
+
+    Raises:
+        UsageError: an odd width, or one that the encoder exceeds.
+    """
+    width = config.sinusoidal_width or config.embed_dim
+    if width % 2 or width < 4:
+        raise UsageError(
+            f"encoder config: 'sinusoidal_positions' are pairs of a sine and a cosine, at least "
+            f"two: an even embed_dim expected, found {width}"
+        )
+    if width < config.embed_dim:
+        raise UsageError(
+            f"encoder config: 'sinusoidal_width' must be at least embed_dim {config.embed_dim}, "
+            f"found {width}"
+        )
 
 
 def _check_front_end(config: EncoderConfig) -> None:

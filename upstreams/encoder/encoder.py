@@ -194,11 +194,16 @@ class Encoder(Upstream):
         padding = ~lengths_to_mask(frames, x.shape[1]).unsqueeze(2)
         return x.to(self.norm.weight.dtype).masked_fill(padding, 0.0), frames
 
-    def _extract(self, wav: Tensor) -> Tensor:
-        """Return front end and projection of one utterance: (S,) to (T, D)."""
+    def _extract(self, wav: Tensor, extractor: nn.Module | None = None) -> Tensor:
+        """Return front end and projection of one utterance: (S,) to (T, D).
+
+        Args:
+            wav: (S,).
+            extractor: in the place of the encoder's, such as one that can be exported.
+        """
         if self.config.normalize_wav:
             wav = F.layer_norm(wav, wav.shape, eps=NORM_EPS)
-        return self._projected(self.extractor(wav))
+        return self._projected((extractor or self.extractor)(wav))
 
     def _projected(self, features: Tensor) -> Tensor:
         """Return the projection (..., T, D) of the front end's output (..., T, C)."""
@@ -212,7 +217,9 @@ class Encoder(Upstream):
         """Return the projection (B, T, D) with its positions: of a pre-norm encoder, state 0."""
         located: Tensor = x + self.pos_conv(x)
         if self.config.sinusoidal_positions:
-            located = located + sinusoids(x.shape[1], x.shape[2], x.device).to(x.dtype)
+            width = self.config.sinusoidal_width or x.shape[2]
+            positions = sinusoids(x.shape[1], width, x.device)[:, : x.shape[2]]
+            located = located + positions.to(x.dtype)
         return located
 
     def transform(self, x: Tensor, frames: Tensor | None) -> list[Tensor]:

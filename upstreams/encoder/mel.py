@@ -126,9 +126,9 @@ class MelExtractor(nn.Module):
         tail = (self.stack - 1) * HOP_SAMPLES
         padded = F.pad(wav, (0, tail + FFT_SAMPLES - WINDOW_SAMPLES))
         power = power_spectrum(padded, self.window, FFT_SAMPLES, HOP_SAMPLES)
-        return self._stack(power.mT).to(wav.dtype)
+        return self.stacked(power.mT).to(wav.dtype)
 
-    def _stack(self, power: Tensor) -> Tensor:
+    def stacked(self, power: Tensor) -> Tensor:
         """Return normalised and stacked log-mel energies (..., T, C) of (..., T * stack, F)."""
         mel = (power / WINDOW_SAMPLES) @ self.filters.float()
         frames = ((mel + FLOOR).log() - self.mean) / self.std

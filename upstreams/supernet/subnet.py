@@ -206,13 +206,18 @@ def supernet_config(config: EncoderConfig) -> EncoderConfig:
 
 
 def subnet_config(config: EncoderConfig, subnet: Subnet) -> EncoderConfig:
-    """Return the encoder of a subnet; its positional convolution has no separate gain."""
+    """Return the encoder of a subnet; its positional convolution has no separate gain.
+
+    Of absolute positions it has the first columns of the supernet's, as of the weights.
+    """
+    width = config.sinusoidal_width or config.embed_dim
     return replace(
         config,
         embed_dim=subnet.embed,
         heads=subnet.heads,
         ffn=subnet.ffn_widths,
         pos_conv_gain=False,
+        sinusoidal_width=width if config.sinusoidal_positions else 0,
     )
 
 

@@ -8,6 +8,7 @@ from recipe_toys import MEL, WAVE, first_batch, ingredients, moment
 
 from bench.api import UpstreamSource, lengths_to_mask
 from bench.errors import UsageError
+from upstreams.encoder.positions import sinusoids
 from upstreams.encoder.state import build, num_parameters, random_state
 from upstreams.house import load_supernet
 from upstreams.recipes.distillation import ofa
@@ -109,6 +110,42 @@ def test_a_waveform_supernet_with_gain():
     assert build(subnet_config(config, space.smallest()), small).hidden_size == 8
 
 
+def test_a_narrow_supernet_starts_with_the_most_important_parts(recipe, teacher):
+    assert teacher.config.heads[0] == 2
+    with torch.no_grad():  # the first head and the first half of the units add nothing
+        for layer in teacher.layers:
+            layer.attention.out.weight[:, : teacher.config.head_dim] = 0
+            layer.ffn_out.weight[:, : teacher.config.ffn[0] // 2] = 0
+    half = {"heads": 1, "ffn": teacher.config.ffn[0] // 2}
+    space = {"search_space": {**SPACE, "heads": [1], "ffn": [1.0]}, "default": "max"}
+    objective = ofa.make(recipe(student=half, take=[0, 1], by_importance=True, **space))
+    batch = first_batch(recipe())
+    with torch.no_grad():
+        expected, _ = teacher(batch.wavs, batch.lengths)
+        states, frames = objective.supernet(batch.wavs, batch.lengths)
+    valid = lengths_to_mask(frames, states[-1].shape[1])
+    assert torch.allclose(states[-1][valid], expected[-1][valid], atol=1e-5)
+
+
+def test_positions_of_a_narrower_subnet_are_the_first_of_the_supernets(recipe):
+    config = replace(MEL, sinusoidal_positions=True)
+    teacher = build(config, random_state(config, 7))
+    space = {**SPACE, "embed": [8, 12, 16]}
+    objective = ofa.make(replace(recipe(search_space=space), teacher=teacher))
+    batch = first_batch(recipe())
+    for embed in (8, 12):
+        small = subnet_config(config, objective.space.smallest())
+        small = replace(small, embed_dim=embed, ffn=(embed,))
+        assert small.sinusoidal_width == 16
+        located = build(small, random_state(small, 0)).with_positions(torch.zeros(1, 9, embed))
+        bias = build(replace(small, sinusoidal_positions=False), random_state(small, 0))
+        added = located - bias.with_positions(torch.zeros(1, 9, embed))
+        assert torch.allclose(added, sinusoids(9, 16)[:, :embed].expand(1, -1, -1), atol=1e-6)
+    assert subnet_config(MEL, objective.space.smallest()).sinusoidal_width == 0
+    with torch.no_grad():
+        assert objective.encode(objective.space.smallest(), batch, None).shape[-1] == 8
+
+
 def test_what_cannot_be_cut_is_refused():
     space = ofa.search_space(SPACE, 2)
     ofa.check_space(space, MEL)
@@ -131,6 +168,10 @@ def test_what_cannot_be_cut_is_refused():
         ({"default": "embed=12"}, "embed=12 is not one of"),
         ({"upper": 9}, "'upper' must be 1 to 3"),
         ({"full_stage": 1.0}, "key 'full_stage'"),
+        (
+            {"by_importance": True, "student": {"ffn": 256}, "take": [0, 1]},
+            "units of the teacher expected, found",
+        ),
     ],
 )
 def test_recipes_that_do_not_hold(recipe, config, told):

@@ -38,6 +38,7 @@ from upstreams.recipes.training.masking import draw_mask
 from upstreams.recipes.training.objective import Moment, Objective, TrainedUpstream
 from upstreams.recipes.training.settings import Section
 from upstreams.recipes.training.stream import ClipBatch
+from upstreams.supernet.importance import most_important
 from upstreams.supernet.subnet import (
     SearchSpace,
     Subnet,
@@ -60,6 +61,8 @@ class OnceForAllOptions(Frozen):
         target_norm: how each is normed before the mean (`students.standardised`).
         upper: number of the teacher's last layers in the mean.
         take: teacher layers that the supernet starts from; empty starts from random weights.
+        by_importance: sort the heads and units of these layers (`most_important`) and take the
+            first; the supernet may then have fewer of them than the teacher.
         full_stage: share of the audio for the first stage.
         start_prob: probability that a masked span starts at a frame of the input.
         span: frames masked at a time.
@@ -73,6 +76,7 @@ class OnceForAllOptions(Frozen):
     target_norm: TargetNorm = "frames"
     upper: int = 8
     take: tuple[int, ...] = ()
+    by_importance: bool = False
     full_stage: float = Field(default=0.4, gt=0, lt=1)
     start_prob: float = Field(default=0.08, ge=0, lt=1)
     span: int = Field(default=6, gt=0)
@@ -236,6 +240,27 @@ def check_space(space: SearchSpace, config: EncoderConfig) -> None:
             )
 
 
+def _sorted_teacher(teacher: Encoder, config: EncoderConfig) -> Encoder:
+    """Return a teacher of the heads and units that a supernet has, the most important ones.
+
+    Raises:
+        UsageError: a teacher that cannot be sorted, or one with fewer heads or units.
+    """
+    shape = teacher.config
+    heads, ffn = config.heads[0], config.ffn[0]
+    if shape.relative_buckets or len(set(zip(shape.heads, shape.ffn, strict=True))) > 1:
+        raise UsageError(
+            "'by_importance': a teacher with layers of one shape and without relative positions "
+            "expected"
+        )
+    if heads > shape.heads[0] or ffn > shape.ffn[0]:
+        raise UsageError(
+            f"'by_importance': at most {shape.heads[0]} heads and {shape.ffn[0]} units of the "
+            f"teacher expected, found {heads} and {ffn}"
+        )
+    return most_important(teacher, heads, ffn)
+
+
 def make(source: Ingredients) -> Objective:
     """Build the objective that the recipe's `config` describes.
 
@@ -248,5 +273,7 @@ def make(source: Ingredients) -> Objective:
     config = student_config(encoder.config, options.student)
     space = search_space(options.search_space, config.num_layers)
     default = parse_subnet(options.default, space, space.largest())
+    if options.by_importance:
+        encoder = _sorted_teacher(encoder, config)
     state = initial_state(config, encoder, take=options.take, seed=source.seed)
     return OnceForAll(teacher, config, state, space, default, options, seed=source.seed)
