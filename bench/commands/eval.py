@@ -37,7 +37,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_task_card(parser)
     parser.add_argument("--track", help="quick (default), open, superb or own")
     parser.add_argument("--seed", type=int, default=0, help="of the head (default 0)")
-    parser.add_argument("--seeds", help="several, such as 0,1,2: trained together, a record each")
+    parser.add_argument(
+        "--seeds", help="several, such as 0,1,2: trained together, a record each (words: one)"
+    )
     parser.add_argument(
         "--lr", help="one learning rate instead of the card's grid; 'published': the card's preset"
     )

@@ -98,7 +98,9 @@ def _traced(form: torch.nn.Module, upstream: Upstream) -> Any:
                 verbose=False,
             )
     except ImportError as error:
-        raise UsageError("export needs onnx and onnxscript: slim-superb[onnx]") from error
+        raise UsageError(
+            "export needs onnx and onnxscript: pip install 'slim-superb[onnx]'"
+        ) from error
     except Exception as error:  # of many classes: tracing, decomposition, translation
         raise InvalidDataError(
             f"this upstream cannot be exported ({short_reason(error)})"
@@ -122,7 +124,7 @@ def _compare(upstream: Upstream, path: Path) -> tuple[float, tuple[int, ...]]:
         exported = resolve(BORDER["source loader"].format(kind="onnx"))(source)
     except UsageError as error:
         raise UsageError(
-            "export verifies with onnxruntime: pip install slim-superb[onnx]"
+            "export verifies with onnxruntime: pip install 'slim-superb[onnx]'"
         ) from error
     lengths = (upstream.min_samples, *(round(s * SAMPLE_RATE_HZ) for s in SECONDS))
     worst = 0.0

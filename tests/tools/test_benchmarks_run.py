@@ -17,7 +17,6 @@ from tools.benchmarks import (
     b_s3prl,
     d_growth,
     g_crops,
-    i_lengths,
     k_cores,
     l_ctc_head,
 )
@@ -44,8 +43,7 @@ def tones(tmp_path, monkeypatch):
             for _, table in (part for split in card.tables for part in card.parts(split)):
                 write_table(corpus, table, rows(corpus, items, target))
     module = SimpleNamespace(folder=lambda home: corpus, prepare=lambda home, **_: corpus)
-    for place in (spec, k_cores, g_crops):
-        monkeypatch.setattr(place, "corpus_module", lambda name: module, raising=False)
+    monkeypatch.setattr(spec, "corpus_module", lambda name: module)
     monkeypatch.setattr(spec, "needed_tables", lambda *_: {})
     return tmp_path / "home"
 
@@ -57,7 +55,7 @@ def small(monkeypatch):
         monkeypatch.setattr(module, "EPOCHS", 1)
     for module in (_setting, a_reuse, b_s3prl, d_growth, g_crops):
         monkeypatch.setattr(module, "SEEDS", (0,))
-    for module in (g_crops, i_lengths, l_ctc_head):
+    for module in (g_crops, l_ctc_head):
         monkeypatch.setattr(module, "UPSTREAM", SMALL)
     monkeypatch.setattr(k_cores, "UPSTREAMS", (SMALL,))
     monkeypatch.setattr(a_reuse, "POOLED", {"ks": 1})

@@ -29,7 +29,7 @@ def check_config(config: EncoderConfig) -> None:
             f"encoder config: embed_dim {config.embed_dim} is not a multiple of "
             f"pos_conv_groups {config.pos_conv_groups}"
         )
-    if config.sinusoidal_positions:
+    if config.sinusoidal_positions or config.sinusoidal_width:
         _check_sinusoids(config)
     _check_front_end(config)
     if config.relative_buckets:
@@ -48,8 +48,10 @@ def _check_sinusoids(config: EncoderConfig) -> None:
     """Check the width of absolute positions.
 
     Raises:
-        UsageError: an odd width, or one that the encoder exceeds.
+        UsageError: an odd width, one that the encoder exceeds, or one without positions.
     """
+    if not config.sinusoidal_positions:
+        raise UsageError("encoder config: 'sinusoidal_width' needs 'sinusoidal_positions'")
     width = config.sinusoidal_width or config.embed_dim
     if width % 2 or width < 4:
         raise UsageError(

@@ -197,6 +197,11 @@ def test_too_short_is_told():
             {"sinusoidal_positions": True, "embed_dim": 45, "pos_conv_groups": 5},
             "an even embed_dim expected, found 45",
         ),
+        (
+            {"sinusoidal_positions": True, "sinusoidal_width": 32, "embed_dim": 48},
+            "'sinusoidal_width' must be at least embed_dim 48, found 32",
+        ),
+        ({"sinusoidal_width": 96}, "'sinusoidal_width' needs 'sinusoidal_positions'"),
     ],
 )
 def test_invalid_configs_are_refused(section, words):

@@ -138,7 +138,8 @@ def test_positions_of_a_narrower_subnet_are_the_first_of_the_supernets(recipe):
         small = replace(small, embed_dim=embed, ffn=(embed,))
         assert small.sinusoidal_width == 16
         located = build(small, random_state(small, 0)).with_positions(torch.zeros(1, 9, embed))
-        bias = build(replace(small, sinusoidal_positions=False), random_state(small, 0))
+        without = replace(small, sinusoidal_positions=False, sinusoidal_width=0)
+        bias = build(without, random_state(small, 0))
         added = located - bias.with_positions(torch.zeros(1, 9, embed))
         assert torch.allclose(added, sinusoids(9, 16)[:, :embed].expand(1, -1, -1), atol=1e-6)
     assert subnet_config(MEL, objective.space.smallest()).sinusoidal_width == 0
@@ -172,6 +173,7 @@ def test_what_cannot_be_cut_is_refused():
             {"by_importance": True, "student": {"ffn": 256}, "take": [0, 1]},
             "units of the teacher expected, found",
         ),
+        ({"by_importance": True}, "sorts the layers of 'take', which is empty"),
     ],
 )
 def test_recipes_that_do_not_hold(recipe, config, told):

@@ -274,6 +274,8 @@ def make(source: Ingredients) -> Objective:
     space = search_space(options.search_space, config.num_layers)
     default = parse_subnet(options.default, space, space.largest())
     if options.by_importance:
+        if not options.take:
+            raise UsageError("'by_importance' sorts the layers of 'take', which is empty")
         encoder = _sorted_teacher(encoder, config)
     state = initial_state(config, encoder, take=options.take, seed=source.seed)
     return OnceForAll(teacher, config, state, space, default, options, seed=source.seed)
