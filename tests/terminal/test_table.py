@@ -76,7 +76,7 @@ def test_texts_are_broken_at_words_and_only_long_words_within():
 
 
 def test_a_command_in_a_text_can_be_copied(monkeypatch):
-    command = "  slim-superb compare " + " ".join(["house_distil"] * 9)
+    command = "  slim-superb compare " + " ".join(["house_whisper_distil"] * 9)
     text = on_terminal(monkeypatch, lambda: show_paragraph("word " * 30 + "\n" + command))
     *words, last = text.splitlines()
     assert last == command and max(map(len, words)) <= 80
