@@ -104,7 +104,7 @@ check: setup ## verify the contract of an upstream: make check UPSTREAM=lighthub
 	@test -n "$(UPSTREAM)" || { echo "make check: name UPSTREAM=..." >&2; exit 2; }
 	@$(CLI) check '$(UPSTREAM)' $(if $(WEIGHTS),--weights '$(WEIGHTS)')
 
-compress: setup ## train by a recipe: make compress RECIPE=house_distil [TEACHER=house_wave] [DATA=DIR]
+compress: setup ## train by a recipe: make compress RECIPE=house_whisper_fbank [TEACHER=NAME] [DATA=DIR]
 	@test -n "$(RECIPE)" || { echo "make compress: name RECIPE=... ('slim-superb list recipes')" >&2; exit 2; }
 	@$(CLI) compress '$(RECIPE)' --seed $(SEED) $(if $(TEACHER),--teacher '$(TEACHER)') \
 	  $(if $(DATA),--data '$(DATA)') $(if $(HOURS),--hours $(HOURS)) $(if $(DEVICE),--device $(DEVICE))

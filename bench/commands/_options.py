@@ -151,7 +151,8 @@ def set_task(options: argparse.Namespace) -> None:
     options.track = OWN_TRACK if names else options.track or DEFAULT_TRACK
     if not names and not options.card and options.upstream and options.task is None:
         raise UsageError(
-            f"expected an upstream and a task, such as 'house_fbank ks'; found {options.upstream!r}"
+            "expected an upstream and a task, such as 'house_whisper_ofa ks'; "
+            f"found {options.upstream!r}"
         )
     if options.task is None and (not names or options.upstream in names):
         options.task, options.upstream = options.upstream, None

@@ -13,8 +13,8 @@ RUNS = Path("runs")
 GROUP = "compare"
 HELP = "Compare models: your runs, and rows of the shipped board, with paired tests."
 EXAMPLE = (
-    "slim-superb compare house_distil ge2e\n"
-    "  slim-superb compare house_distil house_fbank house_robust --track open --task ks,sid"
+    "slim-superb compare house_whisper_distil ge2e\n"
+    "  slim-superb compare house_whisper_distil house_whisper_robust --track open --task ks,sid"
 )
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GROUP = "make"
 HELP = "Train a teacher or a compressed upstream by a recipe, or continue an interrupted run."
-EXAMPLE = "slim-superb compress house_distil --teacher house_wave --data games:unlabelled/train"
+EXAMPLE = "slim-superb compress house_whisper_fbank --data games:unlabelled/train --hours 2"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

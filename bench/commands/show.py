@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GROUP = "compare"
 HELP = "Show the runs here as a table, newest first, or one of them in full."
-EXAMPLE = "slim-superb show\n  slim-superb show house_distil/ks"
+EXAMPLE = "slim-superb show\n  slim-superb show house_whisper_distil/ks"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -50,5 +50,5 @@ def run(options: argparse.Namespace) -> int:
     result.write(file)
     show(f"{options.data}:", *(f"  {line}" for line in result.lines), f"card {file}:")
     show(*(f"  {line}" for line in result.text().splitlines()[1:]))
-    show("next:", f"  slim-superb eval house_distil --task-card {file}")
+    show("next:", f"  slim-superb eval house_whisper_distil --task-card {file}")
     return 0

@@ -98,12 +98,12 @@ def compress(request: CompressionRequest, home: Path) -> Path | None:
     if request.noise_dir and not card.distortions:
         raise UsageError(f"recipe {card.name} distorts nothing: leave --noise-dir out")
     task, data = task_and_data(card, request.data)
+    teacher = _load_teacher(request, card)  # before the data, whose preparation takes minutes
     folder = make_folder(request.out or Path("runs") / "compress" / name)
     (folder / LEFT_OUT).unlink(missing_ok=True)
     corpora = Path(request.data) if task and request.data else None
     clips = [clip for part in data for clip in find_clips(part, home, folder, corpora)]
     clips = subset_of(clips, card.subset)
-    teacher = _load_teacher(request, card)
     teacher = identified(teacher, home) if teacher else None
     hours = sum(clip.num_samples for clip in clips) / SAMPLE_RATE_HZ / 3600
     to_go = "to present" if trainer.unit == "h" else "to make"

@@ -110,7 +110,8 @@ def read_runs(folder: Path) -> list[tuple[Record, Path]]:
     """
     if not folder.is_dir():
         raise MissingError(
-            f"{folder}: no such folder of runs; 'slim-superb eval house_fbank ks' makes a first one"
+            f"{folder}: no such folder of runs; "
+            "'slim-superb eval house_whisper_ofa ks' makes a first one"
         )
     runs = []
     for path in sorted(folder.rglob("*-s[0-9]*.json")):

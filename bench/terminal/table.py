@@ -21,6 +21,7 @@ LONGEST_WORD = 28  # a longer word is broken
 LINES_OF_CELL = 3  # a column is left out before a text of it takes more lines than about this
 STYLES = {"best": "bold green", "warning": "yellow", "error": "bold red", "faint": "dim"}
 _WORD = re.compile(r"[^\s,/@]*[\s,/@]+|[^\s,/@]+")  # names may be broken after `,`, `/` and `@`
+_PARTS = re.compile(r"[^_-]*[_-]+|[^_-]+")  # of a word that is longer than its column
 _SPACED = re.compile(r"\S*\s+|\S+")
 
 
@@ -140,7 +141,12 @@ def wrapped(text: str, width: int, words: re.Pattern[str] = _WORD) -> list[str]:
             continue
         if line.strip():
             lines.append(line.rstrip())
-        *full, line = chop_cells(word, width) if cell_len(word.rstrip()) > width else [word]
+        *full, line = [word]
+        if cell_len(word.rstrip()) > width:
+            whole = word.rstrip()
+            is_part = words is _PARTS
+            *full, line = chop_cells(whole, width) if is_part else wrapped(whole, width, _PARTS)
+            line += word[len(whole) :]
         lines += full
     return [*lines, line.rstrip()] if line.strip() or not lines else lines
 
@@ -180,7 +186,8 @@ def _least(table: TerminalTable, index: int) -> int:
     *texts, title = _texts(table, index)
     words = [word.rstrip() for word in _WORD.findall(title)]
     if column.is_whole:
-        return max(map(cell_len, [*texts, *words]))
+        parts = [part for word in words for part in _PARTS.findall(word)]
+        return max(map(cell_len, [*texts, *parts]))
     words += [word.rstrip() for text in texts for word in _WORD.findall(text)]
     longest = min(LONGEST_WORD, max(map(cell_len, words), default=1))
     return max(longest, min(natural, -(-natural // LINES_OF_CELL)))

@@ -77,7 +77,7 @@ class ModelComparison:
             TableColumn("difference [95 %]", is_number=True),
             TableColumn("p", is_number=True, priority=2),
             TableColumn("p (Holm)", is_number=True),
-            TableColumn("better", wraps=False),
+            TableColumn("better"),
         )
         rows: list[tuple[Cell, ...]] = []
         for line in self.metrics:

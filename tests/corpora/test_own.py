@@ -467,7 +467,7 @@ def test_cards_are_checked_and_found_again():
 def test_a_grid_takes_task_cards(monkeypatch, capsys):
     write_digits("fsdd")
     card("ks", FILES, splits=BY_SPEAKER)
-    command("grid", "--upstreams", "fbank;house_distil", "--task-card", "ks.yaml", "--plan")
+    command("grid", "--upstreams", "fbank;house_whisper_distil", "--task-card", "ks.yaml", "--plan")
     assert "2 cells" in capsys.readouterr().out
     Path("grid.yaml").write_text(
         "upstreams: [fbank]\ntasks: [ks]\ntrack: own\ntask_cards: [ks.yaml]\n"

@@ -39,7 +39,7 @@ class Frames(torch.nn.Module):
         return [self.map(wav.unfold(1, 320, 320)).tanh()]
 
 records = bench.evaluate(Frames(), {task!r}, track={track!r}, seeds=(0, 1), name="frames")
-comparison = bench.compare(records, "house_fbank", tasks={task!r}, track={track!r})
+comparison = bench.compare(records, "house_whisper_ofa", tasks={task!r}, track={track!r})
 print(comparison.lines()[0])
 """
 
@@ -57,8 +57,8 @@ def gone_card():
     """What a comparison says of runs whose task card was removed."""
     Path("sid.yaml").rename("moved.yaml")
     with contextlib.redirect_stderr(io.StringIO()) as err:
-        said("compare", "house_fbank", "fbank", "--track", "own")  # only ks is of both
-        said("compare", "house_fbank", "fbank", "--track", "own", "--task", "ks,sid")
+        said("compare", "house_whisper_ofa", "fbank", "--track", "own")  # only ks is of both
+        said("compare", "house_whisper_ofa", "fbank", "--track", "own", "--task", "ks,sid")
     Path("moved.yaml").rename("sid.yaml")
     return err.getvalue()
 
@@ -69,10 +69,10 @@ def transcript(tmp_path_factory):
     texts = {}
     with pytest.MonkeyPatch.context() as patch:
         begin(tmp_path_factory.mktemp("newcomer"), patch)
-        for name in ("house_distil", "house_fbank"):
+        for name in ("house_whisper_distil", "house_whisper_ofa"):
             texts[name] = said("eval", name, "ks", "--seeds", "0,1", "-q")
-        texts["json"] = said("eval", "house_distil", "ks", "--seeds", "0,1", "--json", "-q")
-        texts["compare"] = said("compare", "house_distil", "house_fbank")
+        texts["json"] = said("eval", "house_whisper_distil", "ks", "--seeds", "0,1", "--json", "-q")
+        texts["compare"] = said("compare", "house_whisper_distil", "house_whisper_ofa")
         write_transcripts(Path("digits"))
         for task in ("ks", "sid"):
             said("task", "init", "digits", "--task", task, "--name", task, "--out", f"{task}.yaml")
@@ -80,9 +80,11 @@ def transcript(tmp_path_factory):
         for task in ("ks", "sid", "read"):
             with Path(f"{task}.yaml").open("a") as card:
                 card.write(SMALL_HEAD if task == "read" else QUICK)
-            said("eval", "house_fbank", "--task-card", f"{task}.yaml", "--seeds", "0,1", "-q")
+            said("eval", "house_whisper_ofa", "--task-card", f"{task}.yaml", "--seeds", "0,1", "-q")
         said("eval", "fbank", "ks", "--track", "own", "--seeds", "0,1", "-q")
-        texts["own"] = said("compare", "house_fbank", "fbank", "--track", "own", "--task", "ks")
+        texts["own"] = said(
+            "compare", "house_whisper_ofa", "fbank", "--track", "own", "--task", "ks"
+        )
         texts["gone"] = gone_card()
         texts["show"] = said("show", "--track", "own")
         scope = {"__name__": "__main__"}
@@ -94,14 +96,19 @@ def transcript(tmp_path_factory):
 
 
 def test_a_number_stands_beside_chance(transcript):
-    assert re.search(r"this run\thouse_distil\t[\d.]+ \[", transcript["house_distil"])
-    assert "chance\tignores the sound" in transcript["house_distil"]
-    assert "slim-superb compare house_fbank house_distil" in transcript["house_fbank"]
+    assert re.search(
+        r"this run\thouse_whisper_distil\t[\d.]+ \[", transcript["house_whisper_distil"]
+    )
+    assert "chance\tignores the sound" in transcript["house_whisper_distil"]
+    assert (
+        "slim-superb compare house_whisper_ofa house_whisper_distil"
+        in transcript["house_whisper_ofa"]
+    )
 
 
 def test_two_models_are_compared_with_a_p_value_in_three_commands(transcript):
     title, *_ = transcript["compare"].splitlines()
-    assert title.startswith("track quick, clean: house_distil (your runs, 2 head seeds)")
+    assert title.startswith("track quick, clean: house_whisper_distil (your runs, 2 head seeds)")
     assert re.search(r"^ks\taccuracy\t.*\](\t[<\d.]+){2}\t", transcript["compare"], re.MULTILINE)
 
 
@@ -114,7 +121,9 @@ def test_own_tasks_are_shown_and_compared(transcript):
     rows = [line.split("\t") for line in transcript["show"].splitlines()]
     named = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
     assert {row["task"] for row in named} == {"ks", "sid", "read"} and len(named) == 8
-    assert transcript["own"].startswith("track own, clean: house_fbank (your runs, 2 head seeds)")
+    assert transcript["own"].startswith(
+        "track own, clean: house_whisper_ofa (your runs, 2 head seeds)"
+    )
     assert re.search(r"^ks\taccuracy\t.*\](\t[<\d.]+){2}\t", transcript["own"], re.MULTILINE)
 
 
@@ -125,7 +134,7 @@ def test_runs_whose_task_card_is_gone_are_left_out_of_a_comparison(transcript):
 
 def test_a_model_in_memory_is_compared_on_own_data(transcript):
     (line,) = transcript["memory"].lines()
-    assert line["first"].startswith("memory:frames-") and line["second"] == "house_fbank"
+    assert line["first"].startswith("memory:frames-") and line["second"] == "house_whisper_ofa"
     assert 0 <= line["p_holm"] <= 1
     assert transcript["readme"].startswith("memory:frames-")
 
@@ -173,29 +182,29 @@ def test_from_an_empty_folder_with_the_wheel(shell):
     shell(slim, "data", "prepare", "--track", "quick")  # the packages
     assert shell("python", "-c", "import bench; print(bench.__file__)")[0].count("/venv/")
     (first,) = (text for text in blocks("README.md", "text") if "held against" in text)
-    text, seconds = shell(slim, "eval", "house_distil", "ks", "--force")
+    text, seconds = shell(slim, "eval", "house_whisper_distil", "ks", "--force")
     assert seconds < FIRST_NUMBER_S
     for line in first.splitlines()[2:]:
         what, name, *_ = re.split(r"\s{2,}", line)
         assert f"{what}\t{name}\t" in text
-    score = read_record(shell.folder / "runs/quick/house_distil/ks-s0.json").score()
+    score = read_record(shell.folder / "runs/quick/house_whisper_distil/ks-s0.json").score()
     assert score.value > 2 * score.chance
 
-    for name in ("house_distil", "house_fbank"):
+    for name in ("house_whisper_distil", "house_whisper_ofa"):
         shell(slim, "eval", name, "ks", "--seeds", "0,1")
-    text, _ = shell(slim, "compare", "house_distil", "house_fbank")
+    text, _ = shell(slim, "compare", "house_whisper_distil", "house_whisper_ofa")
     assert re.search(r"^ks\taccuracy\t.*\](\t[<\d.]+){2}\t", text, re.MULTILINE)
 
     write_digits(shell.folder / "fsdd", digits=10, takes=10)
     for task in ("ks", "sid"):
         shell(slim, "task", "init", "fsdd", "--task", task, "--out", f"{task}.yaml")
-        shell(slim, "eval", "house_distil", "--task-card", f"{task}.yaml")
-        record = read_record(shell.folder / f"runs/own/house_distil/fsdd-{task}-s0.json")
+        shell(slim, "eval", "house_whisper_distil", "--task-card", f"{task}.yaml")
+        record = read_record(shell.folder / f"runs/own/house_whisper_distil/fsdd-{task}-s0.json")
         assert record.score().n == 120 or task == "ks"
         assert record.score().value > 2 * record.score().chance
     write_transcripts(shell.folder / "read")
     shell(slim, "task", "init", "read/read.csv", "--out", "read.yaml", "--name", "read")
-    shell(slim, "eval", "house_fbank", "--task-card", "read.yaml", "--seeds", "0,1")
+    shell(slim, "eval", "house_whisper_ofa", "--task-card", "read.yaml", "--seeds", "0,1")
 
     (shell.folder / "model.py").write_text(MODEL.format(task="ks", track="quick"))
     line = ast.literal_eval(shell("python", "model.py")[0])

@@ -34,11 +34,13 @@ def test_the_blocks_of_the_page(ran):
     scope, printed = ran[0]
     assert [record.seed for record in scope["records"]] == [0, 1]
     assert scope["mine"][0].upstream.startswith("memory:frames-")
-    assert "did you mean 'house_distil'" in printed
+    assert "did you mean 'house_whisper_distil'" in printed
     lines = scope["comparison"].lines()
     assert {line["track"] for line in lines} == {"quick"} and len(lines) == 3
     assert all(0 <= line["p"] <= line["p_holm"] <= 1 for line in lines)
-    assert "difference [95 %]" in printed and "house_fbank (your runs, 2 head seeds)" in printed
+    assert (
+        "difference [95 %]" in printed and "house_whisper_ofa (your runs, 2 head seeds)" in printed
+    )
 
 
 def test_the_cells_of_the_notebook(ran):
@@ -69,7 +71,7 @@ def test_the_page_has_the_signatures_and_arguments_of_the_functions():
 @pytest.mark.parametrize(
     ("models", "words"),
     [
-        (("house_distil",), "two models or more"),
+        (("house_whisper_distil",), "two models or more"),
         ((3, "fbank"), "expected a name or the records of bench.evaluate, found a int"),
         (([], "fbank"), "records of one model, found none"),
         (("house_distill", "fbank"), "did you mean"),

@@ -62,7 +62,10 @@ def test_several_devices_write_the_files_of_one(
 
 
 def test_copies_are_made_once_and_compute_the_same(tmp_path, devices, used):
-    upstream, utterances = load_upstream("house_distil").upstream, make_utterances(tmp_path, 4)
+    upstream, utterances = (
+        load_upstream("house_whisper_distil").upstream,
+        make_utterances(tmp_path, 4),
+    )
     found = []
     for number in (1, 2, 2):
         devices(number)

@@ -47,7 +47,7 @@ def refused(done, code, *words):
         assert word in last, last
 
 
-@pytest.mark.parametrize("word", ["house_distil", "ks"])
+@pytest.mark.parametrize("word", ["house_whisper_distil", "ks"])
 def test_one_word_without_a_card_is_told_that_two_are_needed(call, word):
     refused(call("eval", word), 2, "an upstream and a task", repr(word))
 

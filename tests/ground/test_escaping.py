@@ -32,13 +32,17 @@ def plain(captured):
     return lines
 
 
-@pytest.mark.parametrize("card", ["hubert_base", "house_distil"])
+@pytest.mark.parametrize("card", ["hubert_base", "house_whisper_distil"])
 @pytest.mark.parametrize("command", [["check"], ["eval", "mine", "ks", "--limit", "4"]])
 def test_names_of_tensors(card, command, tmp_path, capfd):
     content = yaml.safe_load((CARDS / f"{card}.yaml").read_text())
     content |= {"name": "mine", "checkpoint": {"file": "mine.safetensors"}}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(content))
-    state = load_file(SHIPPED / "house_distil.safetensors") if card == "house_distil" else {}
+    state = (
+        load_file(SHIPPED / "house_whisper_distil.safetensors")
+        if card == "house_whisper_distil"
+        else {}
+    )
     save_file({**state, HOSTILE: torch.zeros(2)}, tmp_path / "mine.safetensors")
     out = ["--out", str(tmp_path)] if command[0] == "eval" else []
     assert main([*command, *out, "--card", str(tmp_path / "mine.yaml")]) == 4

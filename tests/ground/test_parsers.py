@@ -53,7 +53,7 @@ def test_names_are_completed_in_every_command():
     actions = [action for leaf in leaf_parsers(parser) for action in leaf._actions]
     assert {a.dest for a in actions if hasattr(a, "completer")} == COMPLETERS.keys()
     none = argparse.Namespace()
-    assert "house_distil" in COMPLETERS["upstream"](prefix="ho", parsed_args=none)
+    assert "house_whisper_distil" in COMPLETERS["upstream"](prefix="ho", parsed_args=none)
     assert "fbank;ge2e" in COMPLETERS["upstreams"](prefix="fbank;g", parsed_args=none)
     quick = argparse.Namespace(track="quick")
     assert "ks,sid" in COMPLETERS["tasks"](prefix="ks,", parsed_args=quick)

@@ -17,7 +17,9 @@ from bench.load.loader import load_upstream
 from bench.records.record import read_record
 from bench.run import job
 
-UPSTREAM = "house_distil"  # its sums are long enough for torch to share them between threads
+UPSTREAM = (
+    "house_whisper_distil"  # its sums are long enough for torch to share them between threads
+)
 
 SEEDS = (0, 1)  # heads that do not pool linearly are trained side by side
 

@@ -46,10 +46,14 @@ def test_compare_in_the_terminal(capsys):
     ("words", "code", "expected"),
     [
         (["zzz"], 2, ", fbank@cmvn=off, "),  # as upstreams are called, not as their folders are
-        (["house_distil", "--task", "kss"], 3, "did you mean 'ks'?"),
-        (["house_distil", "--task", "ks,sld"], 0, "no score in sld on 'clean' of track open: did "),
-        (["house_distil", "--condition", "odd"], 3, "did you mean 'ood'?"),
-        (["house_distil", "--board", "nowhere"], 2, "nowhere: no folder 'results' in it"),
+        (["house_whisper_distil", "--task", "kss"], 3, "did you mean 'ks'?"),
+        (
+            ["house_whisper_distil", "--task", "ks,sld"],
+            0,
+            "no score in sld on 'clean' of track open: did ",
+        ),
+        (["house_whisper_distil", "--condition", "odd"], 3, "did you mean 'ood'?"),
+        (["house_whisper_distil", "--board", "nowhere"], 2, "nowhere: no folder 'results' in it"),
     ],
 )
 def test_what_cannot_be_compared_is_told_with_names_that_can(words, code, expected, capsys):
@@ -63,7 +67,7 @@ def test_a_control_without_a_network_is_named_like_its_upstream():
     record = read_record(path).model_copy(update={"upstream": "units", "family": "control"})
     own = [BoardRecord(Path("runs/ks-s0.json"), record, ItemFile({}))]
     (line, *_) = compare_rows(
-        ["units", "house_fbank"], track="open", condition="clean", board=BOARD, local=own
+        ["units", "house_whisper_ofa"], track="open", condition="clean", board=BOARD, local=own
     )
     assert line.pairs[0].first == "units"
 

@@ -112,10 +112,10 @@ def test_filters_and_formats(runs, capsys):
 
 
 def test_one_run_in_full(runs, capsys):
-    path = COMMITTED / "house_distil" / "ks-s0.json"
+    path = COMMITTED / "house_whisper_distil" / "ks-s0.json"
     assert main(["show", str(path)]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("ks on track open: house_distil (house weights), seed 0")
+    assert text.startswith("ks on track open: house_whisper_distil (house weights), seed 0")
     assert "lead lost, %" in text  # its conditions
     noise = [line.split("\t")[0] for line in text.splitlines() if line.startswith("white-")]
     assert noise == [f"white-{snr_db}db" for snr_db in (20, 10, 5, 0)]  # from mild to severe
@@ -137,7 +137,7 @@ def test_the_table_fits_a_terminal(columns, runs, monkeypatch, capfd):
 def test_the_track_is_one_that_all_have(runs):
     own = own_runs(runs)
     assert common_track(["mine", "ge2e"], own, BOARD) == "open"
-    assert common_track(["ge2e", "house_wave"], own, BOARD) == "open"
+    assert common_track(["ge2e", "house_whisper_distil"], own, BOARD) == "open"
     assert common_track(["other", "random_features"], own, BOARD) == "quick"
 
 
@@ -160,15 +160,15 @@ def test_what_cannot_be_compared_is_said(names, code, words, runs, capsys):
 def three():
     """Three shipped rows on two tasks."""
     return compare_models(
-        ["house_wave", "house_distil", "fbank@cmvn=off"], runs=Path("none"), board=BOARD,
-        session=None, tasks=["ks", "sid"],
+        ["house_whisper_distil", "house_whisper_ofa@min", "fbank@cmvn=off"],
+        runs=Path("none"), board=BOARD, session=None, tasks=["ks", "sid"],
     )  # fmt: skip
 
 
 def test_any_number_of_models_with_holm_over_all_tests(three):
     assert three.track == "open" and set(three.sources) == {
-        "house_wave",
-        "house_distil",
+        "house_whisper_distil",
+        "house_whisper_ofa@min",
         "fbank@cmvn=off",
     }
     pairs = [pair for line in three.metrics for pair in line.pairs]
@@ -177,8 +177,8 @@ def test_any_number_of_models_with_holm_over_all_tests(three):
     # Holm (1979) by hand: the smallest p value times the number of tests.
     assert ordered[0].p_holm == pytest.approx(min(1.0, 6 * ordered[0].comparison.p_value))
     assert ordered[-1].p_holm >= ordered[-1].comparison.p_value
-    assert three.metrics[0].best == "house_wave"  # better than both others, by tests
-    assert three.metrics[1].best is None  # on speakers its student is not told apart
+    assert three.metrics[0].best == "house_whisper_distil"  # better than both others, by tests
+    assert three.metrics[1].best is None  # on speakers it is not told apart from the subnet
 
 
 def test_the_best_is_marked_only_where_a_test_says_so(three):
@@ -188,26 +188,29 @@ def test_the_best_is_marked_only_where_a_test_says_so(three):
         for index, cell in enumerate(row)
         if getattr(cell, "style", "") == "best"
     }
-    assert marked == {("ks", "house_wave")}
+    assert marked == {("ks", "house_whisper_distil")}
 
 
 def test_a_comparison_as_json_and_csv(three):
     data = json.loads(json.dumps(three.data()))
-    assert data["metrics"][0]["best"] == "house_wave" and len(data["metrics"][0]["pairs"]) == 3
+    assert (
+        data["metrics"][0]["best"] == "house_whisper_distil"
+        and len(data["metrics"][0]["pairs"]) == 3
+    )
     assert {"difference", "p", "p_holm", "better"} <= three.lines()[0].keys()
     assert len(three.lines()) == 6
 
 
 def test_what_a_result_is_held_against():
-    path = COMMITTED / "house_distil" / "ks-s0.json"
+    path = COMMITTED / "house_whisper_distil" / "ks-s0.json"
     item = read_record(path)
     others = comparable_runs(item, Path("none"), BOARD)
     table = {row[0]: row[1] for row in held_against(item, others).rows}
-    assert table["its teacher"] == "house_wave" and table["chance"] == "ignores the sound"
+    assert table["its teacher"] == "house_whisper_fbank" and table["chance"] == "ignores the sound"
     values = {run.upstream: run.value for run in others if not run.role}
     assert table["best on the board"] == max(values, key=values.get)
     assert table["best control"] == "random_features"
-    assert next_step(item, others).startswith("next:\n  slim-superb compare house_distil ")
+    assert next_step(item, others).startswith("next:\n  slim-superb compare house_whisper_distil ")
 
 
 def test_only_runs_of_the_same_column_are_comparable(tmp_path):

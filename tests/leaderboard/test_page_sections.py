@@ -82,18 +82,18 @@ def test_an_address_of_one_section_stays_what_it_is(page, site):
 
 def test_without_scripts_a_section_has_every_condition(browser, tmp_path):
     """Of one row of the committed board: small enough for that, however many there come."""
-    for row in ("results/open/house_robust", "items/open/house_robust"):
+    for row in ("results/open/house_whisper_robust", "items/open/house_whisper_robust"):
         shutil.copytree(ROOT / "leaderboard" / row, tmp_path / row)
     digests = "results/open/conditions.json"
     shutil.copyfile(ROOT / "leaderboard" / digests, tmp_path / digests)
     build_board(tmp_path / "results", tmp_path, Stamp("", ""))
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto((tmp_path / "index.html").as_uri() + "#open-house-robust")
-    section = page.locator("#open-house-robust")
+    page.goto((tmp_path / "index.html").as_uri() + "#open-house-whisper-robust")
+    section = page.locator("#open-house-whisper-robust")
     section.locator("summary").click()
     rows = section.locator("table.heat tbody tr")
-    paths = (ROOT / "leaderboard/results/open/house_robust").glob("*.json")
+    paths = (ROOT / "leaderboard/results/open/house_whisper_robust").glob("*.json")
     records = [read_record(path) for path in paths]
     measured = {item.condition for record in records for item in record.conditions}
     measured |= {score.condition for record in records for score in record.scores} - {"clean"}

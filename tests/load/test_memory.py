@@ -181,4 +181,4 @@ def test_an_altered_model_gets_no_features_and_no_records_of_another(toy, monkey
 )
 def test_arguments_that_do_not_hold_are_refused_before_a_run(options, words):
     with pytest.raises(UsageError, match=words):
-        bench.evaluate("house_distil", "ks", **options)
+        bench.evaluate("house_whisper_distil", "ks", **options)

@@ -33,7 +33,7 @@ def test_a_modified_upstream(modifier, share):
     assert all(item.ok for item in results), results
 
 
-FILTER_BANKS = ["ge2e", "house_fbank", "campplus+untrained"]
+FILTER_BANKS = ["ge2e", "house_whisper_ofa", "campplus+untrained"]
 
 
 @pytest.mark.parametrize("name", FILTER_BANKS)

@@ -35,11 +35,11 @@ def test_a_tap_that_the_upstream_lacks_names_those_that_it_has(tap):
 @pytest.mark.parametrize(
     ("name", "canonical"),
     [
-        ("house_distil@tap=layer0", "house_distil@tap=layer0"),
+        ("house_whisper_distil@tap=layer0", "house_whisper_distil@tap=layer0"),
         ("house_whisper_ofa@min,tap=last", "house_whisper_ofa@min,tap=last"),
         ("fbank@cmvn=off,tap=last", "fbank@cmvn=off,tap=last"),
         ("ge2e@tap=layer1+untrained", "ge2e@tap=layer1+untrained"),
-        ("house_distil@tap=paper", "house_distil"),
+        ("house_whisper_distil@tap=paper", "house_whisper_distil"),
     ],
 )
 def test_upstreams_of_this_project_have_taps(name, canonical):
@@ -49,5 +49,9 @@ def test_upstreams_of_this_project_have_taps(name, canonical):
 
 
 def test_a_tap_is_part_of_the_digest():
-    names = ("house_distil", "house_distil@tap=layer0", "house_distil@tap=layer1")
+    names = (
+        "house_whisper_distil",
+        "house_whisper_distil@tap=layer0",
+        "house_whisper_distil@tap=layer1",
+    )
     assert len({load_upstream(name).digest for name in names}) == 3

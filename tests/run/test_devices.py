@@ -21,7 +21,7 @@ NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devic
 pytestmark = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_GPU)])
 
 
-@pytest.mark.parametrize("name", ["house_distil", "house_fbank", "house_whisper_ofa@min"])
+@pytest.mark.parametrize("name", ["house_wave", "house_whisper_distil", "house_whisper_ofa@min"])
 def test_features_in_buckets_are_those_of_utterances_alone(tmp_path, device, name):
     """Padded, and on the other device: to 0.2 % of the largest value of a hidden state."""
     utterances, loaded = make_utterances(tmp_path, 6), load_upstream(name)
@@ -41,7 +41,7 @@ def test_features_in_buckets_are_those_of_utterances_alone(tmp_path, device, nam
 
 def test_all_devices_of_a_kind_give_the_features_of_one(tmp_path, device):
     """To the last bit: the buckets are the same."""
-    utterances, loaded = make_utterances(tmp_path, 24), load_upstream("house_distil")
+    utterances, loaded = make_utterances(tmp_path, 24), load_upstream("house_whisper_distil")
     every, stores = Engine(device, bucket_seconds=1.0), []
     for engine in (every, replace(every, device=every.devices[0])):
         store = FeatureStore(tmp_path / f"{len(stores)}", loaded.digest, "frames", engine=engine)

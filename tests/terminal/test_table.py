@@ -72,11 +72,21 @@ def test_texts_are_broken_at_words_and_only_long_words_within():
     assert wrapped("one two three", 8) == ["one two", "three"]
     assert wrapped("a@b=1,c=2", 6) == ["a@b=1,", "c=2"]
     assert wrapped("x" * 7, 3) == ["xxx", "xxx", "x"]
+    assert wrapped("house_whisper_distil or", 15) == ["house_whisper_", "distil or"]
+    assert wrapped("slot-value of_" + "x" * 7, 5) == ["slot-", "value", "of_", "xxxxx", "xx"]
     assert wrapped("", 5) == [""]
 
 
+def test_a_long_title_takes_no_space_from_numbers(monkeypatch):
+    titles = ("house_whisper_distil", "house_whisper_robust", "difference")
+    columns = [TableColumn(title, is_number=True) for title in titles]
+    table = TerminalTable(columns, [("40.26", "42.79", "-2.53 [-3.31, -1.75]")])
+    lines = plain(on_terminal(monkeypatch, lambda: show_table(table), 50)).splitlines()
+    assert lines[-1].split() == ["40.26", "42.79", "-2.53", "[-3.31,", "-1.75]"]
+
+
 def test_a_command_in_a_text_can_be_copied(monkeypatch):
-    command = "  slim-superb compare " + " ".join(["house_distil"] * 9)
+    command = "  slim-superb compare " + " ".join(["house_whisper_distil"] * 9)
     text = on_terminal(monkeypatch, lambda: show_paragraph("word " * 30 + "\n" + command))
     *words, last = text.splitlines()
     assert last == command and max(map(len, words)) <= 80

@@ -1,5 +1,6 @@
 """Every page that is made of the committed records is that of the committed records."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -33,6 +34,22 @@ def committed_page_of(name):
 @pytest.mark.parametrize("name", PAGES)
 def test_the_page_is_that_of_the_records(name):
     assert committed_page_of(name) == PAGES[name](), "make docs"
+
+
+def ends(text):
+    """Return the intervals of a text, each also as that of the opposite difference."""
+    pairs = re.findall(r"\[([+-]?\d+\.\d), ([+-]?\d+\.\d)\]", text)
+    values = {(float(low), float(high)) for low, high in pairs}
+    return values | {(-high, -low) for low, high in values}
+
+
+def test_the_intervals_that_the_text_on_the_family_quotes_are_those_of_its_claims():
+    _, claims = committed_page_of("recipes-results").split("## Claims of the papers")
+    text = (
+        committed_page_of("recipes").split("\n## The house family")[1].split("### Word errors")[0]
+    )
+    quoted = ends(text)
+    assert len(quoted) > 40 and not quoted - ends(claims)
 
 
 def test_the_results_of_recipes_are_those_of_the_records(house_family):

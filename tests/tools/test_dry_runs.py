@@ -22,7 +22,7 @@ def test_every_house_recipe_makes_updates_in_its_precision(name):
     """Four clips of 1.2 s have too few frames for the clusters of a real run."""
     card = recipe_card(name)
     few = {
-        "house_distil_disc": {"config.clusters": 16},
+        "house_whisper_distil_disc": {"config.clusters": 16},
         "house_mel": {"config.codebooks": ["mfcc:16"]},
     }
     settings = {

@@ -80,9 +80,9 @@ def test_a_cell_is_the_mean_over_rungs_and_tasks_with_the_mean_of_intervals(fami
 def test_the_picture_has_a_panel_a_ladder(tmp_path):
     line = {name: Degradation(0.2, 0.1, 0.3) for name in RUNGS}
     path = tmp_path / "ladders.svg"
-    plot_ladders({"house_wave": line, "house_robust": line}, "lost, %", path)
+    plot_ladders({"house_wave": line, "house_whisper_robust": line}, "lost, %", path)
     drawn = path.read_text("utf-8")
     assert all(f"{name}: " in drawn for name in ladders())
-    assert [drawn.count(f">{name}<") for name in ("house_wave", "house_robust")] == [1, 1]
+    assert [drawn.count(f">{name}<") for name in ("house_wave", "house_whisper_robust")] == [1, 1]
     with pytest.raises(MissingError, match="no ladder was scored"):
         plot_ladders({"house_wave": {}}, "lost, %", tmp_path / "none.svg")

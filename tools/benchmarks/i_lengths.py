@@ -19,7 +19,7 @@ from tools.benchmarks._setting import Setting
 from tools.markdown import markdown_table
 
 TITLE = "New lengths, and mixed precision"
-UPSTREAM = "house_distil"
+UPSTREAM = "house_whisper_distil"
 GRID_SAMPLES = 2_560  # of the recipes' training clips
 SOUNDS = 12
 SECONDS = (1.0, 3.0)

@@ -19,7 +19,7 @@ from tools.benchmarks._setting import Setting
 from tools.markdown import markdown_table
 
 TITLE = "One core and all cores"
-UPSTREAMS = ("house_distil", "lighthubert_small+untrained", "hubert_base+untrained")
+UPSTREAMS = ("house_whisper_distil", "lighthubert_small+untrained", "hubert_base+untrained")
 
 
 def measure(setting: Setting) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 HELP = "Draw loss against hours of audio from the logs of 'compress', a panel a run."
-EXAMPLE = "python -m tools learning-curves runs/compress/house_distil-s0 --out curves.svg"
+EXAMPLE = "python -m tools learning-curves runs/compress/house_whisper_distil-s0 --out curves.svg"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-HELP = "Train house_robust with and without loaders; write docs/training-throughput.md."
+HELP = "Train house_whisper_robust with and without loaders; write docs/training-throughput.md."
 EXAMPLE = "python -m tools training-throughput --docs docs"
 
 

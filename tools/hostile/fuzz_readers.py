@@ -109,7 +109,7 @@ def cards():
             text("downstreams/tasks/quick/ks.yaml"), lambda path: read_card(path, TaskCard)
         ),
         "recipe": Reader(
-            text("upstreams/recipes/cards/house_distil.yaml"),
+            text("upstreams/recipes/cards/house_whisper_distil.yaml"),
             lambda path: read_card(path, RecipeCard),
         ),
         "grid file": Reader(GRID, read_grid),

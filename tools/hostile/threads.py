@@ -23,7 +23,7 @@ from bench.paths import home, write_text
 from bench.records.record import read_record
 from tools.markdown import markdown_table
 
-UPSTREAM, TRACK = "house_distil", "quick"
+UPSTREAM, TRACK = "house_whisper_distil", "quick"
 COMMAND = (sys.executable, "-P", "-m", "bench.cli")
 CONDITIONS = "white-5db"
 LIMITS = {"ks": 200, "asr": 60}  # utterances a split

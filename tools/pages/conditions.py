@@ -18,8 +18,8 @@ from leaderboard.board.scores import SetScore, set_scores
 from tools.markdown import markdown_table
 from tools.pages.ladder_plot import plot_ladders
 
-# A published encoder, a trained one, and two students of it: without and with distorted speech.
-UPSTREAMS = ("ge2e", "house_wave", "house_distil", "house_robust")
+# A published encoder, and two students of it: without and with distorted speech.
+UPSTREAMS = ("whisper_tiny_en", "house_whisper_distil", "house_whisper_robust")
 
 PREFACE = """# Losses under distortions, track `{track}`
 

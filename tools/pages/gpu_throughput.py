@@ -23,9 +23,9 @@ MEASURE_SECONDS = 3.0  # of one rate
 UTTERANCE_SECONDS, UTTERANCES = 10.0, 32  # of a bucket
 BUCKETS_PER_DEVICE = 6
 PRODUCT_SIZE = 8_192
-UPSTREAMS = ("hubert_base+untrained", "lighthubert_small+untrained", "house_distil")
+UPSTREAMS = ("hubert_base+untrained", "lighthubert_small+untrained", "house_whisper_distil")
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
-SMALL_UPSTREAMS, SMALL_UTTERANCES, SMALL_PRODUCT_SIZE = ("house_distil",), 2, 512
+SMALL_UPSTREAMS, SMALL_UTTERANCES, SMALL_PRODUCT_SIZE = ("house_whisper_distil",), 2, 512
 
 
 class TwoCopies(Engine):

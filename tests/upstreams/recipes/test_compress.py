@@ -68,7 +68,11 @@ def test_a_folder_must_hold_sound_of_the_right_kind(tmp_path, capsys):
         (["no_such_recipe"], "unknown recipe"),
         (["house_mel", "--name", "a/b"], "--name 'a/b'"),
         (["house_mel", "--name", "ge2e"], "'ge2e' is an upstream of this project"),
-        (["house_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
+        (["house_whisper_distil", "--teacher-card", "no.yaml"], "no.yaml: no such card"),
+        (
+            ["house_whisper_distil", "--teacher-weights", "no.pt", "--data", "nowhere"],
+            "no.pt",  # the teacher first: data may take minutes to prepare
+        ),
         (["house_mel", "--teacher", "ge2e"], "takes no teacher"),
         (["house_mel", "--data", "nowhere"], "no audio files"),
         (["house_mel", "--noise-dir", "noise"], "distorts nothing"),
