@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 GROUP = "evaluate"
 HELP = "Probe each hidden state of an upstream by logistic regression (no seed)."
-EXAMPLE = "slim-superb layers house_wave ks --track open"
+EXAMPLE = "slim-superb layers house_whisper_distil ks --track open"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -131,7 +131,10 @@ def show_table(table: TerminalTable) -> None:
 
 
 def wrapped(text: str, width: int, words: re.Pattern[str] = _WORD) -> list[str]:
-    """Return a text as lines of at most `width` columns, broken at words where that is possible."""
+    """Return a text as lines of at most `width` columns.
+
+    They are broken at words; a longer word at `_` and `-`; a longer part of it anywhere.
+    """
     from rich.cells import cell_len, chop_cells
 
     lines, line = [], ""
@@ -141,13 +144,12 @@ def wrapped(text: str, width: int, words: re.Pattern[str] = _WORD) -> list[str]:
             continue
         if line.strip():
             lines.append(line.rstrip())
-        *full, line = [word]
-        if cell_len(word.rstrip()) > width:
-            whole = word.rstrip()
-            is_part = words is _PARTS
-            *full, line = chop_cells(whole, width) if is_part else wrapped(whole, width, _PARTS)
-            line += word[len(whole) :]
-        lines += full
+        whole = word.rstrip()
+        parts = [whole]
+        if cell_len(whole) > width:
+            parts = chop_cells(whole, width) if words is _PARTS else wrapped(whole, width, _PARTS)
+        lines += parts[:-1]
+        line = parts[-1] + word[len(whole) :]
     return [*lines, line.rstrip()] if line.strip() or not lines else lines
 
 

@@ -141,7 +141,7 @@ def next_step(record: Record, runs: Sequence[ComparableRuns]) -> str:
     if testable:
         best = max(testable, key=lambda item: (item.is_own, sign * item.value))
         return f"next:\n  slim-superb compare {name} {shlex.quote(best.upstream)} {where}"
-    second = SECOND_MODEL if record.upstream != SECOND_MODEL else "house_fbank"
+    second = SECOND_MODEL if record.upstream != SECOND_MODEL else "house_whisper_ofa"
     return (
         f"next:\n  slim-superb eval {second} {record.task} --track {record.track}\n"
         f"  slim-superb compare {name} {second} {where}"

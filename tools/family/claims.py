@@ -74,10 +74,14 @@ CLAIMS = (
     Claim("an adversary narrows it further, unseen", *ADVERSARY_PAIR, UNSEEN),
     Claim("at no cost on clean speech", *ADVERSARY_PAIR),
     Claim("the discriminative loss helps", "house_whisper_distil_disc", "house_whisper_distil"),
-    Claim("half of it is less robust, seen", "house_whisper_distil", "whisper_tiny_en", SEEN),
-    Claim("half of it is less robust, unseen", "house_whisper_distil", "whisper_tiny_en", UNSEEN),
-    Claim("trained on clean speech, seen", "house_whisper_wave", "whisper_tiny_en", SEEN),
-    Claim("trained on clean speech, unseen", "house_whisper_wave", "whisper_tiny_en", UNSEEN),
+    Claim("half of Whisper is less robust, seen", "house_whisper_distil", "whisper_tiny_en", SEEN),
+    Claim(
+        "half of Whisper is less robust, unseen", "house_whisper_distil", "whisper_tiny_en", UNSEEN
+    ),
+    Claim("convolutions made it less robust, seen", "house_whisper_wave", "whisper_tiny_en", SEEN),
+    Claim(
+        "convolutions made it less robust, unseen", "house_whisper_wave", "whisper_tiny_en", UNSEEN
+    ),
     Claim("pruning keeps the teacher", "house_whisper_pruned60", "house_whisper_wave"),
     Claim("a filter bank costs little", "house_fbank", "house_distil"),
     Claim("deep and thin against shallow and wide", "house_distil_thin", "house_distil_wide"),

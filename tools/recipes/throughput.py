@@ -64,7 +64,13 @@ def measure(home: Path) -> Iterator[Line]:
         UserError: a corpus that cannot be prepared.
     """
     day = datetime.now(UTC).date().isoformat()
-    yield {"date": day, "cpu": cpu_name(), "cores": os.cpu_count(), "recipe": RECIPE}
+    yield {
+        "date": day,
+        "cpu": cpu_name(),
+        "cores": os.cpu_count(),
+        "recipe": RECIPE,
+        "teacher": TEACHER,
+    }
     for loaders in LOADERS:
         say(f"{RECIPE}: {loaders} loaders")
         about = {"loaders": loaders, "load": round(os.getloadavg()[0], 1)}
@@ -137,7 +143,8 @@ def page(path: Path) -> str:
     table = markdown_table(rows, head)
     return f"""# Does a training wait for its data?
 
-`make training-throughput` wrote this page from [the logs]({path.name}) of `{machine["recipe"]}`:
+`make training-throughput` wrote this page from [the logs]({path.name}) of `{machine["recipe"]}`
+with `{machine["teacher"]}` as its teacher:
 {UPDATES} updates in float32, without loaders and with two (`compress --loaders 2`). Measured on
 {machine["date"]} on {machine["cores"]} cores of an {machine["cpu"]}, one thread for the training,
 without a GPU.
